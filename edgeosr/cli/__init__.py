@@ -1,0 +1,1 @@
+"""Command line: parse, build settings, call one function, print one result."""

@@ -1,0 +1,1 @@
+"""Image sets: readers, class splits and the four disjoint parts."""

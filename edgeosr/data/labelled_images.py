@@ -1,0 +1,77 @@
+"""The shape every image set has inside edgeosr: labels at hand, pixels decoded on demand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """n images of known class.
+
+    Attributes:
+        class_names: names by label.
+        labels: int64 ``[n]``, indices into ``class_names``.
+        groups: int64 ``[n]``; images of equal group are near copies of each other (frames of one track):
+            they never straddle two parts and count as one in calibration. Unrelated images differ.
+        read: ``read(i)`` decodes image i, 0 <= i < n, to uint8 RGB ``[height, width, 3]``; raises
+            ``DataError`` if it cannot be decoded.
+        name_of: ``name_of(i)``, what to call image i in a message: a path, or ``"cifar10 train[17]"``.
+    """
+
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    read: Callable[[int], Image]
+    name_of: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "LabelledImages":
+        """Return the images at ``indices``, in that order, with the same class names."""
+        chosen = np.asarray(indices, np.int64)
+        read, name_of = self.read, self.name_of
+        return replace(
+            self,
+            labels=self.labels[chosen],
+            groups=self.groups[chosen],
+            read=lambda i: read(int(chosen[i])),
+            name_of=lambda i: name_of(int(chosen[i])),
+        )
+
+    def of_classes(self, names: Sequence[str]) -> "LabelledImages":
+        """Return the images of the named classes, relabelled by position in ``names``.
+
+        Every name must be one of ``class_names`` (KeyError otherwise: callers check users' input first).
+        """
+        position = {self.class_names.index(name): new for new, name in enumerate(names)}
+        chosen = np.flatnonzero(np.isin(self.labels, list(position)))
+        part = self.subset(chosen)
+        relabelled = np.array([position[int(label)] for label in part.labels], np.int64)
+        return replace(part, class_names=tuple(names), labels=relabelled)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A whole data set as opened from a path or a name.
+
+    Attributes:
+        source: the path or name it was opened from, as the user gave it.
+        title: what it is, for reports, lossy copies named: ``"CIFAR-10 (WebP q90)"``.
+        train: the images parts are cut from.
+        test: the official test images, or None if the set has none (a part of ``train`` is held out).
+        flips: True if a horizontal flip keeps the meaning of every image.
+        splits: known-class lists by number (``--split 0..4``); empty if none are published or ours.
+    """
+
+    source: str
+    title: str
+    train: LabelledImages
+    test: LabelledImages | None
+    flips: bool = False
+    splits: tuple[tuple[str, ...], ...] = ()

@@ -1,0 +1,111 @@
+"""Every error a user can meet, and the helpers that word them.
+
+A message says what was expected, what came, and what to do next. The command line prints it without a
+traceback and exits with the class's ``exit_code``.
+
+    EdgeosrError
+    |-- UsageError              an option or argument has a value that cannot be used
+    |-- DataError               images, labels, splits or parts
+    |-- TrainingError           training cannot go on (for example a loss that is not finite)
+    |-- ExportError             a classifier cannot be turned into a bundle
+    |   `-- UnsupportedGraphError   a node of the ONNX graph breaks what is needed
+    |-- BundleError             a damaged, foreign or newer bundle
+    |-- FrameError              a frame of the wrong type, shape or size
+    |-- StorageError            a file or directory cannot be written or read
+    `-- MissingDependencyError  a package of an extra is not installed
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+
+
+class EdgeosrError(Exception):
+    """Base of all errors caused by input, data or environment; ``exit_code`` is the process's."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeosrError):
+    """An option or argument cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(EdgeosrError):
+    """Images, labels, splits or parts cannot be used."""
+
+
+class TrainingError(EdgeosrError):
+    """Training cannot go on."""
+
+
+class ExportError(EdgeosrError):
+    """A classifier cannot be turned into a bundle."""
+
+
+class UnsupportedGraphError(ExportError):
+    """A node of an ONNX graph is not what the operation needs; the message names it."""
+
+
+class BundleError(EdgeosrError):
+    """A bundle is damaged, foreign, or made by a newer version."""
+
+
+class FrameError(EdgeosrError):
+    """A frame has the wrong type, shape or size."""
+
+
+class StorageError(EdgeosrError):
+    """A file or directory cannot be written or read."""
+
+
+class MissingDependencyError(EdgeosrError):
+    """A package of an optional extra is missing; the message holds the install line."""
+
+
+def suggestion(value: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"`` for names near ``value``, or an empty string."""
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(value.casefold(), list(folded), n=3, cutoff=0.6)
+    return "; did you mean " + " or ".join(repr(folded[name]) for name in near) + "?" if near else ""
+
+
+def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
+    """Return ``value`` if it is one of ``choices``.
+
+    Raises:
+        UsageError: it is not; the message lists the choices and suggests near ones.
+    """
+    allowed = tuple(choices)
+    for choice in allowed:
+        if choice == value:
+            return choice
+    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {value!r}{suggestion(value, allowed)}")
+
+
+def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import ``module`` on use.
+
+    Args:
+        module: dotted module name.
+        extra: the edgeosr extra that brings it.
+        purpose: what it is needed for, in a few words ("training").
+
+    Raises:
+        MissingDependencyError: it is not installed; the message holds the install line.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        root = module.split(".")[0]
+        if error.name is None or error.name.split(".")[0] != root:
+            raise
+        raise MissingDependencyError(
+            f"{purpose} needs the package {root!r}, which is not installed; "
+            f"run: pip install 'edgeosr[{extra}]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""Backbones and heads (torch, imported lazily by callers)."""

@@ -1,0 +1,53 @@
+"""One progress bar for everything that may take longer than two seconds."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+SILENT_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar on standard error once the block has run for two seconds.
+
+    Args:
+        description: what is being done, for example ``"reading images"``.
+        total: number of steps.
+
+    Yields:
+        ``advance(steps=1, note="")``: call it after each step; ``note`` is shown behind the bar.
+    """
+    started = time.monotonic()
+    state: dict[str, Any] = {"done": 0, "bar": None, "task": None}
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        state["done"] += steps
+        if state["bar"] is None and time.monotonic() - started >= SILENT_SECONDS:
+            _start(state, description, total)
+        if state["bar"] is not None:
+            state["bar"].update(state["task"], completed=state["done"], note=note)
+
+    try:
+        yield advance
+    finally:
+        if state["bar"] is not None:
+            state["bar"].stop()
+
+
+def _start(state: dict[str, Any], description: str, total: int) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    bar.start()
+    state["bar"] = bar
+    state["task"] = bar.add_task(description, total=total, note="")

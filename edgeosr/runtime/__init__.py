@@ -1,0 +1,1 @@
+"""The edge runtime: a bundle in, verdicts out. Never imports torch."""

@@ -1,0 +1,45 @@
+"""What the scoring graph, the kernel and the runtime say about one frame, and the order they say it in.
+
+Sign convention of the whole product: **a larger score means more unknown**.
+"""
+
+from dataclasses import dataclass, field
+
+UNKNOWN = "unknown"
+
+# Columns of the graph's output ``values``; also the float fields of the kernel's verdict.
+VALUE_NAMES = ("jacobian", "discriminator", "movr_loss", "top_logit", "norm")
+# The score parts made of them, each oriented so that larger means more unknown:
+# log J, -logit D(z), the m-OvR loss with the predicted label, -max logit (or cosine), -log |z|.
+PART_NAMES = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
+
+# |z| and J are not taken below this before a division or a logarithm: log(1e-12) = -27.6.
+FLOOR = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One frame's verdict.
+
+    Attributes:
+        accepted: True if ``score <= threshold`` and every value is finite.
+        label: the predicted class name, or ``"unknown"`` if not accepted.
+        nearest: the predicted class name whether accepted or not.
+        index: index of ``nearest`` in the bundle's class list, 0-based.
+        score: fused unknown score, in standard deviations of known images; larger = more unknown. NaN
+            if anything in the network was not finite.
+        threshold: the threshold the score was compared with.
+        parts: score parts by name (``PART_NAMES``), larger = more unknown; only those the bundle carries.
+        latency_ms: wall time of the call that produced this verdict, in milliseconds (a batch shares it).
+        finite: False if a value was NaN or infinite; such a frame is never accepted.
+    """
+
+    accepted: bool
+    label: str
+    nearest: str
+    index: int
+    score: float
+    threshold: float
+    parts: dict[str, float] = field(repr=False)
+    latency_ms: float
+    finite: bool
