@@ -1,0 +1,265 @@
+"""OpenGAN on features: a small discriminator that tells known embeddings from everything else.
+
+``max_D min_G  E[log D(x)] + lambda_o E[log(1 - D(outlier))] + lambda_g E[log(1 - D(G(noise)))]``
+(Kong and Ramanan, OpenGAN, ICCV 2021, eq. 2; layer sizes, optimiser and selection as in the authors' code,
+aimerykong/OpenGAN). D is the probability of *known*; the generator uses the non-saturating loss. The
+discriminator of the epoch with the best AUROC on the select part against an open validation set is kept:
+without that selection the method is at chance (OpenOOD v1.5 lists it last of 61), with it it is useful.
+
+Where we depart from the reference, and why:
+    - **No BatchNorm in the discriminator.** The published test code scores all-known and all-unknown batches
+      with the statistics of the batch, so the composition of a batch leaks into its scores; with running
+      statistics a user reports that the discriminator no longer works (issue 10 there). A camera sends one
+      frame at a time. Ours is Linear + LeakyReLU(0.2) only: no mode, no batch, nothing to leak.
+    - Instead, features are standardised by the mean and standard deviation of the known training features,
+      and that affine map is folded into the first layer, so that what ships takes the raw embedding.
+    - Without BatchNorm the N(0, 0.02) initialisation starves the deeper layers; ours is Kaiming's.
+    - An epoch is a fixed number of batches, not a pass: cost does not grow with the data, and small sets
+      are not trained too little.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import DataError, TrainingError, UsageError, import_extra, require_choice
+
+Float32 = NDArray[np.float32]
+OpenKind = Literal["real", "synthetic"]
+OPEN_KINDS: tuple[OpenKind, ...] = ("real", "synthetic")
+HIDDEN_SIZES = (512, 256, 128, 64)
+SLOPE = 0.2
+# A channel that hardly moves on known images is scaled as if it moved by this share of the average channel:
+# dividing by (almost) zero would turn rounding noise into the largest feature.
+SMALLEST_RELATIVE_STD = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenGanSettings:
+    """How the discriminator is trained.
+
+    Attributes:
+        lambda_g: weight of the generated features' loss, >= 0; 0 trains without a generator (then real
+            outliers are needed). The authors use 1 without outliers and 0.2 with them.
+        lambda_o: weight of the outliers' loss, >= 0; without effect if there are no outliers.
+        lr_g, lr_d: Adam's learning rates, > 0. Adam's betas are (0.5, 0.999).
+        batch: features of each kind (known, outlier, generated) a step, >= 2.
+        epochs: number of selections, >= 1; one epoch's discriminator is kept.
+        steps: steps an epoch, >= 1.
+        noise: length of the generator's input, >= 1.
+        seed: everything random follows from it, >= 0.
+    """
+
+    lambda_g: float = 1.0
+    lambda_o: float = 1.0
+    lr_g: float = 1e-4
+    lr_d: float = 1e-4 / 1.5
+    batch: int = 128
+    epochs: int = 30
+    steps: int = 60
+    noise: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 2), ("epochs", 1), ("steps", 1), ("noise", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"OpenGAN {name} must be a whole number of at least {least}; got {value!r}")
+        for name in ("lambda_g", "lambda_o"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"OpenGAN {name} must be a finite number of at least 0; got {value!r}")
+        for name in ("lr_g", "lr_d"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"OpenGAN {name} must be a finite number above 0; got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenGanEpoch:
+    """One epoch: losses are means over its steps, in nats; None where a kind takes no part.
+
+    Attributes:
+        epoch: counted from 1.
+        loss_known: -log D(x) over known features.
+        loss_outliers: -log(1 - D(outlier)).
+        loss_generated: -log(1 - D(G(noise))).
+        loss_generator: -log D(G(noise)), what the generator minimises.
+        select_auroc: of D on the select part against the open validation set.
+        diversity: mean distance between pairs of generated features over the mean distance between pairs
+            of known ones (standardised features). About 1 is healthy; near 0 the generator has collapsed
+            to a point.
+    """
+
+    epoch: int
+    loss_known: float
+    loss_outliers: float | None
+    loss_generated: float | None
+    loss_generator: float | None
+    select_auroc: float
+    diversity: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for a log line."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discriminator:
+    """A trained discriminator: plain layers on the raw embedding.
+
+    Attributes:
+        layers: (weight float32 ``[out, in]``, bias float32 ``[out]``) pairs, LeakyReLU(``slope``) between
+            them, none after the last; sizes D-512-256-128-64-1. The standardisation is inside layer 0.
+        slope: LeakyReLU's slope below zero.
+        history: one entry an epoch.
+        best_epoch: the epoch that was kept, counted from 1.
+        select_auroc: its AUROC on the select part.
+        selected_by: ``real`` or ``synthetic`` open validation features.
+        settings: as trained.
+    """
+
+    layers: tuple[tuple[Float32, Float32], ...]
+    slope: float
+    history: tuple[OpenGanEpoch, ...]
+    best_epoch: int
+    select_auroc: float
+    selected_by: OpenKind
+    settings: OpenGanSettings
+
+    def logits(self, embeddings: Float32) -> Float32:
+        """Return logit D(z); larger = more likely known.
+
+        Args:
+            embeddings: float32 ``[n, D]``, raw (not standardised, not normalised).
+
+        Returns:
+            float32 ``[n]``, accumulated in float64.
+        """
+        return layer_logits(self.layers, self.slope, embeddings)
+
+
+def layer_logits(layers: tuple[tuple[Float32, Float32], ...], slope: float, embeddings: Float32) -> Float32:
+    """Return the last layer's single output for each row, as ``Discriminator.logits`` does."""
+    outputs = np.empty(len(embeddings), np.float32)
+    for start in range(0, len(embeddings), 4096):
+        hidden = np.asarray(embeddings[start : start + 4096], np.float64)
+        for index, (weight, bias) in enumerate(layers):
+            if index:
+                hidden = np.where(hidden > 0, hidden, slope * hidden)
+            hidden = hidden @ weight.T.astype(np.float64) + bias
+        outputs[start : start + 4096] = hidden[:, 0]
+    return outputs
+
+
+def fold_standardisation(
+    weight: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]], mean: Float32, std: Float32
+) -> tuple[Float32, Float32]:
+    """Return (weight', bias') with ``weight' @ z + bias' == weight @ ((z - mean) / std) + bias``.
+
+    Args:
+        weight: ``[out, D]``.
+        bias: ``[out]``.
+        mean: ``[D]``.
+        std: ``[D]``, > 0.
+    """
+    scaled = np.asarray(weight, np.float64) / np.asarray(std, np.float64)
+    shifted = np.asarray(bias, np.float64) - scaled @ np.asarray(mean, np.float64)
+    return scaled.astype(np.float32), shifted.astype(np.float32)
+
+
+def train_discriminator(
+    known_train: Float32,
+    known_select: Float32,
+    *,
+    open_train: Float32 | None = None,
+    open_select: Float32,
+    open_select_kind: OpenKind,
+    settings: OpenGanSettings | None = None,
+) -> Discriminator:
+    """Train D against a feature generator and, if given, outliers; keep the best epoch.
+
+    Runs on the CPU: seconds to a minute, and the same bits for the same seed, data and thread count.
+    The caller keeps the parts apart: ``open_train`` and ``open_select`` share no image, and neither holds
+    any of the test unknowns.
+
+    Args:
+        known_train: embeddings of the train part, float32 ``[n, D]``, n >= 2.
+        known_select: embeddings of the select part, ``[m, D]``, m >= 1.
+        open_train: embeddings of real outliers, ``[k, D]``, or None (OpenGAN-0).
+        open_select: open validation embeddings, ``[j, D]``, j >= 1.
+        open_select_kind: what ``open_select`` was made from; recorded as ``selected_by``.
+        settings: the defaults if None.
+
+    Raises:
+        DataError: shapes do not fit, a part is empty or not finite, or known embeddings are all equal.
+        UsageError: nothing to train against (no outliers, and ``lambda_g`` is 0).
+        TrainingError: a loss is not finite.
+        MissingDependencyError: torch is not installed.
+    """
+    settings = settings or OpenGanSettings()
+    require_choice("open_select_kind", open_select_kind, OPEN_KINDS)
+    dimension = known_train.shape[-1]
+    _require_features("known_train", known_train, dimension, least=2)
+    _require_features("known_select", known_select, dimension, least=1)
+    _require_features("open_select", open_select, dimension, least=1)
+    outliers = open_train if settings.lambda_o > 0 else None
+    if outliers is not None:
+        _require_features("open_train", outliers, dimension, least=1)
+    elif settings.lambda_g == 0:
+        raise UsageError(
+            "the discriminator needs something to tell known embeddings from: expected outliers with "
+            "lambda_o above 0, or lambda_g above 0; pass --outliers or raise lambda_g"
+        )
+    mean, std = _standardisation(known_train)
+    import_extra("torch", extra="train", purpose="training the discriminator")
+    from edgeosr.training import opengan_loop
+
+    layers, history, best = opengan_loop.train_layers(
+        (known_train - mean) / std,
+        (known_select - mean) / std,
+        None if outliers is None else (outliers - mean) / std,
+        (open_select - mean) / std,
+        settings,
+    )
+    first = fold_standardisation(*layers[0], mean, std)
+    return Discriminator(
+        layers=(first, *layers[1:]),
+        slope=SLOPE,
+        history=history,
+        best_epoch=best.epoch,
+        select_auroc=best.select_auroc,
+        selected_by=open_select_kind,
+        settings=settings,
+    )
+
+
+def _require_features(name: str, features: Float32, dimension: int, *, least: int) -> None:
+    """Raise DataError unless ``features`` is a finite float32 ``[>= least, dimension]``."""
+    if features.ndim != 2 or features.shape[1] != dimension or len(features) < least:
+        raise DataError(
+            f"{name} must be embeddings of shape [n, {dimension}] with n >= {least}; got {features.shape}; "
+            "all parts must come from the same backbone and must not be empty"
+        )
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"{name} must be finite; {int((~finite).sum())} of {len(features)} embeddings are not; "
+            "the backbone has diverged: train it with a smaller learning rate"
+        )
+
+
+def _standardisation(features: Float32) -> tuple[Float32, Float32]:
+    """Return float32 (mean ``[D]``, std ``[D]``), std kept away from zero."""
+    wide = features.astype(np.float64)
+    std = wide.std(axis=0)
+    if std.mean() == 0:
+        raise TrainingError(
+            "the known embeddings are all equal: the backbone has collapsed; "
+            "train it longer or with less weight decay"
+        )
+    std = np.maximum(std, SMALLEST_RELATIVE_STD * std.mean())
+    return wide.mean(axis=0).astype(np.float32), std.astype(np.float32)

@@ -1,0 +1,202 @@
+"""The generator, the discriminator and their training loop; the only part of OpenGAN that needs torch.
+
+Everything here works on standardised features; ``opengan.py`` folds the standardisation in afterwards.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from edgeosr.errors import TrainingError
+from edgeosr.metrics import auroc
+from edgeosr.progress import progress
+from edgeosr.training.opengan import HIDDEN_SIZES, SLOPE, Float32, OpenGanEpoch, OpenGanSettings
+
+Layers = tuple[tuple[Float32, Float32], ...]
+ADAM_BETAS = (0.5, 0.999)
+GENERATOR_SIZES = (512, 256, 128, 256)
+DIVERSITY_SAMPLES = 512
+
+
+def make_discriminator(dimension: int, random: torch.Generator) -> nn.Sequential:
+    """Return D: ``[n, dimension]`` -> ``[n, 1]``, the logit of "known"; no normalisation layer in it."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise((dimension, *HIDDEN_SIZES, 1)):
+        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        nn.init.kaiming_normal_(linear.weight, a=SLOPE, generator=random)
+        nn.init.zeros_(linear.bias)
+        modules += [linear, nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*modules[:-1])
+
+
+def make_generator(noise: int, dimension: int, random: torch.Generator) -> nn.Sequential:
+    """Return G: ``[n, noise]`` -> ``[n, dimension]``, as in the reference (BatchNorm over the batch, ReLU).
+
+    It is used in batches during training only and never ships, so BatchNorm does no harm in it.
+    """
+    modules: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise((noise, *GENERATOR_SIZES)):
+        linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)
+        nn.init.normal_(linear.weight, 0.0, 0.02, generator=random)
+        norm = nn.BatchNorm1d(outputs, track_running_stats=False)
+        nn.init.normal_(norm.weight, 1.0, 0.02, generator=random)
+        modules += [linear, norm, nn.ReLU()]
+    last = nn.utils.skip_init(nn.Linear, GENERATOR_SIZES[-1], dimension)
+    nn.init.normal_(last.weight, 0.0, 0.02, generator=random)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*modules, last)
+
+
+def train_layers(
+    known: Float32,
+    known_select: Float32,
+    outliers: Float32 | None,
+    open_select: Float32,
+    settings: OpenGanSettings,
+) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
+    """Train on standardised features (see ``opengan.train_discriminator`` for the arguments).
+
+    Returns:
+        (layers of the best epoch's discriminator, history, the best epoch's entry). Of equal epochs the
+        first is best.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
+    # Our own generator everywhere: the global random state is neither read nor changed.
+    random = torch.Generator().manual_seed(settings.seed)
+    trainer = _Trainer(torch.from_numpy(known), outliers, settings, random)
+    selection = torch.from_numpy(known_select), torch.from_numpy(open_select)
+    history: list[OpenGanEpoch] = []
+    best: OpenGanEpoch | None = None
+    layers: Layers = ()
+    with progress("training the discriminator", settings.epochs) as advance:
+        for number in range(1, settings.epochs + 1):
+            losses = [trainer.step() for _ in range(settings.steps)]
+            epoch = _summary(number, losses, trainer, selection)
+            history.append(epoch)
+            if best is None or epoch.select_auroc > best.select_auroc:
+                best, layers = epoch, _arrays(trainer.discriminator)
+            advance(note=f"AUROC {epoch.select_auroc:.3f}, best {best.select_auroc:.3f}")
+    assert best is not None
+    return layers, tuple(history), best
+
+
+class _Trainer:
+    """Networks, optimisers and batches; ``step`` does one D step and one G step."""
+
+    def __init__(
+        self, known: Tensor, outliers: Float32 | None, settings: OpenGanSettings, random: torch.Generator
+    ) -> None:
+        self.settings, self.random = settings, random
+        self.dimension = known.shape[1]
+        self.discriminator = make_discriminator(self.dimension, random)
+        self.optimiser_d = torch.optim.Adam(
+            self.discriminator.parameters(), settings.lr_d, betas=ADAM_BETAS, foreach=True
+        )
+        self.known_batches = _batches(known, settings.batch, random)
+        self.outlier_batches = (
+            None if outliers is None else _batches(torch.from_numpy(outliers), settings.batch, random)
+        )
+        self.generator: nn.Sequential | None = None
+        if settings.lambda_g > 0:
+            self.generator = make_generator(settings.noise, self.dimension, random)
+            self.optimiser_g = torch.optim.Adam(
+                self.generator.parameters(), settings.lr_g, betas=ADAM_BETAS, foreach=True
+            )
+        sample = torch.randperm(len(known), generator=random)[:DIVERSITY_SAMPLES]
+        self.known_distance = float(torch.pdist(known[sample]).mean())
+
+    def step(self) -> tuple[float, float, float, float]:
+        """Return the losses (known, outliers, generated, generator); 0 where a kind takes no part."""
+        kinds = [next(self.known_batches)]
+        if self.outlier_batches is not None:
+            kinds.append(next(self.outlier_batches))
+        fake = None if self.generator is None else self.generator(self._noise(self.settings.batch))
+        if fake is not None:
+            kinds.append(fake.detach())
+        # No batch statistics in D: one pass over all kinds equals one pass for each.
+        logits = list(self.discriminator(torch.cat(kinds)).squeeze(1).split([len(kind) for kind in kinds]))
+        zero = torch.zeros(())
+        loss_known = softplus(-logits.pop(0)).mean()
+        loss_outliers = softplus(logits.pop(0)).mean() if self.outlier_batches is not None else zero
+        loss_generated = softplus(logits.pop(0)).mean() if fake is not None else zero
+        loss = loss_known + self.settings.lambda_o * loss_outliers + self.settings.lambda_g * loss_generated
+        self.optimiser_d.zero_grad()
+        loss.backward()
+        self.optimiser_d.step()
+        loss_generator = zero if fake is None else self._generator_step(fake)
+        values = torch.stack([loss_known, loss_outliers, loss_generated, loss_generator]).tolist()
+        if not all(math.isfinite(value) for value in values):
+            raise TrainingError(
+                f"a loss of the discriminator is not finite (known, outliers, generated, generator: "
+                f"{', '.join(f'{value:.3g}' for value in values)}); lower lr_d "
+                f"(now {self.settings.lr_d:.2g}) and lr_g (now {self.settings.lr_g:.2g})"
+            )
+        return values[0], values[1], values[2], values[3]
+
+    def diversity(self) -> float | None:
+        """Return the generated features' mean pairwise distance over that of known ones."""
+        if self.generator is None:
+            return None
+        with torch.no_grad():
+            fake = self.generator(self._noise(DIVERSITY_SAMPLES))
+        return float(torch.pdist(fake).mean()) / max(self.known_distance, 1e-12)
+
+    def _generator_step(self, fake: Tensor) -> Tensor:
+        """Move G so that D takes its features for known (the non-saturating loss)."""
+        assert self.generator is not None
+        loss = softplus(-self.discriminator(fake)).mean()
+        parameters = list(self.generator.parameters())
+        # D's own gradients are not needed here: asking for G's alone saves a third of the step.
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        self.optimiser_g.step()
+        return loss.detach()
+
+    def _noise(self, count: int) -> Tensor:
+        return torch.randn(count, self.settings.noise, generator=self.random)
+
+
+def _batches(features: Tensor, size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of exactly ``size`` rows for ever: one permutation after the other, cut in pieces."""
+    order = torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, torch.randperm(len(features), generator=random)])
+        yield features[order[:size]]
+        order = order[size:]
+
+
+def _summary(
+    number: int,
+    losses: list[tuple[float, float, float, float]],
+    trainer: _Trainer,
+    selection: tuple[Tensor, Tensor],
+) -> OpenGanEpoch:
+    known, outliers, generated, generator = (float(mean) for mean in np.mean(losses, axis=0))
+    with torch.no_grad():
+        known_scores, open_scores = (-trainer.discriminator(part).squeeze(1).numpy() for part in selection)
+    return OpenGanEpoch(
+        epoch=number,
+        loss_known=known,
+        loss_outliers=None if trainer.outlier_batches is None else outliers,
+        loss_generated=None if trainer.generator is None else generated,
+        loss_generator=None if trainer.generator is None else generator,
+        select_auroc=auroc(known_scores, open_scores),
+        diversity=trainer.diversity(),
+    )
+
+
+def _arrays(discriminator: nn.Sequential) -> Layers:
+    """Return copies of the layers as float32 (weight, bias) pairs."""
+    return tuple(
+        (module.weight.detach().numpy().copy(), module.bias.detach().numpy().copy())
+        for module in discriminator
+        if isinstance(module, nn.Linear)
+    )
