@@ -1,0 +1,52 @@
+# make demo     set everything up in .venv, then show a classifier that says "unknown"
+# make test     set everything up, then run every test
+# make check    set everything up, then formatting, lint and types
+# make clean    remove build products, caches and the demo's output; .venv and runs/ stay
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.edgeosr-installed
+TYPES  := build/types/edgeosr
+EXTRAS := train,pretrained,video,dev
+NATIVE  = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp' 2>/dev/null)
+
+# The first Python that may train and export: 3.11 or later (the pins were made with 3.11).
+NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
+
+.PHONY: demo test check types setup clean
+.DEFAULT_GOAL := test
+
+demo: $(STAMP)
+	$(BIN)/edgeosr demo
+
+test: $(STAMP)
+	$(BIN)/pytest $(PYTEST)
+
+check: $(STAMP) types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=build/types $(BIN)/mypy --strict -p edgeosr
+	$(if $(NATIVE),$(BIN)/clang-format -n --Werror $(NATIVE))
+
+# mypy cannot follow setuptools' import hook, so it reads a tree of links that looks like the installed package.
+types:
+	@mkdir -p $(TYPES)
+	@find $(TYPES) -xtype l -delete
+	@for path in edgeosr/*; do ln -sfn "../../../$$path" "$(TYPES)/$${path##*/}"; done
+	@for room in export kernels bench; do ln -sfn "../../../$$room" "$(TYPES)/$$room"; done
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml .ci/constraints.txt
+	@test -n "$(PYTHON)" || { echo "edgeosr needs Python 3.11 or later to train and export; none was found." \
+		"Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing edgeosr and its tools into $(VENV) (some minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
