@@ -1,0 +1,196 @@
+"""The bundle's manifest: what the classifier knows, how it was calibrated, and the hash of every file.
+
+``edgeosr.manifest_checks`` reads it back, field by field.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from edgeosr.preprocessing import Preprocessing
+
+SCHEMA = 1
+# Every file a bundle of this schema holds beside manifest.json; all are required, no other is read.
+FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
+
+
+@dataclass(frozen=True)
+class EmbeddingRecord:
+    """``dimension``: length D of the embedding z."""
+
+    dimension: int
+
+
+@dataclass(frozen=True)
+class JacobianRecord:
+    """Which Jacobian norm the graph computes.
+
+    Attributes:
+        method: ``closed-form`` or ``none`` (J is then 1 and its part carries nothing).
+        kind: ``J_z`` = |dz/dh|_F / |z|.
+        with_respect_to: what h is, in words; may be empty for ``none``.
+    """
+
+    method: str
+    kind: str
+    with_respect_to: str
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """``kind``: cosine, linear or external (the graph's own); ``temperature``: T of the m-OvR loss."""
+
+    kind: str
+    temperature: float
+
+
+@dataclass(frozen=True)
+class DiscriminatorRecord:
+    """``layers``: sizes from input to output; ``selected_by``: what chose its epoch, in words."""
+
+    layers: tuple[int, ...]
+    selected_by: str
+
+
+@dataclass(frozen=True)
+class FusionRecord:
+    """Score = sum of weights * (parts - means) / stds, ``PART_NAMES`` order; ``note``: how fitted."""
+
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+    weights: tuple[float, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class ThresholdRecord:
+    """The calibrated threshold.
+
+    Attributes:
+        value: accept if score <= value.
+        target_false_reject_rate: stated share of known images that may be rejected, 0 < value < 1.
+        interval: the false-reject rate lies in it at ``confidence``.
+        confidence: 0 < value < 1.
+        groups: independent groups it was calibrated on (frames of one track are one group).
+        images: images in these groups.
+        method: in words.
+    """
+
+    value: float
+    target_false_reject_rate: float
+    interval: tuple[float, float]
+    confidence: float
+    groups: int
+    images: int
+    method: str
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The images behind the bundle and how they were cut into parts.
+
+    Attributes:
+        source: path or name as the user gave it.
+        title: what it is, for reports.
+        known, unknown: class names trained on, and held out.
+        split: number of the published or own split, None if classes were named.
+        seed: of the cut into parts.
+        fractions: shares of train, select, calibrate.
+        per_group: most images kept of one group, None for all.
+        test_fraction: share held out for test where there is no official test.
+        digests: SHA-256 of each part's (name, label) list, by part.
+        sizes: (images, groups) by part.
+    """
+
+    source: str
+    title: str
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+    split: int | None
+    seed: int
+    fractions: tuple[float, float, float]
+    per_group: int | None
+    test_fraction: float
+    digests: dict[str, str]
+    sizes: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class OutliersRecord:
+    """Real outliers used in training: ``source``, and images used in ``train`` and ``select``."""
+
+    source: str
+    train: int
+    select: int
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """``sha256``: 64 lower-case hexadecimal digits; ``bytes``: size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a bundle but its tensors.
+
+    Attributes:
+        name: the bundle's name.
+        edgeosr: version that made it.
+        created: when, ISO 8601 with time zone.
+        classes: class names by label.
+        preprocessing: from frame to network input; it is inside the graph.
+        frame: (height, width) of the only frames taken, None for any size.
+        embedding, jacobian, head, discriminator, fusion, threshold, data, outliers: see their classes.
+        parts: names of the score parts the bundle carries, in ``PART_NAMES`` order.
+        training: the run's settings as plain values, None for a wrapped classifier.
+        files: by name; empty until ``write_bundle`` fills it.
+        versions: of packages it was made with, by package.
+        schema: of this file.
+    """
+
+    name: str
+    edgeosr: str
+    created: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    frame: tuple[int, int] | None
+    embedding: EmbeddingRecord
+    jacobian: JacobianRecord
+    head: HeadRecord
+    discriminator: DiscriminatorRecord | None
+    parts: tuple[str, ...]
+    fusion: FusionRecord
+    threshold: ThresholdRecord
+    data: DataRecord
+    outliers: OutliersRecord | None
+    training: dict[str, Any] | None
+    files: dict[str, FileRecord]
+    versions: dict[str, str]
+    schema: int = SCHEMA
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
+        plain = asdict(self)
+        return {"schema": plain.pop("schema"), **plain}
+
+    @property
+    def created_at(self) -> datetime:
+        """``created`` as an aware time."""
+        return parse_time(self.created)
+
+
+def parse_time(text: str) -> datetime:
+    """Return an ISO 8601 time (UTC if it names no zone); ValueError if it is none."""
+    # Python 3.10 does not read the Z.
+    time = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Return the manifest as UTF-8 JSON; ValueError for a NaN or an infinity in it."""
+    text = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")

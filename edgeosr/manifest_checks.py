@@ -1,0 +1,221 @@
+"""Reads a manifest: every field checked by hand; an error names it, what was expected and what came."""
+
+import re
+
+from edgeosr.checked_json import JsonNode, parse_json
+from edgeosr.errors import BundleError, UsageError
+from edgeosr.manifest import (
+    FILE_NAMES,
+    SCHEMA,
+    DataRecord,
+    DiscriminatorRecord,
+    EmbeddingRecord,
+    FileRecord,
+    FusionRecord,
+    HeadRecord,
+    JacobianRecord,
+    Manifest,
+    OutliersRecord,
+    ThresholdRecord,
+    parse_time,
+)
+from edgeosr.preprocessing import COLORS, FITS, Preprocessing
+from edgeosr.verdict import PART_NAMES
+
+JACOBIAN_METHODS = ("closed-form", "none")
+JACOBIAN_KINDS = ("J_z",)
+HEAD_KINDS = ("cosine", "linear", "external")
+_MOST_CLASSES = 65536
+_LARGEST = 2**53
+
+
+def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
+    """Check a manifest field by field.
+
+    Args:
+        data: the bytes of ``manifest.json``.
+        document: what to call it in messages.
+
+    Raises:
+        BundleError: it is not strict JSON, was made by a newer edgeosr, or a field is missing, unknown or
+            of the wrong type or range; the message names the field.
+    """
+    root = parse_json(data, document, BundleError)
+    if not isinstance(root.value, dict) or "schema" not in root.value:
+        raise BundleError(f"{document} is no edgeosr manifest: it has no field 'schema'")
+    schema = root.field("schema").integer(1, _LARGEST)
+    if schema > SCHEMA:
+        maker = root.value.get("edgeosr")
+        raise BundleError(
+            f"{document} has schema {schema}, made by a newer edgeosr"
+            f"{f' ({maker[:40]})' if isinstance(maker, str) else ''}; this one reads schema {SCHEMA}. "
+            "Upgrade with: pip install -U edgeosr"
+        )
+    field = root.fields(Manifest.__dataclass_fields__)
+    classes = field["classes"].texts()
+    if not 1 <= len(classes) <= _MOST_CLASSES:
+        field["classes"].fail(f"1 to {_MOST_CLASSES} class names")
+    training = field["training"]
+    if not training.is_null:
+        training.entries()
+    return Manifest(
+        schema=schema,
+        name=field["name"].text(),
+        edgeosr=field["edgeosr"].text(),
+        created=_time(field["created"]),
+        classes=classes,
+        preprocessing=parse_preprocessing(field["preprocessing"]),
+        frame=None if field["frame"].is_null else _frame(field["frame"]),
+        embedding=_embedding(field["embedding"]),
+        jacobian=_jacobian(field["jacobian"]),
+        head=_head(field["head"]),
+        discriminator=None if field["discriminator"].is_null else _discriminator(field["discriminator"]),
+        parts=_parts(field["parts"]),
+        fusion=_fusion(field["fusion"]),
+        threshold=_threshold(field["threshold"]),
+        data=parse_data(field["data"]),
+        outliers=None if field["outliers"].is_null else _outliers(field["outliers"]),
+        training=training.value,
+        files=_files(field["files"]),
+        versions={name: node.text() for name, node in field["versions"].entries().items()},
+    )
+
+
+def parse_preprocessing(node: JsonNode) -> Preprocessing:
+    """Check a preprocessing object; raises the document's error."""
+    field = node.fields(Preprocessing.__dataclass_fields__)
+    mean, std = field["mean"].numbers(3), field["std"].numbers(3)
+    try:
+        return Preprocessing(
+            height=field["height"].integer(1, 4096),
+            width=field["width"].integer(1, 4096),
+            fit=next(fit for fit in FITS if fit == field["fit"].choice(FITS)),
+            crop_fraction=field["crop_fraction"].number(0, 1),
+            mean=(mean[0], mean[1], mean[2]),
+            std=(std[0], std[1], std[2]),
+            color=next(color for color in COLORS if color == field["color"].choice(COLORS)),
+        )
+    except UsageError as error:
+        node.fail(f"usable preprocessing ({error})")
+
+
+def parse_data(node: JsonNode) -> DataRecord:
+    """Check the object that records data and parts; raises the document's error."""
+    field = node.fields(DataRecord.__dataclass_fields__)
+    shares = [item.number(0, 1) for item in field["fractions"].items(3, 3)]
+    sizes = {name: item.items(2, 2) for name, item in field["sizes"].entries().items()}
+    return DataRecord(
+        source=field["source"].text(),
+        title=field["title"].text(empty=True),
+        known=field["known"].texts(),
+        unknown=field["unknown"].texts(),
+        split=None if field["split"].is_null else field["split"].integer(0, _LARGEST),
+        seed=field["seed"].integer(0, 2**64),
+        fractions=(shares[0], shares[1], shares[2]),
+        per_group=None if field["per_group"].is_null else field["per_group"].integer(1, _LARGEST),
+        test_fraction=field["test_fraction"].number(0, 1),
+        digests={name: _sha256(item) for name, item in field["digests"].entries().items()},
+        sizes={
+            name: (pair[0].integer(0, _LARGEST), pair[1].integer(0, _LARGEST)) for name, pair in sizes.items()
+        },
+    )
+
+
+def _time(node: JsonNode) -> str:
+    text = node.text()
+    try:
+        parse_time(text)
+    except ValueError:
+        node.fail("a time such as 2026-01-31T12:00:00Z")
+    return text
+
+
+def _frame(node: JsonNode) -> tuple[int, int]:
+    height, width = (item.integer(1, 65536) for item in node.items(2, 2))
+    return height, width
+
+
+def _embedding(node: JsonNode) -> EmbeddingRecord:
+    return EmbeddingRecord(node.fields(("dimension",))["dimension"].integer(1, 2**20))
+
+
+def _jacobian(node: JsonNode) -> JacobianRecord:
+    field = node.fields(JacobianRecord.__dataclass_fields__)
+    method = field["method"].choice(JACOBIAN_METHODS)
+    text = field["with_respect_to"].text(empty=method == "none")
+    return JacobianRecord(method, field["kind"].choice(JACOBIAN_KINDS), text)
+
+
+def _head(node: JsonNode) -> HeadRecord:
+    field = node.fields(HeadRecord.__dataclass_fields__)
+    temperature = field["temperature"].number()
+    if temperature <= 0:
+        field["temperature"].fail("a number above 0")
+    return HeadRecord(field["kind"].choice(HEAD_KINDS), temperature)
+
+
+def _discriminator(node: JsonNode) -> DiscriminatorRecord:
+    field = node.fields(DiscriminatorRecord.__dataclass_fields__)
+    layers = tuple(item.integer(1, 2**20) for item in field["layers"].items(2, 64))
+    return DiscriminatorRecord(layers, field["selected_by"].text())
+
+
+def _parts(node: JsonNode) -> tuple[str, ...]:
+    names = node.texts()
+    for item in node.items(1, len(PART_NAMES)):
+        item.choice(PART_NAMES)
+    return tuple(name for name in PART_NAMES if name in names)
+
+
+def _fusion(node: JsonNode) -> FusionRecord:
+    field = node.fields(FusionRecord.__dataclass_fields__)
+    count = len(PART_NAMES)
+    stds = field["stds"].numbers(count)
+    for item, std in zip(field["stds"].items(), stds, strict=True):
+        if std <= 0:
+            item.fail("a number above 0")
+    means, weights = field["means"].numbers(count), field["weights"].numbers(count)
+    return FusionRecord(means, stds, weights, field["note"].text(empty=True))
+
+
+def _threshold(node: JsonNode) -> ThresholdRecord:
+    field = node.fields(ThresholdRecord.__dataclass_fields__)
+    low, high = (item.number(0, 1) for item in field["interval"].items(2, 2))
+    if low > high:
+        field["interval"].fail("[low, high] with low <= high")
+    rates = {name: field[name].number(0, 1) for name in ("target_false_reject_rate", "confidence")}
+    for name, rate in rates.items():
+        if rate in (0.0, 1.0):
+            field[name].fail("a number between 0 and 1")
+    return ThresholdRecord(
+        value=field["value"].number(),
+        target_false_reject_rate=rates["target_false_reject_rate"],
+        interval=(low, high),
+        confidence=rates["confidence"],
+        groups=field["groups"].integer(1, _LARGEST),
+        images=field["images"].integer(1, _LARGEST),
+        method=field["method"].text(),
+    )
+
+
+def _outliers(node: JsonNode) -> OutliersRecord:
+    field = node.fields(OutliersRecord.__dataclass_fields__)
+    train, select = field["train"].integer(0, _LARGEST), field["select"].integer(0, _LARGEST)
+    return OutliersRecord(field["source"].text(), train, select)
+
+
+def _sha256(node: JsonNode) -> str:
+    text = node.text()
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        node.fail("a SHA-256 of 64 lower-case hexadecimal digits")
+    return text
+
+
+def _files(node: JsonNode) -> dict[str, FileRecord]:
+    # Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
+    entries = node.fields(FILE_NAMES)
+    records = {}
+    for name in FILE_NAMES:
+        field = entries[name].fields(FileRecord.__dataclass_fields__)
+        records[name] = FileRecord(_sha256(field["sha256"]), field["bytes"].integer(1, 2**31))
+    return records

@@ -1,0 +1,151 @@
+"""manifest.json is checked field by field; a refusal names the field, what was expected and what came."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeosr.errors import BundleError
+from edgeosr.manifest import Manifest, manifest_bytes
+from edgeosr.manifest_checks import parse_manifest
+
+SAMPLE = json.loads((Path(__file__).parent / "sample_manifest.json").read_text(encoding="utf-8"))
+MISSING = object()
+
+
+def changed(path: str, value: object) -> bytes:
+    """The sample with the value at a dotted ``path`` replaced, or removed for MISSING."""
+    plain = copy.deepcopy(SAMPLE)
+    node: Any = plain
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
+    for key in parents:
+        node = node[key]
+    if value is MISSING:
+        del node[last]
+    else:
+        node[last] = value
+    return json.dumps(plain).encode()
+
+
+def test_a_manifest_reads_back_as_it_was_written() -> None:
+    manifest = parse_manifest(json.dumps(SAMPLE).encode())
+    assert json.loads(manifest_bytes(manifest)) == SAMPLE
+    assert parse_manifest(manifest_bytes(manifest)) == manifest
+    assert manifest.classes == ("zero", "one", "Zwei", "三")
+    assert manifest.data.sizes["calibrate"] == (240, 120)
+
+
+def test_optional_records_may_be_null() -> None:
+    plain = copy.deepcopy(SAMPLE)
+    for name in ("discriminator", "outliers", "training"):
+        plain[name] = None
+    plain["frame"] = [480, 640]
+    plain["jacobian"] = {"method": "none", "kind": "J_z", "with_respect_to": ""}
+    manifest = parse_manifest(json.dumps(plain).encode())
+    assert (manifest.discriminator, manifest.outliers, manifest.training) == (None, None, None)
+    assert manifest.frame == (480, 640)
+
+
+@pytest.mark.parametrize("name", sorted(set(Manifest.__dataclass_fields__)))
+def test_every_field_is_required_by_name(name: str) -> None:
+    with pytest.raises(BundleError, match="schema" if name == "schema" else f": {name} is missing"):
+        parse_manifest(changed(name, MISSING))
+
+
+def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(node, dict):
+        return [leaf for key, value in node.items() for leaf in _leaves(value, f"{path}/{key}".lstrip("/"))]
+    if isinstance(node, list):
+        return [leaf for i, value in enumerate(node) for leaf in _leaves(value, f"{path}/{i}")]
+    return [(path, node)]
+
+
+# Free-form settings, and null where null is allowed, take any type.
+CHECKED = [(path, value) for path, value in _leaves(SAMPLE) if not path.startswith("training")]
+
+
+@pytest.mark.parametrize(("path", "value"), CHECKED, ids=[path for path, _ in CHECKED])
+def test_every_value_of_another_type_is_refused_with_its_path(path: str, value: object) -> None:
+    parts = [f"[{key}]" if key.isdigit() else f".{key}" for key in path.split("/")]
+    dotted = "".join(parts).lstrip(".")
+    for wrong in ([1], {"a": 1}, True, 12 if isinstance(value, str) else "12"):
+        with pytest.raises(BundleError) as refusal:
+            parse_manifest(changed(path, wrong))
+        assert dotted in str(refusal.value)
+        assert "expected" in str(refusal.value) and "got" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("threshold/value", None, "threshold.value: expected a number; got null (null)"),
+        ("threshold/value", 10**400, "threshold.value: expected a finite number"),
+        ("threshold/target_false_reject_rate", 1.0, "target_false_reject_rate: expected a number between 0"),
+        ("threshold/interval", [0.9, 0.1], "threshold.interval: expected [low, high]"),
+        ("threshold/interval", [0.1], "threshold.interval: expected a list of 2 items; got 1 entries"),
+        ("threshold/groups", 1.5, "threshold.groups: expected a whole number"),
+        ("threshold/treshold", 1, "threshold.treshold is not a known field"),
+        ("fusion/stds/1", 0, "fusion.stds[1]: expected a number above 0; got 0"),
+        ("fusion/means", [1, 2], "fusion.means: expected a list of 5 items; got 2 entries"),
+        ("classes", [], "classes: expected 1 to 65536 class names"),
+        ("classes/1", "zero", "classes[1]: 'zero' is in the list twice"),
+        ("classes/1", "", "classes[1]: expected text"),
+        ("classes/1", "a\x1b[2J", "classes[1]: expected text without control characters"),
+        ("classes/1", "\ud800", "classes[1]: expected text without control characters"),
+        ("parts/0", "jacobian", "parts[0]: expected one of log_jacobian"),
+        ("created", "yesterday", "created: expected a time such as"),
+        ("frame", [0, 10], "frame[0]: expected a whole number from 1"),
+        ("preprocessing/std/2", 0.0, "std must be above 0"),
+        ("preprocessing/height", 5000, "preprocessing.height: expected a whole number from 1 to 4096; got"),
+        ("preprocessing/fit", "squash", "preprocessing.fit: expected one of crop, stretch, letterbox"),
+        ("head/temperature", 0, "head.temperature: expected a number above 0"),
+        ("jacobian/with_respect_to", "", "jacobian.with_respect_to: expected text"),
+        ("files/model.onnx/sha256", "B" * 64, "files.model.onnx.sha256: expected a SHA-256"),
+        ("files/model.onnx/bytes", -1, "files.model.onnx.bytes: expected a whole number from 1"),
+        ("files/golden.npz", MISSING, "files.golden.npz is missing"),
+        ("files/..~secret", {}, "files...~secret is not a known field"),
+        ("nmae", "x", "nmae is not a known field; did you mean 'name'?"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused_with_its_path(path: str, value: object, said: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        parse_manifest(changed(path, value))
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "engines/../../x", "model.onnx/"])
+def test_a_file_outside_the_fixed_list_is_refused(name: str) -> None:
+    plain = copy.deepcopy(SAMPLE)
+    plain["files"][name] = plain["files"]["model.onnx"]
+    with pytest.raises(BundleError, match="not a known field"):
+        parse_manifest(json.dumps(plain).encode())
+
+
+def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() -> None:
+    newer = json.dumps({"schema": 2, "edgeosr": "9.1", "anything": float(1)}).encode()
+    with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
+        parse_manifest(newer)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"schema": 1, "schema": 1}', "'schema' appears twice"),
+        (b'{"schema": 1, "training": {"a": 1, "a": 2}}', "'a' appears twice"),
+        (b'{"schema": NaN}', "NaN is not a JSON number"),
+        (b'{"schema": -Infinity}', "-Infinity is not a JSON number"),
+        (b'{"schema": 1e999}', "1e999 is too large"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "not valid JSON|expected a whole number"),
+        (b'{"schema": 1', "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"", "is not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "no edgeosr manifest"),
+        (b'{"name": "package"}', "no edgeosr manifest"),
+    ],
+)
+def test_text_that_is_not_strict_json_is_refused(text: bytes, said: str) -> None:
+    with pytest.raises(BundleError, match=said):
+        parse_manifest(text)
