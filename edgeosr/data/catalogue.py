@@ -1,0 +1,121 @@
+"""Open an image set from a path or a name."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeosr.data.folder import read_folder
+from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
+from edgeosr.data.packs import read_pack
+from edgeosr.data.parts import require_class
+from edgeosr.errors import DataError, UsageError, suggestion
+
+DATA_VARIABLE = "EDGEOSR_DATA"
+Opened = tuple[LabelledImages, LabelledImages | None]
+
+
+def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
+    """Open the image set that ``source`` names; images are decoded later, on demand.
+
+    Args:
+        source: a named set (``digits``, ``cifar10``, ...; write ``./digits`` for a folder of that name), the
+            path of an image folder, of a pack (.npz), of a CIFAR binary archive or folder, of a folder of IDX
+            files or of GTSRB in its official layout; ``SOURCE:class1,class2`` takes some classes only.
+        data_root: where named sets are looked for; ``$EDGEOSR_DATA`` if None.
+
+    Raises:
+        UsageError: neither a path nor a name.
+        DataError: the data are missing, damaged, or have no such class.
+    """
+    path = Path(source).expanduser()
+    if source in NAMED_SETS or path.exists():
+        return _open(source, data_root)
+    base, colon, classes = source.rpartition(":")
+    if colon and (base in NAMED_SETS or Path(base).expanduser().exists()):
+        names = tuple(name.strip() for name in classes.split(",") if name.strip())
+        return _restricted(_open(base, data_root), names, source)
+    raise UsageError(
+        f"no file or folder {source!r}, and no set of that name{suggestion(source, NAMED_SETS) or ';'} "
+        f"expected a folder with one folder a class, a pack (.npz), or one of {', '.join(NAMED_SETS)}"
+    )
+
+
+def _open(source: str, data_root: Path | None) -> ImageSet:
+    if source in NAMED_SETS:
+        return _open_named(source, data_root)
+    return _open_path(source, Path(source).expanduser())
+
+
+def _restricted(image_set: ImageSet, names: Sequence[str], source: str) -> ImageSet:
+    if not names:
+        raise UsageError(f"{source!r} names no class after the colon; expected {source}CLASS1,CLASS2")
+    for name in names:
+        require_class(name, image_set.train.class_names, image_set.title)
+    unique = tuple(dict.fromkeys(names))
+    return ImageSet(
+        source=source,
+        title=f"{image_set.title}: {', '.join(unique)}",
+        train=image_set.train.of_classes(unique),
+        test=None if image_set.test is None else image_set.test.of_classes(unique),
+        flips=image_set.flips,
+    )
+
+
+def _open_named(name: str, data_root: Path | None) -> ImageSet:
+    named = NAMED_SETS[name]
+    if name == "digits":
+        from edgeosr.data.digits import read_digits
+
+        return _image_set(name, named.title, (read_digits(), None), named)
+    root = _data_root(data_root)
+    found = root and next((root / pack for pack in named.packs if (root / pack).is_file()), None)
+    if found:
+        return _image_set(name, f"{named.title} ({named.pack_note})", read_pack(found), named)
+    raise _missing(named, root)
+
+
+def _data_root(data_root: Path | None) -> Path | None:
+    """Return the folder to look in, None if none is given."""
+    given = str(data_root) if data_root is not None else os.environ.get(DATA_VARIABLE, "")
+    if not given:
+        return None
+    root = Path(given).expanduser()
+    if not root.is_dir():
+        said_by = "--data-root" if data_root is not None else f"the environment variable {DATA_VARIABLE}"
+        raise DataError(f"the data folder {root} of {said_by} does not exist; correct it or make the folder")
+    return root
+
+
+def _missing(named: NamedSet, root: Path | None) -> DataError:
+    if root is None:
+        where = f"no data folder is given; set {DATA_VARIABLE} or --data-root to one that holds it"
+    else:
+        where = f"not found in {root}"
+    return DataError(f"{named.title} is not here: {where}. To get it: {named.how}")
+
+
+def _open_path(source: str, path: Path) -> ImageSet:
+    if path.is_dir():
+        title = f"folder {path.resolve().name}"
+        return _image_set(source, title, read_folder(path), None)
+    if path.suffix.casefold() == ".npz":
+        named = set_of_pack(path)
+        title = f"{named.title} ({named.pack_note})" if named else f"{path.stem} (pack)"
+        return _image_set(source, title, read_pack(path), named)
+    raise UsageError(
+        f"{path} is not an image set; expected a folder with one folder a class, a pack (.npz), "
+        "or an archive cifar-10-binary.tar.gz or cifar-100-binary.tar.gz"
+    )
+
+
+def _image_set(source: str, title: str, opened: Opened, named: NamedSet | None) -> ImageSet:
+    train, test = opened
+    return ImageSet(
+        source=source,
+        title=title,
+        train=train,
+        test=test,
+        flips=named is not None and named.flips,
+        splits=() if named is None else named.splits_of(train.class_names),
+    )

@@ -1,0 +1,104 @@
+"""Encoded images to RGB pixels: files with their EXIF orientation, or bytes from a pack."""
+
+import io
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeosr.data.conversion import to_rgb
+from edgeosr.data.labelled_images import Image
+from edgeosr.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Named, so that a TIFF or PostScript file called x.png never reaches a decoder that prints or runs things.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
+
+
+class QuietPillow:
+    """Hide Pillow's warnings inside ``with quiet_pillow``; threads may enter at the same time.
+
+    ``warnings.catch_warnings`` alone changes process-wide state and is not thread-safe: the first thread
+    in sets the filter and the last one out restores it. Pillow warns of large images, odd EXIF blocks and
+    the like; the pixels decide here, not the warning.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", module="PIL")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+quiet_pillow = QuietPillow()
+
+
+def read_image_file(path: Path) -> Image:
+    """Decode a PNG, JPEG, WebP, BMP or PPM file, turned upright by its EXIF orientation.
+
+    Returns:
+        uint8 RGB ``[height, width, 3]``.
+
+    Raises:
+        DataError: the file cannot be opened, is truncated, is no such image, or is larger than Pillow's
+            limit against decompression bombs (179 million pixels).
+    """
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return decode_image(encoded, str(path), upright=True)
+
+
+def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
+    """Decode the bytes of one image file to uint8 RGB ``[height, width, 3]``.
+
+    Args:
+        encoded: a whole PNG, JPEG, WebP, BMP or PPM file.
+        name: what to call it in an error.
+        upright: honour the EXIF orientation.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    from PIL import Image as pillow
+
+    with quiet_pillow:
+        try:
+            with pillow.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+                image.load()
+                return to_rgb(_upright(image) if upright else image)
+        except MemoryError:
+            raise
+        # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error ...
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if isinstance(error, pillow.UnidentifiedImageError):
+                reason = "it is empty" if not encoded else "it is not a PNG, JPEG, WebP, BMP or PPM image"
+            raise DataError(f"cannot decode {name}: {reason}") from error
+
+
+def _upright(image: "PillowImage") -> "PillowImage":
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # A broken EXIF block says nothing about the pixels, which are already loaded: keep them as stored.
+        return image

@@ -1,0 +1,257 @@
+"""The four disjoint parts of the known data, and the images of the classes that are not known.
+
+    train      the network and the discriminator
+    select     epoch, discriminator, standardisation and weights of the score parts
+    calibrate  the threshold alone
+    test       figures only
+
+Images of one group (frames of one track) always stay in one part. The cut is stratified by class and depends
+only on the seed and on the names of the images: their order on disk, and the other classes, change nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.errors import DataError, UsageError, suggestion
+
+Fractions = tuple[float, float, float]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Known parts, and unknown test images.
+
+    Attributes:
+        known, unknown: class names; labels of the known parts index ``known``, those of
+            ``unknown_test`` index ``unknown``.
+        train, select, calibrate, test: images of known classes; every class is in every part.
+        unknown_test: test images of the other classes (all of their images if the set has no official
+            test), or None if every class is known.
+        seed, fractions, test_fraction, per_group: what the cut was made with.
+        digests: SHA-256 of every part's list of (image name, label), by part name.
+    """
+
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+    train: LabelledImages
+    select: LabelledImages
+    calibrate: LabelledImages
+    test: LabelledImages
+    unknown_test: LabelledImages | None
+    seed: int
+    fractions: Fractions
+    test_fraction: float
+    per_group: int | None
+    digests: dict[str, str]
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (images, groups) of every part, by part name."""
+        return {name: (len(part), len(np.unique(part.groups))) for name, part in self._by_name().items()}
+
+    def _by_name(self) -> dict[str, LabelledImages]:
+        return _named(self.train, self.select, self.calibrate, self.test, self.unknown_test)
+
+
+def four_parts(
+    image_set: ImageSet,
+    *,
+    known: Sequence[str] | None = None,
+    split: int | None = None,
+    seed: int = 0,
+    fractions: Fractions = (0.8, 0.1, 0.1),
+    test_fraction: float = 0.2,
+    per_group: int | None = None,
+) -> Parts:
+    """Cut an image set into train, select, calibrate, test and unknown test images.
+
+    Args:
+        image_set: what to cut.
+        known: names of the known classes, in the order of their labels; all classes if neither this nor
+            ``split`` is given.
+        split: number of one of the set's own lists of known classes, instead of ``known``.
+        seed: of the cut; any whole number.
+        fractions: of groups for train, select and calibrate, out of the known training images; sum 1.
+        test_fraction: of groups held out as test if the set has no official test.
+        per_group: keep at most this many images of a group, evenly spaced in the set's order (frames of a track).
+
+    Raises:
+        UsageError: a value that cannot be used.
+        DataError: a class that is not there or missing from train or test, fewer than two known classes,
+            or a class with too few groups for the parts.
+    """
+    _require_settings(seed, fractions, test_fraction, per_group)
+    names = _known_names(image_set, known, split)
+    unknown = tuple(name for name in image_set.train.class_names if name not in names)
+    pool = image_set.train.of_classes(names)
+    if per_group is not None:
+        pool = pool.subset(_spaced(pool.groups, per_group))
+    _require_images(image_set.train, names, f"the training images of {image_set.title}")
+    held_out = None if image_set.test is not None else test_fraction
+    train, select, calibrate, test = (
+        pool.subset(chosen) for chosen in _cut(pool, seed, fractions, held_out, image_set.title)
+    )
+    if image_set.test is not None:
+        _require_images(image_set.test, names, f"the test images of {image_set.title}")
+        test = image_set.test.of_classes(names)
+    unknown_test = evaluation_images(image_set).of_classes(unknown) if unknown else None
+    if unknown_test is not None and image_set.test is None and per_group is not None:
+        unknown_test = unknown_test.subset(_spaced(unknown_test.groups, per_group))
+    if unknown_test is not None and not len(unknown_test):
+        unknown_test = None
+    named = _named(train, select, calibrate, test, unknown_test)
+    return Parts(
+        known=names,
+        unknown=unknown,
+        train=train,
+        select=select,
+        calibrate=calibrate,
+        test=test,
+        unknown_test=unknown_test,
+        seed=seed,
+        fractions=fractions,
+        test_fraction=test_fraction,
+        per_group=per_group,
+        digests={name: digest(part) for name, part in named.items()},
+    )
+
+
+def evaluation_images(image_set: ImageSet) -> LabelledImages:
+    """Return the official test images, or all images of a set that has none."""
+    return image_set.train if image_set.test is None else image_set.test
+
+
+def digest(images: LabelledImages) -> str:
+    """Return the SHA-256 (hexadecimal) of the list of (image name, label), in its order."""
+    lines = hashlib.sha256()
+    for i, label in enumerate(images.labels.tolist()):
+        lines.update(f"{images.name_of(i)}\t{label}\n".encode())
+    return lines.hexdigest()
+
+
+def _named(
+    train: LabelledImages,
+    select: LabelledImages,
+    calibrate: LabelledImages,
+    test: LabelledImages,
+    unknown_test: LabelledImages | None,
+) -> dict[str, LabelledImages]:
+    parts = {"train": train, "select": select, "calibrate": calibrate, "test": test}
+    return parts if unknown_test is None else {**parts, "unknown_test": unknown_test}
+
+
+def _require_settings(seed: int, fractions: Fractions, test_fraction: float, per_group: int | None) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"seed must be a whole number; got {seed!r}")
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"fractions must be three positive numbers that sum to 1; got {tuple(fractions)}")
+    if not 0 < test_fraction < 1:
+        raise UsageError(f"test_fraction must lie between 0 and 1; got {test_fraction!r}")
+    if per_group is not None and per_group < 1:
+        raise UsageError(f"per_group must be at least 1; got {per_group!r}")
+
+
+def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | None) -> tuple[str, ...]:
+    classes = image_set.train.class_names
+    if known is not None and split is not None:
+        raise UsageError("give either a list of known classes or the number of a split, not both")
+    if split is not None:
+        if not image_set.splits:
+            raise UsageError(f"{image_set.title} has no numbered splits; name the known classes instead")
+        if not 0 <= split < len(image_set.splits):
+            raise UsageError(f"split must lie in 0..{len(image_set.splits) - 1}; got {split}")
+        known = image_set.splits[split]
+    names = tuple(classes if known is None else known)
+    for name in names:
+        require_class(name, classes, image_set.title)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"the known class {twice!r} is named twice")
+    if len(names) < 2:
+        raise DataError(
+            f"a classifier needs at least 2 known classes; {image_set.title} gives {len(names)}"
+            f"{': ' + repr(names[0]) if names else ''}; expected one folder a class, or more names"
+        )
+    return names
+
+
+def require_class(name: str, classes: Sequence[str], title: str) -> None:
+    """Raise DataError, with near names, if ``name`` is none of ``classes`` of the set called ``title``."""
+    if name not in classes:
+        shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise DataError(
+            f"{title} has no class {name!r}{suggestion(name, classes) or ';'} its {len(classes)} classes: {shown}"
+        )
+
+
+def _require_images(images: LabelledImages, names: Sequence[str], where: str) -> None:
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    present = [name for name, count in zip(images.class_names, counts, strict=True) if count]
+    for name in names:
+        if not counts[images.class_names.index(name)]:
+            raise DataError(
+                f"the class {name!r} is missing from {where}{suggestion(name, present) or ';'} "
+                "add images, make the folder names equal, or leave it out of the known classes"
+            )
+
+
+def _spaced(groups: Indices, per_group: int) -> Indices:
+    """Return the indices, ascending, of at most ``per_group`` evenly spaced images of every group."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][:1] - 1)) if len(order) else order
+    kept: list[Indices] = []
+    for members in np.split(order, starts[1:]):
+        at = np.linspace(0, len(members) - 1, min(per_group, len(members)))
+        kept.append(members[np.floor(at + 0.5).astype(np.int64)])
+    return np.sort(np.concatenate(kept)) if kept else order
+
+
+def _cut(
+    pool: LabelledImages, seed: int, fractions: Fractions, held_out: float | None, title: str
+) -> tuple[Indices, Indices, Indices, Indices]:
+    """Return the indices, ascending, of train, select, calibrate and (empty if official) test images."""
+    # A group is where its first image is, whatever the class of the others: it must not straddle.
+    unique, first, group_of = np.unique(pool.groups, return_index=True, return_inverse=True)
+    group_label = pool.labels[first]
+    keys = np.array([_key(seed, pool.name_of(int(i))) for i in first])
+    part_of = np.zeros(len(unique), np.int64)
+    for label, name in enumerate(pool.class_names):
+        mine = np.flatnonzero(group_label == label)
+        mine = mine[np.argsort(keys[mine], kind="stable")]
+        counts = _counts(len(mine), fractions, held_out, name, title)
+        part_of[mine] = np.repeat(np.arange(4), counts)
+    part = part_of[group_of.reshape(-1)]
+    train, select, calibrate, test = (np.flatnonzero(part == i) for i in range(4))
+    return train, select, calibrate, test
+
+
+def _key(seed: int, name: str) -> str:
+    # A hash, not a random generator: the same on every NumPy, and blind to the order of the images.
+    return hashlib.sha256(f"{seed}\t{name}".encode()).hexdigest()
+
+
+def _counts(
+    groups: int, fractions: Fractions, held_out: float | None, name: str, title: str
+) -> tuple[int, int, int, int]:
+    """Return how many groups of one class go to train, select, calibrate and test; each at least one."""
+    parts = 3 if held_out is None else 4
+    if groups < parts:
+        raise DataError(
+            f"the class {name!r} of {title} has {groups} separate images (or groups) to train from; at least "
+            f"{parts} are needed, one for each part; add images or leave the class out of the known ones"
+        )
+    test = 0 if held_out is None else min(max(1, _rounded(held_out * groups)), groups - 3)
+    rest = groups - test
+    select = min(max(1, _rounded(fractions[1] * rest)), rest - 2)
+    calibrate = min(max(1, _rounded(fractions[2] * rest)), rest - select - 1)
+    return rest - select - calibrate, select, calibrate, test
+
+
+def _rounded(value: float) -> int:
+    return int(value + 0.5)
