@@ -51,7 +51,7 @@ def checked_labels(
             "the file is damaged"
         )
     wide = labels.astype(np.int64)
-    if count and not (0 <= wide.min() and wide.max() < len(class_names)):
+    if count and not (wide.min() >= 0 and wide.max() < len(class_names)):
         raise DataError(
             f"{name}: labels must lie in 0..{len(class_names) - 1}; got {wide.min()}..{wide.max()}; "
             "the file is damaged"

@@ -1,8 +1,8 @@
 """Which classes are known in trial 0 to 4 of each set (``--split``).
 
 MNIST and CIFAR-10: the lists of ARPL (``split.py: splits_2020``, repository iCGY96/ARPL), in the printed
-order, which is the order of the labels. No lists are published for the others: those of Fashion-MNIST and digits are
-MNIST's by class id; those of GTSRB, NEU and DTD are our choice, given by their unknown classes.
+order, which is the order of the labels. No lists are published for the others: those of Fashion-MNIST and
+digits are MNIST's by class id; those of GTSRB, NEU and DTD are our choice, given by their unknown classes.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@
     palette         expanded, transparent entries composited on black
     CMYK and others Pillow's conversion to RGB
 
-Pillow itself reads 16-bit *colour* PNG files as their high bytes, which is at most one level away from the rule.
+Pillow itself reads 16-bit *colour* PNG files as their high bytes, at most one level away from the rule.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ def _sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
     """Narrow integer pixels to uint16; Pillow before 11 opens 16-bit grey PNG files with 32-bit values."""
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise DataError(
-            f"integer pixels must lie in 0..65535; got {values.min()}..{values.max()}; save the image with 16 bits"
+            f"integer pixels must lie in 0..65535; got {values.min()}..{values.max()}; "
+            "save the image with 16 bits"
         )
     return values.astype(np.uint16)
 

@@ -100,8 +100,8 @@ def _empty(count: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 def _too_many(failures: dict[int, str], count: int) -> DataError:
     first = "; ".join(failures[i] for i in sorted(failures)[:_NAMED])
     return DataError(
-        f"more than {LARGEST_SKIPPED_SHARE:.0%} of {count} images cannot be read ({len(failures)} so far): {first}; "
-        "repair or remove these files"
+        f"more than {LARGEST_SKIPPED_SHARE:.0%} of {count} images cannot be read "
+        f"({len(failures)} so far): {first}; repair or remove these files"
     )
 
 

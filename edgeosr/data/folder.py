@@ -42,7 +42,7 @@ def read_folder(root: Path) -> tuple[LabelledImages, LabelledImages | None]:
     if train and (test or validation) and parts:
         raise DataError(
             f"{root} holds {train[0].name}/ and {(test + validation)[0].name}/, but also "
-            f"{next(iter(parts.values())).name}/; move that folder elsewhere, or the parts into a folder of their own"
+            f"{next(iter(parts.values())).name}/; move that folder elsewhere"
         )
     if not train or parts:
         by_class = _classes(root, folders)
@@ -83,7 +83,8 @@ def _classes(root: Path, folders: Sequence[Path]) -> dict[str, list[Path]]:
         loose = _images_below(root)
         if not loose:
             raise DataError(
-                f"no images in {root}; expected one folder a class with {_KINDS} files: {root}/CLASS/IMAGE.png"
+                f"no images in {root}; expected one folder a class with {_KINDS} files: "
+                f"{root}/CLASS/IMAGE.png"
             )
         return {root.resolve().name: loose}
     empty = [name for name, found in files.items() if not found]

@@ -78,6 +78,7 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
         DataError: it cannot be decoded.
     """
     from PIL import Image as pillow
+    from PIL import UnidentifiedImageError
 
     with quiet_pillow:
         try:
@@ -86,10 +87,10 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
                 return to_rgb(_upright(image) if upright else image)
         except MemoryError:
             raise
-        # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error ...
+        # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         except Exception as error:
             reason = str(error) or type(error).__name__
-            if isinstance(error, pillow.UnidentifiedImageError):
+            if isinstance(error, UnidentifiedImageError):
                 reason = "it is empty" if not encoded else "it is not a PNG, JPEG, WebP, BMP or PPM image"
             raise DataError(f"cannot decode {name}: {reason}") from error
 

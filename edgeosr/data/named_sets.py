@@ -91,8 +91,8 @@ NAMED_SETS: dict[str, NamedSet] = {
             packs=("gtsrb32_q90.npz", "gtsrb.npz"),
             pack_note="32 px, WebP q90 pack",
             official=("GTSRB", "gtsrb", "gtsrb/GTSRB", "."),
-            how="unpack GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip "
-            "there, or put gtsrb32_q90.npz there",
+            how="unpack GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and "
+            "GTSRB_Final_Test_GT.zip there, or put gtsrb32_q90.npz there",
         ),
         NamedSet(
             name="omniglot",

@@ -13,9 +13,9 @@ For each split S of ``train``, ``test`` and ``all`` that a pack has:
 Omniglot packs hold ``bits`` (one packed 1-bit image a row, 1 = paper) and ``shape`` instead.
 """
 
+import itertools
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,8 @@ def _heads(
         raise _damaged(path, f"{split}_headidx must hold {count} whole numbers")
     if count and int(index.max()) >= len(offsets) - 1:
         raise _damaged(path, f"{split}_headidx names a header that is not there")
-    edges: Iterable[tuple[int, int]] = zip(offsets[:-1], offsets[1:], strict=True)
-    return [blob[start:end].tobytes() for start, end in edges], index.astype(np.int64)
+    heads = [blob[start:end].tobytes() for start, end in itertools.pairwise(offsets)]
+    return heads, index.astype(np.int64)
 
 
 def _omniglot(arrays: Arrays, stem: str) -> LabelledImages:

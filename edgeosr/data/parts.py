@@ -79,7 +79,8 @@ def four_parts(
         seed: of the cut; any whole number.
         fractions: of groups for train, select and calibrate, out of the known training images; sum 1.
         test_fraction: of groups held out as test if the set has no official test.
-        per_group: keep at most this many images of a group, evenly spaced in the set's order (frames of a track).
+        per_group: keep at most this many images of a group (frames of a track), evenly spaced in the
+            set's order; official test images are never thinned.
 
     Raises:
         UsageError: a value that cannot be used.
@@ -186,7 +187,8 @@ def require_class(name: str, classes: Sequence[str], title: str) -> None:
     if name not in classes:
         shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
         raise DataError(
-            f"{title} has no class {name!r}{suggestion(name, classes) or ';'} its {len(classes)} classes: {shown}"
+            f"{title} has no class {name!r}{suggestion(name, classes) or ';'} "
+            f"its {len(classes)} classes: {shown}"
         )
 
 
