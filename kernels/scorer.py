@@ -13,8 +13,18 @@ Float32 = NDArray[np.float32]
 FORMAT_VERSION = 1
 HEADS = ("cosine", "linear", "external")
 ACTIVATIONS = (
-    "identity", "relu", "leaky_relu", "prelu", "clip", "elu", "hard_swish", "silu", "gelu", "gelu_tanh", "mish",
-)  # fmt: skip
+    "identity",
+    "relu",
+    "leaky_relu",
+    "prelu",
+    "clip",
+    "elu",
+    "hard_swish",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "mish",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
