@@ -6,28 +6,34 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SILENT_SECONDS = 2.0
+REDRAW_SECONDS = 0.25
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: int, *, background: bool = True) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error once the block has run for two seconds.
 
     Args:
         description: what is being done, for example ``"reading images"``.
         total: number of steps.
+        background: redraw from a thread of its own; False redraws inside ``advance`` only, so that what is
+            timed between two calls of it is not disturbed.
 
     Yields:
         ``advance(steps=1, note="")``: call it after each step; ``note`` is shown behind the bar.
     """
     started = time.monotonic()
-    state: dict[str, Any] = {"done": 0, "bar": None, "task": None}
+    state: dict[str, Any] = {"done": 0, "bar": None, "task": None, "drawn": started}
 
     def advance(steps: int = 1, note: str = "") -> None:
         state["done"] += steps
         if state["bar"] is None and time.monotonic() - started >= SILENT_SECONDS:
-            _start(state, description, total)
+            _start(state, description, total, background)
         if state["bar"] is not None:
             state["bar"].update(state["task"], completed=state["done"], note=note)
+            if not background and time.monotonic() - state["drawn"] >= REDRAW_SECONDS:
+                state["bar"].refresh()
+                state["drawn"] = time.monotonic()
 
     try:
         yield advance
@@ -36,7 +42,7 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
             state["bar"].stop()
 
 
-def _start(state: dict[str, Any], description: str, total: int) -> None:
+def _start(state: dict[str, Any], description: str, total: int, background: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -47,6 +53,7 @@ def _start(state: dict[str, Any], description: str, total: int) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
+        auto_refresh=background,
     )
     bar.start()
     state["bar"] = bar
