@@ -27,7 +27,7 @@ def make_discriminator(dimension: int, random: torch.Generator) -> nn.Sequential
     """Return D: ``[n, dimension]`` -> ``[n, 1]``, the logit of "known"; no normalisation layer in it."""
     modules: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise((dimension, *HIDDEN_SIZES, 1)):
-        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        linear = _linear(inputs, outputs)
         nn.init.kaiming_normal_(linear.weight, a=SLOPE, generator=random)
         nn.init.zeros_(linear.bias)
         modules += [linear, nn.LeakyReLU(SLOPE)]
@@ -41,15 +41,20 @@ def make_generator(noise: int, dimension: int, random: torch.Generator) -> nn.Se
     """
     modules: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise((noise, *GENERATOR_SIZES)):
-        linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)
+        linear = _linear(inputs, outputs, bias=False)
         nn.init.normal_(linear.weight, 0.0, 0.02, generator=random)
         norm = nn.BatchNorm1d(outputs, track_running_stats=False)
         nn.init.normal_(norm.weight, 1.0, 0.02, generator=random)
         modules += [linear, norm, nn.ReLU()]
-    last = nn.utils.skip_init(nn.Linear, GENERATOR_SIZES[-1], dimension)
+    last = _linear(GENERATOR_SIZES[-1], dimension)
     nn.init.normal_(last.weight, 0.0, 0.02, generator=random)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*modules, last)
+
+
+def _linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """Return a layer with uninitialised values: the constructor's own would draw from the global state."""
+    return nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")
 
 
 def train_layers(
@@ -97,7 +102,7 @@ class _Trainer:
         self.dimension = known.shape[1]
         self.discriminator = make_discriminator(self.dimension, random)
         self.optimiser_d = torch.optim.Adam(
-            self.discriminator.parameters(), settings.lr_d, betas=ADAM_BETAS, foreach=True
+            self.discriminator.parameters(), settings.lr_d, betas=ADAM_BETAS, fused=True
         )
         self.known_batches = _batches(known, settings.batch, random)
         self.outlier_batches = (
@@ -107,7 +112,7 @@ class _Trainer:
         if settings.lambda_g > 0:
             self.generator = make_generator(settings.noise, self.dimension, random)
             self.optimiser_g = torch.optim.Adam(
-                self.generator.parameters(), settings.lr_g, betas=ADAM_BETAS, foreach=True
+                self.generator.parameters(), settings.lr_g, betas=ADAM_BETAS, fused=True
             )
         sample = torch.randperm(len(known), generator=random)[:DIVERSITY_SAMPLES]
         self.known_distance = float(torch.pdist(known[sample]).mean())
@@ -127,9 +132,7 @@ class _Trainer:
         loss_outliers = softplus(logits.pop(0)).mean() if self.outlier_batches is not None else zero
         loss_generated = softplus(logits.pop(0)).mean() if fake is not None else zero
         loss = loss_known + self.settings.lambda_o * loss_outliers + self.settings.lambda_g * loss_generated
-        self.optimiser_d.zero_grad()
-        loss.backward()
-        self.optimiser_d.step()
+        _descend(loss, self.discriminator, self.optimiser_d)
         loss_generator = zero if fake is None else self._generator_step(fake)
         values = torch.stack([loss_known, loss_outliers, loss_generated, loss_generator]).tolist()
         if not all(math.isfinite(value) for value in values):
@@ -152,15 +155,19 @@ class _Trainer:
         """Move G so that D takes its features for known (the non-saturating loss)."""
         assert self.generator is not None
         loss = softplus(-self.discriminator(fake)).mean()
-        parameters = list(self.generator.parameters())
-        # D's own gradients are not needed here: asking for G's alone saves a third of the step.
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        self.optimiser_g.step()
+        _descend(loss, self.generator, self.optimiser_g)
         return loss.detach()
 
     def _noise(self, count: int) -> Tensor:
         return torch.randn(count, self.settings.noise, generator=self.random)
+
+
+def _descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Take one step of ``network``; gradients of other networks the loss went through are not computed."""
+    parameters = list(network.parameters())
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimiser.step()
 
 
 def _batches(features: Tensor, size: int, random: torch.Generator) -> Iterator[Tensor]:
