@@ -4,7 +4,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeosr.data.cifar_binary import cifar_version, read_cifar
+from edgeosr.data.digits import read_digits
 from edgeosr.data.folder import read_folder
+from edgeosr.data.gtsrb import gtsrb_root, read_gtsrb
+from edgeosr.data.idx import DIGIT_NAMES, FASHION_NAMES, is_idx_folder, read_idx_folder
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
 from edgeosr.data.packs import read_pack
@@ -22,17 +26,17 @@ def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
         source: a named set (``digits``, ``cifar10``, ...; write ``./digits`` for a folder of that name), the
             path of an image folder, of a pack (.npz), of a CIFAR binary archive or folder, of a folder of IDX
             files or of GTSRB in its official layout; ``SOURCE:class1,class2`` takes some classes only.
-        data_root: where named sets are looked for; ``$EDGEOSR_DATA`` if None.
+        data_root: where named sets are looked for; ``$EDGEOSR_DATA`` if None. The official archive or
+            layout is preferred to a pack.
 
     Raises:
         UsageError: neither a path nor a name.
         DataError: the data are missing, damaged, or have no such class.
     """
-    path = Path(source).expanduser()
-    if source in NAMED_SETS or path.exists():
+    if _is_source(source):
         return _open(source, data_root)
     base, colon, classes = source.rpartition(":")
-    if colon and (base in NAMED_SETS or Path(base).expanduser().exists()):
+    if colon and _is_source(base):
         names = tuple(name.strip() for name in classes.split(",") if name.strip())
         return _restricted(_open(base, data_root), names, source)
     raise UsageError(
@@ -41,9 +45,13 @@ def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
     )
 
 
+def _is_source(text: str) -> bool:
+    return text in NAMED_SETS or (bool(text) and Path(text).expanduser().exists())
+
+
 def _open(source: str, data_root: Path | None) -> ImageSet:
     if source in NAMED_SETS:
-        return _open_named(source, data_root)
+        return _open_named(NAMED_SETS[source], data_root)
     return _open_path(source, Path(source).expanduser())
 
 
@@ -62,17 +70,26 @@ def _restricted(image_set: ImageSet, names: Sequence[str], source: str) -> Image
     )
 
 
-def _open_named(name: str, data_root: Path | None) -> ImageSet:
-    named = NAMED_SETS[name]
-    if name == "digits":
-        from edgeosr.data.digits import read_digits
-
-        return _image_set(name, named.title, (read_digits(), None), named)
+def _open_named(named: NamedSet, data_root: Path | None) -> ImageSet:
+    if named.name == "digits":
+        return _image_set(named.name, named.title, (read_digits(), None), named)
     root = _data_root(data_root)
-    found = root and next((root / pack for pack in named.packs if (root / pack).is_file()), None)
-    if found:
-        return _image_set(name, f"{named.title} ({named.pack_note})", read_pack(found), named)
-    raise _missing(named, root)
+    places = [] if root is None else [root / place for place in named.official]
+    if named.system is not None:
+        places.append(named.system)
+    for place in places:
+        opened = _official(place, named.name)
+        if opened is not None and opened[0].name == named.name:
+            return _image_set(named.name, named.title, opened[1], named)
+    if root is not None and named.pack and (root / named.pack).is_file():
+        opened_pack = read_pack(root / named.pack)
+        return _image_set(named.name, f"{named.title} ({named.pack_note})", opened_pack, named)
+    looked = (
+        f"no data folder is given; set {DATA_VARIABLE} or --data-root to one that holds it"
+        if root is None
+        else f"not found in {root}"
+    )
+    raise DataError(f"{named.title} is not here: {looked}. To get it: {named.how}")
 
 
 def _data_root(data_root: Path | None) -> Path | None:
@@ -87,18 +104,33 @@ def _data_root(data_root: Path | None) -> Path | None:
     return root
 
 
-def _missing(named: NamedSet, root: Path | None) -> DataError:
-    if root is None:
-        where = f"no data folder is given; set {DATA_VARIABLE} or --data-root to one that holds it"
-    else:
-        where = f"not found in {root}"
-    return DataError(f"{named.title} is not here: {where}. To get it: {named.how}")
+def _official(path: Path, expected: str = "") -> tuple[NamedSet, Opened] | None:
+    """Open a set in its official layout, told by the files that are there; None if it is none.
+
+    MNIST and Fashion-MNIST have the same file names: ``expected`` tells which it is, else the folder's name.
+    """
+    version = cifar_version(path) if path.exists() else None
+    if version is not None:
+        return NAMED_SETS[version], read_cifar(path)
+    if not path.is_dir():
+        return None
+    root = gtsrb_root(path)
+    if root is not None:
+        return NAMED_SETS["gtsrb"], read_gtsrb(root)
+    if is_idx_folder(path):
+        hints = [expected] if expected else path.resolve().parts[-2:]
+        fashion = any("fashion" in hint.casefold() for hint in hints)
+        named = NAMED_SETS["fashion-mnist" if fashion else "mnist"]
+        return named, read_idx_folder(path, FASHION_NAMES if fashion else DIGIT_NAMES, named.name)
+    return None
 
 
 def _open_path(source: str, path: Path) -> ImageSet:
+    official = _official(path)
+    if official is not None:
+        return _image_set(source, official[0].title, official[1], official[0])
     if path.is_dir():
-        title = f"folder {path.resolve().name}"
-        return _image_set(source, title, read_folder(path), None)
+        return _image_set(source, f"folder {path.resolve().name}", read_folder(path), None)
     if path.suffix.casefold() == ".npz":
         named = set_of_pack(path)
         title = f"{named.title} ({named.pack_note})" if named else f"{path.stem} (pack)"

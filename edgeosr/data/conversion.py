@@ -33,7 +33,7 @@ def to_rgb(image: "PillowImage | NDArray[Any]") -> Image:
             (grey, grey+alpha, RGB, RGB+alpha).
 
     Returns:
-        uint8 ``[height, width, 3]``, C-contiguous.
+        uint8 ``[height, width, 3]``, C-contiguous and writable.
 
     Raises:
         DataError: a type or shape that no rule covers (floating point, 32-bit values above 65535).
@@ -42,7 +42,7 @@ def to_rgb(image: "PillowImage | NDArray[Any]") -> Image:
         return _rgb_from_array(image)
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
-        return np.asarray(image, np.uint8)
+        return np.array(image, np.uint8)
     if mode == "L" and "transparency" not in image.info:
         return _rgb_from_array(np.asarray(image, np.uint8))
     if mode in ("LA", "RGBA"):

@@ -83,7 +83,6 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
     with quiet_pillow:
         try:
             with pillow.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-                image.load()
                 return to_rgb(_upright(image) if upright else image)
         except MemoryError:
             raise
@@ -98,8 +97,10 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
 def _upright(image: "PillowImage") -> "PillowImage":
     from PIL import ImageOps
 
+    # First, so that a truncated image is an error and not taken for a broken EXIF block.
+    image.load()
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
-        # A broken EXIF block says nothing about the pixels, which are already loaded: keep them as stored.
+        # A broken EXIF block says nothing about the pixels: keep them as stored.
         return image

@@ -16,7 +16,7 @@ class NamedSet:
     Attributes:
         name: what the user types.
         title: of the official data; a pack adds ``pack_note``.
-        packs: file names of its pack, the first that is there is taken.
+        pack: file name of its pack, empty if there is none.
         pack_note: what the pack changed, so that its numbers are not set beside the papers'.
         official: relative places of the official archive or folder, tried before the packs.
         system: absolute place of the official folder that a system package makes, tried last.
@@ -26,7 +26,7 @@ class NamedSet:
 
     name: str
     title: str
-    packs: tuple[str, ...] = ()
+    pack: str = ""
     pack_note: str = ""
     official: tuple[str, ...] = ()
     system: Path | None = None
@@ -34,8 +34,14 @@ class NamedSet:
     how: str
 
     def splits_of(self, class_names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Return the lists of known class names by split number, in the order of their labels."""
-        return tuple(tuple(class_names[i] for i in ids) for ids in KNOWN.get(self.name, ()))
+        """Return the lists of known class names by split number, in the order of their labels.
+
+        Empty if no lists are known, or if ``class_names`` are fewer than the lists are made for.
+        """
+        lists = KNOWN.get(self.name, ())
+        if any(max(ids) >= len(class_names) for ids in lists):
+            return ()
+        return tuple(tuple(class_names[i] for i in ids) for ids in lists)
 
 
 NAMED_SETS: dict[str, NamedSet] = {
@@ -49,8 +55,6 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="fashion-mnist",
             title="Fashion-MNIST",
-            packs=("fashion-mnist.npz",),
-            pack_note="pack",
             official=("fashion-mnist", "FashionMNIST/raw", "FashionMNIST"),
             system=DEBIAN_FASHION_MNIST,
             flips=True,
@@ -60,7 +64,7 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="mnist",
             title="MNIST",
-            packs=("mnist_jpeg.npz", "mnist.npz"),
+            pack="mnist_jpeg.npz",
             pack_note="JPEG q75 pack",
             official=("mnist", "MNIST/raw", "MNIST"),
             how="put the four IDX files (train-images-idx3-ubyte.gz ...) into mnist/, or mnist_jpeg.npz",
@@ -68,7 +72,7 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="cifar10",
             title="CIFAR-10",
-            packs=("cifar10_q90.npz", "cifar10.npz"),
+            pack="cifar10_q90.npz",
             pack_note="WebP q90 pack",
             official=("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar10"),
             flips=True,
@@ -78,7 +82,7 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="cifar100",
             title="CIFAR-100",
-            packs=("cifar100_test_q90.npz", "cifar100.npz"),
+            pack="cifar100_test_q90.npz",
             pack_note="test images only, WebP q90 pack",
             official=("cifar-100-binary.tar.gz", "cifar-100-binary", "cifar100"),
             flips=True,
@@ -88,7 +92,7 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="gtsrb",
             title="GTSRB",
-            packs=("gtsrb32_q90.npz", "gtsrb.npz"),
+            pack="gtsrb32_q90.npz",
             pack_note="32 px, WebP q90 pack",
             official=("GTSRB", "gtsrb", "gtsrb/GTSRB", "."),
             how="unpack GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and "
@@ -97,21 +101,21 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="omniglot",
             title="Omniglot, background characters, ink bright",
-            packs=("omniglot_background.npz",),
+            pack="omniglot_background.npz",
             pack_note="pack",
             how="put omniglot_background.npz there",
         ),
         NamedSet(
             name="omniglot-evaluation",
             title="Omniglot, evaluation characters, ink bright",
-            packs=("omniglot_evaluation.npz",),
+            pack="omniglot_evaluation.npz",
             pack_note="pack",
             how="put omniglot_evaluation.npz there",
         ),
         NamedSet(
             name="dtd10",
             title="DTD, 10 of 47 classes",
-            packs=("dtd10_128_q90.npz", "dtd10.npz"),
+            pack="dtd10_128_q90.npz",
             pack_note="128 px, WebP q90 pack",
             flips=True,
             how="put dtd10_128_q90.npz there",
@@ -119,7 +123,7 @@ NAMED_SETS: dict[str, NamedSet] = {
         NamedSet(
             name="neu",
             title="NEU steel surface defects",
-            packs=("neu_det128_q90.npz", "neu.npz"),
+            pack="neu_det128_q90.npz",
             pack_note="128 px, WebP q90 pack",
             flips=True,
             how="put neu_det128_q90.npz there",
@@ -130,4 +134,4 @@ NAMED_SETS: dict[str, NamedSet] = {
 
 def set_of_pack(path: Path) -> NamedSet | None:
     """Return the named set whose pack has this file name, if any."""
-    return next((each for each in NAMED_SETS.values() if path.name in each.packs), None)
+    return next((each for each in NAMED_SETS.values() if each.pack == path.name), None)
