@@ -1,0 +1,96 @@
+"""Checks camera frames before they reach the network; every refusal says how to convert."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import FrameError
+
+Frames = NDArray[np.uint8]
+
+
+def as_batch(
+    frames: Frames | Sequence[Frames], fixed: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], bool]:
+    """Return frames as one contiguous batch; a contiguous array is not copied.
+
+    Args:
+        frames: uint8 ``[height, width, 3]``, ``[batch, height, width, 3]``, or a list of frames of equal
+            size. The batch may be empty.
+        fixed: the only (height, width) the bundle takes, None for any.
+
+    Returns:
+        uint8 ``[batch, height, width, 3]`` and whether it was one frame.
+
+    Raises:
+        FrameError: wrong type, dtype, shape or size.
+    """
+    if isinstance(frames, list | tuple):
+        return _stack(frames, fixed), False
+    array = _checked(frames, (3, 4), fixed)
+    single = array.ndim == 3
+    return np.ascontiguousarray(array[np.newaxis] if single else array), single
+
+
+def _stack(frames: Sequence[Frames], fixed: tuple[int, int] | None) -> NDArray[np.uint8]:
+    arrays = [_checked(frame, (3,), fixed) for frame in frames]
+    sizes = sorted({array.shape[:2] for array in arrays})
+    if len(sizes) > 1:
+        raise FrameError(
+            f"frames of one call must have one size; got {_size(sizes[0])} and {_size(sizes[1])}: "
+            "call once for each size"
+        )
+    return np.stack(arrays) if arrays else np.zeros((0, *(fixed or (1, 1)), 3), np.uint8)
+
+
+def _checked(frame: object, dimensions: tuple[int, ...], fixed: tuple[int, int] | None) -> NDArray[np.uint8]:
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(
+            f"a frame must be a NumPy array [height, width, 3] of uint8; got {type(frame).__name__}: "
+            + (
+                "read the image first, or use edgeosr predict"
+                if isinstance(frame, str | bytes) or hasattr(frame, "__fspath__")
+                else "convert it, for example numpy.asarray(image.convert('RGB')) for a Pillow image"
+            )
+        )
+    if frame.dtype != np.uint8:
+        raise FrameError(f"a frame must have dtype uint8 (0 to 255); got {frame.dtype}: {_from_dtype(frame)}")
+    if frame.ndim not in dimensions or frame.shape[-1] != 3:
+        wanted = (
+            "[height, width, 3] or [batch, height, width, 3]" if 4 in dimensions else "[height, width, 3]"
+        )
+        raise FrameError(f"expected {wanted}; got {list(frame.shape)}: {_from_shape(frame.shape)}")
+    height, width = frame.shape[-3:-1]
+    if height == 0 or width == 0:
+        raise FrameError(f"a frame must have at least one pixel; got {_size((height, width))}")
+    if fixed is not None and (height, width) != fixed:
+        raise FrameError(
+            f"this bundle takes frames of {_size(fixed)} only (height x width); "
+            f"got {_size((height, width))}: export it again without --frame, or with this size"
+        )
+    return frame
+
+
+def _from_dtype(frame: NDArray[np.generic]) -> str:
+    if frame.dtype.kind == "f":
+        return "for values from 0 to 1 multiply: (frame * 255).round().astype(numpy.uint8)"
+    if frame.dtype == np.uint16:
+        return "for 16-bit images: (frame / 257).round().astype(numpy.uint8)"
+    return "convert it with frame.astype(numpy.uint8) if its values are 0 to 255"
+
+
+def _from_shape(shape: tuple[int, ...]) -> str:
+    if len(shape) == 2:
+        return "this looks grey: numpy.repeat(frame[..., None], 3, axis=2) makes it RGB"
+    if len(shape) in (3, 4) and shape[-1] == 1:
+        return "this looks grey: numpy.repeat(frame, 3, axis=-1) makes it RGB"
+    if len(shape) in (3, 4) and shape[-1] == 4:
+        return "this looks like RGBA: frame[..., :3] drops the transparency"
+    if len(shape) in (3, 4) and shape[-3] == 3:
+        return "channels come last: numpy.moveaxis(frames, -3, -1)"
+    return "colour images with channels last are taken"
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return f"{size[0]}x{size[1]}"
