@@ -1,0 +1,153 @@
+"""The scorer in float64 NumPy: what the ONNX scoring graph and the CUDA kernel are checked against.
+
+Rules at the edges, which every implementation shares:
+
+- label: the largest logit; among equal ones the lowest index.
+- |z| and J are not taken below ``FLOOR`` before a division or a logarithm, so |z| = 0 and J = 0 give finite
+  scores; the value ``norm`` is |z| after that, ``jacobian`` is J before it.
+- anything not finite, in the map, the embedding, the logits or a value, and an embedding whose squared norm
+  leaves float32's range, makes the score NaN. NaN is never accepted; the label is then any class.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import UsageError
+from edgeosr.kernels.activations import activate
+from edgeosr.kernels.scorer import ClosedForm, Scorer
+from edgeosr.verdict import FLOOR
+
+Float64 = NDArray[np.float64]
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def reference_scores(
+    scorer: Scorer,
+    *,
+    map: NDArray[np.floating[Any]] | None = None,
+    embedding: NDArray[np.floating[Any]] | None = None,
+    logits: NDArray[np.floating[Any]] | None = None,
+    jacobian_squared: NDArray[np.floating[Any]] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Score a batch.
+
+    Args:
+        scorer: the constants.
+        map: ``[B, D, H, W]``, y before the last activation; needed for the closed form.
+        embedding: ``[B, D]``, z; None: the mean over positions of act(map).
+        logits: ``[B, C]``, for an external head only.
+        jacobian_squared: ``[B]``, |dz/dh|_F^2 from elsewhere; None: by the closed form.
+
+    Returns:
+        ``label`` int64 ``[B]``, ``score`` float64 ``[B]``, ``values`` float64 ``[B, 5]`` in the order of
+        ``VALUE_NAMES``, ``accepted`` bool ``[B]``.
+
+    Raises:
+        UsageError: an array is missing or has the wrong shape.
+    """
+    y = None if map is None else np.asarray(map, np.float64)
+    if y is not None and (y.ndim != 4 or y.shape[1] != scorer.dimension):
+        raise UsageError(f"map must be [batch, {scorer.dimension}, height, width]; got {y.shape}")
+    slopes: Float64 | None = None
+    if y is not None and scorer.closed_form is not None:
+        activated, slopes = activate(scorer.closed_form.activation, scorer.closed_form.parameters, y)
+    if embedding is not None:
+        z = np.asarray(embedding, np.float64)
+    elif slopes is not None:
+        z = activated.mean(axis=(2, 3))
+    else:
+        raise UsageError("reference_scores needs the embedding, or the map of a scorer with a closed form")
+    if z.ndim != 2 or z.shape[1] != scorer.dimension:
+        raise UsageError(f"embedding must be [batch, {scorer.dimension}]; got {z.shape}")
+    with np.errstate(all="ignore"):
+        squared = (z * z).sum(axis=1)
+        norm = np.maximum(np.sqrt(squared), FLOOR)
+        scores = _logits(scorer, z, norm, logits)
+        label = scores.argmax(axis=1)
+        top = scores[np.arange(len(z)), label]
+        loss = movr_loss(scores * scorer.head.temperature, label)
+        known = discriminator_logit(scorer, z)
+        if scorer.closed_form is None:
+            jacobian = np.ones(len(z))
+        else:
+            if jacobian_squared is None:
+                if slopes is None:
+                    raise UsageError("the closed form needs the map; pass map= or jacobian_squared=")
+                jacobian_squared = closed_form_squared(scorer.closed_form, slopes)
+            jacobian = np.sqrt(np.maximum(np.asarray(jacobian_squared, np.float64), 0.0)) / norm
+        values = np.stack([jacobian, known, loss, top, norm], axis=1)
+        parts = np.stack([np.log(np.maximum(jacobian, FLOOR)), -known, loss, -top, -np.log(norm)], axis=1)
+        fusion = scorer.fusion
+        means, stds, weights = (
+            array.astype(np.float64) for array in (fusion.means, fusion.stds, fusion.weights)
+        )
+        score = ((parts - means) / stds) @ weights
+    finite = np.isfinite(values).all(axis=1) & np.isfinite(scores).all(axis=1) & (squared <= _LARGEST)
+    if y is not None:
+        finite &= np.isfinite(y).all(axis=(1, 2, 3))
+    score = np.where(finite, score, np.nan)
+    accepted = score <= scorer.threshold
+    return {"label": label.astype(np.int64), "score": score, "values": values, "accepted": accepted}
+
+
+def movr_loss(scaled: Float64, label: NDArray[np.int64]) -> Float64:
+    """Return softplus(-x_y) + sum over k != y of softplus(x_k), ``[B]``.
+
+    The m-OvR loss (``PART_NAMES``) with the predicted label and no margin; float64, so any finite x is safe.
+
+    Args:
+        scaled: ``[B, C]``, T times the logits.
+        label: ``[B]``, y.
+    """
+    signed = scaled.copy()
+    rows = np.arange(len(scaled))
+    signed[rows, label] *= -1
+    total: Float64 = (np.maximum(signed, 0.0) + np.log1p(np.exp(-np.abs(signed)))).sum(axis=1)
+    return total
+
+
+def closed_form_squared(closed_form: ClosedForm, slopes: Float64) -> Float64:
+    """Return |dz/dh|_F^2, ``[B]``, from the activation's derivatives at the map (design.md part 2).
+
+    Args:
+        closed_form: table and offsets.
+        slopes: act'(y), ``[B, D, H, W]``.
+    """
+    batch, _, height, width = slopes.shape
+    table = closed_form.table.astype(np.float64)
+    total = np.zeros(batch)
+    for tap, (down, right) in enumerate(closed_form.offsets.tolist()):
+        if abs(down) >= height or abs(right) >= width:
+            continue
+        here = slopes[:, :, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+        there = slopes[:, :, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
+        total += np.einsum("bdhw,bdhw,d->b", here, there, table[:, tap])
+    return total / (height * width) ** 2
+
+
+def discriminator_logit(scorer: Scorer, z: Float64) -> Float64:
+    """Return the logit of "known", ``[B]``; zeros without a discriminator. z: ``[B, D]``."""
+    if not scorer.layers:
+        return np.zeros(len(z))
+    value = z
+    for number, (weight, bias) in enumerate(scorer.layers):
+        if number:
+            value = np.where(value > 0, value, value * scorer.slope)
+        value = value @ weight.astype(np.float64).T + bias
+    return np.asarray(value[:, 0])
+
+
+def _logits(scorer: Scorer, z: Float64, norm: Float64, logits: NDArray[np.floating[Any]] | None) -> Float64:
+    if (logits is not None) != (scorer.head.kind == "external"):
+        raise UsageError(f"the head is {scorer.head.kind!r}; logits are passed for an external head only")
+    if logits is not None:
+        given = np.asarray(logits, np.float64)
+        if given.shape != (len(z), scorer.classes):
+            raise UsageError(f"logits must be {(len(z), scorer.classes)}; got {given.shape}")
+        return given
+    weight = scorer.head.weight.astype(np.float64).T
+    if scorer.head.kind == "cosine":
+        return (z / norm[:, None]) @ weight
+    return np.asarray(z @ weight + scorer.head.bias)
