@@ -1,0 +1,224 @@
+"""The run directory: what `edgeosr train` leaves behind and `edgeosr export` starts from.
+
+runs/NAME/run.json           this module's RunRecord; written last, so its presence means "trained"
+runs/NAME/weights.pt         torch state dict of the best epoch (loadable with weights_only=True)
+runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN discriminator
+runs/NAME/log.jsonl          one JSON line an epoch
+runs/NAME/last.pt            resume state; removed when the run is finished
+"""
+
+import itertools
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeosr.errors import DataError, StorageError, UsageError
+from edgeosr.files import atomic_file, storage_errors, write_text
+from edgeosr.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RECORD = "run.json"
+WEIGHTS = "weights.pt"
+DISCRIMINATOR = "discriminator.npz"
+LOG = "log.jsonl"
+LAST = "last.pt"
+
+FORMAT = 1
+_LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes
+_MODEL_KEYS = {"arch": str, "input_size": int, "dimension": int, "head": str, "temperature": float}
+_DATA_KEYS = {"source": str, "known": list, "seed": int, "digests": dict}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What one training run was and reached; plain values, ready for a manifest.
+
+    Attributes:
+        name: the run's name, normally its directory's.
+        created: UTC time of writing, ISO 8601.
+        version: the edgeosr version that trained it.
+        data: source, title, known, unknown (class names), split, seed, fractions, per_group,
+            test_fraction, digests (SHA-256 by part), sizes (``[images, groups]`` by part). ``unknown``
+            leaves out the classes that served as outliers.
+        outliers: source, and how many images trained and selected the discriminator; None without.
+        model: arch, input_size (pixels), dimension (of z), head ("cosine" or "linear"), temperature,
+            pretrained.
+        preprocessing: from a frame to the network's input.
+        training: the settings, machine paths left out.
+        result: epochs, best_epoch (1-based), select_accuracy (0..1), seconds, images_per_second, device,
+            precision.
+        discriminator: layer sizes, how it was selected and its history; None without one.
+    """
+
+    name: str
+    created: str
+    version: str
+    data: dict[str, Any]
+    outliers: dict[str, Any] | None
+    model: dict[str, Any]
+    preprocessing: Preprocessing
+    training: dict[str, Any]
+    result: dict[str, Any]
+    discriminator: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, with the format number first."""
+        values = {key: value for key, value in asdict(self).items() if key != "preprocessing"}
+        return {"format": FORMAT, **values, "preprocessing": self.preprocessing.as_json()}
+
+
+def write_run(directory: Path, record: RunRecord) -> None:
+    """Write ``run.json`` into the run directory atomically; raises StorageError."""
+    write_text(Path(directory) / RECORD, json.dumps(record.as_json(), indent=2) + "\n")
+
+
+def write_discriminator(
+    directory: Path,
+    layers: "tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]",
+    description: dict[str, Any],
+    outliers: dict[str, Any] | None,
+) -> RunRecord:
+    """Add a discriminator to a finished run.
+
+    Args:
+        directory: the run directory.
+        layers: (weight float32 ``[out, in]``, bias float32 ``[out]``) in order.
+        description: what ``RunRecord.discriminator`` shall say; ``layers`` (sizes) is added.
+        outliers: what ``RunRecord.outliers`` shall say.
+
+    Returns:
+        the new record, already written.
+    """
+    import numpy as np
+
+    record = read_run(directory)
+    arrays = {
+        f"{key}{i}": np.asarray(array, np.float32)
+        for i, layer in enumerate(layers)
+        for key, array in zip("wb", layer, strict=True)
+    }
+    sizes = [int(layers[0][0].shape[1]), *(int(weight.shape[0]) for weight, _ in layers)]
+    with atomic_file(Path(directory) / DISCRIMINATOR) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    record = replace(record, discriminator={"layers": sizes, **description}, outliers=outliers)
+    write_run(directory, record)
+    return record
+
+
+def read_discriminator(
+    directory: Path,
+) -> "tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...] | None":
+    """Return the discriminator's layers in order, or None if the run has none.
+
+    Raises:
+        DataError: the file is damaged or its layers do not fit together.
+    """
+    import numpy as np
+
+    path = Path(directory) / DISCRIMINATOR
+    if not path.exists():
+        return None
+    try:
+        with storage_errors("read", path), np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, EOFError, KeyError) as error:
+        raise DataError(f"{path} is not a discriminator file ({error}); train the run again") from error
+    layers = []
+    while f"w{len(layers)}" in arrays and f"b{len(layers)}" in arrays:
+        i = len(layers)
+        layers.append((np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)))
+    fits = bool(layers) and 2 * len(layers) == len(arrays)
+    fits = fits and all(w.ndim == 2 and b.shape == w.shape[:1] for w, b in layers)
+    fits = fits and all(a[0].shape[0] == b[0].shape[1] for a, b in itertools.pairwise(layers))
+    if not fits:
+        raise DataError(f"{path} does not hold layers w0, b0, w1, b1, ... that fit; train the run again")
+    return tuple(layers)
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read and check a run's record.
+
+    Raises:
+        StorageError: there is no run here, or it cannot be read.
+        DataError: the record is damaged, unfinished or from a newer edgeosr.
+    """
+    path = Path(directory) / RECORD
+    if not path.exists():
+        if (Path(directory) / LAST).exists():
+            raise DataError(f"the run {directory} is not finished; run: edgeosr train --resume {directory}")
+        raise StorageError(f"{directory} is not a run: it has no {RECORD}; make one with: edgeosr train")
+    with storage_errors("read", path):
+        if path.stat().st_size > _LARGEST_RECORD:
+            raise DataError(f"{path} is larger than {_LARGEST_RECORD >> 20} MiB: not a run record")
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; train the run again") from error
+    return _record(path, values)
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """Return the run directory under ``root`` whose record was written last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    records = sorted(Path(root).glob(f"*/{RECORD}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not records:
+        raise UsageError(f"there is no finished run in {root}; make one with: edgeosr train --data PATH")
+    return records[-1].parent
+
+
+def _record(path: Path, values: object) -> RunRecord:
+    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        raise DataError(f"{path} is not a run record: it has no format number; train the run again")
+    if values["format"] > FORMAT:
+        raise DataError(
+            f"{path} was made by a newer edgeosr (format {values['format']}, this one reads {FORMAT}); "
+            "update edgeosr"
+        )
+    expected = {
+        "name": str,
+        "created": str,
+        "version": str,
+        "data": dict,
+        "outliers": dict | None,
+        "model": dict,
+        "training": dict,
+        "result": dict,
+        "discriminator": dict | None,
+    }
+    checked = {key: _field(path, values, key, kind) for key, kind in expected.items()}
+    for section, keys in (("data", _DATA_KEYS), ("model", _MODEL_KEYS)):
+        for key, kind in keys.items():
+            _field(path, checked[section], key, kind, section)
+    if checked["model"]["head"] not in ("cosine", "linear"):
+        raise DataError(f"{path}: model.head must be cosine or linear; got {checked['model']['head']!r}")
+    return RunRecord(preprocessing=_preprocessing(path, values.get("preprocessing")), **checked)
+
+
+def _field(path: Path, values: dict[str, Any], key: str, kind: Any, section: str = "") -> Any:
+    name = f"{section}.{key}" if section else key
+    if key not in values:
+        raise DataError(f"{path}: the field {name} is missing; train the run again")
+    value = values[key]
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise DataError(f"{path}: the field {name} has the wrong type ({type(value).__name__})")
+    return value
+
+
+def _preprocessing(path: Path, values: object) -> Preprocessing:
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: the field preprocessing is missing or not an object")
+    try:
+        return Preprocessing(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        )
+    except (TypeError, UsageError) as error:
+        raise DataError(f"{path}: the field preprocessing cannot be used: {error}") from error

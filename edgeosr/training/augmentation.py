@@ -1,0 +1,67 @@
+"""Random changes of training images by kornia, and normalisation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeosr.errors import import_extra
+from edgeosr.preprocessing import Preprocessing
+
+Augmentation = Callable[[Tensor], Tensor]
+
+
+def make_augmentation(size: int, *, shift: float, flip: bool, color_jitter: float) -> Augmentation:
+    """Return a function that changes a batch ``[B, 3, size, size]`` of values 0..1 at random.
+
+    Every image draws for itself. The draws come from torch's global generator, so seeding it repeats them.
+
+    Args:
+        size: side of the images, pixels.
+        shift: random crop after padding with black by this share of the side.
+        flip: flip half of the images horizontally.
+        color_jitter: strength of brightness, contrast and saturation changes; 0 for none.
+
+    Raises:
+        MissingDependencyError: kornia is not installed.
+    """
+    padding = round(shift * size)
+    if not (padding or flip or color_jitter):
+        return lambda images: images
+    # kornia takes 1.6 s to import: only here, where it is used.
+    kornia: Any = import_extra("kornia.augmentation", extra="train", purpose="augmentation")
+    steps = []
+    if padding:
+        steps.append(kornia.RandomCrop((size, size), padding=padding))
+    if flip:
+        steps.append(kornia.RandomHorizontalFlip(p=0.5))
+    if color_jitter:
+        steps.append(kornia.ColorJiggle(color_jitter, color_jitter, color_jitter, 0.0))
+
+    def augment(images: Tensor) -> Tensor:
+        for step in steps:
+            images = step(images)
+        return images
+
+    return augment
+
+
+class Normalise:
+    """From uint8 pixels to the network's input."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self.mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
+        self.device = device
+
+    def __call__(self, pixels: Tensor, augment: Augmentation | None = None) -> Tensor:
+        """Return float32 ``[B, 3, S, S]`` (channels last in memory) for uint8 ``[B, S, S, 3]``.
+
+        ``augment`` sees values 0..1, before normalisation, so that its padding is black.
+        """
+        images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
+        if augment is not None:
+            with torch.no_grad():
+                images = augment(images)
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

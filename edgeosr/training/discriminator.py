@@ -1,0 +1,161 @@
+"""The discriminator of a trained run: embeddings of its images, outliers, OpenGAN, and the files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.decode import decode_images
+from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.data.parts import Parts, four_parts
+from edgeosr.errors import DataError
+from edgeosr.run import RunRecord, read_run, write_discriminator
+
+SYNTHETIC_PER_KIND = 400  # synthetic outlier images of each kind, made from the select part
+LARGEST_HALF = 10_000  # outlier images in each half; more changes nothing and takes memory
+
+
+@dataclass(frozen=True)
+class OutlierHalves:
+    """Real outliers, cut into two disjoint halves; no group straddles.
+
+    Attributes:
+        train: for the discriminator's loss.
+        select: for the choice of its epoch and, in calibration, of the fusion weights.
+        classes: their class names.
+    """
+
+    train: LabelledImages
+    select: LabelledImages
+    classes: tuple[str, ...]
+
+
+def parts_of_run(record: RunRecord, data_root: Path | None = None) -> tuple[ImageSet, Parts]:
+    """Open a run's image set again and cut it into the same parts.
+
+    Raises:
+        DataError: the images are no longer those of the run.
+    """
+    data = record.data
+    image_set = open_image_set(data["source"], data_root)
+    parts = four_parts(
+        image_set, known=data["known"], seed=data["seed"], fractions=tuple(data["fractions"]),
+        test_fraction=data["test_fraction"], per_group=data["per_group"],
+    )  # fmt: skip
+    if parts.digests != data["digests"]:
+        raise DataError(f"the images of {data['source']} are not those the run was trained on; train again")
+    return image_set, parts
+
+
+def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Path | None) -> OutlierHalves:
+    """Open outliers and cut them in two by a seeded draw of groups.
+
+    Args:
+        source: path or name, as ``--outliers``.
+        parts: of the known data.
+        image_set: the known data's set, to see whether the outliers come from the same one.
+        data_root: where named sets are looked for.
+
+    Raises:
+        DataError: outliers of a known class, or too few of them.
+    """
+    outliers = open_image_set(source, data_root)
+    # The training images where there are any: official test images of the same set stay for the test.
+    images = outliers.train if len(outliers.train) else outliers.test
+    classes = outliers.train.class_names
+    shared = sorted(set(classes) & set(parts.known)) if same_set(source, image_set.source) else []
+    if shared:
+        raise DataError(
+            f"the outliers {source} hold the known classes {', '.join(shared)}; name other classes "
+            f"(for example {image_set.source}:{','.join(parts.unknown[:2]) or 'CLASS'}) or another set"
+        )
+    groups = np.unique(images.groups) if images is not None else np.empty(0, np.int64)
+    if images is None or len(groups) < 4:
+        raise DataError(f"the outliers {source} hold {len(groups)} separate images; at least 4 are needed")
+    drawn = np.random.default_rng([parts.seed, 1]).permutation(groups)
+    first = np.isin(images.groups, drawn[: len(drawn) // 2])
+    train, select = (_thinned(images.subset(np.flatnonzero(half))) for half in (first, ~first))
+    return OutlierHalves(train, select, tuple(classes))
+
+
+def same_set(first: str, second: str) -> bool:
+    """Return True if two sources name the same set, whatever classes they are restricted to."""
+    return first.partition(":")[0] == second.partition(":")[0]
+
+
+def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> RunRecord:
+    """Train a discriminator on the embeddings of a finished run's best weights and add it to the run.
+
+    Reads the known train and select parts and the run's outliers; the calibrate and test parts, and the
+    unknown classes, are not touched.
+
+    Raises:
+        StorageError, DataError: the run or its images cannot be read.
+    """
+    import torch
+
+    from edgeosr.model.classifier import load_classifier
+    from edgeosr.training.augmentation import Normalise
+    from edgeosr.training.epoch import embed
+    from edgeosr.training.opengan import OpenGanSettings, train_discriminator
+    from edgeosr.training.synthetic_outliers import make_synthetic_outliers
+
+    record = read_run(run_directory)
+    image_set, parts = parts_of_run(record, data_root)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier = load_classifier(run_directory).to(device, memory_format=torch.channels_last)
+    normalise = Normalise(record.preprocessing, device)
+
+    def pixels_of(images: LabelledImages, what: str) -> NDArray[np.uint8]:
+        return decode_images(images, record.preprocessing, description=f"reading {what} images").pixels
+
+    def embeddings(pixels: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
+        return embed(classifier, pixels, normalise, f"embedding {what} images")
+
+    known_train = embeddings(pixels_of(parts.train, "train"), "train")
+    select_pixels = pixels_of(parts.select, "select")
+    source = record.training.get("outliers")
+    outliers: dict[str, Any] | None = None
+    open_train = None
+    if source:
+        halves = outlier_halves(source, parts, image_set, data_root)
+        open_train = embeddings(pixels_of(halves.train, "outlier"), "outlier")
+        open_select = embeddings(pixels_of(halves.select, "outlier"), "outlier")
+        outliers = {
+            "source": source,
+            "classes": list(halves.classes),
+            "train": len(open_train),
+            "select": len(open_select),
+        }
+    else:
+        synthetic = make_synthetic_outliers(select_pixels, parts.seed, SYNTHETIC_PER_KIND)
+        open_select = embeddings(synthetic, "synthetic")
+    settings = OpenGanSettings(
+        lambda_g=record.training["lambda_g"], lambda_o=record.training["lambda_o"], seed=parts.seed
+    )
+    found = train_discriminator(
+        known_train,
+        embeddings(select_pixels, "select"),
+        open_train=open_train,
+        open_select=open_select,
+        open_select_kind="real" if source else "synthetic",
+        settings=settings,
+    )
+    description = {
+        "slope": found.slope,
+        "selected_by": found.selected_by,
+        "best_epoch": found.best_epoch,
+        "select_auroc": found.select_auroc,
+        "history": [epoch.as_json() for epoch in found.history],
+    }
+    return write_discriminator(run_directory, found.layers, description, outliers)
+
+
+def _thinned(images: LabelledImages) -> LabelledImages:
+    """Return at most LARGEST_HALF evenly spaced images."""
+    if len(images) <= LARGEST_HALF:
+        return images
+    return images.subset(np.linspace(0, len(images) - 1, LARGEST_HALF).astype(np.int64))

@@ -1,0 +1,77 @@
+"""Which processors a run uses, through Lightning Fabric: one CPU, one GPU, or many of them."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeosr.errors import import_extra
+from edgeosr.training.settings import TrainSettings
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # x86; without them bfloat16 is emulated and slower than float32
+
+
+def cpu_has_bf16() -> bool:
+    """Return True if this CPU multiplies bfloat16 in hardware, as far as Linux tells (x86 only)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    return bool(_BF16_FLAGS.intersection(flags))
+
+
+def choose_precision(wanted: str, *, cuda: bool) -> str:
+    """Return Fabric's precision name: the wanted one, or for "auto" bf16-mixed where it is fast."""
+    if wanted != "auto":
+        return wanted
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else cpu_has_bf16()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def make_fabric(settings: TrainSettings) -> Any:
+    """Return a Fabric for these settings; nothing is launched yet.
+
+    Raises:
+        MissingDependencyError: lightning-fabric is not installed.
+    """
+    fabric = import_extra("lightning_fabric", extra="train", purpose="training")
+    cuda = torch.cuda.is_available()
+    return fabric.Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=choose_precision(settings.precision, cuda=cuda),
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Limit torch's CPU threads in this process; None leaves them."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def quiet_unless(speaking: bool) -> Iterator[None]:
+    """Silence standard error inside the block in processes that are not the first one."""
+    if speaking:
+        yield
+    else:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+
+
+def device_name(device: torch.device) -> str:
+    """Return a short name of the processor for reports."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
+    return f"{os.uname().machine} CPU, {torch.get_num_threads()} threads"

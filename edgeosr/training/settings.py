@@ -1,0 +1,205 @@
+"""Everything a training run can be told, checked when made."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeosr.errors import DataError, UsageError, require_choice
+from edgeosr.model.catalogue import TIMM_PREFIX, architecture
+from edgeosr.preprocessing import FITS, Fit
+
+Loss = Literal["movr", "ce"]
+LOSSES: tuple[Loss, ...] = ("movr", "ce")
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "32-true", "bf16-mixed")
+Strategy = Literal["auto", "ddp", "ddp_spawn"]
+STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
+
+# Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
+# when it is resumed.
+CIRCUMSTANCES = ("data_root", "out", "resume", "max_minutes", "strategy", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How to train one run.
+
+    Attributes:
+        data: path or name of the image set (see ``edgeosr.data.catalogue.open_image_set``).
+        data_root: where named sets are looked for; None: the environment variable EDGEOSR_DATA.
+        known: names of the known classes; None: by ``split``, or all.
+        split: number of the set's published known-class list; not together with ``known``.
+        fractions: train, select and calibrate shares of the known training images.
+        test_fraction: share held out for test where the set has no official test images.
+        per_group: keep at most this many evenly spaced images of a group (track); None keeps all.
+        arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES`` or ``timm:NAME``.
+        input_size: side of the network's square input, pixels; None: the architecture's own.
+        fit: how a frame is brought to the input's aspect ratio.
+        pretrained: start from ImageNet weights.
+        freeze: keep the backbone as it is and train the head alone, on features computed once.
+        loss: "movr" (margin one-versus-rest on cosines) or "ce" (cross-entropy on linear logits).
+        temperature, margin: T and m (radians) of the m-OvR loss.
+        rotation_weight: weight of the 4-way rotation auxiliary; 0 switches it and its cost off.
+        epochs: passes over the train part, if time allows.
+        max_minutes: stop after the epoch that would otherwise pass this time; the learning rate then
+            anneals over the epochs that fit. None: no cap.
+        batch_size: images a step over all processes together.
+        lr: peak learning rate of SGD (momentum 0.9, cosine to zero, short linear warm-up).
+        weight_decay: on all parameters, BatchNorm, biases and prototypes included (the paper states one
+            weight decay and no exception).
+        flip: horizontal flips in augmentation; None: where the image set says they keep the meaning.
+        shift: random crop after padding by this share of the side, 0 to 0.5; 0 switches it off.
+        color_jitter: strength of random brightness, contrast and saturation changes, 0 to 1.
+        discriminator: train the OpenGAN discriminator on the embeddings.
+        outliers: path or name of images of no known class for the discriminator; None: synthetic ones
+            select its epoch.
+        lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers.
+        seed: everything random follows from it.
+        out: run directory; None: ``runs/`` and a name made of data, split, architecture and loss.
+        resume: go on with the run in ``out`` from its last finished epoch.
+        devices: number of processors (GPUs, or CPU processes), or "auto".
+        num_nodes: number of machines.
+        strategy: Lightning Fabric's way to run several processes.
+        precision: "auto" takes bf16-mixed where the processor multiplies bfloat16, else 32-true.
+        threads: CPU threads of torch in each process; None: torch's own choice.
+    """
+
+    data: str
+    data_root: Path | None = None
+    known: tuple[str, ...] | None = None
+    split: int | None = None
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    test_fraction: float = 0.2
+    per_group: int | None = None
+    arch: str = "classifier32"
+    input_size: int | None = None
+    fit: Fit = "crop"
+    pretrained: bool = False
+    freeze: bool = False
+    loss: Loss = "movr"
+    temperature: float = 32.0
+    margin: float = 0.5
+    rotation_weight: float = 0.1
+    epochs: int = 30
+    max_minutes: float | None = None
+    batch_size: int = 128
+    lr: float = 0.05
+    weight_decay: float = 1e-3
+    flip: bool | None = None
+    shift: float = 0.125
+    color_jitter: float = 0.0
+    discriminator: bool = True
+    outliers: str | None = None
+    lambda_g: float = 1.0
+    lambda_o: float = 1.0
+    seed: int = 0
+    out: Path | None = None
+    resume: bool = False
+    devices: int | Literal["auto"] = "auto"
+    num_nodes: int = 1
+    strategy: Strategy = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("data must be a folder of images or a data set's name; got an empty text")
+        if self.known is not None and self.split is not None:
+            raise UsageError("known and split both choose the known classes; give only one of them")
+        if self.resume and self.out is None:
+            raise UsageError("resume needs the run directory to go on with; give it as out")
+        known = architecture(self.arch)
+        require_choice("loss", self.loss, LOSSES)
+        require_choice("fit", self.fit, FITS)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("strategy", self.strategy, STRATEGIES)
+        self._require_whole("epochs", 1)
+        self._require_whole("batch_size", 2)
+        self._require_whole("num_nodes", 1)
+        self._require_whole("seed", 0)
+        for name in ("split", "input_size", "per_group", "threads"):
+            if getattr(self, name) is not None:
+                self._require_whole(name, 0 if name == "split" else 1)
+        if self.devices != "auto":
+            self._require_whole("devices", 1)
+        for name in ("lr", "temperature"):
+            self._require_between(name, 0, math.inf, above=True)
+        for name in ("rotation_weight", "weight_decay", "lambda_g", "lambda_o"):
+            self._require_between(name, 0, math.inf)
+        self._require_between("margin", 0, math.pi / 2)
+        self._require_between("shift", 0, 0.5)
+        self._require_between("color_jitter", 0, 1)
+        self._require_between("test_fraction", 0, 0.9, above=True)
+        if self.max_minutes is not None:
+            self._require_between("max_minutes", 0, math.inf, above=True)
+        if self.input_size is not None and self.input_size < known.smallest:
+            raise UsageError(
+                f"{self.arch} needs an input of at least {known.smallest} pixels; got {self.input_size}"
+            )
+        if self.pretrained and not known.pretrained:
+            raise UsageError(
+                f"there are no pretrained weights for {self.arch}; use --arch efficientnet-lite0 or timm:NAME"
+            )
+        if self.freeze and not self.pretrained:
+            raise UsageError(
+                "freeze keeps the backbone as it is, so it needs pretrained weights; add pretrained"
+            )
+        if len(self.fractions) != 3 or min(self.fractions) <= 0 or sum(self.fractions) > 1 + 1e-9:
+            raise UsageError(
+                "fractions must be three shares above 0 (train, select, calibrate) that add up to 1; "
+                f"got {self.fractions!r}"
+            )
+
+    def _require_whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}")
+
+    def _require_between(self, name: str, low: float, high: float, *, above: bool = False) -> None:
+        value = getattr(self, name)
+        numeric = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not numeric or not low <= value <= high or (above and value == low):
+            bounds = f"above {low:g}" if above else f"at least {low:g}"
+            bounds += "" if high == math.inf else f" and at most {high:g}"
+            raise UsageError(f"{name} must be a number {bounds}; got {value!r}")
+
+    @property
+    def size(self) -> int:
+        """Side of the network's input, pixels."""
+        return self.input_size or architecture(self.arch).input_size
+
+    @property
+    def rotates(self) -> bool:
+        """True if the rotation auxiliary takes part."""
+        return self.rotation_weight > 0 and not self.freeze
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values of all settings but the CIRCUMSTANCES."""
+        values = {key: value for key, value in asdict(self).items() if key not in CIRCUMSTANCES}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def settings_from_json(values: dict[str, Any], **circumstances: Any) -> TrainSettings:
+    """Return the settings that ``as_json`` wrote, with the given CIRCUMSTANCES.
+
+    Raises:
+        DataError: a field is not one of ours: the values come from another version.
+    """
+    names = {field.name for field in fields(TrainSettings)}
+    foreign = sorted(set(values) - names)
+    if foreign:
+        raise DataError(
+            f"the run's settings hold {', '.join(foreign)}, unknown to this edgeosr; train it again"
+        )
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return TrainSettings(**{**plain, **circumstances})
+
+
+def default_name(settings: TrainSettings) -> str:
+    """Return a run name made of data, split, architecture and loss, safe as a directory name."""
+    parts = [Path(settings.data.split(":")[0]).name or "data"]
+    if settings.split is not None:
+        parts.append(f"split{settings.split}")
+    parts += [settings.arch.replace(TIMM_PREFIX, "timm-"), settings.loss]
+    return "-".join("".join(c if c.isalnum() or c in "-_." else "_" for c in part) for part in parts)

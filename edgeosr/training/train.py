@@ -1,0 +1,308 @@
+"""`edgeosr train` as one function: from settings to a run directory."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeosr import __version__
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.decode import Decoded, decode_images
+from edgeosr.data.labelled_images import ImageSet
+from edgeosr.data.parts import Parts, four_parts
+from edgeosr.errors import UsageError
+from edgeosr.files import storage_errors
+from edgeosr.model.classifier import Classifier, build_classifier
+from edgeosr.preprocessing import Preprocessing
+from edgeosr.run import LAST, RECORD, RunRecord, read_run, write_run
+from edgeosr.training.augmentation import Normalise, make_augmentation
+from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
+from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
+from edgeosr.training.loop import train_epochs
+from edgeosr.training.objective import Objective
+from edgeosr.training.processors import device_name, make_fabric, quiet_unless, use_threads
+from edgeosr.training.settings import TrainSettings, default_name, settings_from_json
+
+_INITIALISATION = 2**32 - 1  # stands for an epoch number in the seed of the initial weights
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What one process trains on."""
+
+    image_set: ImageSet
+    parts: Parts
+    preprocessing: Preprocessing
+    train: Decoded
+    select: Decoded
+
+
+def train(settings: TrainSettings) -> Path:
+    """Train a run as told, discriminator included, and return its directory.
+
+    The test and calibrate parts are not decoded here.
+
+    Raises:
+        UsageError, DataError: settings or images cannot be used; nothing is written.
+        TrainingError: the loss is not finite; the last finished epoch stays, to be resumed.
+        StorageError: the run cannot be written.
+        KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
+    """
+    directory = settings.out
+    if directory is not None:
+        if settings.resume and (directory / RECORD).exists():
+            return _finish(directory, settings)
+        _require_free(directory, settings.resume)
+    fabric = make_fabric(settings)
+    directory = Path(fabric.launch(_train_in_process, settings))
+    return _finish(directory, settings)
+
+
+def resumed_settings(directory: Path, **circumstances: Any) -> TrainSettings:
+    """Return the settings of the unfinished or finished run in ``directory``, to go on with.
+
+    Args:
+        directory: the run.
+        circumstances: data_root, max_minutes and the like (``settings.CIRCUMSTANCES``).
+
+    Raises:
+        UsageError: there is no run to resume.
+        DataError: it is damaged.
+    """
+    finished = (Path(directory) / RECORD).exists()
+    values = read_run(directory).training if finished else read_checkpoint(directory).settings
+    return settings_from_json(values, **{**circumstances, "out": Path(directory), "resume": True})
+
+
+def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
+    """Train in one of the launched processes; all return the run directory."""
+    use_threads(settings.threads)
+    with quiet_unless(fabric.global_rank == 0):
+        material = _open(settings)
+    resumed = read_checkpoint(settings.out) if settings.resume and settings.out else None
+    if resumed is not None:
+        require_same_run(resumed, settings.as_json(), material.parts.digests)
+    directory = Path(fabric.broadcast(str(_directory(settings)) if fabric.global_rank == 0 else ""))
+    with _cleaned_up(directory, speaking=fabric.global_rank == 0):
+        seed_epoch(settings.seed, _INITIALISATION, 0)
+        classifier = build_classifier(
+            settings.arch, settings.size, len(material.parts.known),
+            "cosine" if settings.loss == "movr" else "linear",
+            pretrained=settings.pretrained and resumed is None,
+        )  # fmt: skip
+        preprocessing = _normalised(material.preprocessing, classifier, material.train.pixels)
+        feed = _feed(settings, preprocessing, material.image_set.flips, fabric.device)
+        train_part, select_part = _examples(fabric, settings, classifier, material, feed)
+        objective = Objective(
+            classifier,
+            temperature=settings.temperature,
+            margin=settings.margin,
+            rotation_weight=settings.rotation_weight if settings.rotates else 0.0,
+        )
+        progress = train_epochs(
+            fabric, objective, train_part, select_part, feed, settings, directory,
+            material.parts.digests, resumed, say=_say,
+        )  # fmt: skip
+        if fabric.global_rank == 0:
+            record = _record(fabric, settings, material, preprocessing, classifier, progress, directory.name)
+            write_run(directory, record)
+            (directory / LAST).unlink(missing_ok=True)
+        fabric.barrier()
+    return str(directory)
+
+
+def _finish(directory: Path, settings: TrainSettings) -> Path:
+    """Add what a trained run still lacks; the first process only."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed and torch.distributed.get_rank() != 0:
+        return directory
+    if settings.discriminator and read_run(directory).discriminator is None:
+        from edgeosr.training.discriminator import add_discriminator
+
+        try:
+            add_discriminator(directory, data_root=settings.data_root)
+        except KeyboardInterrupt:
+            _say(f"the run is trained but has no discriminator; add it: edgeosr train --resume {directory}")
+            raise
+    return directory
+
+
+def _open(settings: TrainSettings) -> _Material:
+    image_set = open_image_set(settings.data, settings.data_root)
+    parts = four_parts(
+        image_set, known=settings.known, split=settings.split, seed=settings.seed,
+        fractions=settings.fractions, test_fraction=settings.test_fraction, per_group=settings.per_group,
+    )  # fmt: skip
+    preprocessing = Preprocessing(height=settings.size, width=settings.size, fit=settings.fit)
+    return _Material(
+        image_set=image_set,
+        parts=parts,
+        preprocessing=preprocessing,
+        train=decode_images(parts.train, preprocessing, description="reading train images"),
+        select=decode_images(parts.select, preprocessing, description="reading select images"),
+    )
+
+
+def _normalised(
+    preprocessing: Preprocessing, classifier: Classifier, pixels: NDArray[np.uint8]
+) -> Preprocessing:
+    """Set mean and std: the pretrained weights' own, else those of the known training pixels alone."""
+    backbone = classifier.backbone
+    if backbone.mean is not None and backbone.std is not None:
+        return replace(preprocessing, mean=backbone.mean, std=backbone.std)
+    mean, std = pixel_statistics(pixels)
+    return replace(preprocessing, mean=mean, std=std)
+
+
+def pixel_statistics(
+    pixels: NDArray[np.uint8],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return per-channel (mean, std) of uint8 ``[n, H, W, 3]`` scaled to 0..1, exact, rounded to 6 places.
+
+    A constant channel gets std 1 / 255, so that it can be divided by.
+    """
+    levels = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(3):
+        share = np.bincount(pixels[..., channel].reshape(-1), minlength=256) / pixels[..., channel].size
+        mean = float(share @ levels)
+        means.append(round(mean, 6))
+        stds.append(round(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1 / 255), 6))
+    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+
+
+def _feed(settings: TrainSettings, preprocessing: Preprocessing, flips: bool, device: torch.device) -> Feed:
+    augment = make_augmentation(
+        settings.size,
+        shift=0.0 if settings.freeze else settings.shift,
+        flip=not settings.freeze and (flips if settings.flip is None else settings.flip),
+        color_jitter=0.0 if settings.freeze else settings.color_jitter,
+    )
+    return Feed(Normalise(preprocessing, device), augment)
+
+
+def _examples(
+    fabric: Any, settings: TrainSettings, classifier: Classifier, material: _Material, feed: Feed
+) -> tuple[Examples, Examples]:
+    """Return the train and select examples: images, or for a frozen backbone their embeddings."""
+    parts = material.train, material.select
+    if not settings.freeze:
+        train_part, select_part = (to_examples(part.pixels, part.labels) for part in parts)
+        return train_part, select_part
+    classifier.backbone.requires_grad_(False)
+    classifier.to(fabric.device, memory_format=torch.channels_last)
+    frozen = []
+    with quiet_unless(fabric.global_rank == 0):
+        for part in parts:
+            z = embed(classifier, part.pixels, feed.normalise, "computing features of the frozen backbone")
+            frozen.append(Examples(torch.from_numpy(z), torch.from_numpy(part.labels)))
+    return frozen[0], frozen[1]
+
+
+def _directory(settings: TrainSettings) -> Path:
+    """Return the run directory, made if it is new."""
+    if settings.out is not None:
+        with storage_errors("make", settings.out):
+            settings.out.mkdir(parents=True, exist_ok=True)
+        return settings.out
+    name = default_name(settings)
+    for number in range(1, 10_000):
+        directory = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with storage_errors("make", directory):
+            directory.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir()  # fails if it exists: two runs started together get two directories
+                return directory
+    raise UsageError(f"there are 9999 runs named {name}; give another directory with --out")
+
+
+def _require_free(directory: Path, resume: bool) -> None:
+    """Refuse to write over another run, or to resume what is not there."""
+    unfinished = (directory / LAST).exists()
+    if resume and not unfinished:
+        read_checkpoint(directory)
+    if not resume and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        advice = f"run: edgeosr train --resume {directory}" if unfinished else "choose another --out"
+        raise UsageError(f"{directory} exists and is not empty; {advice}")
+
+
+@contextlib.contextmanager
+def _cleaned_up(directory: Path, *, speaking: bool) -> Iterator[None]:
+    """On any end before the first finished epoch leave no directory; on Ctrl-C say how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        if speaking:
+            with contextlib.suppress(OSError):
+                directory.rmdir()  # only if empty
+            if isinstance(error, KeyboardInterrupt):
+                _say(
+                    f"stopped; to go on from the last finished epoch: edgeosr train --resume {directory}"
+                    if (directory / LAST).exists()
+                    else "stopped before the first epoch was finished; nothing was kept"
+                )
+        raise
+
+
+def _record(
+    fabric: Any,
+    settings: TrainSettings,
+    material: _Material,
+    preprocessing: Preprocessing,
+    classifier: Classifier,
+    progress: Progress,
+    name: str,
+) -> RunRecord:
+    parts = material.parts
+    best = progress.history[progress.best_epoch - 1]
+    return RunRecord(
+        name=name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+        data={
+            "source": settings.data,
+            "title": material.image_set.title,
+            "known": list(parts.known),
+            "unknown": list(parts.unknown),
+            "split": settings.split,
+            "seed": settings.seed,
+            "fractions": list(settings.fractions),
+            "per_group": settings.per_group,
+            "test_fraction": settings.test_fraction,
+            "digests": parts.digests,
+            "sizes": {key: list(size) for key, size in parts.sizes.items()},
+        },
+        outliers=None,
+        model={
+            "arch": settings.arch,
+            "input_size": settings.size,
+            "dimension": classifier.dimension,
+            "head": classifier.head,
+            "temperature": settings.temperature,
+            "pretrained": settings.pretrained,
+        },
+        preprocessing=preprocessing,
+        training=settings.as_json(),
+        result={
+            "epochs": progress.epochs,
+            "best_epoch": progress.best_epoch,
+            "select_accuracy": best["select_accuracy"],
+            "seconds": round(progress.seconds, 1),
+            "images_per_second": round(progress.images / progress.seconds, 1),
+            "device": device_name(fabric.device),
+            "processes": fabric.world_size,
+            "precision": str(fabric.strategy.precision.precision),
+            "torch": str(torch.__version__),
+        },
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
