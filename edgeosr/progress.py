@@ -10,12 +10,12 @@ REDRAW_SECONDS = 0.25
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, *, background: bool = True) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: int | None, *, background: bool = True) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error once the block has run for two seconds.
 
     Args:
         description: what is being done, for example ``"reading images"``.
-        total: number of steps.
+        total: number of steps, None if nobody knows.
         background: redraw from a thread of its own; False redraws inside ``advance`` only, so that what is
             timed between two calls of it is not disturbed.
 
@@ -42,7 +42,7 @@ def progress(description: str, total: int, *, background: bool = True) -> Iterat
             state["bar"].stop()
 
 
-def _start(state: dict[str, Any], description: str, total: int, background: bool) -> None:
+def _start(state: dict[str, Any], description: str, total: int | None, background: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
