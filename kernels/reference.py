@@ -117,14 +117,14 @@ def closed_form_squared(closed_form: ClosedForm, slopes: Float64) -> Float64:
     """
     batch, _, height, width = slopes.shape
     table = closed_form.table.astype(np.float64)
-    total = np.zeros(batch)
+    total: Float64 = np.zeros(batch)
     for tap, (down, right) in enumerate(closed_form.offsets.tolist()):
         if abs(down) >= height or abs(right) >= width:
             continue
         here = slopes[:, :, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
         there = slopes[:, :, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
         total += np.einsum("bdhw,bdhw,d->b", here, there, table[:, tap])
-    return total / (height * width) ** 2
+    return np.asarray(total / (height * width) ** 2)
 
 
 def discriminator_logit(scorer: Scorer, z: Float64) -> Float64:
@@ -149,5 +149,5 @@ def _logits(scorer: Scorer, z: Float64, norm: Float64, logits: NDArray[np.floati
         return given
     weight = scorer.head.weight.astype(np.float64).T
     if scorer.head.kind == "cosine":
-        return (z / norm[:, None]) @ weight
+        return np.asarray((z / norm[:, None]) @ weight)
     return np.asarray(z @ weight + scorer.head.bias)

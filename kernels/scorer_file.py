@@ -6,6 +6,7 @@ would be four bytes a character.
 """
 
 import io
+import struct
 import zipfile
 from typing import Any, NoReturn
 
@@ -32,6 +33,20 @@ LARGEST_DIMENSION = 1 << 16
 LARGEST_CLASSES = 1 << 20
 MOST_LAYERS = 64
 MOST_TAPS = 1 << 14
+# What zipfile and NumPy raise for bytes that are damaged or made to harm (an array header that asks for more
+# memory than there is, an encrypted entry).
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 PARAMETERS = {"leaky_relu": 1, "elu": 1, "clip": 2}
 
 
@@ -209,7 +224,7 @@ def _entries(data: bytes) -> dict[str, NDArray[Any]]:
             _refuse(f"its entry {packed[0]!r} is compressed; edgeosr writes stored entries only")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(
             f"scorer.npz cannot be read: {error}; export the bundle again, or copy it again"
         ) from error
