@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(np.float32).max)
 # What an activation spelled out in elementary operators may consist of.
-_ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Pow Neg Abs Sqrt Exp Log Erf Tanh Sigmoid HardSigmoid Softplus Clip Relu Max Min "
-    "Reciprocal Identity".split()
+_ELEMENTWISE = (
+    *("Add", "Sub", "Mul", "Div", "Pow", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf", "Tanh", "Sigmoid"),
+    *("HardSigmoid", "Softplus", "Clip", "Relu", "Max", "Min", "Reciprocal", "Where", "Greater", "Identity"),
 )
 _MOST_NODES = 16
 
@@ -185,7 +185,7 @@ def _evaluate(value: "ir.Value", source: "ir.Value", grid: "NDArray[np.float32]"
         edge.type = ir.TensorType(ir.DataType.FLOAT)
     evaluator = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=10)))
     with np.errstate(all="ignore"):
-        (result,) = evaluator.run(None, {part.inputs[0].name: grid})
+        (result,) = evaluator.run(None, {str(part.inputs[0].name): grid})
     return np.asarray(result)
 
 

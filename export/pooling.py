@@ -68,11 +68,13 @@ def find_embedding(model: "ir.Model") -> str:
 def embedding_of(model: "ir.Model", pool: Pool) -> "ir.Value":
     """Return the pool's output as ``[B, D]``; adds a Flatten node named ``embedding`` if none does it."""
     if pool.flat is not None:
+        _set_dimension(pool.flat, pool)
         return pool.flat
     claim_name(model, EMBEDDING)
     writer = NodeWriter(model, "embedding")
     flat = writer.op("Flatten", pool.node.outputs[0], name=EMBEDDING, axis=1)
     writer.append()
+    _set_dimension(flat, pool)
     return flat
 
 
@@ -108,6 +110,19 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
         + ", ".join(describe(pool.node) for pool in last)
         + "; name the embedding with --embedding TENSOR and use `--jacobian none`"
     )
+
+
+def _set_dimension(flat: "ir.Value", pool: Pool) -> None:
+    """Write D into the embedding's shape where inference lost it (a Reshape to a computed shape)."""
+    import onnx_ir as ir
+
+    of_map = static_shape(pool.map)
+    of_flat = static_shape(flat)
+    if of_map is None or of_map[1] is None or (of_flat is not None and of_flat[-1] is not None):
+        return
+    assert pool.map.shape is not None
+    flat.shape = ir.Shape([pool.map.shape[0], of_map[1]])
+    flat.type = ir.TensorType(ir.DataType.FLOAT)
 
 
 def _pool_of(embedding: "ir.Value") -> Pool:

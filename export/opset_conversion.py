@@ -1,0 +1,90 @@
+"""Bring a classifier's ONNX graph to an opset that every backend reads, tested to compute the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeosr.errors import ExportError, import_extra
+
+OLDEST_READ = 11
+# Below 13 reductions and Squeeze are written another way; above 20 onnxruntime 1.17 cannot read the graph.
+OLDEST, NEWEST = 13, 20
+
+
+def converted(proto: Any, path: Path) -> Any:
+    """Return the graph in an opset from 13 to 20; unchanged if it is.
+
+    Args:
+        proto: ``onnx.ModelProto`` with one input, float32 ``[B, 3, H, W]``, H and W fixed.
+        path: the file, for messages.
+
+    Raises:
+        ExportError: its opset is older than 11, or onnx cannot convert it, or the converted graph computes
+            something else.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if OLDEST <= opset <= NEWEST:
+        return proto
+    if opset < OLDEST_READ:
+        raise ExportError(
+            f"the ONNX opset must be {OLDEST_READ} or later; {path} has {opset}; export the classifier again "
+            "with opset 18"
+        )
+    target = OLDEST if opset < OLDEST else NEWEST
+    advice = "export the classifier again with opset 18"
+    try:
+        result = onnx.version_converter.convert_version(proto, target)
+        onnx.checker.check_model(result)
+    except Exception as error:  # the converter raises RuntimeError, ConvertError and ValidationError
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"{path} has ONNX opset {opset} and cannot be converted to {target}: {reason}; {advice}"
+        ) from error
+    difference = largest_difference(proto, result, 1)
+    if difference is None or difference > 1e-3:
+        raise ExportError(
+            f"{path} has ONNX opset {opset}, and converted to {target} it "
+            + ("does not run" if difference is None else f"gives other outputs (by {difference:.3g})")
+            + f"; {advice}"
+        )
+    return result
+
+
+def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
+    """Run two graphs on the same noise and compare their first outputs.
+
+    Args:
+        expected: run on one image after another.
+        got: run on all images at once.
+        batch: number of images.
+
+    Returns:
+        The largest difference, relative to the largest expected value; None if one of them does not run.
+    """
+    image = expected.graph.input[0]
+    height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim[2:])
+    noise = np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
+    one_by_one = [_run(expected, noise[index : index + 1]) for index in range(batch)]
+    together = _run(got, noise)
+    if together is None or any(part is None for part in one_by_one):
+        return None
+    reference = np.concatenate([part for part in one_by_one if part is not None])
+    if reference.shape != together.shape:
+        return None
+    return float(np.abs(reference - together).max() / max(float(np.abs(reference).max()), 1e-6))
+
+
+def _run(proto: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    onnxruntime = import_extra("onnxruntime", extra="export", purpose="comparing two graphs")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a graph that cannot run is reported by the caller
+    try:
+        session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        output = session.run(None, {session.get_inputs()[0].name: images})[0]
+    except Exception:  # onnxruntime's errors have no common base class
+        return None
+    return np.asarray(output)
