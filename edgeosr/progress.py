@@ -10,7 +10,9 @@ REDRAW_SECONDS = 0.25
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None, *, background: bool = True) -> Iterator[Callable[..., None]]:
+def progress(
+    description: str, total: int | None, *, background: bool = True
+) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error once the block has run for two seconds.
 
     Args:
