@@ -65,9 +65,10 @@ def add_scoring(
             f"the head is {scorer.head.kind!r}, so logits must be {'a' if logits is None else 'no'} tensor "
             f"of the classifier; got {logits!r}"
         )
-    z = _renamed(model, embedding, EMBEDDING)
-    own_logits = None if logits is None else _renamed(model, logits, LOGITS)
-    watched = None if map is None else _renamed(model, map, MAP)
+    z = _renamed(model, embedding, EMBEDDING, "batch", scorer.dimension)
+    own_logits = None if logits is None else _renamed(model, logits, LOGITS, "batch", scorer.classes)
+    shape = ("batch", scorer.dimension, "map_height", "map_width")
+    watched = None if map is None else _renamed(model, map, MAP, *shape)
     squared = None if jacobian_squared is None else find_value(model, jacobian_squared)
     for name in (LABEL, SCORE, VALUES, GAIN, BIAS, *(() if own_logits else (LOGITS,))):
         claim_name(model, name)
@@ -93,23 +94,21 @@ def add_scoring(
     gain, bias = fusion_constants(scorer.fusion)
     fused = op("Gemm", parts, writer.constant(gain, GAIN), writer.constant(bias, BIAS))
     # 0 * x is NaN where x is not finite: whatever went wrong anywhere makes the score NaN.
+    fused = op("Reshape", fused, _shape(writer, -1))
     suspect = fused
     if watched is not None:
-        axes = [1, 2, 3]
-        mean = op("Reshape", writer.reduce("ReduceMean", watched, axes), _shape(writer, -1, 1))
-        suspect = op("Add", fused, mean)
-    checked = op("Add", fused, op("Mul", suspect, _number(writer, 0.0)))
-    score = op("Reshape", checked, _shape(writer, -1), name=SCORE)
+        suspect = op("Add", fused, writer.reduce("ReduceMean", watched, [1, 2, 3], keepdims=False))
+    score = op("Add", fused, op("Mul", suspect, _number(writer, 0.0)), name=SCORE)
     label = op("Reshape", column, _shape(writer, -1), name=LABEL)
     writer.append()
     batch = z.shape[0] if z.shape is not None and isinstance(z.shape[0], int) else "batch"
-    for value, dtype, shape in (
+    for value, dtype, sizes in (
         (label, ir.DataType.INT64, [batch]),
         (score, ir.DataType.FLOAT, [batch]),
         (values, ir.DataType.FLOAT, [batch, len(VALUE_NAMES)]),
     ):
         value.dtype = dtype
-        value.shape = ir.Shape(shape)
+        value.shape = ir.Shape(sizes)
     model.graph.outputs[:] = [label, score, values]
 
 
@@ -134,10 +133,15 @@ def set_fusion(model: "ir.Model", fusion: Fusion) -> None:
         model.graph.initializers[name].const_value = ir.tensor(array, name=name)
 
 
-def _renamed(model: "ir.Model", name: str, new: str) -> "ir.Value":
+def _renamed(model: "ir.Model", name: str, new: str, *shape: int | str) -> "ir.Value":
     value = find_value(model, name)
     claim_name(model, new, owner=value)
     value.name = new
+    # A tensor can be made an output only if its type and rank are known, and foreign graphs may not say.
+    if value.dtype is None:
+        value.dtype = import_onnx_ir().DataType.FLOAT
+    if value.shape is None:
+        value.shape = import_onnx_ir().Shape(shape)
     return value
 
 
