@@ -1,1 +1,1 @@
-"""Command line: parse, build settings, call one function, print one result."""
+"""The command line: it parses, calls one function, and prints one result."""

@@ -1,0 +1,100 @@
+"""The ``edgeosr`` command: its subcommands, and what the process does when one of them fails.
+
+Exit codes: 0 done; 1 input, data or environment (any ``EdgeosrError``); 2 a wrong option or command;
+70 a defect of edgeosr; 130 interrupted.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from edgeosr import __version__
+from edgeosr.cli.bench import bench
+from edgeosr.cli.demo import demo
+from edgeosr.cli.evaluate import evaluate
+from edgeosr.cli.exit_codes import DEFECT_CODE, INTERRUPTED_CODE
+from edgeosr.cli.export import export
+from edgeosr.cli.inspect import inspect
+from edgeosr.cli.predict import predict
+from edgeosr.cli.train import train
+from edgeosr.errors import EdgeosrError
+
+
+class Commands(TyperGroup):
+    """The subcommands; Ctrl-C in one of them ends with a line instead of silence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED_CODE) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgeosr {__version__}")
+        raise typer.Exit
+
+
+def edgeosr(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Image classifiers for edge cameras that can say "I don't know".
+
+    Examples:
+        edgeosr train --data photos/     train on a folder of images, one sub-folder a class
+        edgeosr export                   calibrate the newest run and write a bundle
+        edgeosr predict camera.jpg       ask the newest bundle
+
+    No data at hand? edgeosr demo
+    """
+
+
+def help_from(function: Callable[..., None]) -> str:
+    """Return the docstring as help, its examples line by line (a backspace tells typer not to wrap)."""
+    return cleandoc(function.__doc__ or "").replace("\n\nExamples:\n", "\n\n\b\nExamples:\n")
+
+
+app.callback(help=help_from(edgeosr))(edgeosr)
+for command in (train, export, evaluate, predict, bench, inspect, demo):
+    app.command(help=help_from(command))(command)
+
+
+def main() -> None:
+    """Run the command line and exit the process."""
+    try:
+        app(prog_name="edgeosr")
+    except EdgeosrError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception:
+        traceback.print_exc()
+        typer.echo(
+            f"\nThis is a defect of edgeosr {__version__}, not of your input: "
+            "please report it with the lines above and the command you typed.",
+            err=True,
+        )
+        sys.exit(DEFECT_CODE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""``edgeosr bench``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeosr.cli.options import Bundle, Json, Threads, numbers_from, settings_values, size_from
+from edgeosr.cli.output import command_line, results_only, show
+
+if TYPE_CHECKING:
+    from edgeosr.bench.latency_report import LatencyReport
+
+
+def bench(
+    ctx: typer.Context,
+    bundle: Bundle = None,
+    batches: Annotated[
+        str, typer.Option("--batches", "--batch", metavar="1,8", help="Batch sizes to time.")
+    ] = "1",
+    runs: Annotated[int, typer.Option("--runs", "--iterations", help="Most timed calls of each row.")] = 200,
+    warmup: Annotated[int, typer.Option(help="Calls before timing.")] = 10,
+    duration_s: Annotated[
+        float, typer.Option("--duration", help="Most seconds for the rows of one batch size.")
+    ] = 10.0,
+    threads: Threads = None,
+    rate_hz: Annotated[
+        float, typer.Option("--rate", help="Frames a second of the camera row; 0 = none.")
+    ] = 30.0,
+    frame: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the frames. Default: the network's.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="For the torch baseline. Default: the run BUNDLE lies in."),
+    ] = None,
+    baseline_torch: Annotated[
+        bool,
+        typer.Option("--torch/--no-torch", help="Time torch with the exact Jacobian, if there is a run."),
+    ] = True,
+    torch_s: Annotated[float, typer.Option("--torch-duration", help="Most seconds for it.")] = 5.0,
+    processes: Annotated[
+        int, typer.Option(help="Fresh processes for cold start and for memory; 0 = leave them out.")
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="Of the noise frames.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="NAME.json", help="Write the samples here, and a picture beside it."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Time a bundle beside the plain classifier.
+
+    The difference is what its "I don't know" costs.
+
+    Examples:
+        edgeosr bench                                       the newest bundle, batch 1
+        edgeosr bench cats.edgeosr --batches 1,8 --threads 1 --frame 480x640
+        edgeosr bench --json > latency.json
+    """
+    from edgeosr.bench.latency import measure_latency
+    from edgeosr.bench.settings import LatencySettings
+    from edgeosr.bundle import newest_bundle
+
+    path = bundle or newest_bundle()
+    values = settings_values(ctx, batches=numbers_from("--batches", batches), frame=size_from(frame))
+    values["run"] = run or (path.parent if (path.parent / "run.json").is_file() else None)
+    values.pop("out")
+    with results_only():
+        report = measure_latency(path, LatencySettings(**values))
+        if out is not None:
+            _write(report, out)
+    then = command_line("edgeosr", "predict", path, "IMAGE")
+    show(text=report.as_text(), document=report.as_json(), json=json, written=out, then=then)
+
+
+def _write(report: "LatencyReport", out: Path) -> None:
+    from edgeosr.bench.latency_plot import draw_latency
+    from edgeosr.files import write_text
+
+    write_text(out, report.as_json())
+    draw_latency(report, out.with_suffix(".png"))

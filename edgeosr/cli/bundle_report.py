@@ -1,0 +1,79 @@
+"""What ``edgeosr inspect`` says about a bundle."""
+
+import json
+
+from edgeosr.bundle import Bundle
+from edgeosr.cli.run_report import listed
+from edgeosr.manifest import Manifest
+from edgeosr.verdict import PART_NAMES
+
+
+def document_from_bundle(bundle: Bundle) -> str:
+    """Return its path and its manifest as one JSON document."""
+    return json.dumps({"path": str(bundle.path), **bundle.manifest.as_json()}, indent=1)
+
+
+def text_from_bundle(bundle: Bundle) -> str:
+    """Return one aligned line for each thing a user may want to know."""
+    manifest = bundle.manifest
+    facts = {
+        "bundle": f"{bundle.path}, every byte as its manifest says",
+        "made": f"{manifest.created} by edgeosr {manifest.edgeosr}",
+        "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
+        "frames": _frames(manifest),
+        "network": f"embedding of {manifest.embedding.dimension}, {manifest.head.kind} head",
+        "Jacobian": _jacobian(manifest),
+        "discriminator": _discriminator(manifest),
+        "score": _score(manifest),
+        "threshold": _threshold(manifest),
+        "data": _data(manifest),
+        "files": ", ".join(f"{name} {record.bytes:,} bytes" for name, record in manifest.files.items()),
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {fact}" for name, fact in facts.items())
+
+
+def _frames(manifest: Manifest) -> str:
+    preprocessing = manifest.preprocessing
+    size = f"{manifest.frame[0]}x{manifest.frame[1]} only" if manifest.frame else "any size"
+    share = f" {preprocessing.crop_fraction:g}" if preprocessing.crop_fraction < 1 else ""
+    network = f"{preprocessing.height}x{preprocessing.width}"
+    return f"uint8 RGB or BGR, {size}; {preprocessing.fit}{share} to {network}"
+
+
+def _jacobian(manifest: Manifest) -> str:
+    jacobian = manifest.jacobian
+    if jacobian.method == "none":
+        return "none"
+    return f"{jacobian.kind}, {jacobian.method}, with respect to {jacobian.with_respect_to}"
+
+
+def _discriminator(manifest: Manifest) -> str:
+    discriminator = manifest.discriminator
+    if discriminator is None:
+        return "none"
+    return f"{'-'.join(map(str, discriminator.layers))}, epoch selected by {discriminator.selected_by}"
+
+
+def _score(manifest: Manifest) -> str:
+    weights = zip(PART_NAMES, manifest.fusion.weights, strict=True)
+    used = " + ".join(f"{weight:.3g} {name}" for name, weight in weights if weight)
+    return f"{used or 'nothing'} (standardised; larger = more unknown); {manifest.fusion.note}"
+
+
+def _threshold(manifest: Manifest) -> str:
+    threshold = manifest.threshold
+    low, high = threshold.interval
+    target = 100 * threshold.target_false_reject_rate
+    return (
+        f"accept if score <= {threshold.value:.4g}: rejects {target:g} % of known images or fewer "
+        f"({100 * threshold.confidence:g} % interval {100 * low:.1f} to {100 * high:.1f} %; "
+        f"{threshold.images} images, {threshold.groups} groups)"
+    )
+
+
+def _data(manifest: Manifest) -> str:
+    data = manifest.data
+    outliers = f"; outliers: {manifest.outliers.source}" if manifest.outliers else ""
+    unknown = f"; never trained on: {listed(data.unknown)}" if data.unknown else ""
+    return f"{data.title} ({data.source}), seed {data.seed}{unknown}{outliers}"

@@ -1,0 +1,32 @@
+"""``edgeosr demo``."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeosr.cli.options import Json
+from edgeosr.cli.output import results_only, show
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("demo"),
+    max_minutes: Annotated[float, typer.Option(help="Training stops in this time.")] = 1.2,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    json: Json = False,
+) -> None:
+    """See six digits learnt and four rejected.
+
+    Trains, calibrates, exports, evaluates and times on real scans that scikit-learn bundles.
+
+    Examples:
+        edgeosr demo
+    """
+    from edgeosr.bench.demo import DemoSettings, run_demo
+
+    with results_only():
+        say = partial(typer.echo, err=True)
+        report = run_demo(DemoSettings(out=out, max_minutes=max_minutes, seed=seed, say=say))
+    then = "edgeosr train --data FOLDER_WITH_ONE_SUBFOLDER_A_CLASS"
+    show(text=report.as_text(), document=report.as_json(), json=json, written=report.picture, then=then)

@@ -1,0 +1,45 @@
+"""``edgeosr evaluate``."""
+
+from typing import Annotated
+
+import typer
+
+from edgeosr.cli.options import Bundle, DataRoot, Json, Out, settings_values
+from edgeosr.cli.output import command_line, results_only, show
+
+
+def evaluate(
+    ctx: typer.Context,
+    bundle: Bundle = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH_OR_NAME",
+            help="Images of no known class. Default: the classes left out in training.",
+        ),
+    ] = None,
+    known: Annotated[
+        str | None,
+        typer.Option(metavar="PATH_OR_NAME", help="Images of known classes. Default: the run's test part."),
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Measure what a bundle accepts and rejects.
+
+    The images are ones it has never seen: the run's own test part, and classes left out in training.
+
+    Examples:
+        edgeosr evaluate                                    the newest bundle
+        edgeosr evaluate cats.edgeosr --unknown dtd10
+    """
+    from edgeosr.bench.quality import QualitySettings
+    from edgeosr.bench.quality import evaluate as measure_quality
+    from edgeosr.bundle import newest_bundle
+
+    path = bundle or newest_bundle()
+    with results_only():
+        report = measure_quality(path, QualitySettings(**settings_values(ctx)))
+    then = command_line("edgeosr", "predict", path, "IMAGE")
+    show(text=report.as_text(), document=report.as_json(), json=json, written=report.out, then=then)

@@ -1,0 +1,23 @@
+"""``edgeosr inspect``."""
+
+from edgeosr.cli.options import Bundle, Json
+from edgeosr.cli.output import command_line, show
+
+
+def inspect(bundle: Bundle = None, json: Json = False) -> None:
+    """Check a bundle and say what is in it.
+
+    Every byte is compared with the manifest first.
+
+    Examples:
+        edgeosr inspect                                     the newest bundle
+        edgeosr inspect cats.edgeosr --json
+    """
+    from edgeosr.bundle import newest_bundle, read_bundle
+    from edgeosr.cli.bundle_report import document_from_bundle, text_from_bundle
+
+    found = read_bundle(bundle or newest_bundle())
+    then = command_line("edgeosr", "predict", found.path, "IMAGE")
+    show(
+        text=text_from_bundle(found), document=document_from_bundle(found), json=json, written=None, then=then
+    )

@@ -1,0 +1,99 @@
+"""``edgeosr predict``."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeosr.cli.exit_codes import INTERRUPTED_CODE
+from edgeosr.cli.options import Json, Threads
+from edgeosr.cli.output import command_line, last_line
+from edgeosr.errors import UsageError
+
+
+def predict(
+    bundle: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="BUNDLE", help="A NAME.edgeosr directory. Default: the newest.", show_default=False
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An image, folder, 'glob', video file, camera number or stream address.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Accept up to this unknown score. Default: the calibrated one.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Judge at most this many images or frames.")
+    ] = None,
+    shown: Annotated[int, typer.Option(min=0, help="Images named one by one in the text.")] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The drawn video; or a folder for drawn copies of images."),
+    ] = None,
+    threads: Threads = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON line an image or frame.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what an image or video shows, or that it is unknown.
+
+    Examples:
+        edgeosr predict photo.jpg                           ask the newest bundle
+        edgeosr predict cats.edgeosr 'photos/*.jpg' --jsonl
+        edgeosr predict cats.edgeosr street.mp4             writes the video with its verdicts drawn
+        edgeosr predict cats.edgeosr 0                      the first camera
+    """
+    from edgeosr.runtime.predict import predict_source
+
+    require_one_format(json=json, jsonl=jsonl)
+    path, wanted = bundle_and_source(bundle, source)
+    lines: list[str] = []
+    emit = lines.append if json else typer.echo
+    chosen: dict[str, Any] = {
+        "out": out,
+        "threshold": threshold,
+        "threads": threads,
+        "limit": limit,
+        "shown": shown,
+    }
+    summary = predict_source(path, wanted, json_lines=json or jsonl, emit=emit, **chosen)
+    if json:
+        verdicts = [json_format.loads(line) for line in lines]
+        typer.echo(
+            json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
+        )
+    elif not jsonl:
+        typer.echo(summary.as_text())
+        typer.echo(last_line(summary.written, command_line("edgeosr", "bench", path)))
+    raise typer.Exit(INTERRUPTED_CODE if summary.interrupted else int(not summary.ok))
+
+
+def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str]:
+    """Return the bundle and what it shall judge; one argument alone is the source, for the newest bundle.
+
+    Raises:
+        UsageError: there is nothing to judge.
+        BundleError: there is no bundle.
+    """
+    from edgeosr.bundle import MANIFEST_NAME, SUFFIX, newest_bundle
+
+    if bundle is None:
+        raise UsageError("nothing to judge; type: edgeosr predict IMAGE, or a folder, video or camera number")
+    if source is not None:
+        return Path(bundle), source
+    if bundle.rstrip("/").endswith(SUFFIX) or (Path(bundle) / MANIFEST_NAME).is_file():
+        raise UsageError(f"{bundle} is a bundle; say what it shall judge: edgeosr predict {bundle} IMAGE")
+    return newest_bundle(), bundle
+
+
+def require_one_format(*, json: bool, jsonl: bool) -> None:
+    """Raise a UsageError if both kinds of JSON are asked for."""
+    if json and jsonl:
+        raise UsageError("--json prints one document, --jsonl one line an image; give only one of them")

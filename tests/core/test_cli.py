@@ -1,0 +1,224 @@
+"""What every command does alike: help, versions, errors, exit codes, and options that are settings."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from edgeosr import __version__
+from edgeosr.bench.settings import LatencySettings
+from edgeosr.cli import app as application
+from edgeosr.cli.bench import bench
+from edgeosr.cli.export import export
+from edgeosr.cli.options import names_from, numbers_from, size_from
+from edgeosr.cli.output import command_line, last_line
+from edgeosr.cli.train import train
+from edgeosr.errors import DataError, UsageError
+from edgeosr.export.settings import ExportSettings
+from edgeosr.training.settings import TrainSettings
+
+COMMANDS = ("train", "export", "evaluate", "predict", "bench", "inspect", "demo")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def edgeosr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command line in an empty folder: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["edgeosr", *arguments])
+        code = 0
+        try:
+            application.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_the_version_is_the_package_s(edgeosr: Run) -> None:
+    assert edgeosr("--version") == (0, f"edgeosr {__version__}\n", "")
+
+
+def test_help_names_every_command(edgeosr: Run) -> None:
+    code, out, _ = edgeosr("--help")
+    assert code == 0
+    assert all(f"  {command} " in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_examples_of_it(command: str, edgeosr: Run) -> None:
+    code, out, _ = edgeosr(command, "--help")
+    assert code == 0
+    assert f"\n      edgeosr {command}" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tran"], ["train", "--dta", "x"], ["train", "--epochs", "many"], ["inspect", "a", "b"]]
+)
+def test_a_wrong_command_option_or_number_ends_with_2_and_usage(arguments: list[str], edgeosr: Run) -> None:
+    code, out, err = edgeosr(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage: edgeosr" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["train", "--data", "digits", "--arch", "clasifier32"], "classifier32"),
+        (["train", "--data", "digits", "--loss", "movrr"], "movr"),
+        (["train", "--data", "digits", "--fit", "letterbx"], "letterbox"),
+        (["train", "--data", "digits", "--precision", "bf16-mix"], "bf16-mixed"),
+        (["train", "--data", "digts"], "digits"),
+        (["export", "--jacobian", "closedform"], "closed-form"),
+        (["export", "--engine", "onxn"], "onnx"),
+        (["export", "--fit", "strech"], "stretch"),
+        (["export", "--color", "bggr"], "bgr"),
+    ],
+)
+def test_an_unknown_value_suggests_the_near_one(arguments: list[str], near: str, edgeosr: Run) -> None:
+    code, out, err = edgeosr(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert f"did you mean '{near}'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["train"], "--data FOLDER"),
+        (["train", "--data", "digits", "--known", "1,,2"], "write a,b,c"),
+        (["train", "--resume", "run", "--epochs", "3"], "leave out --epochs"),
+        (["train", "--resume", "run", "--out", "other"], "leave out --out"),
+        (["export"], "edgeosr train"),
+        (["export", "--frame", "480"], "480x640"),
+        (["export", "--out", "mine"], "mine.edgeosr"),
+        (["bench", "--batches", "0"], "write 1,8"),
+        (["inspect"], "edgeosr export"),
+        (["inspect", "nowhere.edgeosr"], "nowhere.edgeosr"),
+        (["evaluate"], "edgeosr export"),
+        (["bench"], "edgeosr export"),
+        (["predict"], "edgeosr predict"),
+        (["predict", "missing.png"], "edgeosr export"),
+    ],
+)
+def test_a_mistake_gets_one_message_that_says_what_to_do(
+    arguments: list[str], advice: str, edgeosr: Run, tmp_path: Path
+) -> None:
+    code, out, err = edgeosr(*arguments)
+    assert code in {1, 2}
+    assert out == ""
+    assert advice in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def fail_with(problem: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr("edgeosr.bundle.newest_bundle", fail)
+
+
+def test_an_error_of_ours_is_a_clean_message_with_its_exit_code(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(DataError("no images in photos/; add some"), monkeypatch)
+    assert edgeosr("inspect") == (1, "", "error: no images in photos/; add some\n")
+
+
+def test_ctrl_c_ends_with_130_and_a_line(edgeosr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(KeyboardInterrupt(), monkeypatch)
+    assert edgeosr("inspect") == (130, "", "interrupted\n")
+
+
+def test_a_defect_of_ours_shows_its_traceback_and_asks_for_a_report(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(ZeroDivisionError("planted"), monkeypatch)
+    code, out, err = edgeosr("inspect")
+    assert (code, out) == (70, "")
+    assert "ZeroDivisionError: planted" in err
+    assert "please report it" in err
+
+
+def test_a_reader_that_closes_the_pipe_is_not_answered_with_a_traceback() -> None:
+    code = "import sys; from edgeosr.cli.app import main; sys.argv = ['edgeosr', 'train', '--help']; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert "Traceback" not in said
+
+
+def defaults_of(settings: type[Any]) -> dict[str, Any]:
+    """Every field's default; a field without one has no entry."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(settings)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+# Where the text of an option is parsed further, its default is written as text.
+AS_TEXT: dict[str, Any] = {"batches": "1", "resume": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "beside"),
+    [
+        (train, TrainSettings, {"ctx", "json", "data"}),
+        (export, ExportSettings, {"ctx", "json", "source"}),
+        (bench, LatencySettings, {"ctx", "json", "bundle", "out"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_options_of_a_command_are_the_fields_of_its_settings_with_the_same_defaults(
+    command: Callable[..., None], settings: type[Any], beside: set[str]
+) -> None:
+    parameters = inspect.signature(command).parameters
+    options = {name: given.default for name, given in parameters.items() if name not in beside}
+    expected = defaults_of(settings)
+    assert options == {name: AS_TEXT.get(name, value) for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("command", [info.callback for info in application.app.registered_commands])
+def test_every_option_has_a_help_text(command: Callable[..., None]) -> None:
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name != "ctx":
+            (information,) = (part for part in get_args(parameter.annotation)[1:] if hasattr(part, "help"))
+            assert information.help, name
+
+
+def test_names_numbers_and_sizes_are_read_or_refused() -> None:
+    assert names_from(None) is None
+    assert names_from(" a, b") == ("a", "b")
+    assert size_from(None) is None
+    assert size_from("480x640") == (480, 640)
+    assert numbers_from("--batches", "1, 8") == (1, 8)
+    for wrong in ("a,a", "", "a,"):
+        with pytest.raises(UsageError):
+            names_from(wrong)
+    for wrong in ("480", "x", "480x", "480x640x3", "-1x2"):
+        with pytest.raises(UsageError):
+            size_from(wrong)
+
+
+def test_the_last_line_names_what_was_written_and_a_command_that_can_be_pasted() -> None:
+    then = command_line("edgeosr", "export", Path("runs/my cats"))
+    assert last_line(Path("runs/my cats"), then) == "Wrote runs/my cats. Next: edgeosr export 'runs/my cats'"
+    assert last_line(None, then) == "Next: edgeosr export 'runs/my cats'"
