@@ -25,7 +25,10 @@ def reopen_parts(
     Args:
         source: path or name of the set.
         known: names of the known classes, in the order of their labels.
-        seed, fractions, test_fraction, per_group: of the cut (see ``four_parts``).
+        seed: of the cut, as the next three (see ``four_parts``).
+        fractions: for train, select and calibrate.
+        test_fraction: held out as test if the set has no official test.
+        per_group: at most this many images of a group.
         digests: SHA-256 of every part, as recorded.
         data_root: where named sets are looked for.
 
@@ -44,7 +47,7 @@ def reopen_parts(
     changed = sorted(name for name, digest in digests.items() if parts.digests.get(name) != digest)
     if changed:
         raise DataError(
-            f"the images of {source} have changed since the run was trained: part {', '.join(changed)} differs; "
-            "bring the old images back, or train again"
+            f"the images of {source} have changed since the run was trained: part {', '.join(changed)} "
+            "differs; bring the old images back, or train again"
         )
     return image_set, parts

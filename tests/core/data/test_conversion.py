@@ -44,13 +44,10 @@ def test_alpha_is_composited_on_black_and_rounded() -> None:
 
 def test_grey_with_alpha_is_composited_then_replicated() -> None:
     grey_alpha = np.array([[[200, 128], [200, 0], [200, 255]]], np.uint8)
-    converted = to_rgb(Image.fromarray(grey_alpha, "LA") if False else Image.merge("LA", _bands(grey_alpha)))
+    bands = [Image.fromarray(np.ascontiguousarray(grey_alpha[..., i])) for i in range(2)]
+    converted = to_rgb(Image.merge("LA", bands))
     assert converted[0, :, 0].tolist() == [round(200 * 128 / 255), 0, 200]
     assert np.array_equal(converted, to_rgb(grey_alpha))
-
-
-def _bands(pixels: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(np.ascontiguousarray(pixels[..., i])) for i in range(pixels.shape[2])]
 
 
 def test_sixteen_bit_grey_is_divided_by_257_and_rounded() -> None:
