@@ -62,8 +62,8 @@ def bench(
     from edgeosr.bench.settings import LatencySettings
     from edgeosr.bundle import newest_bundle
 
-    path = bundle or newest_bundle()
     values = settings_values(ctx, batches=numbers_from("--batches", batches), frame=size_from(frame))
+    path = bundle or newest_bundle()
     values["run"] = run or (path.parent if (path.parent / "run.json").is_file() else None)
     values.pop("out")
     with results_only():

@@ -8,6 +8,7 @@ import typer
 
 from edgeosr.cli.options import Json
 from edgeosr.cli.output import results_only, show
+from edgeosr.errors import import_extra
 
 
 def demo(
@@ -23,6 +24,7 @@ def demo(
     Examples:
         edgeosr demo
     """
+    import_extra("torch", extra="train", purpose="the demo, which trains,")
     from edgeosr.bench.demo import DemoSettings, run_demo
 
     with results_only():

@@ -2,17 +2,18 @@
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edgeosr.cli.exit_codes import INTERRUPTED_CODE
 from edgeosr.cli.options import Json, Threads
-from edgeosr.cli.output import command_line, last_line
+from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
 
 
 def predict(
+    ctx: typer.Context,
     bundle: Annotated[
         str | None,
         typer.Argument(
@@ -56,22 +57,13 @@ def predict(
     path, wanted = bundle_and_source(bundle, source)
     lines: list[str] = []
     emit = lines.append if json else typer.echo
-    chosen: dict[str, Any] = {
-        "out": out,
-        "threshold": threshold,
-        "threads": threads,
-        "limit": limit,
-        "shown": shown,
-    }
+    chosen = {name: ctx.params[name] for name in ("out", "threshold", "threads", "limit", "shown")}
     summary = predict_source(path, wanted, json_lines=json or jsonl, emit=emit, **chosen)
-    if json:
-        verdicts = [json_format.loads(line) for line in lines]
-        typer.echo(
-            json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
-        )
-    elif not jsonl:
-        typer.echo(summary.as_text())
-        typer.echo(last_line(summary.written, command_line("edgeosr", "bench", path)))
+    verdicts = [json_format.loads(line) for line in lines]
+    document = json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
+    if not jsonl:
+        then = command_line("edgeosr", "bench", path)
+        show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
     raise typer.Exit(INTERRUPTED_CODE if summary.interrupted else int(not summary.ok))
 
 

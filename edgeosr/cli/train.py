@@ -37,7 +37,7 @@ def train(
         ),
     ] = None,
     arch: Annotated[
-        str, typer.Option(help="classifier32, resnet18, resnet18-224, efficientnet-lite0, timm:NAME.")
+        str, typer.Option(help="classifier32, resnet18-32, resnet18, efficientnet-lite0, timm:NAME.")
     ] = "classifier32",
     input_size: Annotated[
         int | None, typer.Option("--input-size", "--imgsz", help="Side of the network's input in pixels.")
