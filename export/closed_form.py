@@ -83,8 +83,9 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
         total = _with_overlap(writer, mask, scaled, offsets)
     if positions is None:
         total = writer.op("Div", total, _squared_positions(writer, y))
-    writer.op("Reshape", total, writer.constant(np.array([-1])), name=JACOBIAN_SQUARED)
+    squared = writer.op("Reshape", total, writer.constant(np.array([-1])), name=JACOBIAN_SQUARED)
     writer.append()
+    _declare(squared, [None if y.shape is None else y.shape[0]])
     return Tail(
         closed_form=ClosedForm(
             activation=tail.activation.name,
@@ -105,6 +106,14 @@ def _named(model: "ir.Model", value: "ir.Value", name: str) -> "ir.Value":
     claim_name(model, name, value)
     value.name = name
     return value
+
+
+def _declare(value: "ir.Value", shape: "list[int | ir.SymbolicDim | None]") -> None:
+    """Give a new tensor its type, so that it can be made a graph output."""
+    import onnx_ir as ir
+
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    value.shape = ir.Shape(shape)
 
 
 def _positions(y: "ir.Value") -> int | None:

@@ -88,14 +88,10 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
     """
     if embedding is not None:
         return _pool_of(find_value(model, embedding))
-    pools = [pool for node in model.graph if (pool := _as_pool(node)) is not None]
     reaching = _ancestors(model.graph.outputs)
-    pools = [pool for pool in pools if pool.node in reaching]
-    last = [
-        pool
-        for pool in pools
-        if not any(pool.node in _ancestors(other.node.inputs) for other in pools if other is not pool)
-    ]
+    pools = [pool for node in model.graph if node in reaching and (pool := _as_pool(node)) is not None]
+    above_another: set[ir.Node] = set().union(*(_ancestors(pool.node.inputs) for pool in pools))
+    last = [pool for pool in pools if pool.node not in above_another]
     if len(last) == 1:
         return last[0]
     if not last:
@@ -158,7 +154,7 @@ def _reduces_whole_map(node: "ir.Node", source: "ir.Value") -> bool:
         return _reduced_axes(node, source) == {2, 3}
     shape = static_shape(source)
     kernel = tuple(attribute(node, "kernel_shape", ()))
-    padding = any(attribute(node, "pads", ()))
+    padding = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET").startswith("SAME")
     return shape is not None and len(shape) == 4 and shape[2:] == kernel and not padding
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.activations import Activation, recognise_activation
-from edgeosr.export.graph_reading import attribute, constant, input_of, through, unsupported
+from edgeosr.export.graph_reading import attribute, constant, input_of, static_shape, through, unsupported
 from edgeosr.export.pooling import Pool, find_pool
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _collect(
             if node is None or operator is None:
                 raise unsupported(edge, "expected a Conv")
             if operator == "Conv":
-                branches.append(_branch(node, factor))
+                branches.append(_branch(node, factor, value))
             elif operator == "BatchNormalization":
                 source = node.inputs[0]
                 assert source is not None
@@ -167,17 +167,26 @@ def _batch_norm_scale(node: "ir.Node") -> "NDArray[np.float64]":
     return gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
 
 
-def _branch(conv: "ir.Node", scale: "NDArray[np.float64]") -> Branch:
+def _branch(conv: "ir.Node", scale: "NDArray[np.float64]", y: "ir.Value") -> Branch:
     weight = constant(input_of(conv, 1))
     if weight is None:
         raise unsupported(conv.outputs[0], "its weight is computed, not a constant")
     if weight.ndim != 4:
         raise unsupported(conv.outputs[0], f"its weight has {weight.ndim - 2} spatial axes; expected 2")
+    own, whole = static_shape(conv.outputs[0]), static_shape(y)
+    if own is not None and whole is not None and _is_broadcast(own[1:], whole[1:]):
+        raise unsupported(conv.outputs[0], f"its output {list(own)} is spread over a map {list(whole)}")
     if scale.size not in (1, weight.shape[0]):
         raise unsupported(
             conv.outputs[0], f"a scale behind it has {scale.size} values for {weight.shape[0]} channels"
         )
     return Branch(conv, weight, np.broadcast_to(scale.reshape(-1), (weight.shape[0],)))
+
+
+def _is_broadcast(own: tuple[int | None, ...], whole: tuple[int | None, ...]) -> bool:
+    """Tell whether an output (of a context block, say) is repeated over a larger map."""
+    pairs = zip(own, whole, strict=True)
+    return any(mine != its and mine is not None and (its is not None or mine == 1) for mine, its in pairs)
 
 
 def _convolutions_above(model: "ir.Model") -> "dict[ir.Node, int]":
