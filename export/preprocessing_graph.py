@@ -10,16 +10,8 @@ import numpy as np
 
 from edgeosr.errors import ExportError
 from edgeosr.export.node_writer import NodeWriter, claim_name, find_value, import_onnx_ir
-from edgeosr.export.resampling import (
-    BLOCK,
-    Bands,
-    GraphAxis,
-    block_count,
-    fixed_bands,
-    graph_bands,
-    resample,
-)
-from edgeosr.preprocessing import Axis, Preprocessing
+from edgeosr.export.resize_graph import dynamic_resize, fixed_resize
+from edgeosr.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -70,9 +62,10 @@ def add_preprocessing(
     model.graph.inputs.remove(old)
     old.name = f"{PIXELS}__former"
     writer = NodeWriter(model, "preprocessing")
-    planes = _fixed_resize(writer, frames, preprocessing, frame) if frame else None
-    if planes is None:
-        planes = _dynamic_resize(writer, frames, preprocessing)
+    if frame is None:
+        planes = dynamic_resize(writer, frames, preprocessing)
+    else:
+        planes = fixed_resize(writer, frames, preprocessing, frame)
     pixels = _normalise(writer, planes, order, preprocessing)
     pixels.dtype = ir.DataType.FLOAT
     pixels.shape = ir.Shape([batch, 3, preprocessing.height, preprocessing.width])
@@ -117,163 +110,6 @@ def _classifier_input(model: "ir.Model", preprocessing: Preprocessing, name: str
             f"got {value.dtype} {value.shape}; pass the size it was trained with"
         )
     return value
-
-
-def _fixed_resize(
-    writer: NodeWriter, frames: "ir.Value", preprocessing: Preprocessing, frame: tuple[int, int]
-) -> "ir.Value":
-    """Return float32 ``[batch, 3, height, width]`` in 0..255 for one frame size."""
-    image = frames
-    is_float = False
-    axes = preprocessing.axes(*frame)
-    sizes = (preprocessing.height, preprocessing.width)
-    copied = [_is_copy(axis, size) for axis, size in zip(axes, sizes, strict=True)]
-    kept = [_kept_part(axis, size) for axis, size in zip(axes, frame, strict=True)]
-    if not copied[0]:
-        kept[0] = (0, frame[0])  # rows outside the crop are never gathered; cutting them off costs a copy
-    cut = [number for number in (0, 1) if kept[number] != (0, frame[number])]
-    if cut:
-        image = writer.op(
-            "Slice",
-            image,
-            *(
-                writer.constant(np.array(numbers, np.int64))
-                for numbers in (
-                    [kept[number][0] for number in cut],
-                    [kept[number][1] for number in cut],
-                    [number + 1 for number in cut],
-                )
-            ),
-        )
-    if not copied[0]:
-        bands = fixed_bands(writer, axes[0], sizes[0], frame[0], *kept[0])
-        image = resample(writer, image, bands, is_float=False)
-        image = _merge_rows(writer, image, bands.rows)
-        is_float = True
-    if copied[1]:
-        image = writer.op("Transpose", image, perm=[0, 3, 1, 2])
-        image = image if is_float else writer.op("Cast", image, to=1)
-    else:
-        bands = fixed_bands(writer, axes[1], sizes[1], frame[1], *kept[1])
-        image = _resample_columns(writer, image, bands, is_float=is_float)
-    return _cut_surplus(writer, image, preprocessing, copied)
-
-
-def _kept_part(axis: Axis, frame: int) -> tuple[int, int]:
-    """Return the part of the frame that the filter can reach, or exactly what is copied."""
-    if axis.extent == axis.length and float(axis.start).is_integer() and axis.offset == 0:
-        return int(axis.start), int(axis.start) + axis.length
-    support = max(axis.extent / axis.length, 1.0)
-    first = int(np.floor(axis.start - support))
-    last = int(np.ceil(axis.start + axis.extent + support))
-    return max(first, 0), min(last, frame)
-
-
-def _is_copy(axis: Axis, size: int) -> bool:
-    """Return whether the output is a run of the frame's own pixels."""
-    return axis.extent == axis.length == size and float(axis.start).is_integer()
-
-
-def _dynamic_resize(writer: NodeWriter, frames: "ir.Value", preprocessing: Preprocessing) -> "ir.Value":
-    """Return float32 ``[batch, 3, height, width]`` in 0..255 for frames of any size."""
-    op = writer.op
-    shape = op("Shape", frames)
-    sizes = [op("Gather", shape, writer.constant(np.array(number, np.int64)), axis=0) for number in (1, 2)]
-    axes = _graph_axes(writer, sizes, preprocessing)
-    image = frames
-    zero = writer.constant(np.array(0, np.float32))
-    parts = [(zero, axis.frame) for axis in axes]
-    if preprocessing.fit == "crop":
-        # Rows outside the crop are never gathered; columns are cut off first, so that nobody casts them.
-        axis = axes[1]
-        first = op("Max", op("Floor", op("Sub", axis.start, axis.support)), zero)
-        last = op("Sub", axis.frame, first)
-        ends = [op("Reshape", op("Cast", end, to=7), writer.constant(np.array([1]))) for end in (first, last)]
-        image = op("Slice", image, *ends, writer.constant(np.array([2], np.int64)))
-        parts[1] = (first, last)
-    bands = graph_bands(writer, axes[0], preprocessing.height, *parts[0])
-    image = _merge_rows(writer, resample(writer, image, bands, is_float=False), bands.rows)
-    bands = graph_bands(writer, axes[1], preprocessing.width, *parts[1])
-    image = _resample_columns(writer, image, bands, is_float=True)
-    return _cut_surplus(writer, image, preprocessing, [False, False])
-
-
-def _graph_axes(writer: NodeWriter, sizes: list["ir.Value"], preprocessing: Preprocessing) -> list[GraphAxis]:
-    """``Preprocessing.axes`` as nodes: the (vertical, horizontal) mapping from int64 frame sizes."""
-    op = writer.op
-    lengths = (preprocessing.height, preprocessing.width)
-
-    def number(value: float) -> "ir.Value":
-        return writer.constant(np.array(value, np.float32))
-
-    def whole(value: int) -> "ir.Value":
-        return writer.constant(np.array(value, np.int64))
-
-    frames = [op("Cast", size, to=1) for size in sizes]
-    scales = [op("Div", size, number(length)) for size, length in zip(frames, lengths, strict=True)]
-    if preprocessing.fit == "crop":
-        scale = op("Mul", op("Min", *scales), number(preprocessing.crop_fraction))
-        support = op("Max", scale, number(1))
-        starts = [
-            op("Mul", op("Sub", size, op("Mul", scale, number(length))), number(0.5))
-            for size, length in zip(frames, lengths, strict=True)
-        ]
-        return [GraphAxis(size, start, scale, support) for size, start in zip(frames, starts, strict=True)]
-    if preprocessing.fit == "stretch":
-        return [
-            GraphAxis(size, number(0), scale, op("Max", scale, number(1)))
-            for size, scale in zip(frames, scales, strict=True)
-        ]
-    # Letterbox: the inner picture's length, round half up in whole numbers, is the network's own on the
-    # axis that fills it: there the formula below gives it without a comparison, and Min takes it.
-    axes = []
-    for mine, other in ((0, 1), (1, 0)):
-        twice = op("Mul", sizes[mine], whole(2 * lengths[other]))
-        rounded = op("Div", op("Add", twice, sizes[other]), op("Mul", sizes[other], whole(2)))
-        length = op("Max", op("Min", rounded, whole(lengths[mine])), whole(1))
-        offset = op("Div", op("Sub", whole(lengths[mine]), length), whole(2))
-        inner = op("Cast", length, to=1)
-        scale = op("Div", frames[mine], inner)
-        support = op("Max", scale, number(1))
-        axes.append(GraphAxis(frames[mine], number(0), scale, support, op("Cast", offset, to=1), inner))
-    return axes
-
-
-def _merge_rows(writer: NodeWriter, blocks: "ir.Value", rows: int) -> "ir.Value":
-    """``[batch, blocks, BLOCK, width * 3]`` -> ``[batch, rows, width, 3]``."""
-    return writer.op("Reshape", blocks, writer.constant(np.array([0, rows, -1, 3], np.int64)))
-
-
-def _resample_columns(writer: NodeWriter, image: "ir.Value", bands: Bands, *, is_float: bool) -> "ir.Value":
-    """``[batch, height, width, 3]`` -> float32 ``[batch, 3, height, bands.rows]``.
-
-    Columns become rows first: gathering whole rows of memory beats gathering three bytes at a time.
-    """
-    image = writer.op("Transpose", image, perm=[0, 2, 3, 1])
-    blocks = resample(writer, image, bands, is_float=is_float)
-    columns = writer.op("Reshape", blocks, writer.constant(np.array([0, bands.rows, 3, -1], np.int64)))
-    return writer.op("Transpose", columns, perm=[0, 2, 3, 1])
-
-
-def _cut_surplus(
-    writer: NodeWriter, planes: "ir.Value", preprocessing: Preprocessing, copied: list[bool]
-) -> "ir.Value":
-    """Cut off the rows and columns that only filled the last block."""
-    sizes = (preprocessing.height, preprocessing.width)
-    surplus = [
-        number
-        for number in (0, 1)
-        if not copied[number] and block_count(sizes[number]) * BLOCK != sizes[number]
-    ]
-    if not surplus:
-        return planes
-    return writer.op(
-        "Slice",
-        planes,
-        writer.constant(np.zeros(len(surplus), np.int64)),
-        writer.constant(np.array([sizes[number] for number in surplus], np.int64)),
-        writer.constant(np.array([number + 2 for number in surplus], np.int64)),
-    )
 
 
 def _normalise(

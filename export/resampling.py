@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The fastest of 1, 2, 4, 8, 14, 16 on onnxruntime's CPU from 480p to 1080p.
 BLOCK = 4
-# Guards the normalisation of rows without any tap (letterbox borders); real sums are 0.25 or more.
+# Guards the normalisation of surplus rows, which may have no tap; real sums are half a pixel or more.
 _SMALLEST_SUM = 1e-6
 
 
@@ -34,101 +34,99 @@ class Bands:
     Attributes:
         indices: int64 ``[blocks, K]``, input positions of every block's taps.
         weights: float32 ``[blocks, BLOCK, K]``.
-        rows: blocks * BLOCK, the output's length; those after the axis' own size are to be cut off.
+        rows: blocks * BLOCK, a number or int64 ``[1]``; those after the output's length are to be cut off.
     """
 
     indices: "ir.Value"
     weights: "ir.Value"
-    rows: int
+    rows: "int | ir.Value"
 
 
-def block_count(size: int) -> int:
-    """Return how many blocks make ``size`` output positions."""
-    return -(-size // BLOCK)
+@dataclass(frozen=True)
+class GraphAxis:
+    """How one axis of a frame maps to the network's input; all scalars of the graph but ``length``.
+
+    Attributes:
+        start, scale: float32; the output's positions sample the frame from ``start``, ``scale`` pixels each.
+        support: float32, max(scale, 1).
+        first, last: float32, the part ``[first, last)`` of the frame that is there to be gathered from.
+        length: int64 ``[1]``, the output's length, or None where it is ``size``.
+        size: the output's largest length.
+    """
+
+    start: "ir.Value"
+    scale: "ir.Value"
+    support: "ir.Value"
+    first: "ir.Value"
+    last: "ir.Value"
+    size: int
+    length: "ir.Value | None" = None
 
 
-def fixed_bands(writer: NodeWriter, axis: Axis, size: int, frame: int, first: int, last: int) -> Bands:
+def fixed_bands(writer: NodeWriter, axis: Axis, first: int, last: int) -> Bands:
     """Compute a pass for a frame size known now, in float64, as constants.
 
     Args:
         writer: where the constants go.
         axis: the mapping.
-        size: the network's length of this axis.
-        frame: the frame's.
         first: with ``last``, the part ``[first, last)`` of the frame that is there to be gathered from.
         last: see ``first``.
     """
     scale = axis.extent / axis.length
     support = max(scale, 1.0)
-    positions = np.arange(block_count(size) * BLOCK).reshape(-1, BLOCK, 1)
-    centres = axis.start + (positions - axis.offset + 0.5) * scale
+    positions = np.arange(_blocks(axis.length) * BLOCK).reshape(-1, BLOCK, 1)
+    centres = axis.start + (positions + 0.5) * scale
     starts = np.floor(centres[:, :1] - support)
-    taps = starts + np.arange(math.floor((BLOCK - 1) * scale + 2 * support) + 2)
-    weights = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centres) / support)
-    weights *= (taps >= 0) & (taps < frame)
-    weights *= (positions >= axis.offset) & (positions < axis.offset + axis.length)
+    taps = starts + np.arange(math.ceil((BLOCK - 1) * scale + 2 * support + 1))
+    inside = np.clip(taps, first, last - 1)
+    weights = np.maximum(0.0, support - np.abs(taps + 0.5 - centres)) * (inside == taps)
     weights /= np.maximum(weights.sum(axis=2, keepdims=True), _SMALLEST_SUM)
-    indices = np.clip(taps[:, 0] - first, 0, last - first - 1).astype(np.int64)
-    return Bands(
-        writer.constant(indices), writer.constant(weights.astype(np.float32)), block_count(size) * BLOCK
-    )
+    indices = (inside[:, 0] - first).astype(np.int64)
+    return Bands(writer.constant(indices), writer.constant(weights.astype(np.float32)), positions.size)
 
 
-@dataclass(frozen=True)
-class GraphAxis:
-    """``preprocessing.Axis`` as float32 scalars of the graph; ``frame`` is the frame's size.
-
-    ``length`` and ``offset`` are None where they are the whole axis (crop and stretch).
-    """
-
-    frame: "ir.Value"
-    start: "ir.Value"
-    scale: "ir.Value"
-    support: "ir.Value"
-    offset: "ir.Value | None" = None
-    length: "ir.Value | None" = None
-
-
-def graph_bands(writer: NodeWriter, axis: GraphAxis, size: int, first: "ir.Value", last: "ir.Value") -> Bands:
+def graph_bands(writer: NodeWriter, axis: GraphAxis) -> Bands:
     """Compute a pass inside the graph, from the frame's size, in float32.
 
-    Args:
-        writer: where the nodes go.
-        axis: the mapping.
-        size: the network's length of this axis.
-        first: with ``last``, float32 scalars: the part ``[first, last)`` of the frame that is there
-            to be gathered from.
-        last: see ``first``.
+    At batch 1 a node costs more than its arithmetic here, so there are as few as there can be.
     """
     op = writer.op
 
     def number(value: float) -> "ir.Value":
         return writer.constant(np.array(value, np.float32))
 
-    positions = np.arange(block_count(size) * BLOCK, dtype=np.float32).reshape(-1, BLOCK, 1)
-    place: ir.Value = writer.constant(positions + np.float32(0.5))
-    if axis.offset is not None:
-        place = op("Sub", place, axis.offset)
-    centres = op("Add", op("Mul", place, axis.scale), axis.start)  # [blocks, BLOCK, 1]
-    block_first = op("Gather", centres, writer.constant(np.array([0], np.int64)), axis=1)
-    starts = op("Floor", op("Sub", block_first, axis.support))  # [blocks, 1, 1]
-    reach = op("Add", op("Mul", number(BLOCK - 1), axis.scale), op("Mul", number(2), axis.support))
-    count = op("Add", op("Floor", reach), number(2))
-    taps = op("Add", starts, op("Range", number(0), count, number(1)))  # [blocks, 1, K]
-    distance = op("Abs", op("Sub", op("Add", taps, number(0.5)), centres))
-    weights = op("Relu", op("Sub", number(1), op("Div", distance, axis.support)))
-    inside = op("Max", op("Min", taps, op("Sub", axis.frame, number(1))), number(0))
-    weights = op("Mul", weights, op("Cast", op("Equal", inside, taps), to=1))
+    def ints(*values: int) -> "ir.Value":
+        return writer.constant(np.array(values, np.int64))
+
+    places = np.arange(_blocks(axis.size) * BLOCK, dtype=np.float32).reshape(-1, BLOCK, 1) + np.float32(0.5)
+    place: ir.Value = writer.constant(places)
+    rows: int | ir.Value = places.size
     if axis.length is not None:
-        # place - 0.5 in [0, length), compared half a position away from both ends.
-        within = op("And", op("Greater", place, number(0)), op("Less", place, axis.length))
-        weights = op("Mul", weights, op("Cast", within, to=1))
-    total = op("Max", writer.reduce("ReduceSum", weights, [2]), number(_SMALLEST_SUM))
-    weights = op("Div", weights, total)
-    near = op("Sub", op("Max", op("Min", taps, op("Sub", last, number(1))), first), first)
-    shape = writer.constant(np.array([block_count(size), -1], np.int64))
-    indices = op("Reshape", op("Cast", near, to=7), shape)
-    return Bands(indices, weights, block_count(size) * BLOCK)
+        blocks = op("Div", op("Add", axis.length, ints(BLOCK - 1)), ints(BLOCK))
+        place = op("Slice", place, ints(0), blocks, ints(0))
+        rows = op("Mul", blocks, ints(BLOCK))
+    # Tap t is the pixel from t to t + 1: measured from pixel centres, everything moves by half a pixel.
+    centres = op(
+        "Add", op("Mul", place, axis.scale), op("Sub", axis.start, number(0.5))
+    )  # [blocks, BLOCK, 1]
+    earliest = op("Gather", centres, ints(0), axis=1)
+    starts = op("Floor", op("Sub", earliest, op("Sub", axis.support, number(0.5))))  # [blocks, 1, 1]
+    # A block's centres span (BLOCK - 1) scales, and its taps a support more on both sides.
+    reach = op("Add", op("Mul", axis.support, number(BLOCK + 1)), number(1))
+    taps = op("Add", starts, op("Range", number(0), reach, number(1)))  # [blocks, 1, K]
+    inside = op("Max", op("Min", taps, op("Sub", axis.last, number(1))), axis.first)
+    weights = op("Relu", op("Sub", axis.support, op("Abs", op("Sub", taps, centres))))
+    weights = op("Mul", weights, op("Cast", op("Equal", inside, taps), to=1))
+    total = writer.reduce("ReduceSum", weights, [2])
+    if axis.size % BLOCK or axis.length is not None:
+        total = op("Max", total, number(_SMALLEST_SUM))
+    indices = op("Reshape", op("Cast", op("Sub", inside, axis.first), to=7), ints(0, -1))
+    return Bands(indices, op("Div", weights, total), rows)
+
+
+def graph_support(writer: NodeWriter, scale: "ir.Value") -> "ir.Value":
+    """Return max(scale, 1), how far the filter reaches on both sides of a centre."""
+    return writer.op("Max", scale, writer.constant(np.array(1, np.float32)))
 
 
 def resample(writer: NodeWriter, image: "ir.Value", bands: Bands, *, is_float: bool) -> "ir.Value":
@@ -148,3 +146,7 @@ def resample(writer: NodeWriter, image: "ir.Value", bands: Bands, *, is_float: b
     if not is_float:
         taken = writer.op("Cast", taken, to=1)
     return writer.op("MatMul", bands.weights, taken)
+
+
+def _blocks(length: int) -> int:
+    return -(-length // BLOCK)
