@@ -17,7 +17,7 @@ SESSION = "bare session.run"
 CLASSIFIER = "plain classifier"
 FRONT_END = "preprocessing in the graph"
 PILLOW = "Pillow's resize alone"
-WIDTH = 96
+WIDTH = 98
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _warnings(report: LatencyReport) -> Iterator[str]:
 
 def _table(report: LatencyReport) -> Iterator[str]:
     device, settings = report.device, report.settings
-    threads = settings.threads or "default"
+    threads = thread_words(settings.threads)
     yield from _wrapped(f"{report.bundle}: {report.about}")
     yield from _wrapped(
         f"on {device.cpu}{', ' + device.board if device.board else ''}, {device.cores} of "
@@ -195,7 +195,7 @@ def _table(report: LatencyReport) -> Iterator[str]:
     )
     yield from _wrapped(
         ", ".join(f"{name} {version}" for name, version in report.versions.items())
-        + f"; {', '.join(report.providers)}, {threads} threads; frame {_size(report.frame)}, network input "
+        + f"; {', '.join(report.providers)}, {threads}; frame {_size(report.frame)}, network input "
         f"{_size(report.network)}; warm-up {settings.warmup} calls; outputs equal on {report.checked} frames"
     )
     yield ""
@@ -212,11 +212,14 @@ def _table(report: LatencyReport) -> Iterator[str]:
     if report.torch is not None:
         yield _row("torch eager, no Jacobian", 1, report.torch.plain)
     yield ""
+    yield _ratio_cells("ratio", "medians", "extra ms", "paired", "95 % interval", "quartiles", "CPU")
+    yield "-" * WIDTH
     for batch in report.batches:
-        yield f"open-set overhead, batch {batch.batch}:  {_ratio(batch.overhead)}"
-        yield f"Runtime over bare session, batch {batch.batch}:  {_ratio(batch.runtime_overhead)}"
+        yield _ratio_row(f"open-set overhead, batch {batch.batch}", batch.overhead)
+        yield _ratio_row(f"Runtime over session, batch {batch.batch}", batch.runtime_overhead)
     for part in report.preprocessing:
-        yield f"preprocessing over Pillow, {_size(part.frame)}:  {_ratio(part.ratio)}"
+        yield _ratio_row(f"preprocessing over Pillow, {_size(part.frame)}", part.ratio)
+    yield ""
     yield from _torch_lines(report)
     if report.cold is not None:
         cold = report.cold
@@ -252,6 +255,13 @@ def _torch_lines(report: LatencyReport) -> Iterator[str]:
         yield from _wrapped(f"torch baseline: {report.torch_note}")
 
 
+def thread_words(threads: int | None) -> str:
+    """Return ``"1 thread"``, ``"2 threads"``, or what None stands for."""
+    if threads is None:
+        return "one thread a physical core"
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def _row(name: str, batch: int, row: Samples) -> str:
     times = (row.wall(50), row.wall(90), row.wall(99), max(row.wall_ms), row.mean_ms, row.cpu(50))
     return _cells(name, str(batch), *(_ms(time) for time in times), str(len(row)))
@@ -261,12 +271,21 @@ def _cells(name: str, *cells: str) -> str:
     return f"{name:<38}{cells[0]:>6}" + "".join(f"{cell:>8}" for cell in cells[1:-1]) + f"{cells[-1]:>6}"
 
 
-def _ratio(ratio: Ratio) -> str:
-    low, high = ratio.interval
-    return (
-        f"x{ratio.of_medians:.3f} ({ratio.extra_ms:+.3f} ms); paired x{ratio.paired:.3f} "
-        f"[{low:.3f}, {high:.3f}]; CPU x{ratio.cpu_of_medians:.3f}"
+def _ratio_row(name: str, ratio: Ratio) -> str:
+    return _ratio_cells(
+        name,
+        f"x{ratio.of_medians:.3f}",
+        f"{ratio.extra_ms:+.3f}",
+        f"x{ratio.paired:.3f}",
+        "{:.3f}-{:.3f}".format(*ratio.interval),
+        "{:.3f}-{:.3f}".format(*ratio.quartiles),
+        f"x{ratio.cpu_of_medians:.3f}",
     )
+
+
+def _ratio_cells(name: str, *cells: str) -> str:
+    widths = (8, 9, 8, 14, 14, 8)
+    return f"{name:<37}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _ms(value: float) -> str:

@@ -52,12 +52,14 @@ class TorchLatency:
         jacobians: at the last convolution, at the input.
         jacobian_error: relative difference between autograd's J_z at the last convolution and the
             bundle's, or None if not every row was computed or the bundle has no Jacobian.
+        jacobian_norm: autograd's J_z of the first frame, or None if not every row was computed.
         threads: torch's intra-op threads.
     """
 
     plain: Samples
     jacobians: tuple[JacobianTime, ...]
     jacobian_error: float | None
+    jacobian_norm: float | None
     threads: int
 
     def as_json(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class TorchLatency:
             "plain": self.plain.as_json(),
             "jacobians": [vars(jacobian) for jacobian in self.jacobians],
             "jacobian_relative_error": self.jacobian_error,
+            "jacobian_norm": self.jacobian_norm,
             "threads": self.threads,
         }
 
@@ -80,41 +83,62 @@ def measure_torch(
     threads: int | None,
     seconds: float,
 ) -> TorchLatency:
-    """Time the torch model of a run directory.
+    """Time the torch model of a run directory; see ``measure_classifier``.
 
     Args:
         run: what ``edgeosr train`` wrote.
-        preprocessing: the bundle's.
-        frames: uint8 RGB ``[n, height, width, 3]``.
-        labels: the bundle's class index for each frame; must agree before anything is timed.
-        jacobian: the bundle's J_z for ``frames[0]``, or None.
+        preprocessing: as there.
+        frames: as there.
+        labels: as there.
+        jacobian: as there.
         threads: torch threads, None = torch's default.
-        seconds: time limit of each Jacobian.
+        seconds: as there.
 
     Raises:
-        EdgeosrError: the model and the bundle give other labels or another Jacobian norm.
+        EdgeosrError: there is no run, or it is not the one the bundle was made from.
         MissingDependencyError: torch is not installed.
     """
     torch = import_extra("torch", extra="train", purpose="the torch baseline")
     from edgeosr.model.classifier import load_classifier
 
+    classifier = load_classifier(run)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        return _measure(torch, load_classifier(run).eval(), preprocessing, frames, labels, jacobian, seconds)
+        return measure_classifier(
+            classifier, preprocessing, frames, labels=labels, jacobian=jacobian, seconds=seconds
+        )
     finally:
         torch.set_num_threads(before)
 
 
-def _measure(
-    torch: Any,
+def measure_classifier(
     classifier: Any,
     preprocessing: Preprocessing,
     frames: NDArray[np.uint8],
+    *,
     labels: Sequence[int],
     jacobian: float | None,
     seconds: float,
 ) -> TorchLatency:
+    """Time a torch classifier at batch 1, with Pillow's preprocessing.
+
+    Args:
+        classifier: ``torch.nn.Module`` with a ``backbone`` (pixels to z) and logits as its output; put into
+            eval mode, its parameters need no gradient afterwards.
+        preprocessing: the bundle's.
+        frames: uint8 RGB ``[n, height, width, 3]``.
+        labels: the bundle's class index for each frame; must agree before anything is timed.
+        jacobian: the bundle's J_z for ``frames[0]``, or None.
+        seconds: time limit of each Jacobian; at least ``ROWS_AT_ONCE`` rows are computed.
+
+    Raises:
+        EdgeosrError: the model and the bundle give other labels or another Jacobian norm.
+    """
+    import torch
+
+    classifier.eval().requires_grad_(False)
+
     def classify(i: int) -> int:
         with torch.inference_mode():
             return int(classifier(_pixels(torch, preprocessing, frames[i % len(frames)])).argmax(1))
@@ -123,20 +147,19 @@ def _measure(
     if got != list(labels):
         raise EdgeosrError(
             f"the torch model of the run says classes {got} where the bundle says {list(labels)}; "
-            "the bundle was not exported from this run: name the right one with --run"
+            "the bundle was not exported from this run: name the right one"
         )
     plain = interleave([Candidate("torch", classify)], turns=PLAIN_CALLS, warmup=3, limit_s=seconds)["torch"]
     pixels = _pixels(torch, preprocessing, frames[0])
-    backbone = classifier.requires_grad_(False).backbone
-    deep, norm = _at_last_convolution(torch, backbone, pixels, seconds)
+    deep, norm = _at_last_convolution(torch, classifier.backbone, pixels, seconds)
     error = abs(norm - jacobian) / jacobian if norm is not None and jacobian else None
     if error is not None and error > JACOBIAN_TOLERANCE:
         raise EdgeosrError(
             f"autograd gives a Jacobian norm of {norm:.6g} where the bundle says {jacobian:.6g}; "
-            "the bundle was not exported from this run: name the right one with --run"
+            "the bundle was not exported from this run: name the right one"
         )
-    shallow = _at_input(torch, backbone, pixels, seconds)
-    return TorchLatency(plain, (deep, shallow), error, int(torch.get_num_threads()))
+    shallow = _at_input(torch, classifier.backbone, pixels, seconds)
+    return TorchLatency(plain, (deep, shallow), error, norm, int(torch.get_num_threads()))
 
 
 def _pixels(torch: Any, preprocessing: Preprocessing, frame: NDArray[np.uint8]) -> Any:
