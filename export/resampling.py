@@ -129,22 +129,19 @@ def graph_support(writer: NodeWriter, scale: "ir.Value") -> "ir.Value":
     return writer.op("Max", scale, writer.constant(np.array(1, np.float32)))
 
 
-def resample(writer: NodeWriter, image: "ir.Value", bands: Bands, *, is_float: bool) -> "ir.Value":
+def resample(writer: NodeWriter, image: "ir.Value", bands: Bands) -> "ir.Value":
     """Apply one pass along axis 1.
 
     Args:
         writer: where the nodes go.
-        image: ``[batch, length, ...]``, uint8 or float32, of rank 3 or more.
+        image: float32 ``[batch, length, ...]``, of rank 3 or more.
         bands: the pass.
-        is_float: whether image is float32. Gathering bytes and casting after it moves a quarter as much.
 
     Returns:
         float32 ``[batch, blocks, BLOCK, rest]``, all axes after the first two flattened.
     """
     taken = writer.op("Gather", image, bands.indices, axis=1)  # [batch, blocks, K, ...]
     taken = writer.op("Reshape", taken, writer.constant(np.array([0, 0, 0, -1], np.int64)))
-    if not is_float:
-        taken = writer.op("Cast", taken, to=1)
     return writer.op("MatMul", bands.weights, taken)
 
 

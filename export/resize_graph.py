@@ -2,7 +2,8 @@
 
 Both passes run along axis 1 of ``[batch, length, ...]``: rows first, because a frame is stored by rows and
 camera frames shrink, then columns after a transposition, because gathering whole rows of memory beats
-gathering three values at a time.
+gathering three values at a time. The frames are cast before anything else: gathering bytes and casting after
+it would save a fifth of the time on a CPU, but TensorRT takes uint8 nowhere except as the input of a Cast.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def fixed_resize(
     Returns:
         float32 ``[batch, 3, preprocessing.height, preprocessing.width]``, 0..255; borders 0.
     """
-    image, is_float = frames, False
+    image = writer.op("Cast", frames, to=1)
     axes = preprocessing.axes(*frame)
     copied = [axis.extent == axis.length and float(axis.start).is_integer() for axis in axes]
     kept = [_reach(axis, size, copy) for axis, size, copy in zip(axes, frame, copied, strict=True)]
@@ -50,13 +51,11 @@ def fixed_resize(
         image = _slice(writer, image, [first for first, _ in kept], [last for _, last in kept], [1, 2])
     if not copied[0]:
         bands = fixed_bands(writer, axes[0], *kept[0])
-        image = _merged(writer, resample(writer, image, bands, is_float=False), [bands.rows, -1, 3])
-        is_float = True
-    if not copied[1]:
-        planes = _resample_columns(writer, image, fixed_bands(writer, axes[1], *kept[1]), is_float=is_float)
-    else:
+        image = _merged(writer, resample(writer, image, bands), [bands.rows, -1, 3])
+    if copied[1]:
         planes = writer.op("Transpose", image, perm=[0, 3, 1, 2])
-        planes = planes if is_float else writer.op("Cast", planes, to=1)
+    else:
+        planes = _resample_columns(writer, image, fixed_bands(writer, axes[1], *kept[1]))
     if any(axis.length % BLOCK and not copy for axis, copy in zip(axes, copied, strict=True)):
         planes = _slice(writer, planes, [0, 0], [axis.length for axis in axes], [2, 3])
     before = [axis.offset for axis in axes]
@@ -91,13 +90,13 @@ def dynamic_resize(writer: NodeWriter, frames: "ir.Value", preprocessing: Prepro
     Returns:
         float32 ``[batch, 3, preprocessing.height, preprocessing.width]``, 0..255; borders 0.
     """
-    image = frames
+    image = writer.op("Cast", frames, to=1)
     network = (preprocessing.height, preprocessing.width)
-    shape = writer.op("Shape", frames)
+    shape = writer.op("Shape", image)
     sizes = [writer.op("Gather", shape, _whole(writer, axis), axis=0) for axis in (1, 2)]
     if preprocessing.fit == "crop":
         axes = _crop_axes(writer, sizes, network, preprocessing.crop_fraction)
-        # Rows outside the crop are never gathered; columns are cut off first, so that nobody casts them.
+        # Rows outside the crop are never gathered; columns are cut off first, so that nobody gathers them.
         ends = [_list_of(writer, writer.op("Cast", end, to=7)) for end in (axes[1].first, axes[1].last)]
         image = writer.op("Slice", image, *ends, _ints(writer, 2))
     elif preprocessing.fit == "stretch":
@@ -105,8 +104,8 @@ def dynamic_resize(writer: NodeWriter, frames: "ir.Value", preprocessing: Prepro
     else:
         axes = _letterbox_axes(writer, sizes, network)
     bands = graph_bands(writer, axes[0])
-    image = _merged(writer, resample(writer, image, bands, is_float=False), [bands.rows, -1, 3])
-    planes = _resample_columns(writer, image, graph_bands(writer, axes[1]), is_float=True)
+    image = _merged(writer, resample(writer, image, bands), [bands.rows, -1, 3])
+    planes = _resample_columns(writer, image, graph_bands(writer, axes[1]))
     if axes[0].length is not None and axes[1].length is not None:
         return _letterboxed(writer, planes, (axes[0].length, axes[1].length), network)
     if any(size % BLOCK for size in network):
@@ -175,10 +174,10 @@ def _letterboxed(
     return op("Pad", planes, op("Concat", neither, before, neither, op("Sub", space, before), axis=0))
 
 
-def _resample_columns(writer: NodeWriter, image: "ir.Value", bands: Bands, *, is_float: bool) -> "ir.Value":
+def _resample_columns(writer: NodeWriter, image: "ir.Value", bands: Bands) -> "ir.Value":
     """``[batch, height, width, 3]`` -> float32 ``[batch, 3, height, bands.rows]``."""
     image = writer.op("Transpose", image, perm=[0, 2, 3, 1])
-    columns = _merged(writer, resample(writer, image, bands, is_float=is_float), [bands.rows, 3, -1])
+    columns = _merged(writer, resample(writer, image, bands), [bands.rows, 3, -1])
     return writer.op("Transpose", columns, perm=[0, 2, 3, 1])
 
 
