@@ -1,0 +1,63 @@
+"""Behind ``edgeosr predict``: judge every image or frame of a source."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeosr.errors import UsageError
+from edgeosr.runtime.predict_images import judge_images
+from edgeosr.runtime.predict_video import judge_video
+from edgeosr.runtime.prediction_summary import PredictionSummary
+from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.sources import Video, open_source
+
+
+def predict_source(
+    bundle: Path,
+    source: str,
+    *,
+    out: Path | None = None,
+    json_lines: bool = False,
+    threshold: float | None = None,
+    threads: int | None = None,
+    limit: int | None = None,
+    shown: int = 20,
+    emit: Callable[[str], None] = print,
+) -> PredictionSummary:
+    """Judge an image, folder, glob, video, camera or stream.
+
+    Args:
+        bundle: directory of a bundle.
+        source: see ``edgeosr.runtime.sources.open_source``.
+        out: for video, the file (.mp4, .avi) or folder of the drawn video (default
+            ``predictions/NAME.mp4``); for images, a folder for drawn copies (default: none are written).
+        json_lines: emit one JSON object an image or frame instead of text; a number that is not finite is
+            null, an image that could not be judged has ``error`` in the place of a verdict.
+        threshold: replaces the calibrated one for this call.
+        threads: of the network, None for one a physical core.
+        limit: judge at most so many images or frames; None for all.
+        shown: text lines at most, for images; JSON lines are never cut.
+        emit: takes one line of output, without its end.
+
+    Returns:
+        Counts and what was written. Images that cannot be judged are named on standard error and counted;
+        Ctrl-C during a video finishes the file.
+
+    Raises:
+        EdgeosrError: no bundle, no source, a video that cannot be opened, a place that cannot be written.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"the limit must be a whole number from 1; got {limit}")
+    found = open_source(source)
+    written: Path | None
+    with Runtime(bundle, threads=threads) as runtime:
+        if threshold is not None:
+            runtime.threshold = threshold
+        if isinstance(found, Video):
+            tally, written, interrupted = judge_video(
+                runtime, found, out=out, limit=limit, emit=emit if json_lines else None
+            )
+        else:
+            paths = found.paths[:limit]
+            tally = judge_images(runtime, paths, out=out, shown=None if json_lines else shown, emit=emit)
+            written, interrupted = (out if tally.judged else None), False
+        return tally.summary(source, threshold=runtime.threshold, written=written, interrupted=interrupted)

@@ -1,0 +1,87 @@
+"""Judges image files one by one; those that cannot be judged are named, counted and passed over."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.image_file import read_image_file
+from edgeosr.errors import DataError, FrameError, UsageError
+from edgeosr.files import atomic_file
+from edgeosr.progress import progress
+from edgeosr.runtime.annotate import annotate
+from edgeosr.runtime.prediction_summary import Tally, json_line
+from edgeosr.runtime.runtime import Runtime
+from edgeosr.verdict import UNKNOWN, Verdict
+
+
+def judge_images(
+    runtime: Runtime,
+    paths: Sequence[Path],
+    *,
+    out: Path | None,
+    shown: int | None,
+    emit: Callable[[str], None],
+) -> Tally:
+    """Judge image files, turned upright by their EXIF orientation.
+
+    Args:
+        runtime: of the bundle.
+        paths: image files, at least one.
+        out: folder of drawn copies, None for none.
+        shown: text lines at most; None for one JSON line an image.
+        emit: takes one line.
+
+    Raises:
+        UsageError: ``out`` is a file.
+        StorageError: a drawing cannot be written.
+    """
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"for images --out is a folder; {out} is a file")
+    width = min(32, max(len(name) for name in (UNKNOWN, *runtime.classes)))
+    tally = Tally()
+    with progress("judging images", len(paths)) as advance:
+        for path in paths:
+            try:
+                frame = read_image_file(path)
+                verdict = runtime(frame)
+            except (DataError, FrameError) as error:
+                tally.failed += 1
+                reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+                print(f"skipped: {reason}", file=sys.stderr)
+                if shown is None:
+                    emit(json.dumps({"source": str(path), "error": reason}, ensure_ascii=False))
+            else:
+                assert isinstance(verdict, Verdict)
+                tally.add(verdict)
+                if out is not None:
+                    _write_drawing(_drawing_path(out, path, paths), annotate(frame, verdict))
+                if shown is None:
+                    emit(json_line(verdict, source=str(path)))
+                elif tally.judged <= shown:
+                    emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {path}")
+            advance()
+    if shown is not None and tally.judged > shown:
+        emit(f"... and {tally.judged - shown} more; --json shows all")
+    return tally
+
+
+def _drawing_path(out: Path, path: Path, paths: Sequence[Path]) -> Path:
+    """Return where the drawing of ``path`` goes: its place below the folder that all ``paths`` share."""
+    common = paths[0].parent
+    while not all(common == other.parent or common in other.parents for other in paths):
+        if common == common.parent:
+            return out / f"{path.name}.png"
+        common = common.parent
+    # The old suffix stays in the name: a.png and a.jpg of one folder are two drawings.
+    return out / path.relative_to(common).with_name(f"{path.name}.png")
+
+
+def _write_drawing(target: Path, drawn: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    with atomic_file(target) as file:
+        Image.fromarray(drawn).save(file, format="PNG")

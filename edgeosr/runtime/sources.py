@@ -1,0 +1,106 @@
+"""What ``edgeosr predict`` can look at: an image, a folder, a glob, a video, a camera, a stream."""
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeosr.data.image_file import SUFFIXES as IMAGE_SUFFIXES
+from edgeosr.errors import DataError, UsageError, require_choice, suggestion
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".mjpeg",
+)  # fmt: skip
+SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """``paths``: image files in a fixed order; at least one."""
+
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file, camera or stream.
+
+    Attributes:
+        address: what OpenCV opens: a path, a URL, or a camera's number.
+        name: what to call it in file names and messages: ``"street"``, ``"camera-0"``.
+        live: True for cameras and streams, which end when they are stopped.
+    """
+
+    address: str | int
+    name: str
+    live: bool
+
+
+def open_source(source: str) -> ImageFiles | Video:
+    """Find out what a source is.
+
+    Args:
+        source: an image or video file, a folder (searched recursively), a glob, a camera number such as
+            ``"0"``, a device such as ``/dev/video0``, or a URL such as ``rtsp://...``. What exists on disk
+            comes first: a file called ``0`` is a file.
+
+    Raises:
+        UsageError: there is no such thing; suggests near names.
+        DataError: a folder or glob without images.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        return Video(str(path), path.stem, False) if _is_video(path) else ImageFiles((path,))
+    if path.is_char_device():
+        return Video(str(path), path.name, True)
+    if source.isascii() and source.isdecimal():
+        return Video(int(source), f"camera-{int(source)}", True)
+    if "://" in source:
+        scheme, rest = source.split("://", 1)
+        require_choice("the scheme of a stream", scheme.lower(), SCHEMES)
+        # Addresses carry passwords, and the name ends up in file names: only the host is taken.
+        host = rest.split("/")[0].rpartition("@")[2]
+        return Video(source, "".join(c if c.isalnum() or c in ".-" else "-" for c in host) or scheme, True)
+    if glob.has_magic(source):
+        return _glob(source)
+    raise UsageError(f"there is no image, folder, video or camera {source!r}{_near(path)}")
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _folder(folder: Path) -> ImageFiles:
+    found: list[Path] = []
+    for directory, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        kept = (name for name in sorted(names) if not name.startswith("."))
+        found += [Path(directory, name) for name in kept if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not found:
+        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor do its folders")
+    return ImageFiles(tuple(found))
+
+
+def _glob(pattern: str) -> ImageFiles | Video:
+    matches = sorted(Path(name) for name in glob.glob(os.path.expanduser(pattern), recursive=True))
+    files = [path for path in matches if path.is_file()]
+    videos = [path for path in files if _is_video(path)]
+    if videos and len(files) > 1:
+        raise UsageError(
+            f"{pattern!r} matches {len(videos)} video(s) among {len(files)} files; give one video at a time"
+        )
+    if videos:
+        return Video(str(videos[0]), videos[0].stem, False)
+    if not files:
+        raise DataError(f"no file matches {pattern!r}; quote the pattern and check the folder")
+    return ImageFiles(tuple(files))
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [child.name for child in path.parent.iterdir()]
+    except OSError:
+        return f": the folder {path.parent} does not exist"
+    return suggestion(path.name, names)
