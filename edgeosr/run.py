@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeosr.checked_json import parse_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
+from edgeosr.manifest_checks import parse_data, parse_preprocessing
 from edgeosr.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -29,8 +31,7 @@ LAST = "last.pt"
 
 FORMAT = 1
 _LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes
-_MODEL_KEYS = {"arch": str, "input_size": int, "dimension": int, "head": str, "temperature": float}
-_DATA_KEYS = {"source": str, "known": list, "seed": int, "digests": dict}
+_MODEL_FIELDS = ("arch", "input_size", "dimension", "head", "temperature", "pretrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,8 @@ def write_discriminator(
     layers: "tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]",
     description: dict[str, Any],
     outliers: dict[str, Any] | None,
+    *,
+    unknown: list[str],
 ) -> RunRecord:
     """Add a discriminator to a finished run.
 
@@ -89,6 +92,7 @@ def write_discriminator(
         layers: (weight float32 ``[out, in]``, bias float32 ``[out]``) in order.
         description: what ``RunRecord.discriminator`` shall say; ``layers`` (sizes) is added.
         outliers: what ``RunRecord.outliers`` shall say.
+        unknown: what ``RunRecord.data["unknown"]`` shall say: the classes neither known nor outliers.
 
     Returns:
         the new record, already written.
@@ -104,7 +108,12 @@ def write_discriminator(
     sizes = [int(layers[0][0].shape[1]), *(int(weight.shape[0]) for weight, _ in layers)]
     with atomic_file(Path(directory) / DISCRIMINATOR) as file:
         np.savez(file, allow_pickle=False, **arrays)
-    record = replace(record, discriminator={"layers": sizes, **description}, outliers=outliers)
+    record = replace(
+        record,
+        discriminator={"layers": sizes, **description},
+        outliers=outliers,
+        data={**record.data, "unknown": unknown},
+    )
     write_run(directory, record)
     return record
 
@@ -127,7 +136,7 @@ def read_discriminator(
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, EOFError, KeyError) as error:
         raise DataError(f"{path} is not a discriminator file ({error}); train the run again") from error
-    layers = []
+    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     while f"w{len(layers)}" in arrays and f"b{len(layers)}" in arrays:
         i = len(layers)
         layers.append((np.asarray(arrays[f"w{i}"], np.float32), np.asarray(arrays[f"b{i}"], np.float32)))
@@ -154,12 +163,37 @@ def read_run(directory: Path) -> RunRecord:
     with storage_errors("read", path):
         if path.stat().st_size > _LARGEST_RECORD:
             raise DataError(f"{path} is larger than {_LARGEST_RECORD >> 20} MiB: not a run record")
-        text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}; train the run again") from error
-    return _record(path, values)
+        document = parse_json(path.read_bytes(), str(path), DataError)
+    found = document.field("format").integer(1, 2**31)
+    if found > FORMAT:
+        raise DataError(
+            f"{path} was made by a newer edgeosr (format {found}, this one reads {FORMAT}); update edgeosr"
+        )
+    field = document.fields(("format", *RunRecord.__dataclass_fields__))
+    parse_data(field["data"])
+    model = field["model"].fields(_MODEL_FIELDS)
+    model["arch"].text()
+    model["input_size"].integer(1, 4096)
+    model["dimension"].integer(1, 2**20)
+    model["head"].choice(("cosine", "linear"))
+    model["temperature"].number(0)
+    for name in ("training", "result"):
+        field[name].entries()
+    for name in ("outliers", "discriminator"):
+        if not field[name].is_null:
+            field[name].entries()
+    return RunRecord(
+        name=field["name"].text(),
+        created=field["created"].text(),
+        version=field["version"].text(),
+        data=field["data"].value,
+        outliers=field["outliers"].value,
+        model=field["model"].value,
+        preprocessing=parse_preprocessing(field["preprocessing"]),
+        training=field["training"].value,
+        result=field["result"].value,
+        discriminator=field["discriminator"].value,
+    )
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
@@ -172,53 +206,3 @@ def newest_run(root: Path = Path("runs")) -> Path:
     if not records:
         raise UsageError(f"there is no finished run in {root}; make one with: edgeosr train --data PATH")
     return records[-1].parent
-
-
-def _record(path: Path, values: object) -> RunRecord:
-    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
-        raise DataError(f"{path} is not a run record: it has no format number; train the run again")
-    if values["format"] > FORMAT:
-        raise DataError(
-            f"{path} was made by a newer edgeosr (format {values['format']}, this one reads {FORMAT}); "
-            "update edgeosr"
-        )
-    expected = {
-        "name": str,
-        "created": str,
-        "version": str,
-        "data": dict,
-        "outliers": dict | None,
-        "model": dict,
-        "training": dict,
-        "result": dict,
-        "discriminator": dict | None,
-    }
-    checked = {key: _field(path, values, key, kind) for key, kind in expected.items()}
-    for section, keys in (("data", _DATA_KEYS), ("model", _MODEL_KEYS)):
-        for key, kind in keys.items():
-            _field(path, checked[section], key, kind, section)
-    if checked["model"]["head"] not in ("cosine", "linear"):
-        raise DataError(f"{path}: model.head must be cosine or linear; got {checked['model']['head']!r}")
-    return RunRecord(preprocessing=_preprocessing(path, values.get("preprocessing")), **checked)
-
-
-def _field(path: Path, values: dict[str, Any], key: str, kind: Any, section: str = "") -> Any:
-    name = f"{section}.{key}" if section else key
-    if key not in values:
-        raise DataError(f"{path}: the field {name} is missing; train the run again")
-    value = values[key]
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise DataError(f"{path}: the field {name} has the wrong type ({type(value).__name__})")
-    return value
-
-
-def _preprocessing(path: Path, values: object) -> Preprocessing:
-    if not isinstance(values, dict):
-        raise DataError(f"{path}: the field preprocessing is missing or not an object")
-    try:
-        return Preprocessing(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
-    except (TypeError, UsageError) as error:
-        raise DataError(f"{path}: the field preprocessing cannot be used: {error}") from error

@@ -25,6 +25,12 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+def channels_last(module: nn.Module, device: torch.device | str | None = None) -> None:
+    """Move a module to ``device`` (None: where it is), its convolutions' weights in channels-last order."""
+    # torch's stubs lack this overload; the call is documented (torch.nn.Module.to).
+    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def pooled(features: Tensor) -> Tensor:
     """Average ``[B, D, H, W]`` over all positions to ``[B, D]``."""
     return torch.flatten(nn.functional.adaptive_avg_pool2d(features, 1), 1)

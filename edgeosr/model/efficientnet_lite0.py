@@ -63,7 +63,7 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[B, width, ceil(H / stride), ceil(W / stride)]``."""
-        y = self.layers(x)
+        y: Tensor = self.layers(x)
         return x + y if self.adds else y
 
 

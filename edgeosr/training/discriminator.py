@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.decode import decode_images
+from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import DataError
@@ -89,14 +89,16 @@ def same_set(first: str, second: str) -> bool:
 def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> RunRecord:
     """Train a discriminator on the embeddings of a finished run's best weights and add it to the run.
 
-    Reads the known train and select parts and the run's outliers; the calibrate and test parts, and the
-    unknown classes, are not touched.
+    Reads the known train and select parts and the run's outliers; the calibrate and test parts are not
+    touched. Classes of the run's own set that serve as outliers are no longer unknown ones of the record:
+    figures must not be measured on them.
 
     Raises:
         StorageError, DataError: the run or its images cannot be read.
     """
     import torch
 
+    from edgeosr.model.backbone import channels_last
     from edgeosr.model.classifier import load_classifier
     from edgeosr.training.augmentation import Normalise
     from edgeosr.training.epoch import embed
@@ -106,24 +108,25 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
     record = read_run(run_directory)
     image_set, parts = parts_of_run(record, data_root)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = load_classifier(run_directory).to(device, memory_format=torch.channels_last)
+    classifier = load_classifier(run_directory)
+    channels_last(classifier, device)
     normalise = Normalise(record.preprocessing, device)
 
-    def pixels_of(images: LabelledImages, what: str) -> NDArray[np.uint8]:
-        return decode_images(images, record.preprocessing, description=f"reading {what} images").pixels
+    def decoded(images: LabelledImages, what: str) -> Decoded:
+        return decode_images(images, record.preprocessing, description=f"reading {what} images")
 
     def embeddings(pixels: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
         return embed(classifier, pixels, normalise, f"embedding {what} images")
 
-    known_train = embeddings(pixels_of(parts.train, "train"), "train")
-    select_pixels = pixels_of(parts.select, "select")
+    known_train = embeddings(decoded(parts.train, "train").pixels, "train")
+    select = decoded(parts.select, "select")
     source = record.training.get("outliers")
     outliers: dict[str, Any] | None = None
     open_train = None
     if source:
         halves = outlier_halves(source, parts, image_set, data_root)
-        open_train = embeddings(pixels_of(halves.train, "outlier"), "outlier")
-        open_select = embeddings(pixels_of(halves.select, "outlier"), "outlier")
+        open_train = embeddings(decoded(halves.train, "outlier").pixels, "outlier")
+        open_select = embeddings(decoded(halves.select, "outlier").pixels, "outlier")
         outliers = {
             "source": source,
             "classes": list(halves.classes),
@@ -131,14 +134,16 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
             "select": len(open_select),
         }
     else:
-        synthetic = make_synthetic_outliers(select_pixels, parts.seed, SYNTHETIC_PER_KIND)
+        synthetic = make_synthetic_outliers(
+            select.pixels, parts.seed, SYNTHETIC_PER_KIND, labels=select.labels
+        )
         open_select = embeddings(synthetic, "synthetic")
     settings = OpenGanSettings(
         lambda_g=record.training["lambda_g"], lambda_o=record.training["lambda_o"], seed=parts.seed
     )
     found = train_discriminator(
         known_train,
-        embeddings(select_pixels, "select"),
+        embeddings(select.pixels, "select"),
         open_train=open_train,
         open_select=open_select,
         open_select_kind="real" if source else "synthetic",
@@ -151,7 +156,9 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
         "select_auroc": found.select_auroc,
         "history": [epoch.as_json() for epoch in found.history],
     }
-    return write_discriminator(run_directory, found.layers, description, outliers)
+    seen = set(outliers["classes"]) if outliers and same_set(source, record.data["source"]) else set()
+    unknown = [name for name in record.data["unknown"] if name not in seen]
+    return write_discriminator(run_directory, found.layers, description, outliers, unknown=unknown)
 
 
 def _thinned(images: LabelledImages) -> LabelledImages:

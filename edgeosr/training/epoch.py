@@ -141,7 +141,7 @@ def evaluate(fabric: Any, objective: Objective, examples: Examples, feed: Feed) 
     objective.eval()
     totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
     mine = torch.arange(fabric.global_rank, len(examples), fabric.world_size)
-    for index in mine.split(EVALUATION_BATCH):
+    for index in torch.split(mine, EVALUATION_BATCH):
         inputs, labels = feed(examples, index, augment=False)
         with fabric.autocast():
             z = inputs if inputs.dim() == 2 else objective.classifier.backbone(inputs)

@@ -10,6 +10,7 @@ import torch
 
 from edgeosr.errors import TrainingError
 from edgeosr.files import write_text
+from edgeosr.model.backbone import channels_last
 from edgeosr.run import LOG, WEIGHTS
 from edgeosr.training.checkpoint import Checkpoint, Progress, save_tensors, write_checkpoint
 from edgeosr.training.epoch import Examples, Feed, evaluate, train_epoch
@@ -58,7 +59,8 @@ def train_epochs(
     optimizer = torch.optim.SGD(
         parameters, lr=settings.lr, momentum=MOMENTUM, weight_decay=settings.weight_decay
     )
-    module, optimizer = fabric.setup(objective.to(memory_format=torch.channels_last), optimizer)
+    channels_last(objective)
+    module, optimizer = fabric.setup(objective, optimizer)
     state = resumed.progress if resumed is not None else Progress()
     if resumed is not None:
         objective.load_state_dict(resumed.objective)

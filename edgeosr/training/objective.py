@@ -46,22 +46,22 @@ class Objective(nn.Module):
             inputs: normalised images ``[B, 3, S, S]``, or embeddings ``[B, D]`` of a frozen backbone.
             labels: int64 ``[B]``.
         """
-        z, turned, turns = self._embed(inputs)
+        z, turned = self._embed(inputs)
         # Cosines and losses in float32 whatever the precision of the backbone: T = 32 multiplies their error.
         with torch.autocast(device_type=z.device.type, enabled=False):
             logits = self.classifier.logits(z.float())
             loss = self.losses(logits, labels, training=True).mean()
             if turned is not None and self.rotation is not None:
-                guesses = self.rotation(turned.float())
+                guesses, turns = self.rotation(turned[0].float()), turned[1]
                 loss = loss + self.rotation_weight * nn.functional.cross_entropy(guesses, turns)
         return loss, (logits.detach().argmax(dim=1) == labels).sum()
 
-    def _embed(self, inputs: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return z of the upright images, and z of the turned ones with their turns (all ``[B, ...]``)."""
+    def _embed(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Return z of the upright images, and (z of the turned ones, their turns) or None."""
         if inputs.dim() == 2:
-            return inputs, None, None
+            return inputs, None
         if self.rotation is None:
-            return self.classifier.backbone(inputs), None, None
+            return self.classifier.backbone(inputs), None
         copies = [torch.rot90(inputs[turn::TURNS], turn, (2, 3)) for turn in range(1, TURNS)]
         batch = torch.cat([inputs, *copies]).contiguous(memory_format=torch.channels_last)
         z = self.classifier.backbone(batch)
@@ -69,4 +69,4 @@ class Objective(nn.Module):
         turns = torch.cat(
             [torch.full((len(inputs[turn::TURNS]),), turn, device=z.device) for turn in range(TURNS)]
         )
-        return upright, torch.cat([upright[0::TURNS], extra]), turns
+        return upright, (torch.cat([upright[0::TURNS], extra]), turns)

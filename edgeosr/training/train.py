@@ -19,6 +19,7 @@ from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import UsageError
 from edgeosr.files import storage_errors
+from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import LAST, RECORD, RunRecord, read_run, write_run
@@ -197,7 +198,7 @@ def _examples(
         train_part, select_part = (to_examples(part.pixels, part.labels) for part in parts)
         return train_part, select_part
     classifier.backbone.requires_grad_(False)
-    classifier.to(fabric.device, memory_format=torch.channels_last)
+    channels_last(classifier, fabric.device)
     frozen = []
     with quiet_unless(fabric.global_rank == 0):
         for part in parts:

@@ -1,0 +1,61 @@
+import dataclasses
+import json
+
+import pytest
+
+from edgeosr.errors import DataError, UsageError
+from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name, settings_from_json
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"arch": "clasifier32"}, "did you mean 'classifier32'"),
+        ({"arch": "timm:"}, "timm:NAME needs a model name"),
+        ({"loss": "movrr"}, "did you mean 'movr'"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
+        ({"lr": 0.0}, "lr must be a number above 0"),
+        ({"lr": float("nan")}, "lr must be a number above 0"),
+        ({"margin": 2.0}, "margin must be a number at least 0 and at most 1.57"),
+        ({"known": ("a", "b"), "split": 0}, "give only one of them"),
+        ({"resume": True}, "resume needs the run directory"),
+        ({"pretrained": True}, "no pretrained weights for classifier32"),
+        ({"freeze": True}, "needs pretrained weights"),
+        ({"input_size": 8}, "needs an input of at least 16 pixels; got 8"),
+        ({"fractions": (0.9, 0.1, 0.1)}, "add up to 1"),
+        ({"devices": 0}, "devices must be a whole number of at least 1"),
+        ({"max_minutes": -1.0}, "max_minutes must be a number above 0"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_the_reason(wrong, message):
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        TrainSettings(**{"data": "digits", **wrong})
+
+
+def test_settings_survive_json_without_the_circumstances():
+    settings = TrainSettings(
+        data="digits", known=("0", "1"), fractions=(0.7, 0.1, 0.2), loss="ce", max_minutes=3, threads=1
+    )
+    values = json.loads(json.dumps(settings.as_json()))
+    assert not set(CIRCUMSTANCES) & set(values)
+    assert settings_from_json(values, max_minutes=3, threads=1) == settings
+
+
+def test_settings_of_another_version_are_refused():
+    values = {**TrainSettings(data="digits").as_json(), "momentum": 0.8}
+    with pytest.raises(DataError, match="momentum"):
+        settings_from_json(values)
+
+
+def test_every_setting_is_documented():
+    for field in dataclasses.fields(TrainSettings):
+        assert field.name in (TrainSettings.__doc__ or ""), field.name
+
+
+def test_the_default_name_is_safe_as_a_directory():
+    assert default_name(TrainSettings(data="gtsrb", split=0)) == "gtsrb-split0-classifier32-movr"
+    assert default_name(TrainSettings(data="/data/my photos/:a,b", arch="timm:resnet10t")) == (
+        "my_photos-timm-resnet10t-movr"
+    )
