@@ -54,7 +54,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 30,
     max_minutes: Annotated[float | None, typer.Option(help="Stop training in this time.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch", help="Images a step.")] = 128,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
     weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-3,
     flip: Annotated[
         bool | None,
