@@ -26,12 +26,21 @@ def describe_value(value: "ir.Value") -> str:
     return f"tensor {value.name!r}, which no node makes" if producer is None else describe(producer)
 
 
-def unsupported(value: "ir.Value", problem: str) -> UnsupportedGraphError:
-    """Word the error for a graph whose closed form stops at the node that makes ``value``."""
-    return UnsupportedGraphError(
-        "the closed-form Jacobian norm needs Conv (+ BatchNormalization, + skip) -> activation -> global "
-        f"average pool; it stops at {describe_value(value)}: {problem}; {WITHOUT_JACOBIAN}"
-    )
+class BrokenPattern(UnsupportedGraphError):
+    """A graph that has no closed form; the message names each node that it stops at."""
+
+    def __init__(self, places: list[str]) -> None:
+        """Word the error; a place is a described node, a colon and the problem."""
+        self.places = places
+        super().__init__(
+            "the closed-form Jacobian norm needs Conv (+ BatchNormalization, + skip) -> activation -> global "
+            f"average pool; it stops at {', and at '.join(places)}; {WITHOUT_JACOBIAN}"
+        )
+
+
+def unsupported(value: "ir.Value", problem: str) -> BrokenPattern:
+    """Make the error for a graph whose closed form stops at the node that makes ``value``."""
+    return BrokenPattern([f"{describe_value(value)}: {problem}"])
 
 
 def constant(value: "ir.Value | None") -> "NDArray[np.generic] | None":

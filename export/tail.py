@@ -5,9 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.activations import Activation, recognise_activation
-from edgeosr.export.graph_reading import attribute, constant, input_of, static_shape, through, unsupported
+from edgeosr.export.graph_reading import (
+    BrokenPattern,
+    attribute,
+    constant,
+    input_of,
+    static_shape,
+    through,
+    unsupported,
+)
 from edgeosr.export.pooling import Pool, find_pool
 
 if TYPE_CHECKING:
@@ -77,10 +84,10 @@ def recognise_tail(model: "ir.Model", embedding: str | None = None) -> Recognise
         raise unsupported(pool.node.outputs[0], "the last pool is not an average")
     activation = recognise_activation(pool.map)
     branches: list[Branch] = []
-    broken: list[UnsupportedGraphError] = []
+    broken: list[BrokenPattern] = []
     _collect(activation.source, np.ones(()), branches, broken)
     if not branches:
-        raise broken[0]
+        raise BrokenPattern([place for error in broken for place in error.places])
     depth = _convolutions_above(model)
     order = {node: index for index, node in enumerate(model.graph)}
     main = max(
@@ -100,7 +107,7 @@ def _collect(
     value: "ir.Value",
     scale: "NDArray[np.float64]",
     branches: list[Branch],
-    broken: list[UnsupportedGraphError],
+    broken: list[BrokenPattern],
 ) -> None:
     """Find every convolution that reaches ``value`` through affine steps and Adds only."""
     pending = [(value, scale)]
@@ -122,7 +129,7 @@ def _collect(
                 pending.extend(_operands(node, factor))
             else:
                 raise unsupported(edge, "expected a Conv, or a BatchNormalization or Add behind one")
-        except UnsupportedGraphError as error:
+        except BrokenPattern as error:
             broken.append(error)
 
 

@@ -1,0 +1,135 @@
+"""Pictures of an open-set evaluation: score histograms, ROC and OSCR curves."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import import_extra
+from edgeosr.files import write_bytes
+
+KNOWN_COLOR = "#1b7f5c"
+UNKNOWN_COLOR = "#c8452b"
+INK = "#222222"
+# Colour-blind safe (Okabe and Ito), the fused score first.
+CURVE_COLORS = ("#222222", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+
+
+def draw_histograms(
+    path: Path, known: NDArray[Any], unknown: NDArray[Any], *, threshold: float, title: str, caption: str
+) -> None:
+    """Draw the fused score of known and unknown test images with the shipped threshold.
+
+    Args:
+        path: PNG to write (atomically).
+        known: float ``[n]``, unknown scores; values that are not finite are left out and counted.
+        unknown: float ``[m]``, likewise.
+        threshold: frames above it are rejected.
+        title: what was measured.
+        caption: its conditions.
+    """
+    figure, axes = _axes(title, caption)
+    finite = np.concatenate([known[np.isfinite(known)], unknown[np.isfinite(unknown)], [threshold]])
+    low, high = np.quantile(finite, [0.001, 0.999])
+    low, high = min(low, threshold), max(high, threshold)
+    margin = max((high - low) * 0.03, 1e-6)
+    bins = np.linspace(low - margin, high + margin, 61)
+    for scores, name, color in ((known, "known", KNOWN_COLOR), (unknown, "unknown", UNKNOWN_COLOR)):
+        shown = np.clip(scores[np.isfinite(scores)], bins[0], bins[-1])
+        left_out = len(scores) - len(shown)
+        label = f"{name}, n = {len(scores):,}" + (f" ({left_out} not finite)" if left_out else "")
+        weights = np.full(len(shown), 1 / max(len(shown), 1))
+        axes.hist(shown, bins, weights=weights, histtype="stepfilled", alpha=0.45, color=color, label=label)
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
+    axes.set_xlabel("unknown score (standard deviations of known images; larger = more unknown)")
+    axes.set_ylabel("share of images")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_roc(
+    path: Path,
+    curves: Mapping[str, tuple[NDArray[Any], NDArray[Any], float]],
+    *,
+    operating_point: tuple[float, float],
+    title: str,
+    caption: str,
+) -> None:
+    """Draw ROC curves, unknown as the positive class.
+
+    Args:
+        path: PNG to write.
+        curves: by name, (known rejected ``[k]``, unknown rejected ``[k]``, AUROC); the first is drawn bold.
+        operating_point: (false-reject rate, unknown rejected) at the shipped threshold.
+        title: what was measured.
+        caption: its conditions.
+    """
+    figure, axes = _axes(title, caption, square=True)
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
+    for (name, (known, unknown, area)), color in zip(curves.items(), CURVE_COLORS, strict=False):
+        width = 2.2 if color == CURVE_COLORS[0] else 1.1
+        axes.plot(known, unknown, color=color, linewidth=width, label=f"{name}  {area:.3f}")
+    axes.plot(*operating_point, "o", color=UNKNOWN_COLOR, markersize=7, label="shipped threshold", zorder=5)
+    axes.set_xlabel("known images rejected (false-reject rate)")
+    axes.set_ylabel("unknown images rejected")
+    axes.legend(frameon=False, title="score, AUROC", loc="lower right")
+    _save(figure, path)
+
+
+def draw_oscr(
+    path: Path,
+    curves: Mapping[str, tuple[NDArray[Any], NDArray[Any], float]],
+    *,
+    accuracy: float,
+    title: str,
+    caption: str,
+) -> None:
+    """Draw OSCR curves (correct classification rate over false-accept rate).
+
+    Args:
+        path: PNG to write.
+        curves: by name, (unknown accepted ``[k]``, known accepted and correct ``[k]``, area).
+        accuracy: closed-set accuracy, the curves' ceiling.
+        title: what was measured.
+        caption: its conditions.
+    """
+    figure, axes = _axes(title, caption, square=True)
+    axes.axhline(
+        accuracy, color="#bbbbbb", linewidth=0.9, linestyle=":", label=f"closed accuracy {accuracy:.3f}"
+    )
+    for (name, (accepted, correct, area)), color in zip(curves.items(), CURVE_COLORS, strict=False):
+        width = 2.2 if color == CURVE_COLORS[0] else 1.1
+        axes.plot(accepted, correct, color=color, linewidth=width, label=f"{name}  {area:.3f}")
+    axes.set_xlabel("unknown images accepted (false-accept rate)")
+    axes.set_ylabel("known images accepted and correct")
+    axes.legend(frameon=False, title="score, OSCR", loc="lower right")
+    _save(figure, path)
+
+
+def _axes(title: str, caption: str, *, square: bool = False) -> tuple[Any, Any]:
+    # An explicit Agg canvas: no display is looked for and pyplot's global state is left alone.
+    import_extra("matplotlib", extra="export", purpose="drawing plots")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 6.2) if square else (8.0, 4.6), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=12, color=INK, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    if square:
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.01)
+        axes.set_aspect("equal")
+    figure.supxlabel(caption, fontsize=7.5, color="#555555")
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,216 @@
+"""``edgeosr evaluate``: open-set quality of a bundle, measured on its own graph and at its own threshold."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from edgeosr import __version__
+from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
+from edgeosr.bench.quality_report import PartRow, QualityReport
+from edgeosr.bundle import Bundle, read_bundle
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.parts import Parts, evaluation_images
+from edgeosr.data.recorded import reopen_parts
+from edgeosr.errors import DataError, suggestion
+from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.files import write_text
+from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
+from edgeosr.verdict import PART_NAMES
+
+FUSED = "fused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """What to evaluate a bundle on.
+
+    Attributes:
+        unknown: path or name of images of no known class; None: the classes left out in training.
+        known: path or name of labelled images of known classes; None: the recorded test part.
+        data_root: where named sets are looked for.
+        out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
+    """
+
+    unknown: str | None = None
+    known: str | None = None
+    data_root: Path | None = None
+    out: Path | None = None
+
+
+def evaluate(bundle_path: Path, settings: QualitySettings) -> QualityReport:
+    """Measure a bundle on known and unknown test images, and write report and plots.
+
+    Args:
+        bundle_path: the bundle.
+        settings: which images, and where to write.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        DataError: images are missing, changed since training, or of the wrong classes.
+        StorageError: the report cannot be written.
+    """
+    bundle = read_bundle(bundle_path)
+    known_title, known, unknown_title, unknown = _test_images(bundle, settings)
+    runner = GraphRunner(bundle.files["model.onnx"])
+    known_measured = runner.measure(known, "scoring known test images")
+    unknown_measured = runner.measure(unknown, "scoring unknown test images")
+    threshold = bundle.manifest.threshold
+    scores = _scores_by_name(bundle, known_measured, unknown_measured)
+    rows = tuple(
+        PartRow(name=name, metrics=_metrics(bundle, name, pair, known_measured, unknown_measured))
+        for name, pair in scores.items()
+    )
+    out = settings.out or bundle_path.resolve().with_name(f"{bundle.manifest.name}-evaluation")
+    report = QualityReport(
+        bundle=str(bundle_path),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeosr=__version__,
+        known=known_title,
+        unknown=unknown_title,
+        skipped=len(known_measured.skipped) + len(unknown_measured.skipped),
+        rows=rows,
+        manifest=bundle.manifest,
+        out=out,
+        plots=(out / "scores.png", out / "roc.png", out / "oscr.png"),
+    )
+    _draw(report, scores, known_measured, threshold.value)
+    write_text(out / "report.json", report.as_json() + "\n")
+    return report
+
+
+def _scores_by_name(
+    bundle: Bundle, known: Measured, unknown: Measured
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return (known, unknown) scores of the fused score and of every part the bundle carries."""
+    scores: dict[str, tuple[np.ndarray, np.ndarray]] = {FUSED: (known.scores, unknown.scores)}
+    for name in bundle.manifest.parts:
+        column = PART_NAMES.index(name)
+        scores[name] = (known.parts[:, column], unknown.parts[:, column])
+    return scores
+
+
+def _metrics(
+    bundle: Bundle,
+    name: str,
+    scores: tuple[np.ndarray, np.ndarray],
+    known: Measured,
+    unknown: Measured,
+) -> OpenSetMetrics:
+    at_threshold = name == FUSED
+    return open_set_report(
+        *scores,
+        known.labels,
+        known.predictions,
+        bundle.manifest.threshold.value if at_threshold else None,
+        unknown_predictions=unknown.predictions if at_threshold else None,
+        classes=len(bundle.manifest.classes) if at_threshold else None,
+        known_groups=known.groups if at_threshold else None,
+        unknown_groups=unknown.groups if at_threshold else None,
+    )
+
+
+def _test_images(
+    bundle: Bundle, settings: QualitySettings
+) -> tuple[str, LabelledImages, str, LabelledImages]:
+    """Return (title, images) of the known and of the unknown test images."""
+    manifest, parts = bundle.manifest, None
+    if settings.known is None or settings.unknown is None:
+        parts = _recorded_parts(bundle, settings.data_root)
+    if settings.known is None:
+        assert parts is not None
+        known_title, known = f"{manifest.data.title}, recorded test part", parts.test
+    else:
+        known_title, known = _labelled(settings.known, manifest.classes, settings.data_root)
+    if settings.unknown is None:
+        assert parts is not None
+        unknown_title, unknown = _left_out(bundle, parts)
+    else:
+        image_set = open_image_set(settings.unknown, settings.data_root)
+        _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
+        unknown_title, unknown = image_set.title, evaluation_images(image_set)
+    return known_title, known, unknown_title, unknown
+
+
+def _recorded_parts(bundle: Bundle, data_root: Path | None) -> Parts:
+    data = bundle.manifest.data
+    _, parts = reopen_parts(
+        data.source,
+        known=data.known,
+        seed=data.seed,
+        fractions=data.fractions,
+        test_fraction=data.test_fraction,
+        per_group=data.per_group,
+        digests=data.digests,
+        data_root=data_root,
+    )
+    return parts
+
+
+def _left_out(bundle: Bundle, parts: Parts) -> tuple[str, LabelledImages]:
+    # Classes that served as outliers in training are no longer unknown: the record leaves them out.
+    names = bundle.manifest.data.unknown
+    if parts.unknown_test is None or not names:
+        raise DataError(
+            f"every class of {bundle.manifest.data.source} is known to this bundle, so it holds no "
+            "unknown images; "
+            "give some with --unknown FOLDER, or a set such as --unknown digits"
+        )
+    images = parts.unknown_test.of_classes(names)
+    return f"{bundle.manifest.data.title}, classes {', '.join(names)}", images
+
+
+def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> tuple[str, LabelledImages]:
+    """Open known images of the user's own; their class names must be the bundle's."""
+    image_set = open_image_set(source, data_root)
+    images = evaluation_images(image_set)
+    present = [name for name in images.class_names if np.any(images.labels == images.class_names.index(name))]
+    strange = [name for name in present if name not in classes]
+    if strange:
+        raise DataError(
+            f"{source} holds the class {strange[0]!r}, which the bundle does not know"
+            f"{suggestion(strange[0], classes)}; --known takes images of known classes only: "
+            f"{', '.join(classes)}"
+        )
+    positions = np.array([classes.index(name) if name in classes else -1 for name in images.class_names])
+    return image_set.title, replace(images, class_names=classes, labels=positions[images.labels])
+
+
+def _require_other_classes(bundle: Bundle, given: str, source: str, names: tuple[str, ...]) -> None:
+    """Refuse known classes of the very same set as unknown images."""
+    shared = sorted(set(names) & set(bundle.manifest.classes))
+    if source.partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
+        raise DataError(
+            f"--unknown {given} holds the known classes {', '.join(shared)}; leave --unknown out to use "
+            "the classes "
+            f"that were held out, or name others: --unknown {source.partition(':')[0]}:CLASS,CLASS"
+        )
+
+
+def _draw(
+    report: QualityReport,
+    scores: dict[str, tuple[np.ndarray, np.ndarray]],
+    known: Measured,
+    threshold: float,
+) -> None:
+    fused = report.fused
+    title = f"{report.manifest.name}: {fused.known:,} known, {fused.unknown:,} unknown test images"
+    images = f"known: {report.known}.  unknown: {_short(report.unknown)}."
+    caption = f"{images}  edgeosr {report.edgeosr}, {report.created}"
+    areas = {row.name: row.metrics for row in report.rows}
+    histogram, roc, oscr = report.plots
+    draw_histograms(histogram, *scores[FUSED], threshold=threshold, title=title, caption=caption)
+    roc_curves = {name: (*roc_curve(*pair), areas[name].auroc) for name, pair in scores.items()}
+    rejected_known = float(np.mean(~(scores[FUSED][0] <= threshold)))
+    rejected_unknown = float(np.mean(~(scores[FUSED][1] <= threshold)))
+    point = (rejected_known, rejected_unknown)
+    draw_roc(roc, roc_curves, operating_point=point, title=title, caption=caption)
+    correct = known.predictions == known.labels
+    oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
+    draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,273 @@
+"""The last step of an export: golden frames, scorer, manifest, bundle, and the report of it all."""
+
+import io
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr import __version__
+from edgeosr.bundle import write_bundle
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError, ExportError
+from edgeosr.export.calibrate import SelectFit
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.scorable import ScoredGraph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.kernels.scorer_file import write_scorer
+from edgeosr.manifest import (
+    DataRecord,
+    DiscriminatorRecord,
+    EmbeddingRecord,
+    FusionRecord,
+    HeadRecord,
+    JacobianRecord,
+    Manifest,
+    OutliersRecord,
+    ThresholdRecord,
+)
+from edgeosr.metrics import auroc
+from edgeosr.preprocessing import Preprocessing
+from edgeosr.thresholds import Threshold
+from edgeosr.verdict import PART_NAMES
+
+GOLDEN_FRAMES = 4
+# Two graphs that differ in the front end alone (weights folded, or computed from the frame's size) round
+# differently; more than this many standard deviations of the score is not rounding.
+SAME_SCORE = 1e-3
+PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "pillow", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a classifier comes from, for the manifest.
+
+    Attributes:
+        name, out: the bundle's name and path.
+        data, outliers, training: see ``Manifest``.
+        discriminator_selected_by: ``real`` or ``synthetic`` open validation images; empty without one.
+    """
+
+    name: str
+    out: Path
+    data: DataRecord
+    outliers: OutliersRecord | None
+    training: dict[str, Any] | None
+    discriminator_selected_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What an export made.
+
+    Attributes:
+        path: the bundle.
+        manifest: as written.
+        select_accuracy, calibrate_accuracy: closed-set accuracy of the exported graph, 0 to 1.
+        select_auroc: of the fused score on the select part against the open validation images, by which its
+            weights were chosen (so it flatters); None without such images.
+    """
+
+    path: Path
+    manifest: Manifest
+    select_accuracy: float
+    calibrate_accuracy: float
+    select_auroc: float | None
+
+    def as_json(self) -> str:
+        """Return one JSON document."""
+        return json.dumps(
+            {
+                "kind": "export",
+                "bundle": str(self.path),
+                "select_accuracy": self.select_accuracy,
+                "calibrate_accuracy": self.calibrate_accuracy,
+                "select_auroc": self.select_auroc,
+                "manifest": self.manifest.as_json(),
+            },
+            indent=1,
+        )
+
+    def as_text(self) -> str:
+        """Return what a user wants to know before trusting the bundle."""
+        manifest, threshold = self.manifest, self.manifest.threshold
+        weights = ", ".join(
+            f"{name} {weight:.3g}"
+            for name, weight in zip(PART_NAMES, manifest.fusion.weights, strict=True)
+            if weight != 0
+        )
+        low, high = threshold.interval
+        lines = [
+            f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
+            f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
+            "(exported graph)",
+            f"Jacobian norm    {_jacobian(manifest.jacobian)}",
+            f"score parts      {', '.join(manifest.parts)}",
+            f"fusion weights   {weights} ({manifest.fusion.note})",
+            f"threshold        {threshold.value:.4g}, for at most "
+            f"{threshold.target_false_reject_rate:.1%} of known "
+            f"images rejected\n                 ({threshold.confidence:.0%} interval of that rate: "
+            f"{low:.1%} to "
+            f"{high:.1%}, from {threshold.groups} independent groups)",
+        ]
+        if self.select_auroc is not None:
+            lines.append(
+                f"select AUROC     {self.select_auroc:.3f} against the open validation images that chose the "
+                "weights; not a test figure"
+            )
+        size = sum(record.bytes for record in manifest.files.values())
+        lines.append(f"size             {size / 1e6:.1f} MB in {len(manifest.files)} files")
+        return "\n".join(lines)
+
+
+def write_calibrated(
+    graph: ScoredGraph,
+    fit: SelectFit,
+    threshold: Threshold,
+    *,
+    calibrate_accuracy: float,
+    any_size: bytes,
+    model: bytes,
+    golden_source: LabelledImages,
+    settings: ExportSettings,
+    provenance: Provenance,
+) -> ExportReport:
+    """Write the bundle of a calibrated graph.
+
+    Args:
+        graph: what was calibrated.
+        fit: of the fusion.
+        threshold: of the fused score.
+        calibrate_accuracy: closed-set accuracy on the calibrate part, 0 to 1.
+        any_size: the calibrated graph, for frames of any size.
+        model: the graph that ships; ``any_size`` itself, or its twin for one frame size.
+        golden_source: images the golden frames are taken from.
+        settings: of the export.
+        provenance: where the classifier comes from.
+
+    Raises:
+        ExportError: the graph that ships does not score like the one that was calibrated.
+        UsageError, BundleError, StorageError: the bundle cannot be written.
+    """
+    frames = _golden_frames(golden_source, settings.frame, graph.classifier.preprocessing)
+    label, score, values = GraphRunner(model).run(frames)
+    if model is not any_size:
+        expected_label, expected, _ = GraphRunner(any_size).run(frames)
+        worst = float(np.max(np.abs(score - expected)))
+        if not (worst <= SAME_SCORE and np.array_equal(label, expected_label)):
+            raise ExportError(
+                f"the graph for {settings.frame} frames does not score like the calibrated one (scores "
+                "differ "
+                f"by {worst:.3g}); this is a defect of edgeosr: please report it, and export without --frame"
+            )
+    golden = io.BytesIO()
+    np.savez(golden, frames=frames, label=label, score=score, values=values)
+    scorer = graph.fitted(fit.fusion, threshold.value)
+    manifest = write_bundle(
+        provenance.out,
+        _manifest(graph, fit, threshold, settings, provenance),
+        {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": golden.getvalue()},
+    )
+    select_auroc = None
+    if fit.unknown is not None:
+        select_auroc = auroc(fit.fusion.scores(fit.known.parts), fit.fusion.scores(fit.unknown.parts))
+    return ExportReport(
+        path=provenance.out,
+        manifest=manifest,
+        select_accuracy=fit.known.accuracy,
+        calibrate_accuracy=calibrate_accuracy,
+        select_auroc=select_auroc,
+    )
+
+
+def _golden_frames(
+    images: LabelledImages, frame: tuple[int, int] | None, preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """Return a few frames of one size ``[n, h, w, 3]``, one class each as far as they go."""
+    height, width = frame or (preprocessing.height, preprocessing.width)
+    resizer = Preprocessing(height=height, width=width, fit="stretch")
+    wanted = dict.fromkeys(
+        int(np.flatnonzero(images.labels == label)[0]) for label in np.unique(images.labels)
+    )
+    frames = []
+    for index in wanted:
+        try:
+            frames.append(resizer.resize(images.read(index)))
+        except DataError:
+            continue  # counted and reported when the part was measured
+        if len(frames) == GOLDEN_FRAMES:
+            break
+    if not frames:
+        raise DataError("none of the images picked as golden frames can be read; repair the data set")
+    return np.stack(frames)
+
+
+def _manifest(
+    graph: ScoredGraph,
+    fit: SelectFit,
+    threshold: Threshold,
+    settings: ExportSettings,
+    provenance: Provenance,
+) -> Manifest:
+    classifier, scorer, fusion = graph.classifier, graph.scorer, fit.fusion
+    discriminator = None
+    if scorer.layers:
+        sizes = (scorer.dimension, *(len(bias) for _, bias in scorer.layers))
+        discriminator = DiscriminatorRecord(sizes, provenance.discriminator_selected_by)
+    method = "none" if scorer.closed_form is None else "closed-form"
+    return Manifest(
+        name=provenance.name,
+        edgeosr=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        classes=classifier.classes,
+        preprocessing=classifier.preprocessing,
+        frame=settings.frame,
+        embedding=EmbeddingRecord(scorer.dimension),
+        jacobian=JacobianRecord(method, "J_z", graph.with_respect_to),
+        head=HeadRecord(scorer.head.kind, scorer.head.temperature),
+        discriminator=discriminator,
+        parts=graph.usable_parts,
+        fusion=FusionRecord(
+            tuple(fusion.means.tolist()),
+            tuple(fusion.stds.tolist()),
+            tuple(fusion.weights.tolist()),
+            fusion.note,
+        ),
+        threshold=ThresholdRecord(
+            value=threshold.value,
+            target_false_reject_rate=threshold.target_false_reject_rate,
+            interval=threshold.interval,
+            confidence=threshold.confidence,
+            groups=threshold.groups,
+            images=threshold.images,
+            method=threshold.method,
+        ),
+        data=provenance.data,
+        outliers=provenance.outliers,
+        training=provenance.training,
+        files={},
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"edgeosr": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _jacobian(record: JacobianRecord) -> str:
+    return "none" if record.method == "none" else f"{record.kind}, closed form, by {record.with_respect_to}"
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

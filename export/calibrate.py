@@ -1,0 +1,69 @@
+"""Fusion weights on the select part, threshold on the calibrate part: on the exported graph itself."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.fusion import FittedFusion, fit_fusion
+from edgeosr.thresholds import Threshold, conformal_threshold
+
+
+@dataclass(frozen=True)
+class SelectFit:
+    """The fusion and the measurements it was fitted on."""
+
+    fusion: FittedFusion
+    known: Measured
+    unknown: Measured | None
+
+
+def fit_on_select(
+    model: bytes,
+    select: LabelledImages,
+    open_select: LabelledImages | None,
+    *,
+    default_part: str,
+    usable: frozenset[str],
+) -> SelectFit:
+    """Fit standardisation and fusion weights.
+
+    Args:
+        model: the scoring graph, its fusion not yet fitted.
+        select: known images of the select part.
+        open_select: real open validation images (never test unknowns), or None: the weights then stay on
+            ``default_part`` alone.
+        default_part: the part that has weight 1 without open data.
+        usable: parts the graph really computes.
+    """
+    runner = GraphRunner(model)
+    known = runner.measure(select, "scoring the select part")
+    unknown = (
+        None if open_select is None else runner.measure(open_select, "scoring the open validation images")
+    )
+    fusion = fit_fusion(
+        known.parts,
+        None if unknown is None else unknown.parts,
+        default_part=default_part,
+        usable=usable,
+    )
+    return SelectFit(fusion, known, unknown)
+
+
+def threshold_on_calibrate(
+    model: bytes, calibrate: LabelledImages, false_reject_rate: float
+) -> tuple[Threshold, Measured]:
+    """Fit the conformal threshold on the final graph's own scores of the calibrate part.
+
+    Raises:
+        DataError: too few images (or tracks) for the rate.
+    """
+    measured = GraphRunner(model).measure(calibrate, "scoring the calibrate part")
+    threshold = conformal_threshold(measured.scores, measured.groups, false_reject_rate)
+    return threshold, measured
+
+
+def rejected(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return bool ``[n]``: True where a score is above the threshold or not a number."""
+    return ~(np.asarray(scores) <= threshold)

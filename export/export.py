@@ -1,0 +1,222 @@
+"""``edgeosr export``: a training run, or any float ONNX classifier, becomes a calibrated bundle.
+
+    graph -> Jacobian norm -> scoring nodes -> front end      scorable.py
+    fusion on the select part, threshold on the calibrate     calibrate.py
+    golden frames, scorer, manifest, bundle                   here
+
+Whatever is fitted is fitted on the scores of the exported graph itself.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeosr.checked_json import parse_json
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.parts import four_parts
+from edgeosr.data.recorded import reopen_parts
+from edgeosr.errors import DataError, UsageError
+from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
+from edgeosr.export.calibrate import fit_on_select, threshold_on_calibrate
+from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.kernels.scorer import Head
+from edgeosr.manifest import DataRecord, OutliersRecord
+from edgeosr.manifest_checks import parse_data
+from edgeosr.run import read_discriminator, read_run
+from edgeosr.training.discriminator import outlier_halves
+
+__all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run"]
+
+# A foreign classifier is trained already: its known images serve the discriminator a little and the
+# calibration a lot.
+FOREIGN_FRACTIONS = (0.3, 0.3, 0.4)
+
+
+def export_run(run: Path, settings: ExportSettings) -> ExportReport:
+    """Export a run made by ``edgeosr train``.
+
+    Args:
+        run: the run directory.
+        settings: see ``ExportSettings``; what is for foreign classifiers must be left alone.
+
+    Raises:
+        UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
+    """
+    record = read_run(run)
+    if settings.fit not in (None, record.preprocessing.fit):
+        raise UsageError(
+            f"the run was trained with --fit {record.preprocessing.fit}; got --fit {settings.fit}, "
+            "which would "
+            "show the network frames unlike those it was trained on; leave --fit out, or train again with it"
+        )
+    data = _data_record(run, record.data)
+    image_set, parts = reopen_parts(
+        data.source,
+        known=data.known,
+        seed=data.seed,
+        fractions=data.fractions,
+        test_fraction=data.test_fraction,
+        per_group=data.per_group,
+        digests=data.digests,
+        data_root=settings.data_root,
+    )
+    open_select, outliers = None, None
+    if record.outliers is not None:
+        halves = outlier_halves(record.outliers["source"], parts, image_set, settings.data_root)
+        open_select = halves.select
+        outliers = OutliersRecord(record.outliers["source"], len(halves.train), len(halves.select))
+    discriminator = record.discriminator or {}
+    return _calibrated(
+        _classifier_of_run(run),
+        parts.select,
+        parts.calibrate,
+        open_select,
+        settings,
+        Provenance(
+            name=record.name,
+            out=settings.out or run / f"{record.name}.edgeosr",
+            data=data,
+            outliers=outliers,
+            training={**record.training, "result": record.result},
+            discriminator_selected_by=discriminator.get("selected_by", ""),
+        ),
+    )
+
+
+def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
+    """Wrap a classifier that is already deployed.
+
+    Args:
+        path: its ONNX file.
+        settings: ``data`` is needed: images of its known classes, best ones it was not trained on.
+
+    Raises:
+        UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
+    """
+    if settings.data is None:
+        raise UsageError(
+            f"{path.name} needs images of the classes it knows to be calibrated on; "
+            "add --data FOLDER, with one sub-folder a class"
+        )
+    image_set = open_image_set(settings.data, settings.data_root)
+    known = settings.known or image_set.train.class_names
+    classifier = classifier_from_onnx(path, tuple(known), settings)
+    parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
+    halves = None
+    if settings.outliers is not None:
+        halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
+    selected_by = ""
+    if torch_is_there():
+        found = discriminator_for(
+            classifier, parts, halves.train if halves else None, halves.select if halves else None
+        )
+        classifier = replace(classifier, layers=found.layers)
+        selected_by = found.selected_by
+    data = DataRecord(
+        source=settings.data,
+        title=image_set.title,
+        known=parts.known,
+        unknown=parts.unknown,
+        split=None,
+        seed=parts.seed,
+        fractions=parts.fractions,
+        per_group=parts.per_group,
+        test_fraction=parts.test_fraction,
+        digests=parts.digests,
+        sizes=parts.sizes,
+    )
+    return _calibrated(
+        classifier,
+        parts.select,
+        parts.calibrate,
+        halves.select if halves else None,
+        settings,
+        Provenance(
+            name=path.stem,
+            out=settings.out or path.with_suffix(".edgeosr"),
+            data=data,
+            outliers=None
+            if halves is None
+            else OutliersRecord(str(settings.outliers), len(halves.train), len(halves.select)),
+            training=None,
+            discriminator_selected_by=selected_by,
+        ),
+    )
+
+
+def _calibrated(
+    classifier: Classifier,
+    select: LabelledImages,
+    calibrate: LabelledImages,
+    open_select: LabelledImages | None,
+    settings: ExportSettings,
+    provenance: Provenance,
+) -> ExportReport:
+    graph = scored_graph(classifier, settings.jacobian)
+    fit = fit_on_select(
+        graph.model(),
+        select,
+        open_select,
+        default_part=classifier.default_part,
+        usable=frozenset(graph.usable_parts),
+    )
+    if fit.known.accuracy <= 1.5 / len(classifier.classes):
+        raise DataError(
+            f"the classifier names only {fit.known.accuracy:.1%} of the known select images correctly, "
+            f"hardly more than by chance with {len(classifier.classes)} classes; check the order of the "
+            "classes "
+            "(--known, or the sorted folder names), --mean, --std and --color"
+        )
+    shipped = graph.model(fit.fusion)
+    threshold, measured = threshold_on_calibrate(shipped, calibrate, settings.false_reject_rate)
+    model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)
+    return write_calibrated(
+        graph,
+        fit,
+        threshold,
+        calibrate_accuracy=measured.accuracy,
+        any_size=shipped,
+        model=model,
+        golden_source=select,
+        settings=settings,
+        provenance=provenance,
+    )
+
+
+def _classifier_of_run(run: Path) -> Classifier:
+    from edgeosr.model.classifier import load_classifier
+
+    record = read_run(run)
+    network = load_classifier(run)
+    cosine = record.model["head"] == "cosine"
+    preprocessing = record.preprocessing
+    return Classifier(
+        graph=onnx_bytes_from_backbone(network.backbone, preprocessing.height, preprocessing.width),
+        input_name=INPUT,
+        embedding=EMBEDDING,
+        logits=None,
+        dimension=network.dimension,
+        classes=tuple(record.data["known"]),
+        head=Head(
+            kind=record.model["head"],
+            weight=network.head_weight.detach().numpy().astype(np.float32),
+            bias=network.head_bias.detach().numpy().astype(np.float32),
+            temperature=float(record.model["temperature"]) if cosine else 1.0,
+        ),
+        preprocessing=preprocessing,
+        layers=read_discriminator(run) or (),
+        default_part="movr_loss" if cosine else "max_logit",
+    )
+
+
+def _data_record(run: Path, data: dict[str, Any]) -> DataRecord:
+    document = str(run / "run.json")
+    return parse_data(parse_json(json.dumps(data).encode(), document, DataError))

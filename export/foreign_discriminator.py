@@ -1,0 +1,68 @@
+"""An OpenGAN discriminator for a classifier that exists as an ONNX graph only."""
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.array_images import images_from_array
+from edgeosr.data.decode import decode_images
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.parts import Parts
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.scoring_graph import EMBEDDING
+from edgeosr.training.discriminator import SYNTHETIC_PER_KIND
+from edgeosr.training.synthetic_outliers import make_synthetic_outliers
+
+if TYPE_CHECKING:
+    from edgeosr.training.opengan import Discriminator
+
+
+def torch_is_there() -> bool:
+    """Return True if torch can be imported: without it a foreign classifier gets no discriminator."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def discriminator_for(
+    classifier: Classifier,
+    parts: Parts,
+    open_train: LabelledImages | None,
+    open_select: LabelledImages | None,
+) -> "Discriminator":
+    """Train a discriminator on the embeddings that the exported graph itself computes.
+
+    Args:
+        classifier: without discriminator.
+        parts: its known images; only train and select are used.
+        open_train: one half of real outliers, or None.
+        open_select: the other half, or None: synthetic outliers made from the select part then choose the
+            epoch.
+    """
+    from edgeosr.training.opengan import OpenGanSettings, train_discriminator
+
+    runner = GraphRunner(
+        scored_graph(classifier, "none").model(expose=(EMBEDDING,)), extra_outputs=(EMBEDDING,)
+    )
+
+    def embeddings(images: LabelledImages, what: str) -> NDArray[np.float32]:
+        _, (embedding,) = runner.measure_with_extras(images, f"embedding {what} images")
+        return np.asarray(embedding, np.float32)
+
+    if open_select is None:
+        decoded = decode_images(parts.select, classifier.preprocessing, description="reading select images")
+        synthetic = make_synthetic_outliers(decoded.pixels, parts.seed, SYNTHETIC_PER_KIND)
+        nothing = np.zeros(len(synthetic), np.int64)
+        open_select = images_from_array(synthetic, nothing, ("synthetic",), name="synthetic outliers")
+        kind = "synthetic"
+    else:
+        kind = "real"
+    return train_discriminator(
+        embeddings(parts.train, "train"),
+        embeddings(parts.select, "select"),
+        open_train=None if open_train is None else embeddings(open_train, "outlier"),
+        open_select=embeddings(open_select, "open validation"),
+        open_select_kind="real" if kind == "real" else "synthetic",
+        settings=OpenGanSettings(seed=parts.seed),
+    )

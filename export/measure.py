@@ -1,0 +1,103 @@
+"""Run the exported graph over images: the only way calibration and evaluation see scores."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.reading import readable_images
+from edgeosr.errors import import_extra
+from edgeosr.fusion import parts_from_values
+
+# Frames of one size share a call; large frames go in fewer at a time, to bound memory.
+BATCH_FRAMES = 64
+BATCH_PIXELS = 8_000_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a graph said about n images, in the order they were read.
+
+    Attributes:
+        predictions: int64 ``[n]``, top-1 class.
+        scores: float32 ``[n]``, unknown score, larger = more unknown; NaN = not finite.
+        values: float32 ``[n, 5]`` in the order of ``VALUE_NAMES``.
+        labels, groups: int64 ``[n]`` of the images.
+        indices: int64 ``[n]``, which images were measured (unreadable ones are missing).
+        skipped: names of the images that could not be read.
+    """
+
+    predictions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    skipped: list[str]
+
+    @property
+    def parts(self) -> NDArray[np.float32]:
+        """Score parts ``[n, 5]`` in the order of ``PART_NAMES``, larger = more unknown."""
+        return parts_from_values(self.values)
+
+    @property
+    def accuracy(self) -> float:
+        """Closed-set accuracy, 0 to 1; meaningful for images of known classes only."""
+        return float(np.mean(self.predictions == self.labels))
+
+
+class GraphRunner:
+    """An onnxruntime CPU session over a whole ``model.onnx`` (frames in, values out)."""
+
+    def __init__(self, model: bytes, *, extra_outputs: tuple[str, ...] = ()) -> None:
+        """Make a session.
+
+        Args:
+            model: the serialised graph.
+            extra_outputs: further graph outputs to return from ``run``, by name.
+        """
+        onnxruntime = import_extra("onnxruntime", extra="export", purpose="running the exported graph")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._outputs = ["label", "score", "values", *extra_outputs]
+
+    def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
+        return list(self._session.run(self._outputs, {"frames": np.ascontiguousarray(frames)}))
+
+    def measure(self, images: LabelledImages, description: str) -> Measured:
+        """Score every readable image at its own size.
+
+        Raises:
+            DataError: more than 1 % of the images cannot be read.
+        """
+        return self.measure_with_extras(images, description)[0]
+
+    def measure_with_extras(
+        self, images: LabelledImages, description: str
+    ) -> tuple[Measured, list[NDArray[Any]]]:
+        """Like ``measure``, with the extra outputs, each ``[n, ...]``, beside it."""
+        rows: list[list[NDArray[Any]]] = []
+        waiting: list[NDArray[np.uint8]] = []
+        indices: list[int] = []
+
+        def flush() -> None:
+            if waiting:
+                rows.append(self.run(np.stack(waiting)))
+                waiting.clear()
+
+        skipped: list[str] = []
+        for index, image in readable_images(images, description=description, skipped=skipped):
+            full = len(waiting) >= max(1, min(BATCH_FRAMES, BATCH_PIXELS // max(1, image[..., 0].size)))
+            if waiting and (full or waiting[0].shape != image.shape):
+                flush()
+            waiting.append(image)
+            indices.append(index)
+        flush()
+        label, score, values, *extras = (np.concatenate(column) for column in zip(*rows, strict=True))
+        kept = np.array(indices, np.int64)
+        measured = Measured(label, score, values, images.labels[kept], images.groups[kept], kept, skipped)
+        return measured, extras
