@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeosr.bench.samples import percentile
+from edgeosr.bench.samples import Samples, percentile
 from edgeosr.errors import EdgeosrError
 
 STEADY_CALLS = 50
@@ -88,17 +88,49 @@ def measure_memory(bundle: Path, frame: tuple[int, int], *, threads: int | None,
     return Memory(runtime, session, runtime - session, repeats)
 
 
+def time_program(arguments: Sequence[str], *, repeats: int) -> Samples:
+    """Time ``edgeosr ARGUMENTS`` from start to end in fresh processes, after one that is not counted."""
+    program = "import sys; sys.argv[0] = 'edgeosr'; from edgeosr.cli.app import main; main()"
+    command = [sys.executable, "-c", program, *arguments]
+    wall, cpu = [], []
+    for i in range(repeats + 1):
+        cpu_before, before = _children_cpu(), time.perf_counter()
+        _checked(command, "program")
+        if i > 0:
+            wall.append(1e3 * (time.perf_counter() - before))
+            cpu.append(1e3 * (_children_cpu() - cpu_before))
+    return Samples(tuple(wall), tuple(cpu))
+
+
+def time_import(*, repeats: int) -> Samples:
+    """Time the statement ``import edgeosr`` in fresh processes, after one that is not counted."""
+    program = (
+        "import time; c, w = time.process_time(), time.perf_counter(); import edgeosr; "
+        "print(1e3 * (time.perf_counter() - w), 1e3 * (time.process_time() - c))"
+    )
+    found = [_checked([sys.executable, "-c", program], "import").split() for _ in range(repeats + 1)][1:]
+    return Samples(tuple(float(wall) for wall, _ in found), tuple(float(cpu) for _, cpu in found))
+
+
+def _children_cpu() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _run(kind: str, bundle: Path, frame: tuple[int, int], threads: int | None) -> dict[str, float]:
     command = [sys.executable, "-m", __name__, kind, str(bundle), *map(str, frame), str(threads or 0)]
+    result: dict[str, float] = json.loads(_checked(command, kind))
+    return result
+
+
+def _checked(command: Sequence[str], kind: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise EdgeosrError(
-            f"the fresh process for the {kind!r} measurement ended with code {done.returncode}: {last[0]}; "
-            "run `edgeosr inspect` on the bundle to see whether it is whole"
+            f"the fresh process for the {kind!r} measurement ended with code {done.returncode}: {last[0]}"
         )
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
+    return done.stdout
 
 
 def resident_mib() -> float:

@@ -29,13 +29,15 @@ from edgeosr.bench.torch_baseline import TorchLatency, measure_torch
 from edgeosr.bundle import Bundle, read_bundle
 from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.manifest import Manifest
+from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import Runtime
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
 CAMERA = (480, 640)
-PILLOW_CALLS = 50
+PILLOW_CALLS = 100
+PHASE_STEPS = 100
 TOLERANCE = 1e-4
 
 
@@ -67,9 +69,10 @@ def measure_latency(
     classifier = open_session(plain_classifier(model), settings.threads)
     front = open_session(front_end(model), settings.threads)
     frames = frames_from_bundle(bundle, size, settings.seed)
-    steps = sum(_steps(settings, batch) for batch in settings.batches)
+    extra = _preprocessed_sizes(manifest, size)
+    phases = len(settings.batches) * (2 if settings.rate_hz else 1) + len(extra)
     with Runtime(bundle_path, threads=settings.threads) as runtime, progress(
-        f"timing {manifest.name}", steps, background=False
+        "timing", phases * PHASE_STEPS, background=False
     ) as advance:  # fmt: skip
         inputs = {batch: _batches(frames, batch) for batch in settings.batches}
         for batch in settings.batches:
@@ -79,8 +82,15 @@ def measure_latency(
             for batch in settings.batches
         )
         parts = tuple(
-            _measure_preprocessing(front, manifest, frames, part, settings, clock)
-            for part in _preprocessed_sizes(manifest, size)
+            measure_preprocessing(
+                front,
+                manifest.preprocessing,
+                frames_from_bundle(bundle, part, settings.seed),
+                settings,
+                clock,
+                _phase(advance),
+            )
+            for part in extra
         )
     torch, note = _torch(session, manifest, frames, settings)
     return LatencyReport(
@@ -186,41 +196,51 @@ def _measure_batch(
         warmup=settings.warmup,
         limit_s=settings.duration_s,
         clock=clock,
-        advance=advance,
+        advance=_phase(advance),
     )
     paced: Paced | None = None
     if settings.rate_hz:
         rate = settings.rate_hz / batch
         paced = pace(
-            call_runtime, rate_hz=rate, calls=_paced_calls(settings, batch), clock=clock, advance=advance
+            call_runtime,
+            rate_hz=rate,
+            calls=_paced_calls(settings, batch),
+            clock=clock,
+            advance=_phase(advance),
         )
     return BatchLatency(batch, rows, paced)
 
 
-def _measure_preprocessing(
+def measure_preprocessing(
     front: Any,
-    manifest: Manifest,
+    preprocessing: Preprocessing,
     frames: Frames,
-    size: tuple[int, int],
     settings: LatencySettings,
-    clock: Clock | None,
+    clock: Clock | None = None,
+    advance: Callable[[float], object] | None = None,
 ) -> PreprocessingLatency:
-    from PIL import Image
+    """Time the front end of a graph beside Pillow's resize of the same frames, one frame a call.
 
-    resized = [
-        np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR)) for frame in frames
-    ]
+    Args:
+        front: session of ``subgraph.front_end``.
+        preprocessing: the bundle's.
+        frames: uint8 ``[n, height, width, 3]``.
+        settings: ``warmup`` and ``duration_s`` count; at most ``PILLOW_CALLS`` calls are timed.
+        clock: replaces the real clock (tests).
+        advance: told the share that is done, 0 to 1.
+    """
     rows = interleave(
         [
-            Candidate(FRONT_END, _bare_call(front, [frame[None] for frame in resized])),
-            Candidate(PILLOW, lambda i: manifest.preprocessing.resize(resized[i % len(resized)])),
+            Candidate(FRONT_END, _bare_call(front, [frame[None] for frame in frames])),
+            Candidate(PILLOW, lambda i: preprocessing.resize(frames[i % len(frames)])),
         ],
         turns=min(settings.runs, PILLOW_CALLS),
         warmup=min(settings.warmup, 3),
         limit_s=settings.duration_s,
         clock=clock,
+        advance=advance,
     )
-    return PreprocessingLatency(size, rows)
+    return PreprocessingLatency((frames.shape[1], frames.shape[2]), rows)
 
 
 def _torch(
@@ -269,8 +289,17 @@ def _paced_calls(settings: LatencySettings, batch: int) -> int:
     return max(MINIMUM_TURNS, min(settings.runs, int(settings.duration_s * settings.rate_hz / batch)))
 
 
-def _steps(settings: LatencySettings, batch: int) -> int:
-    return settings.runs + (_paced_calls(settings, batch) if settings.rate_hz else 0)
+def _phase(advance: Callable[..., None]) -> Callable[[float], None]:
+    """Return what moves the bar by ``PHASE_STEPS`` while the share it is told grows from 0 to 1."""
+    done = 0
+
+    def move(share: float) -> None:
+        nonlocal done
+        steps = int(share * PHASE_STEPS) - done
+        done += steps
+        advance(steps)
+
+    return move
 
 
 def _about(manifest: Manifest) -> str:

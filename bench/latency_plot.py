@@ -139,9 +139,11 @@ def _clean(axes: Any, *, grid: str) -> None:
 
 
 def _conditions(report: LatencyReport) -> str:
+    frame, network = report.frame, report.network
     return (
-        f"{report.device.cpu}, {report.device.cores} cores, {thread_words(report.settings.threads)}, onnxruntime "
-        f"{report.versions.get('onnxruntime', '?')}, CPU; frame {report.frame[0]}x{report.frame[1]}, network "
-        f"input {report.network[0]}x{report.network[1]}; {len(report.batches[0].rows[RUNTIME])} calls a row, "
+        f"{report.device.cpu}, {report.device.cores} cores, {thread_words(report.settings.threads)}, "
+        f"onnxruntime {report.versions.get('onnxruntime', '?')}, CPU; frame "
+        f"{frame[0]}x{frame[1]}, network input {network[0]}x{network[1]}; "
+        f"{len(report.batches[0].rows[RUNTIME])} calls a row, "
         "interleaved"
     )

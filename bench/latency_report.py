@@ -279,7 +279,7 @@ def _ratio_row(name: str, ratio: Ratio) -> str:
         f"x{ratio.paired:.3f}",
         "{:.3f}-{:.3f}".format(*ratio.interval),
         "{:.3f}-{:.3f}".format(*ratio.quartiles),
-        f"x{ratio.cpu_of_medians:.3f}",
+        f"x{ratio.cpu_paired:.3f}",
     )
 
 

@@ -113,8 +113,9 @@ class Ratio:
         paired: median of the ratios turn by turn (wall time).
         interval: 95 % order-statistic interval of ``paired``.
         quartiles: 25th and 75th percentile of the ratios turn by turn: their spread.
-        cpu_of_medians: as ``of_medians``, of process CPU time; NaN if the clock was too coarse.
-        extra_ms: difference of the wall medians.
+        cpu_of_medians, cpu_paired, cpu_interval: the same of process CPU time; NaN if the clock was too
+            coarse for it.
+        extra_ms, cpu_extra_ms: difference of the medians.
         turns: number of pairs.
     """
 
@@ -125,12 +126,15 @@ class Ratio:
     interval: tuple[float, float]
     quartiles: tuple[float, float]
     cpu_of_medians: float
+    cpu_paired: float
+    cpu_interval: tuple[float, float]
     extra_ms: float
+    cpu_extra_ms: float
     turns: int
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        cpu = None if math.isnan(self.cpu_of_medians) else self.cpu_of_medians
+        coarse = math.isnan(self.cpu_paired)
         return {
             "of": self.of,
             "to": self.to,
@@ -138,8 +142,11 @@ class Ratio:
             "median_of_paired_ratios": self.paired,
             "paired_interval_95": list(self.interval),
             "paired_quartiles": list(self.quartiles),
-            "cpu_ratio_of_medians": cpu,
+            "cpu_ratio_of_medians": None if coarse else self.cpu_of_medians,
+            "cpu_median_of_paired_ratios": None if coarse else self.cpu_paired,
+            "cpu_paired_interval_95": None if coarse else list(self.cpu_interval),
             "extra_ms": self.extra_ms,
+            "cpu_extra_ms": self.cpu_extra_ms,
             "turns": self.turns,
         }
 
@@ -150,7 +157,8 @@ def ratio_from_samples(of: str, to: str, rows: dict[str, Samples]) -> Ratio:
     if len(one) != len(other):
         raise ValueError(f"{of} and {to} were not interleaved: {len(one)} and {len(other)} samples")
     pairs = [a / b for a, b in zip(one.wall_ms, other.wall_ms, strict=True)]
-    cpu_base = other.cpu(50)
+    coarse = min(other.cpu_ms) <= 0
+    cpu_pairs = [math.nan] if coarse else [a / b for a, b in zip(one.cpu_ms, other.cpu_ms, strict=True)]
     return Ratio(
         of=of,
         to=to,
@@ -158,7 +166,10 @@ def ratio_from_samples(of: str, to: str, rows: dict[str, Samples]) -> Ratio:
         paired=percentile(pairs, 50),
         interval=median_interval(pairs),
         quartiles=(percentile(pairs, 25), percentile(pairs, 75)),
-        cpu_of_medians=one.cpu(50) / cpu_base if cpu_base > 0 else math.nan,
+        cpu_of_medians=math.nan if coarse else one.cpu(50) / other.cpu(50),
+        cpu_paired=percentile(cpu_pairs, 50),
+        cpu_interval=median_interval(cpu_pairs),
         extra_ms=one.wall(50) - other.wall(50),
+        cpu_extra_ms=one.cpu(50) - other.cpu(50),
         turns=len(pairs),
     )

@@ -56,7 +56,7 @@ def interleave(
     warmup: int,
     limit_s: float,
     clock: Clock | None = None,
-    advance: Callable[[], object] | None = None,
+    advance: Callable[[float], object] | None = None,
 ) -> dict[str, Samples]:
     """Time candidates turn by turn, so that drift of the machine falls on all of them alike.
 
@@ -70,7 +70,7 @@ def interleave(
         warmup: calls of each candidate before the first turn.
         limit_s: stop earlier when this many seconds have passed, but not before ``MINIMUM_TURNS``.
         clock: replaces the real clock (tests).
-        advance: called after each turn (progress).
+        advance: called after each turn with the share that is done, 0 to 1.
 
     Returns:
         Samples by name, all of one length; sample i of each was taken in turn i.
@@ -90,16 +90,17 @@ def interleave(
                 wall_ms, cpu_ms = _timed(candidate.call, turn, clock)
                 wall[candidate.name].append(wall_ms)
                 cpu[candidate.name].append(cpu_ms)
+            spent = clock.wall() - started
             if advance is not None:
-                advance()
-            if turn + 1 >= MINIMUM_TURNS and clock.wall() - started >= limit_s:
+                advance(min(1.0, max((turn + 1) / turns, spent / limit_s)))
+            if turn + 1 >= MINIMUM_TURNS and spent >= limit_s:
                 break
     return {name: Samples(tuple(wall[name]), tuple(cpu[name])) for name in wall}
 
 
 def pace(
     candidate: Candidate, *, rate_hz: float, calls: int, clock: Clock | None = None,
-    advance: Callable[[], object] | None = None,
+    advance: Callable[[float], object] | None = None,
 ) -> Paced:  # fmt: skip
     """Time calls started ``rate_hz`` times a second; between them the process sleeps.
 
@@ -119,7 +120,7 @@ def pace(
             wall.append(wall_ms)
             cpu.append(cpu_ms)
             if advance is not None:
-                advance()
+                advance((i + 1) / calls)
     return Paced(Samples(tuple(wall), tuple(cpu)), late)
 
 

@@ -97,5 +97,5 @@ def test_rows_of_two_lengths_have_no_ratio() -> None:
 def test_a_cpu_clock_too_coarse_for_the_calls_gives_no_cpu_ratio() -> None:
     rows = {"a": samples(1.0, cpu=0.0), "b": samples(1.0, cpu=0.0)}
     ratio = ratio_from_samples("a", "b", rows)
-    assert math.isnan(ratio.cpu_of_medians)
+    assert math.isnan(ratio.cpu_of_medians) and math.isnan(ratio.cpu_paired)
     assert ratio.as_json()["cpu_ratio_of_medians"] is None

@@ -54,12 +54,13 @@ def test_the_time_limit_stops_early_but_never_before_the_fewest_turns(fake_clock
     def call(_i: int) -> None:
         fake_clock.now += 1.0
 
-    tape: list[object] = []
+    tape: list[float] = []
     rows = interleave(
         [Candidate("a", call), Candidate("b", call)], turns=500, warmup=0, limit_s=0.5, clock=fake_clock,
-        advance=lambda: tape.append(None),
+        advance=tape.append,
     )  # fmt: skip
     assert len(rows["a"]) == len(rows["b"]) == len(tape) == MINIMUM_TURNS
+    assert tape == sorted(tape) and tape[-1] == 1
     rows = interleave([Candidate("a", call)], turns=500, warmup=0, limit_s=60, clock=fake_clock)
     assert len(rows["a"]) == 30
 

@@ -1,0 +1,135 @@
+"""A complete bundle around a network that knows nothing: what it costs does not depend on its weights.
+
+Only for timing. The default of the product is built as an export builds it: closed-form Jacobian norm,
+discriminator D-512-256-128-64-1, all score parts, uint8 front end for frames of any size.
+"""
+
+import io
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from edgeosr import __version__
+from edgeosr.bench.device import versions
+from edgeosr.bundle import write_bundle
+from edgeosr.errors import import_extra
+from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.fusion import FittedFusion
+from edgeosr.kernels.scorer import Float32, Head
+from edgeosr.kernels.scorer_file import write_scorer
+from edgeosr.manifest import (
+    DataRecord,
+    DiscriminatorRecord,
+    EmbeddingRecord,
+    FusionRecord,
+    HeadRecord,
+    JacobianRecord,
+    Manifest,
+    ThresholdRecord,
+)
+from edgeosr.preprocessing import Preprocessing
+from edgeosr.verdict import PART_NAMES
+
+HIDDEN = (512, 256, 128, 64, 1)
+CLASSES = 10
+TEMPERATURE = 32.0
+
+
+def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> Path:
+    """Write a bundle of ``arch`` with random weights and return ``path``.
+
+    Args:
+        path: a name that ends in ``.edgeosr``.
+        arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES``.
+        size: side of the square network input, pixels.
+        seed: of all weights.
+
+    Raises:
+        MissingDependencyError: torch or onnx is not installed.
+    """
+    torch = import_extra("torch", extra="train", purpose="building a network to time")
+    from edgeosr.model.catalogue import build_backbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build_backbone(arch, size)
+    random = np.random.default_rng(seed)
+    dimension = int(backbone.dimension)
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    prototypes = random.normal(size=(CLASSES, dimension))
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    preprocessing = Preprocessing(height=size, width=size)
+    graph = scored_graph(
+        Classifier(
+            graph=onnx_bytes_from_backbone(backbone, size, size),
+            input_name=INPUT,
+            embedding=EMBEDDING,
+            logits=None,
+            dimension=dimension,
+            classes=names,
+            head=Head(
+                kind="cosine",
+                weight=prototypes.astype(np.float32),
+                bias=np.zeros(CLASSES, np.float32),
+                temperature=TEMPERATURE,
+            ),
+            preprocessing=preprocessing,
+            layers=_layers(dimension, random),
+            default_part="movr_loss",
+        ),
+        "closed-form",
+    )
+    equal = np.ones(len(PART_NAMES), np.float32)
+    fusion = FittedFusion(
+        means=np.zeros_like(equal),
+        stds=equal,
+        weights=(equal / len(PART_NAMES)).astype(np.float32),
+        note="equal weights, fitted on nothing",
+    )
+    golden = io.BytesIO()
+    np.savez(golden, frames=random.integers(0, 256, (2, size, size, 3), np.uint8))
+    manifest = Manifest(
+        name=f"{arch} at {size} px, random weights",
+        edgeosr=__version__,
+        created="2000-01-01T00:00:00Z",
+        classes=names,
+        preprocessing=preprocessing,
+        frame=None,
+        embedding=EmbeddingRecord(dimension),
+        jacobian=JacobianRecord("closed-form", "J_z", graph.with_respect_to),
+        head=HeadRecord("cosine", TEMPERATURE),
+        discriminator=DiscriminatorRecord((dimension, *HIDDEN), "nothing: random weights"),
+        parts=graph.usable_parts,
+        fusion=FusionRecord(
+            tuple(fusion.means.tolist()),
+            tuple(fusion.stds.tolist()),
+            tuple(fusion.weights.tolist()),
+            fusion.note,
+        ),
+        threshold=ThresholdRecord(0.0, 0.05, (0.0, 1.0), 0.95, 1, 1, "none: random weights"),
+        data=DataRecord("none", "random weights", names, (), None, seed, (0.8, 0.1, 0.1), None, 0.2, {}, {}),
+        outliers=None,
+        training=None,
+        files={},
+        versions=versions(),
+    )
+    files = {
+        "model.onnx": graph.model(fusion),
+        "scorer.npz": write_scorer(graph.fitted(fusion, 0.0)),
+        "golden.npz": golden.getvalue(),
+    }
+    write_bundle(path, manifest, files)
+    return path
+
+
+def _layers(dimension: int, random: np.random.Generator) -> tuple[tuple[Float32, Float32], ...]:
+    sizes = (dimension, *HIDDEN)
+    return tuple(
+        (
+            (random.normal(size=(wide, narrow)) / np.sqrt(narrow)).astype(np.float32),
+            np.zeros(wide, np.float32),
+        )
+        for narrow, wide in itertools.pairwise(sizes)
+    )
