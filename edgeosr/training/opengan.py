@@ -59,7 +59,7 @@ class OpenGanSettings:
     lr_d: float = 1e-4 / 1.5
     batch: int = 128
     epochs: int = 30
-    steps: int = 60
+    steps: int = 50
     noise: int = 100
     seed: int = 0
 
