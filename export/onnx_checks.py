@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
 from edgeosr.export.free_batch import free_batch
-from edgeosr.export.opset_conversion import converted
+from edgeosr.export.opset_conversion import converted, require_readable_opset
 from edgeosr.export.pooling import find_embedding
 from edgeosr.files import storage_errors
 
@@ -52,10 +52,12 @@ def load_classifier_onnx(path: Path, size: tuple[int, int] | None = None) -> "ir
     proto = _parse(path, onnx)
     _refuse_external_data(proto, path)
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
+        inliner = import_extra("onnx.inliner", extra="export", purpose="reading an ONNX file")
+        proto = inliner.inline_local_functions(proto)
     for node in _nodes(proto.graph):
         _refuse_foreign_operator(node, path)
     _refuse_half_precision(proto, path, onnx)
+    require_readable_opset(proto, path)
     _drop_weight_inputs(proto)
     _check(proto, path, onnx)
     _require_image_input(proto, path, onnx, size)

@@ -12,6 +12,21 @@ OLDEST_READ = 11
 OLDEST, NEWEST = 13, 20
 
 
+def require_readable_opset(proto: Any, path: Path) -> int:
+    """Return the graph's opset.
+
+    Raises:
+        ExportError: it is older than 11.
+    """
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST_READ:
+        raise ExportError(
+            f"the ONNX opset must be {OLDEST_READ} or later; {path} has {opset}; export the classifier again "
+            "with opset 18"
+        )
+    return int(opset)
+
+
 def converted(proto: Any, path: Path) -> Any:
     """Return the graph in an opset from 13 to 20; unchanged if it is.
 
@@ -24,14 +39,9 @@ def converted(proto: Any, path: Path) -> Any:
             something else.
     """
     onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    opset = require_readable_opset(proto, path)
     if OLDEST <= opset <= NEWEST:
         return proto
-    if opset < OLDEST_READ:
-        raise ExportError(
-            f"the ONNX opset must be {OLDEST_READ} or later; {path} has {opset}; export the classifier again "
-            "with opset 18"
-        )
     target = OLDEST if opset < OLDEST else NEWEST
     advice = "export the classifier again with opset 18"
     try:

@@ -50,14 +50,11 @@ def exact_norm(backbone, image):
     hook = conv.register_forward_hook(lambda _, inputs, output: held.update(h=inputs[0], y=output))
     backbone(image)
     hook.remove()
-    padding = conv.padding if isinstance(conv.padding, tuple) else (0, 0)
-    vertical, horizontal = (side - 1 for side in conv.kernel_size) if padding == "same" else padding
+    vertical, horizontal = conv.padding
     padded = functional.pad(held["h"], (horizontal, horizontal, vertical, vertical)).detach()
 
     def embedding(value):
-        y = functional.conv2d(
-            value, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
-        )  # fmt: skip
+        y = functional.conv2d(value, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
         replacing = conv.register_forward_hook(lambda *_: y)
         try:
             return backbone(image)[0]
@@ -73,8 +70,7 @@ def exact_norm(backbone, image):
     ("arch", "side", "activation", "taps"),
     [
         ("classifier32", 24, "leaky_relu", 5),
-        ("resnet18-32", 24, "relu", 13),
-        ("resnet18", 64, "relu", 13),
+        ("resnet18-32", 16, "relu", 13),
         ("efficientnet-lite0", 64, "clip", 1),
     ],
 )
