@@ -126,7 +126,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     """
     started = time.monotonic()
     out, say = settings.out, settings.say
-    _clear(out / "run")
+    clear_run(out / "run")
     say(f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes")
     run = train(
         TrainSettings(
@@ -165,7 +165,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     )
 
 
-def _clear(run: Path) -> None:
+def clear_run(run: Path) -> None:
     """Remove the run of an earlier demo, and nothing that is not a run."""
     if (run / RECORD).exists() or (run / LAST).exists():
         with storage_errors("remove", run):

@@ -1,6 +1,7 @@
 """What the README says can be typed can be typed, and where it points there is something."""
 
 import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_all_seven_commands_are_shown() -> None:
 
 
 @pytest.mark.parametrize("line", [line for line in command_lines() if not line.startswith("edgeosr ")])
-def test_any_other_line_is_make_pip_or_ci_and_names_what_is_there(line: str) -> None:
+def test_any_other_line_is_make_pip_a_module_or_ci_and_names_what_is_there(line: str) -> None:
     words = words_of(line)
     if words[0] == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -71,6 +72,8 @@ def test_any_other_line_is_make_pip_or_ci_and_names_what_is_there(line: str) -> 
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         extras = [extra for word in words for extra in re.findall(r"\[(.*)\]", word)]
         assert set(extras) <= set(project["optional-dependencies"])
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2])
     else:
         assert (ROOT / words[0]).is_file()
 
