@@ -81,12 +81,13 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            if path.exists():
-                path.rename(old)
             try:
+                if path.exists():
+                    path.rename(old)
                 temporary.rename(path)
             except BaseException:
-                if old.exists():
+                # An interrupt may fall between the two: the old directory goes back to its place.
+                if old.exists() and not path.exists():
                     old.rename(path)
                 raise
         finally:

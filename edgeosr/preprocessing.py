@@ -126,4 +126,5 @@ class Preprocessing:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for a manifest or a run record."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}

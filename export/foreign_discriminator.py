@@ -1,6 +1,6 @@
 """An OpenGAN discriminator for a classifier that exists as an ONNX graph only."""
 
-import importlib.util
+import importlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 def torch_is_there() -> bool:
     """Return True if torch can be imported: without it a foreign classifier gets no discriminator."""
-    return importlib.util.find_spec("torch") is not None
+    try:
+        importlib.import_module("torch")
+    except ImportError:
+        return False
+    return True
 
 
 def discriminator_for(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.errors import DataError, UsageError, suggestion
+from edgeosr.verdict import UNKNOWN
 
 Fractions = tuple[float, float, float]
 Indices = NDArray[np.int64]
@@ -174,6 +175,11 @@ def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | 
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"the known class {twice!r} is named twice")
+    if UNKNOWN in names:
+        raise DataError(
+            f"a known class cannot be called {UNKNOWN!r}, the verdict on rejected frames; rename its folder, "
+            "or name the known classes (--known A,B,...) so that this folder holds unknown images"
+        )
     if len(names) < 2:
         raise DataError(
             f"a classifier needs at least 2 known classes; {image_set.title} gives {len(names)}"

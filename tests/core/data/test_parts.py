@@ -194,6 +194,13 @@ def test_one_class_is_refused() -> None:
         four_parts(image_set(tracks(SIZES)), known=["ant"])
 
 
+def test_a_known_class_called_like_the_verdict_is_refused() -> None:
+    sizes = {**SIZES, "unknown": [1] * 50}
+    with pytest.raises(DataError, match="cannot be called 'unknown'"):
+        four_parts(image_set(tracks(sizes)))
+    assert four_parts(image_set(tracks(sizes)), known=["ant", "bee"]).unknown[-1] == "unknown"
+
+
 def test_a_class_that_is_not_there_is_refused_with_near_names() -> None:
     with pytest.raises(DataError, match=r"no class 'anr'; did you mean 'ant'\?"):
         four_parts(image_set(tracks(SIZES)), known=["anr", "bee"])

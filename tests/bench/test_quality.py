@@ -1,0 +1,103 @@
+"""``evaluate`` reports what an independent count over the Runtime's verdicts gives."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from edgeosr import Runtime
+from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bundle import read_manifest
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.recorded import reopen_parts
+from edgeosr.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def report(digits_bundle, tmp_path_factory):
+    return evaluate(digits_bundle, QualitySettings(out=tmp_path_factory.mktemp("evaluation")))
+
+
+@pytest.fixture(scope="module")
+def verdicts(digits_bundle):
+    """(known verdicts, their labels, unknown verdicts), one frame at a time through the Runtime."""
+    data = read_manifest(digits_bundle).data
+    _, parts = reopen_parts(
+        data.source, known=data.known, seed=data.seed, fractions=data.fractions,
+        test_fraction=data.test_fraction, per_group=data.per_group, digests=data.digests,
+    )  # fmt: skip
+    unknown = parts.unknown_test.of_classes(data.unknown)
+    with Runtime(digits_bundle) as runtime:
+        known = [runtime(parts.test.read(i)) for i in range(len(parts.test))]
+        strange = [runtime(unknown.read(i)) for i in range(len(unknown))]
+    return known, parts.test.labels, strange
+
+
+def test_rates_and_accuracy_equal_a_count_of_the_runtimes_verdicts(report, verdicts):
+    known, labels, unknown = verdicts
+    fused = report.fused
+    assert (fused.known, fused.unknown) == (len(known), len(unknown))
+    assert fused.false_reject.value == pytest.approx(np.mean([not verdict.accepted for verdict in known]))
+    assert fused.false_accept.value == pytest.approx(np.mean([verdict.accepted for verdict in unknown]))
+    right = [verdict.index == label for verdict, label in zip(known, labels, strict=True)]
+    assert fused.closed_accuracy == pytest.approx(np.mean(right))
+
+
+def test_auroc_of_the_fused_score_and_of_each_part_equals_scikit_learns(report, verdicts):
+    known, _, unknown = verdicts
+    truth = [0] * len(known) + [1] * len(unknown)
+    both = [*known, *unknown]
+    assert report.fused.auroc == pytest.approx(roc_auc_score(truth, [v.score for v in both]), abs=1e-4)
+    assert {row.name for row in report.rows} == {"fused", *known[0].parts}
+    for row in report.rows[1:]:
+        expected = roc_auc_score(truth, [verdict.parts[row.name] for verdict in both])
+        assert row.metrics.auroc == pytest.approx(expected, abs=1e-4), row.name
+
+
+def test_the_report_and_its_pictures_are_written(report):
+    plain = json.loads((report.out / "report.json").read_text())
+    assert plain["scores"]["fused"]["auroc"] == report.fused.auroc
+    assert plain["data"]["unknown"] == ["1", "6", "7"]
+    for plot in report.plots:
+        assert plot.read_bytes().startswith(b"\x89PNG"), plot
+    text = report.as_text()
+    assert "known is the positive class" in text.replace("known / unknown", "known")
+    assert "target 5.0%" in text
+
+
+def test_other_images_can_serve_as_unknown(digits_bundle, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    report = evaluate(digits_bundle, QualitySettings(unknown=str(folder), out=tmp_path / "out"))
+    assert report.fused.unknown == 12
+
+
+def test_known_classes_given_as_unknown_are_refused(digits_bundle, tmp_path):
+    with pytest.raises(DataError, match="holds the known classes"):
+        evaluate(digits_bundle, QualitySettings(unknown="digits", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_known_images_of_a_class_the_bundle_does_not_know_are_refused(digits_bundle, tmp_path):
+    with pytest.raises(DataError, match="which the bundle does not know"):
+        evaluate(digits_bundle, QualitySettings(known="digits:1,2", unknown="digits:6", out=tmp_path / "out"))
+
+
+def test_known_images_of_the_users_own_keep_their_labels(digits_bundle, tmp_path):
+    # In another order of names than the bundle's, and with a class left out.
+    report = evaluate(
+        digits_bundle, QualitySettings(known="digits:3,2,9", unknown="digits:6", out=tmp_path / "out")
+    )
+    images = open_image_set("digits:3,2,9").train
+    with Runtime(digits_bundle) as runtime:
+        right = [
+            runtime(images.read(i)).nearest == images.class_names[images.labels[i]]
+            for i in range(len(images))
+        ]
+    assert report.fused.closed_accuracy == pytest.approx(np.mean(right))

@@ -1,0 +1,197 @@
+"""A run becomes a bundle whose figures and decisions are those of its own graph."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edgeosr import Runtime
+from edgeosr.bundle import read_bundle
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.parts import four_parts
+from edgeosr.data.recorded import reopen_parts
+from edgeosr.errors import DataError, UsageError
+from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.measure import GraphRunner
+from edgeosr.kernels.reference import reference_scores
+from edgeosr.kernels.scorer_file import read_scorer
+from edgeosr.thresholds import conformal_threshold
+
+
+@pytest.fixture(scope="module")
+def bundle(digits_bundle):
+    return read_bundle(digits_bundle)
+
+
+@pytest.fixture(scope="module")
+def parts(bundle):
+    data = bundle.manifest.data
+    return reopen_parts(
+        data.source,
+        known=data.known,
+        seed=data.seed,
+        fractions=data.fractions,
+        test_fraction=data.test_fraction,
+        per_group=data.per_group,
+        digests=data.digests,
+    )[1]
+
+
+@pytest.fixture(scope="module")
+def runner(bundle):
+    return GraphRunner(bundle.files["model.onnx"])
+
+
+def exposed(bundle, *names):
+    """Return a runner over the shipped graph with internal tensors as further outputs."""
+    import onnx
+
+    model = onnx.load_model_from_string(bundle.files["model.onnx"])
+    for name in names:
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    return GraphRunner(model.SerializeToString(), extra_outputs=names)
+
+
+def test_the_shipped_graph_equals_the_float64_reference_of_the_shipped_scorer(bundle, parts):
+    measured, (feature_map,) = exposed(bundle, "map").measure_with_extras(parts.test, "test")
+    expected = reference_scores(read_scorer(bundle.files["scorer.npz"]), map=feature_map)
+    assert np.array_equal(measured.predictions, expected["label"])
+    np.testing.assert_allclose(measured.scores, expected["score"], atol=2e-4)
+    np.testing.assert_allclose(measured.values, expected["values"], rtol=2e-4, atol=2e-4)
+    threshold = bundle.manifest.threshold.value
+    clear = np.abs(expected["score"] - threshold) > 1e-3
+    assert clear.mean() > 0.95
+    assert np.array_equal((measured.scores <= threshold)[clear], expected["accepted"][clear])
+
+
+def test_the_shipped_graph_classifies_as_the_torch_model_does(digits_run, bundle, parts, runner):
+    import torch
+
+    from edgeosr.model.classifier import load_classifier
+
+    classifier, preprocessing = load_classifier(digits_run), bundle.manifest.preprocessing
+    pixels = np.stack([preprocessing.resize(parts.test.read(i)) for i in range(40)])
+    normalised = (pixels / 255 - preprocessing.mean) / preprocessing.std
+    with torch.no_grad():
+        z = classifier.backbone(torch.from_numpy(normalised).float().permute(0, 3, 1, 2))
+        logits = classifier.logits(z).numpy()
+    label, _, values = runner.run(np.stack([parts.test.read(i) for i in range(40)]))
+    # Torch sees Pillow's rounded pixels, the graph resizes in float: both within one grey level.
+    np.testing.assert_allclose(values[:, 3], logits.max(axis=1), atol=0.02)
+    np.testing.assert_allclose(values[:, 4], np.linalg.norm(z.numpy(), axis=1), rtol=0.02)
+    assert np.mean(label == logits.argmax(axis=1)) >= 0.95
+
+
+def test_the_threshold_is_the_conformal_one_of_the_shipped_graphs_calibrate_scores(bundle, parts, runner):
+    measured = runner.measure(parts.calibrate, "calibrate")
+    again = conformal_threshold(measured.scores, measured.groups, 0.05)
+    assert bundle.manifest.threshold.value == pytest.approx(again.value, abs=1e-6)
+    assert np.mean(measured.scores > bundle.manifest.threshold.value + 1e-6) <= 0.05
+    low, high = bundle.manifest.threshold.interval
+    assert low < 0.05 < high
+
+
+def test_no_part_of_the_calibration_has_seen_the_unknown_test_classes(bundle):
+    manifest = bundle.manifest
+    assert manifest.data.unknown == ("1", "6", "7")
+    assert manifest.outliers is not None
+    assert manifest.outliers.source == "digits:0"
+    assert manifest.discriminator is not None
+    assert manifest.discriminator.selected_by == "real"
+
+
+def test_golden_frames_give_the_recorded_scores(bundle, runner):
+    import io
+
+    golden = np.load(io.BytesIO(bundle.files["golden.npz"]), allow_pickle=False)
+    label, score, values = runner.run(golden["frames"])
+    assert np.array_equal(label, golden["label"])
+    np.testing.assert_array_equal(score, golden["score"])
+    np.testing.assert_array_equal(values, golden["values"])
+
+
+def test_the_runtime_decides_as_the_graph_does(digits_bundle, bundle, parts, runner):
+    measured = runner.measure(parts.test, "test")
+    with Runtime(digits_bundle) as runtime:
+        verdicts = [runtime(parts.test.read(i)) for i in range(60)]
+    accepted = measured.scores <= bundle.manifest.threshold.value
+    assert [verdict.accepted for verdict in verdicts] == accepted[:60].tolist()
+    assert [verdict.index for verdict in verdicts] == measured.predictions[:60].tolist()
+
+
+def test_a_fixed_frame_size_scores_like_any_size(digits_run, bundle, tmp_path):
+    report = export_run(digits_run, ExportSettings(frame=(48, 40), out=tmp_path / "fixed.edgeosr"))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 40, 3), np.uint8)
+    fixed = GraphRunner(read_bundle(report.path).files["model.onnx"]).run(frames)
+    anysize = GraphRunner(bundle.files["model.onnx"]).run(frames)
+    assert np.array_equal(fixed[0], anysize[0])
+    np.testing.assert_allclose(fixed[1], anysize[1], atol=2e-3)
+    assert report.manifest.frame == (48, 40)
+    assert report.manifest.threshold.value == pytest.approx(bundle.manifest.threshold.value, abs=1e-6)
+
+
+def test_without_a_jacobian_its_part_is_gone_and_the_rest_is_the_same(digits_run, bundle, parts, tmp_path):
+    report = export_run(digits_run, ExportSettings(jacobian="none", out=tmp_path / "none.edgeosr"))
+    assert "log_jacobian" not in report.manifest.parts
+    assert report.manifest.jacobian.method == "none"
+    frames = np.stack([parts.test.read(i) for i in range(8)])
+    _, _, values = GraphRunner(read_bundle(report.path).files["model.onnx"]).run(frames)
+    _, _, expected = GraphRunner(bundle.files["model.onnx"]).run(frames)
+    assert np.all(values[:, 0] == 1)
+    np.testing.assert_allclose(values[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+def test_the_report_names_what_was_made(digits_run, tmp_path):
+    report = export_run(digits_run, ExportSettings(false_reject_rate=0.1, out=tmp_path / "ten.edgeosr"))
+    plain = json.loads(report.as_json())
+    assert plain["manifest"]["threshold"]["target_false_reject_rate"] == 0.1
+    assert "10.0%" in report.as_text()
+    assert (tmp_path / "ten.edgeosr" / "manifest.json").is_file()
+
+
+def test_another_fit_than_the_trained_one_is_refused(digits_run, tmp_path):
+    with pytest.raises(UsageError, match="trained with --fit crop; got --fit letterbox"):
+        export_run(digits_run, ExportSettings(fit="letterbox", out=tmp_path / "no.edgeosr"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_changed_since_training_are_refused(digits_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits_run, run)
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["digests"]["calibrate"] = "0" * 64
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="part calibrate differs"):
+        export_run(run, ExportSettings())
+    assert not list(run.glob("*.edgeosr"))
+
+
+def test_a_rate_that_the_images_cannot_promise_is_refused_with_the_number_needed(digits_run, tmp_path):
+    with pytest.raises(DataError, match="at least 999 independent groups"):
+        export_run(digits_run, ExportSettings(false_reject_rate=0.001, out=tmp_path / "no.edgeosr"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"engine": "onx"}, "did you mean 'onnx'"),
+        ({"jacobian": "closedform"}, "did you mean 'closed-form'"),
+        ({"fit": "strech"}, "did you mean 'stretch'"),
+        ({"false_reject_rate": 0.0}, "above 0 and below 0.5"),
+        ({"frame": (0, 10)}, "HEIGHTxWIDTH"),
+    ],
+)
+def test_wrong_option_values_are_refused_with_a_hint(wrong, hint):
+    with pytest.raises(UsageError, match=hint):
+        ExportSettings(**wrong)
+
+
+def test_the_calibrate_part_shares_no_image_with_any_other_part():
+    parts = four_parts(open_image_set("digits"), split=0)
+    names = [
+        {part.name_of(i) for i in range(len(part))}
+        for part in (parts.train, parts.select, parts.calibrate, parts.test)
+    ]
+    assert sum(len(each) for each in names) == len(set.union(*names))
