@@ -7,8 +7,11 @@ runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
 """
 
+import io
 import itertools
 import json
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,9 +135,11 @@ def read_discriminator(
     if not path.exists():
         return None
     try:
-        with storage_errors("read", path), np.load(path, allow_pickle=False) as archive:
+        with storage_errors("read", path):
+            data = path.read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a discriminator file ({error}); train the run again") from error
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     while f"w{len(layers)}" in arrays and f"b{len(layers)}" in arrays:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeosr.errors import DataError
-from edgeosr.files import storage_errors
 from edgeosr.model.backbone import Backbone
 from edgeosr.model.catalogue import build_backbone
+from edgeosr.model.tensor_file import read_tensors
 from edgeosr.run import WEIGHTS, read_run
 from edgeosr.verdict import FLOOR
 
@@ -86,15 +86,9 @@ def load_classifier(run_directory: Path) -> Classifier:
         model["arch"], model["input_size"], len(record.data["known"]), model["head"], pretrained=False
     )
     path = Path(run_directory) / WEIGHTS
+    state = read_tensors(path, "train the run again")
     try:
-        with storage_errors("read", path):
-            state = torch.load(path, map_location="cpu", weights_only=True)
         classifier.load_state_dict(state)
-    except (RuntimeError, KeyError, ValueError, EOFError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} does not hold this run's weights ({reason}); train the run again") from error
-    except Exception as error:  # torch raises pickle.UnpicklingError for foreign files
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise DataError(f"{path} is not a weights file; train the run again") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} does not fit the run's record; train the run again") from error
     return classifier.eval()

@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edgeosr.errors import DataError, UsageError
-from edgeosr.files import atomic_file, storage_errors
+from edgeosr.model.tensor_file import read_tensors, write_tensors
 from edgeosr.run import LAST
 
 FORMAT = 1
@@ -47,16 +45,10 @@ class Checkpoint:
     optimizer: dict[str, Any]
 
 
-def save_tensors(path: Path, state: Any) -> None:
-    """``torch.save`` atomically; raises StorageError."""
-    with atomic_file(path) as file:
-        torch.save(state, file)
-
-
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write ``last.pt`` atomically; raises StorageError."""
     values = {**vars(checkpoint), "progress": asdict(checkpoint.progress)}
-    save_tensors(Path(directory) / LAST, {"format": FORMAT, **values})
+    write_tensors(Path(directory) / LAST, {"format": FORMAT, **values})
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -71,13 +63,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         raise UsageError(
             f"there is nothing to resume in {directory}: it has no {LAST}; train without --resume"
         )
-    try:
-        with storage_errors("read", path):
-            values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        if type(error).__module__.startswith("edgeosr"):
-            raise
-        raise DataError(f"{path} is damaged ({type(error).__name__}); train without --resume") from error
+    values = read_tensors(path, "train without --resume")
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise DataError(f"{path} is not a checkpoint of this edgeosr; train without --resume")
     return Checkpoint(**{**values, "progress": Progress(**values["progress"])})

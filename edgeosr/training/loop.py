@@ -11,8 +11,9 @@ import torch
 from edgeosr.errors import TrainingError
 from edgeosr.files import write_text
 from edgeosr.model.backbone import channels_last
+from edgeosr.model.tensor_file import write_tensors
 from edgeosr.run import LOG, WEIGHTS
-from edgeosr.training.checkpoint import Checkpoint, Progress, save_tensors, write_checkpoint
+from edgeosr.training.checkpoint import Checkpoint, Progress, write_checkpoint
 from edgeosr.training.epoch import Examples, Feed, evaluate, train_epoch
 from edgeosr.training.objective import Objective
 from edgeosr.training.schedule import epochs_left, learning_rate
@@ -154,7 +155,7 @@ def _write(
     best: bool,
 ) -> None:
     if best:
-        save_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
+        write_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
     write_checkpoint(
         directory,
         Checkpoint(

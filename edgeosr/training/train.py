@@ -25,6 +25,7 @@ from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import LAST, RECORD, RunRecord, read_run, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
+from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
 from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
@@ -125,8 +126,6 @@ def _finish(directory: Path, settings: TrainSettings) -> Path:
     if distributed and torch.distributed.get_rank() != 0:
         return directory
     if settings.discriminator and read_run(directory).discriminator is None:
-        from edgeosr.training.discriminator import add_discriminator
-
         try:
             add_discriminator(directory, data_root=settings.data_root)
         except KeyboardInterrupt:
@@ -141,6 +140,9 @@ def _open(settings: TrainSettings) -> _Material:
         image_set, known=settings.known, split=settings.split, seed=settings.seed,
         fractions=settings.fractions, test_fraction=settings.test_fraction, per_group=settings.per_group,
     )  # fmt: skip
+    if settings.outliers is not None and settings.discriminator:
+        # Only to refuse them now rather than after hours of training.
+        outlier_halves(settings.outliers, parts, image_set, settings.data_root)
     preprocessing = Preprocessing(height=settings.size, width=settings.size, fit=settings.fit)
     return _Material(
         image_set=image_set,

@@ -1,0 +1,119 @@
+"""The discriminator step of a run, with small numbers of OpenGAN steps."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import edgeosr.training.discriminator as step
+import edgeosr.training.opengan as opengan
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.decode import decode_images
+from edgeosr.errors import DataError
+from edgeosr.model.classifier import load_classifier
+from edgeosr.run import read_discriminator, read_run
+from edgeosr.training.discriminator import add_discriminator, outlier_halves, parts_of_run
+from edgeosr.training.train import resumed_settings, train
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Few OpenGAN steps and few synthetic images; what was passed is kept."""
+    real = opengan.train_discriminator
+    passed = {}
+
+    def short(*arguments, settings, **named):
+        passed.update(known_train=arguments[0], known_select=arguments[1], **named)
+        return real(*arguments, settings=dataclasses.replace(settings, epochs=2, steps=3), **named)
+
+    monkeypatch.setattr(opengan, "train_discriminator", short)
+    monkeypatch.setattr(step, "SYNTHETIC_PER_KIND", 4)
+    return passed
+
+
+def test_a_finished_run_gets_its_discriminator_afterwards(settings, changed, quick):
+    run = train(changed(settings, epochs=1))
+    assert read_discriminator(run) is None
+    assert read_run(run).discriminator is None
+    record = add_discriminator(run)
+    assert read_run(run) == record
+    layers = read_discriminator(run)
+    assert [len(bias) for _, bias in layers] == record.discriminator["layers"][1:]
+    assert record.discriminator["layers"] == [128, 512, 256, 128, 64, 1]
+    assert record.discriminator["selected_by"] == "synthetic"
+    assert len(record.discriminator["history"]) == 2
+    assert record.outliers is None
+    assert quick["open_train"] is None
+
+
+def test_the_embeddings_are_those_of_the_best_weights_without_augmentation(settings, changed, quick):
+    run = train(changed(settings, discriminator=True))
+    record = read_run(run)
+    _, parts = parts_of_run(record)
+    pixels = decode_images(parts.select, record.preprocessing, description="").pixels / 255.0
+    inputs = (pixels - np.array(record.preprocessing.mean)) / np.array(record.preprocessing.std)
+    with torch.no_grad():
+        z = load_classifier(run).backbone(torch.tensor(inputs.transpose(0, 3, 1, 2), dtype=torch.float32))
+    np.testing.assert_allclose(quick["known_select"], z.numpy(), rtol=1e-4, atol=1e-5)
+    assert len(quick["known_train"]) == len(parts.train)
+
+
+def test_real_outliers_are_cut_into_disjoint_halves_and_are_no_longer_unknown(settings, changed, quick):
+    outliers = f"{settings.data}:3"
+    run = train(changed(settings, epochs=1, discriminator=True, outliers=outliers))
+    record = read_run(run)
+    assert record.outliers == {"source": outliers, "classes": ["3"], "train": 12, "select": 12}
+    assert record.discriminator["selected_by"] == "real"
+    assert record.data["unknown"] == ["4"]
+    assert len(quick["open_train"]) == len(quick["open_select"]) == 12
+    image_set, parts = parts_of_run(record)
+    halves = outlier_halves(outliers, parts, image_set, None)
+    names = [{half.name_of(i) for i in range(len(half))} for half in (halves.train, halves.select)]
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 24
+    again = outlier_halves(outliers, parts, image_set, None)
+    assert [again.train.name_of(i) for i in range(12)] == [halves.train.name_of(i) for i in range(12)]
+
+
+def test_outliers_of_a_known_class_are_refused_before_training(settings, changed):
+    with pytest.raises(DataError, match="hold the known classes 2"):
+        train(changed(settings, discriminator=True, outliers=f"{settings.data}:2,3"))
+    assert not settings.out.exists()
+
+
+def test_a_run_stopped_before_its_discriminator_gets_it_by_resuming(settings, changed, monkeypatch, capsys):
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    settings = changed(settings, epochs=1, discriminator=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(opengan, "train_discriminator", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings)
+    assert f"edgeosr train --resume {settings.out}" in capsys.readouterr().err
+    assert read_run(settings.out).discriminator is None
+    train(resumed_settings(settings.out))
+    assert read_run(settings.out).discriminator is not None
+
+
+def test_images_that_changed_after_training_are_refused(settings, changed, tmp_path, digits_folder):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(digits_folder, copy)
+    run = train(changed(settings, data=str(copy), epochs=1))
+    (copy / "0" / "000.png").unlink()
+    with pytest.raises(DataError, match="not those the run was trained on"):
+        add_discriminator(run)
+
+
+def test_outliers_of_another_set_may_share_class_names(settings, changed, tmp_path, digits_folder):
+    record = read_run(train(changed(settings, epochs=1)))
+    _, parts = parts_of_run(record)
+    other = tmp_path / "other"
+    import shutil
+
+    shutil.copytree(digits_folder, other)
+    halves = outlier_halves(str(other), parts, open_image_set(settings.data), None)
+    assert len(halves.train) + len(halves.select) == 5 * 24
