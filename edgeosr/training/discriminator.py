@@ -156,7 +156,8 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
         "select_auroc": found.select_auroc,
         "history": [epoch.as_json() for epoch in found.history],
     }
-    seen = set(outliers["classes"]) if outliers and same_set(source, record.data["source"]) else set()
+    used = outliers is not None and same_set(outliers["source"], record.data["source"])
+    seen = outliers["classes"] if outliers is not None and used else []
     unknown = [name for name in record.data["unknown"] if name not in seen]
     return write_discriminator(run_directory, found.layers, description, outliers, unknown=unknown)
 
