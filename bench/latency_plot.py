@@ -54,6 +54,8 @@ def draw_latency(report: LatencyReport, path: Path) -> None:
 
 
 def _draw_rows(axes: Any, batch: BatchLatency, rate_hz: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     rows: list[tuple[str, Samples, str]] = [
         (name, batch.rows[name], COLORS[name]) for name in (CLASSIFIER, SESSION, RUNTIME)
     ]
@@ -64,17 +66,19 @@ def _draw_rows(axes: Any, batch: BatchLatency, rate_hz: float) -> None:
         _draw_box(axes, y, row, color)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)], fontsize=10, color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    tail = max(row.wall(99) for _, row, _ in rows)
+    tail = max(max(row.wall_ms) for _, row, _ in rows)
     low = min(min(row.wall_ms) for _, row, _ in rows)
     scale = ""
     if tail > WIDE * low:  # a few disturbed calls would squeeze all others against the axis
         axes.set_xscale("log")
         axes.set_xlim(low / 1.1, tail * 1.6)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         scale = ", logarithmic"
     else:
         margin = 0.04 * (tail - low) or 0.1 * tail
-        axes.set_xlim(max(0.0, low - margin), tail + 4 * margin)
+        axes.set_xlim(max(0.0, low - margin), tail + 3 * margin)
     axes.set_xlabel(f"milliseconds a call{scale}", fontsize=10, color=INK)
     axes.set_title(f"Batch {batch.batch}: back to back, and paced", fontsize=11, loc="left", color=INK)
     _clean(axes, grid="x")

@@ -251,6 +251,8 @@ def _torch_lines(report: LatencyReport) -> Iterator[str]:
                 f"torch autograd, exact Jacobian at {jacobian.with_respect_to}: {jacobian.total_ms:,.0f} ms "
                 f"= {jacobian.total_ms / base:,.0f} Runtime calls{scaled}"
             )
+        if report.torch.jacobian_error is not None:
+            yield f"autograd's J_z agrees with the bundle's to {report.torch.jacobian_error:.1g} (relative)"
     if report.torch_note:
         yield from _wrapped(f"torch baseline: {report.torch_note}")
 

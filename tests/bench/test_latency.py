@@ -16,6 +16,7 @@ from edgeosr.bench.latency_report import CLASSIFIER, FRONT_END, PILLOW, RUNTIME,
 from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import plain_classifier
+from edgeosr.bench.torch_baseline import JacobianTime, TorchLatency
 from edgeosr.bundle import read_bundle
 from edgeosr.errors import BundleError, FrameError, UsageError
 
@@ -103,6 +104,15 @@ def test_what_was_not_measured_is_said(report) -> None:
     assert report.torch is None
     assert "needs the run directory" in report.as_text()
     assert json.loads(report.as_json())["cold_start"] is None
+
+
+def test_a_scaled_torch_baseline_says_from_how_many_rows(report) -> None:
+    plain = report.batches[0].rows[SESSION]
+    jacobians = (JacobianTime("the last convolution", 6, 6, 5.0), JacobianTime("the input", 6, 2, 9000.0))
+    text = replace(report, torch=TorchLatency(plain, jacobians, 3e-7, 1.5, 1), torch_note="").as_text()
+    assert "exact Jacobian at the input: 9,000 ms" in text
+    assert "scaled from 2 of 6 rows" in text and text.count("scaled from") == 1
+    assert "agrees with the bundle's to 3e-07" in text
 
 
 def test_a_run_that_is_not_there_is_a_note_and_not_the_end(tiny_bundle, fake_clock, tmp_path) -> None:
