@@ -1,6 +1,7 @@
 """`edgeosr train` as one function: from settings to a run directory."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
-from edgeosr.errors import UsageError
+from edgeosr.errors import TrainingError, UsageError
 from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
@@ -63,7 +64,13 @@ def train(settings: TrainSettings) -> Path:
             return _finish(directory, settings)
         _require_free(directory, settings.resume)
     fabric = make_fabric(settings)
-    directory = Path(fabric.launch(_train_in_process, settings))
+    # Settings are bound, not passed: Fabric takes arguments apart and refuses frozen dataclasses.
+    work = functools.partial(_train_in_process, settings=settings)
+    try:
+        directory = Path(fabric.launch(work))
+    except torch.multiprocessing.ProcessRaisedException as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(f"one of the training processes failed: {reason}") from error
     return _finish(directory, settings)
 
 
