@@ -32,9 +32,11 @@ OpenKind = Literal["real", "synthetic"]
 OPEN_KINDS: tuple[OpenKind, ...] = ("real", "synthetic")
 HIDDEN_SIZES = (512, 256, 128, 64)
 SLOPE = 0.2
-# A channel that hardly moves on known images is scaled as if it moved by this share of the average channel:
-# dividing by (almost) zero would turn rounding noise into the largest feature.
-SMALLEST_RELATIVE_STD = 0.01
+# A channel that hardly moves on known images is scaled as if it moved by this share of the average channel.
+# Divided by its own (almost zero) deviation, it would be the largest input of all as soon as an unknown image
+# moves it, through weights that known features never trained: on raw digits, a share of 0.01 gave AUROCs down
+# to 0.40 where 0.3 gave 0.67 and more.
+SMALLEST_RELATIVE_STD = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
