@@ -35,6 +35,7 @@ from edgeosr.verdict import PART_NAMES
 HIDDEN = (512, 256, 128, 64, 1)
 CLASSES = 10
 TEMPERATURE = 32.0
+MARGIN = 0.5
 
 
 def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> Path:
@@ -74,6 +75,7 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
                 weight=prototypes.astype(np.float32),
                 bias=np.zeros(CLASSES, np.float32),
                 temperature=TEMPERATURE,
+                margin=MARGIN,
             ),
             preprocessing=preprocessing,
             layers=_layers(dimension, random),
@@ -99,7 +101,7 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         frame=None,
         embedding=EmbeddingRecord(dimension),
         jacobian=JacobianRecord("closed-form", "J_z", graph.with_respect_to),
-        head=HeadRecord("cosine", TEMPERATURE),
+        head=HeadRecord("cosine", TEMPERATURE, MARGIN),
         discriminator=DiscriminatorRecord((dimension, *HIDDEN), "nothing: random weights"),
         parts=graph.usable_parts,
         fusion=FusionRecord(

@@ -39,10 +39,17 @@ class JacobianRecord:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """``kind``: cosine, linear or external (the graph's own); ``temperature``: T of the m-OvR loss."""
+    """The head.
+
+    Attributes:
+        kind: cosine, linear or external (the graph's own).
+        temperature: T of the m-OvR loss.
+        margin: m of the m-OvR loss, radians.
+    """
 
     kind: str
     temperature: float
+    margin: float
 
 
 @dataclass(frozen=True)

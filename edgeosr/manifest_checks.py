@@ -1,5 +1,6 @@
 """Reads a manifest: every field checked by hand; an error names it, what was expected and what came."""
 
+import math
 import re
 
 from edgeosr.checked_json import JsonNode, parse_json
@@ -151,7 +152,7 @@ def _head(node: JsonNode) -> HeadRecord:
     temperature = field["temperature"].number()
     if temperature <= 0:
         field["temperature"].fail("a number above 0")
-    return HeadRecord(field["kind"].choice(HEAD_KINDS), temperature)
+    return HeadRecord(field["kind"].choice(HEAD_KINDS), temperature, field["margin"].number(0, math.pi / 2))
 
 
 def _discriminator(node: JsonNode) -> DiscriminatorRecord:

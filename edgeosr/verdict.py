@@ -10,7 +10,8 @@ UNKNOWN = "unknown"
 # Columns of the graph's output ``values``; also the float fields of the kernel's verdict.
 VALUE_NAMES = ("jacobian", "discriminator", "movr_loss", "top_logit", "norm")
 # The score parts made of them, each oriented so that larger means more unknown:
-# log J, -logit D(z), the m-OvR loss with the predicted label, -max logit (or cosine), -log |z|.
+# log J, -logit D(z), the m-OvR loss with the predicted label and the margin as trained, -max logit (or
+# cosine), -log |z|.
 PART_NAMES = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
 
 # |z| and J are not taken below this before a division or a logarithm: log(1e-12) = -27.6.

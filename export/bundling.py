@@ -229,7 +229,7 @@ def _manifest(
         frame=settings.frame,
         embedding=EmbeddingRecord(scorer.dimension),
         jacobian=JacobianRecord(method, "J_z", graph.with_respect_to),
-        head=HeadRecord(scorer.head.kind, scorer.head.temperature),
+        head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         discriminator=discriminator,
         parts=graph.usable_parts,
         fusion=FusionRecord(

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.fusion import FittedFusion, fit_fusion
@@ -47,6 +45,8 @@ def fit_on_select(
         None if unknown is None else unknown.parts,
         default_part=default_part,
         usable=usable,
+        known_groups=known.groups,
+        open_groups=None if unknown is None else unknown.groups,
     )
     return SelectFit(fusion, known, unknown)
 
@@ -62,8 +62,3 @@ def threshold_on_calibrate(
     measured = GraphRunner(model).measure(calibrate, "scoring the calibrate part")
     threshold = conformal_threshold(measured.scores, measured.groups, false_reject_rate)
     return threshold, measured
-
-
-def rejected(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Return bool ``[n]``: True where a score is above the threshold or not a number."""
-    return ~(np.asarray(scores) <= threshold)

@@ -210,6 +210,7 @@ def _classifier_of_run(run: Path) -> Classifier:
             weight=network.head_weight.detach().numpy().astype(np.float32),
             bias=network.head_bias.detach().numpy().astype(np.float32),
             temperature=float(record.model["temperature"]) if cosine else 1.0,
+            margin=float(record.training["margin"]) if cosine else 0.0,
         ),
         preprocessing=preprocessing,
         layers=read_discriminator(run) or (),

@@ -4,6 +4,7 @@ The same arithmetic as ``edgeosr.kernels.reference``, in float32. There are few 
 every node costs onnxruntime a microsecond or more, whatever its size.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,15 +167,21 @@ def _head(writer: NodeWriter, scorer: Scorer, z: "ir.Value", norm: "ir.Value") -
 
 
 def _movr_loss(writer: NodeWriter, logits: "ir.Value", column: "ir.Value", scorer: Scorer) -> "ir.Value":
-    """softplus(-T s_y) + sum over k != y of softplus(T s_k), as a column.
+    """softplus(-T s_y) + sum over k != y of softplus(T s_k), s with the margin on, as a column.
 
     softplus(x) = max(x, 0) + softplus(-|x|) never overflows, whatever a backend makes of Softplus, and the
     label's sign is turned before the sum, because subtracting T s_y after it would cancel.
     """
     op = writer.op
+    temperature, margin = scorer.head.temperature, scorer.head.margin
     scaled = logits
-    if scorer.head.temperature != 1.0:
-        scaled = op("Mul", logits, _number(writer, scorer.head.temperature))
+    if margin:
+        # T cos(arccos(c) + m) = T cos m c - T sin m sqrt(1 - c^2); rounding may bring |c| above 1.
+        sine = op("Sqrt", op("Relu", op("Sub", _number(writer, 1.0), op("Mul", logits, logits))))
+        across = op("Mul", sine, _number(writer, temperature * math.sin(margin)))
+        scaled = op("Sub", op("Mul", logits, _number(writer, temperature * math.cos(margin))), across)
+    elif temperature != 1.0:
+        scaled = op("Mul", logits, _number(writer, temperature))
     turned = op("Neg", scaled)
     is_label = op("Equal", column, writer.constant(np.arange(scorer.classes, dtype=np.int64)))
     signed = op("Where", is_label, turned, scaled)

@@ -9,6 +9,7 @@ Rules at the edges, which every implementation shares:
   leaves float32's range, makes the score NaN. NaN is never accepted; the label is then any class.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def reference_scores(
         scores = _logits(scorer, z, norm, logits)
         label = scores.argmax(axis=1)
         top = scores[np.arange(len(z)), label]
-        loss = movr_loss(scores * scorer.head.temperature, label)
+        shifted = with_margin(scores, scorer.head.margin) if scorer.head.margin else scores
+        loss = movr_loss(shifted * scorer.head.temperature, label)
         known = discriminator_logit(scorer, z)
         if scorer.closed_form is None:
             jacobian = np.ones(len(z))
@@ -92,13 +94,20 @@ def reference_scores(
     return {"label": label.astype(np.int64), "score": score, "values": values, "accepted": accepted}
 
 
+def with_margin(cosines: Float64, margin: float) -> Float64:
+    """Return cos(arccos(c) + m) for cosines c, ``[B, C]``, and m in radians (arXiv 2209.11436v2, eq. 3)."""
+    sines = np.sqrt(np.maximum(1.0 - cosines * cosines, 0.0))
+    shifted: Float64 = cosines * math.cos(margin) - sines * math.sin(margin)
+    return shifted
+
+
 def movr_loss(scaled: Float64, label: NDArray[np.int64]) -> Float64:
     """Return softplus(-x_y) + sum over k != y of softplus(x_k), ``[B]``.
 
-    The m-OvR loss (``PART_NAMES``) with the predicted label and no margin; float64, so any finite x is safe.
+    The m-OvR loss (``PART_NAMES``) with the predicted label; float64, so any finite x is safe.
 
     Args:
-        scaled: ``[B, C]``, T times the logits.
+        scaled: ``[B, C]``, T times the logits, these with the margin for a cosine head.
         label: ``[B]``, y.
     """
     signed = scaled.copy()

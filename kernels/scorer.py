@@ -60,12 +60,15 @@ class Head:
         weight: float32 ``[C, D]``.
         bias: float32 ``[C]``; zeros for ``cosine``.
         temperature: T of the m-OvR loss; logits are multiplied by it. 1 for linear and external.
+        margin: m of the m-OvR loss, radians, 0 to pi/2: for ``cosine`` the loss takes cos(arccos(c) + m) for
+            every cosine c, as in training. 0 for linear and external.
     """
 
     kind: str
     weight: Float32
     bias: Float32
     temperature: float
+    margin: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from edgeosr.verdict import PART_NAMES
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 LARGEST_BYTES = 1 << 30
 LARGEST_DIMENSION = 1 << 16
+LARGEST_MARGIN = 1.5708  # radians, pi / 2 rounded up for float32
 LARGEST_CLASSES = 1 << 20
 MOST_LAYERS = 64
 MOST_TAPS = 1 << 14
@@ -66,6 +67,7 @@ def write_scorer(scorer: Scorer) -> bytes:
         "head_weight": scorer.head.weight,
         "head_bias": scorer.head.bias,
         "head_temperature": np.array(scorer.head.temperature, np.float32),
+        "head_margin": np.array(scorer.head.margin, np.float32),
         "fusion_means": scorer.fusion.means,
         "fusion_stds": scorer.fusion.stds,
         "fusion_weights": scorer.fusion.weights,
@@ -127,6 +129,7 @@ def read_scorer(data: bytes) -> Scorer:
             weight=_take(entries, "head_weight"),
             bias=_take(entries, "head_bias"),
             temperature=_real(entries, "head_temperature"),
+            margin=_real(entries, "head_margin"),
         ),
         fusion=Fusion(
             means=_take(entries, "fusion_means"),
@@ -158,6 +161,9 @@ def require_valid(scorer: Scorer) -> None:
     _require_array("head_bias", head.bias, (0,) if external else (classes,))
     if not (np.isfinite(head.temperature) and head.temperature > 0):
         _refuse(f"head_temperature must be finite and above 0; got {head.temperature!r}")
+    largest = LARGEST_MARGIN if head.kind == "cosine" else 0.0
+    if not 0 <= head.margin <= largest:
+        _refuse(f"head_margin must be from 0 to {largest:.4f} for a {head.kind} head; got {head.margin!r}")
     for name in ("means", "stds", "weights"):
         _require_array(f"fusion_{name}", getattr(scorer.fusion, name), (len(PART_NAMES),))
     if not bool((scorer.fusion.stds > 0).all()):

@@ -46,7 +46,13 @@ def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
 
 
 def _is_source(text: str) -> bool:
-    return text in NAMED_SETS or (bool(text) and Path(text).expanduser().exists())
+    if text in NAMED_SETS:
+        return True
+    try:
+        return bool(text) and Path(text).expanduser().exists()
+    except OSError:
+        # A long list of classes behind a set's name is longer than any file name may be.
+        return False
 
 
 def _open(source: str, data_root: Path | None) -> ImageSet:

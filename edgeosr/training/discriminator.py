@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import DataError
 from edgeosr.run import RunRecord, read_run, write_discriminator
+
+if TYPE_CHECKING:
+    from edgeosr.training.synthetic_outliers import OutlierKind
 
 SYNTHETIC_PER_KIND = 400  # synthetic outlier images of each kind, made from the select part
 LARGEST_HALF = 10_000  # outlier images in each half; more changes nothing and takes memory
@@ -135,7 +138,7 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
         }
     else:
         synthetic = make_synthetic_outliers(
-            select.pixels, parts.seed, SYNTHETIC_PER_KIND, labels=select.labels
+            select.pixels, parts.seed, SYNTHETIC_PER_KIND, labels=select.labels, kinds=_kinds(record)
         )
         open_select = embeddings(synthetic, "synthetic")
     settings = OpenGanSettings(
@@ -160,6 +163,14 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
     seen = outliers["classes"] if outliers is not None and used else []
     unknown = [name for name in record.data["unknown"] if name not in seen]
     return write_discriminator(run_directory, found.layers, description, outliers, unknown=unknown)
+
+
+def _kinds(record: RunRecord) -> "tuple[OutlierKind, ...]":
+    """Return the kinds of synthetic outliers; turned images are known where the auxiliary trained on them."""
+    from edgeosr.training.synthetic_outliers import OUTLIER_KINDS
+
+    rotates = record.training["rotation_weight"] > 0 and not record.training["freeze"]
+    return tuple(kind for kind in OUTLIER_KINDS if not (rotates and kind == "rotated"))
 
 
 def _thinned(images: LabelledImages) -> LabelledImages:

@@ -22,7 +22,7 @@ def movr_loss(cosines: Tensor, labels: Tensor, *, temperature: float = 32.0, mar
         cosines: c, float ``[B, C]``, -1..1; values beyond +-(1 - 1e-6) are clamped (no gradient there).
         labels: int64 ``[B]``.
         temperature: T > 0.
-        margin: m in radians, >= 0; 0 at inference.
+        margin: m in radians, >= 0.
 
     Returns:
         float32 ``[B]``, >= 0.

@@ -101,6 +101,7 @@ def test_every_value_of_another_type_is_refused_with_its_path(path: str, value: 
         ("preprocessing/std/2", 0.0, "std must be above 0"),
         ("preprocessing/height", 5000, "preprocessing.height: expected a whole number from 1 to 4096; got"),
         ("preprocessing/fit", "squash", "preprocessing.fit: expected one of crop, stretch, letterbox"),
+        ("head/margin", 2.0, "head.margin: expected a number"),
         ("head/temperature", 0, "head.temperature: expected a number above 0"),
         ("jacobian/with_respect_to", "", "jacobian.with_respect_to: expected text"),
         ("files/model.onnx/sha256", "B" * 64, "files.model.onnx.sha256: expected a SHA-256"),

@@ -28,11 +28,12 @@ def random_scorer(kind="cosine", *, layers=True, weights=(0.7, 0.4, 1.1, 0.3, 0.
         bias[:] = 0
     if kind == "external":
         weight, bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+    margin = 0.5 if kind == "cosine" else 0.0
     sizes = [(16, DIMENSION), (8, 16), (1, 8)] if layers else []
     return Scorer(
         dimension=DIMENSION,
         classes=CLASSES,
-        head=Head(kind=kind, weight=weight, bias=bias, temperature=temperature),
+        head=Head(kind=kind, weight=weight, bias=bias, temperature=temperature, margin=margin),
         fusion=Fusion(means=floats(5), stds=np.abs(floats(5)) + 0.2, weights=np.array(weights, np.float32)),
         threshold=1.0,
         layers=tuple((floats(*size) / 4, floats(size[0])) for size in sizes),
@@ -240,7 +241,7 @@ def test_scoring_says_which_tensor_is_missing_and_which_head_wants_logits():
 def test_only_standard_operators_and_few_nodes_are_added():
     proto = onnx.load_model_from_string(model_bytes(scored(random_scorer())))
     assert {node.domain for node in proto.graph.node} == {""}
-    assert len([node for node in proto.graph.node if node.name.startswith("scoring/")]) <= 36
+    assert len([node for node in proto.graph.node if node.name.startswith("scoring/")]) <= 42
 
 
 def convolutional_classifier(rng):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels.activations import activate
-from edgeosr.kernels.reference import closed_form_squared, movr_loss, reference_scores
+from edgeosr.kernels.reference import closed_form_squared, movr_loss, reference_scores, with_margin
 from edgeosr.kernels.scorer import ACTIVATIONS, ClosedForm, Fusion, Head, Scorer
 
 SLOPES = [0.25, -0.5, 0.0]
@@ -26,14 +26,18 @@ TORCH = {
 }
 
 
-def small_scorer(*, weights=(0, 0, 1, 0, 0), closed_form=None, kind="cosine", classes=3, dimension=4):
+def small_scorer(
+    *, weights=(0, 0, 1, 0, 0), closed_form=None, kind="cosine", classes=3, dimension=4, margin=0.0
+):
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((classes, dimension)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return Scorer(
         dimension=dimension,
         classes=classes,
-        head=Head(kind=kind, weight=rows, bias=np.zeros(classes, np.float32), temperature=32.0),
+        head=Head(
+            kind=kind, weight=rows, bias=np.zeros(classes, np.float32), temperature=32.0, margin=margin
+        ),
         fusion=Fusion(
             means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.array(weights, np.float32)
         ),
@@ -97,6 +101,20 @@ def test_the_loss_is_the_m_ovr_loss_of_the_predicted_label():
     tensor = torch.tensor(scaled)
     signed = torch.where(F.one_hot(torch.tensor(label), 7).bool(), -tensor, tensor)
     np.testing.assert_allclose(movr_loss(scaled, label), F.softplus(signed, threshold=1e9).sum(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.5, 1.2])
+def test_a_cosine_heads_loss_is_the_trained_one_margin_included(margin):
+    from edgeosr.training.losses import movr_loss as trained
+
+    scorer = small_scorer(margin=margin)
+    z = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+    cosines = F.normalize(torch.tensor(z), dim=1) @ torch.tensor(scorer.head.weight).T
+    expected = trained(cosines, cosines.argmax(1), temperature=32.0, margin=margin)
+    got = reference_scores(scorer, embedding=z)["values"][:, 2]
+    np.testing.assert_allclose(got, expected.numpy(), rtol=2e-4, atol=2e-4)
+    shifted = torch.cos(torch.arccos(cosines.double()) + margin).numpy()
+    np.testing.assert_allclose(with_margin(cosines.double().numpy(), margin), shifted, atol=1e-12)
 
 
 @pytest.mark.parametrize(("top", "other", "expected"), [(1e4, -1e4, 0.0), (1e4, 9e3, 9e3), (-1e4, -1e4, 1e4)])

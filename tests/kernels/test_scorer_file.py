@@ -66,7 +66,9 @@ def test_a_scorer_comes_back_as_it_was_written(scorer):
 
 @pytest.mark.parametrize("kind", ["cosine", "external"])
 def test_a_scorer_without_discriminator_and_closed_form_comes_back(scorer, kind):
-    head = Head(kind=kind, weight=scorer.head.weight, bias=np.zeros(CLASSES, np.float32), temperature=32.0)
+    head = Head(
+        kind=kind, weight=scorer.head.weight, bias=np.zeros(CLASSES, np.float32), temperature=32.0, margin=0.5
+    )
     if kind == "external":
         empty = np.zeros(0, np.float32)
         head = Head(kind=kind, weight=np.zeros((0, 0), np.float32), bias=empty, temperature=1.0)
@@ -106,6 +108,8 @@ def test_a_pickle_is_refused(scorer):
         ("head_weight", floats(CLASSES, DIMENSION).astype(np.float64)),
         ("head_weight", np.full((CLASSES, DIMENSION), np.nan, np.float32)),
         ("head_bias", floats(CLASSES + 1)),
+        ("head_margin", np.array(0.5, np.float32)),  # the head is linear
+        ("head_margin", np.array(np.nan, np.float32)),
         ("head_temperature", np.array(0, np.float32)),
         ("head_temperature", np.array(np.inf, np.float32)),
         ("head_kind", np.frombuffer(b"softmax", np.uint8)),

@@ -120,6 +120,11 @@ def test_classes_after_a_colon_restrict_a_set(
     assert len(open_image_set("digits:3").train) == 183
 
 
+def test_a_list_of_classes_longer_than_a_file_name_may_be_is_no_defect() -> None:
+    with pytest.raises(DataError, match="no class 'class0'"):
+        open_image_set("digits:" + ",".join(f"class{i}" for i in range(200)))
+
+
 def test_a_path_with_a_colon_is_a_path(write_folder: Write, tmp_path: Path) -> None:
     root = write_folder({"ant": 1, "bee": 1}, tmp_path / "a:ant")
     assert open_image_set(str(root)).train.class_names == ("ant", "bee")
