@@ -88,7 +88,7 @@ def write_tiny_bundle(path: Path, model: bytes, *, frame: tuple[int, int] | None
         frame=frame,
         embedding=EmbeddingRecord(WIDTH),
         jacobian=JacobianRecord("closed-form", "J_z", "the input of the last convolution"),
-        head=HeadRecord("linear", 1.0),
+        head=HeadRecord("linear", 1.0, 0.0),
         discriminator=None,
         parts=PART_NAMES,
         fusion=FusionRecord((0.0,) * 5, (1.0,) * 5, (0.0, 0.0, 0.0, 1.0, 0.0), "none"),
