@@ -88,6 +88,16 @@ def test_a_random_bundle_is_the_whole_default_and_can_be_timed(tmp_path, fake_cl
     assert report.checked == 8
 
 
+def test_training_speed_is_read_epoch_by_epoch(tmp_path) -> None:
+    lines = [
+        {"epoch": 1, "images_per_second": 30.5},
+        {"note": "resumed"},
+        {"epoch": 2, "images_per_second": 200},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert figures.epoch_rates(tmp_path) == [30.5, 200.0]
+
+
 def test_startup_is_taken_from_fresh_processes(monkeypatch, tmp_path) -> None:
     real_program, real_import = figures.time_program, figures.time_import
     monkeypatch.setattr(
