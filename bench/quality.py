@@ -118,7 +118,7 @@ def _test_images(
     """Return (title, images) of the known and of the unknown test images."""
     manifest, parts = bundle.manifest, None
     if settings.known is None or settings.unknown is None:
-        parts = _recorded_parts(bundle, settings.data_root)
+        parts = reopen_parts(manifest.data, settings.data_root)[1]
     if settings.known is None:
         assert parts is not None
         known_title, known = f"{manifest.data.title}, recorded test part", parts.test
@@ -132,21 +132,6 @@ def _test_images(
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
     return known_title, known, unknown_title, unknown
-
-
-def _recorded_parts(bundle: Bundle, data_root: Path | None) -> Parts:
-    data = bundle.manifest.data
-    _, parts = reopen_parts(
-        data.source,
-        known=data.known,
-        seed=data.seed,
-        fractions=data.fractions,
-        test_fraction=data.test_fraction,
-        per_group=data.per_group,
-        digests=data.digests,
-        data_root=data_root,
-    )
-    return parts
 
 
 def _left_out(bundle: Bundle, parts: Parts) -> tuple[str, LabelledImages]:

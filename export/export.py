@@ -7,18 +7,15 @@
 Whatever is fitted is fitted on the scores of the exported graph itself.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from edgeosr.checked_json import parse_json
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import four_parts
-from edgeosr.data.recorded import reopen_parts
+from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
 from edgeosr.export.calibrate import fit_on_select, threshold_on_calibrate
@@ -29,7 +26,6 @@ from edgeosr.export.settings import ExportSettings
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
 from edgeosr.kernels.scorer import Head
 from edgeosr.manifest import DataRecord, OutliersRecord
-from edgeosr.manifest_checks import parse_data
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.training.discriminator import outlier_halves
 
@@ -57,17 +53,8 @@ def export_run(run: Path, settings: ExportSettings) -> ExportReport:
             "which would "
             "show the network frames unlike those it was trained on; leave --fit out, or train again with it"
         )
-    data = _data_record(run, record.data)
-    image_set, parts = reopen_parts(
-        data.source,
-        known=data.known,
-        seed=data.seed,
-        fractions=data.fractions,
-        test_fraction=data.test_fraction,
-        per_group=data.per_group,
-        digests=data.digests,
-        data_root=settings.data_root,
-    )
+    data = data_record(record.data, str(run / "run.json"))
+    image_set, parts = reopen_parts(data, settings.data_root)
     open_select, outliers = None, None
     if record.outliers is not None:
         halves = outlier_halves(record.outliers["source"], parts, image_set, settings.data_root)
@@ -216,8 +203,3 @@ def _classifier_of_run(run: Path) -> Classifier:
         layers=read_discriminator(run) or (),
         default_part="movr_loss" if cosine else "max_logit",
     )
-
-
-def _data_record(run: Path, data: dict[str, Any]) -> DataRecord:
-    document = str(run / "run.json")
-    return parse_data(parse_json(json.dumps(data).encode(), document, DataError))

@@ -1,53 +1,46 @@
 """Open the images of a run or a bundle again, and make sure that they are still the same."""
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
+from typing import Any
 
+from edgeosr.checked_json import parse_json
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import ImageSet
-from edgeosr.data.parts import Fractions, Parts, four_parts
+from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import DataError
+from edgeosr.manifest import DataRecord
+from edgeosr.manifest_checks import parse_data
 
 
-def reopen_parts(
-    source: str,
-    *,
-    known: Sequence[str],
-    seed: int,
-    fractions: Fractions,
-    test_fraction: float,
-    per_group: int | None,
-    digests: dict[str, str],
-    data_root: Path | None = None,
-) -> tuple[ImageSet, Parts]:
+def data_record(values: dict[str, Any], document: str) -> DataRecord:
+    """Check the plain values that a run keeps of its data; ``document`` names them in errors (DataError)."""
+    return parse_data(parse_json(json.dumps(values).encode(), document, DataError))
+
+
+def reopen_parts(data: DataRecord, data_root: Path | None = None) -> tuple[ImageSet, Parts]:
     """Cut an image set into the same parts as when a record of them was made.
 
     Args:
-        source: path or name of the set.
-        known: names of the known classes, in the order of their labels.
-        seed: of the cut, as the next three (see ``four_parts``).
-        fractions: for train, select and calibrate.
-        test_fraction: held out as test if the set has no official test.
-        per_group: at most this many images of a group.
-        digests: SHA-256 of every part, as recorded.
+        data: the record.
         data_root: where named sets are looked for.
 
     Raises:
         DataError: the set cannot be opened, or its images are no longer those of the record.
     """
-    image_set = open_image_set(source, data_root)
+    image_set = open_image_set(data.source, data_root)
     parts = four_parts(
         image_set,
-        known=tuple(known),
-        seed=seed,
-        fractions=fractions,
-        test_fraction=test_fraction,
-        per_group=per_group,
+        known=data.known,
+        seed=data.seed,
+        fractions=data.fractions,
+        test_fraction=data.test_fraction,
+        per_group=data.per_group,
     )
-    changed = sorted(name for name, digest in digests.items() if parts.digests.get(name) != digest)
+    changed = sorted(name for name, digest in data.digests.items() if parts.digests.get(name) != digest)
     if changed:
         raise DataError(
-            f"the images of {source} have changed since the run was trained: part {', '.join(changed)} "
+            f"the images of {data.source} have changed since the run was trained: part {', '.join(changed)} "
             "differs; bring the old images back, or train again"
         )
     return image_set, parts

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
-from edgeosr.data.parts import Parts, four_parts
+from edgeosr.data.parts import Parts
+from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
 from edgeosr.run import RunRecord, read_run, write_discriminator
 
@@ -34,23 +35,6 @@ class OutlierHalves:
     train: LabelledImages
     select: LabelledImages
     classes: tuple[str, ...]
-
-
-def parts_of_run(record: RunRecord, data_root: Path | None = None) -> tuple[ImageSet, Parts]:
-    """Open a run's image set again and cut it into the same parts.
-
-    Raises:
-        DataError: the images are no longer those of the run.
-    """
-    data = record.data
-    image_set = open_image_set(data["source"], data_root)
-    parts = four_parts(
-        image_set, known=data["known"], seed=data["seed"], fractions=tuple(data["fractions"]),
-        test_fraction=data["test_fraction"], per_group=data["per_group"],
-    )  # fmt: skip
-    if parts.digests != data["digests"]:
-        raise DataError(f"the images of {data['source']} are not those the run was trained on; train again")
-    return image_set, parts
 
 
 def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Path | None) -> OutlierHalves:
@@ -109,7 +93,8 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
     from edgeosr.training.synthetic_outliers import make_synthetic_outliers
 
     record = read_run(run_directory)
-    image_set, parts = parts_of_run(record, data_root)
+    data = data_record(record.data, str(Path(run_directory) / "run.json"))
+    image_set, parts = reopen_parts(data, data_root)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = load_classifier(run_directory)
     channels_last(classifier, device)

@@ -23,10 +23,7 @@ def report(digits_bundle, tmp_path_factory):
 def verdicts(digits_bundle):
     """(known verdicts, their labels, unknown verdicts), one frame at a time through the Runtime."""
     data = read_manifest(digits_bundle).data
-    _, parts = reopen_parts(
-        data.source, known=data.known, seed=data.seed, fractions=data.fractions,
-        test_fraction=data.test_fraction, per_group=data.per_group, digests=data.digests,
-    )  # fmt: skip
+    _, parts = reopen_parts(data)
     unknown = parts.unknown_test.of_classes(data.unknown)
     with Runtime(digits_bundle) as runtime:
         known = [runtime(parts.test.read(i)) for i in range(len(parts.test))]

@@ -26,16 +26,7 @@ def bundle(digits_bundle):
 
 @pytest.fixture(scope="module")
 def parts(bundle):
-    data = bundle.manifest.data
-    return reopen_parts(
-        data.source,
-        known=data.known,
-        seed=data.seed,
-        fractions=data.fractions,
-        test_fraction=data.test_fraction,
-        per_group=data.per_group,
-        digests=data.digests,
-    )[1]
+    return reopen_parts(bundle.manifest.data)[1]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ import edgeosr.training.discriminator as step
 import edgeosr.training.opengan as opengan
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
+from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_discriminator, read_run
-from edgeosr.training.discriminator import add_discriminator, outlier_halves, parts_of_run
+from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.train import resumed_settings, train
 
 
@@ -50,7 +51,7 @@ def test_a_finished_run_gets_its_discriminator_afterwards(settings, changed, qui
 def test_the_embeddings_are_those_of_the_best_weights_without_augmentation(settings, changed, quick):
     run = train(changed(settings, discriminator=True))
     record = read_run(run)
-    _, parts = parts_of_run(record)
+    _, parts = reopen_parts(data_record(record.data, "run.json"))
     pixels = decode_images(parts.select, record.preprocessing, description="").pixels / 255.0
     inputs = (pixels - np.array(record.preprocessing.mean)) / np.array(record.preprocessing.std)
     with torch.no_grad():
@@ -67,7 +68,7 @@ def test_real_outliers_are_cut_into_disjoint_halves_and_are_no_longer_unknown(se
     assert record.discriminator["selected_by"] == "real"
     assert record.data["unknown"] == ["4"]
     assert len(quick["open_train"]) == len(quick["open_select"]) == 12
-    image_set, parts = parts_of_run(record)
+    image_set, parts = reopen_parts(data_record(record.data, "run.json"))
     halves = outlier_halves(outliers, parts, image_set, None)
     names = [{half.name_of(i) for i in range(len(half))} for half in (halves.train, halves.select)]
     assert not names[0] & names[1]
@@ -110,7 +111,7 @@ def test_images_that_changed_after_training_are_refused(settings, changed, tmp_p
 
 def test_outliers_of_another_set_may_share_class_names(settings, changed, tmp_path, digits_folder):
     record = read_run(train(changed(settings, epochs=1)))
-    _, parts = parts_of_run(record)
+    _, parts = reopen_parts(data_record(record.data, "run.json"))
     other = tmp_path / "other"
     import shutil
 
