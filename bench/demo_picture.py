@@ -52,11 +52,12 @@ def draw_grid(
     import_extra("matplotlib", extra="export", purpose="drawing plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(12.6, 9.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(13.4, 9.8), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04))
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, color=INK)
-    blocks: Any = figure.subfigures(2, 1, hspace=0.04)
+    blocks: Any = figure.subfigures(2, 1, hspace=0.05)
     order = np.random.default_rng(seed)
     for block, shown, name in zip(blocks, (known, unknown), ("known", "never seen"), strict=True):
         chosen = order.permutation(len(shown))[: ROWS * COLUMNS]
@@ -70,8 +71,8 @@ def draw_grid(
         )
         _draw_block(block, sample)
     figure.supxlabel(
-        "Under each digit: the verdict and its unknown score (standard deviations of known images; larger = "
-        "more unknown). Green: right. Red: wrong.",
+        "Under each digit: the verdict, the truth, the unknown score (standard deviations of known images; "
+        "larger = more unknown).",
         fontsize=9,
         color="#555555",
     )
@@ -81,7 +82,7 @@ def draw_grid(
 
 
 def _draw_block(block: Any, sample: list[Shown]) -> None:
-    grid = block.subplots(ROWS, COLUMNS)
+    grid = block.subplots(ROWS, COLUMNS, gridspec_kw={"wspace": 0.08, "hspace": 0.12})
     for axes in grid.flat:
         axes.axis("off")
     for axes, one in zip(grid.flat, sample, strict=False):
@@ -93,4 +94,6 @@ def _draw_block(block: Any, sample: list[Shown]) -> None:
         for spine in axes.spines.values():
             spine.set_color(color)
             spine.set_linewidth(3)
-        axes.set_xlabel(f"{one.verdict.label}\n{one.verdict.score:.1f}", fontsize=9, color=color)
+        mark = "\N{CHECK MARK}" if one.correct else "\N{BALLOT X}"
+        said = f"{mark} {one.verdict.label}\nis {one.truth}, score {one.verdict.score:+.1f}"
+        axes.set_xlabel(said, fontsize=8.5, color=color)

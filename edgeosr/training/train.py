@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgeosr import __version__
 from edgeosr.data.catalogue import open_image_set
@@ -68,7 +69,7 @@ def train(settings: TrainSettings) -> Path:
     work = functools.partial(_train_in_process, settings=settings)
     try:
         directory = Path(fabric.launch(work))
-    except torch.multiprocessing.ProcessRaisedException as error:
+    except ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
         raise TrainingError(f"one of the training processes failed: {reason}") from error
     return _finish(directory, settings)
@@ -104,7 +105,7 @@ def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
         classifier = build_classifier(
             settings.arch, settings.size, len(material.parts.known),
             "cosine" if settings.loss == "movr" else "linear",
-            pretrained=settings.pretrained and resumed is None,
+            pretrained=settings.pretrained,
         )  # fmt: skip
         preprocessing = _normalised(material.preprocessing, classifier, material.train.pixels)
         feed = _feed(settings, preprocessing, material.image_set.flips, fabric.device)

@@ -84,11 +84,14 @@ def test_a_constant_channel_can_be_divided_by():
     assert pixel_statistics(pixels) == ((0.2, 0.2, 0.2), (0.003922, 0.003922, 0.003922))
 
 
-@pytest.mark.parametrize("rotation_weight", [0.0, 0.1])
+FROZEN = {"arch": "efficientnet-lite0", "input_size": 32, "pretrained": True, "freeze": True}
+
+
+@pytest.mark.parametrize("different", [{"rotation_weight": 0.0}, {"rotation_weight": 0.1}, FROZEN])
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_was_not(
-    settings, changed, monkeypatch, capsys, tmp_path, rotation_weight
+    settings, changed, monkeypatch, capsys, tmp_path, different
 ):
-    settings = changed(settings, rotation_weight=rotation_weight)
+    settings = changed(settings, **different)
     whole = train(settings)
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as patch:
@@ -111,6 +114,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_was_not(
 
     assert log(whole) == log(stopped)
     assert read_run(whole).training == read_run(stopped).training
+    assert read_run(whole).preprocessing == read_run(stopped).preprocessing
 
 
 def test_two_runs_with_one_seed_are_equal_and_with_another_seed_are_not(settings, changed, tmp_path):
@@ -244,9 +248,7 @@ def test_a_frozen_backbone_is_left_as_it_was_and_embeds_every_image_once(setting
     passes = []
     real = EfficientNetLite0.forward
     monkeypatch.setattr(EfficientNetLite0, "forward", lambda self, x: passes.append(len(x)) or real(self, x))
-    run = train(
-        changed(settings, arch="efficientnet-lite0", input_size=32, pretrained=True, freeze=True, epochs=20)
-    )
+    run = train(changed(settings, **FROZEN, epochs=20))
     record = read_run(run)
     sizes = record.data["sizes"]
     assert sum(passes) == sizes["train"][0] + sizes["select"][0]
