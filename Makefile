@@ -1,7 +1,7 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test
 # make check    set everything up, then formatting, lint and types
-# make clean    remove build products, caches and the demo's output; .venv and runs/ stay
+# make clean    remove build products, caches and the demo's output; .venv and other runs stay
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -48,5 +48,5 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist *.egg-info runs/demo .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -25,7 +25,7 @@ from edgeosr.errors import UsageError
 from edgeosr.export.export import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors
-from edgeosr.run import LAST, RECORD
+from edgeosr.run import LAST, RECORD, read_run
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train import train
@@ -42,14 +42,14 @@ class DemoSettings:
     """Settings of the demo.
 
     Attributes:
-        out: folder that takes the run, the bundle and the pictures.
+        out: the run; it takes the bundle and the pictures too. Under ``runs/`` the other commands find it.
         max_minutes: cap of the training time, above 0.
         epochs: passes over the train part, if time allows.
         seed: everything random follows from it, the choice of pictured digits included.
         say: takes a line for the user before each step.
     """
 
-    out: Path = Path("demo")
+    out: Path = Path("runs/demo")
     max_minutes: float = 1.2
     epochs: int = 40
     seed: int = 0
@@ -127,7 +127,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     """
     started = time.monotonic()
     out, say = settings.out, settings.say
-    clear_run(out / "run")
+    clear_run(out)
     say(f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes")
     run = train(
         TrainSettings(
@@ -139,7 +139,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
             rotation_weight=0.0,
             max_minutes=settings.max_minutes,
             seed=settings.seed,
-            out=out / "run",
+            out=out,
         )
     )
     say("2/5  calibrating and exporting")
@@ -168,7 +168,13 @@ def run_demo(settings: DemoSettings) -> DemoReport:
 
 
 def clear_run(run: Path) -> None:
-    """Remove the run of an earlier demo, and nothing that is not a run."""
+    """Remove the run of an earlier demo, and nothing that is not one.
+
+    Raises:
+        UsageError: there is a run on other images.
+    """
+    if (run / RECORD).exists() and read_run(run).data["source"] != DATA:
+        raise UsageError(f"{run} holds a run on other images than the demo's; give another folder with --out")
     if (run / RECORD).exists() or (run / LAST).exists():
         with storage_errors("remove", run):
             shutil.rmtree(run)

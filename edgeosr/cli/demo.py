@@ -12,7 +12,7 @@ from edgeosr.errors import import_extra
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("runs/demo"),
     max_minutes: Annotated[float, typer.Option(help="Training stops in this time.")] = 1.2,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     json: Json = False,

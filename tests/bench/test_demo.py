@@ -1,5 +1,6 @@
 """The demo's counts and its picture."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +55,22 @@ def test_the_picture_is_the_same_for_the_same_seed_and_marks_right_and_wrong(tmp
 
 def test_an_earlier_demo_is_removed_and_any_other_folder_is_not(tmp_path: Path) -> None:
     earlier, other = tmp_path / "run", tmp_path / "photos"
-    for folder, name in ((earlier, "run.json"), (other, "cat.png")):
+    for folder, name in ((earlier, "last.pt"), (other, "cat.png")):
         folder.mkdir()
         (folder / name).touch()
         clear_run(folder)
     assert not earlier.exists()
     assert (other / "cat.png").exists()
+
+
+def test_a_run_on_other_images_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(digits_run, mine)
+    record = mine / "run.json"
+    record.write_text(record.read_text().replace('"source": "digits"', '"source": "photos/"'))
+    with pytest.raises(UsageError, match="run on other images"):
+        clear_run(mine)
+    assert record.exists()
 
 
 def test_a_time_cap_of_zero_is_refused() -> None:

@@ -13,7 +13,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("edgeosr", "export", "kernels", "bench")
 TEXT = {".py", ".toml", ".md", ".txt", ".yaml", ".json", ".h", ".cu", ".cuh", ".cpp", ""}
-PRUNED = {".git", ".venv", "build", "dist", "runs", "demo", "__pycache__"}
+PRUNED = {".git", ".venv", "build", "dist", "runs", "__pycache__"}
 # Written in two halves, so that this file does not hold what it looks for.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}*-])/(?:wo" r"rk|ro" r"ot|ho" r"me|Us" r"ers|o" r"pt)/")
 INDEX_HOST = re.compile(
@@ -114,4 +114,4 @@ def test_the_pins_hold_torch_without_a_local_suffix_and_every_package_we_name() 
 
 def test_a_python_file_of_the_tree_parses_without_relative_paths_to_ignored_folders() -> None:
     ignored = (ROOT / ".gitignore").read_text().split()
-    assert {".venv/", "build/", "*.so", "/runs/", "/demo/"} <= set(ignored)
+    assert {".venv/", "build/", "*.so", "/runs/"} <= set(ignored)
