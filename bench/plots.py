@@ -1,6 +1,7 @@
 """Pictures of an open-set evaluation: score histograms, ROC and OSCR curves."""
 
 import io
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgeosr.files import write_bytes
 KNOWN_COLOR = "#1b7f5c"
 UNKNOWN_COLOR = "#c8452b"
 INK = "#222222"
+CAPTION_WIDTH = {False: 120, True: 95}  # characters that fit under a wide, and under a square, picture
 # Colour-blind safe (Okabe and Ito), the fused score first.
 CURVE_COLORS = ("#222222", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 
@@ -125,7 +127,7 @@ def _axes(title: str, caption: str, *, square: bool = False) -> tuple[Any, Any]:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.01)
         axes.set_aspect("equal")
-    figure.supxlabel(caption, fontsize=7.5, color="#555555")
+    figure.supxlabel(textwrap.fill(caption, CAPTION_WIDTH[square]), fontsize=7.5, color="#555555")
     return figure, axes
 
 
