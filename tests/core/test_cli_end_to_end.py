@@ -145,7 +145,6 @@ def test_bench_prints_the_overhead_and_writes_samples_and_picture(home: Path, ex
     assert document["torch"] is not None, document["torch_note"]
     with Image.open(home / "latency.png") as picture:
         assert picture.width > 500
-        assert picture.width > 500
 
 
 def test_json_on_standard_output_is_one_document_and_nothing_else(home: Path, trained: str) -> None:
