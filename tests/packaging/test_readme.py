@@ -42,6 +42,8 @@ def words_of(line: str) -> list[str]:
 def parse(words: list[str]) -> dict[str, Any]:
     """Parse an edgeosr command line without running it; anything it does not take raises."""
     group: Any = get_command(app)
+    if words[1] in {"--help", "--version"}:
+        return {}
     command = group.commands[words[1]]
     parameters: dict[str, Any] = command.make_context(words[1], words[2:]).params
     return parameters
