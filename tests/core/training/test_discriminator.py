@@ -105,7 +105,7 @@ def test_images_that_changed_after_training_are_refused(settings, changed, tmp_p
     shutil.copytree(digits_folder, copy)
     run = train(changed(settings, data=str(copy), epochs=1))
     (copy / "0" / "000.png").unlink()
-    with pytest.raises(DataError, match="not those the run was trained on"):
+    with pytest.raises(DataError, match="changed since the run was trained"):
         add_discriminator(run)
 
 
