@@ -66,4 +66,4 @@ _VERDICTS = ("reached", "missed", "not measured")
 
 
 def _cells(name: str, target: str, measured: str, verdict: str) -> str:
-    return f"{name:<44}{target:<22}{measured:<20}{verdict:>14}"
+    return f"{name:<45}{target:<22}{measured:<19}{verdict:>14}"

@@ -63,7 +63,9 @@ def evaluate(bundle_path: Path, settings: QualitySettings) -> QualityReport:
         PartRow(name=name, metrics=_metrics(bundle, name, pair, known_measured, unknown_measured))
         for name, pair in scores.items()
     )
-    out = settings.out or bundle_path.resolve().with_name(f"{bundle.manifest.name}-evaluation")
+    # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
+    beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
+    out = settings.out or beside.with_name(f"{bundle.manifest.name}-evaluation")
     report = QualityReport(
         bundle=str(bundle_path),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
