@@ -5,8 +5,9 @@ Rules at the edges, which every implementation shares:
 - label: the largest logit; among equal ones the lowest index.
 - |z| and J are not taken below ``FLOOR`` before a division or a logarithm, so |z| = 0 and J = 0 give finite
   scores; the value ``norm`` is |z| after that, ``jacobian`` is J before it.
-- anything not finite, in the map, the embedding, the logits or a value, and an embedding whose squared norm
-  leaves float32's range, makes the score NaN. NaN is never accepted; the label is then any class.
+- anything not finite, in the map, the embedding, the tangents, the logits or a value, and an embedding whose
+  squared norm, or tangents whose |dz/dh|_F^2, leaves float32's range, makes the score NaN. NaN is never
+  accepted; the label is then any class.
 """
 
 import math
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels.activations import activate
-from edgeosr.kernels.scorer import ClosedForm, Scorer
+from edgeosr.kernels.scorer import ClosedForm, Probes, Scorer
 from edgeosr.verdict import FLOOR
 
 Float64 = NDArray[np.float64]
@@ -30,6 +31,7 @@ def reference_scores(
     map: NDArray[np.floating[Any]] | None = None,
     embedding: NDArray[np.floating[Any]] | None = None,
     logits: NDArray[np.floating[Any]] | None = None,
+    tangents: NDArray[np.floating[Any]] | None = None,
     jacobian_squared: NDArray[np.floating[Any]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Score a batch.
@@ -39,7 +41,9 @@ def reference_scores(
         map: ``[B, D, H, W]``, y before the last activation; needed for the closed form.
         embedding: ``[B, D]``, z; None: the mean over positions of act(map).
         logits: ``[B, C]``, for an external head only.
-        jacobian_squared: ``[B]``, |dz/dh|_F^2 from elsewhere; None: by the closed form.
+        tangents: ``[K, B, D]``, t_k = (dz/dh) v_k, for a scorer with probes.
+        jacobian_squared: ``[B]``, |dz/dh|_F^2 (without its radial part for probes) from elsewhere; None: by
+            the closed form, or from the tangents.
 
     Returns:
         ``label`` int64 ``[B]``, ``score`` float64 ``[B]``, ``values`` float64 ``[B, 5]`` in the order of
@@ -71,14 +75,11 @@ def reference_scores(
         shifted = with_margin(scores, scorer.head.margin) if scorer.head.margin else scores
         loss = movr_loss(shifted * scorer.head.temperature, label)
         known = discriminator_logit(scorer, z)
-        if scorer.closed_form is None:
-            jacobian = np.ones(len(z))
-        else:
-            if jacobian_squared is None:
-                if slopes is None:
-                    raise UsageError("the closed form needs the map; pass map= or jacobian_squared=")
-                jacobian_squared = closed_form_squared(scorer.closed_form, slopes)
-            jacobian = np.sqrt(np.maximum(np.asarray(jacobian_squared, np.float64), 0.0)) / norm
+        jacobian, in_range = np.ones(len(z)), np.ones(len(z), bool)
+        if scorer.closed_form is not None or scorer.probes is not None:
+            square = _jacobian_squared(scorer, z, norm, slopes, tangents, jacobian_squared)
+            jacobian = np.sqrt(np.maximum(square, 0.0)) / norm
+            in_range = np.abs(square) <= _LARGEST
         values = np.stack([jacobian, known, loss, top, norm], axis=1)
         parts = np.stack([np.log(np.maximum(jacobian, FLOOR)), -known, loss, -top, -np.log(norm)], axis=1)
         fusion = scorer.fusion
@@ -86,7 +87,9 @@ def reference_scores(
             array.astype(np.float64) for array in (fusion.means, fusion.stds, fusion.weights)
         )
         score = ((parts - means) / stds) @ weights
-    finite = np.isfinite(values).all(axis=1) & np.isfinite(scores).all(axis=1) & (squared <= _LARGEST)
+    finite = (
+        np.isfinite(values).all(axis=1) & np.isfinite(scores).all(axis=1) & (squared <= _LARGEST) & in_range
+    )
     if y is not None:
         finite &= np.isfinite(y).all(axis=(1, 2, 3))
     score = np.where(finite, score, np.nan)
@@ -136,6 +139,20 @@ def closed_form_squared(closed_form: ClosedForm, slopes: Float64) -> Float64:
     return np.asarray(total / (height * width) ** 2)
 
 
+def probes_squared(probes: Probes, unit: Float64, tangents: Float64) -> Float64:
+    """Return scale * sum_k max(0, |t_k|^2 - (u . t_k)^2), ``[B]``; see ``Probes``.
+
+    Args:
+        probes: K and n.
+        unit: u, ``[B, D]``.
+        tangents: ``[K, B, D]``.
+    """
+    lengths = (tangents * tangents).sum(axis=2)
+    radial = np.einsum("kbd,bd->kb", tangents, unit)
+    total: Float64 = np.maximum(lengths - radial * radial, 0.0).sum(axis=0)
+    return np.asarray(probes.scale * total)
+
+
 def discriminator_logit(scorer: Scorer, z: Float64) -> Float64:
     """Return the logit of "known", ``[B]``; zeros without a discriminator. z: ``[B, D]``."""
     if not scorer.layers:
@@ -146,6 +163,28 @@ def discriminator_logit(scorer: Scorer, z: Float64) -> Float64:
             value = np.where(value > 0, value, value * scorer.slope)
         value = value @ weight.astype(np.float64).T + bias
     return np.asarray(value[:, 0])
+
+
+def _jacobian_squared(
+    scorer: Scorer,
+    z: Float64,
+    norm: Float64,
+    slopes: Float64 | None,
+    tangents: NDArray[np.floating[Any]] | None,
+    given: NDArray[np.floating[Any]] | None,
+) -> Float64:
+    """Return the squared Jacobian norm before its division by |z|^2, ``[B]``, from whatever there is."""
+    if given is not None:
+        return np.asarray(given, np.float64)
+    if scorer.probes is not None:
+        shape = (scorer.probes.K, len(z), scorer.dimension)
+        if tangents is None or np.shape(tangents) != shape:
+            got = "none" if tangents is None else f"{np.shape(tangents)}"
+            raise UsageError(f"probes need tangents [K, batch, D] = {shape}; got {got}")
+        return probes_squared(scorer.probes, z / norm[:, None], np.asarray(tangents, np.float64))
+    if scorer.closed_form is None or slopes is None:
+        raise UsageError("the closed form needs the map; pass map= or jacobian_squared=")
+    return closed_form_squared(scorer.closed_form, slopes)
 
 
 def _logits(scorer: Scorer, z: Float64, norm: Float64, logits: NDArray[np.floating[Any]] | None) -> Float64:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of scorer.npz: the newest there is; a scorer without probes is written as 1
 HEADS = ("cosine", "linear", "external")
 ACTIVATIONS = (
     "identity",
@@ -48,6 +48,31 @@ class ClosedForm:
     parameters: Float32
     table: Float32
     offsets: NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """Constants of J_u, the Jacobian norm of the unit embedding, from K tangents.
+
+    With t_k = (dz/dh) v_k the derivative of z along the direction v_k (orthonormal, in the space of h) and
+    u = z / max(|z|, FLOOR):
+
+        J_u^2 = scale / max(|z|, FLOOR)^2 * sum_k max(0, |t_k|^2 - (u . t_k)^2)
+
+    The directions are constants of the graph, not of the scorer; tangents are ``[K, B, D]``.
+
+    Attributes:
+        K: number of tangents, 1 to n.
+        n: size of the space of h, one sample's.
+    """
+
+    K: int
+    n: int
+
+    @property
+    def scale(self) -> float:
+        """The factor n / K: with random directions the estimate of |dz/dh|_F^2 is then unbiased."""
+        return self.n / self.K
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +119,9 @@ class Scorer:
         head: see ``Head``.
         fusion: see ``Fusion``.
         threshold: accept if score <= threshold. float32 value.
-        closed_form: None for ``--jacobian none``; J is then 1 and its part 0.
+        closed_form: the Jacobian norm is J_z, from the map.
+        probes: it is J_u, from tangents. Never both; with neither (``--jacobian none``) J is 1 and its
+            part 0.
         layers: discriminator MLP as (weight float32 ``[out, in]``, bias float32 ``[out]``) pairs, input z,
             last output 1 (the logit of "known"); empty = no discriminator (its logit is then 0).
         slope: LeakyReLU slope between the layers.
@@ -106,5 +133,6 @@ class Scorer:
     fusion: Fusion
     threshold: float
     closed_form: ClosedForm | None = None
+    probes: Probes | None = None
     layers: tuple[tuple[Float32, Float32], ...] = field(default=())
     slope: float = 0.2

@@ -1,8 +1,9 @@
 """``scorer.npz``: a scorer as a file, without pickles, the same bytes for the same scorer.
 
-A zip of ``.npy`` entries. ``format`` holds ``FORMAT_VERSION``; the entries of a part that a scorer does not
-have (closed form, discriminator) are missing. Names are stored as uint8 UTF-8, because NumPy's text arrays
-would be four bytes a character.
+A zip of ``.npy`` entries. ``format`` holds the oldest version that can say what the scorer is, so that older
+readers keep reading what they know: 1, or 2 with probes. The entries of a part that a scorer does not have
+(closed form, probes, discriminator) are missing. Names are stored as uint8 UTF-8, because NumPy's text
+arrays would be four bytes a character.
 """
 
 import io
@@ -22,6 +23,7 @@ from edgeosr.kernels.scorer import (
     Float32,
     Fusion,
     Head,
+    Probes,
     Scorer,
 )
 from edgeosr.verdict import PART_NAMES
@@ -34,6 +36,9 @@ LARGEST_MARGIN = 1.5708  # radians, pi / 2 rounded up for float32
 LARGEST_CLASSES = 1 << 20
 MOST_LAYERS = 64
 MOST_TAPS = 1 << 14
+MOST_PROBES = 1 << 12
+LARGEST_SPACE = 1 << 31
+PROBES_SINCE = 2  # format version
 # What zipfile and NumPy raise for bytes that are damaged or made to harm (an array header that asks for more
 # memory than there is, an encrypted entry).
 _UNREADABLE = (
@@ -59,7 +64,7 @@ def write_scorer(scorer: Scorer) -> bytes:
     """
     require_valid(scorer)
     entries: dict[str, NDArray[Any]] = {
-        "format": np.array(FORMAT_VERSION, np.int64),
+        "format": np.array(1 if scorer.probes is None else PROBES_SINCE, np.int64),
         "dimension": np.array(scorer.dimension, np.int64),
         "classes": np.array(scorer.classes, np.int64),
         "threshold": np.array(scorer.threshold, np.float32),
@@ -77,6 +82,9 @@ def write_scorer(scorer: Scorer) -> bytes:
         entries["activation_parameters"] = scorer.closed_form.parameters
         entries["table"] = scorer.closed_form.table
         entries["offsets"] = scorer.closed_form.offsets
+    if scorer.probes is not None:
+        entries["probes_K"] = np.array(scorer.probes.K, np.int64)
+        entries["probes_n"] = np.array(scorer.probes.n, np.int64)
     if scorer.layers:
         entries["slope"] = np.array(scorer.slope, np.float32)
     for number, (weight, bias) in enumerate(scorer.layers):
@@ -106,7 +114,6 @@ def read_scorer(data: bytes) -> Scorer:
     """
     entries = _entries(data)
     version = _whole(entries, "format", FORMAT_VERSION, "the format version")
-    assert version == FORMAT_VERSION
     dimension = _whole(entries, "dimension", LARGEST_DIMENSION, "the embedding's length")
     classes = _whole(entries, "classes", LARGEST_CLASSES, "the number of classes")
     closed_form = None
@@ -116,6 +123,12 @@ def read_scorer(data: bytes) -> Scorer:
             parameters=_take(entries, "activation_parameters"),
             table=_take(entries, "table"),
             offsets=_take(entries, "offsets"),
+        )
+    probes = None
+    if version >= PROBES_SINCE and "probes_K" in entries:
+        probes = Probes(
+            K=_whole(entries, "probes_K", MOST_PROBES, "the number of probes"),
+            n=_whole(entries, "probes_n", LARGEST_SPACE, "the size of the space they are in"),
         )
     layers: list[tuple[Float32, Float32]] = []
     while f"layer_{len(layers)}_weight" in entries and len(layers) < MOST_LAYERS:
@@ -138,6 +151,7 @@ def read_scorer(data: bytes) -> Scorer:
         ),
         threshold=_real(entries, "threshold"),
         closed_form=closed_form,
+        probes=probes,
         layers=tuple(layers),
         slope=_real(entries, "slope") if layers else Scorer.slope,
     )
@@ -172,6 +186,8 @@ def require_valid(scorer: Scorer) -> None:
         _refuse(f"threshold must be finite; got {scorer.threshold!r}")
     if scorer.closed_form is not None:
         _require_closed_form(scorer.closed_form, dimension)
+    if scorer.probes is not None:
+        _require_probes(scorer.probes, scorer.closed_form)
     _require_layers(scorer)
 
 
@@ -195,6 +211,15 @@ def _require_closed_form(closed_form: ClosedForm, dimension: int) -> None:
         _refuse(f"offsets must be int32 {(taps, 2)}; got {offsets.dtype} {offsets.shape}")
     if offsets[0].any():
         _refuse(f"the first of the offsets must be (0, 0); got {offsets[0].tolist()}")
+
+
+def _require_probes(probes: Probes, closed_form: ClosedForm | None) -> None:
+    if closed_form is not None:
+        _refuse("it has a closed form and probes; the Jacobian norm has one source")
+    if not 1 <= probes.K <= MOST_PROBES:
+        _refuse(f"probes_K must be from 1 to {MOST_PROBES}; got {probes.K}")
+    if not probes.K <= probes.n <= LARGEST_SPACE:
+        _refuse(f"probes_n must be from probes_K = {probes.K} to {LARGEST_SPACE}; got {probes.n}")
 
 
 def _require_layers(scorer: Scorer) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from edgeosr.errors import UsageError
 from edgeosr.kernels.activations import activate
 from edgeosr.kernels.reference import closed_form_squared, movr_loss, reference_scores, with_margin
-from edgeosr.kernels.scorer import ACTIVATIONS, ClosedForm, Fusion, Head, Scorer
+from edgeosr.kernels.scorer import ACTIVATIONS, ClosedForm, Fusion, Head, Probes, Scorer
 
 SLOPES = [0.25, -0.5, 0.0]
 TORCH = {
@@ -27,7 +27,14 @@ TORCH = {
 
 
 def small_scorer(
-    *, weights=(0, 0, 1, 0, 0), closed_form=None, kind="cosine", classes=3, dimension=4, margin=0.0
+    *,
+    weights=(0, 0, 1, 0, 0),
+    closed_form=None,
+    probes=None,
+    kind="cosine",
+    classes=3,
+    dimension=4,
+    margin=0.0,
 ):
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((classes, dimension)).astype(np.float32)
@@ -43,6 +50,7 @@ def small_scorer(
         ),
         threshold=1e9,
         closed_form=closed_form,
+        probes=probes,
     )
 
 
@@ -93,6 +101,47 @@ def test_the_closed_form_is_the_jacobian_norm_of_autograd_on_the_padded_input(na
     slopes = activate(name, closed_form.parameters, y.numpy())[1]
     got = closed_form_squared(closed_form, slopes)
     np.testing.assert_allclose(got, [float(jacobian.square().sum())], rtol=1e-6)
+
+
+def test_probes_that_span_the_space_give_the_norm_of_the_unit_embeddings_jacobian():
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    h = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    basis = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+
+    def embed(x):
+        return torch.tanh(x @ weight.T)
+
+    exact = torch.func.vmap(torch.func.jacrev(lambda x: F.normalize(embed(x), dim=0)))(h)
+    tangents = torch.func.vmap(lambda v: torch.func.jvp(embed, (h,), (v.expand_as(h),))[1])(basis)
+    got = reference_scores(
+        small_scorer(probes=Probes(K=6, n=6)), embedding=embed(h).numpy(), tangents=tangents.numpy()
+    )
+    np.testing.assert_allclose(got["values"][:, 0], exact.flatten(1).norm(dim=1).numpy(), rtol=1e-10)
+
+
+def test_half_of_the_directions_count_twice_and_a_radial_tangent_counts_nothing():
+    z = np.array([[3.0, 0, 4, 0]])
+    across = np.array([[0.0, 2, 0, 0]])
+    got = reference_scores(small_scorer(probes=Probes(K=2, n=4)), embedding=z, tangents=np.stack([z, across]))
+    np.testing.assert_allclose(got["values"][:, 0], [math.sqrt(2 * 4) / 5])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
+def test_a_tangent_that_is_not_finite_or_too_large_for_float32_is_never_accepted(bad):
+    tangents = np.ones((2, 3, 4))
+    tangents[1, 1, 2] = bad
+    got = reference_scores(
+        small_scorer(probes=Probes(K=2, n=8)), embedding=np.ones((3, 4)) + np.eye(3, 4), tangents=tangents
+    )
+    assert got["accepted"].tolist() == [True, False, True]
+    assert np.isnan(got["score"]).tolist() == [False, True, False]
+
+
+def test_tangents_that_are_missing_or_misshapen_are_named():
+    for wrong in (None, np.ones((3, 2, 4))):
+        with pytest.raises(UsageError, match=r"tangents \[K, batch, D\] = \(2, 2, 4\); got"):
+            reference_scores(small_scorer(probes=Probes(K=2, n=8)), embedding=np.ones((2, 4)), tangents=wrong)
 
 
 def test_the_loss_is_the_m_ovr_loss_of_the_predicted_label():

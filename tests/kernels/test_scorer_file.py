@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import BundleError
-from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Scorer
+from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
 from edgeosr.kernels.scorer_file import read_scorer, write_scorer
 
 DIMENSION, CLASSES = 6, 3
@@ -74,6 +74,51 @@ def test_a_scorer_without_discriminator_and_closed_form_comes_back(scorer, kind)
         head = Head(kind=kind, weight=np.zeros((0, 0), np.float32), bias=empty, temperature=1.0)
     small = dataclasses.replace(scorer, head=head, closed_form=None, layers=(), slope=0.2)
     assert flat(read_scorer(write_scorer(small))) == flat(small)
+
+
+@pytest.fixture
+def with_probes(scorer):
+    return dataclasses.replace(scorer, closed_form=None, probes=Probes(K=4, n=768))
+
+
+def test_a_scorer_with_probes_comes_back_and_every_one_of_its_entries_is_needed(with_probes):
+    data = write_scorer(with_probes)
+    assert flat(read_scorer(data)) == flat(with_probes)
+    assert read_scorer(data).probes.scale == 192.0
+    for name in ("probes_K", "probes_n", "format"):
+        with pytest.raises(BundleError, match="not valid"):
+            read_scorer(with_entry(data, name, None, drop=True))
+
+
+def test_a_file_has_the_oldest_format_that_can_hold_it_so_that_older_readers_go_on(scorer, with_probes):
+    formats = []
+    for each in (scorer, with_probes):
+        with np.load(io.BytesIO(write_scorer(each)), allow_pickle=False) as file:
+            formats.append(int(file["format"]))
+    assert formats == [1, 2]
+    with pytest.raises(BundleError, match="does not know: probes_K, probes_n"):
+        read_scorer(with_entry(write_scorer(with_probes), "format", np.array(1)))
+
+
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [
+        (Probes(K=0, n=8), "probes_K must be from 1"),
+        (Probes(K=9, n=8), "probes_n must be from probes_K = 9"),
+        (Probes(K=1, n=1 << 40), "probes_n must be"),
+    ],
+)
+def test_probes_out_of_range_are_neither_written_nor_read(with_probes, probes, said):
+    with pytest.raises(BundleError, match=said):
+        write_scorer(dataclasses.replace(with_probes, probes=probes))
+    data = with_entry(write_scorer(with_probes), "probes_K", np.array(probes.K))
+    with pytest.raises(BundleError, match="not valid"):
+        read_scorer(with_entry(data, "probes_n", np.array(probes.n)))
+
+
+def test_a_closed_form_beside_probes_is_refused(scorer):
+    with pytest.raises(BundleError, match="closed form and probes"):
+        write_scorer(dataclasses.replace(scorer, probes=Probes(K=1, n=8)))
 
 
 def test_equal_scorers_have_equal_bytes_whatever_their_memory_layout(scorer):
@@ -154,7 +199,7 @@ def test_an_entry_that_edgeosr_does_not_know_is_refused(scorer):
 
 def test_a_newer_format_says_so(scorer):
     with pytest.raises(BundleError, match="made by a newer edgeosr"):
-        read_scorer(with_entry(write_scorer(scorer), "format", np.array(2)))
+        read_scorer(with_entry(write_scorer(scorer), "format", np.array(3)))
 
 
 def test_a_compressed_entry_is_refused_before_it_is_unpacked(scorer):
