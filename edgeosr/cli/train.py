@@ -81,6 +81,9 @@ def train(
     num_nodes: Annotated[int, typer.Option(help="Number of machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="auto, ddp, ddp_spawn.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed.")] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the network: faster after a slow start.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads of each process.")] = None,
     json: Json = False,
 ) -> None:

@@ -61,6 +61,8 @@ def train_epochs(
         parameters, lr=settings.lr, momentum=MOMENTUM, weight_decay=settings.weight_decay
     )
     channels_last(objective)
+    if settings.compile:
+        objective.classifier.backbone.compile()
     module, optimizer = fabric.setup(objective, optimizer)
     state = resumed.progress if resumed is not None else Progress()
     if resumed is not None:

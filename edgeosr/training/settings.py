@@ -63,6 +63,8 @@ class TrainSettings:
         num_nodes: number of machines.
         strategy: Lightning Fabric's way to run several processes.
         precision: "auto" takes bf16-mixed where the processor multiplies bfloat16, else 32-true.
+        compile: torch.compile the backbone: needs a C++ compiler on a CPU, takes a minute to begin, and
+            rounds differently, so it belongs to what a run is.
         threads: CPU threads of torch in each process; None: torch's own choice.
     """
 
@@ -101,6 +103,7 @@ class TrainSettings:
     num_nodes: int = 1
     strategy: Strategy = "auto"
     precision: Precision = "auto"
+    compile: bool = False
     threads: int | None = None
 
     def __post_init__(self) -> None:
