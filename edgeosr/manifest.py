@@ -10,7 +10,10 @@ from typing import Any
 
 from edgeosr.preprocessing import Preprocessing
 
-SCHEMA = 1
+# The newest schema there is. A manifest says the oldest that can hold it, so that an older edgeosr on a
+# device goes on reading what it knows: 1, or 2 for a bundle with probes (``jacobian.probes``).
+SCHEMA = 2
+PROBES_SINCE = 2
 # Every file a bundle of this schema holds beside manifest.json; all are required, no other is read.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 
@@ -23,18 +26,51 @@ class EmbeddingRecord:
 
 
 @dataclass(frozen=True)
+class ProbesRecord:
+    """The directions v_k along which J_u = |du/dh|_F is probed, u = z / |z|.
+
+    Attributes:
+        cut: which h was asked for: ``input``, ``last-stage``, ``last-conv`` or a tensor's name.
+        tensor: name of h in the classifier's graph.
+        family: ``random``, ``dct`` or ``principal``.
+        K: number of directions.
+        n: size of one sample's h; J_u^2 = n / K times the sum over the K directions.
+        seed: of the directions.
+        errors: how K was chosen: (K tried, standard error of log J_u between disjoint sets of K directions
+            as a share of its spread over known select images), in the order tried; empty if K was given.
+        largest_error: the share that K had to stay below; None if K was given.
+    """
+
+    cut: str
+    tensor: str
+    family: str
+    K: int
+    n: int
+    seed: int
+    errors: tuple[tuple[int, float], ...] = ()
+    largest_error: float | None = None
+
+
+@dataclass(frozen=True)
 class JacobianRecord:
     """Which Jacobian norm the graph computes.
 
     Attributes:
-        method: ``closed-form`` or ``none`` (J is then 1 and its part carries nothing).
-        kind: ``J_z`` = |dz/dh|_F / |z|.
+        method: ``closed-form``, ``probes``, or ``none`` (J is then 1 and its part carries nothing).
+        kind: ``J_z`` = |dz/dh|_F / |z|, or ``J_u`` = |du/dh|_F with u = z / |z|.
         with_respect_to: what h is, in words; may be empty for ``none``.
+        probes: for the method ``probes`` only.
     """
 
     method: str
     kind: str
     with_respect_to: str
+    probes: ProbesRecord | None = None
+
+    @property
+    def schema(self) -> int:
+        """The oldest schema of a manifest that can hold this record."""
+        return 1 if self.probes is None else PROBES_SINCE
 
 
 @dataclass(frozen=True)
@@ -156,7 +192,7 @@ class Manifest:
         training: the run's settings as plain values, None for a wrapped classifier.
         files: by name; empty until ``write_bundle`` fills it.
         versions: of packages it was made with, by package.
-        schema: of this file.
+        schema: of this file; at least ``jacobian.schema``.
     """
 
     name: str
@@ -177,11 +213,16 @@ class Manifest:
     training: dict[str, Any] | None
     files: dict[str, FileRecord]
     versions: dict[str, str]
-    schema: int = SCHEMA
+    schema: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.jacobian.schema <= self.schema <= SCHEMA, (self.jacobian.schema, self.schema)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
         plain = asdict(self)
+        if self.schema < PROBES_SINCE:
+            del plain["jacobian"]["probes"]
         return {"schema": plain.pop("schema"), **plain}
 
     @property

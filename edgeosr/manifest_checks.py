@@ -7,6 +7,7 @@ from edgeosr.checked_json import JsonNode, parse_json
 from edgeosr.errors import BundleError, UsageError
 from edgeosr.manifest import (
     FILE_NAMES,
+    PROBES_SINCE,
     SCHEMA,
     DataRecord,
     DiscriminatorRecord,
@@ -17,14 +18,16 @@ from edgeosr.manifest import (
     JacobianRecord,
     Manifest,
     OutliersRecord,
+    ProbesRecord,
     ThresholdRecord,
     parse_time,
 )
 from edgeosr.preprocessing import COLORS, FITS, Preprocessing
 from edgeosr.verdict import PART_NAMES
 
-JACOBIAN_METHODS = ("closed-form", "none")
-JACOBIAN_KINDS = ("J_z",)
+# By method, the kind of norm; by schema, the methods there are.
+JACOBIAN_KINDS = {"closed-form": "J_z", "none": "J_z", "probes": "J_u"}
+PROBE_FAMILIES = ("random", "dct", "principal")
 HEAD_KINDS = ("cosine", "linear", "external")
 _MOST_CLASSES = 65536
 _LARGEST = 2**53
@@ -68,7 +71,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         preprocessing=parse_preprocessing(field["preprocessing"]),
         frame=None if field["frame"].is_null else _frame(field["frame"]),
         embedding=_embedding(field["embedding"]),
-        jacobian=_jacobian(field["jacobian"]),
+        jacobian=_jacobian(field["jacobian"], schema),
         head=_head(field["head"]),
         discriminator=None if field["discriminator"].is_null else _discriminator(field["discriminator"]),
         parts=_parts(field["parts"]),
@@ -140,11 +143,36 @@ def _embedding(node: JsonNode) -> EmbeddingRecord:
     return EmbeddingRecord(node.fields(("dimension",))["dimension"].integer(1, 2**20))
 
 
-def _jacobian(node: JsonNode) -> JacobianRecord:
-    field = node.fields(JacobianRecord.__dataclass_fields__)
-    method = field["method"].choice(JACOBIAN_METHODS)
+def _jacobian(node: JsonNode, schema: int) -> JacobianRecord:
+    knows_probes = schema >= PROBES_SINCE
+    field = node.fields(
+        name for name in JacobianRecord.__dataclass_fields__ if knows_probes or name != "probes"
+    )
+    method = field["method"].choice(name for name in JACOBIAN_KINDS if knows_probes or name != "probes")
+    kind = field["kind"].choice((JACOBIAN_KINDS[method],))
     text = field["with_respect_to"].text(empty=method == "none")
-    return JacobianRecord(method, field["kind"].choice(JACOBIAN_KINDS), text)
+    if method != "probes":
+        if knows_probes and not field["probes"].is_null:
+            field["probes"].fail(f"null for the method {method}")
+        return JacobianRecord(method, kind, text)
+    return JacobianRecord(method, kind, text, _probes(field["probes"]))
+
+
+def _probes(node: JsonNode) -> ProbesRecord:
+    field = node.fields(ProbesRecord.__dataclass_fields__)
+    size = field["n"].integer(1, _LARGEST)
+    pairs = [pair.items(2, 2) for pair in field["errors"].items(0, 64)]
+    largest = field["largest_error"]
+    return ProbesRecord(
+        cut=field["cut"].text(),
+        tensor=field["tensor"].text(),
+        family=field["family"].choice(PROBE_FAMILIES),
+        K=field["K"].integer(1, size),
+        n=size,
+        seed=field["seed"].integer(0, 2**64),
+        errors=tuple((count.integer(1, size), error.number(0)) for count, error in pairs),
+        largest_error=None if largest.is_null else largest.number(0),
+    )
 
 
 def _head(node: JsonNode) -> HeadRecord:

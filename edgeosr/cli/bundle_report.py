@@ -4,7 +4,7 @@ import json
 
 from edgeosr.bundle import Bundle
 from edgeosr.cli.run_report import listed
-from edgeosr.manifest import Manifest
+from edgeosr.manifest import Manifest, ProbesRecord
 from edgeosr.verdict import PART_NAMES
 
 
@@ -45,7 +45,22 @@ def _jacobian(manifest: Manifest) -> str:
     jacobian = manifest.jacobian
     if jacobian.method == "none":
         return "none"
-    return f"{jacobian.kind}, {jacobian.method}, with respect to {jacobian.with_respect_to}"
+    norm = {"J_z": "J_z = |dz/dh| / |z|", "J_u": "J_u = |du/dh|, u = z / |z|"}[jacobian.kind]
+    how = {"closed-form": "exact, in closed form", "probes": "probes"}[jacobian.method]
+    return f"{norm}, with respect to h = {jacobian.with_respect_to}; {how}{_probes(jacobian.probes)}"
+
+
+def _probes(probes: ProbesRecord | None) -> str:
+    if probes is None:
+        return ""
+    along = f": {probes.K} {probes.family} directions of a space of {probes.n:,}, seed {probes.seed}"
+    if not probes.errors:
+        return along
+    tried = ", ".join(f"{error:.2f} with {count}" for count, error in probes.errors)
+    return (
+        f"{along}, chosen for a standard error of log J_u below {probes.largest_error:g} of its spread over "
+        f"known images ({tried})"
+    )
 
 
 def _discriminator(manifest: Manifest) -> str:

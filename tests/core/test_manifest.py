@@ -13,12 +13,32 @@ from edgeosr.manifest import Manifest, manifest_bytes
 from edgeosr.manifest_checks import parse_manifest
 
 SAMPLE = json.loads((Path(__file__).parent / "sample_manifest.json").read_text(encoding="utf-8"))
+# The same bundle with J_u from probes, which schema 1 cannot say.
+PROBES = {
+    **SAMPLE,
+    "schema": 2,
+    "jacobian": {
+        "method": "probes",
+        "kind": "J_u",
+        "with_respect_to": "the normalised network input, 3x16x16",
+        "probes": {
+            "cut": "input",
+            "tensor": "pixels",
+            "family": "random",
+            "K": 4,
+            "n": 768,
+            "seed": 0,
+            "errors": [[1, 0.9], [2, 0.6], [4, 0.4]],
+            "largest_error": 0.5,
+        },
+    },
+}
 MISSING = object()
 
 
-def changed(path: str, value: object) -> bytes:
+def changed(path: str, value: object, sample: dict[str, Any] = SAMPLE) -> bytes:
     """The sample with the value at a dotted ``path`` replaced, or removed for MISSING."""
-    plain = copy.deepcopy(SAMPLE)
+    plain = copy.deepcopy(sample)
     node: Any = plain
     *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
     for key in parents:
@@ -61,6 +81,43 @@ def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(node, list):
         return [leaf for i, value in enumerate(node) for leaf in _leaves(value, f"{path}/{i}")]
     return [(path, node)]
+
+
+def test_a_manifest_with_probes_reads_back_as_it_was_written() -> None:
+    manifest = parse_manifest(json.dumps(PROBES).encode())
+    assert json.loads(manifest_bytes(manifest)) == PROBES
+    assert manifest.jacobian.probes is not None
+    assert manifest.jacobian.probes.errors == ((1, 0.9), (2, 0.6), (4, 0.4))
+    given = changed("jacobian/probes/largest_error", None, PROBES)
+    assert parse_manifest(given).jacobian.probes is not None
+
+
+def test_schema_2_may_be_without_probes() -> None:
+    plain = copy.deepcopy(SAMPLE)
+    plain["schema"], plain["jacobian"]["probes"] = 2, None
+    assert json.loads(manifest_bytes(parse_manifest(json.dumps(plain).encode()))) == plain
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("schema", 1, "jacobian.probes is not a known field"),
+        ("jacobian/probes", None, "jacobian.probes: expected an object; got null"),
+        ("jacobian/probes", MISSING, "jacobian.probes is missing"),
+        ("jacobian/kind", "J_z", "jacobian.kind: expected one of J_u; got"),
+        ("jacobian/method", "none", "jacobian.kind: expected one of J_z; got"),
+        ("jacobian/probes/K", 769, "jacobian.probes.K: expected a whole number from 1 to 768; got 769"),
+        ("jacobian/probes/n", 0, "jacobian.probes.n: expected a whole number from 1"),
+        ("jacobian/probes/family", "hadamard", "jacobian.probes.family: expected one of random, dct"),
+        ("jacobian/probes/errors", [[1]], "jacobian.probes.errors[0]: expected a list of 2 items"),
+        ("jacobian/probes/errors/0/1", -1, "jacobian.probes.errors[0][1]: expected a number from 0"),
+        ("jacobian/probes/largest_error", "no", "jacobian.probes.largest_error: expected a number"),
+        ("jacobian/probes/tensor", "", "jacobian.probes.tensor: expected text"),
+    ],
+)  # fmt: skip
+def test_probes_out_of_range_are_refused_with_their_path(path: str, value: object, said: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        parse_manifest(changed(path, value, PROBES))
 
 
 # Free-form settings, and null where null is allowed, take any type.
@@ -125,7 +182,7 @@ def test_a_file_outside_the_fixed_list_is_refused(name: str) -> None:
 
 
 def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() -> None:
-    newer = json.dumps({"schema": 2, "edgeosr": "9.1", "anything": float(1)}).encode()
+    newer = json.dumps({"schema": 3, "edgeosr": "9.1", "anything": float(1)}).encode()
     with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
         parse_manifest(newer)
 
