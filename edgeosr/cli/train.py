@@ -67,6 +67,22 @@ def train(
     ] = True,
     lambda_g: Annotated[float, typer.Option(help="OpenGAN: weight of generated features.")] = 1.0,
     lambda_o: Annotated[float, typer.Option(help="OpenGAN: weight of outliers.")] = 1.0,
+    watch_jacobian: Annotated[
+        bool,
+        typer.Option(
+            "--watch-jacobian",
+            help="Record and draw the Jacobian norm of known and unknown images each epoch; only observed.",
+        ),
+    ] = False,
+    watch_images: Annotated[int, typer.Option(help="Watched images of each kind.")] = 256,
+    watch_probes: Annotated[int, typer.Option(help="Random directions of the watched norm.")] = 8,
+    watch_unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH_OR_NAME",
+            help="Watched unknown images. Default: test images of the other classes; never learnt from.",
+        ),
+    ] = None,
     fractions: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, select and calibrate.")
     ] = (0.8, 0.1, 0.1),

@@ -18,6 +18,7 @@ from edgeosr.training.epoch import Examples, Feed, evaluate, train_epoch
 from edgeosr.training.objective import Objective
 from edgeosr.training.schedule import epochs_left, learning_rate
 from edgeosr.training.settings import TrainSettings
+from edgeosr.training.watch_jacobian import JacobianWatch
 
 MOMENTUM = 0.9
 
@@ -33,6 +34,7 @@ def train_epochs(
     digests: dict[str, str],
     resumed: Checkpoint | None,
     say: Callable[[str], None],
+    watch: JacobianWatch | None = None,
 ) -> Progress:
     """Train until the epochs or the time are used up.
 
@@ -51,6 +53,7 @@ def train_epochs(
         digests: of the data parts, for the checkpoint.
         resumed: where to go on, or None.
         say: prints a line for people (called on rank 0 only).
+        watch: measures the Jacobian norm after every epoch (on rank 0 only; the time is not the training's).
 
     Raises:
         TrainingError: the loss is not finite; what was written stays.
@@ -94,7 +97,7 @@ def train_epochs(
         state.seconds += fabric.broadcast(time.monotonic() - started)
         state.epochs, state.fraction = number, rate.at_end()
         state.images += int(trained["images"])
-        record = {
+        record: dict[str, Any] = {
             "epoch": number,
             "loss": trained["loss"],
             "accuracy": trained["accuracy"],
@@ -109,7 +112,11 @@ def train_epochs(
         if best:
             state.best_accuracy, state.best_epoch = selected["accuracy"], number
         if fabric.global_rank == 0:
+            if watch is not None:
+                record["jacobian"] = watch.measure(objective.classifier.backbone)
             _write(objective, optimizer, state, settings, directory, digests, best=best)
+            if watch is not None:
+                watch.draw(directory, state.history)
             say(
                 f"epoch {number}/{number + left - 1}  loss {trained['loss']:.3f}  "
                 f"train {trained['accuracy']:.4f}  select {selected['accuracy']:.4f}{' *' if best else '  '}"

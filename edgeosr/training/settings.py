@@ -20,6 +20,10 @@ STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
 # when it is resumed.
 CIRCUMSTANCES = ("data_root", "out", "resume", "max_minutes", "strategy", "threads")
 
+# Left out of the record of a run that does not watch: such a run reads and resumes as those made before
+# there was a watch.
+WATCH = ("watch_jacobian", "watch_images", "watch_probes", "watch_unknown")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -56,6 +60,11 @@ class TrainSettings:
         outliers: path or name of images of no known class for the discriminator; None: synthetic ones
             select its epoch.
         lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers.
+        watch_jacobian: after every epoch measure the Jacobian norm J_u of known and unknown images and draw
+            it (see ``edgeosr.training.watch_jacobian``); changes nothing in the training.
+        watch_images: number of images of each kind.
+        watch_probes: K, the number of fixed random directions of the estimate.
+        watch_unknown: path or name of the unknown images; None: test images of the classes not known.
         seed: everything random follows from it.
         out: run directory; None: ``runs/`` and a name made of data, split, architecture and loss.
         resume: go on with the run in ``out`` from its last finished epoch.
@@ -96,6 +105,10 @@ class TrainSettings:
     outliers: str | None = None
     lambda_g: float = 1.0
     lambda_o: float = 1.0
+    watch_jacobian: bool = False
+    watch_images: int = 256
+    watch_probes: int = 8
+    watch_unknown: str | None = None
     seed: int = 0
     out: Path | None = None
     resume: bool = False
@@ -121,6 +134,8 @@ class TrainSettings:
         self._require_whole("epochs", 1)
         self._require_whole("batch_size", 2)
         self._require_whole("num_nodes", 1)
+        self._require_whole("watch_images", 2)
+        self._require_whole("watch_probes", 1)
         self._require_whole("seed", 0)
         for name in ("split", "input_size", "per_group", "threads"):
             if getattr(self, name) is not None:
@@ -149,6 +164,13 @@ class TrainSettings:
             raise UsageError(
                 "freeze keeps the backbone as it is, so it needs pretrained weights; add pretrained"
             )
+        if self.watch_jacobian and self.freeze:
+            raise UsageError(
+                "watch_jacobian follows the embedding over the epochs, but freeze keeps it as it is; "
+                "leave one of them out"
+            )
+        if self.watch_unknown is not None and not self.watch_jacobian:
+            raise UsageError("watch_unknown names the images of watch_jacobian; add watch_jacobian")
         if len(self.fractions) != 3 or min(self.fractions) <= 0 or sum(self.fractions) > 1 + 1e-9:
             raise UsageError(
                 "fractions must be three shares above 0 (train, select, calibrate) that add up to 1; "
@@ -179,8 +201,9 @@ class TrainSettings:
         return self.rotation_weight > 0 and not self.freeze
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values of all settings but the CIRCUMSTANCES."""
-        values = {key: value for key, value in asdict(self).items() if key not in CIRCUMSTANCES}
+        """Return plain values of all settings but the CIRCUMSTANCES, and WATCH if nothing is watched."""
+        left_out = CIRCUMSTANCES if self.watch_jacobian else CIRCUMSTANCES + WATCH
+        values = {key: value for key, value in asdict(self).items() if key not in left_out}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

@@ -29,10 +29,12 @@ from edgeosr.training.augmentation import Normalise, make_augmentation
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
+from edgeosr.training.jacobian_plot import conditions, require_matplotlib
 from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
 from edgeosr.training.processors import device_name, make_fabric, quiet_unless, use_threads
 from edgeosr.training.settings import TrainSettings, default_name, settings_from_json
+from edgeosr.training.watch_jacobian import JacobianWatch, WatchedImages, watched_images
 
 _INITIALISATION = 2**32 - 1  # stands for an epoch number in the seed of the initial weights
 
@@ -46,6 +48,7 @@ class _Material:
     preprocessing: Preprocessing
     train: Decoded
     select: Decoded
+    watched: WatchedImages | None
 
 
 def train(settings: TrainSettings) -> Path:
@@ -118,7 +121,7 @@ def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
         )
         progress = train_epochs(
             fabric, objective, train_part, select_part, feed, settings, directory,
-            material.parts.digests, resumed, say=_say,
+            material.parts.digests, resumed, say=_say, watch=_watch(settings, material, feed),
         )  # fmt: skip
         if fabric.global_rank == 0:
             record = _record(fabric, settings, material, preprocessing, classifier, progress, directory.name)
@@ -152,13 +155,33 @@ def _open(settings: TrainSettings) -> _Material:
         # Only to refuse them now rather than after hours of training.
         outlier_halves(settings.outliers, parts, image_set, settings.data_root)
     preprocessing = Preprocessing(height=settings.size, width=settings.size, fit=settings.fit)
+    select = decode_images(parts.select, preprocessing, description="reading select images")
+    watched = None
+    if settings.watch_jacobian:
+        require_matplotlib()
+        watched = watched_images(
+            parts, image_set, select.pixels, preprocessing, images=settings.watch_images,
+            unknown_source=settings.watch_unknown, data_root=settings.data_root,
+        )  # fmt: skip
     return _Material(
         image_set=image_set,
         parts=parts,
         preprocessing=preprocessing,
         train=decode_images(parts.train, preprocessing, description="reading train images"),
-        select=decode_images(parts.select, preprocessing, description="reading select images"),
+        select=select,
+        watched=watched,
     )
+
+
+def _watch(settings: TrainSettings, material: _Material, feed: Feed) -> JacobianWatch | None:
+    if material.watched is None:
+        return None
+    return JacobianWatch(
+        material.watched, feed.normalise, probes=settings.watch_probes, seed=settings.seed,
+        conditions=functools.partial(
+            conditions, settings.as_json(), material.image_set.title, len(material.parts.known)
+        ),
+    )  # fmt: skip
 
 
 def _normalised(
