@@ -201,8 +201,12 @@ class TrainSettings:
         return self.rotation_weight > 0 and not self.freeze
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values of all settings but the CIRCUMSTANCES, and WATCH if nothing is watched."""
+        """Return plain values of all settings but the CIRCUMSTANCES, and what later versions brought if unused.
+
+        Without WATCH and ``compile`` a run reads and resumes as those made before there were any.
+        """
         left_out = CIRCUMSTANCES if self.watch_jacobian else CIRCUMSTANCES + WATCH
+        left_out = left_out if self.compile else (*left_out, "compile")
         values = {key: value for key, value in asdict(self).items() if key not in left_out}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 

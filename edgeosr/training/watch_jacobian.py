@@ -142,12 +142,14 @@ class JacobianWatch:
 
     def _norms(self, backbone: Backbone, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         batches = torch.split(torch.from_numpy(pixels), BATCH)
-        norms = [jacobian_norms(backbone, self.normalise(batch), self.directions) for batch in batches]
+        # forward, not a call: a backbone compiled for training (--compile) is not differentiated forward.
+        network = backbone.forward
+        norms = [jacobian_norms(network, self.normalise(batch), self.directions) for batch in batches]
         return torch.cat(norms).double().cpu().numpy()
 
 
 @torch.no_grad()
-def jacobian_norms(backbone: torch.nn.Module, inputs: Tensor, directions: Tensor) -> Tensor:
+def jacobian_norms(backbone: Callable[[Tensor], Tensor], inputs: Tensor, directions: Tensor) -> Tensor:
     """Return J_u ``[B]`` of each image, estimated in the given directions.
 
     Args:
