@@ -171,13 +171,13 @@ class RuleContext:
         found: ir.Value = self.memo(("sizes", primal, tuple(leading)), make)
         return found
 
-    def finish(self, kept: "ir.Value") -> None:
+    def finish(self, *kept: "ir.Value") -> None:
         """Put what was written behind the graph's last node, but for nodes that ``kept`` does not need."""
         graph = self._model.graph
         count, known = len(graph), set(graph.initializers)
         self._writer.append()
         for node in reversed(list(graph)[count:]):
-            if node.outputs[0] is not kept and not node.outputs[0].uses():
+            if node.outputs[0] not in kept and not node.outputs[0].uses():
                 graph.remove(node, safe=True)
         for name in set(graph.initializers) - known:
             if not graph.initializers[name].uses():
