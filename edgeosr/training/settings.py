@@ -201,7 +201,7 @@ class TrainSettings:
         return self.rotation_weight > 0 and not self.freeze
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values of all settings but the CIRCUMSTANCES, and what later versions brought if unused.
+        """Return plain values of all settings but the CIRCUMSTANCES and unused later additions.
 
         Without WATCH and ``compile`` a run reads and resumes as those made before there were any.
         """
