@@ -14,6 +14,7 @@ from edgeosr.preprocessing import Preprocessing
 # device goes on reading what it knows: 1, or 2 for a bundle with probes (``jacobian.probes``).
 SCHEMA = 2
 PROBES_SINCE = 2
+PROBE_FAMILIES = ("random", "dct", "principal")
 # Every file a bundle of this schema holds beside manifest.json; all are required, no other is read.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 

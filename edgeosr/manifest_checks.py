@@ -7,6 +7,7 @@ from edgeosr.checked_json import JsonNode, parse_json
 from edgeosr.errors import BundleError, UsageError
 from edgeosr.manifest import (
     FILE_NAMES,
+    PROBE_FAMILIES,
     PROBES_SINCE,
     SCHEMA,
     DataRecord,
@@ -27,7 +28,6 @@ from edgeosr.verdict import PART_NAMES
 
 # By method, the kind of norm; by schema, the methods there are.
 JACOBIAN_KINDS = {"closed-form": "J_z", "none": "J_z", "probes": "J_u"}
-PROBE_FAMILIES = ("random", "dct", "principal")
 HEAD_KINDS = ("cosine", "linear", "external")
 _MOST_CLASSES = 65536
 _LARGEST = 2**53

@@ -15,6 +15,10 @@ IR_VERSION = 9
 NEWEST_OPSET = 20
 # A protobuf message ends at 2 GiB; external data would make the bundle's graph two files.
 LARGEST_BYTES = 2_000_000_000
+# Notes on the model that are ours and stay.
+OWN_NOTES = "edgeosr."
+# How many tangents ride along with every tensor: who runs the graph in batches divides them by it.
+TANGENTS_NOTE = "edgeosr.tangents"
 
 
 def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
@@ -96,7 +100,9 @@ def _remove_notes(model: "ir.Model", title: str) -> None:
     graph.metadata_props.clear()
     graph.doc_string = None
     graph.name = "edgeosr"
+    own = {name: text for name, text in model.metadata_props.items() if name.startswith(OWN_NOTES)}
     model.metadata_props.clear()
+    model.metadata_props.update(own)
     model.metadata_props["edgeosr.version"] = __version__
     if title:
         model.metadata_props["edgeosr.title"] = title

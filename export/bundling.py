@@ -219,7 +219,6 @@ def _manifest(
     if scorer.layers:
         sizes = (scorer.dimension, *(len(bias) for _, bias in scorer.layers))
         discriminator = DiscriminatorRecord(sizes, provenance.discriminator_selected_by)
-    method = "none" if scorer.closed_form is None else "closed-form"
     return Manifest(
         name=provenance.name,
         edgeosr=__version__,
@@ -228,7 +227,8 @@ def _manifest(
         preprocessing=classifier.preprocessing,
         frame=settings.frame,
         embedding=EmbeddingRecord(scorer.dimension),
-        jacobian=JacobianRecord(method, "J_z", graph.with_respect_to),
+        jacobian=graph.jacobian,
+        schema=graph.jacobian.schema,
         head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         discriminator=discriminator,
         parts=graph.usable_parts,
@@ -266,7 +266,19 @@ def _versions() -> dict[str, str]:
 
 
 def _jacobian(record: JacobianRecord) -> str:
-    return "none" if record.method == "none" else f"{record.kind}, closed form, by {record.with_respect_to}"
+    if record.method == "none":
+        return "none"
+    probes = record.probes
+    if probes is None:
+        return f"{record.kind}, closed form, by {record.with_respect_to}"
+    lines = [f"{record.kind}, {probes.K} {probes.family} probes, by {record.with_respect_to}"]
+    if probes.errors:
+        tried = ", ".join(f"{error:.2f} ({count})" for count, error in probes.errors)
+        lines.append(f"noise of the probes, as a share of log J_u's spread over select images: {tried}")
+        aim = probes.largest_error or 0.0
+        if probes.errors[-1][1] > aim and probes.n != probes.K:
+            lines.append(f"more than the {aim:g} aimed at: a deeper --cut needs fewer probes")
+    return "\n                 ".join(lines)
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """``edgeosr export``: a training run, or any float ONNX classifier, becomes a calibrated bundle.
 
+    probes of the Jacobian norm, if any                       probing.py
     graph -> Jacobian norm -> scoring nodes -> front end      scorable.py
     fusion on the select part, threshold on the calibrate     calibrate.py
     golden frames, scorer, manifest, bundle                   here
@@ -21,11 +22,13 @@ from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
 from edgeosr.export.calibrate import fit_on_select, threshold_on_calibrate
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.probing import AUTO, make_probes
 from edgeosr.export.scorable import Classifier, scored_graph
 from edgeosr.export.settings import ExportSettings
+from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
 from edgeosr.kernels.scorer import Head
-from edgeosr.manifest import DataRecord, OutliersRecord
+from edgeosr.manifest import PROBE_FAMILIES, DataRecord, OutliersRecord
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.training.discriminator import outlier_halves
 
@@ -147,7 +150,17 @@ def _calibrated(
     settings: ExportSettings,
     provenance: Provenance,
 ) -> ExportReport:
-    graph = scored_graph(classifier, settings.jacobian)
+    probes = None
+    if settings.jacobian == "probes":
+        probes = make_probes(
+            classifier,
+            K=settings.probes or AUTO,
+            cut=settings.cut or INPUT_CUT,
+            family=settings.probe_family or PROBE_FAMILIES[0],
+            seed=settings.seed,
+            images=select,
+        )
+    graph = scored_graph(classifier, settings.jacobian, probes)
     fit = fit_on_select(
         graph.model(),
         select,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.errors import import_extra
+from edgeosr.export.assemble import TANGENTS_NOTE
 from edgeosr.fusion import parts_from_values
 
 # Frames of one size share a call; large frames go in fewer at a time, to bound memory.
@@ -63,6 +64,9 @@ class GraphRunner:
         options.log_severity_level = 3
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._outputs = ["label", "score", "values", *extra_outputs]
+        # Every tangent is as large as what it is the tangent of: with K of them, fewer frames go at a time.
+        noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
+        self._frames = max(1, BATCH_FRAMES // (1 + (int(noted) if noted.isdecimal() else 0)))
 
     def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
@@ -91,7 +95,7 @@ class GraphRunner:
 
         skipped: list[str] = []
         for index, image in readable_images(images, description=description, skipped=skipped):
-            full = len(waiting) >= max(1, min(BATCH_FRAMES, BATCH_PIXELS // max(1, image[..., 0].size)))
+            full = len(waiting) >= max(1, min(self._frames, BATCH_PIXELS // max(1, image[..., 0].size)))
             if waiting and (full or waiting[0].shape != image.shape):
                 flush()
             waiting.append(image)

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgeosr.errors import UsageError, require_choice
+from edgeosr.manifest import PROBE_FAMILIES
 from edgeosr.preprocessing import COLORS, FITS, Color, Fit
 
 ENGINES = ("onnx",)
-JACOBIANS = ("closed-form", "none")
+JACOBIANS = ("closed-form", "probes", "none")
+
+MOST_PROBES = 4096
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,21 +23,28 @@ class ExportSettings:
 
     Attributes:
         engine: ``onnx``, the portable graph.
-        jacobian: ``closed-form`` (the norm at the last convolution) or ``none``.
+        jacobian: ``closed-form`` (J_z at the last convolution), ``probes`` (J_u at any cut) or ``none``.
+        probes, cut, probe_family: for ``probes`` only. How many, from 1, or ``auto`` (None: ``auto``); where
+            they start: ``input``, ``last-stage``, ``last-conv`` or a tensor's name (None: ``input``); and
+            ``random``, ``dct`` or ``principal`` (None: ``random``).
         fit: how frames are fitted to the network's input. None: as trained, or ``crop`` for a classifier
             that edgeosr did not train. A run cannot be exported with another fit than it was trained with.
         false_reject_rate: share of known images that may be rejected, above 0 and below 0.5.
         frame: (height, width) in pixels of a camera whose size never changes, or None for any size.
         data_root: where named data sets are looked for.
         out: the bundle to write, ``NAME.edgeosr``; None: beside the run, or beside the ONNX file.
-        data, known, outliers, embedding, mean, std, color, seed: for a foreign classifier only: its known
+        seed: of the probes and, for a foreign classifier, of the parts.
+        data, known, outliers, embedding, mean, std, color: for a foreign classifier only: its known
             images, the class names in the order of its outputs (None: the folder names, sorted), real
             unknown images for the fusion, the tensor that is its embedding, its normalisation (of values
-            in 0..1) and channel order, and the seed of the parts.
+            in 0..1) and channel order.
     """
 
     engine: str = "onnx"
     jacobian: str = "closed-form"
+    probes: int | Literal["auto"] | None = None
+    cut: str | None = None
+    probe_family: str | None = None
     fit: Fit | None = None
     false_reject_rate: float = 0.05
     frame: tuple[int, int] | None = None
@@ -52,6 +63,7 @@ class ExportSettings:
         require_choice("--engine", self.engine, ENGINES)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
         require_choice("--color", self.color, COLORS)
+        self._check_probes()
         if self.fit is not None:
             require_choice("--fit", self.fit, FITS)
         if not 0 < self.false_reject_rate < 0.5:
@@ -63,3 +75,21 @@ class ExportSettings:
             raise UsageError(f"--frame must be HEIGHTxWIDTH, each from 1 to 16384; got {self.frame!r}")
         if self.out is not None and self.out.suffix != ".edgeosr":
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
+
+    def _check_probes(self) -> None:
+        given = {"--probes": self.probes, "--cut": self.cut, "--probe-family": self.probe_family}
+        named = [option for option, value in given.items() if value is not None]
+        if named and self.jacobian != "probes":
+            raise UsageError(
+                f"{' and '.join(named)} only mean something with --jacobian probes; got --jacobian "
+                f"{self.jacobian}; add --jacobian probes, or leave {' and '.join(named)} out"
+            )
+        if self.probe_family is not None:
+            require_choice("--probe-family", self.probe_family, PROBE_FAMILIES)
+        if isinstance(self.probes, int) and not 1 <= self.probes <= MOST_PROBES:
+            raise UsageError(
+                f"--probes must be from 1 to {MOST_PROBES}, or auto; got {self.probes}; each costs "
+                "about as much as the network between the cut and the embedding once more"
+            )
+        if self.cut == "":
+            raise UsageError("--cut must be input, last-stage, last-conv or a tensor's name; got nothing")

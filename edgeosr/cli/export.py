@@ -7,7 +7,7 @@ import typer
 
 from edgeosr.cli.options import DataRoot, Json, names_from, settings_values, size_from
 from edgeosr.cli.output import command_line, results_only, show
-from edgeosr.errors import import_extra
+from edgeosr.errors import UsageError, import_extra
 
 Source = Annotated[
     Path | None,
@@ -23,7 +23,25 @@ def export(
     ] = None,
     data_root: DataRoot = None,
     engine: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    jacobian: Annotated[str, typer.Option(help="closed-form or none.")] = "closed-form",
+    jacobian: Annotated[
+        str, typer.Option(help="closed-form, probes (any network, at any cut) or none.")
+    ] = "closed-form",
+    probes: Annotated[
+        str | None, typer.Option(metavar="K|auto", help="With --jacobian probes: how many. Default: auto.")
+    ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(
+            metavar="input|last-stage|last-conv|TENSOR",
+            help="With --jacobian probes: where they start. Default: input.",
+        ),
+    ] = None,
+    probe_family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY", help="With --jacobian probes: random (default), dct or principal directions."
+        ),
+    ] = None,
     fit: Annotated[
         str | None, typer.Option(help="crop, stretch or letterbox. Default: as trained, or crop.")
     ] = None,
@@ -49,7 +67,9 @@ def export(
         tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's standard deviation.")
     ] = (0.229, 0.224, 0.225),
     color: Annotated[str, typer.Option(help="MODEL.onnx: rgb or bgr, as it was trained.")] = "rgb",
-    seed: Annotated[int, typer.Option(help="MODEL.onnx: of the cut of its images into parts.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the probes; MODEL.onnx: of the cut of its images into parts.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="NAME.edgeosr", help="The bundle to write. Default: beside SOURCE.")
     ] = None,
@@ -63,11 +83,13 @@ def export(
         edgeosr export                                      the newest run
         edgeosr export runs/cats --false-reject-rate 0.02 --frame 480x640
         edgeosr export deployed.onnx --data known_images/   a classifier from elsewhere
+        edgeosr export --jacobian probes --probes 4 --cut last-stage
     """
     from edgeosr.export.settings import ExportSettings
     from edgeosr.run import newest_run
 
-    settings = ExportSettings(**settings_values(ctx, known=names_from(known), frame=size_from(frame)))
+    parsed = {"known": names_from(known), "frame": size_from(frame), "probes": _count_from(probes)}
+    settings = ExportSettings(**settings_values(ctx, **parsed))
     origin = source or newest_run()
     import_extra("onnx_ir", extra="export", purpose="exporting")
     from edgeosr.export.export import export_classifier, export_run
@@ -77,3 +99,12 @@ def export(
         report = make(origin, settings)
     then = command_line("edgeosr", "evaluate", report.path)
     show(text=report.as_text(), document=report.as_json(), json=json, written=report.path, then=then)
+
+
+def _count_from(text: str | None) -> int | str | None:
+    """Return the number of ``--probes``, or ``auto`` as it is."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise UsageError(f"--probes must be a whole number from 1, or auto; got {text!r}; write --probes 4")
+    return int(text)

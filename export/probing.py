@@ -1,0 +1,211 @@
+"""From what was asked for to the probes of one export: the cut, the directions and how many of them."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import UsageError
+from edgeosr.export.graph_reading import static_shape
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.node_writer import NodeWriter, claim_name, find_value, import_onnx_ir
+from edgeosr.export.scorable import (
+    TANGENTS_BY_IMAGE,
+    Classifier,
+    ProbeSet,
+    parse_graph,
+    scored_graph,
+    serialise_graph,
+)
+from edgeosr.export.scoring_graph import EMBEDDING
+from edgeosr.export.tangents.cuts import INPUT, LAST_CONV, LAST_STAGE, resolve_cut
+from edgeosr.export.tangents.probe_error import Float64, probe_error
+from edgeosr.export.tangents.probes import (
+    Float32,
+    dct_directions,
+    principal_directions,
+    random_directions,
+    require_room,
+    spelled,
+)
+from edgeosr.manifest import ProbesRecord
+
+AUTO = "auto"
+# What ``--probes auto`` tries, the smallest first.
+CANDIDATES = (1, 2, 4, 8, 16, 32)
+# The largest share of log J_u's spread over known images that may be noise of the probes: a quarter of its
+# variance. Halving it takes about four times the probes, and so the time.
+LARGEST_ERROR = 0.5
+# Images of the select part that K and the principal directions are taken from.
+AUTO_IMAGES = 128
+PRINCIPAL_IMAGES = 512
+PRINCIPAL_VALUES = 32_000_000  # float32 numbers held at once
+# Tangents in one graph while K is being chosen: bounds memory.
+CHUNK = 16
+AT_CUT = "at_cut"
+_WORDS = {
+    INPUT: "the normalised network input",
+    LAST_STAGE: "the input of the last stage",
+    LAST_CONV: "the input of the last convolution",
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the probes start.
+
+    Attributes:
+        asked: ``input``, ``last-stage``, ``last-conv`` or a tensor's name.
+        tensor: its name in the classifier's graph.
+        shape: of one sample.
+    """
+
+    asked: str
+    tensor: str
+    shape: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        """Size of the space."""
+        return math.prod(self.shape)
+
+    @property
+    def words(self) -> str:
+        """What h is, for people."""
+        named = f"{_WORDS[self.asked]}, tensor" if self.asked in _WORDS else "the tensor"
+        return f"{named} {self.tensor} ({spelled(self.shape)})"
+
+
+def find_cut(classifier: Classifier, asked: str) -> Cut:
+    """Find the cut in a classifier's graph.
+
+    Raises:
+        UsageError: there is no such tensor, it does not lead to the embedding, or its sizes are open.
+    """
+    model = parse_graph(classifier.graph)
+    if any(value.shape is None for node in model.graph for value in node.outputs):
+        from onnx_ir.passes.common import ShapeInferencePass
+
+        ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    value = find_value(model, resolve_cut(model, asked, classifier.embedding))
+    shape = static_shape(value)
+    if shape is None or len(shape) < 2 or None in shape[1:]:
+        raise UsageError(
+            f"the cut must be a tensor with a batch axis and fixed sizes behind it; {value.name!r} has "
+            f"{'no known shape' if shape is None else f'the shape {value.shape}'}; choose another tensor"
+        )
+    return Cut(asked, str(value.name), tuple(size for size in shape[1:] if size is not None))
+
+
+def make_probes(
+    classifier: Classifier,
+    *,
+    K: int | str,
+    cut: str,
+    family: str,
+    seed: int,
+    images: LabelledImages,
+) -> ProbeSet:
+    """Make the probes of an export.
+
+    Args:
+        classifier: what is exported.
+        K: how many, or ``auto``: the smallest of ``CANDIDATES`` whose ``probe_error`` on ``images`` is at
+            most ``LARGEST_ERROR``, else the largest of them.
+        cut: see ``Cut.asked``.
+        family: one of ``PROBE_FAMILIES``.
+        seed: of the directions.
+        images: the select part.
+
+    Raises:
+        UsageError: the cut cannot be used, or K is larger than its space.
+        UnsupportedGraphError: a node between cut and embedding has no derivative.
+        DataError: too few images for principal directions.
+    """
+    place = find_cut(classifier, cut)
+    if isinstance(K, int):
+        require_room(K, place.shape, place.tensor)
+        return _probe_set(place, family, seed, _directions(classifier, place, K, family, seed, images))
+    most = min(2 * CANDIDATES[-1], place.n)
+    if family == "principal":
+        most = min(most, len(_some(images, PRINCIPAL_IMAGES)) - 1)
+    directions = _directions(classifier, place, max(1, most), family, seed, images)
+    chosen, errors = _choose(classifier, place, directions, images)
+    found = _probe_set(place, family, seed, directions[:chosen])
+    return replace(found, record=replace(found.record, errors=errors, largest_error=LARGEST_ERROR))
+
+
+def _probe_set(cut: Cut, family: str, seed: int, directions: Float32) -> ProbeSet:
+    record = ProbesRecord(cut.asked, cut.tensor, family, len(directions), cut.n, seed)
+    return ProbeSet(record=record, directions=directions, with_respect_to=cut.words)
+
+
+def _directions(
+    classifier: Classifier, cut: Cut, K: int, family: str, seed: int, images: LabelledImages
+) -> Float32:
+    if family == "random":
+        return random_directions(K, cut.n, seed)
+    if family == "dct":
+        return dct_directions(K, cut.shape)
+    count = max(K + 1, min(PRINCIPAL_IMAGES, PRINCIPAL_VALUES // cut.n))
+    return principal_directions(K, _values_at(classifier, cut, _some(images, count)), seed)
+
+
+def _values_at(classifier: Classifier, cut: Cut, images: LabelledImages) -> Float32:
+    """Return h of each image, ``[m, n]``."""
+    ir = import_onnx_ir()
+    model = parse_graph(classifier.graph)
+    # A tensor of its own: the front end and the scoring rename and replace what they take over.
+    claim_name(model, AT_CUT)
+    writer = NodeWriter(model, AT_CUT)
+    value = writer.op("Identity", find_value(model, cut.tensor), name=AT_CUT)
+    value.dtype, value.shape = ir.DataType.FLOAT, ir.Shape(["batch", *cut.shape])
+    writer.append()
+    graph = scored_graph(replace(classifier, graph=serialise_graph(model)), "none")
+    runner = GraphRunner(graph.model(expose=(AT_CUT,)), extra_outputs=(AT_CUT,))
+    _, (values,) = runner.measure_with_extras(images, "looking at known images at the cut")
+    return np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
+
+
+def _choose(
+    classifier: Classifier, cut: Cut, directions: Float32, images: LabelledImages
+) -> tuple[int, tuple[tuple[int, float], ...]]:
+    """Return (K, the errors of each K tried); probes are run only as far as they are needed."""
+    chosen = _some(images, AUTO_IMAGES)
+    squares: Float64 = np.empty((len(chosen), 0))
+    errors: list[tuple[int, float]] = []
+    for K in CANDIDATES:
+        if len(directions) < 2 * K:
+            break
+        while squares.shape[1] < 2 * K:
+            chunk = directions[squares.shape[1] :][: min(CHUNK, max(2 * K, 8))]
+            part, norms = _squares(classifier, cut, chunk, chosen)
+            squares = np.concatenate([squares[: len(part)], part], axis=1)
+        errors.append((K, round(probe_error(squares, norms, K), 4)))
+        if errors[-1][1] <= LARGEST_ERROR:
+            return K, tuple(errors)
+    # With as many probes as the space has directions there is no error left.
+    largest = cut.n if cut.n <= CANDIDATES[-1] else CANDIDATES[-1]
+    return min(largest, len(directions)), tuple(errors)
+
+
+def _squares(
+    classifier: Classifier, cut: Cut, directions: Float32, images: LabelledImages
+) -> tuple[Float64, Float64]:
+    """Return |t_k|^2 - (u . t_k)^2 ``[images, probes]`` and |z| ``[images]`` of the exported graph."""
+    graph = scored_graph(classifier, "probes", _probe_set(cut, "", 0, directions))
+    outputs = (TANGENTS_BY_IMAGE, EMBEDDING)
+    runner = GraphRunner(graph.model(expose=outputs), extra_outputs=outputs)
+    _, (tangents, z) = runner.measure_with_extras(images, "choosing the number of probes")
+    t, embedding = tangents.astype(np.float64), z.astype(np.float64)
+    norms = np.linalg.norm(embedding, axis=1)
+    unit = embedding / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+    return np.square(t).sum(axis=2) - np.square(np.einsum("bkd,bd->bk", t, unit)), norms
+
+
+def _some(images: LabelledImages, most: int) -> LabelledImages:
+    """Return at most ``most`` images, evenly spread over the part."""
+    if len(images) <= most:
+        return images
+    return images.subset(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
