@@ -257,7 +257,8 @@ def _torch(
             manifest.preprocessing,
             frames,
             labels=label.tolist(),
-            jacobian=None if manifest.jacobian.method == "none" else float(values[0, 0]),
+            # What torch computes is J_z at the last convolution, which only the closed form gives.
+            jacobian=float(values[0, 0]) if manifest.jacobian.method == "closed-form" else None,
             threads=settings.threads,
             seconds=settings.torch_s,
         )
@@ -305,7 +306,9 @@ def _phase(advance: Callable[..., None]) -> Callable[[float], None]:
 def _about(manifest: Manifest) -> str:
     layers = manifest.discriminator.layers if manifest.discriminator else ()
     discriminator = f", discriminator {'-'.join(map(str, layers))}" if layers else ""
+    probes = manifest.jacobian.probes
+    at_cut = "" if probes is None else f" ({probes.K} {probes.family} at {probes.cut})"
     return (
-        f"{len(manifest.classes)} classes, Jacobian {manifest.jacobian.method}{discriminator}, "
+        f"{len(manifest.classes)} classes, Jacobian {manifest.jacobian.method}{at_cut}{discriminator}, "
         f"score parts {', '.join(manifest.parts)}"
     )
