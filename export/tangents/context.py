@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Outputs of these say how large a tensor is, not what is in it.
 _SIZES = ("Shape", "Size")
+# The first input does not have the type of the output.
+_OTHER_TYPES = (*_SIZES, "Cast", "Greater", "Less", "Equal", "And", "Or", "Not", "ArgMax", "ConstantOfShape")
 
 
 class RuleContext:
@@ -37,6 +39,10 @@ class RuleContext:
             if node.op_type not in _SIZES and (self._touched(node.inputs) or self._has_subgraph(node)):
                 self._batched.update(node.outputs)
         self._merged: dict[ir.Value, ir.Value] = {}
+        # The float types of values written here, whose own is not inferred.
+        self._kinds: dict[ir.Value, ir.DataType | None] = {}
+        # t -> (base, factor) for a tangent t = base * factor.
+        self._factors: dict[ir.Value, tuple[ir.Value, ir.Value | None]] = {}
         self._memo: dict[Hashable, Any] = {}
 
     def op(
@@ -46,6 +52,7 @@ class RuleContext:
         output = self._writer.op(op_type, *values, name=name, **attributes)  # type: ignore[arg-type]
         if op_type not in _SIZES and self._touched(values):
             self._batched.add(output)
+        self._kinds[output] = self._kind(op_type, values)
         return output
 
     def reduce(
@@ -55,6 +62,7 @@ class RuleContext:
         output = self._writer.reduce(op_type, value, axes, keepdims=keepdims)
         if value in self._batched:
             self._batched.add(output)
+        self._kinds[output] = self._kind(op_type, [value])
         return output
 
     def constant(self, array: NDArray[Any]) -> "ir.Value":
@@ -62,8 +70,9 @@ class RuleContext:
         return self._writer.constant(array)
 
     def number(self, number: float, like: "ir.Value") -> "ir.Value":
-        """Return a scalar constant of the float type of a primal tensor."""
-        return self.constant(np.array(number, np.float32 if like.dtype is None else like.dtype.numpy()))
+        """Return a scalar constant of the float type of another tensor."""
+        kind = self._kinds.get(like) or like.dtype
+        return self.constant(np.array(number, np.float32 if kind is None else kind.numpy()))
 
     def const_value(self, value: "ir.Value | None") -> NDArray[np.generic] | None:
         """Return what an initialiser or a Constant node holds, else None."""
@@ -122,25 +131,70 @@ class RuleContext:
             return t
         return self.op("Unsqueeze", t, self.constant(np.arange(1, 1 + wanted - rank, dtype=np.int64)))
 
-    def broadcast(self, t: "ir.Value", primal: "ir.Value", target: "ir.Value") -> "ir.Value":
-        """Return a tangent of an operand for the result that it was broadcast to.
+    def spread(self, t: "ir.Value", target: "ir.Value", *primals: "ir.Value") -> "ir.Value":
+        """Return a tangent in the shape of a result that more than its own operands was broadcast to.
 
         Args:
-            t: the tangent ``[K, *S]``.
-            primal: the operand, of shape S.
-            target: the result, of the shape that S broadcasts to.
+            t: the tangent, of the rank of ``target`` + 1, and of the shape that ``primals`` broadcast to.
+            target: the result.
+            primals: the operands that went into ``t``.
         """
-        rank = self.rank(target)
-        t = self.aligned(t, self.rank(primal), rank)
-        own = [1] * (rank - self.rank(primal)) + self.shape(primal)
-        names = ["1"] * (rank - self.rank(primal)) + _names(primal)
-        pairs = zip(own, names, self.shape(target), _names(target), strict=True)
-        # What is 1 along the first axis, the batch, may stay so.
-        if all(name == other or (axis == 0 and one == 1) for axis, (one, name, _, other) in enumerate(pairs)):
+        covered = [_names(primal) for primal in primals if self.rank(primal)]
+        wanted = _names(target)
+        missing = [axis for axis in range(-len(wanted), 0) if wanted[axis] != "1"]
+        missing = [
+            axis for axis in missing if not any(-axis <= len(n) and n[axis] == wanted[axis] for n in covered)
+        ]
+        # Along the batch, an open first axis, a tangent may be 1.
+        if all(axis == -len(wanted) and not wanted[axis].isdigit() for axis in missing):
             return t
         wide = self.op("Expand", t, self.shape_of(target))
         self._batched.add(wide)
         return wide
+
+    def times(self, t: "ir.Value", factor: "ir.Value") -> "ir.Value":
+        """Return a tangent multiplied by a tensor that has no directions, such as f'(x).
+
+        Factors of one tangent are multiplied with each other first: those products are K times smaller, and
+        a chain like x * sigmoid(x) needs one product of the tangent's size.
+        """
+        base, own = self._factors.get(t, (t, None))
+        return self._scaled(base, factor if own is None else self._product(own, factor))
+
+    def plus(self, one: "ir.Value", other: "ir.Value", *, minus: bool = False) -> "ir.Value":
+        """Return the sum, or the difference, of two tangents of the same rank."""
+        op_type = "Sub" if minus else "Add"
+        (base, a), (base_b, b) = (self._factors.get(t, (t, None)) for t in (one, other))
+        like = a if a is not None else b
+        if base is not base_b or like is None:
+            return self.op(op_type, one, other)
+        unit = self.number(1.0, like)
+        return self._scaled(base, self.op(op_type, unit if a is None else a, unit if b is None else b))
+
+    def choose(self, condition: "ir.Value", one: "ir.Value | None", other: "ir.Value | None") -> "ir.Value":
+        """Return tangents chosen by a condition without directions; a missing one is zero."""
+        found = one if one is not None else other
+        assert found is not None
+        pairs = [None if t is None else self._factors.get(t, (t, None)) for t in (one, other)]
+        bases = {pair[0] for pair in pairs if pair is not None}
+        if len(bases) > 1:
+            return self.op("Where", condition, one, other)
+        like = next((pair[1] for pair in pairs if pair is not None and pair[1] is not None), None)
+        scalar = self.number(1.0, found if like is None else like)
+        zero = self.number(0.0, found if like is None else like)
+        sides = [zero if pair is None else (scalar if pair[1] is None else pair[1]) for pair in pairs]
+        return self._scaled(bases.pop(), self.op("Where", condition, *sides))
+
+    def _scaled(self, base: "ir.Value", factor: "ir.Value") -> "ir.Value":
+        t = self.op("Mul", base, factor)
+        self._factors[t] = (base, factor)
+        return t
+
+    def _product(self, one: "ir.Value", other: "ir.Value") -> "ir.Value":
+        a, b = self.const_value(one), self.const_value(other)
+        if a is not None and b is not None:
+            return self.constant(np.asarray(a * b))
+        return self.op("Mul", one, other)
 
     def merged(self, t: "ir.Value", primal: "ir.Value") -> "ir.Value":
         """Return a tangent ``[K, B, ...]`` as ``[K * B, ...]``; a narrow one as ``[K, ...]``."""
@@ -151,9 +205,13 @@ class RuleContext:
 
     def split(self, merged: "ir.Value", primal: "ir.Value") -> "ir.Value":
         """Return ``[K * B, ...]`` as the tangent ``[K, B, ...]`` of ``primal``; the inverse of ``merged``."""
-        t = self.op("Reshape", merged, self._sizes(primal, [self.K, -1]))
+        t = self.as_tangent(merged, primal)
         self._merged[t] = merged
         return t
+
+    def as_tangent(self, value: "ir.Value", primal: "ir.Value") -> "ir.Value":
+        """Return a value that holds a tangent of ``primal`` in another shape, reshaped to ``[K, B, ...]``."""
+        return self.op("Reshape", value, self._sizes(primal, [self.K, -1]))
 
     def _sizes(self, primal: "ir.Value", leading: list[int]) -> "ir.Value":
         """Return the vector of ``leading`` and all but the first size of a primal tensor."""
@@ -182,6 +240,13 @@ class RuleContext:
         for name in set(graph.initializers) - known:
             if not graph.initializers[name].uses():
                 del graph.initializers[name]
+
+    def _kind(self, op_type: str, values: "Sequence[ir.Value | None]") -> "ir.DataType | None":
+        """Return the float type of a new node's output, None if it is not that of an input."""
+        if op_type in _OTHER_TYPES:
+            return None
+        value = values[1] if op_type in ("Where", "CastLike") else values[0]
+        return None if value is None else self._kinds.get(value) or value.dtype
 
     def _touched(self, values: "Sequence[ir.Value | None]") -> bool:
         return any(value in self._batched for value in values if value is not None)

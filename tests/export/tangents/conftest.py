@@ -20,3 +20,15 @@ def check_rule():
 def rule_tangents():
     """``oracle.rule_tangents``: what a rule gives for a one-node graph, to compare with torch."""
     return _ORACLE.rule_tangents
+
+
+@pytest.fixture
+def check_against_torch():
+    """``oracle.check_against_torch``: a one-node graph against ``torch.func.jvp``."""
+    return _ORACLE.check_against_torch
+
+
+@pytest.fixture
+def torch_tangent():
+    """``oracle.torch_tangent``: ``torch.func.jvp``."""
+    return _ORACLE.torch_tangent

@@ -4,9 +4,12 @@ The rule under test writes its nodes behind a one-node graph; ``onnx.reference``
 tangents are central differences of the node alone, evaluated by the same independent evaluator.
 """
 
+import warnings
+
 import numpy as np
 import onnx
 import onnx_ir as ir
+import torch
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -73,12 +76,13 @@ def rule_tangents(model, feeds, tangents, constant=()):
     directions = len(next(iter(tangents.values())))
     values = {}
     for name, array in tangents.items():
+        kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        value = ir.Value(name=f"t_{name}", shape=ir.Shape([None] * array.ndim), type=kind)
         if name in constant:
-            value = ir.Value(name=f"t_{name}", const_value=ir.tensor(array, name=f"t_{name}"))
+            value.const_value = ir.tensor(array, name=value.name)
+            value.shape = ir.Shape(array.shape)
             graph.graph.register_initializer(value)
         else:
-            kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-            value = ir.Value(name=f"t_{name}", shape=ir.Shape([None] * array.ndim), type=kind)
             graph.graph.inputs.append(value)
         values[name] = value
     context = RuleContext(graph, directions, "tangents")
@@ -86,10 +90,11 @@ def rule_tangents(model, feeds, tangents, constant=()):
     results = load_rules()[node.op_type](context, node, given)
     finals = [None if t is None else context.op("Identity", t) for t in results]
     kept = [final for final in finals if final is not None]
-    for final, output in zip(finals, node.outputs, strict=False):
+    primal = ReferenceEvaluator(model).run(None, dict(feeds))
+    for final, output in zip(finals, primal, strict=False):
         if final is not None:
-            final.type = output.type
-            final.shape = ir.Shape([None] * (1 + len(output.shape)))
+            final.type = ir.TensorType(ir.DataType.from_numpy(output.dtype))
+            final.shape = ir.Shape([None] * (1 + output.ndim))
     context.finish(*kept)
     graph.graph.outputs[:] = kept
     proto = ir.to_proto(graph)
@@ -180,3 +185,51 @@ def check_rule(
                 assert got[index].shape == want.shape, (op_type, got[index].shape, want.shape)
             error = np.abs(got[index] - want).max() / max(np.abs(want).max(), 1e-3)
             assert error < tolerance, f"{op_type} ({form}), output {index}: relative error {error:.1e}"
+
+
+def torch_tangent(function, points, directions):
+    """Return ``torch.func.jvp``'s tangent; its first call meets a deprecation in torch itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+        return torch.func.jvp(function, points, directions)[1]
+
+
+def check_against_torch(
+    op_type,
+    inputs,
+    function,
+    *,
+    attributes=None,
+    varying=(0,),
+    opset=18,
+    dtype=np.float64,
+    seed=0,
+    tolerance=1e-10,
+):
+    """Compare a rule with ``torch.func.jvp`` of the same function, which runs in float64.
+
+    Args:
+        op_type: the operator.
+        inputs: its inputs, None for one that is left out.
+        function: the operator in torch, of the varying inputs.
+        attributes: of the node.
+        varying: indices of inputs that depend on the images.
+        opset: of the graph.
+        dtype: of the rule's evaluation.
+        seed: of the random tangents.
+        tolerance: relative to the largest expected derivative.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = [array if array is None or array.dtype.kind != "f" else array.astype(dtype) for array in inputs]
+    model = one_node(op_type, inputs, attributes=attributes, varying=varying, opset=opset)
+    feeds = {f"x{index}": inputs[index] for index in varying}
+    tangents = {
+        name: rng.standard_normal((DIRECTIONS, *array.shape)).astype(dtype) for name, array in feeds.items()
+    }
+    (got,) = rule_tangents(model, feeds, tangents)
+    points = tuple(torch.from_numpy(feeds[name]).double() for name in feeds)
+    for k in range(DIRECTIONS):
+        moved = tuple(torch.from_numpy(tangents[name][k]).double() for name in feeds)
+        want = torch_tangent(function, points, moved).numpy()
+        error = np.abs(got[k] - want).max() / max(np.abs(want).max(), 1e-3)
+        assert error < tolerance, f"{op_type}: relative error {error:.1e} against torch"
