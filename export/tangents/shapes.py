@@ -34,6 +34,14 @@ def cast(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -
     return [ctx.op("Cast", tangents[0], to=int(attribute(node, "to", 1)))]
 
 
+@rule("CastLike")
+def cast_like(
+    ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]"
+) -> "list[ir.Value | None]":
+    """The tangent in the type of the second input."""
+    return [ctx.op("CastLike", tangents[0], node.inputs[1])]
+
+
 @rule("Reshape", "Flatten")
 def reshape(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -> "list[ir.Value | None]":
     """The tangent with its directions in front of the output's shape."""
@@ -109,19 +117,29 @@ def unsqueeze(
 
 @rule("Expand")
 def expand(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -> "list[ir.Value | None]":
-    """The same expansion; a first axis that stays the first may stay at size 1."""
-    x, y, t = node.inputs[0], node.outputs[0], tangents[0]
-    assert x is not None and t is not None
+    """The same expansion."""
+    x, y, t, wanted = node.inputs[0], node.outputs[0], tangents[0], node.inputs[1]
+    assert x is not None and wanted is not None and t is not None
     more = ctx.rank(y) - ctx.rank(x)
     if more:
-        t = ctx.op("Unsqueeze", ctx.full(t, x), ints(ctx, *range(1, more + 1)))
+        t = ctx.aligned(ctx.full(t, x), ctx.rank(x), ctx.rank(y))
     shape = static_shape(y)
-    behind = [] if shape is None else [size for size in shape[1:] if size is not None]
-    if shape and len(behind) == len(shape) - 1:
-        return [ctx.op("Expand", t, ints(ctx, 1, 1, *behind))]
-    wanted = node.inputs[1]
-    assert wanted is not None
+    if shape and None not in shape[1:]:
+        behind = [size for size in shape[1:] if size is not None]
+        # The first axis is left alone where it is as long as before, and where all samples share a tangent.
+        if ctx.is_narrow(t) or (not more and _same_first(x, y)):
+            return [ctx.op("Expand", t, ints(ctx, 1, 1, *behind))]
+        if shape[0] is not None:
+            return [ctx.op("Expand", t, ints(ctx, 1, shape[0], *behind))]
     return [ctx.op("Expand", t, prepended(ctx, 1, wanted))]
+
+
+def _same_first(x: "ir.Value", y: "ir.Value") -> bool:
+    """Tell whether two tensors are known to be equally long along their first axes."""
+    if not x.shape or not y.shape:
+        return False
+    one, other = x.shape[0], y.shape[0]
+    return one == other and (isinstance(one, int) or one.value is not None)
 
 
 @rule("Tile")
