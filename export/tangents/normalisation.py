@@ -33,12 +33,12 @@ def batch_normalisation(
 ) -> "list[ir.Value | None]":
     """The same normalisation without its means and biases, so that it folds into a convolution before it."""
     t = require_constant_parameters(node, tangents)
-    require_single_output(node)
     if attribute(node, "training_mode", 0):
         raise UnsupportedGraphError(
             f"{describe(node)} must use its running statistics to be differentiated; got one in training "
             "mode; export the classifier in eval mode"
         )
+    require_single_output(node)
     x, scale, variance = node.inputs[0], node.inputs[1], node.inputs[4]
     assert x is not None and scale is not None and variance is not None
     known = ctx.const_value(scale)

@@ -18,8 +18,14 @@ def check_rule():
 
 @pytest.fixture
 def rule_tangents():
-    """``oracle.rule_tangents``: what a rule gives for a one-node graph, to compare with torch."""
+    """``oracle.rule_tangents``: what a rule gives for a graph of ``one_node``."""
     return _ORACLE.rule_tangents
+
+
+@pytest.fixture
+def one_node():
+    """``oracle.one_node``: a graph of one node."""
+    return _ORACLE.one_node
 
 
 @pytest.fixture

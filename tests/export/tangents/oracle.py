@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -59,7 +60,7 @@ def one_node(op_type, inputs, *, attributes=None, varying=(0,), batched=None, op
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def rule_tangents(model, feeds, tangents, constant=()):
+def rule_tangents(model, feeds, tangents, constant=(), *, runtime=False):
     """Apply the rule of a one-node graph and evaluate what it wrote.
 
     Args:
@@ -67,6 +68,8 @@ def rule_tangents(model, feeds, tangents, constant=()):
         feeds: the varying inputs by name, the first size being that of the batch.
         tangents: input name -> ``[K, *shape]``; inputs without one have no tangent.
         constant: names whose tangent is a constant of the graph, as the directions of the input are.
+        runtime: evaluate with onnxruntime (float32), where the reference evaluator is wrong or has no
+            implementation.
 
     Returns:
         A list with the tangent ``[K, ...]`` of each output, None where the rule says there is none.
@@ -90,7 +93,7 @@ def rule_tangents(model, feeds, tangents, constant=()):
     results = load_rules()[node.op_type](context, node, given)
     finals = [None if t is None else context.op("Identity", t) for t in results]
     kept = [final for final in finals if final is not None]
-    primal = ReferenceEvaluator(model).run(None, dict(feeds))
+    primal = _evaluated(model, feeds, runtime)
     for final, output in zip(finals, primal, strict=False):
         if final is not None:
             final.type = ir.TensorType(ir.DataType.from_numpy(output.dtype))
@@ -100,8 +103,15 @@ def rule_tangents(model, feeds, tangents, constant=()):
     proto = ir.to_proto(graph)
     onnx.checker.check_model(proto, full_check=True)
     fed = dict(feeds) | {f"t_{name}": array for name, array in tangents.items() if name not in constant}
-    got = iter(ReferenceEvaluator(proto).run(None, fed))
+    got = iter(_evaluated(proto, fed, runtime))
     return [None if final is None else next(got) for final in finals]
+
+
+def _evaluated(model, feeds, runtime):
+    if not runtime:
+        return ReferenceEvaluator(model).run(None, dict(feeds))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, dict(feeds))
 
 
 def central_differences(model, feeds, tangents):
@@ -203,6 +213,7 @@ def check_against_torch(
     varying=(0,),
     opset=18,
     dtype=np.float64,
+    runtime=False,
     seed=0,
     tolerance=1e-10,
 ):
@@ -216,17 +227,19 @@ def check_against_torch(
         varying: indices of inputs that depend on the images.
         opset: of the graph.
         dtype: of the rule's evaluation.
+        runtime: evaluate with onnxruntime, in float32.
         seed: of the random tangents.
         tolerance: relative to the largest expected derivative.
     """
     rng = np.random.default_rng(seed)
+    dtype = np.float32 if runtime else dtype
     inputs = [array if array is None or array.dtype.kind != "f" else array.astype(dtype) for array in inputs]
     model = one_node(op_type, inputs, attributes=attributes, varying=varying, opset=opset)
     feeds = {f"x{index}": inputs[index] for index in varying}
     tangents = {
         name: rng.standard_normal((DIRECTIONS, *array.shape)).astype(dtype) for name, array in feeds.items()
     }
-    (got,) = rule_tangents(model, feeds, tangents)
+    (got,) = rule_tangents(model, feeds, tangents, runtime=runtime)
     points = tuple(torch.from_numpy(feeds[name]).double() for name in feeds)
     for k in range(DIRECTIONS):
         moved = tuple(torch.from_numpy(tangents[name][k]).double() for name in feeds)

@@ -64,7 +64,7 @@ def test_gelu_far_from_zero_is_finite(check_against_torch):
             lambda x: torch.where(x > 0, x, 0 * x),
             attributes={"approximate": approximate},
             opset=20,
-            dtype=np.float32,
+            runtime=True,
             tolerance=1e-6,
         )
 
@@ -100,11 +100,13 @@ def test_prelu_has_a_slope_per_channel_that_may_vary(check_rule, slope, varying)
     check_rule("PRelu", [rng.standard_normal((2, 3, 4)), rng.standard_normal(slope)], varying=varying)
 
 
-def test_prelu_at_its_kink_equals_torch(check_against_torch):
-    slope = np.array([0.25])
-    check_against_torch(
-        "PRelu", [KINKS, slope], lambda x: functional.prelu(x, torch.from_numpy(slope)), tolerance=1e-12
-    )
+def test_prelu_at_its_kink_is_what_torch_has_going_backward(one_node, rule_tangents):
+    # Going forward torch takes 1 at 0, going backward the slope, as for every other activation.
+    x = torch.tensor(KINKS, requires_grad=True)
+    (expected,) = torch.autograd.grad(functional.prelu(x, torch.tensor([0.25]).double()).sum(), x)
+    model = one_node("PRelu", [KINKS, np.array([0.25])])
+    (got,) = rule_tangents(model, {"x0": KINKS}, {"x0": np.ones((1, *KINKS.shape))})
+    np.testing.assert_array_equal(got[0], expected.numpy())
 
 
 BOUNDS = [(0.0, 6.0), (0.0, None), (None, 1.0), (-1.0, 1.0), (None, None), (0.0, 3.4e38), (-1.0, 4.0)]

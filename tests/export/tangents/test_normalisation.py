@@ -14,11 +14,27 @@ def randoms(seed, *shapes):
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 4, 5), (2, 4, 3, 5)])
-@pytest.mark.parametrize("opset", [13, 14, 18])
+@pytest.mark.parametrize("opset", [14, 18])
 def test_batch_normalisation_with_running_statistics(check_rule, shape, opset):
     x, *parameters, variance = randoms(len(shape), shape, (4,), (4,), (4,), (4,))
     inputs = [x, *parameters, np.abs(variance) + 0.1]
     check_rule("BatchNormalization", inputs, attributes={"epsilon": 1e-3}, opset=opset)
+
+
+def test_batch_normalisation_of_the_oldest_opset(check_against_torch):
+    # The reference evaluator takes the statistics of the batch there.
+    x, scale, bias, mean, variance = randoms(9, (2, 4, 5), (4,), (4,), (4,), (4,))
+    variance = np.abs(variance) + 0.1
+    tensors = [torch.tensor(array) for array in (mean, variance, scale, bias)]
+    check_against_torch(
+        "BatchNormalization",
+        [x, scale, bias, mean, variance],
+        lambda x: functional.batch_norm(x, *tensors, eps=1e-3),
+        attributes={"epsilon": 1e-3, "momentum": 0.8},
+        opset=13,
+        runtime=True,
+        tolerance=1e-6,
+    )
 
 
 def test_batch_normalisation_in_training_mode_is_refused(check_rule):
