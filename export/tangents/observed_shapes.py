@@ -1,0 +1,87 @@
+"""Shapes that inference does not find, read off two runs of the graph.
+
+Exporters write sizes as arithmetic in the graph (torch's older one does so for every attention), which ONNX's
+shape inference cannot follow: it then does not even know the rank of what comes after a Reshape.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeosr.errors import import_extra
+from edgeosr.export.graph_reading import static_shape
+from edgeosr.export.node_writer import import_onnx_ir
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# Two batches tell what grows with the batch from what does not.
+_FEW, _MORE = 2, 3
+
+
+def observe_shapes(model: "ir.Model", values: "Iterable[ir.Value]") -> None:
+    """Give tensors of unknown rank, size or type what they have in runs on two images and on three.
+
+    A size that is the same in both is taken as fixed; one that is in proportion to the batch is named after
+    it. A model whose one input is not ``[batch, fixed sizes]``, or that does not run, is left as it is.
+
+    Args:
+        model: where the shapes are written; its nodes stay as they are.
+        values: tensors to look at; those that are known already are left out.
+    """
+    unknown = [value for value in dict.fromkeys(values) if value.name and not _is_known(value)]
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    sizes = static_shape(inputs[0]) if len(inputs) == 1 else None
+    if not unknown or not sizes or sizes[0] is not None or None in sizes[1:]:
+        return
+    one, other = (_run(model, inputs[0], batch, unknown) for batch in (_FEW, _MORE))
+    if one is None or other is None:
+        return
+    ir = import_onnx_ir()
+    dimension = inputs[0].shape[0] if inputs[0].shape is not None else None
+    batch = getattr(dimension, "value", None) or "batch"
+    for value, few, more in zip(unknown, one, other, strict=True):
+        if few.ndim == more.ndim:
+            value.shape = ir.Shape([_size(*pair, batch) for pair in zip(few.shape, more.shape, strict=True)])
+            value.dtype = ir.DataType.from_numpy(few.dtype)
+
+
+def _is_known(value: "ir.Value") -> bool:
+    sizes = static_shape(value)
+    return value.dtype is not None and sizes is not None and None not in sizes[1:]
+
+
+def _run(
+    model: "ir.Model", image: "ir.Value", batch: int, values: "list[ir.Value]"
+) -> "list[np.ndarray] | None":
+    """Return what the values hold for a batch of zeros, None if the graph does not run."""
+    onnx = import_extra("onnx", extra="export", purpose="reading shapes")
+    onnxruntime = import_extra("onnxruntime", extra="export", purpose="reading shapes")
+    proto = import_onnx_ir().to_proto(model)
+    there = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(
+        onnx.ValueInfoProto(name=value.name) for value in values if value.name not in there
+    )
+    del proto.graph.value_info[:]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    dtype = np.float32 if image.dtype is None else image.dtype.numpy()
+    zeros = np.zeros((batch, *(static_shape(image) or ())[1:]), dtype)
+    try:
+        session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return [np.asarray(array) for array in session.run([v.name for v in values], {image.name: zeros})]
+    except Exception:  # onnxruntime's errors have no common base class
+        return None
+
+
+def _size(few: int, more: int, batch: str) -> "int | str | None":
+    if few == more:
+        return few
+    times, rest = divmod(few, _FEW)
+    if rest or times * _MORE != more:
+        return None
+    return batch if times == 1 else f"{times}*{batch}"
