@@ -25,3 +25,100 @@
 // Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t.
 #include "params.cuh"
 #include "primitives.cuh"
+#include "block.cuh"
+#include "dense.cuh"
+#include "pooling.cuh"
+#include "tangents.cuh"
+#include "verdict.cuh"
+
+namespace edgeosr {
+
+// |z|^2 and the slab's J^2 sum of each sample -> stats[0], stats[1]; one warp a sample.
+template <bool kMap>
+EDGEOSR_DEVICE void reduce_embedding(const FusedScoreParams& p, const Block& block, const PhaseA& part,
+                                     float* stats) {
+  const int sample = warp_index(), lane = lane_index();
+  if (sample >= block.valid) return;
+  float square = 0.0f;
+  for (int k = lane; k < block.channels; k += 32) {
+    const float z = shared_load_f32(part.z + sample * pitch_of_z(p) + k);
+    square = multiply_add(z, z, square);
+  }
+  square = warp_sum(square);
+  float jacobian = 0.0f;
+  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(part.jacobian + lane * 8 + sample) : 0.0f);
+  if (lane == 0) {
+    store_f32(stats + sample * p.stats, square);
+    store_f32(stats + sample * p.stats + 1, jacobian);
+  }
+}
+
+// The first tile's blocks ask for the later layers, each its share, while the map and layer 1 stream in.
+EDGEOSR_DEVICE void prefetch_later_layers(const FusedScoreParams& p, const Block& block) {
+  if (block.tile != 0) return;
+  for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u; at < p.later_bytes;
+       at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
+    prefetch_l2(p.scorer + p.later_at + at);
+}
+
+template <bool kMap, bool kMma, bool kHalf>
+EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
+  constexpr int kTile = kMma ? kTileMma : kTileFma;
+  const ScorerConstants* constants = reinterpret_cast<const ScorerConstants*>(p.scorer);
+  const Block block = this_block<kTile>(p);
+  const PhaseA part = phase_a<kMap, kTile, kHalf>(p);
+  const long long place = (static_cast<long long>(block.tile) * p.slabs + block.slab) * kTile;
+  float* const all_stats = reinterpret_cast<float*>(p.workspace + p.stats_at);
+  float* const all_partials = reinterpret_cast<float*>(p.workspace + p.partials_at);
+
+  for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
+    const int sample = item / p.slab_width;
+    shared_store_f32(part.z + (block.valid + sample) * pitch_of_z(p) + item - sample * p.slab_width, 0.0f);
+  }
+  if (kMap)
+    pool_map<kTile, kHalf>(p, block, part, constants);
+  else
+    load_embedding<kTile, kHalf>(p, block, part);
+  prefetch_later_layers(p, block);
+  block_sync();
+  reduce_embedding<kMap>(p, block, part, all_stats + place * p.stats);
+  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, part, all_stats + place * p.stats);
+  if (p.rows > 0) {
+    if (kMma) {
+      split_embedding(p, block, part);
+      block_sync();
+    }
+    multiply_slab<kMma>(p, block, part, all_partials + place * p.rows);
+  }
+
+  // Every thread publishes its own stores, then one counts the block in.
+  thread_fence();
+  block_sync();
+  int* const last = reinterpret_cast<int*>(shared_memory());
+  if (thread_index() == 0) {
+    const unsigned wrap = static_cast<unsigned>(p.slabs) - 1u;
+    const unsigned arrived = atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
+    shared_store_u32(last, arrived == wrap ? 1u : 0u);
+  }
+  block_sync();
+  if (shared_load_u32(last) == 0u) return;
+  thread_fence();
+  block_sync();  // before shared memory gets its new meaning
+  const long long tile = static_cast<long long>(block.tile) * p.slabs * kTile;
+  finish_tile<kMap, kMma>(p, block, {all_stats + tile * p.stats, all_partials + tile * p.rows}, constants);
+}
+
+}  // namespace edgeosr
+
+#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half)                                           \
+  EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
+    edgeosr::fused_score<map, mma, half>(p);                                                            \
+  }
+EDGEOSR_ENTRY(map, mma, f16, true, true, true)
+EDGEOSR_ENTRY(map, mma, f32, true, true, false)
+EDGEOSR_ENTRY(map, fma, f16, true, false, true)
+EDGEOSR_ENTRY(map, fma, f32, true, false, false)
+EDGEOSR_ENTRY(tangents, mma, f16, false, true, true)
+EDGEOSR_ENTRY(tangents, mma, f32, false, true, false)
+EDGEOSR_ENTRY(tangents, fma, f16, false, false, true)
+EDGEOSR_ENTRY(tangents, fma, f32, false, false, false)

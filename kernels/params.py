@@ -1,0 +1,54 @@
+"""``FusedScoreParams`` of ``src/params.cuh`` for ctypes: the one struct that crosses to the device."""
+
+import ctypes
+
+LAYERS = 6
+
+
+class FusedScoreParams(ctypes.Structure):
+    """Field by field as in ``src/params.cuh``, where each is explained; a test compares the offsets."""
+
+    _fields_ = (
+        ("input", ctypes.c_uint64),
+        ("tangents", ctypes.c_uint64),
+        ("logits", ctypes.c_uint64),
+        ("scorer", ctypes.c_uint64),
+        ("workspace", ctypes.c_uint64),
+        ("verdicts", ctypes.c_uint64),
+        ("sample_stride", ctypes.c_int64),
+        ("tangent_sample_stride", ctypes.c_int64),
+        ("probe_stride", ctypes.c_int64),
+        ("logits_stride", ctypes.c_int64),
+        ("stats_at", ctypes.c_uint64),
+        ("partials_at", ctypes.c_uint64),
+        ("split_at", ctypes.c_uint32),
+        ("split_bias_at", ctypes.c_uint32),
+        ("layer_at", ctypes.c_uint32 * LAYERS),
+        ("bias_at", ctypes.c_uint32 * LAYERS),
+        ("later_at", ctypes.c_uint32),
+        ("later_bytes", ctypes.c_uint32),
+        ("table_at", ctypes.c_uint32),
+        ("offsets_at", ctypes.c_uint32),
+        ("width", ctypes.c_int32 * LAYERS),
+        ("layers", ctypes.c_int32),
+        ("rows", ctypes.c_int32),
+        ("hidden_rows", ctypes.c_int32),
+        ("dimension", ctypes.c_int32),
+        ("classes", ctypes.c_int32),
+        ("head", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("taps", ctypes.c_int32),
+        ("batch", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width_of_map", ctypes.c_int32),
+        ("layout", ctypes.c_int32),
+        ("position_stride", ctypes.c_int32),
+        ("probes", ctypes.c_int32),
+        ("logits_half", ctypes.c_int32),
+        ("slabs", ctypes.c_int32),
+        ("slab_width", ctypes.c_int32),
+        ("stats", ctypes.c_int32),
+        ("chunks_per_half", ctypes.c_int32),
+        ("chunk_bytes", ctypes.c_int32),
+        ("row_pitch", ctypes.c_int32),
+    )

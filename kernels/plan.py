@@ -1,0 +1,264 @@
+"""What one launch of the fused kernel needs: grid, shared memory, workspace; pure Python, no device.
+
+``edgeosr/fused_score.h`` holds the same arithmetic for C++; a test compares the two on random shapes. Shared
+memory is laid out by ``phase_a`` (``src/block.cuh``) and ``phase_b`` (``src/verdict.cuh``) in the same order.
+"""
+
+from dataclasses import dataclass
+
+from edgeosr.errors import UsageError
+from edgeosr.kernels.packing import PackedScorer
+from edgeosr.kernels.params import FusedScoreParams
+
+THREADS = 512
+TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
+TILE_FULL = 4  # with fp32 weights
+GROUP = 16  # channels pooled at a time, one a warp
+MOST_SLABS = 16
+WIDEST_SLAB = 256
+# Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
+# slabs, so that the workspace at B = 1024 stays near 200 MB.
+MOST_PARTIAL_ROWS = 16 * 1536
+STAGE_BYTES = 8192  # aimed at for one of the two halves in flight
+LARGEST_BATCH = 1024
+MOST_PROBES = 32
+MOST_POSITIONS = 256
+MOST_SHARED_BYTES = 64 * 1024
+LARGEST_ELEMENTS = 2**31 - 1
+SUMS_BYTES = 8192  # parts of a hidden layer
+RESULTS_BYTES = 4 * (3 * 8 + 3 * 8 * 16)
+LAYOUTS = ("nchw", "nhwc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapShape:
+    """The map source's input.
+
+    Attributes:
+        height: H.
+        width: W; Q = H W is 1 to 256.
+        layout: ``nchw``, each sample ``[D, H, W]`` without gaps, or ``nhwc``, ``[H, W, position_stride]``.
+        half: fp16, else fp32.
+        position_stride: elements between positions of ``nhwc``, >= D; 0 means D.
+        sample_stride: elements between samples; 0 means no gaps.
+    """
+
+    height: int
+    width: int
+    layout: str = "nchw"
+    half: bool = True
+    position_stride: int = 0
+    sample_stride: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TangentShape:
+    """The tangent source's input: z ``[B, D]`` and t ``[K, B, D]``; a stride of 0 means no gaps.
+
+    Attributes:
+        probes: K, 0 to 32.
+        half: fp16, else fp32.
+        sample_stride: elements between rows of z.
+        tangent_sample_stride: between rows of t.
+        probe_stride: between tangents.
+    """
+
+    probes: int = 0
+    half: bool = True
+    sample_stride: int = 0
+    tangent_sample_stride: int = 0
+    probe_stride: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchPlan:
+    """One launch.
+
+    Attributes:
+        entry: name of the kernel's entry.
+        blocks: of the grid; 0 for an empty batch: nothing is launched.
+        threads: of a block.
+        shared_bytes: dynamic shared memory of a block.
+        workspace_bytes: size, aligned to 16; its first ``counter_bytes`` must be 0 before the first launch.
+        counter_bytes: see there; later launches leave them 0.
+        tile: samples of a tile.
+        params: sizes and offsets filled in, pointers 0.
+    """
+
+    entry: str
+    blocks: int
+    threads: int
+    shared_bytes: int
+    workspace_bytes: int
+    counter_bytes: int
+    tile: int
+    params: FusedScoreParams
+
+
+def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
+    """Plan a launch.
+
+    Args:
+        packed: the scorer.
+        shape: the input's.
+        batch: B, 0 to 1024.
+
+    Raises:
+        UsageError: beyond a limit, or a shape that does not go with the scorer.
+    """
+    _require("the batch", batch, 0, LARGEST_BATCH)
+    params = FusedScoreParams(batch=batch)
+    _fill_scorer(params, packed)
+    tile = TILE_HALF if packed.half else TILE_FULL
+    params.slab_width = slab_width(packed.dimension, packed.rows)
+    params.slabs = -(-padded(packed.dimension) // params.slab_width)
+    if isinstance(shape, MapShape):
+        _fill_map(params, packed, shape)
+    else:
+        _fill_tangents(params, packed, shape)
+    params.stats = 2 + 2 * params.probes
+    tiles = -(-batch // tile)
+    columns = tiles * params.slabs * tile
+    params.stats_at = padded(4 * tiles)
+    params.partials_at = params.stats_at + padded(4 * columns * params.stats)
+    shared = max(_shared_of_phase_a(params, packed, shape, tile), _shared_of_phase_b(packed, tile))
+    if shared > MOST_SHARED_BYTES:
+        raise UsageError(
+            f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
+            f"{MOST_SHARED_BYTES}; score with model.onnx"
+        )
+    source = "map" if isinstance(shape, MapShape) else "tangents"
+    return LaunchPlan(
+        entry=f"fused_score_{source}_{'mma' if packed.half else 'fma'}_{'f16' if shape.half else 'f32'}",
+        blocks=tiles * params.slabs,
+        threads=THREADS,
+        shared_bytes=shared,
+        workspace_bytes=params.partials_at + 4 * columns * packed.rows,
+        counter_bytes=params.stats_at,
+        tile=tile,
+        params=params,
+    )
+
+
+def slab_width(dimension: int, rows: int) -> int:
+    """Return a slab's channels, a multiple of 16; never depends on the batch, so that the bits do not.
+
+    Args:
+        dimension: D.
+        rows: of the split matrix.
+    """
+    slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
+    return min(padded(-(-dimension // slabs)), WIDEST_SLAB)
+
+
+def padded(size: int) -> int:
+    """Return ``size`` rounded up to a multiple of 16."""
+    return -(-size // 16) * 16
+
+
+def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:
+    for name in ("split_at", "split_bias_at", "later_at", "later_bytes", "table_at", "offsets_at"):
+        setattr(params, name, getattr(packed, name))
+    for name in ("rows", "hidden_rows", "dimension", "classes", "head", "activation", "taps"):
+        setattr(params, name, getattr(packed, name))
+    params.layers = len(packed.widths)
+    for layer, width in enumerate(packed.widths):
+        params.width[layer] = width
+        params.layer_at[layer] = packed.layer_at[layer]
+        params.bias_at[layer] = packed.bias_at[layer]
+    params.logits_stride = packed.classes
+
+
+def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -> None:
+    if not packed.closed_form:
+        raise UsageError(
+            "the scorer has no closed form; the fused kernel takes z (and tangents), not the map"
+        )
+    if shape.layout not in LAYOUTS:
+        raise UsageError(f"the map's layout must be nchw or nhwc; got {shape.layout!r}")
+    positions = shape.height * shape.width
+    _require("the map's height", shape.height, 1, MOST_POSITIONS)
+    _require("the map's width", shape.width, 1, MOST_POSITIONS)
+    _require("the map's positions", positions, 1, MOST_POSITIONS)
+    first = shape.layout == "nchw"
+    position_stride = shape.position_stride or packed.dimension
+    if position_stride < packed.dimension:
+        raise UsageError(
+            f"position_stride must be at least D = {packed.dimension}; got {shape.position_stride}"
+        )
+    least = positions * (packed.dimension if first else position_stride)
+    params.height, params.width_of_map = shape.height, shape.width
+    params.layout = LAYOUTS.index(shape.layout)
+    params.position_stride = position_stride
+    params.sample_stride = _stride("sample_stride", shape.sample_stride, least)
+    _require_elements(params.sample_stride * params.batch)
+    element = 2 if shape.half else 4
+    # Channels last is turned into rows on the way to shared memory; these pitches keep the stores of a warp
+    # in different banks (src/staging.cuh).
+    params.row_pitch = positions if first else _next(positions, 4 if shape.half else 2)
+    params.chunk_bytes = padded(GROUP * params.row_pitch * element) + (16 if first else 0)
+    most = params.slab_width // GROUP * (TILE_HALF if packed.half else TILE_FULL)
+    params.chunks_per_half = min(max(1, STAGE_BYTES // params.chunk_bytes), most)
+
+
+def _fill_tangents(params: FusedScoreParams, packed: PackedScorer, shape: TangentShape) -> None:
+    if packed.closed_form:
+        raise UsageError("the scorer has a closed form; the fused kernel needs the map, not z")
+    if shape.probes != packed.probes:
+        raise UsageError(f"the scorer has K = {packed.probes} probes; got {shape.probes} tangents")
+    dimension = packed.dimension
+    params.probes = shape.probes
+    params.sample_stride = _stride("sample_stride", shape.sample_stride, dimension)
+    params.tangent_sample_stride = _stride("tangent_sample_stride", shape.tangent_sample_stride, dimension)
+    least = max(params.batch, 1) * params.tangent_sample_stride if shape.probe_stride == 0 else dimension
+    params.probe_stride = _stride("probe_stride", shape.probe_stride, least)
+    _require_elements(params.sample_stride * params.batch)
+    _require_elements(params.tangent_sample_stride * params.batch * max(shape.probes, 1))
+    _require_elements(params.probe_stride * shape.probes)
+
+
+def _shared_of_phase_a(
+    params: FusedScoreParams, packed: PackedScorer, shape: MapShape | TangentShape, tile: int
+) -> int:
+    total = 16 * 8 * 4 + 16 * 8 * 4 + 32  # masks, the warps' J^2 sums, scales
+    if isinstance(shape, MapShape):
+        positions = shape.height * shape.width
+        total += 2 * params.chunks_per_half * params.chunk_bytes
+        if packed.smooth and shape.half:
+            total += GROUP * positions * 4
+        total += padded((-(-positions // 32) + 1) * packed.taps * 4)
+    total += tile * (params.slab_width + 4) * 4
+    if packed.half:
+        total += 2 * TILE_HALF * (params.slab_width + 8) * 2
+    return total
+
+
+def _shared_of_phase_b(packed: PackedScorer, tile: int) -> int:
+    hidden = [0, 0]
+    for layer, width in enumerate(packed.widths[:-1]):
+        size = tile * (2 * (padded(width) + 8) if packed.half else 4 * (padded(width) + 4))
+        hidden[layer % 2] = max(hidden[layer % 2], size)
+    return sum(hidden) + (SUMS_BYTES if len(packed.widths) > 2 else 0) + RESULTS_BYTES
+
+
+def _next(size: int, remainder: int) -> int:
+    """Return the smallest number >= size that leaves ``remainder`` when divided by 8."""
+    return size + (remainder - size) % 8
+
+
+def _stride(name: str, given: int, least: int) -> int:
+    if given and given < least:
+        raise UsageError(f"{name} must be at least {least} elements; got {given}")
+    return given or least
+
+
+def _require_elements(elements: int) -> None:
+    if elements > LARGEST_ELEMENTS:
+        raise UsageError(
+            f"an input must have fewer than 2^31 elements; got {elements}; score it in smaller batches"
+        )
+
+
+def _require(what: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{what} must be from {least} to {most} for the fused kernel; got {value}")

@@ -1,0 +1,154 @@
+// Matrix products of a tile. fp16 weights: tensor cores with the weights as the A operand, packed in fragment
+// order [k / 16, row / 16, lane, 16 bytes]. fp32 weights: FMAs on [k / 4, row, 4]. Both orders run along k, so
+// that the columns of a slab are one piece of memory, and every weight load is 16 bytes a lane.
+#pragma once
+#include "block.cuh"
+
+namespace edgeosr {
+
+constexpr int kAhead = 6;      // weight loads in flight a lane (16 warps x 6 x 512 B = 48 KB a block)
+constexpr int kAheadFma = 4;
+
+EDGEOSR_DEVICE float leaky(float value, float slope) { return value > 0.0f ? value : value * slope; }
+
+// For row tiles row, row + step, ... < rows (in units of 16 rows) and steps_of_k steps of 16 from `weights` on:
+// c [16 rows, 8 samples] = weights x columns, handed to sink(row tile, c). columns: [8, pitch] halves; with
+// kSplit the low halves lie `low_at` elements behind the high ones.
+template <bool kSplit, class Sink>
+EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int row, int step, int steps_of_k,
+                                   const unsigned short* columns, int pitch, int low_at, const Sink& sink) {
+  if (row >= rows) return;
+  const int items = (rows - row + step - 1) / step * steps_of_k;
+  const unsigned char* from = weights + lane_index() * 16;
+  const unsigned short* column = columns + (lane_index() >> 2) * pitch + (lane_index() & 3) * 2;
+  int load_row = row, load_k = 0, k = 0;
+  float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  for (int first = 0; first < items; first += kAhead) {
+    Words4 a[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < items) {
+        a[i] = load_16(from + (static_cast<long long>(load_k) * rows + load_row) * 512);
+        if (++load_k == steps_of_k) {
+          load_k = 0;
+          load_row += step;
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < items) {
+        const unsigned short* b = column + k * 16;
+        mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));
+        if (kSplit) mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
+        if (++k == steps_of_k) {
+          sink(row, c);
+          k = 0;
+          row += step;
+          c[0] = c[1] = c[2] = c[3] = 0.0f;
+        }
+      }
+    }
+  }
+}
+
+// value[s] = sum over quads quad, quad + step, ... < quads of weights[quad, row] . columns[s], s < 4.
+EDGEOSR_DEVICE void multiply_row(const unsigned char* weights, int rows, int row, int quad, int step, int quads,
+                                 const float* columns, int pitch, float (&value)[kTileFma]) {
+#pragma unroll
+  for (int s = 0; s < kTileFma; ++s) value[s] = 0.0f;
+  for (int first = quad; first < quads; first += step * kAheadFma) {
+    Words4 words[kAheadFma];
+#pragma unroll
+    for (int i = 0; i < kAheadFma; ++i) {
+      const int at = first + i * step;
+      if (at < quads) words[i] = load_16(weights + (static_cast<long long>(at) * rows + row) * 16);
+    }
+#pragma unroll
+    for (int i = 0; i < kAheadFma; ++i) {
+      const int at = first + i * step;
+      if (at < quads) {
+#pragma unroll
+        for (int s = 0; s < kTileFma; ++s) {
+          const Floats4 x = shared_load_x4(columns + s * pitch + at * 4);
+          value[s] = multiply_add(float_from_bits(words[i].x), x.x, value[s]);
+          value[s] = multiply_add(float_from_bits(words[i].y), x.y, value[s]);
+          value[s] = multiply_add(float_from_bits(words[i].z), x.z, value[s]);
+          value[s] = multiply_add(float_from_bits(words[i].w), x.w, value[s]);
+        }
+      }
+    }
+  }
+}
+
+// z of the slab as high and low halves, scaled so that the largest is below 1 (the power of two is kept in
+// part.scale). Warps 0 .. 7, one a sample.
+EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& block, const PhaseA& part) {
+  const int sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
+  if (sample >= kTileMma) return;
+  const bool there = sample < block.valid;
+  const float* z = part.z + sample * pitch_of_z(p);
+  int largest = 0;  // bits of |z|: ordered as the values are
+  if (there)
+    for (int k = lane; k < block.channels; k += 32) {
+      const int bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
+      largest = bits > largest ? bits : largest;
+    }
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes >>= 1) {
+    const int other = shuffle_xor(largest, lanes);
+    largest = other > largest ? other : largest;
+  }
+  int exponent = (largest >> 23) - 126;
+  exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent;
+  const float shrink = float_from_bits(static_cast<unsigned>(127 - exponent) << 23);
+  if (lane == 0)
+    shared_store_f32(part.scale + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
+  unsigned short* high = part.halves + sample * pitch;
+  unsigned short* low = high + kTileMma * pitch;
+  for (int k = lane; k < block.channels; k += 32) {
+    const float value = there ? shared_load_f32(z + k) * shrink : 0.0f;
+    const unsigned short upper = half_from_float(value);
+    shared_store_u16(high + k, upper);
+    shared_store_u16(low + k, half_from_float(value - float_from_half(upper)));
+  }
+}
+
+// The slab's share of layer 1 and of the head -> partials [T, rows].
+template <bool kMma>
+EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block, const PhaseA& part,
+                                  float* partials) {
+  if (kMma) {
+    const int rows = p.rows >> 4, first = block.channel >> 4;
+    const unsigned char* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
+    const int lane = lane_index(), sample = (lane & 3) * 2;
+    const bool left = sample < block.valid, right = sample + 1 < block.valid;
+    float* to = partials + static_cast<long long>(sample) * p.rows + (lane >> 2);
+    const float scale = shared_load_f32(part.scale + sample);
+    const float scale_right = shared_load_f32(part.scale + sample + 1);
+    multiply_tiles<true>(weights, rows, warp_index(), kWarps, block.channels >> 4, part.halves,
+                         pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
+                           float* at = to + row * 16;
+                           if (left) {
+                             store_f32(at, c[0] * scale);
+                             store_f32(at + 8, c[2] * scale);
+                           }
+                           if (right) {
+                             store_f32(at + p.rows, c[1] * scale_right);
+                             store_f32(at + p.rows + 8, c[3] * scale_right);
+                           }
+                         });
+  } else {
+    const unsigned char* weights =
+        p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;
+    for (int row = thread_index(); row < p.rows; row += kThreads) {
+      float value[kTileFma];
+      multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, part.z, pitch_of_z(p), value);
+#pragma unroll
+      for (int s = 0; s < kTileFma; ++s)
+        if (s < block.valid) store_f32(partials + s * p.rows + row, value[s]);
+    }
+  }
+}
+
+}  // namespace edgeosr

@@ -1,0 +1,102 @@
+// The discriminator from layer 1's sums to its logit, for one tile, in the block that finishes the tile.
+// Hidden values live in two shared buffers in turn: fp16 [8, pitch] for tensor cores, fp32 [4, pitch] for FMAs;
+// pitch = padded width + 8 halves or + 4 floats.
+#pragma once
+#include "dense.cuh"
+
+namespace edgeosr {
+
+template <bool kMma>
+EDGEOSR_DEVICE int hidden_pitch(int width) {
+  return padded16(width) + (kMma ? 8 : 4);
+}
+
+template <bool kMma>
+EDGEOSR_DEVICE void store_hidden(unsigned char* buffer, int pitch, int sample, int row, float value) {
+  if (kMma)
+    shared_store_u16(reinterpret_cast<unsigned short*>(buffer) + sample * pitch + row, half_from_float(value));
+  else
+    shared_store_f32(reinterpret_cast<float*>(buffer) + sample * pitch + row, value);
+}
+
+// Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: 8 KB for parts of k that several
+// warps (thread groups) share. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0.
+template <bool kMma>
+EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const unsigned char* from,
+                                 unsigned char* to, float* sums, float slope) {
+  constexpr int kTile = kMma ? kTileMma : kTileFma;
+  const int inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
+  const int pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
+  const unsigned char* weights = p.scorer + p.layer_at[layer];
+  const float* bias = reinterpret_cast<const float*>(p.scorer + p.bias_at[layer]);
+  int parts;
+  if (kMma) {
+    const int tiles = rows >> 4, steps = inputs >> 4;
+    parts = tiles <= kWarps / 2 ? smaller(kWarps / tiles, steps) : 1;
+    const int share = (steps + parts - 1) / parts;
+    parts = (steps + share - 1) / share;
+    const int part = parts > 1 ? warp_index() / tiles : 0;
+    const int row = parts > 1 ? warp_index() - part * tiles : warp_index();
+    const int first = part * share, lane = lane_index(), sample = (lane & 3) * 2;
+    if (part < parts) {
+      const int step = parts > 1 ? tiles : kWarps;
+      multiply_tiles<false>(
+          weights + static_cast<long long>(first) * tiles * 512, tiles, row, step,
+          smaller(share, steps - first), reinterpret_cast<const unsigned short*>(from) + first * 16, pitch_in, 0,
+          [&](int tile, const float (&c)[4]) {
+            const int at = tile * 16 + (lane >> 2);
+            if (parts > 1) {
+              float* sum = sums + (part * rows + at) * kTile + sample;
+              shared_store_x2(sum, {c[0], c[1]});
+              shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
+            } else {
+              const float upper = load_f32(bias + at), lower = load_f32(bias + at + 8);
+              store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
+              store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
+              store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + lower, slope));
+              store_hidden<kMma>(to, pitch_out, sample + 1, at + 8, leaky(c[3] + lower, slope));
+            }
+          });
+    }
+  } else {
+    const int quads = inputs >> 2;
+    parts = rows <= kThreads / 2 ? smaller(kThreads / rows, quads) : 1;
+    const int part = parts > 1 ? thread_index() / rows : 0;
+    for (int row = thread_index() - part * rows; part < parts && row < rows; row += parts > 1 ? rows : kThreads) {
+      float value[kTileFma];
+      multiply_row(weights, rows, row, part, parts, quads, reinterpret_cast<const float*>(from), pitch_in, value);
+#pragma unroll
+      for (int s = 0; s < kTile; ++s) {
+        if (parts > 1)
+          shared_store_f32(sums + (part * kTile + s) * rows + row, value[s]);
+        else
+          store_hidden<kMma>(to, pitch_out, s, row, leaky(value[s] + load_f32(bias + row), slope));
+      }
+    }
+  }
+  if (parts == 1) return;
+  block_sync();
+  for (int item = thread_index(); item < rows * kTile; item += kThreads) {
+    const int row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
+    float value = 0.0f;
+    for (int part = 0; part < parts; ++part) value += shared_load_f32(sums + part * rows * kTile + item);
+    store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + load_f32(bias + row), slope));
+  }
+}
+
+// The last layer has one output: a dot product, one warp a sample.
+template <bool kMma>
+EDGEOSR_DEVICE float last_layer(const FusedScoreParams& p, const unsigned char* from, int sample) {
+  const int inputs = p.width[p.layers - 2], pitch = hidden_pitch<kMma>(inputs);
+  const float* weights = reinterpret_cast<const float*>(p.scorer + p.layer_at[p.layers - 1]);
+  float sum = 0.0f;
+  for (int k = lane_index(); k < inputs; k += 32) {
+    const float value =
+        kMma ? float_from_half(shared_load_u16(reinterpret_cast<const unsigned short*>(from) + sample * pitch + k))
+             : shared_load_f32(reinterpret_cast<const float*>(from) + sample * pitch + k);
+    sum = multiply_add(load_f32(weights + k), value, sum);
+  }
+  return warp_sum(sum);
+}
+
+}  // namespace edgeosr
