@@ -1,0 +1,93 @@
+// The machine that runs a CUDA kernel's own source on the CPU: one fiber a CUDA thread, all on one OS thread,
+// one block after another. What a kernel sees of it is in simt.h; this is the inside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fiber.h"
+#include "launch.h"
+#include "site.h"
+
+namespace simt {
+
+enum class State : uint8_t { ready, at_barrier, in_warp_operation, done };
+
+enum class WarpOperation : uint8_t { sync, ballot, shuffle, multiply };
+
+/// A cp.async that its thread has not waited for yet.
+struct Copy {
+    void* shared;
+    void const* global;
+    unsigned bytes;
+    unsigned group;  // number of commits by this thread before it
+};
+
+struct Thread {
+    Fiber fiber;
+    unsigned linear = 0;  // in the block
+    State state = State::ready;
+    Site site;                      // where it waits
+    uint32_t operand[10];           // what it brings to a warp operation: mma takes 4 + 2 + 4 words
+    uint32_t result[4];             // what it takes away
+    unsigned synchronisations = 0;  // barriers and whole-warp operations so far: aligns the lanes' requests
+    unsigned commits = 0;
+    std::vector<Copy> copies;
+    std::vector<uint32_t> stored;  // words of the workspace since the last barrier or fence
+};
+
+/// The lanes of one warp that meet in one operation.
+struct Meeting {
+    uint32_t mask = 0;  // 0: free
+    uint32_t arrived = 0;
+    WarpOperation operation;
+    int variant;
+    Site site;
+};
+
+struct Warp {
+    uint32_t ready = 0;  // lanes
+    Meeting meetings[32];
+    unsigned active = 0;  // meetings in use are among the first `active`
+};
+
+struct Machine {
+    Launch launch;
+    unsigned block = 0;
+    Fiber main;
+    Thread* current = nullptr;
+    std::vector<Thread> threads;
+    std::vector<Warp> warps;
+    unsigned at_barrier = 0, done = 0;
+    uint64_t random = 0;
+    std::string error;
+    uint64_t switches = 0, barriers = 0, warp_operations = 0, multiplications = 0;
+};
+
+extern Machine machine;
+
+/// End the launch with "block b, thread t, file:line: what". Does not return.
+[[noreturn]] void fail(Site const& site, std::string const& what);
+
+/// Let other threads run until this one is ready again; its state says what it waits for.
+void suspend();
+
+/// A thread waiting in a warp operation may go on.
+void wake(Thread& thread);
+
+uint64_t next_random();
+
+std::string text(Site const& site);
+
+// memory.cpp
+void begin_launch_memory();
+void begin_block_memory();
+void end_block_memory();
+void end_launch_memory();
+void require_no_copies_left(Thread& thread);
+/// At a barrier: what the threads stored before it, any thread may fence after it.
+void settle_stores();
+
+}  // namespace simt

@@ -1,0 +1,224 @@
+// Shared memory, cp.async, and the workspace through which blocks talk.
+//
+// The workspace as a block may see it. CUDA promises that a store of one block is seen by another only if (1)
+// a fence follows the store, in the same thread or after a barrier, (2) an atomic of the block follows the
+// fence, (3) an atomic of the other block reads what it left, and (4) a fence follows there. So each block
+// starts with the workspace as it was at the *launch*; its fenced stores are published at its next atomic; it
+// sees what is published from its first fence after an atomic on; all other stores appear when the kernel
+// ends.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "machine.h"
+#include "primitives.h"
+
+#if defined(EDGEOSR_SIMT_COUNT)
+#include "counters.h"
+#endif
+
+namespace simt {
+
+SharedWindow shared_window;
+
+namespace {
+
+constexpr int kPoison = 0xff;  // as a float or a half: not a number
+
+struct Store {
+    size_t word;
+    uint32_t value;
+};
+
+struct Workspace {
+    std::vector<uint32_t> at_launch, published;
+    std::vector<Store> at_end;  // never published: of all blocks
+    // Of the running block:
+    std::vector<uint32_t> own;      // every word it stored
+    std::vector<uint32_t> settled;  // stored before a barrier, not fenced
+    std::vector<Store> fenced;      // fenced, and no atomic since
+    bool after_atomic = false, acquired = false;
+} workspace;
+
+uint32_t* words() {
+    return reinterpret_cast<uint32_t*>(machine.launch.workspace);
+}
+size_t word_count() {
+    return machine.launch.workspace_bytes / 4;
+}
+
+bool in_workspace(void const* address) {
+    auto const* byte = static_cast<unsigned char const*>(address);
+    return byte >= machine.launch.workspace &&
+           byte < machine.launch.workspace + machine.launch.workspace_bytes;
+}
+
+void deliver(Copy const& copy) {
+    std::memcpy(copy.shared, copy.global, copy.bytes);
+#if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_write_range(copy.shared, copy.bytes);
+#endif
+}
+
+}  // namespace
+
+void begin_launch_memory() {
+    workspace = Workspace{};
+    if (word_count()) {
+        workspace.at_launch.assign(words(), words() + word_count());
+        workspace.published = workspace.at_launch;
+    }
+}
+
+void begin_block_memory() {
+    // A fresh allocation for each block, so that AddressSanitizer guards its end.
+    size_t const bytes = std::max<size_t>(machine.launch.dynamic_shared_bytes, 1);
+    void* shared = nullptr;
+    if (posix_memalign(&shared, 128, bytes)) std::abort();
+    std::memset(shared, kPoison, bytes);
+    shared_window = {static_cast<unsigned char*>(shared), bytes};
+    workspace.after_atomic = workspace.acquired = false;
+}
+
+void end_block_memory() {
+    std::free(shared_window.begin);
+    shared_window = {};
+    for (uint32_t const i : workspace.own)
+        if (words()[i] != workspace.published[i]) workspace.at_end.push_back({i, words()[i]});
+    if (workspace.acquired)
+        std::copy(workspace.at_launch.begin(), workspace.at_launch.end(), words());
+    else
+        for (uint32_t const i : workspace.own)
+            words()[i] = workspace.at_launch[i];
+    workspace.own.clear();
+    workspace.settled.clear();
+    workspace.fenced.clear();
+    for (Thread& thread : machine.threads)
+        thread.stored.clear();
+}
+
+void end_launch_memory() {
+    if (!word_count()) return;
+    for (Store const& store : workspace.at_end)
+        workspace.published[store.word] = store.value;
+    std::copy(workspace.published.begin(), workspace.published.end(), words());
+}
+
+void settle_stores() {
+    for (Thread& thread : machine.threads) {
+        workspace.settled.insert(workspace.settled.end(), thread.stored.begin(), thread.stored.end());
+        thread.stored.clear();
+    }
+}
+
+void fence() {
+    std::vector<uint32_t>& mine = machine.current->stored;
+    for (std::vector<uint32_t>* stores : {&workspace.settled, &mine}) {
+        for (uint32_t const i : *stores)
+            workspace.fenced.push_back({i, words()[i]});
+        stores->clear();
+    }
+    if (!workspace.after_atomic || workspace.acquired) return;
+    workspace.acquired = true;  // once is enough: no other block runs before this one has ended
+    std::vector<uint32_t> values;
+    for (uint32_t const i : workspace.own)
+        values.push_back(words()[i]);
+    std::copy(workspace.published.begin(), workspace.published.end(), words());
+    for (size_t i = 0; i < values.size(); ++i)
+        words()[workspace.own[i]] = values[i];
+}
+
+uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
+    require_global(counter, 4, site);
+    uint32_t const old = *counter;
+    *counter = old >= limit ? 0 : old + 1;
+    if (in_workspace(counter)) {  // immediate for every block
+        auto const i = static_cast<size_t>(counter - words());
+        workspace.at_launch[i] = workspace.published[i] = *counter;
+        for (Store const& store : workspace.fenced)
+            workspace.published[store.word] = store.value;
+        workspace.fenced.clear();
+        workspace.after_atomic = true;
+    }
+    return old;
+}
+
+void copy_async(
+    void* shared, void const* global, unsigned bytes, [[maybe_unused]] void const* code, Site site) {
+    require_shared(shared, bytes, site);
+    require_read_only(global, bytes, site);
+    std::memset(shared, kPoison, bytes);
+#if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_write_range(shared, bytes);
+#endif
+#if defined(EDGEOSR_SIMT_COUNT)
+    count_access(global, bytes, false, code);
+#endif
+    Thread& me = *machine.current;
+    me.copies.push_back({shared, global, bytes, me.commits});
+}
+
+void copy_async_commit() {
+    ++machine.current->commits;
+}
+
+void copy_async_wait(unsigned pending) {
+    Thread& me = *machine.current;
+    std::vector<Copy> later;
+    for (Copy const& copy : me.copies) {
+        if (copy.group + pending < me.commits)
+            deliver(copy);
+        else
+            later.push_back(copy);
+    }
+    me.copies.swap(later);
+}
+
+void require_no_copies_left(Thread& thread) {
+    if (!thread.copies.empty())
+        fail(thread.site,
+             "the thread returns with " + std::to_string(thread.copies.size()) +
+                 " cp.async that it never waited for");
+}
+
+void require_global(void const* address, size_t bytes, Site site) {
+    auto const offset = reinterpret_cast<uintptr_t>(address) % bytes;
+    if (offset)
+        fail(
+            site,
+            "misaligned address: " + std::to_string(offset) + " past a multiple of " + std::to_string(bytes));
+    auto const* byte = static_cast<unsigned char const*>(address);
+    if (byte >= shared_window.begin && byte < shared_window.begin + shared_window.bytes)
+        fail(site, "global access to shared memory");
+}
+
+void note_store(void* address, size_t bytes, Site site) {
+    require_global(address, bytes, site);
+    if (!in_workspace(address)) return;
+    auto const first = static_cast<uint32_t>(static_cast<uint32_t*>(address) - words());
+    for (uint32_t i = first; i < first + bytes / 4; ++i) {
+        machine.current->stored.push_back(i);
+        workspace.own.push_back(i);
+    }
+}
+
+void require_read_only(void const* address, size_t bytes, Site site) {
+    require_global(address, bytes, site);
+    if (in_workspace(address)) fail(site, "read-only (nc) load of the workspace, which the kernel writes");
+}
+
+void shared_misuse(void const* address, size_t bytes, Site site) {
+    auto const offset = static_cast<unsigned char const*>(address) - shared_window.begin;
+    fail(site,
+         "shared access of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) + " of " +
+             std::to_string(shared_window.bytes) + ": misaligned, or outside");
+}
+
+unsigned thread_index() {
+    return machine.current->linear;
+}
+unsigned block_index() {
+    return machine.block;
+}
+
+}  // namespace simt

@@ -1,0 +1,60 @@
+// The hardware's primitives on the CPU. simt.h gives them the names that the kernel calls.
+// Each takes the program point of its call; a misuse ends the launch with a message (see machine.h, fail).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "site.h"
+
+namespace simt {
+
+unsigned thread_index();
+unsigned block_index();
+
+/// Every thread of the block must come to the same call.
+void block_barrier(Site site);
+/// All lanes of `mask`, and no others, must come to the same call of these.
+void warp_barrier(uint32_t mask, Site site);
+uint32_t warp_ballot(uint32_t mask, bool vote, Site site);
+uint32_t warp_shuffle(uint32_t mask, uint32_t value, uint32_t source_lane, Site site);
+/// mma.sync m16n8k16 (k = 16: a[4], b[2]) or m16n8k8 (k = 8: a[2], b[1]); c and d are float[4].
+void warp_multiply(float* d, uint32_t const* a, uint32_t const* b, float const* c, int k, Site site);
+
+/// Dynamic shared memory of the running block; not-a-number bytes at its start.
+struct SharedWindow {
+    unsigned char* begin = nullptr;
+    size_t bytes = 0;
+};
+extern SharedWindow shared_window;
+
+[[noreturn]] void shared_misuse(void const* address, size_t bytes, Site site);
+
+inline void require_shared(void const* address, size_t bytes, Site site) {
+    auto const offset =
+        reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(shared_window.begin);
+    if (offset > shared_window.bytes || offset + bytes > shared_window.bytes || offset % bytes)
+        shared_misuse(address, bytes, site);
+}
+
+/// Data arrive at the wait that covers their group; until then the destination holds not-a-numbers.
+/// `code`: the instruction, for counting.
+void copy_async(void* shared, void const* global, unsigned bytes, void const* code, Site site);
+void copy_async_commit();
+/// Wait for all but the `pending` youngest groups of this thread.
+void copy_async_wait(unsigned pending);
+
+/// A global store of 4 or 16 bytes, about to be made.
+void note_store(void* address, size_t bytes, Site site);
+/// Orders this thread's stores, and those before a barrier, before the block's next atomic; after an atomic
+/// of the block, also shows what other blocks published (memory.cpp).
+void fence();
+/// Wraps to 0 above `limit`; returns the old value.
+uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site);
+
+/// Check the address of a global access: a multiple of its size, not shared memory; read-only: not written
+/// during the launch.
+void require_global(void const* address, size_t bytes, Site site);
+void require_read_only(void const* address, size_t bytes, Site site);
+
+}  // namespace simt

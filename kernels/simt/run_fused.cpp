@@ -1,0 +1,15 @@
+// The fused kernel's own source, compiled for the CPU.
+#include "fused_score.cu"
+#include "harness.h"
+
+#define FUSED(name) EDGEOSR_SIMT_ENTRY(fused_score_##name, edgeosr::FusedScoreParams)
+
+simt::Entry const simt::entries[] = {FUSED(map_mma_f16),
+                                     FUSED(map_mma_f32),
+                                     FUSED(map_fma_f16),
+                                     FUSED(map_fma_f32),
+                                     FUSED(tangents_mma_f16),
+                                     FUSED(tangents_mma_f32),
+                                     FUSED(tangents_fma_f16),
+                                     FUSED(tangents_fma_f32),
+                                     {nullptr, nullptr, 0}};
