@@ -9,6 +9,7 @@ process CPU time, as in ``figures.py``. The pilot's ratios at the input stand be
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from edgeosr.bench.samples import Ratio, Samples, ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
 from edgeosr.errors import BundleError, EdgeosrError, UsageError, import_extra, require_choice
+from edgeosr.export.graph_reading import static_shape
 from edgeosr.export.node_writer import find_value
 from edgeosr.export.tangents.cuts import CUTS, resolve_cut
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
@@ -226,7 +228,8 @@ def _network(arch: str) -> bytes:
 
 
 def _space(model: Any, tensor: str) -> int:
-    return int(np.prod([int(size) for size in list(find_value(model, tensor).shape or ())[1:]]))
+    sizes = static_shape(find_value(model, tensor)) or ()
+    return math.prod(size for size in sizes[1:] if size is not None)
 
 
 def _row(K: int) -> str:

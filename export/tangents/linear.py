@@ -100,7 +100,7 @@ def einsum(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]")
 
 
 def _scaled(ctx: RuleContext, t: "ir.Value", factor: float, like: "ir.Value") -> "ir.Value":
-    return t if factor == 1 else ctx.op("Mul", t, ctx.number(factor, like))
+    return t if factor == 1 else ctx.times(t, ctx.number(factor, like))
 
 
 def _total(ctx: RuleContext, terms: "list[ir.Value]") -> "ir.Value":

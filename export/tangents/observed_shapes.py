@@ -67,8 +67,9 @@ def _run(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    dtype = np.float32 if image.dtype is None else image.dtype.numpy()
-    zeros = np.zeros((batch, *(static_shape(image) or ())[1:]), dtype)
+    dtype = np.dtype(np.float32) if image.dtype is None else image.dtype.numpy()
+    sizes = [size for size in (static_shape(image) or ())[1:] if size is not None]
+    zeros = np.zeros((batch, *sizes), dtype)
     try:
         session = onnxruntime.InferenceSession(
             proto.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -62,7 +62,7 @@ def extreme(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]"
     assert x.dtype is not None
     held = ctx.op("Cast", ctx.op("Equal", x, reduction.kept()), to=x.dtype.value)
     number = ctx.reduce("ReduceSum", held, reduction.axes, keepdims=True)
-    return [reduction.reduced("ReduceSum", ctx.op("Mul", t, ctx.op("Div", held, number)))]
+    return [reduction.reduced("ReduceSum", ctx.times(t, ctx.op("Div", held, number)))]
 
 
 @rule("ReduceL2")
@@ -70,14 +70,14 @@ def l2(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -> 
     """sum(x t) / y; zero where all of x is zero, as in torch."""
     reduction, t = _start(ctx, node, tangents)
     norm = ctx.op("Max", reduction.kept(), ctx.number(_TINY, reduction.x))
-    return [reduction.reduced("ReduceSum", ctx.op("Mul", t, ctx.op("Div", reduction.x, norm)))]
+    return [reduction.reduced("ReduceSum", ctx.times(t, ctx.op("Div", reduction.x, norm)))]
 
 
 @rule("ReduceL1")
 def l1(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -> "list[ir.Value | None]":
     """sum(sign(x) t)."""
     reduction, t = _start(ctx, node, tangents)
-    return [reduction.reduced("ReduceSum", ctx.op("Mul", t, ctx.op("Sign", reduction.x)))]
+    return [reduction.reduced("ReduceSum", ctx.times(t, ctx.op("Sign", reduction.x)))]
 
 
 @rule("ReduceSumSquare")
@@ -86,7 +86,7 @@ def sum_of_squares(
 ) -> "list[ir.Value | None]":
     """2 sum(x t)."""
     reduction, t = _start(ctx, node, tangents)
-    return [reduction.reduced("ReduceSum", ctx.op("Mul", t, ctx.op("Add", reduction.x, reduction.x)))]
+    return [reduction.reduced("ReduceSum", ctx.times(t, ctx.op("Add", reduction.x, reduction.x)))]
 
 
 @rule("ReduceLogSumExp")
@@ -96,7 +96,7 @@ def log_sum_exp(
     """sum(exp(x - y) t): the weights are a softmax."""
     reduction, t = _start(ctx, node, tangents)
     weights = ctx.op("Exp", ctx.op("Sub", reduction.x, reduction.kept()))
-    return [reduction.reduced("ReduceSum", ctx.op("Mul", t, weights))]
+    return [reduction.reduced("ReduceSum", ctx.times(t, weights))]
 
 
 @rule("Softmax")
