@@ -239,7 +239,8 @@ def require_supported(scorer: Scorer) -> None:
 def _require(what: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise UsageError(
-            f"the fused kernel takes {least} to {most} as {what}; the scorer has {value}; score with model.onnx"
+            f"the fused kernel takes {least} to {most} as {what}; the scorer has {value}; "
+            "score with model.onnx"
         )
 
 

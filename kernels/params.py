@@ -51,4 +51,10 @@ class FusedScoreParams(ctypes.Structure):
         ("chunks_per_half", ctypes.c_int32),
         ("chunk_bytes", ctypes.c_int32),
         ("row_pitch", ctypes.c_int32),
+        ("slopes_at", ctypes.c_int32),
+        ("inside_at", ctypes.c_int32),
+        ("z_at", ctypes.c_int32),
+        ("halves_at", ctypes.c_int32),
+        ("odd_at", ctypes.c_int32),
+        ("sums_at", ctypes.c_int32),
     )

@@ -1,7 +1,7 @@
 """What one launch of the fused kernel needs: grid, shared memory, workspace; pure Python, no device.
 
 ``edgeosr/fused_score.h`` holds the same arithmetic for C++; a test compares the two on random shapes. Shared
-memory is laid out by ``phase_a`` (``src/block.cuh``) and ``phase_b`` (``src/verdict.cuh``) in the same order.
+memory of a block serves phase A (``src/block.cuh``), then phase B (``src/verdict.cuh``).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ MOST_POSITIONS = 256
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_BYTES = 8192  # parts of a hidden layer
-RESULTS_BYTES = 4 * (3 * 8 + 3 * 8 * 16)
+STAGE_AT = 4 * (16 * 8 + 16 * 8 + 8)  # phase A: masks, J^2 sums of the warps, scales
+EVEN_AT = 4 * (3 * 8 + 3 * 8 * 16)  # phase B: three results a sample, three a sample and warp
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -121,7 +122,7 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     columns = tiles * params.slabs * tile
     params.stats_at = padded(4 * tiles)
     params.partials_at = params.stats_at + padded(4 * columns * params.stats)
-    shared = max(_shared_of_phase_a(params, packed, shape, tile), _shared_of_phase_b(packed, tile))
+    shared = max(_place_phase_a(params, packed, shape, tile), _place_phase_b(params, packed, tile))
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
@@ -217,28 +218,34 @@ def _fill_tangents(params: FusedScoreParams, packed: PackedScorer, shape: Tangen
     _require_elements(params.probe_stride * shape.probes)
 
 
-def _shared_of_phase_a(
+def _place_phase_a(
     params: FusedScoreParams, packed: PackedScorer, shape: MapShape | TangentShape, tile: int
 ) -> int:
-    total = 16 * 8 * 4 + 16 * 8 * 4 + 32  # masks, the warps' J^2 sums, scales
+    """Place phase A's shared memory, in the order of ``src/block.cuh``; return its size."""
+    at = STAGE_AT
+    inside_bytes = 0
     if isinstance(shape, MapShape):
         positions = shape.height * shape.width
-        total += 2 * params.chunks_per_half * params.chunk_bytes
-        if packed.smooth and shape.half:
-            total += GROUP * positions * 4
-        total += padded((-(-positions // 32) + 1) * packed.taps * 4)
-    total += tile * (params.slab_width + 4) * 4
-    if packed.half:
-        total += 2 * TILE_HALF * (params.slab_width + 8) * 2
-    return total
+        at += 2 * params.chunks_per_half * params.chunk_bytes
+        inside_bytes = padded((-(-positions // 32) + 1) * packed.taps * 4)
+    params.slopes_at = at
+    if isinstance(shape, MapShape) and packed.smooth and shape.half:
+        at += GROUP * shape.height * shape.width * 4
+    params.inside_at = at
+    params.z_at = params.inside_at + inside_bytes
+    params.halves_at = params.z_at + tile * (params.slab_width + 4) * 4
+    return params.halves_at + (2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0)
 
 
-def _shared_of_phase_b(packed: PackedScorer, tile: int) -> int:
+def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) -> int:
+    """Place phase B's shared memory, in the order of ``src/verdict.cuh``; return its size."""
     hidden = [0, 0]
     for layer, width in enumerate(packed.widths[:-1]):
         size = tile * (2 * (padded(width) + 8) if packed.half else 4 * (padded(width) + 4))
         hidden[layer % 2] = max(hidden[layer % 2], size)
-    return sum(hidden) + (SUMS_BYTES if len(packed.widths) > 2 else 0) + RESULTS_BYTES
+    params.odd_at = EVEN_AT + hidden[0]
+    params.sums_at = params.odd_at + hidden[1]
+    return params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0)
 
 
 def _next(size: int, remainder: int) -> int:

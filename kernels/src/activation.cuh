@@ -14,7 +14,8 @@ struct Piecewise {
   float outside;    // the derivative elsewhere
 };
 
-EDGEOSR_DEVICE Piecewise piecewise(const FusedScoreParams& p, const ScorerConstants* constants) {
+EDGEOSR_DEVICE Piecewise piecewise(const FusedScoreParams& p) {
+  const ScorerConstants* constants = constants_of(p);
   const float infinity = float_from_bits(0x7f800000u);
   Piecewise pieces = {0.0f, infinity, 0.0f};
   if (p.activation == kLeakyRelu) pieces.outside = load_f32(&constants->activation[0]);

@@ -9,6 +9,10 @@ EDGEOSR_DEVICE int padded16(int value) { return (value + 15) & ~15; }
 EDGEOSR_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 EDGEOSR_DEVICE bool is_smooth(int activation) { return activation >= kHardSwish; }
 
+EDGEOSR_DEVICE const ScorerConstants* constants_of(const FusedScoreParams& p) {
+  return reinterpret_cast<const ScorerConstants*>(p.scorer);
+}
+
 struct Block {
   int tile, slab;
   int first;     // sample of the tile's first column
@@ -29,42 +33,34 @@ EDGEOSR_DEVICE Block this_block(const FusedScoreParams& p) {
   return block;
 }
 
-// Phase A's shared memory, in this order; every part starts at a multiple of 16 bytes.
-struct PhaseA {
-  unsigned char* stage;    // two halves of chunks_per_half chunks (map source)
-  float* slopes;           // [16, Q], smooth activations of fp16 maps (fp32: in place of y)
-  unsigned* masks;         // [16, 8], a warp's bits
-  unsigned* inside;        // [words + 1, taps]: the positions whose partner is in the map; flat offsets
-  float* jacobian;         // [16, 8], a warp's J^2 partial per sample
-  float* scale;            // [8], power of two that was taken out of a sample's slab
-  float* z;                // [T, pitch_of_z], fp32
-  unsigned short* halves;  // high [8, pitch_of_halves], low the same (fp16 weights)
-};
-
 EDGEOSR_DEVICE int pitch_of_z(const FusedScoreParams& p) { return p.slab_width + 4; }
 EDGEOSR_DEVICE int pitch_of_halves(const FusedScoreParams& p) { return p.slab_width + 8; }
 
-template <bool kMap, int kTile, bool kHalf>
-EDGEOSR_DEVICE PhaseA phase_a(const FusedScoreParams& p) {
-  PhaseA part;
-  unsigned char* at = shared_memory();
-  part.stage = at;
-  const int positions = p.height * p.width_of_map;
-  if (kMap) at += 2 * p.chunks_per_half * p.chunk_bytes;
-  part.slopes = reinterpret_cast<float*>(at);
-  if (kMap && kHalf && is_smooth(p.activation)) at += kGroup * positions * 4;
-  part.masks = reinterpret_cast<unsigned*>(at);
-  at += kWarps * 8 * 4;
-  part.jacobian = reinterpret_cast<float*>(at);
-  at += kWarps * 8 * 4;
-  part.scale = reinterpret_cast<float*>(at);
-  at += 32;
-  part.inside = reinterpret_cast<unsigned*>(at);
-  if (kMap) at += ((((positions + 31) >> 5) + 1) * p.taps * 4 + 15) & ~15;
-  part.z = reinterpret_cast<float*>(at);
-  at += kTile * pitch_of_z(p) * 4;
-  part.halves = reinterpret_cast<unsigned short*>(at);
-  return part;
+// Phase A's shared memory. Places come from the plan or are constants: no register holds them.
+EDGEOSR_DEVICE unsigned* masks_of_warp() {  // [16, 8], a warp's bits
+  return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;
+}
+EDGEOSR_DEVICE float* jacobian_of_warp(int warp) {  // [16, 8], a warp's J^2 sum per sample
+  return reinterpret_cast<float*>(shared_memory() + 512) + warp * 8;
+}
+EDGEOSR_DEVICE float* scales() {  // [8], power of two that was taken out of a sample's slab
+  return reinterpret_cast<float*>(shared_memory() + 1024);
+}
+EDGEOSR_DEVICE unsigned char* stage_half(const FusedScoreParams& p, int half) {
+  return shared_memory() + kStageAt + half * p.chunks_per_half * p.chunk_bytes;
+}
+EDGEOSR_DEVICE float* slopes_of_warp(const FusedScoreParams& p) {
+  return reinterpret_cast<float*>(shared_memory() + p.slopes_at) + warp_index() * p.height * p.width_of_map;
+}
+// Which positions have their partner in the map, a bit each, [words, taps]; then each tap's flat offset.
+EDGEOSR_DEVICE unsigned* inside_map(const FusedScoreParams& p) {
+  return reinterpret_cast<unsigned*>(shared_memory() + p.inside_at);
+}
+EDGEOSR_DEVICE float* embedding(const FusedScoreParams& p, int sample) {
+  return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * pitch_of_z(p);
+}
+EDGEOSR_DEVICE unsigned short* embedding_halves(const FusedScoreParams& p) {
+  return reinterpret_cast<unsigned short*>(shared_memory() + p.halves_at);
 }
 
 }  // namespace edgeosr

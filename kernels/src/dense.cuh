@@ -20,18 +20,22 @@ EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int r
   if (row >= rows) return;
   const int items = (rows - row + step - 1) / step * steps_of_k;
   const unsigned char* from = weights + lane_index() * 16;
+  const unsigned jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
+  unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
   const unsigned short* column = columns + (lane_index() >> 2) * pitch + (lane_index() & 3) * 2;
-  int load_row = row, load_k = 0, k = 0;
+  int load_k = 0, k = 0;
   float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
   for (int first = 0; first < items; first += kAhead) {
     Words4 a[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (first + i < items) {
-        a[i] = load_16(from + (static_cast<long long>(load_k) * rows + load_row) * 512);
+        a[i] = load_16(from + at);
+        at += jump;
         if (++load_k == steps_of_k) {
           load_k = 0;
-          load_row += step;
+          row_at += static_cast<unsigned>(step) * 512u;
+          at = row_at;
         }
       }
     }
@@ -82,12 +86,12 @@ EDGEOSR_DEVICE void multiply_row(const unsigned char* weights, int rows, int row
 }
 
 // z of the slab as high and low halves, scaled so that the largest is below 1 (the power of two is kept in
-// part.scale). Warps 0 .. 7, one a sample.
-EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& block, const PhaseA& part) {
+// scales()). Warps 0 .. 7, one a sample.
+EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& block) {
   const int sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
   if (sample >= kTileMma) return;
   const bool there = sample < block.valid;
-  const float* z = part.z + sample * pitch_of_z(p);
+  const float* z = embedding(p, sample);
   int largest = 0;  // bits of |z|: ordered as the values are
   if (there)
     for (int k = lane; k < block.channels; k += 32) {
@@ -103,8 +107,8 @@ EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& bloc
   exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent;
   const float shrink = float_from_bits(static_cast<unsigned>(127 - exponent) << 23);
   if (lane == 0)
-    shared_store_f32(part.scale + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
-  unsigned short* high = part.halves + sample * pitch;
+    shared_store_f32(scales() + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
+  unsigned short* high = embedding_halves(p) + sample * pitch;
   unsigned short* low = high + kTileMma * pitch;
   for (int k = lane; k < block.channels; k += 32) {
     const float value = there ? shared_load_f32(z + k) * shrink : 0.0f;
@@ -116,7 +120,7 @@ EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& bloc
 
 // The slab's share of layer 1 and of the head -> partials [T, rows].
 template <bool kMma>
-EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block, const PhaseA& part,
+EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
                                   float* partials) {
   if (kMma) {
     const int rows = p.rows >> 4, first = block.channel >> 4;
@@ -124,9 +128,9 @@ EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
     const int lane = lane_index(), sample = (lane & 3) * 2;
     const bool left = sample < block.valid, right = sample + 1 < block.valid;
     float* to = partials + static_cast<long long>(sample) * p.rows + (lane >> 2);
-    const float scale = shared_load_f32(part.scale + sample);
-    const float scale_right = shared_load_f32(part.scale + sample + 1);
-    multiply_tiles<true>(weights, rows, warp_index(), kWarps, block.channels >> 4, part.halves,
+    const float scale = shared_load_f32(scales() + sample);
+    const float scale_right = shared_load_f32(scales() + sample + 1);
+    multiply_tiles<true>(weights, rows, warp_index(), kWarps, block.channels >> 4, embedding_halves(p),
                          pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
                            float* at = to + row * 16;
                            if (left) {
@@ -143,7 +147,7 @@ EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
         p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;
     for (int row = thread_index(); row < p.rows; row += kThreads) {
       float value[kTileFma];
-      multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, part.z, pitch_of_z(p), value);
+      multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), pitch_of_z(p), value);
 #pragma unroll
       for (int s = 0; s < kTileFma; ++s)
         if (s < block.valid) store_f32(partials + s * p.rows + row, value[s]);

@@ -35,18 +35,18 @@ namespace edgeosr {
 
 // |z|^2 and the slab's J^2 sum of each sample -> stats[0], stats[1]; one warp a sample.
 template <bool kMap>
-EDGEOSR_DEVICE void reduce_embedding(const FusedScoreParams& p, const Block& block, const PhaseA& part,
+EDGEOSR_DEVICE void reduce_embedding(const FusedScoreParams& p, const Block& block,
                                      float* stats) {
   const int sample = warp_index(), lane = lane_index();
   if (sample >= block.valid) return;
   float square = 0.0f;
   for (int k = lane; k < block.channels; k += 32) {
-    const float z = shared_load_f32(part.z + sample * pitch_of_z(p) + k);
+    const float z = shared_load_f32(embedding(p, sample) + k);
     square = multiply_add(z, z, square);
   }
   square = warp_sum(square);
   float jacobian = 0.0f;
-  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(part.jacobian + lane * 8 + sample) : 0.0f);
+  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_of_warp(lane) + sample) : 0.0f);
   if (lane == 0) {
     store_f32(stats + sample * p.stats, square);
     store_f32(stats + sample * p.stats + 1, jacobian);
@@ -64,31 +64,29 @@ EDGEOSR_DEVICE void prefetch_later_layers(const FusedScoreParams& p, const Block
 template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
-  const ScorerConstants* constants = reinterpret_cast<const ScorerConstants*>(p.scorer);
   const Block block = this_block<kTile>(p);
-  const PhaseA part = phase_a<kMap, kTile, kHalf>(p);
   const long long place = (static_cast<long long>(block.tile) * p.slabs + block.slab) * kTile;
   float* const all_stats = reinterpret_cast<float*>(p.workspace + p.stats_at);
   float* const all_partials = reinterpret_cast<float*>(p.workspace + p.partials_at);
 
   for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
     const int sample = item / p.slab_width;
-    shared_store_f32(part.z + (block.valid + sample) * pitch_of_z(p) + item - sample * p.slab_width, 0.0f);
+    shared_store_f32(embedding(p, block.valid + sample) + item - sample * p.slab_width, 0.0f);
   }
   if (kMap)
-    pool_map<kTile, kHalf>(p, block, part, constants);
+    pool_map<kTile, kHalf>(p, block);
   else
-    load_embedding<kTile, kHalf>(p, block, part);
+    load_embedding<kTile, kHalf>(p, block);
   prefetch_later_layers(p, block);
   block_sync();
-  reduce_embedding<kMap>(p, block, part, all_stats + place * p.stats);
-  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, part, all_stats + place * p.stats);
+  reduce_embedding<kMap>(p, block, all_stats + place * p.stats);
+  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, all_stats + place * p.stats);
   if (p.rows > 0) {
     if (kMma) {
-      split_embedding(p, block, part);
+      split_embedding(p, block);
       block_sync();
     }
-    multiply_slab<kMma>(p, block, part, all_partials + place * p.rows);
+    multiply_slab<kMma>(p, block, all_partials + place * p.rows);
   }
 
   // Every thread publishes its own stores, then one counts the block in.
@@ -105,7 +103,7 @@ EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
   thread_fence();
   block_sync();  // before shared memory gets its new meaning
   const long long tile = static_cast<long long>(block.tile) * p.slabs * kTile;
-  finish_tile<kMap, kMma>(p, block, {all_stats + tile * p.stats, all_partials + tile * p.rows}, constants);
+  finish_tile<kMap, kMma>(p, block, all_stats + tile * p.stats, all_partials + tile * p.rows);
 }
 
 }  // namespace edgeosr

@@ -23,7 +23,7 @@ EDGEOSR_DEVICE void store_hidden(unsigned char* buffer, int pitch, int sample, i
 // warps (thread groups) share. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0.
 template <bool kMma>
 EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const unsigned char* from,
-                                 unsigned char* to, float* sums, float slope) {
+                                 unsigned char* to, float* sums) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
   const int inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
   const int pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
@@ -50,6 +50,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
               shared_store_x2(sum, {c[0], c[1]});
               shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
             } else {
+              const float slope = load_f32(&constants_of(p)->slope);
               const float upper = load_f32(bias + at), lower = load_f32(bias + at + 8);
               store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
               store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
@@ -70,7 +71,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
         if (parts > 1)
           shared_store_f32(sums + (part * kTile + s) * rows + row, value[s]);
         else
-          store_hidden<kMma>(to, pitch_out, s, row, leaky(value[s] + load_f32(bias + row), slope));
+          store_hidden<kMma>(to, pitch_out, s, row, leaky(value[s] + load_f32(bias + row), load_f32(&constants_of(p)->slope)));
       }
     }
   }
@@ -80,6 +81,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
     const int row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
     float value = 0.0f;
     for (int part = 0; part < parts; ++part) value += shared_load_f32(sums + part * rows * kTile + item);
+    const float slope = load_f32(&constants_of(p)->slope);
     store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + load_f32(bias + row), slope));
   }
 }

@@ -21,6 +21,8 @@ enum Limit : int {
   kGroup = 16,           // channels pooled at a time: one a warp
   kTileMma = 8,          // samples of a tile: the columns of one mma
   kTileFma = 4,
+  kStageAt = 1056,  // shared memory of phase A: what has a fixed size comes first
+  kEvenAt = 1632,   // of phase B: outputs of the hidden layers 0, 2, ..
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -108,6 +110,14 @@ struct FusedScoreParams {
   int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once
   int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
   int row_pitch;        // channels last: elements between two channels in a chunk; else Q
+  // shared memory, bytes: phase A (block.cuh)
+  int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
+  int inside_at;  // [words + 1, taps] unsigned
+  int z_at;       // [T, slab_width + 4] float
+  int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights
+  // phase B (verdict.cuh)
+  int odd_at;   // outputs of the hidden layers 1, 3, ..
+  int sums_at;  // 8 KB, parts of a hidden layer
 };
 
 }  // namespace edgeosr

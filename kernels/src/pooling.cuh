@@ -27,7 +27,7 @@ EDGEOSR_DEVICE TapRow load_taps(const FusedScoreParams& p, int channel) {
 }
 
 // Per tap: the positions whose partner q + offset is in the map (bits [words, taps]), then the flat offsets.
-EDGEOSR_DEVICE void prepare_taps(const FusedScoreParams& p, const PhaseA& part) {
+EDGEOSR_DEVICE void prepare_taps(const FusedScoreParams& p) {
   const int width = p.width_of_map, positions = p.height * width, words = (positions + 31) >> 5;
   const unsigned char* offsets = p.scorer + p.offsets_at;
   for (int item = warp_index(); item < words * p.taps; item += kWarps) {
@@ -40,9 +40,9 @@ EDGEOSR_DEVICE void prepare_taps(const FusedScoreParams& p, const PhaseA& part) 
         position < positions && row >= 0 && row < p.height && column >= 0 && column < width;
     const unsigned bits = ballot(inside);
     if (lane_index() == 0) {
-      shared_store_u32(part.inside + item, bits);
+      shared_store_u32(inside_map(p) + item, bits);
       // An offset beyond the map has no bits; a small one in its place keeps the addresses small.
-      if (word == 0) shared_store_u32(part.inside + words * p.taps + tap, static_cast<unsigned>(
+      if (word == 0) shared_store_u32(inside_map(p) + words * p.taps + tap, static_cast<unsigned>(
           down > -p.height && down < p.height && right > -width && right < width ? down * width + right : 0));
     }
   }
@@ -61,13 +61,12 @@ EDGEOSR_DEVICE float load_staged(const unsigned char* row, int position, bool& b
 }
 
 // sum_q m(q) m(q + offset) of one tap from a warp's mask bits; integers, so exact.
-EDGEOSR_DEVICE float tap_count(const FusedScoreParams& p, const PhaseA& part, int tap, int words,
-                               float outside) {
-  const unsigned* mask = part.masks + warp_index() * 8;
-  const int offset = static_cast<int>(shared_load_u32(part.inside + words * p.taps + tap));
+EDGEOSR_DEVICE float tap_count(const FusedScoreParams& p, int tap, int words, float outside) {
+  const unsigned* mask = masks_of_warp();
+  const int offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
   int both = 0, one = 0, pairs = 0;  // both inside; here inside plus there inside; all
   for (int word = 0; word < words; ++word) {
-    const unsigned valid = shared_load_u32(part.inside + word * p.taps + tap);
+    const unsigned valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
     const int from = (word * 32 + offset) >> 5, shift = offset & 31;
     const unsigned long long low = from >= 0 && from < words ? shared_load_u32(mask + from) : 0u;
     const unsigned long long high = from >= -1 && from + 1 < words ? shared_load_u32(mask + from + 1) : 0u;
@@ -83,7 +82,7 @@ EDGEOSR_DEVICE float tap_count(const FusedScoreParams& p, const PhaseA& part, in
 
 // One channel of one sample with a piecewise-linear activation. Returns each lane's part of the J^2 sum.
 template <bool kHalf>
-EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const PhaseA& part, const Piecewise& pieces,
+EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const Piecewise& pieces,
                                     const unsigned char* row, const TapRow& taps, float& sum, bool& bad) {
   const int positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
   int count = 0;
@@ -97,7 +96,7 @@ EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const PhaseA& par
     }
     const unsigned bits = ballot(inside);
     count += population_count(bits);
-    if (lane_index() == 0) shared_store_u32(part.masks + warp_index() * 8 + word, bits);
+    if (lane_index() == 0) shared_store_u32(masks_of_warp() + word, bits);
   }
   const float outside = pieces.outside;
   if (p.taps == 1) {
@@ -111,16 +110,16 @@ EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const PhaseA& par
   for (int j = 0; j < kTapWords; ++j) {
     const int tap = j * 32 + lane_index();
     if (tap < p.taps)
-      jacobian = multiply_add(taps.value[j], tap_count(p, part, tap, words, outside), jacobian);
+      jacobian = multiply_add(taps.value[j], tap_count(p, tap, words, outside), jacobian);
   }
   return jacobian;
 }
 
 template <bool kHalf>
-EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, const PhaseA& part, unsigned char* row,
+EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, unsigned char* row,
                                  const TapRow& taps, float& sum, bool& bad) {
   const int positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
-  float* slopes = kHalf ? part.slopes + warp_index() * positions : reinterpret_cast<float*>(row);
+  float* slopes = kHalf ? slopes_of_warp(p) : reinterpret_cast<float*>(row);
   float squares = 0.0f;
   for (int position = lane_index(); position < positions; position += 32) {
     const Activated one = smooth(p.activation, load_staged<kHalf>(row, position, bad));
@@ -134,10 +133,10 @@ EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, const PhaseA& part, 
 #pragma unroll
   for (int j = 0; j < kTapWords; ++j) {
     for (int tap = j * 32; tap < smaller(p.taps, j * 32 + 32); ++tap) {
-      const int offset = static_cast<int>(shared_load_u32(part.inside + words * p.taps + tap));
+      const int offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
       float products = 0.0f;
       for (int word = 0; word < words; ++word) {
-        const unsigned valid = shared_load_u32(part.inside + word * p.taps + tap);
+        const unsigned valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
         const int position = word * 32 + lane_index();
         if (valid >> lane_index() & 1u)
           products = multiply_add(shared_load_f32(slopes + position),
@@ -153,24 +152,22 @@ EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, const PhaseA& part, 
 // All channels of the slab, all samples of the tile: z (mean of act(y); NaN where y is not finite) and each
 // warp's J^2 partials, complete for the block after the next block_sync.
 template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block, const PhaseA& part,
-                             const ScorerConstants* constants) {
+EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block) {
   const int chunks = block.channels / kGroup * block.valid;
-  const int half_bytes = p.chunks_per_half * p.chunk_bytes;
-  const int lane = lane_index(), warp = warp_index(), pitch = pitch_of_z(p);
-  stage_chunks<kHalf>(p, block, part.stage, 0, smaller(chunks, p.chunks_per_half));
+  const int lane = lane_index(), warp = warp_index();
+  stage_chunks<kHalf>(p, block, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
   copy_async_commit();
-  if (p.taps > 1) prepare_taps(p, part);
-  if (lane < 8) shared_store_f32(part.jacobian + warp * 8 + lane, 0.0f);
+  if (p.taps > 1) prepare_taps(p);
+  if (lane < 8) shared_store_f32(jacobian_of_warp(warp) + lane, 0.0f);
   warp_sync();
-  const Piecewise pieces = piecewise(p, constants);
+  const Piecewise pieces = piecewise(p);
   const float share = 1.0f / static_cast<float>(p.height * p.width_of_map);
   TapRow taps = {};
   int group = -1;
   for (int first = 0, turn = 0; first < chunks; first += p.chunks_per_half, turn ^= 1) {
     const int next = first + p.chunks_per_half;
     if (next < chunks) {
-      stage_chunks<kHalf>(p, block, part.stage + (turn ^ 1) * half_bytes, next,
+      stage_chunks<kHalf>(p, block, stage_half(p, turn ^ 1), next,
                           smaller(chunks - next, p.chunks_per_half));
       copy_async_commit();
       copy_async_wait<1>();
@@ -180,8 +177,8 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block, cons
     block_sync();
     const int count = smaller(chunks - first, p.chunks_per_half);
     for (int slot = 0; slot < count; ++slot) {
-      const Chunk chunk = chunk_at<kHalf>(p, block, part.stage + turn * half_bytes, first + slot, slot);
-      float* z = part.z + chunk.sample * pitch + chunk.group * kGroup + warp;
+      const Chunk chunk = chunk_at<kHalf>(p, block, stage_half(p, turn), first + slot, slot);
+      float* z = embedding(p, chunk.sample) + chunk.group * kGroup + warp;
       if (warp >= chunk.channels) {
         if (lane == 0) shared_store_f32(z, 0.0f);
         continue;
@@ -194,13 +191,13 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block, cons
       float sum = 0.0f;
       bool bad = false;
       const float jacobian = is_smooth(p.activation)
-                                 ? pool_smooth<kHalf>(p, part, row, taps, sum, bad)
-                                 : pool_piecewise<kHalf>(p, part, pieces, row, taps, sum, bad);
+                                 ? pool_smooth<kHalf>(p, row, taps, sum, bad)
+                                 : pool_piecewise<kHalf>(p, pieces, row, taps, sum, bad);
       const float total = warp_sum(sum), square = warp_sum(jacobian);
       bad = any(bad);
       if (lane == 0) {
         shared_store_f32(z, bad ? float_from_bits(0x7fc00000u) : total * share);
-        float* partial = part.jacobian + warp * 8 + chunk.sample;
+        float* partial = jacobian_of_warp(warp) + chunk.sample;
         shared_store_f32(partial, shared_load_f32(partial) + square);
       }
       warp_sync();

@@ -42,7 +42,7 @@ EDGEOSR_DEVICE Piece<kHalf> load_piece(const unsigned char* row, int element, in
 
 // The slab of z to shared memory: NaN where it is not finite, 0 in the padding.
 template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void load_embedding(const FusedScoreParams& p, const Block& block, const PhaseA& part) {
+EDGEOSR_DEVICE void load_embedding(const FusedScoreParams& p, const Block& block) {
   constexpr int kCount = kHalf ? 8 : 4, kBytes = kHalf ? 2 : 4;
   const int pieces = block.channels / kCount, end = p.dimension - block.channel;
   for (int item = thread_index(); item < block.valid * pieces; item += kThreads) {
@@ -51,7 +51,7 @@ EDGEOSR_DEVICE void load_embedding(const FusedScoreParams& p, const Block& block
                                ((block.first + sample) * p.sample_stride + block.channel) * kBytes;
     bool bad = false;
     Piece<kHalf> piece = load_piece<kHalf>(row, element, end, bad);
-    float* z = part.z + sample * pitch_of_z(p) + element;
+    float* z = embedding(p, sample) + element;
     if (bad) piece.value[0] = float_from_bits(0x7fc00000u);
 #pragma unroll
     for (int i = 0; i < kCount; i += 4)
@@ -62,7 +62,7 @@ EDGEOSR_DEVICE void load_embedding(const FusedScoreParams& p, const Block& block
 
 // |t_k|^2 and t_k . z over the slab -> stats[2 + k] and stats[2 + K + k]; NaN if t_k is not finite.
 template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void reduce_tangents(const FusedScoreParams& p, const Block& block, const PhaseA& part,
+EDGEOSR_DEVICE void reduce_tangents(const FusedScoreParams& p, const Block& block,
                                     float* stats) {
   constexpr int kCount = kHalf ? 8 : 4, kBytes = kHalf ? 2 : 4;
   constexpr int kRows = 32 / kSharers;
@@ -77,7 +77,7 @@ EDGEOSR_DEVICE void reduce_tangents(const FusedScoreParams& p, const Block& bloc
       const unsigned char* from =
           static_cast<const unsigned char*>(p.tangents) +
           (probe * p.probe_stride + (block.first + sample) * p.tangent_sample_stride + block.channel) * kBytes;
-      const float* z = part.z + sample * pitch_of_z(p);
+      const float* z = embedding(p, sample);
       for (int element = sub * kCount; element < block.channels; element += kSharers * kCount) {
         const Piece<kHalf> piece = load_piece<kHalf>(from, element, end, bad);
 #pragma unroll

@@ -13,12 +13,6 @@ EDGEOSR_DEVICE float softplus(float x) {
 }
 EDGEOSR_DEVICE bool finite(float value) { return !float_not_finite(bits_from_float(value)); }
 
-// A tile's sums in the workspace.
-struct TileSums {
-  const float* stats;     // [slabs, T, stats]
-  const float* partials;  // [slabs, T, rows]
-};
-
 // Sum over slabs, in slab order, of from[slab * stride]; eight loads in flight.
 EDGEOSR_DEVICE float sum_over_slabs(const float* from, int stride, int slabs) {
   constexpr int kLoads = 8;
@@ -37,47 +31,19 @@ EDGEOSR_DEVICE float sum_over_slabs(const float* from, int stride, int slabs) {
   return sum;
 }
 
-// Phase B's shared memory behind the hidden buffers.
-struct PhaseB {
-  unsigned char* even;  // outputs of layers 0, 2, ..
-  unsigned char* odd;
-  float* sums;      // parts of a hidden layer, 8 KB
-  float* norm;      // [8], |z|, not below FLOOR; NaN if |z|^2 is not finite
-  float* jacobian;  // [8], NaN if its square is not finite
-  float* logit;     // [8], of the discriminator
-  float* best;      // [8, 16], a warp's top logit of a sample
-  int* label;       // [8, 16], its class
-  float* others;    // [8, 16], sum of softplus over the warp's other classes
-};
-
-template <bool kMma>
-EDGEOSR_DEVICE PhaseB phase_b(const FusedScoreParams& p) {
-  PhaseB part;
-  int even = 0, odd = 0;
-  for (int layer = 0; layer < p.layers - 1; ++layer) {
-    const int size = (kMma ? kTileMma * 2 : kTileFma * 4) * hidden_pitch<kMma>(p.width[layer]);
-    int& largest = layer & 1 ? odd : even;
-    largest = largest > size ? largest : size;
-  }
-  unsigned char* at = shared_memory();
-  part.even = at;
-  part.odd = at + even;
-  float* floats = reinterpret_cast<float*>(at + even + odd);
-  part.sums = floats;
-  if (p.layers > 2) floats += 2048;
-  part.norm = floats;
-  part.jacobian = floats + 8;
-  part.logit = floats + 16;
-  part.best = floats + 24;
-  part.label = reinterpret_cast<int*>(floats + 24 + 128);
-  part.others = floats + 24 + 256;
-  return part;
+// Phase B's shared memory: results of the tile's samples, then the hidden buffers.
+enum Result : int { kNorm = 0, kJacobian = 8, kLogit = 16, kBest = 24, kLabel = 152, kOthers = 280 };
+EDGEOSR_DEVICE float* result(Result which, int at) {  // [8]; best, label, others [8, 16]: a warp's top class
+  return reinterpret_cast<float*>(shared_memory()) + which + at;
+}
+EDGEOSR_DEVICE unsigned char* hidden_values(const FusedScoreParams& p, int layer) {
+  return shared_memory() + (layer & 1 ? p.odd_at : static_cast<int>(kEvenAt));
 }
 
 // |z| and J of one sample, one warp.
 template <bool kMap>
-EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const PhaseB& part, const float* stats,
-                                 int stride, int sample, const ScorerConstants* constants) {
+EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const float* stats,
+                                 int stride, int sample) {
   const float squared = sum_over_slabs(stats, stride, p.slabs);
   const float norm = not_below_floor(square_root(squared));
   float square = 0.0f;
@@ -91,27 +57,28 @@ EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const PhaseB& part, 
       const float across = length - radial * radial;
       square = across < 0.0f ? 0.0f : across;  // NaN stays
     }
-    square = warp_sum(square) * load_f32(&constants->probe_scale);
+    square = warp_sum(square) * load_f32(&constants_of(p)->probe_scale);
   }
   if (lane_index() == 0) {
     float jacobian = 1.0f;
     if (kMap || p.probes > 0) jacobian = square_root(square < 0.0f ? 0.0f : square) / norm;
     if (!finite(square)) jacobian = float_from_bits(0x7fc00000u);
-    shared_store_f32(part.norm + sample, finite(squared) ? norm : float_from_bits(0x7fc00000u));
-    shared_store_f32(part.jacobian + sample, jacobian);
+    shared_store_f32(result(kNorm, sample), finite(squared) ? norm : float_from_bits(0x7fc00000u));
+    shared_store_f32(result(kJacobian, sample), jacobian);
   }
 }
 
-// Layer 1's sums, bias and LeakyReLU -> the even buffer; with a single layer its one output is the logit.
+// Layer 1's sums, bias and LeakyReLU -> hidden values; with a single layer its one output is the logit.
 template <bool kMma>
-EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const PhaseB& part, const float* partials,
-                                       int valid, float slope) {
+EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const float* partials,
+                                       int valid) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
   const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at);
   const int stride = kTile * p.rows;
+  const float slope = load_f32(&constants_of(p)->slope);
   if (p.layers == 1) {
     if (thread_index() < valid)
-      shared_store_f32(part.logit + thread_index(),
+      shared_store_f32(result(kLogit, thread_index()),
                        sum_over_slabs(partials + thread_index() * p.rows, stride, p.slabs) + load_f32(bias));
     return;
   }
@@ -122,7 +89,7 @@ EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const PhaseB& 
       if (sample < valid)
         value = leaky(sum_over_slabs(partials + sample * p.rows + row, stride, p.slabs) + load_f32(bias + row),
                       slope);
-      store_hidden<kMma>(part.even, pitch, sample, row, value);
+      store_hidden<kMma>(hidden_values(p, 0), pitch, sample, row, value);
     }
 }
 
@@ -136,6 +103,12 @@ struct LossTerms {
   float temperature, cos_margin, sin_margin;
   bool cosine;
 };
+
+EDGEOSR_DEVICE LossTerms loss_terms(const FusedScoreParams& p) {
+  const ScorerConstants* constants = constants_of(p);
+  return {load_f32(&constants->temperature), load_f32(&constants->cos_margin),
+          load_f32(&constants->sin_margin), p.head == kHeadCosine};
+}
 
 // T s with the margin on: T cos(arccos(c) + m) for a cosine.
 EDGEOSR_DEVICE float scaled(const LossTerms& terms, float logit) {
@@ -152,11 +125,10 @@ EDGEOSR_DEVICE float scaled(const LossTerms& terms, float logit) {
 EDGEOSR_DEVICE TopClass merge(const TopClass& a, const TopClass& b, const LossTerms& terms) {
   const bool first = a.best > b.best || (a.best == b.best && a.label < b.label) || b.label == kNoClass;
   const bool keep_a = first && a.label != kNoClass;
-  const TopClass& winner = keep_a ? a : b;
-  const TopClass& loser = keep_a ? b : a;
+  const int loser = keep_a ? b.label : a.label;
   float others = a.others + b.others;
-  if (loser.label != kNoClass) others += softplus(scaled(terms, loser.best));
-  return {winner.best, winner.label, others};
+  if (loser != kNoClass) others += softplus(scaled(terms, keep_a ? b.best : a.best));
+  return {keep_a ? a.best : b.best, keep_a ? a.label : b.label, others};
 }
 
 EDGEOSR_DEVICE TopClass merge_lanes(TopClass top, const LossTerms& terms) {
@@ -177,14 +149,15 @@ EDGEOSR_DEVICE float external_logit(const FusedScoreParams& p, int sample, int l
 
 // Each warp's top class of every sample; class c belongs to thread c % 512 whatever B is.
 template <int kTile>
-EDGEOSR_DEVICE void head(const FusedScoreParams& p, const Block& block, const PhaseB& part,
-                         const float* partials, const LossTerms& terms) {
+EDGEOSR_DEVICE void head(const FusedScoreParams& p, const Block& block,
+                         const float* partials) {
+  const LossTerms terms = loss_terms(p);
   const int stride = kTile * p.rows;
   const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at) + p.hidden_rows;
   for (int sample = 0; sample < block.valid; ++sample) {
     if (warp_index() * 32 >= p.classes) break;
     const float* from = partials + sample * p.rows + p.hidden_rows;
-    const float norm = shared_load_f32(part.norm + sample);
+    const float norm = shared_load_f32(result(kNorm, sample));
     TopClass top = {-float_from_bits(0x7f800000u), kNoClass, 0.0f};
     for (int label = thread_index(); label < p.classes; label += kThreads) {
       float logit;
@@ -200,38 +173,38 @@ EDGEOSR_DEVICE void head(const FusedScoreParams& p, const Block& block, const Ph
     top = merge_lanes(top, terms);
     if (lane_index() == 0) {
       const int at = sample * kWarps + warp_index();
-      shared_store_f32(part.best + at, top.best);
-      shared_store_u32(part.label + at, static_cast<unsigned>(top.label));
-      shared_store_f32(part.others + at, top.others);
+      shared_store_f32(result(kBest, at), top.best);
+      shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
+      shared_store_f32(result(kOthers, at), top.others);
     }
   }
 }
 
 // One warp: the warps' top classes, the loss, the fused score, the threshold; 32 bytes out.
-EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, const PhaseB& part, int sample, int column,
-                                  const LossTerms& terms, const ScorerConstants* constants) {
+EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, int sample, int column) {
+  const LossTerms terms = loss_terms(p);
   const int lane = lane_index();
   TopClass top = {-float_from_bits(0x7f800000u), kNoClass, 0.0f};
   if (lane < kWarps && lane * 32 < p.classes) {
     const int at = column * kWarps + lane;
-    top = {shared_load_f32(part.best + at), static_cast<int>(shared_load_u32(part.label + at)),
-           shared_load_f32(part.others + at)};
+    top = {shared_load_f32(result(kBest, at)), static_cast<int>(shared_load_u32(result(kLabel, at))),
+           shared_load_f32(result(kOthers, at))};
   }
   top = merge_lanes(top, terms);
   if (lane != 0) return;
-  const float norm = shared_load_f32(part.norm + column), jacobian = shared_load_f32(part.jacobian + column);
-  const float known = p.layers > 0 ? shared_load_f32(part.logit + column) : 0.0f;
+  const float norm = shared_load_f32(result(kNorm, column)), jacobian = shared_load_f32(result(kJacobian, column));
+  const float known = p.layers > 0 ? shared_load_f32(result(kLogit, column)) : 0.0f;
   const float loss = top.others + softplus(-scaled(terms, top.best));
   const float value[5] = {logarithm(not_below_floor(jacobian)), -known, loss, -top.best, -logarithm(norm)};
   float score = 0.0f;
 #pragma unroll
   for (int i = 0; i < 5; ++i)
-    score = multiply_add(load_f32(&constants->gain[i]), value[i] - load_f32(&constants->mean[i]), score);
+    score = multiply_add(load_f32(&constants_of(p)->gain[i]), value[i] - load_f32(&constants_of(p)->mean[i]), score);
   const bool sound = finite(jacobian) && finite(known) && finite(loss) && finite(top.best) && finite(norm);
   if (!sound) score = float_from_bits(0x7fc00000u);
   unsigned flags = kWritten;
   if (!sound) flags |= kNotFinite;
-  if (sound && score <= load_f32(&constants->threshold)) flags |= kAccepted;
+  if (sound && score <= load_f32(&constants_of(p)->threshold)) flags |= kAccepted;
   const unsigned label = static_cast<unsigned>(top.label < p.classes ? top.label : 0);
   FusedVerdict* verdict = p.verdicts + sample;
   store_16(&verdict->label, {label, flags, bits_from_float(score), bits_from_float(jacobian)});
@@ -240,31 +213,25 @@ EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, const PhaseB& part,
 }
 
 template <bool kMap, bool kMma>
-EDGEOSR_DEVICE void finish_tile(const FusedScoreParams& p, const Block& block, const TileSums& sums,
-                                const ScorerConstants* constants) {
+EDGEOSR_DEVICE void finish_tile(const FusedScoreParams& p, const Block& block, const float* stats,
+                                const float* partials) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
-  const PhaseB part = phase_b<kMma>(p);
-  const float slope = load_f32(&constants->slope);
-  const LossTerms terms = {load_f32(&constants->temperature), load_f32(&constants->cos_margin),
-                           load_f32(&constants->sin_margin), p.head == kHeadCosine};
   const int warp = warp_index();
-  if (warp < block.valid)
-    finish_norms<kMap>(p, part, sums.stats + warp * p.stats, kTile * p.stats, warp,
-                       constants);
-  if (p.layers > 0) finish_first_layer<kMma>(p, part, sums.partials, block.valid, slope);
+  if (warp < block.valid) finish_norms<kMap>(p, stats + warp * p.stats, kTile * p.stats, warp);
+  if (p.layers > 0) finish_first_layer<kMma>(p, partials, block.valid);
   block_sync();
-  head<kTile>(p, block, part, sums.partials, terms);
+  head<kTile>(p, block, partials);
   for (int layer = 1; layer < p.layers - 1; ++layer) {
-    hidden_layer<kMma>(p, layer, layer & 1 ? part.even : part.odd, layer & 1 ? part.odd : part.even, part.sums,
-                       slope);
+    hidden_layer<kMma>(p, layer, hidden_values(p, layer - 1), hidden_values(p, layer),
+                       reinterpret_cast<float*>(shared_memory() + p.sums_at));
     block_sync();
   }
   if (p.layers > 1 && warp < block.valid) {
-    const float logit = last_layer<kMma>(p, p.layers & 1 ? part.odd : part.even, warp);
-    if (lane_index() == 0) shared_store_f32(part.logit + warp, logit + load_f32(&constants->last_bias));
+    const float logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
+    if (lane_index() == 0) shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
   }
   block_sync();
-  if (warp < block.valid) write_verdict(p, part, block.first + warp, warp, terms, constants);
+  if (warp < block.valid) write_verdict(p, block.first + warp, warp);
 }
 
 }  // namespace edgeosr
