@@ -3,6 +3,7 @@
 import math
 import re
 
+from edgeosr import __version__
 from edgeosr.checked_json import JsonNode, parse_json
 from edgeosr.errors import BundleError, UsageError
 from edgeosr.manifest import (
@@ -52,7 +53,8 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         maker = root.value.get("edgeosr")
         raise BundleError(
             f"{document} has schema {schema}, made by a newer edgeosr"
-            f"{f' ({maker[:40]})' if isinstance(maker, str) else ''}; this one reads schema {SCHEMA}. "
+            f"{f' ({maker[:40]})' if isinstance(maker, str) else ''}; "
+            f"this one ({__version__}) reads schemas 1 to {SCHEMA}. "
             "Upgrade with: pip install -U edgeosr"
         )
     field = root.fields(Manifest.__dataclass_fields__)

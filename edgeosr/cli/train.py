@@ -52,7 +52,10 @@ def train(
     margin: Annotated[float, typer.Option(help="m of the m-OvR loss, in radians.")] = 0.5,
     rotation_weight: Annotated[float, typer.Option(help="Rotation auxiliary; 0 = off.")] = 0.1,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 30,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop training in this time.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no epoch that would end after this time; the discriminator comes after it."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch", help="Images a step.")] = 128,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
     weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-3,
@@ -114,8 +117,11 @@ def train(
         edgeosr train --data parts/ --arch efficientnet-lite0 --pretrained --freeze
     """
     from edgeosr.cli.run_report import RunReport, is_first_process
+    from edgeosr.training.open_data import open_parts
 
     settings = _settings(ctx)
+    # Importing torch takes seconds: a wrong path or class is told before it, not after.
+    open_parts(settings)
     import_extra("torch", extra="train", purpose="training")
     from edgeosr.training.train import train as train_run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeosr.data.image_file import SUFFIXES, read_image_file
+from edgeosr.data.image_file import SUFFIXES, read_image_file, tell_passed_over
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 
@@ -98,6 +98,7 @@ def _classes(root: Path, folders: Sequence[Path]) -> dict[str, list[Path]]:
 def _images_below(folder: Path) -> list[Path]:
     """Return the visible image files in ``folder`` and below it; links are followed, loops are not."""
     found: list[Path] = []
+    names_seen: list[str] = []
     seen: set[str] = set()
     for directory, names, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(directory)
@@ -106,11 +107,12 @@ def _images_below(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         names[:] = sorted(name for name in names if _visible(name))
+        visible = [name for name in files if _visible(name)]
+        names_seen += visible
         found.extend(
-            Path(directory, name)
-            for name in files
-            if _visible(name) and os.path.splitext(name)[1].casefold() in SUFFIXES
+            Path(directory, name) for name in visible if os.path.splitext(name)[1].casefold() in SUFFIXES
         )
+    tell_passed_over(folder, names_seen)
     return found
 
 

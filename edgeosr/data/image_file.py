@@ -1,8 +1,11 @@
 """Encoded images to RGB pixels: files with their EXIF orientation, or bytes from a pack."""
 
+import functools
 import io
+import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Pictures of kinds that are not read: passed over, but not in silence.
+_PASSED_OVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl")
 # Named, so that a TIFF or PostScript file called x.png never reaches a decoder that prints or runs things.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
 
@@ -104,3 +109,21 @@ def _upright(image: "PillowImage") -> "PillowImage":
     except Exception:
         # A broken EXIF block says nothing about the pixels: keep them as stored.
         return image
+
+
+def tell_passed_over(folder: Path, names: Iterable[str]) -> None:
+    """Say on standard error how many of a folder's files are pictures of a kind that is not read."""
+    suffixes = [Path(name).suffix.casefold() for name in names]
+    found = [suffix for suffix in suffixes if suffix in _PASSED_OVER]
+    if found:
+        kinds = ", ".join(sorted(set(found)))
+        _say_once(
+            f"note: {len(found)} file(s) in {folder} are passed over ({kinds}); "
+            f"edgeosr reads {', '.join(SUFFIXES)}"
+        )
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    # A command may open a folder twice: to refuse it early, and to read it.
+    print(line, file=sys.stderr)

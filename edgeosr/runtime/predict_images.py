@@ -36,11 +36,18 @@ def judge_images(
         emit: takes one line.
 
     Raises:
-        UsageError: ``out`` is a file.
+        UsageError: ``out`` is a file, or the folder (or one below it) that the images come from, where the
+            next call would take the drawings for images.
         StorageError: a drawing cannot be written.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"for images --out is a folder; {out} is a file")
+    if out is not None and len(paths) > 1:
+        folder, target = _common_folder(paths).resolve(), out.resolve()
+        if folder == target or folder in target.parents:
+            raise UsageError(
+                f"--out {out} lies in the folder the images come from; choose one outside {folder}"
+            )
     width = min(32, max(len(name) for name in (UNKNOWN, *runtime.classes)))
     tally = Tally()
     with progress("judging images", len(paths)) as advance:
@@ -71,13 +78,19 @@ def judge_images(
 
 def _drawing_path(out: Path, path: Path, paths: Sequence[Path]) -> Path:
     """Return where the drawing of ``path`` goes: its place below the folder that all ``paths`` share."""
-    common = paths[0].parent
-    while not all(common == other.parent or common in other.parents for other in paths):
-        if common == common.parent:
-            return out / f"{path.name}.png"
-        common = common.parent
+    common = _common_folder(paths)
+    if common not in path.parents:
+        return out / f"{path.name}.png"
     # The old suffix stays in the name: a.png and a.jpg of one folder are two drawings.
     return out / path.relative_to(common).with_name(f"{path.name}.png")
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    """Return the deepest folder that holds all paths, or the root of the first where they share none."""
+    common = paths[0].parent
+    while not all(common in other.parents for other in paths) and common != common.parent:
+        common = common.parent
+    return common
 
 
 def _write_drawing(target: Path, drawn: NDArray[np.uint8]) -> None:

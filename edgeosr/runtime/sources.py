@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.data.image_file import SUFFIXES as IMAGE_SUFFIXES
-from edgeosr.errors import DataError, UsageError, require_choice, suggestion
+from edgeosr.data.image_file import tell_passed_over
+from edgeosr.errors import DataError, StorageError, UsageError, require_choice, suggestion
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".mjpeg",
@@ -45,7 +46,8 @@ def open_source(source: str) -> ImageFiles | Video:
             comes first: a file called ``0`` is a file.
 
     Raises:
-        UsageError: there is no such thing; suggests near names.
+        StorageError: there is no such thing; suggests near names.
+        UsageError: a stream's scheme that is not known, or several videos at once.
         DataError: a folder or glob without images.
     """
     path = Path(source).expanduser()
@@ -65,7 +67,7 @@ def open_source(source: str) -> ImageFiles | Video:
         return Video(source, "".join(c if c.isalnum() or c in ".-" else "-" for c in host) or scheme, True)
     if glob.has_magic(source):
         return _glob(source)
-    raise UsageError(f"there is no image, folder, video or camera {source!r}{_near(path)}")
+    raise StorageError(f"there is no image, folder, video or camera {source!r}{_near(path)}; check the path")
 
 
 def _is_video(path: Path) -> bool:
@@ -74,10 +76,13 @@ def _is_video(path: Path) -> bool:
 
 def _folder(folder: Path) -> ImageFiles:
     found: list[Path] = []
+    seen: list[str] = []
     for directory, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        kept = (name for name in sorted(names) if not name.startswith("."))
+        kept = [name for name in sorted(names) if not name.startswith(".")]
+        seen += kept
         found += [Path(directory, name) for name in kept if name.lower().endswith(IMAGE_SUFFIXES)]
+    tell_passed_over(folder, seen)
     if not found:
         raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor do its folders")
     return ImageFiles(tuple(found))

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgeosr import __version__
-from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet
-from edgeosr.data.parts import Parts, four_parts
+from edgeosr.data.parts import Parts
 from edgeosr.errors import TrainingError, UsageError
 from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
@@ -32,6 +31,7 @@ from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_example
 from edgeosr.training.jacobian_plot import conditions, require_matplotlib
 from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
+from edgeosr.training.open_data import open_parts
 from edgeosr.training.processors import device_name, make_fabric, quiet_unless, use_threads
 from edgeosr.training.settings import TrainSettings, default_name, settings_from_json
 from edgeosr.training.watch_jacobian import JacobianWatch, WatchedImages, watched_images
@@ -146,11 +146,7 @@ def _finish(directory: Path, settings: TrainSettings) -> Path:
 
 
 def _open(settings: TrainSettings) -> _Material:
-    image_set = open_image_set(settings.data, settings.data_root)
-    parts = four_parts(
-        image_set, known=settings.known, split=settings.split, seed=settings.seed,
-        fractions=settings.fractions, test_fraction=settings.test_fraction, per_group=settings.per_group,
-    )  # fmt: skip
+    image_set, parts = open_parts(settings)
     if settings.outliers is not None and settings.discriminator:
         # Only to refuse them now rather than after hours of training.
         outlier_halves(settings.outliers, parts, image_set, settings.data_root)

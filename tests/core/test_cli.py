@@ -165,6 +165,33 @@ def test_a_reader_that_closes_the_pipe_is_not_answered_with_a_traceback() -> Non
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nosuch"], "no file or folder 'nosuch'"),
+        (["--data", "digits", "--known", "1,one"], "one"),
+        (["--data", "digits", "--known", "1"], "at least 2 known classes"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_before_torch_is_imported(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    code = "\n".join(
+        [
+            "import sys; from edgeosr.cli.app import main",
+            f"sys.argv = ['edgeosr', 'train', *{arguments!r}]",
+            "try: main()",
+            "except SystemExit as end: print(end.code, 'torch' in sys.modules)",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split() in (["1", "False"], ["2", "False"])
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def defaults_of(settings: type[Any]) -> dict[str, Any]:
     """Every field's default; a field without one has no entry."""
     return {

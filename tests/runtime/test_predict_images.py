@@ -133,3 +133,10 @@ def test_drawn_copies_keep_their_place_and_show_the_decision(
         assert tuple(drawn[0, 0]) == (ACCEPTED_RGB if row["accepted"] else UNKNOWN_RGB)
     with pytest.raises(UsageError, match="--out is a folder"):
         predict_source(bundle_path, str(photos), out=photos / "0.png")
+
+
+@pytest.mark.parametrize("inside", [".", "drawn"])
+def test_drawings_are_not_written_among_the_images(bundle_path: Path, photos: Path, inside: str) -> None:
+    with pytest.raises(UsageError, match="lies in the folder the images come from"):
+        predict_source(bundle_path, str(photos), out=photos / inside)
+    assert sum(1 for path in photos.rglob("*") if path.is_file()) == 9

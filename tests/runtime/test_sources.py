@@ -69,3 +69,12 @@ def test_what_is_no_source_is_refused_with_the_way_out(folder: Path, source: str
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no images \(\.png"):
         open_source(str(tmp_path))
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.gif", "c.TIFF", "notes.txt"):
+        (tmp_path / name).touch()
+    assert open_source(str(tmp_path)) == ImageFiles((tmp_path / "a.png",))
+    assert f"2 file(s) in {tmp_path} are passed over (.gif, .tiff)" in capsys.readouterr().err
