@@ -271,7 +271,8 @@ def _jacobian(record: JacobianRecord) -> str:
     probes = record.probes
     if probes is None:
         return f"{record.kind}, closed form, by {record.with_respect_to}"
-    lines = [f"{record.kind}, {probes.K} {probes.family} probes, by {record.with_respect_to}"]
+    count = f"{probes.K} {probes.family} probe{'s' * (probes.K > 1)}"
+    lines = [f"{record.kind}, {count}, by {record.with_respect_to}"]
     if probes.errors:
         tried = ", ".join(f"{error:.2f} ({count})" for count, error in probes.errors)
         lines.append(f"noise of the probes, as a share of log J_u's spread over select images: {tried}")

@@ -22,7 +22,7 @@ from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
 from edgeosr.export.calibrate import fit_on_select, threshold_on_calibrate
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
-from edgeosr.export.probing import AUTO, make_probes
+from edgeosr.export.probing import AUTO, make_probes, require_probes
 from edgeosr.export.scorable import Classifier, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
@@ -99,6 +99,12 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
     image_set = open_image_set(settings.data, settings.data_root)
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
+    # Its graph may be one that the Jacobian norm cannot be had of: better said before a discriminator is
+    # trained for it.
+    if settings.jacobian == "probes":
+        require_probes(classifier, settings.probes or AUTO, settings.cut or INPUT_CUT)
+    else:
+        scored_graph(classifier, settings.jacobian)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     halves = None
     if settings.outliers is not None:

@@ -34,7 +34,8 @@ class BrokenPattern(UnsupportedGraphError):
         self.places = places
         super().__init__(
             "the closed-form Jacobian norm needs Conv (+ BatchNormalization, + skip) -> activation -> global "
-            f"average pool; it stops at {', and at '.join(places)}; {WITHOUT_JACOBIAN}"
+            f"average pool; it stops at {', and at '.join(places)}; `--jacobian probes` takes any network, "
+            f"at some cost; {WITHOUT_JACOBIAN}"
         )
 
 

@@ -99,12 +99,12 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
         raise UnsupportedGraphError(
             f"no pool over the whole map (GlobalAveragePool, ReduceMean over height and width, ...) lies on "
             f"the way to the output, {names}; name the embedding with --embedding TENSOR, a float32 [batch, "
-            "D] tensor of the graph, and use `--jacobian none`"
+            "D] tensor of the graph, and use `--jacobian probes`, or `--jacobian none`"
         )
     raise UnsupportedGraphError(
         "more than one pool could be the last: "
         + ", ".join(describe(pool.node) for pool in last)
-        + "; name the embedding with --embedding TENSOR and use `--jacobian none`"
+        + "; name the embedding with --embedding TENSOR and use `--jacobian probes`, or `--jacobian none`"
     )
 
 
@@ -132,7 +132,8 @@ def _pool_of(embedding: "ir.Value") -> Pool:
     if pool is None:
         raise UnsupportedGraphError(
             f"the embedding {embedding.name!r} must be a pool over the whole map, flattened; it comes from "
-            f"{describe_value(value)}; choose another tensor, or `--jacobian none`"
+            f"{describe_value(value)}; choose another tensor, `--jacobian probes`, or "
+            "`--jacobian none`"
         )
     flat = pool.flat if embedding is pool.node.outputs[0] else embedding
     return Pool(pool.node, pool.map, flat, pool.is_mean)

@@ -98,6 +98,18 @@ def find_cut(classifier: Classifier, asked: str) -> Cut:
     return Cut(asked, str(value.name), tuple(size for size in shape[1:] if size is not None))
 
 
+def require_probes(classifier: Classifier, K: int | str, cut: str) -> None:
+    """Check, before anything that takes long, that a classifier can be probed at a cut.
+
+    Raises:
+        UsageError, UnsupportedGraphError: as ``make_probes``.
+    """
+    place = find_cut(classifier, cut)
+    if isinstance(K, int):
+        require_room(K, place.shape, place.tensor)
+    scored_graph(classifier, "probes", _probe_set(place, "", 0, random_directions(1, place.n, 0)))
+
+
 def make_probes(
     classifier: Classifier,
     *,

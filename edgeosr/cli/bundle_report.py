@@ -53,7 +53,8 @@ def _jacobian(manifest: Manifest) -> str:
 def _probes(probes: ProbesRecord | None) -> str:
     if probes is None:
         return ""
-    along = f": {probes.K} {probes.family} directions of a space of {probes.n:,}, seed {probes.seed}"
+    directions = f"{probes.K} {probes.family} direction{'s' * (probes.K > 1)}"
+    along = f": {directions} of a space of {probes.n:,}, seed {probes.seed}"
     if not probes.errors:
         return along
     tried = ", ".join(f"{error:.2f} with {count}" for count, error in probes.errors)
