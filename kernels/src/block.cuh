@@ -36,6 +36,16 @@ EDGEOSR_DEVICE Block this_block(const FusedScoreParams& p) {
 EDGEOSR_DEVICE int pitch_of_z(const FusedScoreParams& p) { return p.slab_width + 4; }
 EDGEOSR_DEVICE int pitch_of_halves(const FusedScoreParams& p) { return p.slab_width + 8; }
 
+// A block's own sums in the workspace; those of its tile's slabs lie one after the other.
+template <int kTile>
+EDGEOSR_DEVICE float* slab_stats(const FusedScoreParams& p, int tile, int slab) {  // [T, stats]
+  return reinterpret_cast<float*>(p.workspace + p.stats_at) + (tile * p.slabs + slab) * kTile * p.stats;
+}
+template <int kTile>
+EDGEOSR_DEVICE float* slab_partials(const FusedScoreParams& p, int tile, int slab) {  // [T, rows]
+  return reinterpret_cast<float*>(p.workspace + p.partials_at) + (tile * p.slabs + slab) * kTile * p.rows;
+}
+
 // Phase A's shared memory. Places come from the plan or are constants: no register holds them.
 EDGEOSR_DEVICE unsigned* masks_of_warp() {  // [16, 8], a warp's bits
   return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;

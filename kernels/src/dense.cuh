@@ -11,10 +11,37 @@ constexpr int kAheadFma = 4;
 
 EDGEOSR_DEVICE float leaky(float value, float slope) { return value > 0.0f ? value : value * slope; }
 
-// For row tiles row, row + step, ... < rows (in units of 16 rows) and steps_of_k steps of 16 from `weights` on:
-// c [16 rows, 8 samples] = weights x columns, handed to sink(row tile, c). columns: [8, pitch] halves; with
-// kSplit the low halves lie `low_at` elements behind the high ones.
-template <bool kSplit, class Sink>
+// The B operand of a lane: the column (sample) of its group of four lanes, its pair of rows of k.
+EDGEOSR_DEVICE const unsigned short* column_of_lane(const unsigned short* columns, int pitch) {
+  return columns + (lane_index() >> 2) * pitch + (lane_index() & 3) * 2;
+}
+
+// c [16 rows, 8 samples] = one row tile of weights, `steps` steps of 16 along k that are `jump` bytes apart,
+// times columns [8, pitch].
+EDGEOSR_DEVICE void multiply_tile(const unsigned char* weights, unsigned jump, int steps,
+                                  const unsigned short* columns, int pitch, float (&c)[4]) {
+  const unsigned char* from = weights + lane_index() * 16;
+  const unsigned short* column = column_of_lane(columns, pitch);
+  c[0] = c[1] = c[2] = c[3] = 0.0f;
+#pragma unroll 1
+  for (int first = 0; first < steps; first += kAhead) {
+    Words4 a[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < steps) a[i] = load_16(from);
+      from += jump;
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < steps) mma_f16(c, a[i], shared_load_u32(column), shared_load_u32(column + 8));
+      column += 16;
+    }
+  }
+}
+
+// The same for row tiles row, row + step, ... < rows with few steps each: loads run ahead over the ends of
+// tiles. columns hold a high and a low half of z, `low_at` elements apart. c goes to sink(row tile, c).
+template <class Sink>
 EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int row, int step, int steps_of_k,
                                    const unsigned short* columns, int pitch, int low_at, const Sink& sink) {
   if (row >= rows) return;
@@ -22,9 +49,10 @@ EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int r
   const unsigned char* from = weights + lane_index() * 16;
   const unsigned jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
   unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
-  const unsigned short* column = columns + (lane_index() >> 2) * pitch + (lane_index() & 3) * 2;
+  const unsigned short* column = column_of_lane(columns, pitch);
   int load_k = 0, k = 0;
   float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
   for (int first = 0; first < items; first += kAhead) {
     Words4 a[kAhead];
 #pragma unroll
@@ -44,7 +72,7 @@ EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int r
       if (first + i < items) {
         const unsigned short* b = column + k * 16;
         mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));
-        if (kSplit) mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
+        mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
         if (++k == steps_of_k) {
           sink(row, c);
           k = 0;
@@ -61,26 +89,30 @@ EDGEOSR_DEVICE void multiply_row(const unsigned char* weights, int rows, int row
                                  const float* columns, int pitch, float (&value)[kTileFma]) {
 #pragma unroll
   for (int s = 0; s < kTileFma; ++s) value[s] = 0.0f;
-  for (int first = quad; first < quads; first += step * kAheadFma) {
+  const unsigned char* from = weights + static_cast<unsigned>(quad * rows + row) * 16u;
+  const unsigned jump = static_cast<unsigned>(step * rows) * 16u;
+  const float* column = columns + quad * 4;
+#pragma unroll 1
+  for (; quad < quads; quad += step * kAheadFma) {
     Words4 words[kAheadFma];
 #pragma unroll
     for (int i = 0; i < kAheadFma; ++i) {
-      const int at = first + i * step;
-      if (at < quads) words[i] = load_16(weights + (static_cast<long long>(at) * rows + row) * 16);
+      if (quad + i * step < quads) words[i] = load_16(from);
+      from += jump;
     }
 #pragma unroll
     for (int i = 0; i < kAheadFma; ++i) {
-      const int at = first + i * step;
-      if (at < quads) {
+      if (quad + i * step < quads) {
 #pragma unroll
         for (int s = 0; s < kTileFma; ++s) {
-          const Floats4 x = shared_load_x4(columns + s * pitch + at * 4);
+          const Floats4 x = shared_load_x4(column + s * pitch);
           value[s] = multiply_add(float_from_bits(words[i].x), x.x, value[s]);
           value[s] = multiply_add(float_from_bits(words[i].y), x.y, value[s]);
           value[s] = multiply_add(float_from_bits(words[i].z), x.z, value[s]);
           value[s] = multiply_add(float_from_bits(words[i].w), x.w, value[s]);
         }
       }
+      column += step * 4;
     }
   }
 }
@@ -125,23 +157,21 @@ EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
   if (kMma) {
     const int rows = p.rows >> 4, first = block.channel >> 4;
     const unsigned char* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
-    const int lane = lane_index(), sample = (lane & 3) * 2;
-    const bool left = sample < block.valid, right = sample + 1 < block.valid;
-    float* to = partials + static_cast<long long>(sample) * p.rows + (lane >> 2);
-    const float scale = shared_load_f32(scales() + sample);
-    const float scale_right = shared_load_f32(scales() + sample + 1);
-    multiply_tiles<true>(weights, rows, warp_index(), kWarps, block.channels >> 4, embedding_halves(p),
-                         pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
-                           float* at = to + row * 16;
-                           if (left) {
-                             store_f32(at, c[0] * scale);
-                             store_f32(at + 8, c[2] * scale);
-                           }
-                           if (right) {
-                             store_f32(at + p.rows, c[1] * scale_right);
-                             store_f32(at + p.rows + 8, c[3] * scale_right);
-                           }
-                         });
+    multiply_tiles(weights, rows, warp_index(), kWarps, block.channels >> 4, embedding_halves(p),
+                   pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
+                     const int sample = (lane_index() & 3) * 2;
+                     float* at = partials + sample * p.rows + row * 16 + (lane_index() >> 2);
+                     if (sample < block.valid) {
+                       const float scale = shared_load_f32(scales() + sample);
+                       store_f32(at, c[0] * scale);
+                       store_f32(at + 8, c[2] * scale);
+                     }
+                     if (sample + 1 < block.valid) {
+                       const float scale = shared_load_f32(scales() + sample + 1);
+                       store_f32(at + p.rows, c[1] * scale);
+                       store_f32(at + p.rows + 8, c[3] * scale);
+                     }
+                   });
   } else {
     const unsigned char* weights =
         p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;

@@ -65,10 +65,6 @@ template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
   const Block block = this_block<kTile>(p);
-  const long long place = (static_cast<long long>(block.tile) * p.slabs + block.slab) * kTile;
-  float* const all_stats = reinterpret_cast<float*>(p.workspace + p.stats_at);
-  float* const all_partials = reinterpret_cast<float*>(p.workspace + p.partials_at);
-
   for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
     const int sample = item / p.slab_width;
     shared_store_f32(embedding(p, block.valid + sample) + item - sample * p.slab_width, 0.0f);
@@ -79,14 +75,14 @@ EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
     load_embedding<kTile, kHalf>(p, block);
   prefetch_later_layers(p, block);
   block_sync();
-  reduce_embedding<kMap>(p, block, all_stats + place * p.stats);
-  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, all_stats + place * p.stats);
+  reduce_embedding<kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
   if (p.rows > 0) {
     if (kMma) {
       split_embedding(p, block);
       block_sync();
     }
-    multiply_slab<kMma>(p, block, all_partials + place * p.rows);
+    multiply_slab<kMma>(p, block, slab_partials<kTile>(p, block.tile, block.slab));
   }
 
   // Every thread publishes its own stores, then one counts the block in.
@@ -102,8 +98,8 @@ EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
   if (shared_load_u32(last) == 0u) return;
   thread_fence();
   block_sync();  // before shared memory gets its new meaning
-  const long long tile = static_cast<long long>(block.tile) * p.slabs * kTile;
-  finish_tile<kMap, kMma>(p, block, all_stats + tile * p.stats, all_partials + tile * p.rows);
+  finish_tile<kMap, kMma>(p, block, slab_stats<kTile>(p, block.tile, 0),
+                          slab_partials<kTile>(p, block.tile, 0));
 }
 
 }  // namespace edgeosr

@@ -38,26 +38,25 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
     const int part = parts > 1 ? warp_index() / tiles : 0;
     const int row = parts > 1 ? warp_index() - part * tiles : warp_index();
     const int first = part * share, lane = lane_index(), sample = (lane & 3) * 2;
-    if (part < parts) {
-      const int step = parts > 1 ? tiles : kWarps;
-      multiply_tiles<false>(
-          weights + static_cast<long long>(first) * tiles * 512, tiles, row, step,
-          smaller(share, steps - first), reinterpret_cast<const unsigned short*>(from) + first * 16, pitch_in, 0,
-          [&](int tile, const float (&c)[4]) {
-            const int at = tile * 16 + (lane >> 2);
-            if (parts > 1) {
-              float* sum = sums + (part * rows + at) * kTile + sample;
-              shared_store_x2(sum, {c[0], c[1]});
-              shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
-            } else {
-              const float slope = load_f32(&constants_of(p)->slope);
-              const float upper = load_f32(bias + at), lower = load_f32(bias + at + 8);
-              store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
-              store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
-              store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + lower, slope));
-              store_hidden<kMma>(to, pitch_out, sample + 1, at + 8, leaky(c[3] + lower, slope));
-            }
-          });
+    const int step = parts > 1 ? tiles : kWarps;
+    for (int tile = row; part < parts && tile < tiles; tile += step) {
+      float c[4];
+      multiply_tile(weights + static_cast<long long>(first * tiles + tile) * 512,
+                    static_cast<unsigned>(tiles) * 512u, smaller(share, steps - first),
+                    reinterpret_cast<const unsigned short*>(from) + first * 16, pitch_in, c);
+      const int at = tile * 16 + (lane >> 2);
+      if (parts > 1) {
+        float* sum = sums + (part * rows + at) * kTile + sample;
+        shared_store_x2(sum, {c[0], c[1]});
+        shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
+      } else {
+        const float slope = load_f32(&constants_of(p)->slope);
+        const float upper = load_f32(bias + at), lower = load_f32(bias + at + 8);
+        store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
+        store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
+        store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + lower, slope));
+        store_hidden<kMma>(to, pitch_out, sample + 1, at + 8, leaky(c[3] + lower, slope));
+      }
     }
   } else {
     const int quads = inputs >> 2;
