@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 # Two batches tell what grows with the batch from what does not.
 _FEW, _MORE = 2, 3
+_IR_VERSION = 10
 
 
-def observe_shapes(model: "ir.Model", values: "Iterable[ir.Value]") -> None:
+def observe_shapes(graph: "ir.Graph", values: "Iterable[ir.Value]") -> None:
     """Give tensors of unknown rank, size or type what they have in runs on two images and on three.
 
     A size that is the same in both is taken as fixed; one that is in proportion to the batch is named after
-    it. A model whose one input is not ``[batch, fixed sizes]``, or that does not run, is left as it is.
+    it. A graph whose one input is not ``[batch, fixed sizes]``, or that does not run, is left as it is.
 
     Args:
-        model: where the shapes are written; its nodes stay as they are.
+        graph: of a model; its nodes stay as they are.
         values: tensors to look at; those that are known already are left out.
     """
     unknown = [value for value in dict.fromkeys(values) if value.name and not _is_known(value)]
-    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
     sizes = static_shape(inputs[0]) if len(inputs) == 1 else None
     if not unknown or not sizes or sizes[0] is not None or None in sizes[1:]:
         return
-    one, other = (_run(model, inputs[0], batch, unknown) for batch in (_FEW, _MORE))
+    one, other = (_run(graph, inputs[0], batch, unknown) for batch in (_FEW, _MORE))
     if one is None or other is None:
         return
     ir = import_onnx_ir()
@@ -53,12 +54,13 @@ def _is_known(value: "ir.Value") -> bool:
 
 
 def _run(
-    model: "ir.Model", image: "ir.Value", batch: int, values: "list[ir.Value]"
+    graph: "ir.Graph", image: "ir.Value", batch: int, values: "list[ir.Value]"
 ) -> "list[np.ndarray] | None":
     """Return what the values hold for a batch of zeros, None if the graph does not run."""
     onnx = import_extra("onnx", extra="export", purpose="reading shapes")
     onnxruntime = import_extra("onnxruntime", extra="export", purpose="reading shapes")
-    proto = import_onnx_ir().to_proto(model)
+    ir = import_onnx_ir()
+    proto = ir.to_proto(ir.Model(graph, ir_version=_IR_VERSION))
     there = {output.name for output in proto.graph.output}
     proto.graph.output.extend(
         onnx.ValueInfoProto(name=value.name) for value in values if value.name not in there

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.graph_reading import attribute, describe, static_shape
+from edgeosr.export.node_writer import import_onnx_ir
 from edgeosr.export.tangents.axes import axes_of, constant_input, ints, prepended
 from edgeosr.export.tangents.context import RuleContext
+from edgeosr.export.tangents.observed_shapes import observe_shapes
 from edgeosr.export.tangents.rules import rule
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def reshape(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]"
     """The tangent with its directions in front of the output's shape."""
     x, y, t = node.inputs[0], node.outputs[0], tangents[0]
     assert x is not None and t is not None
+    if y.shape is None:
+        ctx.memo(observe_shapes, lambda: _observe_all(node))
     source, target = static_shape(x), static_shape(y)
     kept = _behind_the_first(source, target)
     if kept is not None:
@@ -55,6 +59,13 @@ def reshape(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]"
     if target is not None and target.count(None) <= 1:
         return [ctx.op("Reshape", t, ints(ctx, ctx.K, *(-1 if size is None else size for size in target)))]
     return [ctx.op("Reshape", t, prepended(ctx, ctx.K, ctx.shape_of(y)))]
+
+
+def _observe_all(node: "ir.Node") -> None:
+    """Look up what inference lost at this node and behind it, once a graph."""
+    graph = node.graph
+    if graph is not None and not isinstance(graph, import_onnx_ir().Function):
+        observe_shapes(graph, [value for each in graph for value in each.outputs])
 
 
 def _behind_the_first(
