@@ -54,7 +54,9 @@ def _probes(probes: ProbesRecord | None) -> str:
     if probes is None:
         return ""
     directions = f"{probes.K} {probes.family} direction{'s' * (probes.K > 1)}"
-    along = f": {directions} of a space of {probes.n:,}, seed {probes.seed}"
+    # What each family's sum estimates: see edgeosr.export.tangents.probes.
+    whole = "an unbiased estimate of the whole" if probes.family == "random" else "no estimate of the whole"
+    along = f": J_u^2 along {directions} times n/K, {whole} (n = {probes.n:,}, seed {probes.seed})"
     if not probes.errors:
         return along
     tried = ", ".join(f"{error:.2f} with {count}" for count, error in probes.errors)

@@ -93,7 +93,7 @@ def test_the_manifest_and_inspect_say_which_norm_and_with_respect_to_what(bundle
     said = text_from_bundle(bundle)
     assert "J_u = |du/dh|" in said
     assert "the normalised network input" in said and "3x16x16" in said
-    assert "4 random directions of a space of 768" in said
+    assert "along 4 random directions times n/K, an unbiased estimate of the whole (n = 768" in said
     assert "J_u, 4 random probes" in report.as_text()
 
 
