@@ -217,6 +217,11 @@ def unpacked_weights(scorer: Scorer, *, half: bool) -> Scorer:
     return replace(scorer, layers=layers, head=replace(scorer.head, weight=rounded(scorer.head.weight)))
 
 
+def padded_size(size: int) -> int:
+    """Return ``size`` rounded up to a multiple of 16, the least that a tile of the tensor cores covers."""
+    return -(-size // 16) * 16
+
+
 def require_supported(scorer: Scorer) -> None:
     """Raise UsageError, naming the limit, if the kernel cannot take ``scorer``."""
     _require("the embedding's length D", scorer.dimension, 1, LARGEST_DIMENSION)

@@ -7,7 +7,7 @@ memory of a block serves phase A (``src/block.cuh``), then phase B (``src/verdic
 from dataclasses import dataclass
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.packing import PackedScorer
+from edgeosr.kernels.packing import PackedScorer, padded_size
 from edgeosr.kernels.params import FusedScoreParams
 
 THREADS = 512
@@ -112,7 +112,7 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     _fill_scorer(params, packed)
     tile = TILE_HALF if packed.half else TILE_FULL
     params.slab_width = slab_width(packed.dimension, packed.rows)
-    params.slabs = -(-padded(packed.dimension) // params.slab_width)
+    params.slabs = -(-padded_size(packed.dimension) // params.slab_width)
     if isinstance(shape, MapShape):
         _fill_map(params, packed, shape)
     else:
@@ -120,8 +120,8 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     params.stats = 2 + 2 * params.probes
     tiles = -(-batch // tile)
     columns = tiles * params.slabs * tile
-    params.stats_at = padded(4 * tiles)
-    params.partials_at = params.stats_at + padded(4 * columns * params.stats)
+    params.stats_at = padded_size(4 * tiles)
+    params.partials_at = params.stats_at + padded_size(4 * columns * params.stats)
     shared = max(_place_phase_a(params, packed, shape, tile), _place_phase_b(params, packed, tile))
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
@@ -149,12 +149,7 @@ def slab_width(dimension: int, rows: int) -> int:
         rows: of the split matrix.
     """
     slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
-    return min(padded(-(-dimension // slabs)), WIDEST_SLAB)
-
-
-def padded(size: int) -> int:
-    """Return ``size`` rounded up to a multiple of 16."""
-    return -(-size // 16) * 16
+    return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
 
 
 def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:
@@ -197,7 +192,7 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
     # Channels last is turned into rows on the way to shared memory; these pitches keep the stores of a warp
     # in different banks (src/staging.cuh).
     params.row_pitch = positions if first else _next(positions, 4 if shape.half else 2)
-    params.chunk_bytes = padded(GROUP * params.row_pitch * element) + (16 if first else 0)
+    params.chunk_bytes = padded_size(GROUP * params.row_pitch * element) + (16 if first else 0)
     most = params.slab_width // GROUP * (TILE_HALF if packed.half else TILE_FULL)
     params.chunks_per_half = min(max(1, STAGE_BYTES // params.chunk_bytes), most)
 
@@ -227,7 +222,7 @@ def _place_phase_a(
     if isinstance(shape, MapShape):
         positions = shape.height * shape.width
         at += 2 * params.chunks_per_half * params.chunk_bytes
-        inside_bytes = padded((-(-positions // 32) + 1) * packed.taps * 4)
+        inside_bytes = padded_size((-(-positions // 32) + 1) * packed.taps * 4)
     params.slopes_at = at
     if isinstance(shape, MapShape) and packed.smooth and shape.half:
         at += GROUP * shape.height * shape.width * 4
@@ -241,7 +236,7 @@ def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) ->
     """Place phase B's shared memory, in the order of ``src/verdict.cuh``; return its size."""
     hidden = [0, 0]
     for layer, width in enumerate(packed.widths[:-1]):
-        size = tile * (2 * (padded(width) + 8) if packed.half else 4 * (padded(width) + 4))
+        size = tile * (2 * (padded_size(width) + 8) if packed.half else 4 * (padded_size(width) + 4))
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.sums_at = params.odd_at + hidden[1]

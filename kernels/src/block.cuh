@@ -50,8 +50,8 @@ EDGEOSR_DEVICE float* slab_partials(const FusedScoreParams& p, int tile, int sla
 EDGEOSR_DEVICE unsigned* masks_of_warp() {  // [16, 8], a warp's bits
   return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;
 }
-EDGEOSR_DEVICE float* jacobian_of_warp(int warp) {  // [16, 8], a warp's J^2 sum per sample
-  return reinterpret_cast<float*>(shared_memory() + 512) + warp * 8;
+EDGEOSR_DEVICE float* jacobian_sums(int sample) {  // [8, 16], a sample's J^2 sum of each warp
+  return reinterpret_cast<float*>(shared_memory() + 512) + sample * kWarps;
 }
 EDGEOSR_DEVICE float* scales() {  // [8], power of two that was taken out of a sample's slab
   return reinterpret_cast<float*>(shared_memory() + 1024);

@@ -46,7 +46,7 @@ EDGEOSR_DEVICE void reduce_embedding(const FusedScoreParams& p, const Block& blo
   }
   square = warp_sum(square);
   float jacobian = 0.0f;
-  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_of_warp(lane) + sample) : 0.0f);
+  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_sums(sample) + lane) : 0.0f);
   if (lane == 0) {
     store_f32(stats + sample * p.stats, square);
     store_f32(stats + sample * p.stats + 1, jacobian);

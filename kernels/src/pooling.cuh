@@ -158,8 +158,7 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block) {
   stage_chunks<kHalf>(p, block, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
   copy_async_commit();
   if (p.taps > 1) prepare_taps(p);
-  if (lane < 8) shared_store_f32(jacobian_of_warp(warp) + lane, 0.0f);
-  warp_sync();
+  if (thread_index() < 8 * kWarps) shared_store_f32(jacobian_sums(0) + thread_index(), 0.0f);
   const Piecewise pieces = piecewise(p);
   const float share = 1.0f / static_cast<float>(p.height * p.width_of_map);
   TapRow taps = {};
@@ -197,7 +196,7 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block) {
       bad = any(bad);
       if (lane == 0) {
         shared_store_f32(z, bad ? float_from_bits(0x7fc00000u) : total * share);
-        float* partial = jacobian_of_warp(warp) + chunk.sample;
+        float* partial = jacobian_sums(chunk.sample) + warp;
         shared_store_f32(partial, shared_load_f32(partial) + square);
       }
       warp_sync();

@@ -1,0 +1,199 @@
+"""The device layout, read back element by element as the kernel reads it."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeosr.errors import UsageError
+from edgeosr.kernels.packing import (
+    CONSTANTS_BYTES,
+    constants_bytes,
+    pack_matrix,
+    pack_scorer,
+    unpacked_weights,
+)
+from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
+
+Float32 = NDArray[np.float32]
+
+
+def a_scorer(
+    *,
+    dimension: int = 37,
+    classes: int = 6,
+    widths: tuple[int, ...] = (20, 33, 1),
+    kind: str = "cosine",
+    activation: str | None = "relu",
+    taps: int = 3,
+    probes: int = 0,
+    seed: int = 0,
+) -> Scorer:
+    """A scorer of random constants."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> Float32:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    external = kind == "external"
+    layers = []
+    inputs = dimension
+    for outputs in widths:
+        layers.append((normal(outputs, inputs), normal(outputs)))
+        inputs = outputs
+    parameters = {"leaky_relu": 1, "clip": 2}.get(activation or "", 0)
+    closed_form = None
+    if activation is not None:
+        offsets = np.stack([np.arange(taps), np.zeros(taps)], 1).astype(np.int32)
+        closed_form = ClosedForm(
+            activation=activation,
+            parameters=normal(parameters),
+            table=normal(dimension, taps),
+            offsets=offsets,
+        )
+    return Scorer(
+        dimension=dimension,
+        classes=classes,
+        head=Head(
+            kind=kind,
+            weight=normal(0, 0) if external else normal(classes, dimension),
+            bias=normal(0) if external else normal(classes),
+            temperature=16.0,
+            margin=0.25 if kind == "cosine" else 0.0,
+        ),
+        fusion=Fusion(means=normal(5), stds=np.abs(normal(5)) + 0.5, weights=normal(5)),
+        threshold=1.25,
+        closed_form=closed_form,
+        probes=Probes(K=probes, n=1000) if probes else None,
+        layers=tuple(layers),
+        slope=0.125,
+    )
+
+
+def fragment_product(packed: bytes, outputs: int, inputs: int, column: Float32) -> Float32:
+    """What a warp computes: m16n8k16 with the lanes' registers of A, per PTX ISA, for one column."""
+    registers = np.frombuffer(packed, np.float16).reshape(inputs // 16, outputs // 16, 32, 4, 2)
+    result = np.zeros(outputs)
+    for step, tile, lane, register, high in np.ndindex(*registers.shape):
+        group, thread = divmod(lane, 4)
+        row = group + 8 * (register % 2)
+        k = thread * 2 + high + 8 * (register // 2)
+        result[tile * 16 + row] += float(registers[step, tile, lane, register, high]) * column[step * 16 + k]
+    return result.astype(np.float32)
+
+
+def test_fragments_are_the_a_operand_of_m16n8k16() -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((48, 32)).astype(np.float32)
+    column = rng.standard_normal(32).astype(np.float32)
+    expected = matrix.astype(np.float16).astype(np.float64) @ column
+    got = fragment_product(pack_matrix(matrix, half=True), 48, 32, column)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fp32_rows_lie_in_quads_along_the_inputs() -> None:
+    matrix = np.arange(32 * 16, dtype=np.float32).reshape(32, 16)
+    packed = np.frombuffer(pack_matrix(matrix, half=False), np.float32).reshape(4, 32, 4)
+    for quad, row, i in np.ndindex(4, 32, 4):
+        assert packed[quad, row, i] == matrix[row, quad * 4 + i]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_every_part_is_found_where_the_offsets_say(half: bool) -> None:
+    scorer = a_scorer()
+    packed = pack_scorer(scorer, half=half)
+    assert (packed.widths, packed.hidden_rows, packed.rows) == ((20, 33, 1), 32, 48)
+    element = np.float16 if half else np.float32
+
+    def floats(at: int, count: int) -> Float32:
+        assert at % 16 == 0
+        return np.frombuffer(packed.data, np.float32, count, at)
+
+    split = np.zeros((48, 48), np.float32)
+    split[:20, :37] = scorer.layers[0][0]
+    split[32:38, :37] = scorer.head.weight
+    expected = pack_matrix(split, half=half)
+    assert packed.data[packed.split_at : packed.split_at + len(expected)] == expected
+    biases = floats(packed.split_bias_at, 48)
+    np.testing.assert_array_equal(biases[:20], scorer.layers[0][1])
+    np.testing.assert_array_equal(biases[32:38], scorer.head.bias)
+    assert not biases[20:32].any() and not biases[38:].any()
+    second = np.zeros((48, 32), np.float32)
+    second[:33, :20] = scorer.layers[1][0]
+    expected = pack_matrix(second, half=half)
+    assert len(expected) == second.size * np.dtype(element).itemsize
+    assert packed.data[packed.layer_at[1] : packed.layer_at[1] + len(expected)] == expected
+    np.testing.assert_array_equal(floats(packed.bias_at[1], 33), scorer.layers[1][1])
+    np.testing.assert_array_equal(floats(packed.layer_at[2], 33), scorer.layers[2][0][0])
+    assert packed.later_at == packed.layer_at[1]
+    assert packed.later_at + packed.later_bytes == packed.table_at
+    assert scorer.closed_form is not None
+    np.testing.assert_array_equal(floats(packed.table_at, 37 * 3).reshape(37, 3), scorer.closed_form.table)
+    offsets = np.frombuffer(packed.data, np.int32, 6, packed.offsets_at).reshape(3, 2)
+    np.testing.assert_array_equal(offsets, scorer.closed_form.offsets)
+
+
+def test_constants_come_first_and_in_the_order_of_the_struct() -> None:
+    scorer = a_scorer(activation="clip")
+    data = pack_scorer(scorer, half=True).data
+    assert data[:CONSTANTS_BYTES] == constants_bytes(scorer)
+    constants = np.frombuffer(data, np.float32, 32)
+    assert constants[0] == 1.25
+    np.testing.assert_allclose(constants[1:6], scorer.fusion.weights / scorer.fusion.stds, rtol=1e-6)
+    np.testing.assert_array_equal(constants[6:11], scorer.fusion.means)
+    np.testing.assert_allclose(constants[11:16], [16, np.cos(0.25), np.sin(0.25), 0.125, 1], rtol=1e-6)
+    assert scorer.closed_form is not None
+    np.testing.assert_array_equal(constants[16:18], scorer.closed_form.parameters)
+    assert constants[18] == scorer.layers[-1][1][0]
+    assert not constants[19:].any()
+
+
+def test_probe_scale_is_n_over_k() -> None:
+    packed = pack_scorer(a_scorer(activation=None, probes=8), half=True)
+    assert np.frombuffer(packed.data, np.float32, 16)[15] == 125.0
+    assert (packed.probes, packed.closed_form, packed.taps) == (8, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths", "rows"), [("external", (), 0), ("external", (1,), 16), ("linear", (), 16)]
+)
+def test_parts_that_are_missing_take_no_rows(kind: str, widths: tuple[int, ...], rows: int) -> None:
+    packed = pack_scorer(a_scorer(kind=kind, widths=widths), half=True)
+    assert (packed.rows, packed.hidden_rows, packed.later_bytes) == (rows, 16 if widths else 0, 0)
+
+
+def test_equal_scorers_give_equal_bytes() -> None:
+    assert pack_scorer(a_scorer(), half=True) == pack_scorer(a_scorer(), half=True)
+
+
+def test_the_weights_to_compare_with_are_those_that_were_packed() -> None:
+    scorer = a_scorer()
+    rounded = unpacked_weights(scorer, half=True)
+    np.testing.assert_array_equal(rounded.layers[0][0], scorer.layers[0][0].astype(np.float16))
+    np.testing.assert_array_equal(rounded.head.weight, scorer.head.weight.astype(np.float16))
+    np.testing.assert_array_equal(rounded.layers[2][0], scorer.layers[2][0])  # the last layer stays fp32
+    assert unpacked_weights(scorer, half=False) is scorer
+
+
+def test_a_weight_beyond_fp16_is_refused() -> None:
+    scorer = a_scorer()
+    scorer.layers[1][0][0, 0] = 7e4
+    with pytest.raises(UsageError, match=r"65504.*7e\+04.*fp32 weights"):
+        pack_scorer(scorer, half=True)
+    pack_scorer(scorer, half=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dimension": 2049}, "1 to 2048 as the embedding's length D; the scorer has 2049"),
+        ({"classes": 4097}, "1 to 4096 as the number of classes C; the scorer has 4097"),
+        ({"widths": (1025, 1)}, "width of the discriminator's layer 0; the scorer has 1025"),
+        ({"widths": (4, 4, 4, 4, 4, 4, 1)}, "0 to 6 as the discriminator's layers; the scorer has 7"),
+        ({"taps": 129}, "taps of the autocorrelation table; the scorer has 129"),
+        ({"activation": None, "probes": 33}, "number of probes K; the scorer has 33"),
+        ({"activation": "mish"}, "gelu_tanh; the scorer has 'mish'; score with model.onnx"),
+    ],
+)
+def test_a_scorer_beyond_a_limit_is_refused_by_name(change: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        pack_scorer(a_scorer(**change), half=True)  # type: ignore[arg-type]

@@ -1,0 +1,201 @@
+"""Plans: limits, refusals, and what they promise the kernel."""
+
+import ctypes
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgeosr.errors import UsageError
+from edgeosr.kernels.packing import PackedScorer, padded_size
+from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch, slab_width
+
+SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "src"
+STANDARD = (512, 256, 128, 64, 1)
+
+
+def a_packed(
+    *,
+    dimension: int = 512,
+    classes: int = 10,
+    widths: tuple[int, ...] = STANDARD,
+    half: bool = True,
+    smooth: bool = False,
+    taps: int = 13,
+    probes: int | None = None,
+) -> PackedScorer:
+    """The sizes of a packed scorer, without its bytes."""
+    hidden_rows = padded_size(widths[0]) if widths else 0
+    return PackedScorer(
+        data=b"",
+        half=half,
+        dimension=dimension,
+        classes=classes,
+        head=0,
+        closed_form=probes is None,
+        probes=probes or 0,
+        activation=5 if smooth else 1,
+        smooth=smooth,
+        taps=taps,
+        widths=widths,
+        hidden_rows=hidden_rows,
+        rows=hidden_rows + padded_size(classes),
+        split_at=128,
+        split_bias_at=0,
+        layer_at=(0,) * len(widths),
+        bias_at=(0,) * len(widths),
+        later_at=0,
+        later_bytes=0,
+        table_at=0,
+        offsets_at=0,
+    )
+
+
+def plan(packed: PackedScorer, batch: int, height: int = 7, **shape: object) -> LaunchPlan:
+    """Plan for a square map."""
+    return plan_launch(packed, MapShape(height=height, width=height, **shape), batch)  # type: ignore[arg-type]
+
+
+def test_params_have_the_same_offsets_in_c_plus_plus(tmp_path: Path) -> None:
+    names = [field[0] for field in FusedScoreParams._fields_]
+    lines = "".join(
+        f'std::printf("{name} %zu\\n", offsetof(edgeosr::FusedScoreParams, {name}));' for name in names
+    )
+    source = tmp_path / "offsets.cpp"
+    source.write_text(
+        '#include <cstddef>\n#include <cstdio>\n#include "params.cuh"\nint main() {' + lines + "std::printf("
+        '"%zu %zu %zu\\n", sizeof(edgeosr::FusedScoreParams), sizeof(edgeosr::FusedVerdict), '
+        "sizeof(edgeosr::ScorerConstants)); }"
+    )
+    program = tmp_path / "offsets"
+    subprocess.run(["g++", "-std=c++17", f"-I{SOURCES}", str(source), "-o", str(program)], check=True)
+    printed = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout.split("\n")
+    expected = [f"{name} {getattr(FusedScoreParams, name).offset}" for name in names]
+    assert printed[:-2] == expected
+    assert printed[-2] == f"{ctypes.sizeof(FusedScoreParams)} 32 128"
+
+
+def test_the_standard_scorer_takes_sixteen_blocks_a_tile() -> None:
+    one, many = plan(a_packed(), 1), plan(a_packed(), 64)
+    assert (one.blocks, many.blocks, one.threads) == (16, 128, 512)
+    assert one.entry == "fused_score_map_mma_f16"
+    assert one.params.slab_width == 32
+    assert one.shared_bytes <= 32 * 1024  # several blocks on one SM, even where it has 64 KB
+    assert plan(a_packed(half=False), 64, half=False).entry == "fused_score_map_fma_f32"
+
+
+@pytest.mark.parametrize("batch", [2, 9, 100, 1024])
+def test_slabs_do_not_depend_on_the_batch(batch: int) -> None:
+    for dimension in (1, 7, 127, 129, 509, 1280, 2048):
+        packed = a_packed(dimension=dimension)
+        one, many = plan(packed, 1), plan(packed, batch)
+        assert (one.params.slab_width, one.params.slabs) == (many.params.slab_width, many.params.slabs)
+        assert one.shared_bytes == many.shared_bytes
+
+
+@pytest.mark.parametrize("dimension", [1, 15, 16, 17, 257, 512, 1280, 2047, 2048])
+@pytest.mark.parametrize("rows", [0, 16, 528, 1520, 5120])
+def test_slabs_cover_the_channels_once(dimension: int, rows: int) -> None:
+    width = slab_width(dimension, rows)
+    slabs = -(-dimension // width)
+    assert width % 16 == 0 and width <= 256 and slabs <= 16
+    assert (slabs - 1) * width < dimension <= slabs * width
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("input_half", [False, True])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_nothing_within_the_limits_needs_more_than_64_kb(half: bool, input_half: bool, layout: str) -> None:
+    for smooth in (False, True):
+        for widths in ((), (1,), (1024, 1), (1024,) * 5 + (1,)):
+            for classes in (1, 4096):
+                packed = a_packed(
+                    dimension=2048, classes=classes, widths=widths, half=half, smooth=smooth, taps=128
+                )
+                got = plan(packed, 1024, 16, layout=layout, half=input_half)
+                assert got.shared_bytes <= 64 * 1024
+                assert got.params.odd_at % 16 == got.params.halves_at % 16 == got.params.z_at % 16 == 0
+                assert got.workspace_bytes < 256 << 20
+
+
+def test_shared_parts_do_not_overlap_and_fit() -> None:
+    params = plan(a_packed(smooth=True), 8).params
+    stage_end = 4 * (16 * 8 + 16 * 8 + 8) + 2 * params.chunks_per_half * params.chunk_bytes
+    assert params.slopes_at == stage_end
+    assert params.inside_at == params.slopes_at + 16 * 49 * 4
+    assert params.z_at >= params.inside_at + (2 + 1) * 13 * 4
+    assert params.halves_at == params.z_at + 8 * (32 + 4) * 4
+    assert params.sums_at - params.odd_at >= 8 * (256 + 8) * 2
+
+
+def test_an_empty_batch_launches_nothing() -> None:
+    assert plan(a_packed(), 0).blocks == 0
+
+
+def test_counters_come_first_in_the_workspace() -> None:
+    got = plan(a_packed(), 1024)
+    assert got.counter_bytes == got.params.stats_at == 128 * 4
+    assert got.params.partials_at == 512 + 128 * 16 * 8 * 2 * 4
+    assert got.workspace_bytes == got.params.partials_at + 128 * 16 * 8 * 528 * 4
+
+
+def test_channels_last_rows_fall_into_different_banks() -> None:
+    for positions, pitch_half, pitch_full in ((1, 4, 2), (16, 20, 18), (49, 52, 50), (256, 260, 258)):
+        height, width = (positions, 1)
+        for half, pitch in ((True, pitch_half), (False, pitch_full)):
+            shape = MapShape(height=height, width=width, layout="nhwc", half=half)
+            assert plan_launch(a_packed(), shape, 1).params.row_pitch == pitch
+
+
+def test_strides_default_to_arrays_without_gaps() -> None:
+    params = plan(a_packed(), 3).params
+    assert params.sample_stride == 512 * 49
+    params = plan(a_packed(dimension=509), 3, layout="nhwc", position_stride=512).params
+    assert (params.sample_stride, params.position_stride) == (512 * 49, 512)
+    params = plan_launch(a_packed(probes=8), TangentShape(probes=8), 3).params
+    assert (params.sample_stride, params.tangent_sample_stride, params.probe_stride) == (512, 512, 1536)
+    assert params.stats == 2 + 16
+
+
+@pytest.mark.parametrize(
+    ("packed", "shape", "batch", "words"),
+    [
+        (a_packed(), MapShape(height=7, width=7), 1025, "batch must be from 0 to 1024.*got 1025"),
+        (a_packed(), MapShape(height=17, width=16), 1, "positions must be from 1 to 256.*got 272"),
+        (a_packed(), MapShape(height=0, width=16), 1, "height must be from 1 to 256.*got 0"),
+        (a_packed(), MapShape(height=7, width=7, layout="hwc"), 1, "layout must be nchw or nhwc; got 'hwc'"),
+        (
+            a_packed(),
+            MapShape(height=7, width=7, layout="nhwc", position_stride=511),
+            1,
+            "position_stride must be at least D = 512; got 511",
+        ),
+        (
+            a_packed(),
+            MapShape(height=7, width=7, sample_stride=10),
+            1,
+            "sample_stride must be at least 25088 elements; got 10",
+        ),
+        (
+            a_packed(),
+            MapShape(height=7, width=7, sample_stride=1 << 24),
+            1024,
+            "fewer than 2\\^31 elements; got 17179869184",
+        ),
+        (a_packed(probes=8), TangentShape(probes=5), 1, "K = 8 probes; got 5 tangents"),
+        (a_packed(probes=8), MapShape(height=7, width=7), 1, "no closed form.*not the map"),
+        (a_packed(), TangentShape(), 1, "closed form; the fused kernel needs the map"),
+        (
+            a_packed(probes=1),
+            TangentShape(probes=1, tangent_sample_stride=100),
+            1,
+            "tangent_sample_stride must be at least 512",
+        ),
+    ],
+)
+def test_what_the_kernel_cannot_take_is_refused(
+    packed: PackedScorer, shape: MapShape | TangentShape, batch: int, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        plan_launch(packed, shape, batch)
