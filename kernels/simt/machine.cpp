@@ -33,33 +33,32 @@ void permute(std::vector<T>& items) {
         std::swap(items[i - 1], items[next_random() % i]);
 }
 
-unsigned nth_bit(uint32_t bits, unsigned n) {
-    while (n--)
-        bits &= bits - 1;
-    return static_cast<unsigned>(__builtin_ctz(bits));
+/// The first set bit at or after `from`, cyclically.
+unsigned bit_from(uint32_t bits, unsigned from) {
+    uint32_t const turned = from ? bits >> from | bits << (32 - from) : bits;
+    return (static_cast<unsigned>(__builtin_ctz(turned)) + from) % 32;
 }
 
-/// The thread to run next, or null if none can. Stays in the warp while it can, as a warp's lanes run
-/// together.
+/// The thread to run next, or null if none can. Stays in the warp while it can, as a warp's lanes run together.
 Thread* choose() {
     auto const warps = static_cast<unsigned>(machine.warps.size());
-    unsigned const now = machine.current ? machine.current->linear / 32 : 0;
+    unsigned w = machine.current ? machine.current->linear / 32 : 0;
     Schedule const schedule = machine.launch.schedule;
-    unsigned first = now;
-    if (schedule == Schedule::shuffled && next_random() % 8 == 0) first = next_random() % warps;
+    uint64_t const random = schedule == Schedule::shuffled ? next_random() : 0;
+    if (schedule == Schedule::shuffled && (random & 7) == 0) w = static_cast<unsigned>(random >> 8) % warps;
     for (unsigned step = 0; step < warps; ++step) {
-        unsigned const w =
-            schedule == Schedule::reverse ? (first + warps - step) % warps : (first + step) % warps;
-        uint32_t const ready = machine.warps[w].ready;
-        if (!ready) continue;
-        unsigned lane;
-        if (schedule == Schedule::forward)
-            lane = static_cast<unsigned>(__builtin_ctz(ready));
-        else if (schedule == Schedule::reverse)
-            lane = 31 - static_cast<unsigned>(__builtin_clz(ready));
+        if (uint32_t const ready = machine.warps[w].ready) {
+            unsigned lane = static_cast<unsigned>(random >> 3) % 32;  // 0 unless shuffled
+            if (schedule == Schedule::reverse)
+                lane = 31 - static_cast<unsigned>(__builtin_clz(ready));
+            else
+                lane = bit_from(ready, lane);
+            return &machine.threads[w * 32 + lane];
+        }
+        if (schedule == Schedule::reverse)
+            w = w ? w - 1 : warps - 1;
         else
-            lane = nth_bit(ready, next_random() % static_cast<unsigned>(__builtin_popcount(ready)));
-        return &machine.threads[w * 32 + lane];
+            w = w + 1 < warps ? w + 1 : 0;
     }
     return nullptr;
 }
@@ -161,14 +160,6 @@ bool run_block(char* stacks) {
 
 }  // namespace
 
-uint64_t next_random() {
-    uint64_t& state = machine.random;  // xorshift64
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state >> 11;
-}
-
 std::string text(Site const& site) {
     char const* slash = std::strrchr(site.file, '/');
     return std::string(slash ? slash + 1 : site.file) + ":" + std::to_string(site.line);
@@ -187,11 +178,6 @@ void suspend() {
     Thread& me = *machine.current;
     machine.warps[me.linear / 32].ready &= ~(1u << (me.linear % 32));
     leave(false);
-}
-
-void wake(Thread& thread) {
-    thread.state = State::ready;
-    machine.warps[thread.linear / 32].ready |= 1u << (thread.linear % 32);
 }
 
 char const* run(Launch const& launch, void (*entry)(void*), void* argument) {

@@ -75,9 +75,19 @@ extern Machine machine;
 void suspend();
 
 /// A thread waiting in a warp operation may go on.
-void wake(Thread& thread);
+inline void wake(Thread& thread) {
+    thread.state = State::ready;
+    machine.warps[thread.linear / 32].ready |= 1u << (thread.linear % 32);
+}
 
-uint64_t next_random();
+inline uint64_t next_random() {  // xorshift64
+    uint64_t state = machine.random;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    machine.random = state;
+    return state >> 11;
+}
 
 std::string text(Site const& site);
 

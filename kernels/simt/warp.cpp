@@ -89,9 +89,11 @@ void multiply(Thread* lanes, int k) {
 void complete(Meeting const& meeting, Thread* lanes) {
     ++machine.warp_operations;
     if (meeting.operation == WarpOperation::multiply) return multiply(lanes, meeting.variant);
+    if (meeting.operation == WarpOperation::sync) return;
     uint32_t votes = 0;
-    for (unsigned lane = 0; lane < 32; ++lane)
-        if ((meeting.mask >> lane & 1) && lanes[lane].operand[0]) votes |= 1u << lane;
+    if (meeting.operation == WarpOperation::ballot)
+        for (unsigned lane = 0; lane < 32; ++lane)
+            if ((meeting.mask >> lane & 1) && lanes[lane].operand[0]) votes |= 1u << lane;
     for (unsigned lane = 0; lane < 32; ++lane) {
         if (!(meeting.mask >> lane & 1)) continue;
         Thread& thread = lanes[lane];

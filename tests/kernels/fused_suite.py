@@ -1,0 +1,139 @@
+"""A short, sharp check of the fused kernel: what every wrong kernel must fail and the right one passes."""
+
+from dataclasses import replace
+
+import numpy as np
+from fused_cases import Case, Inputs, random_inputs, random_scorer, reference_of
+from fused_run import ACCEPTED, NOT_FINITE, WRITTEN, Launch, prepared
+from simt_run import SCHEDULES, Library, SimtError
+
+from edgeosr.kernels.packing import constants_bytes, pack_scorer, unpacked_weights
+from edgeosr.kernels.scorer import Scorer
+
+# Two slabs' groups and several rounds of staging, two tiles of which one is ragged, rows that start unaligned.
+MAP_CASE = Case(
+    dimension=300,
+    batch=9,
+    classes=7,
+    head="cosine",
+    discriminator="four",
+    half_weights=True,
+    half_input=True,
+    positions=49,
+    filter=3,
+    activation="relu",
+    seed=21,
+)
+TANGENT_CASE = Case(
+    dimension=130,
+    batch=6,
+    classes=600,
+    head="linear",
+    discriminator="four",
+    half_weights=False,
+    half_input=False,
+    probes=5,
+    seed=22,
+)
+
+
+def problem(library: Library) -> str | None:
+    """What is wrong with the kernel of ``library`` (entries map_mma_f16 and tangents_fma_f32), if anything."""
+    for case in (MAP_CASE, TANGENT_CASE):
+        scorer, inputs = special_scorer(case), special_inputs(case)
+        expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+        launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=3)
+        bits = set()
+        for seed, schedule in enumerate([*SCHEDULES, "shuffled"]):
+            try:
+                verdicts = launch.run(library, schedule=schedule, seed=seed + 1)
+            except (SimtError, AssertionError) as error:
+                return f"{schedule}: {error}"
+            bits.add(verdicts.tobytes())
+            wrong = difference(case, verdicts, expected, scorer.threshold)
+            if wrong:
+                return f"{schedule}: {wrong}"
+        if len(bits) > 1:
+            return "the bits depend on the order of threads and blocks"
+        wrong = follows_a_new_threshold(library, launch, scorer, expected)
+        if wrong:
+            return wrong
+        alone = prepared(case, pack_scorer(scorer, half=case.half_weights), last_of(inputs)).run(library)
+        if alone.tobytes() != verdicts[-1:].tobytes():
+            return "the bits depend on the batch"
+    return None
+
+
+def difference(case: Case, verdicts: np.ndarray, expected: dict, threshold: float) -> str | None:
+    """Compare with the reference; NaN scores are "not finite" and nothing else."""
+    flags, finite = verdicts["flags"], np.isfinite(expected["score"])
+    tolerance = 1e-2 if case.half_weights else 2e-5
+    if not (flags & WRITTEN).all():
+        return "a verdict was not written"
+    if not ((flags & NOT_FINITE == 0) == finite).all():
+        return "not finite"
+    if not (np.isnan(verdicts["score"]) == ~finite).all() or (flags[~finite] & ACCEPTED).any():
+        return "a sample that is not finite has a score"
+    if not (verdicts["label"] == expected["label"])[finite].all():
+        return "label"
+    values = expected["values"][finite]
+    for name, column in (("jacobian", 0), ("norm", 4)):
+        if not np.allclose(verdicts[name][finite], values[:, column], rtol=3e-6, atol=1e-12):
+            return name
+    if not np.abs(verdicts["score"] - expected["score"])[finite].max() <= tolerance:
+        return "score"
+    far = finite & (np.abs(expected["score"] - threshold) > tolerance)
+    if not ((flags & ACCEPTED != 0) == expected["accepted"])[far].all():
+        return "accepted"
+    return None
+
+
+def follows_a_new_threshold(library: Library, launch: Launch, scorer: Scorer, expected: dict) -> str | None:
+    """Change the threshold in device memory, as a captured graph would see it; a NaN accepts nothing."""
+    constants = launch.arrays["scorer"][:128]
+    for threshold in (-1e30, 1e30, float("nan")):
+        constants[:] = np.frombuffer(constants_bytes(replace(scorer, threshold=threshold)), np.uint8)
+        accepted = launch.run(library)["flags"] & ACCEPTED != 0
+        if not (accepted == (np.isfinite(expected["score"]) & (threshold > 0))).all():
+            return "the threshold is not the one in device memory"
+    return None
+
+
+def special_scorer(case: Case) -> Scorer:
+    """The case's scorer with two equal classes, of which the lower must win."""
+    scorer = random_scorer(case)
+    weight, bias = scorer.head.weight.copy(), scorer.head.bias.copy()
+    inputs = special_inputs(case)
+    z = inputs.embedding if inputs.map is None else np.maximum(inputs.map, 0).mean(axis=(2, 3))
+    assert z is not None
+    weight[3] = z[0].astype(np.float32) / np.linalg.norm(z[0].astype(np.float64))  # sample 0's class
+    weight[-1], bias[-1] = weight[3], bias[3]
+    return replace(scorer, head=replace(scorer.head, weight=weight, bias=bias))
+
+
+def special_inputs(case: Case) -> Inputs:
+    """Random samples, and: y at the kink in one, a NaN where ReLU hides it, an infinity, nothing but zeros."""
+    inputs = random_inputs(case)
+    if inputs.map is not None:
+        y = inputs.map.copy()
+        y[1].reshape(-1)[::3] = 0
+        y[4, 77, 2, 3] = np.nan
+        y[5, 299, 6, 6] = -np.inf
+        y[6] = 0
+        return replace(inputs, map=y)
+    assert inputs.embedding is not None and inputs.tangents is not None
+    z, t = inputs.embedding.copy(), inputs.tangents.copy()
+    z[1, 129] = np.nan
+    t[2, 2, 64] = np.inf
+    t[:, 3] = 0
+    return replace(inputs, embedding=z, tangents=t)
+
+
+def last_of(inputs: Inputs) -> Inputs:
+    """A batch of the last sample only."""
+
+    def cut(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[-1:]
+
+    tangents = None if inputs.tangents is None else inputs.tangents[:, -1:]
+    return Inputs(cut(inputs.map), cut(inputs.embedding), tangents, cut(inputs.logits))

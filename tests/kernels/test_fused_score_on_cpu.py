@@ -1,0 +1,172 @@
+"""The fused kernel's own source, executed on the CPU, against the float64 reference with the same weights."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from fused_cases import Case, Inputs, covering_cases, random_inputs, random_scorer, reference_of
+from fused_run import ACCEPTED, NOT_FINITE, SOURCE, WRITTEN, prepared
+from simt_build import built
+from simt_run import Library
+
+from edgeosr.kernels.packing import pack_scorer, unpacked_weights
+
+CASES = covering_cases()
+SCORE_TOLERANCE = {False: 2e-5, True: 1e-2}  # by fp16 weights; in standard deviations of known samples
+JACOBIAN_TOLERANCE = 1e-6  # relative
+_MOST_FOR_ALL_SCHEDULES = 20_000  # channels times samples: above, each case runs in two of the three
+
+
+@functools.cache
+def library():
+    return Library(built(SOURCE))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case: the reference's answer, the kernel's, and the kernel's bytes by schedule."""
+
+    expected: dict
+    verdicts: np.ndarray
+    bits: dict
+    threshold: float
+    condition: np.ndarray
+
+
+@functools.cache
+def outcome(case):
+    scorer = random_scorer(case)
+    inputs = random_inputs(case)
+    reference = unpacked_weights(scorer, half=case.half_weights)
+    launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=case.seed % 8)
+    schedules = ["shuffled", "forward", "reverse"]
+    if case.batch * case.dimension > _MOST_FOR_ALL_SCHEDULES:
+        schedules = ["shuffled", schedules[1 + case.seed % 2]]
+    verdicts, bits = None, {}
+    for schedule in schedules:  # in one workspace: the counters wrap by themselves
+        verdicts = launch.run(library(), schedule=schedule, seed=case.seed + 1)
+        bits[schedule] = verdicts.tobytes()
+    return Outcome(reference_of(reference, inputs), verdicts, bits, scorer.threshold, condition(inputs))
+
+
+def condition(inputs: Inputs):
+    """How much |t|^2 - (u . t)^2 amplifies rounding, ``[B]``; 1 for the closed form."""
+    if inputs.tangents is None:
+        return np.ones(1)
+    t, z = inputs.tangents.astype(np.float64), inputs.embedding.astype(np.float64)
+    whole = (t * t).sum(axis=(0, 2))
+    along = ((t * (z / np.linalg.norm(z, axis=1, keepdims=True))).sum(axis=2) ** 2).sum(axis=0)
+    return whole / np.maximum(whole - along, 1e-6 * whole)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_verdicts_are_those_of_the_float64_reference(case):
+    result = outcome(case)
+    verdicts, expected = result.verdicts, result.expected
+    jacobian, known, loss, top, norm = expected["values"].T
+    tolerance = SCORE_TOLERANCE[case.half_weights]
+    assert ((verdicts["flags"] & (WRITTEN | NOT_FINITE)) == WRITTEN).all()
+    assert (verdicts["label"] == expected["label"]).all()
+    assert np.abs(verdicts["score"] - expected["score"]).max() <= tolerance
+    allowed = JACOBIAN_TOLERANCE * result.condition * jacobian
+    if case.probes and case.dimension == 1:  # the unit embedding cannot turn: J_u is 0, and its root rounds
+        allowed = 1e-3 * np.abs(verdicts["jacobian"]).max() + 1e-2
+    assert (np.abs(verdicts["jacobian"] - jacobian) <= allowed).all()
+    np.testing.assert_allclose(verdicts["norm"], norm, rtol=1e-6)
+    for name, exact in (("discriminator", known), ("movr_loss", loss), ("top_logit", top)):
+        size = np.abs(exact).max() + 1
+        relative = 1e-2 if case.half_weights and name == "discriminator" else 1e-5
+        if name == "movr_loss" and case.head == "cosine" and case.dimension == 1:
+            relative = 3e-4  # every cosine is 1 or -1, where sqrt(1 - c^2) turns 1e-7 into 3e-4
+        np.testing.assert_allclose(verdicts[name], exact, rtol=0, atol=relative * size, err_msg=name)
+    far = np.abs(expected["score"] - result.threshold) > tolerance
+    assert ((verdicts["flags"] & ACCEPTED != 0) == expected["accepted"])[far].all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_bits_do_not_depend_on_the_order_of_threads_and_blocks(case):
+    assert len(set(outcome(case).bits.values())) == 1
+
+
+def test_at_most_one_sample_in_a_hundred_lies_within_the_tolerance_of_its_threshold(capsys):
+    samples = inside = differing = 0
+    for case in CASES:
+        result = outcome(case)
+        near = np.abs(result.expected["score"] - result.threshold) <= SCORE_TOLERANCE[case.half_weights]
+        accepted = result.verdicts["flags"] & ACCEPTED != 0
+        samples, inside = samples + near.size, inside + int(near.sum())
+        differing += int((accepted != result.expected["accepted"]).sum())
+    with capsys.disabled():
+        print(f"\nfused kernel on the CPU: {len(CASES)} cases, {samples} samples, ", end="")
+        print(f"{inside} within the tolerance of their threshold, {differing} decisions differ")
+    assert inside <= samples / 100 and differing <= inside
+
+
+def test_the_covering_set_holds_every_pair_of_values():
+    from fused_cases import MAP_AXES, TANGENT_AXES
+
+    for axes, cases in (
+        (MAP_AXES, [case for case in CASES if case.positions]),
+        (TANGENT_AXES, [case for case in CASES if not case.positions]),
+    ):
+        names = list(axes)
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                seen = {(getattr(case, a), getattr(case, b)) for case in cases}
+                assert len(seen) == len(axes[a]) * len(axes[b]), (a, b)
+
+
+BATCH_CASES = [
+    Case(
+        dimension=130,
+        batch=21,
+        classes=40,
+        head="cosine",
+        discriminator="four",
+        half_weights=half,
+        half_input=half,
+        positions=positions,
+        filter=3,
+        activation="silu" if half else "relu",
+        probes=0 if positions else 5,
+        seed=5,
+    )
+    for half in (True, False)
+    for positions in (49, 0)
+]
+
+
+@pytest.mark.parametrize("case", BATCH_CASES, ids=str)
+def test_a_sample_has_the_same_bits_in_every_batch_and_at_every_position(case):
+    packed, inputs = pack_scorer(random_scorer(case), half=case.half_weights), random_inputs(case)
+    whole = prepared(case, packed, inputs).run(library())
+    rng = np.random.default_rng(9)
+    for size in (1, 3, 4, 5, 8, 9, 16, 17, 21):
+        chosen = rng.permutation(case.batch)[:size]
+        part = prepared(case, packed, taken(inputs, chosen), shift=size % 8).run(library(), seed=size)
+        assert part.tobytes() == whole[chosen].tobytes(), f"batch of {size}"
+
+
+@pytest.mark.parametrize("case", BATCH_CASES[:2], ids=str)
+def test_both_layouts_of_a_map_and_every_alignment_give_the_same_bits(case):
+    from dataclasses import replace
+
+    if not case.positions:
+        case = replace(case, positions=16, probes=0)
+    packed, inputs = pack_scorer(random_scorer(case), half=case.half_weights), random_inputs(case, 3)
+    answers = {
+        prepared(replace(case, channels_last=last), packed, inputs, shift=shift).run(library()).tobytes()
+        for last in (False, True)
+        for shift in range(8)
+    }
+    assert len(answers) == 1
+
+
+def taken(inputs: Inputs, chosen):
+    return Inputs(
+        map=None if inputs.map is None else inputs.map[chosen],
+        embedding=None if inputs.embedding is None else inputs.embedding[chosen],
+        tangents=None if inputs.tangents is None else inputs.tangents[:, chosen],
+        logits=None if inputs.logits is None else inputs.logits[chosen],
+    )
