@@ -138,11 +138,12 @@ def make_probes(
     place = find_cut(classifier, cut)
     if isinstance(K, int):
         require_room(K, place.shape, place.tensor)
-        return _probe_set(place, family, seed, _directions(classifier, place, K, family, seed, images))
+        directions = _directions(classifier, place, K, family, seed, images)
+        return _probe_set(place, family, seed, directions)
     most = min(2 * CANDIDATES[-1], place.n)
     if family == "principal":
-        most = min(most, len(_some(images, PRINCIPAL_IMAGES)) - 1)
-    directions = _directions(classifier, place, max(1, most), family, seed, images)
+        most = max(1, min(most, len(images) - 1))
+    directions = _directions(classifier, place, most, family, seed, images, fewer=True)
     chosen, errors = _choose(classifier, place, directions, images)
     found = _probe_set(place, family, seed, directions[:chosen])
     return replace(found, record=replace(found.record, errors=errors, largest_error=LARGEST_ERROR))
@@ -154,14 +155,21 @@ def _probe_set(cut: Cut, family: str, seed: int, directions: Float32) -> ProbeSe
 
 
 def _directions(
-    classifier: Classifier, cut: Cut, K: int, family: str, seed: int, images: LabelledImages
+    classifier: Classifier,
+    cut: Cut,
+    K: int,
+    family: str,
+    seed: int,
+    images: LabelledImages,
+    *,
+    fewer: bool = False,
 ) -> Float32:
     if family == "random":
         return random_directions(K, cut.n, seed)
     if family == "dct":
         return dct_directions(K, cut.shape)
     count = max(K + 1, min(PRINCIPAL_IMAGES, PRINCIPAL_VALUES // cut.n))
-    return principal_directions(K, _values_at(classifier, cut, _some(images, count)), seed)
+    return principal_directions(K, _values_at(classifier, cut, _some(images, count)), seed, fewer=fewer)
 
 
 def _values_at(classifier: Classifier, cut: Cut, images: LabelledImages) -> Float32:

@@ -86,16 +86,17 @@ def dct_directions(K: int, shape: tuple[int, ...]) -> Float32:
     return rows.astype(np.float32)
 
 
-def principal_directions(K: int, values: Float32, seed: int) -> Float32:
+def principal_directions(K: int, values: Float32, seed: int, *, fewer: bool = False) -> Float32:
     """Return the K principal directions of known images, float32 ``[K, n]``, the largest variance first.
 
     Args:
         K: from 1 to the number of images less one.
         values: h of m known images, ``[m, n]``.
         seed: of the randomised SVD (Halko, Martinsson and Tropp 2011, as in scikit-learn).
+        fewer: return fewer than K, at least one, if the images vary in fewer directions.
 
     Raises:
-        DataError: the images vary in fewer than K directions.
+        DataError: the images vary in fewer than K directions (in none, with ``fewer``).
     """
     extmath = import_extra("sklearn.utils.extmath", extra="export", purpose="principal directions")
     advice = "pass fewer --probes, more known images, or --probe-family random"
@@ -108,11 +109,11 @@ def principal_directions(K: int, values: Float32, seed: int) -> Float32:
     centred = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
     _, sizes, rows = extmath.randomized_svd(centred, n_components=K, random_state=seed)
     varying = int(np.count_nonzero(sizes > NO_VARIATION * max(float(sizes[0]), NO_VARIATION)))
-    if varying < K:
+    if varying < (1 if fewer else K):
         raise DataError(
             f"{len(values)} known images vary in {varying} directions at the cut; got --probes {K}; {advice}"
         )
-    return _orthonormal(rows.astype(np.float64))
+    return _orthonormal(rows[: min(varying, K)].astype(np.float64))
 
 
 def _orthonormal(rows: Float64) -> Float32:

@@ -104,6 +104,9 @@ def test_principal_directions_are_those_of_an_exact_svd():
 def test_more_directions_than_the_images_vary_in_are_refused_with_the_number():
     with pytest.raises(DataError, match=r"vary in 8 directions at the cut; got --probes 9"):
         principal_directions(9, IMAGES.astype(np.float32), seed=0)
+    assert principal_directions(9, IMAGES.astype(np.float32), seed=0, fewer=True).shape == (8, 60)
+    with pytest.raises(DataError, match="vary in 0 directions"):
+        principal_directions(2, np.ones((9, 6), np.float32), seed=0, fewer=True)
     with pytest.raises(DataError, match="need at least 5 known images; got 4"):
         principal_directions(4, IMAGES[:4].astype(np.float32), seed=0)
     with pytest.raises(DataError, match="not finite"):

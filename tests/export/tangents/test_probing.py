@@ -142,6 +142,13 @@ def test_a_smaller_share_needs_more_probes_and_the_largest_candidate_is_taken_if
     assert errors[-1] > 0.01
 
 
+def test_auto_makes_do_with_the_directions_that_known_images_vary_in(classifier, images, monkeypatch):
+    monkeypatch.setattr(probing, "LARGEST_ERROR", 0.0)
+    record = probes(classifier, images.subset(np.arange(10)), K="auto", family="principal").record
+    assert [K for K, _ in record.errors] == [1, 2, 4]
+    assert record.K == 9
+
+
 def test_auto_takes_the_whole_of_a_space_too_small_for_halves(classifier, images, monkeypatch):
     monkeypatch.setattr(probing, "LARGEST_ERROR", 0.0)
     record = probes(classifier, images, K="auto", cut="pooled").record
