@@ -42,14 +42,19 @@ class _Formula:
 
 
 def _relu(f: _Formula) -> "ir.Value":
-    return f.op("Sign", f.y)
+    return _as_number(f, f.op("Greater", f.y, 0.0))
+
+
+def _as_number(f: _Formula, condition: "ir.Value") -> "ir.Value":
+    # onnxruntime's Greater and Cast take half the time of its Sign.
+    assert f.x.dtype is not None
+    return f.ctx.op("Cast", condition, to=f.x.dtype.value)
 
 
 def _leaky_relu(f: _Formula) -> "ir.Value":
     alpha = f.setting("alpha", 0.01)
-    if 0 <= alpha <= 1:
-        return f.op("Max", f.op("Sign", f.y), alpha)
-    return f.op("Where", f.op("Greater", f.x, 0.0), 1.0, alpha)
+    # With a slope from 0 on, the output has the sign of the input.
+    return f.op("Where", f.op("Greater", f.y if alpha >= 0 else f.x, 0.0), 1.0, alpha)
 
 
 def _elu(f: _Formula) -> "ir.Value":
@@ -75,8 +80,8 @@ def _sigmoid(f: _Formula) -> "ir.Value":
 
 
 def _hard_sigmoid(f: _Formula) -> "ir.Value":
-    inside = f.op("Sign", f.op("Sub", f.y, f.op("Mul", f.y, f.y)))  # 0 < y < 1
-    return f.op("Mul", inside, f.setting("alpha", 0.2))
+    inside = f.op("And", f.op("Greater", f.y, 0.0), f.op("Less", f.y, 1.0))
+    return f.op("Where", inside, f.setting("alpha", 0.2), 0.0)
 
 
 def _hard_swish(f: _Formula) -> "ir.Value":
@@ -186,21 +191,18 @@ def clip(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -
         )
     f = _Formula(ctx, node)
     low, high = (_bound(ctx, input_of(node, index)) for index in (1, 2))
-    inside = None
+    conditions = []
     if low is not None:
-        inside = f.y if _is_zero(ctx, low) else f.op("Sub", f.y, low)
+        conditions.append(ctx.op("Greater", f.y, low))
     if high is not None:
-        below = f.op("Sub", high, f.y)
-        inside = below if inside is None else f.op("Mul", inside, below)
-    return [t if inside is None else ctx.times(t, f.op("Sign", inside))]
+        conditions.append(ctx.op("Less", f.y, high))
+    if not conditions:
+        return [t]
+    inside = conditions[0] if len(conditions) == 1 else ctx.op("And", *conditions)
+    return [ctx.times(t, _as_number(f, inside))]
 
 
 def _bound(ctx: RuleContext, value: "ir.Value | None") -> "ir.Value | None":
     """Return a bound that bounds something."""
     known = ctx.const_value(value)
     return None if known is not None and np.abs(np.asarray(known, np.float64)) > _HUGE else value
-
-
-def _is_zero(ctx: RuleContext, value: "ir.Value") -> bool:
-    known = ctx.const_value(value)
-    return known is not None and bool(np.all(known == 0))

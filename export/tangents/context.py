@@ -167,6 +167,8 @@ class RuleContext:
         (base, a), (base_b, b) = (self._factors.get(t, (t, None)) for t in (one, other))
         like = a if a is not None else b
         if base is not base_b or like is None:
+            if self.K == 1 and one in self._merged and other in self._merged:
+                return self._unmerged(self.op(op_type, self._merged[one], self._merged[other]))
             return self.op(op_type, one, other)
         unit = self.number(1.0, like)
         return self._scaled(base, self.op(op_type, unit if a is None else a, unit if b is None else b))
@@ -186,7 +188,11 @@ class RuleContext:
         return self._scaled(bases.pop(), self.op("Where", condition, *sides))
 
     def _scaled(self, base: "ir.Value", factor: "ir.Value") -> "ir.Value":
-        t = self.op("Mul", base, factor)
+        if self.K == 1 and base in self._merged:
+            # A single direction needs no axis of its own: without it the layers' layout can be kept.
+            t = self._unmerged(self.op("Mul", self._merged[base], factor))
+        else:
+            t = self.op("Mul", base, factor)
         self._factors[t] = (base, factor)
         return t
 
@@ -199,15 +205,29 @@ class RuleContext:
     def merged(self, t: "ir.Value", primal: "ir.Value") -> "ir.Value":
         """Return a tangent ``[K, B, ...]`` as ``[K * B, ...]``; a narrow one as ``[K, ...]``."""
         if t not in self._merged:
-            merged = self.op("Reshape", t, self._sizes(primal, [-1]))
+            if self.K == 1:
+                merged = self.op("Squeeze", t, self._first_axis())
+            else:
+                merged = self.op("Reshape", t, self._sizes(primal, [-1]))
             self._merged[t] = merged
         return self._merged[t]
 
     def split(self, merged: "ir.Value", primal: "ir.Value") -> "ir.Value":
         """Return ``[K * B, ...]`` as the tangent ``[K, B, ...]`` of ``primal``; the inverse of ``merged``."""
+        if self.K == 1:
+            return self._unmerged(merged)
         t = self.as_tangent(merged, primal)
         self._merged[t] = merged
         return t
+
+    def _unmerged(self, merged: "ir.Value") -> "ir.Value":
+        """Return what is merged as the tangent of a single direction."""
+        t = self.op("Unsqueeze", merged, self._first_axis())
+        self._merged[t] = merged
+        return t
+
+    def _first_axis(self) -> "ir.Value":
+        return self.constant(np.zeros(1, np.int64))
 
     def as_tangent(self, value: "ir.Value", primal: "ir.Value") -> "ir.Value":
         """Return a value that holds a tangent of ``primal`` in another shape, reshaped to ``[K, B, ...]``."""

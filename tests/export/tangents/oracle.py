@@ -19,7 +19,8 @@ from edgeosr.export.tangents.rules import load_rules
 
 DIRECTIONS = 3
 STEP = 1e-5
-FORMS = ("full", "narrow")
+# How many directions each form of tangent is tried with: a single one is written without an axis of its own.
+FORMS = {"full": 2, "narrow": 2, "single": 1}
 
 
 def one_node(op_type, inputs, *, attributes=None, varying=(0,), batched=None, opset=18, outputs=1):
@@ -141,11 +142,12 @@ def check_rule(
     checked=None,
     seed=0,
     tolerance=1e-7,
-    forms=FORMS,
+    forms=tuple(FORMS),
 ):
     """Compare a rule with central differences of its operator, in float64.
 
-    Each form of tangent is tried: ``full`` (one per sample) and ``narrow`` (one for all samples, a constant).
+    Each form of tangent is tried: ``full`` (one per sample), ``narrow`` (one for all samples, a constant) and
+    ``single`` (one per sample, a single direction).
 
     Args:
         op_type: the operator.
@@ -181,7 +183,7 @@ def check_rule(
             shape = list(inputs[index].shape)
             if form == "narrow" and index in batched:
                 shape[0] = 1
-            tangents[f"x{index}"] = rng.standard_normal((DIRECTIONS, *shape))
+            tangents[f"x{index}"] = rng.standard_normal((FORMS[form], *shape))
         got = rule_tangents(model, feeds, tangents, tangents if form == "narrow" else ())
         expected = central_differences(model, feeds, tangents)
         for index in range(outputs) if checked is None else checked:

@@ -16,8 +16,6 @@ from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.torch_export import onnx_bytes_from_backbone
 from edgeosr.model.catalogue import build_backbone
 
-DIRECTIONS = 2
-
 
 class SqueezeExcite(nn.Module):
     def __init__(self, channels):
@@ -172,12 +170,22 @@ def run(model, images, *names):
     return session.run(None, {"input": images})
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_tangents_from_the_input_equal_torch(torch_tangent, name):
+@pytest.mark.parametrize(
+    ("name", "directions"),
+    # A single direction is written in another layout.
+    [
+        *((name, 2) for name in NETWORKS),
+        ("resnet18-32", 1),
+        ("mobilenet-v3-like", 1),
+        ("convnext-like", 1),
+        ("mixed-pools", 1),
+    ],
+)
+def test_tangents_from_the_input_equal_torch(torch_tangent, name, directions):
     backbone, _, side = exported(name)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((2, 3, side, side)).astype(np.float32)
-    seeds = rng.standard_normal((DIRECTIONS, 3, side, side)).astype(np.float32)
+    seeds = rng.standard_normal((directions, 3, side, side)).astype(np.float32)
     model = graph_of(name)
     before = [node.name for node in model.graph]
     tangents = add_tangents(model, cut="input", embedding="embedding", seeds=seeds)
