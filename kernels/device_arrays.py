@@ -1,0 +1,183 @@
+"""Arrays and streams of other libraries, as the fused kernel takes them: addresses, shapes, strides.
+
+Anything with ``__cuda_array_interface__`` (CuPy, torch, PyCUDA, Numba) or DLPack (torch, CuPy, cuda.core) is
+used where it lies. Nothing is copied and no library is imported.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+from edgeosr.errors import UsageError
+
+_TYPES = {"<f2": True, "<f4": False, "=f2": True, "=f4": False}
+_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+_DLPACK_FLOAT = 2
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """An array in device memory.
+
+    Attributes:
+        pointer: address of its first element.
+        shape: as given.
+        strides: in elements.
+        half: fp16, else fp32.
+        stream: the stream on which its content becomes ready, or None: the caller has ordered that.
+        device: its ordinal, or None where the interface does not tell.
+        owner: what keeps the memory.
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    half: bool
+    stream: int | None
+    device: int | None
+    owner: object
+
+
+def device_array(name: str, array: Any, stream: int) -> DeviceArray:
+    """Look at ``array``.
+
+    Args:
+        name: of the argument, for messages.
+        array: has ``__cuda_array_interface__`` or ``__dlpack__``; fp16 or fp32.
+        stream: where it will be used; a DLPack producer lets it wait for its own.
+
+    Raises:
+        UsageError: it is not in a CUDA device's memory, or of another dtype.
+    """
+    # torch raises on access for a tensor that is not on a device: then DLPack words the error.
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is not None:
+        found = _from_interface(name, interface, array)
+    elif hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        found = _from_dlpack(name, array, stream)
+    else:
+        raise UsageError(
+            f"{name} must be an array on a CUDA device, with __cuda_array_interface__ or DLPack (CuPy, "
+            f"torch, PyCUDA, cuda.core); got {type(array).__name__}"
+        )
+    size = 2 if found.half else 4
+    if found.pointer % size:
+        raise UsageError(
+            f"{name} must be aligned to its {size}-byte elements; got address {found.pointer:#x}"
+        )
+    return found
+
+
+def stream_handle(stream: Any) -> int:
+    """Return the address of a CUDA stream; None is the legacy default stream, 0.
+
+    Args:
+        stream: an int, or an object with ``__cuda_stream__`` (cuda.core, CuPy), ``handle`` (PyCUDA) or
+            ``cuda_stream`` (torch).
+
+    Raises:
+        UsageError: none of these.
+    """
+    if stream is None:
+        return 0
+    if isinstance(stream, int) and not isinstance(stream, bool) and stream >= 0:
+        return stream
+    protocol = getattr(stream, "__cuda_stream__", None)
+    if protocol is not None:
+        version, handle = protocol() if callable(protocol) else protocol
+        if version != 0:
+            raise UsageError(f"__cuda_stream__ must be of version 0; got {version}; update edgeosr")
+        return int(handle)
+    for attribute in ("handle", "cuda_stream"):
+        handle = getattr(stream, attribute, None)
+        if isinstance(handle, int):
+            return handle
+    raise UsageError(
+        "stream must be an int, or an object with __cuda_stream__, .handle (PyCUDA) or .cuda_stream (torch); "
+        f"got {stream!r}"
+    )
+
+
+def rows_stride(name: str, array: DeviceArray, axis: int, inner: tuple[int, ...]) -> int:
+    """Return the stride of ``axis`` in elements, 0 if it has one entry; those after it must be ``inner``.
+
+    Raises:
+        UsageError: an inner axis of more than one entry lies otherwise.
+    """
+    got = array.strides[axis + 1 :]
+    for size, have, want in zip(array.shape[axis + 1 :], got, inner, strict=True):
+        if size > 1 and have != want:
+            raise UsageError(
+                f"{name} must have the inner strides {inner} (elements); got {got} with shape {array.shape}; "
+                "make it contiguous"
+            )
+    stride = array.strides[axis]
+    if array.shape[axis] > 1 and stride <= 0:
+        raise UsageError(f"{name} must have positive strides; got {array.strides}")
+    return stride if array.shape[axis] > 1 else 0
+
+
+def _from_interface(name: str, interface: dict[str, Any], owner: object) -> DeviceArray:
+    typestr = interface["typestr"]
+    if typestr not in _TYPES:
+        raise UsageError(f"{name} must be float16 or float32; got the type string {typestr!r}")
+    if interface.get("mask") is not None:
+        raise UsageError(f"{name} is a masked array, which the fused kernel does not take")
+    shape = tuple(int(size) for size in interface["shape"])
+    half = _TYPES[typestr]
+    itemsize = 2 if half else 4
+    given = interface.get("strides")
+    if given is not None and any(step % itemsize for step in given):
+        raise UsageError(f"{name} has strides of {tuple(given)} bytes, not multiples of {itemsize}")
+    strides = contiguous(shape) if given is None else tuple(int(step) // itemsize for step in given)
+    return DeviceArray(int(interface["data"][0]), shape, strides, half, interface.get("stream"), None, owner)
+
+
+class _DLTensor(ctypes.Structure):
+    """The DLTensor of dlpack.h, at the start of both kinds of managed tensor that a capsule can hold."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def _from_dlpack(name: str, array: Any, stream: int) -> DeviceArray:
+    kind, ordinal = array.__dlpack_device__()
+    if int(kind) not in _DLPACK_CUDA:
+        where = "the CPU" if int(kind) in (1, 3) else f"DLPack device type {int(kind)}"
+        raise UsageError(f"{name} must be on a CUDA device; got {type(array).__name__} on {where}")
+    capsule = array.__dlpack__(stream=stream or 1)  # 1 is the legacy default stream, 0 is not allowed
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    tensor = _DLTensor.from_address(pointer(capsule, b"dltensor"))
+    if (tensor.code, tensor.bits, tensor.lanes) not in {(_DLPACK_FLOAT, 16, 1), (_DLPACK_FLOAT, 32, 1)}:
+        raise UsageError(
+            f"{name} must be float16 or float32; got the DLPack type "
+            f"({tensor.code}, {tensor.bits}, {tensor.lanes})"
+        )
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    strides = (
+        tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else contiguous(shape)
+    )
+    address = (tensor.data or 0) + tensor.byte_offset
+    # Not consumed: the capsule's own destructor returns the tensor once we let go of it.
+    return DeviceArray(address, shape, strides, tensor.bits == 16, None, int(ordinal), (array, capsule))
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, in elements, of a C-ordered array."""
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))

@@ -1,0 +1,100 @@
+"""Verdicts in device memory, with the room that a launch needs to make them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.kernels.device_errors import DeviceError
+from edgeosr.kernels.driver import Driver
+
+WRITTEN, ACCEPTED, NOT_FINITE = 1, 2, 4
+# FusedVerdict of src/params.cuh.
+VERDICT = np.dtype(
+    [
+        ("label", "<i4"),
+        ("flags", "<u4"),
+        ("score", "<f4"),
+        ("jacobian", "<f4"),
+        ("discriminator", "<f4"),
+        ("movr_loss", "<f4"),
+        ("top_logit", "<f4"),
+        ("norm", "<f4"),
+    ]
+)
+
+
+class DeviceVerdicts:
+    """Room for the verdicts of one batch and the workspace; one for each launch that may be under way.
+
+    A captured graph keeps its own: it writes to these addresses at every replay. Verdicts come first, then
+    the workspace, whose counters come first: one clearing of memory covers both before each launch.
+
+    Attributes:
+        batch: B.
+        address: of the verdicts, B times 32 bytes.
+        workspace: address behind them.
+    """
+
+    def __init__(self, driver: Driver, batch: int, workspace_bytes: int, counter_bytes: int):
+        self.driver = driver
+        self.batch = batch
+        self.stream = 0
+        self._used = False
+        self._clear_words = (batch * VERDICT.itemsize + counter_bytes) // 4
+        self._done = driver.event()
+        self.workspace_bytes = workspace_bytes
+        self.address = driver.allocate(batch * VERDICT.itemsize + workspace_bytes)
+        self.workspace = self.address + batch * VERDICT.itemsize
+
+    def begin(self, stream: int) -> None:
+        """Order ``stream`` behind the last launch into this room, and clear flags and counters."""
+        if self._used and stream != self.stream:
+            self.driver.wait(stream, self._done)
+        self.driver.clear(self.address, self._clear_words, stream)
+
+    def end(self, stream: int) -> None:
+        """Note where the launch went."""
+        self.driver.record(self._done, stream)
+        self.stream, self._used = stream, True
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The verdicts as bytes, ``[B, 32]``, for CuPy, torch and the like."""
+        return {
+            "shape": (self.batch, VERDICT.itemsize),
+            "typestr": "|u1",
+            "data": (self.address, True),
+            "strides": None,
+            "version": 3,
+            "stream": self.stream or 1,
+        }
+
+    def to_host(self) -> NDArray[Any]:
+        """Wait for the launch's stream and return the verdicts, ``[B]`` of ``VERDICT``.
+
+        Raises:
+            DeviceError: a verdict was not written: the launch did not run to its end.
+        """
+        found = np.zeros(self.batch, VERDICT)
+        if self.batch:
+            self.driver.read(self.address, memoryview(found.view(np.uint8)), self.stream)
+        missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
+        if missing:
+            raise DeviceError(
+                f"{missing} of {self.batch} verdicts were not written: the launch did not run to its end; "
+                "look for an earlier CUDA error, and take none of this batch as accepted"
+            )
+        return found
+
+    def close(self) -> None:
+        """Free the memory; the launch must be over."""
+        if self.address:
+            self.driver.free(self.address)
+            self.address = self.workspace = 0
+
+    def __enter__(self) -> "DeviceVerdicts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

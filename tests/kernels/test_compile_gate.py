@@ -1,0 +1,146 @@
+"""Rung one: every compiler takes the kernel without a warning, and the code stays within its budget."""
+
+import math
+from pathlib import Path
+
+import compile_gate
+import pytest
+from compile_gate import BUILDS, MULTIPROCESSORS, Entry
+from edgeosr.kernels.device_errors import KernelBuildError
+from edgeosr.kernels.nvrtc import newest_nvrtc, nvrtc_from_file
+from edgeosr.kernels.packing import pack_scorer
+from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
+from edgeosr.kernels.sources import ENTRIES, DeviceSource, device_source
+from edgeosr.kernels.toolchain import NVCC_ARCHITECTURES, find_nvcc
+from fused_cases import Case, random_scorer
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, dict[str, Entry] | KernelBuildError]:
+    return compile_gate.measured_in_parallel()
+
+
+def of(build: str, entries: dict[str, dict[str, Entry] | KernelBuildError]) -> dict[str, Entry]:
+    found = entries[build]
+    if isinstance(found, KernelBuildError):
+        raise found
+    return found
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_compiler_takes_the_source_without_a_warning_and_makes_every_entry(build: str, entries) -> None:
+    expected = set(ENTRIES) if "72" not in build else {name for name in ENTRIES if "_fma_" in name}
+    assert set(of(build, entries)) == expected
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_nothing_is_spilled_and_no_local_memory_is_touched(build: str, entries) -> None:
+    found = of(build, entries)
+    assert {name: entry.spills for name, entry in found.items() if entry.spills} == {}
+    assert {name: entry.stack for name, entry in found.items() if entry.stack} == {}
+    assert {name: n for name, e in found.items() if (n := e.local_instructions)} == {}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_registers_and_shared_memory_stay_within_the_committed_budget(build: str, entries) -> None:
+    found, budget = of(build, entries), compile_gate.budget(build)
+    assert set(found) == set(budget)
+    over = {name: e.registers for name, e in found.items() if e.registers > budget[name]["registers"]}
+    assert over == {}, (
+        "more registers than kernels/budgets allows; if meant, run tests/kernels/compile_gate.py"
+    )
+    assert {name: e.static_shared for name, e in found.items() if e.static_shared} == {}
+
+
+@pytest.mark.parametrize("build", [build for build in BUILDS if "72" not in build])
+def test_tensor_cores_and_16_byte_weight_loads_are_in_the_code(build: str, entries) -> None:
+    budget = compile_gate.budget(build)
+    for name, entry in of(build, entries).items():
+        assert bool(entry.tensor_instructions) == ("_mma_" in name), name
+        assert entry.wide_loads is not None
+        # A tenth less may be the compiler's unrolling; a weight load that became narrow takes away far more.
+        assert entry.wide_loads >= math.floor(0.9 * budget[name]["wide_loads"]) > 0, name
+
+
+def planned(half: bool) -> LaunchPlan:
+    case = Case(
+        dimension=512,
+        batch=64,
+        classes=10,
+        head="cosine",
+        discriminator="wide",
+        half_weights=half,
+        half_input=True,
+        positions=49,
+        filter=3,
+    )
+    packed = pack_scorer(random_scorer(case), half=half)
+    return plan_launch(packed, MapShape(height=7, width=7, half=True), 64)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_at_512_channels_at_least_half_of_a_multiprocessor_is_occupied(build: str, entries) -> None:
+    plan = planned(half="72" not in build)
+    registers = of(build, entries)[plan.entry].registers
+    blocks = compile_gate.blocks_per_multiprocessor(build, registers, plan.threads, plan.shared_bytes)
+    threads = MULTIPROCESSORS[build.split("-")[0]][0]
+    assert blocks * plan.threads >= threads / 2, f"{blocks} blocks of {plan.threads} threads"
+
+
+def test_the_device_source_includes_nothing_but_our_own_files() -> None:
+    source = device_source()
+    for text in (source.main, *source.headers.values()):
+        for line in text.splitlines():
+            if line.startswith("#include"):
+                name = line.split('"')[1]
+                assert name in source.headers or name == "simt.h"
+    # simt.h belongs to the emulation on the CPU and is asked for there alone.
+    assert source.headers["primitives.cuh"].count("simt.h") >= 1
+
+
+def test_two_architectures_of_the_gate_have_no_nvcc_and_every_other_has_one() -> None:
+    assert set(NVCC_ARCHITECTURES) == {b for b in BUILDS if "nvrtc" not in b}
+    assert {b.split("-")[0] for b in BUILDS} == set(MULTIPROCESSORS)
+
+
+def test_a_source_that_does_not_compile_is_an_error_in_the_compilers_words(tmp_path: Path) -> None:
+    broken = DeviceSource('#include "own.cuh"\nint f() { return missing; }\n', {"own.cuh": "\n"})
+    with pytest.raises(KernelBuildError, match=r"(?s)NVRTC 11.8 could not compile fused_score.cu.*missing"):
+        newest_nvrtc((11, 8)).compile(broken, "sm_87")
+    (tmp_path / "fused_score.cu").write_text(broken.main)
+    (tmp_path / "own.cuh").write_text("int unused() { int x; return 0; }\n")
+    with pytest.raises(
+        KernelBuildError, match=r"(?s)nvcc 13.* could not compile fused_score.cu for sm_87.*missing"
+    ):
+        find_nvcc().cubin("sm_87", tmp_path / "out.cubin", tmp_path)
+
+
+def test_a_warning_fails_the_gate(tmp_path: Path) -> None:
+    (tmp_path / "fused_score.cu").write_text("__global__ void f(int* p) { int unused = 1; *p = 1; }\n")
+    with pytest.raises(KernelBuildError, match="unused"):
+        find_nvcc().cubin("sm_87", tmp_path / "out.cubin", tmp_path)
+
+
+def test_an_nvcc_that_is_missing_or_too_old_is_an_error_with_the_install_line(
+    monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGEOSR_NVCC", str(tmp_path / "nvcc"))
+    with pytest.raises(
+        KernelBuildError, match=r"needs nvcc 13.0 or later.*does not run.*pip install nvidia-cuda-nvcc"
+    ):
+        find_nvcc()
+    old = tmp_path / "nvcc"
+    old.write_text("#!/bin/sh\necho Cuda compilation tools, release 12.6, V12.6.85\n")
+    old.chmod(0o755)
+    with pytest.raises(KernelBuildError, match=r"nvcc \(12.6\)"):
+        find_nvcc()
+
+
+def test_an_nvrtc_that_is_missing_is_an_error_with_the_install_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        KernelBuildError, match=r"version 12.2 or older.*pip install 'nvidia-cuda-nvrtc-cu12==12.2"
+    ):
+        newest_nvrtc((12, 2), search=[])
+    (tmp_path / "libnvrtc.so").write_bytes(b"no library")
+    with pytest.raises(KernelBuildError, match="is not an NVRTC library"):
+        nvrtc_from_file(tmp_path / "libnvrtc.so")
