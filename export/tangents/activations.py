@@ -42,13 +42,8 @@ class _Formula:
 
 
 def _relu(f: _Formula) -> "ir.Value":
-    return _as_number(f, f.op("Greater", f.y, 0.0))
-
-
-def _as_number(f: _Formula, condition: "ir.Value") -> "ir.Value":
     # onnxruntime's Greater and Cast take half the time of its Sign.
-    assert f.x.dtype is not None
-    return f.ctx.op("Cast", condition, to=f.x.dtype.value)
+    return f.ctx.cast_like(f.op("Greater", f.y, 0.0), f.x)
 
 
 def _leaky_relu(f: _Formula) -> "ir.Value":
@@ -199,7 +194,7 @@ def clip(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") -
     if not conditions:
         return [t]
     inside = conditions[0] if len(conditions) == 1 else ctx.op("And", *conditions)
-    return [ctx.times(t, _as_number(f, inside))]
+    return [ctx.times(t, ctx.cast_like(inside, f.x))]
 
 
 def _bound(ctx: RuleContext, value: "ir.Value | None") -> "ir.Value | None":

@@ -74,6 +74,13 @@ class RuleContext:
         kind = self._kinds.get(like) or like.dtype
         return self.constant(np.array(number, np.float32 if kind is None else kind.numpy()))
 
+    def cast_like(self, value: "ir.Value", like: "ir.Value") -> "ir.Value":
+        """Return a value, such as a mask, in the float type of another tensor (CastLike needs opset 15)."""
+        kind = self._kinds.get(like) or like.dtype
+        cast = self.op("Cast", value, to=1 if kind is None else kind.value)
+        self._kinds[cast] = kind
+        return cast
+
     def const_value(self, value: "ir.Value | None") -> NDArray[np.generic] | None:
         """Return what an initialiser or a Constant node holds, else None."""
         return constant(value)
@@ -199,7 +206,7 @@ class RuleContext:
     def _product(self, one: "ir.Value", other: "ir.Value") -> "ir.Value":
         a, b = self.const_value(one), self.const_value(other)
         if a is not None and b is not None:
-            return self.constant(np.asarray(a * b))
+            return self.constant(np.multiply(np.asarray(a), np.asarray(b)))
         return self.op("Mul", one, other)
 
     def merged(self, t: "ir.Value", primal: "ir.Value") -> "ir.Value":

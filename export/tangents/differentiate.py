@@ -49,7 +49,7 @@ def add_tangents(model: "ir.Model", *, cut: str, embedding: str, seeds: NDArray[
             not fit the cut.
         UnsupportedGraphError: a node on the way cannot be differentiated; the message names it.
     """
-    ir = import_onnx_ir()
+    onnx_ir = import_onnx_ir()
     start = tensor_named(model, cut, "the cut")
     end = tensor_named(model, embedding, "the embedding")
     nodes = nodes_between(model, start, end)
@@ -73,12 +73,12 @@ def add_tangents(model: "ir.Model", *, cut: str, embedding: str, seeds: NDArray[
         )
     result = context.full(tangents[end], end)
     if result.producer() is None or dtype != np.float32:
-        result = context.op("Cast", result, to=ir.DataType.FLOAT.value)
+        result = context.op("Cast", result, to=onnx_ir.DataType.FLOAT.value)
     context.finish(result)
     claim_name(model, TANGENTS)
     result.name = TANGENTS
-    result.dtype = ir.DataType.FLOAT
-    result.shape = ir.Shape([len(seeds), *(end.shape or (None, None))])
+    result.dtype = onnx_ir.DataType.FLOAT
+    result.shape = onnx_ir.Shape([len(seeds), *(end.shape or (None, None))])
     return TANGENTS
 
 

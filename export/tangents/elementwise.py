@@ -57,7 +57,7 @@ def div(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]") ->
     (a, b), y = _pair(node), node.outputs[0]
     rank = ctx.rank(y)
     known = ctx.const_value(b)
-    inverse = ctx.op("Reciprocal", b) if known is None else ctx.constant(np.asarray(1 / known))
+    inverse = ctx.op("Reciprocal", b) if known is None else ctx.constant(np.reciprocal(np.asarray(known)))
     terms = []
     if tangents[0] is not None:
         terms.append(ctx.times(ctx.aligned(tangents[0], ctx.rank(a), rank), inverse))
@@ -94,7 +94,7 @@ def _power_slope(ctx: RuleContext, a: "ir.Value", b: "ir.Value") -> "ir.Value | 
             return None
         if exponents[0] == 2:
             return ctx.op("Add", a, a)
-    exponent = ctx.op("CastLike", b, a) if b.dtype != a.dtype else b
+    exponent = ctx.cast_like(b, a) if b.dtype != a.dtype else b
     lower = ctx.op("Sub", exponent, ctx.number(1.0, a))
     slope = ctx.op("Mul", exponent, ctx.op("Pow", a, lower))
     if exponents is not None and 0 not in exponents:
@@ -112,7 +112,7 @@ def extremum(ctx: RuleContext, node: "ir.Node", tangents: "list[ir.Value | None]
         return [tangents[0]]
     if len(values) == 2:
         return [_winner_of_two(ctx, node, tangents)]
-    wins = [ctx.op("CastLike", ctx.op("Equal", value, y), y) for value in values]
+    wins = [ctx.cast_like(ctx.op("Equal", value, y), y) for value in values]
     share = ctx.op("Reciprocal", ctx.op("Sum", *wins))
     rank = ctx.rank(y)
     terms = [

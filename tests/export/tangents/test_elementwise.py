@@ -91,3 +91,12 @@ def test_functions_of_positive_numbers(check_rule, op_type):
 def test_erf_equals_torch(check_against_torch):
     # The reference evaluator's own Erf is single precision: no oracle for differences.
     check_against_torch("Erf", randoms(9, (2, 3, 4)), special.erf)
+
+
+@pytest.mark.parametrize("opset", [13, 15, 21])
+def test_operators_that_need_a_type_find_it_in_every_opset(check_rule, opset):
+    inputs = randoms(10, (2, 3), (2, 3), (2, 1))
+    check_rule("Max", inputs, varying=(0, 1, 2), opset=opset)
+    check_rule("Pow", [inputs[0], np.array([3, 0, 2])], opset=opset)
+    check_rule("Relu", inputs[:1], opset=opset)
+    check_rule("Clip", [inputs[0], np.array(-0.5), np.array(0.5)], opset=opset)
