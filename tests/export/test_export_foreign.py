@@ -1,5 +1,6 @@
 """A classifier that edgeosr did not train becomes the same kind of bundle."""
 
+import functools
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_classifier
 from edgeosr.export.measure import GraphRunner
+from edgeosr.training import opengan
 
 SIDE = 16
 CHANNELS = 96
@@ -52,6 +54,15 @@ def _graph(weight, bias, *, softmax):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_discriminator_training():
+    # What a discriminator is worth, tests/core/test_opengan.py asks; here it must only exist.
+    with pytest.MonkeyPatch.context() as patch:
+        short = functools.partial(opengan.OpenGanSettings, epochs=3, steps=20)
+        patch.setattr(opengan, "OpenGanSettings", short)
+        yield
 
 
 @pytest.fixture(scope="module")
