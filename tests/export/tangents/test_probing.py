@@ -1,6 +1,7 @@
 """How many probes, along what, from where: on a small classifier that needs no training."""
 
 import contextlib
+import dataclasses
 import io
 import sys
 
@@ -189,6 +190,15 @@ def test_a_graph_with_tangents_takes_fewer_frames_at_a_time_and_gives_the_same(c
         images, "test"
     )
     assert seen == [64, 26, *[8] * 11, 2]
+
+
+@pytest.mark.parametrize("size", [1e25, np.nan])
+def test_tangents_that_leave_float32_make_the_score_nan_whatever_their_weight(classifier, images, size):
+    made = probes(classifier, images)
+    wild = dataclasses.replace(made, directions=made.directions * np.float32(size))
+    measured = GraphRunner(scored_graph(classifier, "probes", wild).model()).measure(images, "test")
+    assert np.isnan(measured.scores).all()
+    assert np.isfinite(measured.values[:, 1:]).all()
 
 
 def test_too_few_images_for_principal_directions_are_refused(classifier, images):
