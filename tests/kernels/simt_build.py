@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +75,17 @@ def built(source: Path, build: Build = PLAIN, *, device: Path = DEVICE, defines:
     return target
 
 
-def compiled_in_parallel(jobs: Sequence[functools.partial[Path]]) -> list[Path]:
-    """Run several ``partial(built, ...)``; two at a time, for g++ takes seconds."""
-    from concurrent.futures import ThreadPoolExecutor
+def compiled_in_parallel(jobs: Sequence[functools.partial[Path]]) -> list[Path | AssertionError]:
+    """Run several ``partial(built, ...)``, two at a time, for g++ takes seconds; failures are returned."""
+
+    def attempt(job: functools.partial[Path]) -> Path | AssertionError:
+        try:
+            return job()
+        except AssertionError as error:
+            return error
 
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda job: job(), jobs))
+        return list(pool.map(attempt, jobs))
 
 
 def _runtime_object(source: Path, flags: tuple[str, ...]) -> Path:

@@ -1,0 +1,116 @@
+"""The fused kernel's source under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fused_cases import Case, covering_cases, random_inputs, random_scorer, reference_of
+from fused_run import SOURCE, VERDICT, prepared
+from simt_build import ADDRESS, CACHE, DEVICE, THREAD, built
+from simt_run import run_case, write_case
+
+from edgeosr.kernels.packing import pack_scorer, unpacked_weights
+
+_SMALL = 4_000  # numbers of an input
+
+
+def small_cases():
+    """Of the covering set what is small enough for a slow build; every entry of the kernel is among it."""
+    cases = []
+    for case in covering_cases():
+        numbers = case.dimension * case.batch * max(case.positions, 1 + case.probes)
+        if numbers <= _SMALL and case.classes * case.dimension <= 60_000:
+            cases.append(case)
+    return cases
+
+
+def racing_cases():
+    """B <= 4, two slabs or more, several rounds of staging; each entry once, with other shapes each time."""
+    cases = []
+    for number, (half_weights, half_input) in enumerate(
+        [(True, True), (True, False), (False, True), (False, False)]
+    ):
+        common = {
+            "batch": 1 + number,
+            "classes": 6,
+            "head": ("cosine", "linear")[number % 2],
+            "discriminator": ("four", "two")[number % 2],
+            "half_weights": half_weights,
+            "half_input": half_input,
+            "seed": 70 + number,
+        }
+        cases.append(
+            Case(
+                dimension=(40, 33, 48, 290)[number],
+                positions=(49, 16, 100, 16)[number],
+                filter=(3, 5, 1, 3)[number],
+                activation=("relu", "silu", "clip", "gelu")[number],
+                channels_last=number % 2 == 1,
+                **common,
+            )
+        )
+        cases.append(Case(dimension=(40, 33, 48, 130)[number], probes=(0, 1, 5, 8)[number], **common))
+    return cases
+
+
+def run(program, case, folder, schedule="shuffled"):
+    scorer, inputs = random_scorer(case), random_inputs(case)
+    launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs)
+    launch.clear()
+    path = folder / "case"
+    write_case(
+        path,
+        launch.plan.entry,
+        launch.parameters(addresses=False),
+        launch.shape,
+        launch.pointers(),
+        schedule=schedule,
+        seed=case.seed + 1,
+    )
+    code, out, said = run_case(program, path)
+    assert code == 0, f"{case}: {said[:3000]}"
+    verdicts = np.frombuffer(out, VERDICT)
+    expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+    assert np.abs(verdicts["score"] - expected["score"]).max() <= (1e-2 if case.half_weights else 2e-5)
+
+
+def entry(case):
+    return bool(case.positions), case.half_weights, case.half_input
+
+
+def test_every_entry_is_among_the_small_cases():
+    assert len({entry(case) for case in small_cases()}) == len({entry(case) for case in racing_cases()}) == 8
+
+
+@pytest.mark.parametrize("case", small_cases(), ids=str)
+def test_no_access_is_out_of_bounds_misaligned_or_undefined(case, tmp_path):
+    # Each array is an allocation of its own, aligned no better than the kernel may expect.
+    run(built(SOURCE, ADDRESS), case, tmp_path)
+
+
+@pytest.mark.parametrize("case", racing_cases(), ids=str)
+def test_no_two_threads_race(case, tmp_path):
+    run(built(SOURCE, THREAD), case, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "before"),
+    [
+        ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);"),
+        ("verdict.cuh", r"p\.sums_at\)\);\s+block_sync\(\);"),
+    ],
+)
+def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_path):
+    folder = CACHE / "mutants" / f"race-{file.removesuffix('.cuh')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in DEVICE.glob("*.cu*"):
+        text = path.read_text()
+        if path.name == file:
+            found = re.findall(before, text)
+            assert len(found) == 1
+            text = text.replace(found[0], found[0].replace("block_sync();", ""))
+        (folder / path.name).write_text(text)
+    case = replace(racing_cases()[0], batch=2, discriminator="deep")
+    with pytest.raises(AssertionError, match="data race"):
+        run(built(SOURCE, THREAD, device=folder), case, tmp_path)
