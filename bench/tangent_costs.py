@@ -282,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for cut in CUTS:
                 name = f"{arch} {SIZES[arch]} px"
                 found = pilot if cut == INPUT else {}
+                print(f"measuring {cut} ...", file=sys.stderr, flush=True)
                 costs.append(measure_cut(model, cut, network=name, seconds=options.seconds, pilot=found))
         document = {
             "kind": "tangent costs",
