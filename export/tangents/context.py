@@ -126,12 +126,6 @@ class RuleContext:
         self._batched.add(wide)
         return wide
 
-    def lift(self, primal: "ir.Value") -> "ir.Value":
-        """Return a primal tensor with the axis of directions in front, size 1."""
-        axes = self.constant(np.zeros(1, np.int64))
-        lifted: ir.Value = self.memo(("lift", primal), lambda: self.op("Unsqueeze", primal, axes))
-        return lifted
-
     def aligned(self, t: "ir.Value", rank: int, wanted: int) -> "ir.Value":
         """Return a tangent of a tensor of ``rank`` for broadcasting with one of rank ``wanted``."""
         if rank >= wanted:

@@ -7,7 +7,7 @@ A rule is one function in any file of this folder, and one test in ``tests/expor
     @rule("Sin")
     def sine(ctx, node, tangents):
         (x,), (t,) = node.inputs, tangents
-        return [ctx.op("Mul", t, ctx.op("Cos", x))]
+        return [ctx.times(t, ctx.op("Cos", x))]
 
 - ``tangents`` follows ``node.inputs``: the tangent of each, None where it does not depend on the cut; at
   least one is a tensor. The result follows ``node.outputs``; None says that an output does not depend.
@@ -16,6 +16,9 @@ A rule is one function in any file of this folder, and one test in ``tests/expor
   asks for ``ctx.full(t, x)``.
 - ``node.inputs`` and ``node.outputs`` are the primal tensors, and may be used in the formula. A mask that can
   be read from the output should be, so that a runtime can still fuse the node with the one before it.
+- ``ctx.times`` and ``ctx.plus`` join what is elementwise, so that a chain of steps costs one product of the
+  size of all directions; ``ctx.merged`` and ``ctx.split`` put the directions into the batch of a convolution
+  and take them out again.
 - At a kink the derivative is what torch's autograd gives.
 
 The test: ``check_rule`` of ``tests/export/tangents/oracle.py`` compares any one-node graph with central

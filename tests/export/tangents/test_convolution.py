@@ -91,6 +91,21 @@ def test_transposed_convolution_equals_central_differences(check_rule):
     check_rule("ConvTranspose", inputs, attributes={"strides": [2, 1], "pads": [1, 0, 1, 1]})
 
 
+@pytest.mark.parametrize("directions", [1, 3])
+def test_an_image_of_open_size(one_node, rule_tangents, directions):
+    rng = np.random.default_rng(5)
+    x, weight = rng.standard_normal((2, 3, 6, 5)), rng.standard_normal((4, 3, 3, 3))
+    t = rng.standard_normal((directions, 2, 3, 6, 5))
+    model = one_node("Conv", [x, weight])
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for axis in (2, 3):
+            value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_side_{axis}"
+    (got,) = rule_tangents(model, {"x0": x}, {"x0": t})
+    for direction, result in zip(t, got, strict=True):
+        want = functional.conv2d(torch.tensor(direction), torch.tensor(weight))
+        np.testing.assert_allclose(result, want, rtol=1e-10, atol=1e-12)
+
+
 def test_a_weight_that_depends_on_the_image_is_refused(check_rule):
     rng = np.random.default_rng(4)
     inputs = [rng.standard_normal((2, 3, 5, 5)), rng.standard_normal((2, 3, 3, 3))]
