@@ -170,6 +170,8 @@ def jacobian_norms(backbone: Callable[[Tensor], Tensor], inputs: Tensor, directi
     with warnings.catch_warnings():
         # Pooling of channels-last features is looped over by vmap: said once a process, of no weight here.
         warnings.filterwarnings("ignore", message="There is a performance drop")
+        # torch compiles its own forward-mode formulas with what it has deprecated itself.
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
         total = torch.vmap(squared)(directions).sum(dim=0)
     return (total * (directions[0].numel() / len(directions))).sqrt()
 
