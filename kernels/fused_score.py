@@ -177,7 +177,7 @@ class FusedScorer:
         return self._launch(plan_launch(self.packed, shape, batch), arrays, logits, handle, into)
 
     def set_threshold(self, threshold: float, *, stream: Any = None) -> None:
-    XX
+        """Use another threshold in the stream's order; captured graphs follow. NaN accepts nothing."""
         self.scorer = replace(self.scorer, threshold=threshold)
         self.driver.write(self._weights, constants_bytes(self.scorer), stream_handle(stream))
 

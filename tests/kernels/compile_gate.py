@@ -147,7 +147,7 @@ def _reports(text: str) -> dict[str, str]:
 
 def _functions(sass: str) -> dict[str, str]:
     """Split nvdisasm's listing by function."""
-    parts = re.split(r"^\.section\s+\.text\.(\w+)", sass, flags=re.MULTILINE)
+    parts = re.split(r"^\s*\.section\s+\.text\.(\w+)", sass, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 

@@ -1,4 +1,5 @@
-// Resident blocks of one multiprocessor by NVIDIA's cuda_occupancy.h, a plain C++ header that needs no driver.
+// Resident blocks of one multiprocessor by NVIDIA's cuda_occupancy.h, a plain C++ header that needs no
+// driver.
 //   occupancy MAJOR MINOR THREADS_PER_SM SHARED_PER_SM SHARED_PER_BLOCK THREADS REGISTERS SHARED
 #include <cuda_occupancy.h>
 
@@ -8,7 +9,8 @@
 int main(int count, char** words) {
     if (count != 9) return 2;
     int value[9];
-    for (int i = 1; i < 9; ++i) value[i] = std::atoi(words[i]);
+    for (int i = 1; i < 9; ++i)
+        value[i] = std::atoi(words[i]);
     cudaOccDeviceProp device{};
     device.computeMajor = value[1];
     device.computeMinor = value[2];

@@ -1,0 +1,225 @@
+#include "plan.h"
+
+#include <edgeosr/fused_score.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+namespace edgeosr {
+namespace {
+
+// As in kernels/plan.py, where each is explained.
+constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 8192, kMostSharedBytes = 64 * 1024,
+              kSumsBytes = 8192;
+constexpr long long kLargestElements = 2147483647LL;
+constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '1'};
+constexpr std::size_t kHeaderBytes = 256;  // magic, PackedScorer, zeros
+
+thread_local char message[256];
+
+[[gnu::format(printf, 1, 2)]] char const* refuse(char const* format, ...) {
+    va_list words;
+    va_start(words, format);
+    std::vsnprintf(message, sizeof message, format, words);
+    va_end(words);
+    return message;
+}
+
+char const* outside(char const* what, long long value, long long least, long long most) {
+    if (value >= least && value <= most) return nullptr;
+    return refuse("%s must be from %lld to %lld for the fused kernel; got %lld", what, least, most, value);
+}
+
+int rounded(int size) {
+    return (size + 15) / 16 * 16;
+}
+
+char const* take_stride(char const* name, long long given, long long least, long long* stride) {
+    if (given && given < least)
+        return refuse("%s must be at least %lld elements; got %lld", name, least, given);
+    *stride = given ? given : least;
+    return nullptr;
+}
+
+char const* too_many(long long elements) {
+    if (elements <= kLargestElements) return nullptr;
+    return refuse("an input must have fewer than 2^31 elements; got %lld; score it in smaller batches",
+                  elements);
+}
+
+char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p, int tile) {
+    int const dimension = scorer.dimension, element = input.half ? 2 : 4;
+    if (char const* error = outside("the map's height", input.height, 1, kMaxPositions)) return error;
+    if (char const* error = outside("the map's width", input.width, 1, kMaxPositions)) return error;
+    int const positions = input.height * input.width;
+    if (char const* error = outside("the map's positions", positions, 1, kMaxPositions)) return error;
+    int const step = input.position_stride ? input.position_stride : dimension;
+    if (step < dimension)
+        return refuse("position_stride must be at least D = %d; got %d", dimension, input.position_stride);
+    long long const least = static_cast<long long>(positions) * (input.channels_last ? step : dimension);
+    p->height = input.height;
+    p->width_of_map = input.width;
+    p->layout = input.channels_last ? kLayoutChannelsLast : kLayoutChannelsFirst;
+    p->position_stride = step;
+    if (char const* error = take_stride("sample_stride", input.sample_stride, least, &p->sample_stride))
+        return error;
+    if (char const* error = too_many(p->sample_stride * p->batch)) return error;
+    int const remainder = input.half ? 4 : 2;
+    p->row_pitch = input.channels_last ? positions + ((remainder - positions) % 8 + 8) % 8 : positions;
+    p->chunk_bytes = rounded(kGroup * p->row_pitch * element) + (input.channels_last ? 0 : 16);
+    p->chunks_per_half = std::min(std::max(1, kStageBytes / p->chunk_bytes), p->slab_width / kGroup * tile);
+    return nullptr;
+}
+
+char const* fill_tangents(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p) {
+    int const dimension = scorer.dimension;
+    if (input.probes != scorer.probes)
+        return refuse("the scorer has K = %d probes; got %d tangents", scorer.probes, input.probes);
+    p->probes = input.probes;
+    if (char const* error = take_stride("sample_stride", input.sample_stride, dimension, &p->sample_stride))
+        return error;
+    if (char const* error = take_stride(
+            "tangent_sample_stride", input.tangent_sample_stride, dimension, &p->tangent_sample_stride))
+        return error;
+    long long const least =
+        input.probe_stride == 0 ? std::max(p->batch, 1) * p->tangent_sample_stride : dimension;
+    if (char const* error = take_stride("probe_stride", input.probe_stride, least, &p->probe_stride))
+        return error;
+    if (char const* error = too_many(p->sample_stride * p->batch)) return error;
+    if (char const* error = too_many(p->tangent_sample_stride * p->batch * std::max(p->probes, 1)))
+        return error;
+    return too_many(p->probe_stride * p->probes);
+}
+
+int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p, int tile) {
+    int at = kStageAt, inside = 0;
+    int const positions = input.height * input.width;
+    if (scorer.closed_form) {
+        at += 2 * p->chunks_per_half * p->chunk_bytes;
+        inside = rounded(((positions + 31) / 32 + 1) * scorer.taps * 4);
+    }
+    p->slopes_at = at;
+    if (scorer.closed_form && scorer.smooth && input.half) at += kGroup * positions * 4;
+    p->inside_at = at;
+    p->z_at = p->inside_at + inside;
+    p->halves_at = p->z_at + tile * (p->slab_width + 4) * 4;
+    return p->halves_at + (scorer.half ? 2 * kTileMma * (p->slab_width + 8) * 2 : 0);
+}
+
+int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
+    int hidden[2] = {0, 0};
+    for (int layer = 0; layer + 1 < scorer.layers; ++layer) {
+        int const width = rounded(scorer.width[layer]);
+        int const size = tile * (scorer.half ? 2 * (width + 8) : 4 * (width + 4));
+        hidden[layer % 2] = std::max(hidden[layer % 2], size);
+    }
+    p->odd_at = kEvenAt + hidden[0];
+    p->sums_at = p->odd_at + hidden[1];
+    return p->sums_at + (scorer.layers > 2 ? kSumsBytes : 0);
+}
+
+void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
+    p->split_at = scorer.split_at;
+    p->split_bias_at = scorer.split_bias_at;
+    p->later_at = scorer.later_at;
+    p->later_bytes = scorer.later_bytes;
+    p->table_at = scorer.table_at;
+    p->offsets_at = scorer.offsets_at;
+    p->rows = scorer.rows;
+    p->hidden_rows = scorer.hidden_rows;
+    p->dimension = scorer.dimension;
+    p->classes = scorer.classes;
+    p->head = scorer.head;
+    p->activation = scorer.activation;
+    p->taps = scorer.taps;
+    p->layers = scorer.layers;
+    for (int layer = 0; layer < scorer.layers; ++layer) {
+        p->width[layer] = scorer.width[layer];
+        p->layer_at[layer] = scorer.layer_at[layer];
+        p->bias_at[layer] = scorer.bias_at[layer];
+    }
+}
+
+}  // namespace
+
+char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostPlan* plan) {
+    if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
+    if (scorer.closed_form && input.height == 0 && input.width == 0)
+        return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
+    if (!scorer.closed_form && (input.height || input.width))
+        return refuse("the scorer has no closed form; the fused kernel takes z (and tangents), not the map");
+    *plan = HostPlan{};
+    FusedScoreParams& p = plan->params;
+    p.batch = input.batch;
+    fill_scorer(scorer, &p);
+    if (char const* error =
+            take_stride("logits_stride", input.logits_stride, scorer.classes, &p.logits_stride))
+        return error;
+    p.logits_half = input.logits_half ? 1 : 0;
+    int const tile = scorer.half ? kTileMma : kTileFma;
+    int const padded = rounded(scorer.dimension);
+    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
+    p.slab_width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
+    p.slabs = (padded + p.slab_width - 1) / p.slab_width;
+    if (char const* error =
+            scorer.closed_form ? fill_map(scorer, input, &p, tile) : fill_tangents(scorer, input, &p))
+        return error;
+    p.stats = 2 + 2 * p.probes;
+    int const tiles = (input.batch + tile - 1) / tile;
+    unsigned long long const columns = static_cast<unsigned long long>(tiles) * p.slabs * tile;
+    p.stats_at = static_cast<unsigned long long>(rounded(4 * tiles));
+    p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
+    int const shared = std::max(place_phase_a(scorer, input, &p, tile), place_phase_b(scorer, &p, tile));
+    if (shared > kMostSharedBytes)
+        return refuse(
+            "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "
+            "model.onnx",
+            shared,
+            kMostSharedBytes);
+    plan->entry = (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2) + (input.half ? 0 : 1);
+    plan->blocks = tiles * p.slabs;
+    plan->tile = tile;
+    plan->shared_bytes = static_cast<std::size_t>(shared);
+    plan->workspace_bytes = p.partials_at + 4 * columns * scorer.rows;
+    plan->counter_bytes = p.stats_at;
+    return nullptr;
+}
+
+char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan) {
+    HostPlan made;
+    char const* const error = make_plan(scorer, input, &made);
+    if (!error)
+        *plan = {
+            made.blocks, kThreads, made.tile, made.shared_bytes, made.workspace_bytes, made.counter_bytes};
+    return error;
+}
+
+std::size_t read_packed_scorer(void const* file, std::size_t bytes, PackedScorer* scorer) {
+    if (bytes < kHeaderBytes || std::memcmp(file, kMagic, sizeof kMagic) != 0) return 0;
+    PackedScorer found;
+    std::memcpy(&found, static_cast<char const*>(file) + sizeof kMagic, sizeof found);
+    bool good = found.data_bytes == bytes - kHeaderBytes && found.layers >= 0 && found.layers <= kMaxLayers &&
+                found.dimension >= 1 && found.dimension <= kMaxDimension && found.classes >= 1 &&
+                found.classes <= kMaxClasses && found.probes >= 0 && found.probes <= kMaxProbes &&
+                found.taps >= 1 && found.taps <= kMaxTaps && found.rows >= 0 &&
+                found.rows <= kMaxWidth + kMaxClasses;
+    for (int layer = 0; good && layer < found.layers; ++layer)
+        good = found.width[layer] >= 1 && found.width[layer] <= kMaxWidth &&
+               found.layer_at[layer] <= found.data_bytes && found.bias_at[layer] <= found.data_bytes;
+    for (std::uint32_t at :
+         {found.split_at, found.split_bias_at, found.later_at, found.table_at, found.offsets_at})
+        good = good && at <= found.data_bytes;
+    if (!good) return 0;
+    *scorer = found;
+    return kHeaderBytes;
+}
+
+static_assert(sizeof(PackedScorer) + sizeof kMagic <= kHeaderBytes);
+static_assert(sizeof(Verdict) == sizeof(FusedVerdict) && sizeof(Verdict) == 32);
+static_assert(offsetof(Verdict, flags) == offsetof(FusedVerdict, flags));
+static_assert(offsetof(Verdict, score) == offsetof(FusedVerdict, score));
+static_assert(offsetof(Verdict, norm) == offsetof(FusedVerdict, norm));
+
+}  // namespace edgeosr

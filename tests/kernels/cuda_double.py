@@ -1,0 +1,211 @@
+"""A double of ``cuda.bindings.driver``: device memory is host memory, and launches run on the SIMT emulation.
+
+It keeps what a device would refuse: a launch needs a context, loaded functions, and memory it was given.
+Every call is noted in ``calls``, and any call can be made to fail.
+"""
+
+import ctypes
+import functools
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from fused_run import SOURCE
+from simt_build import built
+from simt_run import Library, Shape
+
+from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.kernels.sources import ENTRIES
+
+
+class Result(IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_STUB_LIBRARY = 34
+    CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_INVALID_DEVICE = 101
+    CUDA_ERROR_INVALID_CONTEXT = 201
+    CUDA_ERROR_NO_BINARY_FOR_GPU = 209
+    CUDA_ERROR_NOT_FOUND = 500
+    CUDA_ERROR_LAUNCH_FAILED = 719
+    CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
+
+
+class Attribute(IntEnum):
+    CU_DEVICE_ATTRIBUTE_INTEGRATED = 18
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+
+
+class FunctionAttribute(IntEnum):
+    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+
+
+class EventFlags(IntEnum):
+    CU_EVENT_DEFAULT = 0
+    CU_EVENT_DISABLE_TIMING = 2
+
+
+@functools.cache
+def emulation() -> Library:
+    return Library(built(SOURCE))
+
+
+class CudaDouble:
+    CUdevice_attribute = Attribute
+    CUfunction_attribute = FunctionAttribute
+    CUevent_flags = EventFlags
+
+    def __init__(
+        self,
+        *,
+        driver: int = 12060,
+        architecture: tuple[int, int] = (8, 7),
+        integrated: bool = True,
+        devices: int = 1,
+        failures: dict[str, Result] | None = None,
+        executes: bool = True,
+    ):
+        self.version, self.architecture, self.integrated = driver, architecture, integrated
+        self.devices, self.failures, self.executes = devices, failures or {}, executes
+        self.entries = set(ENTRIES)
+        self.context = 0
+        self.memory: dict[int, np.ndarray] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.shared_allowed: dict[str, int] = {}
+        self.clock = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            self.calls.append((name, *arguments))
+            if name in self.failures:
+                return (self.failures[name], None)
+            found = getattr(self, f"_{name[2:]}")(*arguments)
+            return found if isinstance(found, tuple) else (Result.CUDA_SUCCESS, found)
+
+        return call
+
+    def count(self, name: str) -> int:
+        return sum(call[0] == name for call in self.calls)
+
+    def _Init(self, flags: int) -> None:
+        assert flags == 0
+
+    def _DriverGetVersion(self) -> int:
+        return self.version
+
+    def _DeviceGetCount(self) -> int:
+        return self.devices
+
+    def _CtxGetCurrent(self) -> int:
+        return self.context
+
+    def _CtxGetDevice(self) -> int:
+        return self.context - 1
+
+    def _DevicePrimaryCtxRetain(self, ordinal: int) -> int:
+        return ordinal + 1
+
+    def _CtxSetCurrent(self, context: int) -> None:
+        self.context = context
+
+    def _DeviceGetName(self, size: int, ordinal: int) -> bytes:
+        return b"Orin\0".ljust(size, b"\0")
+
+    def _DeviceGetAttribute(self, attribute: Attribute, ordinal: int) -> int:
+        values = {"INTEGRATED": self.integrated, "MAJOR": self.architecture[0], "MINOR": self.architecture[1]}
+        return int(values[attribute.name.rsplit("_", 1)[-1]])
+
+    def _ModuleLoadData(self, image: bytes) -> str:
+        assert image.endswith(b"\0")
+        return "module"
+
+    def _ModuleGetFunction(self, module: str, name: bytes) -> tuple[Any, ...]:
+        entry = name.decode()
+        return (Result.CUDA_SUCCESS, entry) if entry in self.entries else (Result.CUDA_ERROR_NOT_FOUND, None)
+
+    def _FuncSetAttribute(self, function: str, attribute: FunctionAttribute, value: int) -> None:
+        self.shared_allowed[function] = value
+
+    def _MemAlloc(self, size: int) -> int:
+        room = np.full(size + 256, 0xFF, np.uint8)  # fresh device memory holds anything
+        start = -room.ctypes.data % 256
+        self.memory[room.ctypes.data + start] = room
+        return room.ctypes.data + start
+
+    def _MemFree(self, address: int) -> None:
+        del self.memory[address]
+
+    def _MemcpyHtoDAsync(self, address: int, data: bytes, size: int, stream: int) -> None:
+        ctypes.memmove(address, data, size)
+
+    def _MemcpyDtoHAsync(self, into: int, address: int, size: int, stream: int) -> None:
+        ctypes.memmove(into, address, size)
+
+    def _StreamSynchronize(self, stream: int) -> None:
+        pass
+
+    def _MemsetD32Async(self, address: int, value: int, words: int, stream: int) -> None:
+        ctypes.memset(address, value, words * 4)
+
+    def _EventCreate(self, flags: int) -> str:
+        return f"event {self.count('cuEventCreate')}"
+
+    def _EventRecord(self, event: str, stream: int) -> None:
+        pass
+
+    def _EventDestroy(self, event: str) -> None:
+        pass
+
+    def _StreamWaitEvent(self, stream: int, event: str, flags: int) -> None:
+        pass
+
+    def _EventSynchronize(self, event: str) -> None:
+        pass
+
+    def _EventElapsedTime(self, start: str, end: str) -> float:
+        self.clock += 1.0
+        return self.clock
+
+    def _LaunchKernel(self, function: str, *rest: Any) -> None:
+        blocks, _, _, threads, _, _, shared, _, arguments, extra = rest
+        assert extra == 0
+        assert self.shared_allowed[function] >= shared
+        pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
+        params = FusedScoreParams.from_address(pointer)
+        assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
+        if self.executes:
+            emulation().run(function, bytes(params), Shape(blocks, threads, shared), schedule="forward")
+
+
+class HostArray:
+    """A NumPy array that claims to be in device memory."""
+
+    def __init__(self, array: np.ndarray, stream: int | None = None):
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (array.ctypes.data, False),
+            "strides": None if array.flags.c_contiguous else array.strides,
+            "version": 3,
+            "stream": stream,
+        }
+
+
+class DlpackArray:
+    """The same through DLPack."""
+
+    def __init__(self, array: np.ndarray, device: tuple[int, int] = (2, 0)):
+        self.array, self.device, self.streams = array, device, []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+    def __dlpack__(self, *, stream: int | None = None) -> Any:
+        self.streams.append(stream)
+        return self.array.__dlpack__()
