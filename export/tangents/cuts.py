@@ -41,7 +41,7 @@ def resolve_cut(model: "ir.Model", cut: str, embedding: str) -> str:
     elif cut == LAST_STAGE:
         found = _last_stage(nodes)
     else:
-        found = tensor_named(model, cut, f"the cut must be {', '.join(CUTS)} or a tensor, and it")
+        found = tensor_named(model, cut, f"the cut, if it is none of {', '.join(CUTS)},", CUTS)
     if not nodes_between(model, found, end):
         raise UsageError(
             f"the cut must lead to the embedding {embedding!r}; {cut!r} does not; "

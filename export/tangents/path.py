@@ -1,6 +1,6 @@
 """The nodes between two tensors of a graph, and how an error shows the way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import UsageError, suggestion
@@ -11,8 +11,14 @@ if TYPE_CHECKING:
 _SHOWN = 4  # names at either end of a long path
 
 
-def tensor_named(model: "ir.Model", name: str, what: str) -> "ir.Value":
+def tensor_named(model: "ir.Model", name: str, what: str, also: Iterable[str] = ()) -> "ir.Value":
     """Return an input of the graph or an output of a node.
+
+    Args:
+        model: the graph.
+        name: of the tensor.
+        what: what the name is for, for the message.
+        also: other names that could have been meant.
 
     Raises:
         UsageError: there is none of that name; the message suggests near ones.
@@ -20,7 +26,7 @@ def tensor_named(model: "ir.Model", name: str, what: str) -> "ir.Value":
     values = {value.name: value for value in _tensors(model) if value.name}
     if name not in values:
         raise UsageError(
-            f"{what} must be a tensor of the ONNX graph; got {name!r}{suggestion(name, values)}; "
+            f"{what} must be a tensor of the ONNX graph; got {name!r}{suggestion(name, [*values, *also])}; "
             "a viewer such as Netron shows the names of all tensors"
         )
     return values[name]

@@ -71,9 +71,10 @@ def test_an_unknown_tensor_is_answered_with_near_names(argument):
         add_tangents(plain(), **names, seeds=seeds())
 
 
-def test_an_unknown_cut_names_the_cuts_there_are():
-    with pytest.raises(UsageError, match=r"input, last-stage, last-conv or a tensor.*did you mean 'active'"):
-        resolve_cut(plain(), "actve", "embedding")
+@pytest.mark.parametrize(("cut", "meant"), [("actve", "active"), ("last-cnv", "last-conv")])
+def test_an_unknown_cut_names_the_cuts_there_are(cut, meant):
+    with pytest.raises(UsageError, match=rf"input, last-stage, last-conv.*did you mean '{meant}'"):
+        resolve_cut(plain(), cut, "embedding")
 
 
 def test_a_cut_behind_the_embedding_is_refused():
