@@ -6,22 +6,28 @@
 
 namespace edgeosr {
 
-constexpr int kAhead = 6;      // weight loads in flight a lane (16 warps x 6 x 512 B = 48 KB a block)
-constexpr int kAheadFma = 4;
+// Weight loads in flight a lane: 16 warps x 6 x 512 B = 48 KB a block. Fewer where a 64-register budget
+// would spill (no result depends on it).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kAhead = 4;
+#else
+constexpr int kAhead = 6;
+#endif
+constexpr int kAheadFma = 3;
 
 EDGEOSR_DEVICE float leaky(float value, float slope) { return value > 0.0f ? value : value * slope; }
 
 // The B operand of a lane: the column (sample) of its group of four lanes, its pair of rows of k.
-EDGEOSR_DEVICE const unsigned short* column_of_lane(const unsigned short* columns, int pitch) {
-  return columns + (lane_index() >> 2) * pitch + (lane_index() & 3) * 2;
+EDGEOSR_DEVICE const unsigned short* column_of_lane(const unsigned short* columns, int pitch, int lane) {
+  return columns + (lane >> 2) * pitch + (lane & 3) * 2;
 }
 
 // c [16 rows, 8 samples] = one row tile of weights, `steps` steps of 16 along k that are `jump` bytes apart,
 // times columns [8, pitch].
 EDGEOSR_DEVICE void multiply_tile(const unsigned char* weights, unsigned jump, int steps,
-                                  const unsigned short* columns, int pitch, float (&c)[4]) {
-  const unsigned char* from = weights + lane_index() * 16;
-  const unsigned short* column = column_of_lane(columns, pitch);
+                                  const unsigned short* columns, int pitch, int lane, float (&c)[4]) {
+  const unsigned char* from = weights + lane * 16;
+  const unsigned short* column = column_of_lane(columns, pitch, lane);
   c[0] = c[1] = c[2] = c[3] = 0.0f;
 #pragma unroll 1
   for (int first = 0; first < steps; first += kAhead) {
@@ -29,7 +35,7 @@ EDGEOSR_DEVICE void multiply_tile(const unsigned char* weights, unsigned jump, i
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (first + i < steps) a[i] = load_16(from);
-      from += jump;
+      from = stepped(from, jump);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
@@ -46,10 +52,11 @@ EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int r
                                    const unsigned short* columns, int pitch, int low_at, const Sink& sink) {
   if (row >= rows) return;
   const int items = (rows - row + step - 1) / step * steps_of_k;
-  const unsigned char* from = weights + lane_index() * 16;
+  const int lane = thread_index_again() & 31;
+  const unsigned char* from = weights + lane * 16;
   const unsigned jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
   unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
-  const unsigned short* column = column_of_lane(columns, pitch);
+  const unsigned short* column = column_of_lane(columns, pitch, lane);
   int load_k = 0, k = 0;
   float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
@@ -98,7 +105,7 @@ EDGEOSR_DEVICE void multiply_row(const unsigned char* weights, int rows, int row
 #pragma unroll
     for (int i = 0; i < kAheadFma; ++i) {
       if (quad + i * step < quads) words[i] = load_16(from);
-      from += jump;
+      from = stepped(from, jump);
     }
 #pragma unroll
     for (int i = 0; i < kAheadFma; ++i) {
@@ -126,6 +133,7 @@ EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& bloc
   const float* z = embedding(p, sample);
   int largest = 0;  // bits of |z|: ordered as the values are
   if (there)
+#pragma unroll 1
     for (int k = lane; k < block.channels; k += 32) {
       const int bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
       largest = bits > largest ? bits : largest;
@@ -142,6 +150,7 @@ EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& bloc
     shared_store_f32(scales() + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
   unsigned short* high = embedding_halves(p) + sample * pitch;
   unsigned short* low = high + kTileMma * pitch;
+#pragma unroll 1
   for (int k = lane; k < block.channels; k += 32) {
     const float value = there ? shared_load_f32(z + k) * shrink : 0.0f;
     const unsigned short upper = half_from_float(value);
@@ -159,8 +168,8 @@ EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
     const unsigned char* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
     multiply_tiles(weights, rows, warp_index(), kWarps, block.channels >> 4, embedding_halves(p),
                    pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
-                     const int sample = (lane_index() & 3) * 2;
-                     float* at = partials + sample * p.rows + row * 16 + (lane_index() >> 2);
+                     const int lane = thread_index_again() & 31, sample = (lane & 3) * 2;
+                     float* at = partials + sample * p.rows + row * 16 + (lane >> 2);
                      if (sample < block.valid) {
                        const float scale = shared_load_f32(scales() + sample);
                        store_f32(at, c[0] * scale);
@@ -175,6 +184,7 @@ EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
   } else {
     const unsigned char* weights =
         p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;
+#pragma unroll 1
     for (int row = thread_index(); row < p.rows; row += kThreads) {
       float value[kTileFma];
       multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), pitch_of_z(p), value);

@@ -98,8 +98,7 @@ EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
   if (shared_load_u32(last) == 0u) return;
   thread_fence();
   block_sync();  // before shared memory gets its new meaning
-  finish_tile<kMap, kMma>(p, block, slab_stats<kTile>(p, block.tile, 0),
-                          slab_partials<kTile>(p, block.tile, 0));
+  finish_tile<kMap, kMma>(p);
 }
 
 }  // namespace edgeosr

@@ -29,21 +29,23 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
   const int pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
   const unsigned char* weights = p.scorer + p.layer_at[layer];
   const float* bias = reinterpret_cast<const float*>(p.scorer + p.bias_at[layer]);
+  const int thread = thread_index_again(), warp = thread >> 5, lane = thread & 31;
   int parts;
   if (kMma) {
     const int tiles = rows >> 4, steps = inputs >> 4;
     parts = tiles <= kWarps / 2 ? smaller(kWarps / tiles, steps) : 1;
     const int share = (steps + parts - 1) / parts;
     parts = (steps + share - 1) / share;
-    const int part = parts > 1 ? warp_index() / tiles : 0;
-    const int row = parts > 1 ? warp_index() - part * tiles : warp_index();
-    const int first = part * share, lane = lane_index(), sample = (lane & 3) * 2;
+    const int part = parts > 1 ? warp / tiles : 0;
+    const int row = parts > 1 ? warp - part * tiles : warp;
+    const int first = part * share, sample = (lane & 3) * 2;
     const int step = parts > 1 ? tiles : kWarps;
+#pragma unroll 1
     for (int tile = row; part < parts && tile < tiles; tile += step) {
       float c[4];
       multiply_tile(weights + static_cast<long long>(first * tiles + tile) * 512,
                     static_cast<unsigned>(tiles) * 512u, smaller(share, steps - first),
-                    reinterpret_cast<const unsigned short*>(from) + first * 16, pitch_in, c);
+                    reinterpret_cast<const unsigned short*>(from) + first * 16, pitch_in, lane, c);
       const int at = tile * 16 + (lane >> 2);
       if (parts > 1) {
         float* sum = sums + (part * rows + at) * kTile + sample;
@@ -61,8 +63,9 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
   } else {
     const int quads = inputs >> 2;
     parts = rows <= kThreads / 2 ? smaller(kThreads / rows, quads) : 1;
-    const int part = parts > 1 ? thread_index() / rows : 0;
-    for (int row = thread_index() - part * rows; part < parts && row < rows; row += parts > 1 ? rows : kThreads) {
+    const int part = parts > 1 ? thread / rows : 0;
+#pragma unroll 1
+    for (int row = thread - part * rows; part < parts && row < rows; row += parts > 1 ? rows : kThreads) {
       float value[kTileFma];
       multiply_row(weights, rows, row, part, parts, quads, reinterpret_cast<const float*>(from), pitch_in, value);
 #pragma unroll
@@ -76,7 +79,8 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
   }
   if (parts == 1) return;
   block_sync();
-  for (int item = thread_index(); item < rows * kTile; item += kThreads) {
+#pragma unroll 1
+  for (int item = thread; item < rows * kTile; item += kThreads) {
     const int row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
     float value = 0.0f;
     for (int part = 0; part < parts; ++part) value += shared_load_f32(sums + part * rows * kTile + item);

@@ -15,6 +15,10 @@ struct TapRow {
   float value[kTapWords];
 };
 
+EDGEOSR_DEVICE float taps_of_lane(const TapRow& row, int j) {  // value[j], without an address
+  return j == 0 ? row.value[0] : j == 1 ? row.value[1] : j == 2 ? row.value[2] : row.value[3];
+}
+
 EDGEOSR_DEVICE TapRow load_taps(const FusedScoreParams& p, int channel) {
   TapRow row;
   const float* table = reinterpret_cast<const float*>(p.scorer + p.table_at) + channel * p.taps;
@@ -30,6 +34,7 @@ EDGEOSR_DEVICE TapRow load_taps(const FusedScoreParams& p, int channel) {
 EDGEOSR_DEVICE void prepare_taps(const FusedScoreParams& p) {
   const int width = p.width_of_map, positions = p.height * width, words = (positions + 31) >> 5;
   const unsigned char* offsets = p.scorer + p.offsets_at;
+#pragma unroll 1
   for (int item = warp_index(); item < words * p.taps; item += kWarps) {
     const int word = item / p.taps, tap = item - word * p.taps;
     const int down = static_cast<int>(load_u32(offsets + tap * 8));
@@ -65,6 +70,7 @@ EDGEOSR_DEVICE float tap_count(const FusedScoreParams& p, int tap, int words, fl
   const unsigned* mask = masks_of_warp();
   const int offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
   int both = 0, one = 0, pairs = 0;  // both inside; here inside plus there inside; all
+#pragma unroll 1
   for (int word = 0; word < words; ++word) {
     const unsigned valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
     const int from = (word * 32 + offset) >> 5, shift = offset & 31;
@@ -86,6 +92,7 @@ EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const Piecewise& 
                                     const unsigned char* row, const TapRow& taps, float& sum, bool& bad) {
   const int positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
   int count = 0;
+#pragma unroll 1
   for (int word = 0; word < words; ++word) {
     const int position = word * 32 + lane_index();
     bool inside = false;
@@ -106,11 +113,11 @@ EDGEOSR_DEVICE float pool_piecewise(const FusedScoreParams& p, const Piecewise& 
   }
   warp_sync();
   float jacobian = 0.0f;
-#pragma unroll
-  for (int j = 0; j < kTapWords; ++j) {
+#pragma unroll 1
+  for (int j = 0; j * 32 < p.taps; ++j) {
     const int tap = j * 32 + lane_index();
     if (tap < p.taps)
-      jacobian = multiply_add(taps.value[j], tap_count(p, tap, words, outside), jacobian);
+      jacobian = multiply_add(taps_of_lane(taps, j), tap_count(p, tap, words, outside), jacobian);
   }
   return jacobian;
 }
@@ -121,6 +128,7 @@ EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, unsigned char* row,
   const int positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
   float* slopes = kHalf ? slopes_of_warp(p) : reinterpret_cast<float*>(row);
   float squares = 0.0f;
+#pragma unroll 1
   for (int position = lane_index(); position < positions; position += 32) {
     const Activated one = smooth(p.activation, load_staged<kHalf>(row, position, bad));
     sum += one.value;
@@ -130,21 +138,20 @@ EDGEOSR_DEVICE float pool_smooth(const FusedScoreParams& p, unsigned char* row,
   if (p.taps == 1) return squares * float_from_bits(shuffle(bits_from_float(taps.value[0]), 0));
   warp_sync();
   float jacobian = 0.0f;
-#pragma unroll
-  for (int j = 0; j < kTapWords; ++j) {
-    for (int tap = j * 32; tap < smaller(p.taps, j * 32 + 32); ++tap) {
-      const int offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
-      float products = 0.0f;
-      for (int word = 0; word < words; ++word) {
-        const unsigned valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
-        const int position = word * 32 + lane_index();
-        if (valid >> lane_index() & 1u)
-          products = multiply_add(shared_load_f32(slopes + position),
-                                  shared_load_f32(slopes + position + offset), products);
-      }
-      const float weight = float_from_bits(shuffle(bits_from_float(taps.value[j]), tap & 31));
-      jacobian = multiply_add(weight, products, jacobian);
+#pragma unroll 1
+  for (int tap = 0; tap < p.taps; ++tap) {
+    const int offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
+    float products = 0.0f;
+#pragma unroll 1
+    for (int word = 0; word < words; ++word) {
+      const unsigned valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
+      const int position = word * 32 + lane_index();
+      if (valid >> lane_index() & 1u)
+        products = multiply_add(shared_load_f32(slopes + position), shared_load_f32(slopes + position + offset),
+                                products);
     }
+    const float weight = float_from_bits(shuffle(bits_from_float(taps_of_lane(taps, tap >> 5)), tap & 31));
+    jacobian = multiply_add(weight, products, jacobian);
   }
   return jacobian;
 }
@@ -163,6 +170,7 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block) {
   const float share = 1.0f / static_cast<float>(p.height * p.width_of_map);
   TapRow taps = {};
   int group = -1;
+#pragma unroll 1
   for (int first = 0, turn = 0; first < chunks; first += p.chunks_per_half, turn ^= 1) {
     const int next = first + p.chunks_per_half;
     if (next < chunks) {
@@ -175,6 +183,7 @@ EDGEOSR_DEVICE void pool_map(const FusedScoreParams& p, const Block& block) {
     }
     block_sync();
     const int count = smaller(chunks - first, p.chunks_per_half);
+#pragma unroll 1
     for (int slot = 0; slot < count; ++slot) {
       const Chunk chunk = chunk_at<kHalf>(p, block, stage_half(p, turn), first + slot, slot);
       float* z = embedding(p, chunk.sample) + chunk.group * kGroup + warp;

@@ -45,7 +45,11 @@ struct alignas(8) Floats2 {
 #define EDGEOSR_KERNEL(name) extern "C" __global__ void __launch_bounds__(512, 2) name
 
 EDGEOSR_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
-EDGEOSR_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
+EDGEOSR_DEVICE int block_index() {  // read anew at each call: what follows from it need not stay in registers
+  int index;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  return index;
+}
 EDGEOSR_DEVICE int lane_index() { return static_cast<int>(threadIdx.x) & 31; }
 EDGEOSR_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) >> 5; }
 
@@ -205,6 +209,29 @@ namespace edgeosr {
 // Inf or NaN, on the raw bits: no comparison or activation can hide it (ReLU of NaN is 0).
 EDGEOSR_DEVICE bool half_not_finite(unsigned short bits) { return (bits & 0x7c00u) == 0x7c00u; }
 EDGEOSR_DEVICE bool float_not_finite(unsigned bits) { return (bits & 0x7f800000u) == 0x7f800000u; }
+
+// thread_index, read again: what follows from it is computed anew in the phase that asks, and does not stay in
+// registers from one phase to the next.
+EDGEOSR_DEVICE int thread_index_again() {
+#ifdef EDGEOSR_SIMT
+  return thread_index();
+#else
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+#endif
+}
+
+// address + elements, computed here and now: a compiler that hoists the multiples of a stride out of loops fills
+// registers with them.
+template <class Element>
+EDGEOSR_DEVICE const Element* stepped(const Element* address, unsigned elements) {
+  address += elements;
+#ifndef EDGEOSR_SIMT
+  asm volatile("" : "+l"(address));
+#endif
+  return address;
+}
 
 EDGEOSR_DEVICE float warp_sum(float value) {
 #pragma unroll

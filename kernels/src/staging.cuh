@@ -39,9 +39,11 @@ EDGEOSR_DEVICE void stage_flat(const unsigned char* global, unsigned char* share
   constexpr int kBytes = kHalf ? 2 : 4;
   const int lead = smaller(static_cast<int>(-reinterpret_cast<unsigned long long>(global) & 15u), bytes);
   const int middle = (bytes - lead) & ~15;
+#pragma unroll 2
   for (int at = thread * 16; at < middle; at += threads * 16)
     copy_async_16(shared + lead + at, global + lead + at);
   const int ends = (bytes - middle) / kBytes;  // fewer than 16: the lead, then the tail
+#pragma unroll 1
   for (int end = thread; end < ends; end += threads) {
     const int at = end * kBytes < lead ? end * kBytes : end * kBytes + middle;
     if (kHalf)
@@ -62,6 +64,7 @@ EDGEOSR_DEVICE void stage_turned(const FusedScoreParams& p, const Chunk& chunk, 
   const bool aligned = ((reinterpret_cast<unsigned long long>(chunk.global) |
                          static_cast<unsigned long long>(p.position_stride) * kBytes) & 15u) == 0;
   if (aligned && chunk.channels == kGroup) {
+#pragma unroll 1
     for (int item = thread; item < positions * kVectors; item += threads) {
       const int position = item / kVectors, channel = (item & (kVectors - 1)) * kVector;
       const Words4 words =
@@ -78,6 +81,7 @@ EDGEOSR_DEVICE void stage_turned(const FusedScoreParams& p, const Chunk& chunk, 
     }
     return;
   }
+#pragma unroll 1
   for (int item = thread; item < positions * kGroup; item += threads) {
     const int position = item / kGroup, channel = item & (kGroup - 1);
     if (channel >= chunk.channels) continue;
@@ -99,6 +103,7 @@ EDGEOSR_DEVICE void stage_chunks(const FusedScoreParams& p, const Block& block, 
   const int share = warp_index() % sharers;
   const int threads = ((kWarps - share + sharers - 1) / sharers) * 32;
   const int thread = warp_index() / sharers * 32 + lane_index();
+#pragma unroll 1
   for (int slot = share; slot < count; slot += sharers) {
     const Chunk chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
     if (p.layout == kLayoutChannelsFirst)

@@ -45,6 +45,7 @@ template <int kTile, bool kHalf>
 EDGEOSR_DEVICE void load_embedding(const FusedScoreParams& p, const Block& block) {
   constexpr int kCount = kHalf ? 8 : 4, kBytes = kHalf ? 2 : 4;
   const int pieces = block.channels / kCount, end = p.dimension - block.channel;
+#pragma unroll 1
   for (int item = thread_index(); item < block.valid * pieces; item += kThreads) {
     const int sample = item / pieces, element = (item - sample * pieces) * kCount;
     const unsigned char* row = static_cast<const unsigned char*>(p.input) +
@@ -68,6 +69,7 @@ EDGEOSR_DEVICE void reduce_tangents(const FusedScoreParams& p, const Block& bloc
   constexpr int kRows = 32 / kSharers;
   const int sub = lane_index() & (kSharers - 1), rows = block.valid * p.probes;
   const int end = p.dimension - block.channel;
+#pragma unroll 1
   for (int first = warp_index() * kRows; first < rows; first += kWarps * kRows) {
     const int row = first + lane_index() / kSharers;
     const int sample = row / p.probes, probe = row - sample * p.probes;
@@ -78,6 +80,7 @@ EDGEOSR_DEVICE void reduce_tangents(const FusedScoreParams& p, const Block& bloc
           static_cast<const unsigned char*>(p.tangents) +
           (probe * p.probe_stride + (block.first + sample) * p.tangent_sample_stride + block.channel) * kBytes;
       const float* z = embedding(p, sample);
+#pragma unroll 2
       for (int element = sub * kCount; element < block.channels; element += kSharers * kCount) {
         const Piece<kHalf> piece = load_piece<kHalf>(from, element, end, bad);
 #pragma unroll

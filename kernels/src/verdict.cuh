@@ -13,9 +13,9 @@ EDGEOSR_DEVICE float softplus(float x) {
 }
 EDGEOSR_DEVICE bool finite(float value) { return !float_not_finite(bits_from_float(value)); }
 
-// Sum over slabs, in slab order, of from[slab * stride]; eight loads in flight.
+// Sum over slabs, in slab order, of from[slab * stride]; six loads in flight.
 EDGEOSR_DEVICE float sum_over_slabs(const float* from, int stride, int slabs) {
-  constexpr int kLoads = 8;
+  constexpr int kLoads = 6;
   float sum = 0.0f;
 #pragma unroll 1
   for (int first = 0; first < slabs; first += kLoads) {
@@ -23,7 +23,7 @@ EDGEOSR_DEVICE float sum_over_slabs(const float* from, int stride, int slabs) {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       value[i] = first + i < slabs ? load_shared_by_blocks_f32(from) : 0.0f;
-      from += stride;
+      from = stepped(from, static_cast<unsigned>(stride));
     }
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) sum += value[i];
@@ -72,19 +72,20 @@ EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const float* stats,
 template <bool kMma>
 EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const float* partials,
                                        int valid) {
+  const int thread = thread_index_again();
   constexpr int kTile = kMma ? kTileMma : kTileFma;
   const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at);
   const int stride = kTile * p.rows;
   const float slope = load_f32(&constants_of(p)->slope);
   if (p.layers == 1) {
-    if (thread_index() < valid)
-      shared_store_f32(result(kLogit, thread_index()),
-                       sum_over_slabs(partials + thread_index() * p.rows, stride, p.slabs) + load_f32(bias));
+    if (thread < valid)
+      shared_store_f32(result(kLogit, thread),
+                       sum_over_slabs(partials + thread * p.rows, stride, p.slabs) + load_f32(bias));
     return;
   }
   const int pitch = hidden_pitch<kMma>(p.hidden_rows);
   for (int sample = 0; sample < kTile; ++sample)
-    for (int row = thread_index(); row < p.hidden_rows; row += kThreads) {
+    for (int row = thread; row < p.hidden_rows; row += kThreads) {
       float value = 0.0f;
       if (sample < valid)
         value = leaky(sum_over_slabs(partials + sample * p.rows + row, stride, p.slabs) + load_f32(bias + row),
@@ -94,10 +95,35 @@ EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const float* p
 }
 
 struct TopClass {
-  float best;
+  float logit;
   int label;
-  float others;  // of softplus(T s), the top class left out
 };
+
+EDGEOSR_DEVICE TopClass no_class() { return {-float_from_bits(0x7f800000u), kNoClass}; }
+
+// The larger logit wins, the lower class among equal ones; all 32 lanes get the same.
+EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes >>= 1) {
+    const float logit = shuffle_xor(top.logit, lanes);
+    const int label = shuffle_xor(top.label, lanes);
+    const bool other = logit > top.logit || (logit == top.logit && label < top.label);
+    top.logit = other ? logit : top.logit;
+    top.label = other ? label : top.label;
+  }
+  return top;
+}
+
+// The top class of a sample from those of its warps.
+EDGEOSR_DEVICE TopClass top_of_warps(const FusedScoreParams& p, int sample) {
+  TopClass top = no_class();
+  const int lane = lane_index();
+  if (lane < kWarps && lane * 32 < p.classes) {
+    top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
+    top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
+  }
+  return top_of_lanes(top);
+}
 
 struct LossTerms {
   float temperature, cos_margin, sin_margin;
@@ -120,63 +146,69 @@ EDGEOSR_DEVICE float scaled(const LossTerms& terms, float logit) {
   return logit * terms.temperature;
 }
 
-// The larger logit wins, the lower class among equal ones; the loser's softplus joins the others. Symmetric, so
-// that all lanes of an exchange agree bit by bit.
-EDGEOSR_DEVICE TopClass merge(const TopClass& a, const TopClass& b, const LossTerms& terms) {
-  const bool first = a.best > b.best || (a.best == b.best && a.label < b.label) || b.label == kNoClass;
-  const bool keep_a = first && a.label != kNoClass;
-  const int loser = keep_a ? b.label : a.label;
-  float others = a.others + b.others;
-  if (loser != kNoClass) others += softplus(scaled(terms, keep_a ? b.best : a.best));
-  return {keep_a ? a.best : b.best, keep_a ? a.label : b.label, others};
-}
-
-EDGEOSR_DEVICE TopClass merge_lanes(TopClass top, const LossTerms& terms) {
-#pragma unroll 1
-  for (int lanes = 16; lanes > 0; lanes >>= 1) {
-    const TopClass other = {shuffle_xor(top.best, lanes), shuffle_xor(top.label, lanes),
-                            shuffle_xor(top.others, lanes)};
-    top = merge(top, other, terms);
-  }
-  return top;
-}
-
 EDGEOSR_DEVICE float external_logit(const FusedScoreParams& p, int sample, int label) {
   const long long at = sample * p.logits_stride + label;
   if (p.logits_half) return float_from_half(load_u16(static_cast<const unsigned short*>(p.logits) + at));
   return load_f32(static_cast<const float*>(p.logits) + at);
 }
 
-// Each warp's top class of every sample; class c belongs to thread c % 512 whatever B is.
+// Logits and each warp's top class of every sample; class c belongs to thread c % 512 whatever B is. Logits go
+// back to the first slab's partials, for the same thread to read in sum_losses.
 template <int kTile>
-EDGEOSR_DEVICE void head(const FusedScoreParams& p, const Block& block,
-                         const float* partials) {
-  const LossTerms terms = loss_terms(p);
-  const int stride = kTile * p.rows;
+EDGEOSR_DEVICE void find_top(const FusedScoreParams& p, const Block& block, float* partials) {
+  const int thread = thread_index_again();
   const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at) + p.hidden_rows;
+#pragma unroll 1
   for (int sample = 0; sample < block.valid; ++sample) {
-    if (warp_index() * 32 >= p.classes) break;
-    const float* from = partials + sample * p.rows + p.hidden_rows;
-    const float norm = shared_load_f32(result(kNorm, sample));
-    TopClass top = {-float_from_bits(0x7f800000u), kNoClass, 0.0f};
-    for (int label = thread_index(); label < p.classes; label += kThreads) {
+    if ((thread & ~31) >= p.classes) break;
+    float* from = partials + sample * p.rows + p.hidden_rows;
+    TopClass top = no_class();
+#pragma unroll 1
+    for (int label = thread; label < p.classes; label += kThreads) {
       float logit;
-      if (p.head == kHeadExternal)
+      if (p.head == kHeadExternal) {
         logit = external_logit(p, block.first + sample, label);
-      else
-        logit = sum_over_slabs(from + label, stride, p.slabs);
-      if (p.head == kHeadCosine) logit /= norm;
-      if (p.head == kHeadLinear) logit += load_f32(bias + label);
-      // Whatever becomes of -infinity in a softplus, the loss shall not be finite.
-      top = merge(top, {logit, label, finite(logit) ? 0.0f : float_from_bits(0x7fc00000u)}, terms);
+      } else {
+        logit = sum_over_slabs(from + label, kTile * p.rows, p.slabs);
+        if (p.head == kHeadCosine)
+          logit /= shared_load_f32(result(kNorm, sample));
+        else
+          logit += load_f32(bias + label);
+        store_f32(from + label, logit);
+      }
+      const bool better = logit > top.logit || top.label == kNoClass;
+      top.logit = better ? logit : top.logit;
+      top.label = better ? label : top.label;
     }
-    top = merge_lanes(top, terms);
-    if (lane_index() == 0) {
-      const int at = sample * kWarps + warp_index();
-      shared_store_f32(result(kBest, at), top.best);
-      shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
-      shared_store_f32(result(kOthers, at), top.others);
+    top = top_of_lanes(top);
+    if ((thread & 31) == 0) {
+      shared_store_f32(result(kBest, sample * kWarps + (thread >> 5)), top.logit);
+      shared_store_u32(result(kLabel, sample * kWarps + (thread >> 5)), static_cast<unsigned>(top.label));
     }
+  }
+}
+
+// Each warp's sum of softplus(T s) over its classes but the top one; NaN if a logit is not finite.
+EDGEOSR_DEVICE void sum_losses(const FusedScoreParams& p, const Block& block, const float* partials) {
+  const int thread = thread_index_again();
+  const LossTerms terms = loss_terms(p);
+#pragma unroll 1
+  for (int sample = 0; sample < block.valid; ++sample) {
+    if ((thread & ~31) >= p.classes) break;
+    const float* from = partials + sample * p.rows + p.hidden_rows;
+    const int top = top_of_warps(p, sample).label;
+    float others = 0.0f;
+#pragma unroll 1
+    for (int label = thread; label < p.classes; label += kThreads) {
+      const float logit = p.head == kHeadExternal ? external_logit(p, block.first + sample, label)
+                                                  : load_shared_by_blocks_f32(from + label);
+      if (!finite(logit))
+        others = float_from_bits(0x7fc00000u);
+      else if (label != top)
+        others += softplus(scaled(terms, logit));
+    }
+    others = warp_sum(others);
+    if ((thread & 31) == 0) shared_store_f32(result(kOthers, sample * kWarps + (thread >> 5)), others);
   }
 }
 
@@ -184,23 +216,20 @@ EDGEOSR_DEVICE void head(const FusedScoreParams& p, const Block& block,
 EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, int sample, int column) {
   const LossTerms terms = loss_terms(p);
   const int lane = lane_index();
-  TopClass top = {-float_from_bits(0x7f800000u), kNoClass, 0.0f};
-  if (lane < kWarps && lane * 32 < p.classes) {
-    const int at = column * kWarps + lane;
-    top = {shared_load_f32(result(kBest, at)), static_cast<int>(shared_load_u32(result(kLabel, at))),
-           shared_load_f32(result(kOthers, at))};
-  }
-  top = merge_lanes(top, terms);
+  const TopClass top = top_of_warps(p, column);
+  const float others = warp_sum(lane < kWarps && lane * 32 < p.classes
+                                    ? shared_load_f32(result(kOthers, column * kWarps + lane))
+                                    : 0.0f);
   if (lane != 0) return;
   const float norm = shared_load_f32(result(kNorm, column)), jacobian = shared_load_f32(result(kJacobian, column));
   const float known = p.layers > 0 ? shared_load_f32(result(kLogit, column)) : 0.0f;
-  const float loss = top.others + softplus(-scaled(terms, top.best));
-  const float value[5] = {logarithm(not_below_floor(jacobian)), -known, loss, -top.best, -logarithm(norm)};
+  const float loss = others + softplus(-scaled(terms, top.logit));
+  const float value[5] = {logarithm(not_below_floor(jacobian)), -known, loss, -top.logit, -logarithm(norm)};
   float score = 0.0f;
 #pragma unroll
   for (int i = 0; i < 5; ++i)
     score = multiply_add(load_f32(&constants_of(p)->gain[i]), value[i] - load_f32(&constants_of(p)->mean[i]), score);
-  const bool sound = finite(jacobian) && finite(known) && finite(loss) && finite(top.best) && finite(norm);
+  const bool sound = finite(jacobian) && finite(known) && finite(loss) && finite(top.logit) && finite(norm);
   if (!sound) score = float_from_bits(0x7fc00000u);
   unsigned flags = kWritten;
   if (!sound) flags |= kNotFinite;
@@ -208,24 +237,32 @@ EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, int sample, int col
   const unsigned label = static_cast<unsigned>(top.label < p.classes ? top.label : 0);
   FusedVerdict* verdict = p.verdicts + sample;
   store_16(&verdict->label, {label, flags, bits_from_float(score), bits_from_float(jacobian)});
-  store_16(&verdict->discriminator, {bits_from_float(known), bits_from_float(loss), bits_from_float(top.best),
+  store_16(&verdict->discriminator, {bits_from_float(known), bits_from_float(loss), bits_from_float(top.logit),
                                      bits_from_float(norm)});
 }
 
 template <bool kMap, bool kMma>
-EDGEOSR_DEVICE void finish_tile(const FusedScoreParams& p, const Block& block, const float* stats,
-                                const float* partials) {
+EDGEOSR_DEVICE void finish_tile(const FusedScoreParams& p) {
   constexpr int kTile = kMma ? kTileMma : kTileFma;
-  const int warp = warp_index();
-  if (warp < block.valid) finish_norms<kMap>(p, stats + warp * p.stats, kTile * p.stats, warp);
-  if (p.layers > 0) finish_first_layer<kMma>(p, partials, block.valid);
-  block_sync();
-  head<kTile>(p, block, partials);
+  {
+    const int warp = thread_index_again() >> 5;
+    const Block block = this_block<kTile>(p);
+    if (warp < block.valid)
+      finish_norms<kMap>(p, slab_stats<kTile>(p, block.tile, 0) + warp * p.stats, kTile * p.stats, warp);
+    float* partials = slab_partials<kTile>(p, block.tile, 0);
+    if (p.layers > 0) finish_first_layer<kMma>(p, partials, block.valid);
+    block_sync();
+    find_top<kTile>(p, block, partials);
+    block_sync();
+    sum_losses(p, block, partials);
+  }
   for (int layer = 1; layer < p.layers - 1; ++layer) {
     hidden_layer<kMma>(p, layer, hidden_values(p, layer - 1), hidden_values(p, layer),
                        reinterpret_cast<float*>(shared_memory() + p.sums_at));
     block_sync();
   }
+  const Block block = this_block<kTile>(p);
+  const int warp = thread_index_again() >> 5;
   if (p.layers > 1 && warp < block.valid) {
     const float logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
     if (lane_index() == 0) shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
