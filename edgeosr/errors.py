@@ -17,6 +17,7 @@ traceback and exits with the class's ``exit_code``.
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
 from typing import TypeVar
@@ -105,7 +106,21 @@ def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
         root = module.split(".")[0]
         if error.name is None or error.name.split(".")[0] != root:
             raise
-        raise MissingDependencyError(
-            f"{purpose} needs the package {root!r}, which is not installed; "
-            f"run: pip install 'edgeosr[{extra}]'"
-        ) from error
+        raise _missing(root, extra, purpose) from error
+
+
+def require_extra(module: str, *, extra: str, purpose: str) -> None:
+    """Like ``import_extra``, but only look whether the top-level ``module`` is there."""
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise _missing(module, extra, purpose)
+
+
+def _missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"{purpose} needs the package {package!r}, which is not installed; "
+        f"run: pip install 'edgeosr[{extra}]'"
+    )

@@ -7,7 +7,7 @@ import typer
 
 from edgeosr.cli.options import DataRoot, Json, names_from, settings_values
 from edgeosr.cli.output import command_line, results_only, show
-from edgeosr.errors import UsageError, import_extra
+from edgeosr.errors import UsageError, import_extra, require_extra
 
 if TYPE_CHECKING:
     from edgeosr.training.settings import TrainSettings
@@ -120,9 +120,9 @@ def train(
     from edgeosr.training.open_data import open_parts
 
     settings = _settings(ctx)
+    require_extra("torch", extra="train", purpose="training")
     # Importing torch takes seconds: a wrong path or class is told before it, not after.
     open_parts(settings)
-    import_extra("torch", extra="train", purpose="training")
     from edgeosr.training.train import train as train_run
 
     with results_only():

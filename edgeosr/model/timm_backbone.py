@@ -14,7 +14,7 @@ class TimmBackbone(Backbone):
     """A timm model without its classifier: z is its pooled feature, before any dropout or logits.
 
     The closed-form Jacobian norm needs a model that ends in convolution, activation and average pool; for
-    others (transformers, MobileNetV3's extra head layer) export with ``--jacobian none``.
+    others (transformers, MobileNetV3's extra head layer) export with ``--jacobian probes`` or ``none``.
 
     Args:
         name: timm's model name, for example ``mobilenetv2_100``.

@@ -160,11 +160,12 @@ def jacobian_norms(backbone: Callable[[Tensor], Tensor], inputs: Tensor, directi
 
     def unit(images: Tensor) -> Tensor:
         z = backbone(images)
-        return z / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(FLOOR)
+        u: Tensor = z / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(FLOOR)
+        return u
 
     def squared(direction: Tensor) -> Tensor:
         # Every image has its own row of the Jacobian, so one direction serves the whole batch at once.
-        _, tangent = torch.func.jvp(unit, (inputs,), (direction.expand_as(inputs),))
+        tangent: Tensor = torch.func.jvp(unit, (inputs,), (direction.expand_as(inputs),))[1]
         return tangent.square().sum(dim=1)
 
     with warnings.catch_warnings():
