@@ -179,6 +179,15 @@ class Driver:
         """Return a new event without a time stamp."""
         return self._call("cuEventCreate", int(self.cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
 
+    def timed_event(self) -> Any:
+        """Return a new event with a time stamp."""
+        return self._call("cuEventCreate", int(self.cuda.CUevent_flags.CU_EVENT_DEFAULT))
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Wait for ``end``; return the milliseconds since ``start``."""
+        self._call("cuEventSynchronize", end)
+        return float(self._call("cuEventElapsedTime", start, end))
+
     def record(self, event: Any, stream: int) -> None:
         """Record ``event`` in the stream."""
         self._call("cuEventRecord", event, stream)

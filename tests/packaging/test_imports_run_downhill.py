@@ -19,8 +19,8 @@ MAY_IMPORT = {
 }
 # The package's face names Runtime, which it loads on first use.
 FACE = Path("edgeosr/__init__.py")
-# Base install and the [video] extra: all that a device has.
-ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer"}
+# Base install and the [video] and [cuda] extras: all that a device has.
+ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer", "cuda"}
 HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "sklearn", "scipy", "matplotlib", "kornia", "lightning"}
 
 
@@ -76,7 +76,7 @@ def test_a_file_imports_only_rooms_below_its_own(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in python_files() if room_of(p) in {"runtime", "kernels"}], ids=str)
-def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video(path: Path) -> None:
+def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video_and_cuda(path: Path) -> None:
     tops = {module.split(".")[0] for module in modules_imported((ROOT / path).read_text())}
     assert not tops & HEAVY
     import sys

@@ -1,0 +1,92 @@
+"""The selftest's logic, with the CPU execution of the kernel standing in for the device."""
+
+import ctypes
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_double import CudaDouble
+
+from edgeosr.kernels import selftest, selftest_cases
+from edgeosr.kernels.driver import Driver
+from edgeosr.kernels.module import Image
+from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer, random_cases
+
+IMAGE = Image(b"\x7fELF", "the emulation")
+SMALL = SelftestCase(dimension=37, batch=3, size=4)
+
+
+@pytest.fixture(autouse=True)
+def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The logic is what is tested here: the emulation takes seconds for the sizes of a real classifier.
+    monkeypatch.setattr(selftest, "GOLDEN", (SMALL,))
+    monkeypatch.setattr(selftest_cases, "_ODD", (1, 7, 129))
+    monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
+
+
+def report(capsys: pytest.CaptureFixture[str], cuda: CudaDouble, *words: str) -> tuple[int, dict[str, Any]]:
+    code = selftest.main(["--cases", "2", "--runs", "2", *words], driver=Driver(cuda), image=IMAGE)
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = report(capsys, CudaDouble())
+    assert code == 0 and found["passed"]
+    assert (found["device"], found["architecture"], found["driver"]) == ("Orin", "sm_87", "12.6")
+    assert found["build"] == "the emulation"
+    assert len(found["cases"]) == 3
+    assert all(case["same_bits_again"] and not case["decisions_that_differ"] for case in found["cases"])
+    (timing,) = found["timings"]
+    assert timing["runs"] == 2 and timing["least_us"] <= timing["median_us"] <= timing["p99_us"]
+    assert "not timed" in found["competitors"]
+
+
+class Wrong(CudaDouble):
+    """A device whose results are changed on their way back."""
+
+    def __init__(self, change: Any):
+        super().__init__()
+        self.change = change
+
+    def _LaunchKernel(self, function: str, *rest: Any) -> None:
+        super()._LaunchKernel(function, *rest)
+        verdicts = [call for call in self.calls if call[0] == "cuMemsetD32Async"][-1][1]
+        first = np.ctypeslib.as_array((ctypes.c_float * 8).from_address(verdicts))
+        self.change(first, self.count("cuLaunchKernel"))
+
+
+def add_to_score(verdict: np.ndarray, launch: int) -> None:
+    verdict[2] += 0.1
+
+
+def add_to_every_second_launch(verdict: np.ndarray, launch: int) -> None:
+    if launch % 2 == 0:
+        verdict[7] += 1e-3
+
+
+@pytest.mark.parametrize("change", [add_to_score, add_to_every_second_launch])
+def test_a_wrong_score_and_bits_that_change_fail(capsys: pytest.CaptureFixture[str], change: Any) -> None:
+    code, found = report(capsys, Wrong(change), "--quick")
+    assert code == 1 and not found["passed"]
+    assert found["timings"] == []
+
+
+def test_without_a_device_it_says_so_and_prints_no_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert selftest.main(["--quick"], driver=Driver(CudaDouble(devices=0)), image=IMAGE) == 1
+    output = capsys.readouterr()
+    assert output.out == "" and "the driver sees 0" in output.err
+
+
+def test_xavier_is_tested_with_fp32_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = report(capsys, CudaDouble(architecture=(7, 2), driver=11040), "--runs", "0")
+    assert found["passed"] and all("32-bit weights" in case["case"] for case in found["cases"])
+
+
+def test_the_cases_are_the_same_on_every_machine_and_cover_both_sources() -> None:
+    cases = random_cases(40, 1)
+    assert cases == random_cases(40, 1) != random_cases(40, 2)
+    assert {bool(case.size) for case in cases} == {True, False}
+    first, again = case_inputs(SMALL)["map"], case_inputs(SMALL)["map"]
+    assert first.tobytes() == again.tobytes()
+    assert abs(case_scorer(SMALL).threshold) < 5
