@@ -1,8 +1,10 @@
 """Fusion weights on the select part, threshold on the calibrate part: on the exported graph itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.fusion import FittedFusion, fit_fusion
 from edgeosr.thresholds import Threshold, conformal_threshold
@@ -49,6 +51,24 @@ def fit_on_select(
         open_groups=None if unknown is None else unknown.groups,
     )
     return SelectFit(fusion, known, unknown)
+
+
+def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None:
+    """Refuse a classifier that names known images hardly better than by chance.
+
+    Args:
+        select: its answers on the select part.
+        classes: the names of its outputs.
+
+    Raises:
+        DataError: it is right on at most 1.5 / C of them.
+    """
+    if select.accuracy <= 1.5 / len(classes):
+        raise DataError(
+            f"the classifier names only {select.accuracy:.1%} of the known select images correctly, hardly "
+            f"more than by chance with {len(classes)} classes; check the order of the classes (--known, or "
+            "the sorted folder names), --mean, --std and --color"
+        )
 
 
 def threshold_on_calibrate(

@@ -17,9 +17,13 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
-from edgeosr.errors import DataError, UsageError
+from edgeosr.errors import UsageError
 from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
-from edgeosr.export.calibrate import fit_on_select, threshold_on_calibrate
+from edgeosr.export.calibrate import (
+    fit_on_select,
+    require_better_than_chance,
+    threshold_on_calibrate,
+)
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
 from edgeosr.export.probing import AUTO, make_probes, require_probes
@@ -174,13 +178,7 @@ def _calibrated(
         default_part=classifier.default_part,
         usable=frozenset(graph.usable_parts),
     )
-    if fit.known.accuracy <= 1.5 / len(classifier.classes):
-        raise DataError(
-            f"the classifier names only {fit.known.accuracy:.1%} of the known select images correctly, "
-            f"hardly more than by chance with {len(classifier.classes)} classes; check the order of the "
-            "classes "
-            "(--known, or the sorted folder names), --mean, --std and --color"
-        )
+    require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
     threshold, measured = threshold_on_calibrate(shipped, calibrate, settings.false_reject_rate)
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)

@@ -10,6 +10,7 @@ from edgeosr.data.array_images import images_from_array
 from edgeosr.data.decode import decode_images
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts
+from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scorable import Classifier, scored_graph
 from edgeosr.export.scoring_graph import EMBEDDING
@@ -43,6 +44,9 @@ def discriminator_for(
         open_train: one half of real outliers, or None.
         open_select: the other half, or None: synthetic outliers made from the select part then choose the
             epoch.
+
+    Raises:
+        DataError: the classifier is hardly better than chance on its known images.
     """
     from edgeosr.training.opengan import OpenGanSettings, train_discriminator
 
@@ -54,6 +58,9 @@ def discriminator_for(
         _, (embedding,) = runner.measure_with_extras(images, f"embedding {what} images")
         return np.asarray(embedding, np.float32)
 
+    measured, (select,) = runner.measure_with_extras(parts.select, "embedding select images")
+    # Before the training, which takes longest.
+    require_better_than_chance(measured, classifier.classes)
     if open_select is None:
         decoded = decode_images(parts.select, classifier.preprocessing, description="reading select images")
         synthetic = make_synthetic_outliers(decoded.pixels, parts.seed, SYNTHETIC_PER_KIND)
@@ -64,7 +71,7 @@ def discriminator_for(
         kind = "real"
     return train_discriminator(
         embeddings(parts.train, "train"),
-        embeddings(parts.select, "select"),
+        np.asarray(select, np.float32),
         open_train=None if open_train is None else embeddings(open_train, "outlier"),
         open_select=embeddings(open_select, "open validation"),
         open_select_kind="real" if kind == "real" else "synthetic",
