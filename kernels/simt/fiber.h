@@ -23,6 +23,10 @@ void __tsan_acquire(void* address);
 void __tsan_release(void* address);
 void __tsan_read_range(void* address, unsigned long size);
 void __tsan_write_range(void* address, unsigned long size);
+void AnnotateIgnoreReadsBegin(char const* file, int line);
+void AnnotateIgnoreReadsEnd(char const* file, int line);
+void AnnotateIgnoreWritesBegin(char const* file, int line);
+void AnnotateIgnoreWritesEnd(char const* file, int line);
 }
 #endif
 
@@ -39,6 +43,25 @@ struct Fiber {
     size_t stack_bytes = 0;
     [[maybe_unused]] void* asan_fake_stack = nullptr;
     [[maybe_unused]] void* tsan_fiber = nullptr;
+};
+
+/// While one lives, ThreadSanitizer judges nothing: the runtime's own memcpy and new, which it intercepts,
+/// are no accesses of the kernel.
+struct Unjudged {
+#if defined(EDGEOSR_SIMT_TSAN)
+    Unjudged() {
+        AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+        AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    }
+    ~Unjudged() {
+        AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+        AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    }
+#else
+    Unjudged() {}
+#endif
+    Unjudged(Unjudged const&) = delete;
+    Unjudged& operator=(Unjudged const&) = delete;
 };
 
 /// Make `fiber` start `entry` on [stack, stack + bytes) at its first switch. `entry` must never return.

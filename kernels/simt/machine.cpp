@@ -39,7 +39,8 @@ unsigned bit_from(uint32_t bits, unsigned from) {
     return (static_cast<unsigned>(__builtin_ctz(turned)) + from) % 32;
 }
 
-/// The thread to run next, or null if none can. Stays in the warp while it can, as a warp's lanes run together.
+/// The thread to run next, or null if none can. Stays in the warp while it can, as a warp's lanes run
+/// together.
 Thread* choose() {
     auto const warps = static_cast<unsigned>(machine.warps.size());
     unsigned w = machine.current ? machine.current->linear / 32 : 0;

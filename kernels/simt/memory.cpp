@@ -54,7 +54,10 @@ bool in_workspace(void const* address) {
 }
 
 void deliver(Copy const& copy) {
-    std::memcpy(copy.shared, copy.global, copy.bytes);
+    {
+        Unjudged const guard;
+        std::memcpy(copy.shared, copy.global, copy.bytes);
+    }
 #if defined(EDGEOSR_SIMT_TSAN)
     __tsan_write_range(copy.shared, copy.bytes);
 #endif
@@ -105,6 +108,7 @@ void end_launch_memory() {
 }
 
 void settle_stores() {
+    Unjudged const guard;
     for (Thread& thread : machine.threads) {
         workspace.settled.insert(workspace.settled.end(), thread.stored.begin(), thread.stored.end());
         thread.stored.clear();
@@ -112,6 +116,7 @@ void settle_stores() {
 }
 
 void fence() {
+    Unjudged const guard;
     std::vector<uint32_t>& mine = machine.current->stored;
     for (std::vector<uint32_t>* stores : {&workspace.settled, &mine}) {
         for (uint32_t const i : *stores)
@@ -130,6 +135,7 @@ void fence() {
 
 uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
     require_global(counter, 4, site);
+    Unjudged const guard;
     uint32_t const old = *counter;
     *counter = old >= limit ? 0 : old + 1;
     if (in_workspace(counter)) {  // immediate for every block
@@ -147,13 +153,15 @@ void copy_async(
     void* shared, void const* global, unsigned bytes, [[maybe_unused]] void const* code, Site site) {
     require_shared(shared, bytes, site);
     require_read_only(global, bytes, site);
-    std::memset(shared, kPoison, bytes);
 #if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_read_range(const_cast<void*>(global), bytes);
     __tsan_write_range(shared, bytes);
 #endif
 #if defined(EDGEOSR_SIMT_COUNT)
     count_access(global, bytes, false, code);
 #endif
+    Unjudged const guard;
+    std::memset(shared, kPoison, bytes);
     Thread& me = *machine.current;
     me.copies.push_back({shared, global, bytes, me.commits});
 }
@@ -164,14 +172,12 @@ void copy_async_commit() {
 
 void copy_async_wait(unsigned pending) {
     Thread& me = *machine.current;
-    std::vector<Copy> later;
-    for (Copy const& copy : me.copies) {
-        if (copy.group + pending < me.commits)
-            deliver(copy);
-        else
-            later.push_back(copy);
-    }
-    me.copies.swap(later);
+    auto const first = me.copies.begin();
+    auto last = first;  // groups are in order
+    for (; last != me.copies.end() && last->group + pending < me.commits; ++last)
+        deliver(*last);
+    Unjudged const guard;
+    me.copies.erase(first, last);
 }
 
 void require_no_copies_left(Thread& thread) {
@@ -195,6 +201,7 @@ void require_global(void const* address, size_t bytes, Site site) {
 void note_store(void* address, size_t bytes, Site site) {
     require_global(address, bytes, site);
     if (!in_workspace(address)) return;
+    Unjudged const guard;
     auto const first = static_cast<uint32_t>(static_cast<uint32_t*>(address) - words());
     for (uint32_t i = first; i < first + bytes / 4; ++i) {
         machine.current->stored.push_back(i);

@@ -170,12 +170,17 @@ class Library:
         if not conflicts:
             return {}
         addresses = [hex(conflict.offset) for conflict in conflicts]
-        lines = subprocess.run(
-            ["addr2line", "-e", str(self.path), *addresses], check=True, capture_output=True, text=True
-        ).stdout.split("\n")
+        frames = subprocess.run(
+            ["addr2line", "-a", "-i", "-e", str(self.path), *addresses],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split("\n0x")
         places: dict[str, int] = {}
-        for line, conflict in zip(lines, conflicts, strict=False):
-            place = line.rsplit("/", 1)[-1]
+        for lines, conflict in zip(frames, conflicts, strict=True):
+            # The kernel's own line: inlined calls come first, and those of simt.h are not wanted.
+            files = [line.rsplit("/", 1)[-1] for line in lines.split("\n")[1:] if "/" in line]
+            place = next((file for file in files if not file.startswith("simt.h")), "?")
             places[place] = places.get(place, 0) + conflict.excess
         return places
 

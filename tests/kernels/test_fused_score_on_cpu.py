@@ -1,12 +1,22 @@
 """The fused kernel's own source, executed on the CPU, against the float64 reference with the same weights."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from fused_cases import Case, Inputs, covering_cases, random_inputs, random_scorer, reference_of
+from fused_cases import (
+    MAP_AXES,
+    TANGENT_AXES,
+    Case,
+    Inputs,
+    covering_cases,
+    random_inputs,
+    random_scorer,
+    reference_of,
+)
 from fused_run import ACCEPTED, NOT_FINITE, SOURCE, WRITTEN, prepared
+from fused_suite import problem
 from simt_build import built
 from simt_run import Library
 
@@ -104,8 +114,6 @@ def test_at_most_one_sample_in_a_hundred_lies_within_the_tolerance_of_its_thresh
 
 
 def test_the_covering_set_holds_every_pair_of_values():
-    from fused_cases import MAP_AXES, TANGENT_AXES
-
     for axes, cases in (
         (MAP_AXES, [case for case in CASES if case.positions]),
         (TANGENT_AXES, [case for case in CASES if not case.positions]),
@@ -150,8 +158,6 @@ def test_a_sample_has_the_same_bits_in_every_batch_and_at_every_position(case):
 
 @pytest.mark.parametrize("case", BATCH_CASES[:2], ids=str)
 def test_both_layouts_of_a_map_and_every_alignment_give_the_same_bits(case):
-    from dataclasses import replace
-
     if not case.positions:
         case = replace(case, positions=16, probes=0)
     packed, inputs = pack_scorer(random_scorer(case), half=case.half_weights), random_inputs(case, 3)
@@ -161,6 +167,17 @@ def test_both_layouts_of_a_map_and_every_alignment_give_the_same_bits(case):
         for shift in range(8)
     }
     assert len(answers) == 1
+
+
+def test_turings_instructions_pass_the_short_suite_too():
+    # sm_75: two m16n8k8 for an m16n8k16, plain copies for cp.async.
+    assert problem(Library(built(SOURCE, defines=("EDGEOSR_SIMT_ARCH=750",)))) is None
+
+
+def test_an_empty_batch_is_no_launch():
+    case = BATCH_CASES[0]
+    packed = pack_scorer(random_scorer(case), half=case.half_weights)
+    assert prepared(case, packed, random_inputs(case, 0)).plan.blocks == 0
 
 
 def taken(inputs: Inputs, chosen):

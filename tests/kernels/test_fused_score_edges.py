@@ -1,0 +1,142 @@
+"""The fused kernel on the CPU at every edge that reference.py's docstring names, in all its eight entries."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fused_cases import PARAMETERS, Case, random_inputs, random_scorer, reference_of
+from fused_run import ACCEPTED, NOT_FINITE, SOURCE, WRITTEN, prepared
+from simt_build import built
+from simt_run import Library
+
+from edgeosr.kernels.packing import pack_scorer, unpacked_weights
+from edgeosr.verdict import FLOOR
+
+ENTRIES = [
+    Case(
+        dimension=37,
+        batch=9,
+        classes=5,
+        head="linear",
+        discriminator="two",
+        half_weights=half_weights,
+        half_input=half_input,
+        positions=positions,
+        filter=3,
+        probes=0 if positions else 3,
+        seed=41,
+    )
+    for positions in (16, 0)
+    for half_weights in (True, False)
+    for half_input in (True, False)
+]
+
+
+@functools.cache
+def library():
+    return Library(built(SOURCE))
+
+
+def run(case, scorer, inputs):
+    return prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=1).run(library())
+
+
+def assert_unknown(verdicts, rows):
+    """Not finite in ``rows``, and only there."""
+    bad = np.zeros(len(verdicts), bool)
+    bad[rows] = True
+    assert ((verdicts["flags"] & NOT_FINITE != 0) == bad).all()
+    assert (np.isnan(verdicts["score"]) == bad).all()
+    assert (verdicts["flags"] & WRITTEN).all() and not (verdicts["flags"][bad] & ACCEPTED).any()
+
+
+@pytest.mark.parametrize("case", ENTRIES, ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_makes_its_sample_unknown(case, value):
+    scorer = replace(random_scorer(case), threshold=1e30)
+    inputs = random_inputs(case)
+    if case.positions:
+        inputs.map[2, 36, 3, 3] = value  # the last of a row: the peeled end
+        inputs.map[8, 0, 0, 0] = value
+        rows = [2, 8]
+    else:
+        inputs.embedding[2, 36] = value
+        inputs.tangents[1, 7, 0] = value
+        rows = [2, 7]
+    assert_unknown(run(case, scorer, inputs), rows)
+
+
+@pytest.mark.parametrize("case", [ENTRIES[0], ENTRIES[7]], ids=str)
+def test_a_given_logit_that_is_not_finite_does_too(case):
+    case = replace(case, head="external")
+    inputs = random_inputs(case)
+    inputs.logits[0, 4], inputs.logits[3, 0], inputs.logits[5, 1] = np.nan, -np.inf, np.inf
+    assert_unknown(run(case, replace(random_scorer(case), threshold=1e30), inputs), [0, 3, 5])
+
+
+@pytest.mark.parametrize("case", [ENTRIES[1], ENTRIES[3], ENTRIES[7]], ids=str)
+def test_a_square_beyond_float32_is_not_finite(case):
+    inputs = random_inputs(case)
+    array = inputs.map if case.positions else inputs.embedding
+    array[4] = 1e25
+    assert_unknown(run(case, replace(random_scorer(case), threshold=1e30), inputs), [4])
+
+
+@pytest.mark.parametrize("case", ENTRIES, ids=str)
+def test_zeros_give_the_floors_and_finite_scores(case):
+    scorer = random_scorer(case)
+    inputs = random_inputs(case)
+    if case.positions:
+        inputs.map[1] = 0
+        inputs.map[3] = -1  # all of ReLU's masks are empty
+    else:
+        inputs.embedding[1] = 0
+        inputs.tangents[:, 3] = 0
+    verdicts = run(case, scorer, inputs)
+    expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+    assert_unknown(verdicts, [])
+    assert verdicts["norm"][1] == np.float32(FLOOR)
+    assert verdicts["jacobian"][3] == 0
+    np.testing.assert_allclose(verdicts["score"], expected["score"], rtol=1e-5, atol=1e-2)
+    assert ((verdicts["flags"] & ACCEPTED != 0) == expected["accepted"]).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "clip", "hard_swish"])
+@pytest.mark.parametrize("half_input", [True, False])
+def test_derivatives_at_the_kinks_are_the_reference_ones(activation, half_input):
+    case = replace(ENTRIES[0], activation=activation, half_input=half_input, half_weights=False)
+    scorer = random_scorer(case)
+    inputs = random_inputs(case)
+    kinks = np.array([0.0, -0.0, 6.0, 3.0, -3.0, *PARAMETERS.get(activation, [])], inputs.map.dtype)
+    inputs.map[...] = np.random.default_rng(4).choice(kinks, inputs.map.shape)
+    verdicts, expected = run(case, scorer, inputs), reference_of(scorer, inputs)
+    np.testing.assert_allclose(verdicts["jacobian"], expected["values"][:, 0], rtol=1e-6)
+    np.testing.assert_allclose(verdicts["norm"], expected["values"][:, 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 33, 513, 1100])
+def test_among_equal_logits_the_lowest_class_wins(classes):
+    case = replace(ENTRIES[3], classes=classes, head="external")
+    inputs = random_inputs(case)
+    inputs.logits[:] = np.minimum(inputs.logits, 1)
+    firsts = np.random.default_rng(classes).integers(0, classes - 1, case.batch)
+    for row, first in enumerate(firsts):
+        inputs.logits[row, first] = inputs.logits[row, -1] = 2
+        inputs.logits[row, (first + classes) // 2] = 2
+    assert (run(case, random_scorer(case), inputs)["label"] == firsts).all()
+
+
+def test_without_anything_optional_j_is_1_and_the_logit_0():
+    case = replace(ENTRIES[7], probes=0, discriminator="none")
+    verdicts = run(case, random_scorer(case), random_inputs(case))
+    assert (verdicts["jacobian"] == 1).all() and (verdicts["discriminator"] == 0).all()
+
+
+@pytest.mark.parametrize("case", [ENTRIES[0], ENTRIES[7]], ids=str)
+def test_a_score_equal_to_the_threshold_is_accepted_and_a_nan_threshold_accepts_nothing(case):
+    scorer, inputs = random_scorer(case), random_inputs(case)
+    scores = run(case, scorer, inputs)["score"]
+    verdicts = run(case, replace(scorer, threshold=float(scores[4])), inputs)
+    assert ((verdicts["flags"] & ACCEPTED != 0) == (scores <= scores[4])).all()
+    assert not (run(case, replace(scorer, threshold=float("nan")), inputs)["flags"] & ACCEPTED).any()

@@ -1,0 +1,123 @@
+"""Bytes that the fused kernel asks for, in 32-byte sectors without any cache, and its bank conflicts."""
+
+import functools
+
+import pytest
+from fused_cases import Case, random_inputs, random_scorer
+from fused_run import SOURCE, prepared
+from simt_build import COUNTING, built
+from simt_run import Library
+
+from edgeosr.kernels.packing import pack_scorer
+
+SECTOR = 32
+
+
+@functools.cache
+def library():
+    return Library(built(SOURCE, COUNTING))
+
+
+def case(**changes):
+    """D = 512, fp16, the product's discriminator, ten classes."""
+    return Case(
+        **{
+            "dimension": 512,
+            "batch": 8,
+            "classes": 10,
+            "head": "cosine",
+            "discriminator": "wide",
+            "half_weights": True,
+            "half_input": True,
+            "positions": 49,
+            "filter": 3,
+            "activation": "relu",
+            "seed": 31,
+            **changes,
+        }
+    )
+
+
+@functools.cache
+def report(chosen):
+    """Traffic by array; the scorer's parts are told apart."""
+    packed = pack_scorer(random_scorer(chosen), half=chosen.half_weights)
+    launch = prepared(chosen, packed, random_inputs(chosen))
+    whole = launch.arrays.pop("scorer")
+    parts = {
+        "weights": whole[packed.split_at : packed.split_bias_at],
+        "later layers": whole[packed.later_at : packed.later_at + packed.later_bytes],
+    }
+    arrays = {**parts, "scorer": whole, **launch.arrays}
+    launch.arrays = {**launch.arrays, "scorer": whole}
+    launch.clear()
+    counted = library().counted(
+        launch.plan.entry,
+        launch.parameters(),
+        launch.shape,
+        arrays,
+        workspace=launch.arrays["workspace"],
+    )
+    return launch, counted, {name: array.nbytes for name, array in arrays.items()}
+
+
+def loaded(counted, *names):
+    return SECTOR * sum(counted.arrays[name].load_sectors for name in names)
+
+
+@pytest.mark.parametrize("half_weights", [True, False])
+def test_weights_are_read_once_a_tile(half_weights):
+    chosen = case(batch=64, positions=1, filter=1, half_weights=half_weights)
+    launch, counted, sizes = report(chosen)
+    tiles = -(-chosen.batch // launch.plan.tile)
+    once = sizes["weights"] + sizes["later layers"]
+    asked = loaded(counted, "weights", "later layers")
+    print(f"weights: {asked / tiles / once:.3f} of one read a tile")
+    assert asked <= 1.1 * tiles * once
+
+
+MAPS = [
+    case(batch=3),
+    case(batch=3, channels_last=True),
+    case(batch=2, half_input=False, activation="silu"),
+    case(batch=2, half_input=False, channels_last=True, filter=1),
+    case(batch=2, positions=256, filter=1, half_weights=False),
+    case(batch=9, positions=64, dimension=128, activation="gelu", filter=5),
+]
+
+
+@pytest.mark.parametrize("chosen", MAPS, ids=str)
+def test_the_map_is_read_once(chosen):
+    _, counted, sizes = report(chosen)
+    print(f"map: {loaded(counted, 'input') / sizes['input']:.3f} of one read")
+    assert loaded(counted, "input") <= 1.2 * sizes["input"]
+
+
+TANGENTS = [
+    case(positions=0, probes=8, batch=8),
+    case(positions=0, probes=5, batch=5, half_input=False, half_weights=False),
+    case(positions=0, probes=0, batch=8, half_input=False),
+]
+
+
+@pytest.mark.parametrize("chosen", TANGENTS, ids=str)
+def test_tangents_and_embedding_are_read_once(chosen):
+    _, counted, sizes = report(chosen)
+    names = ["input", "tangents"] if chosen.probes else ["input"]
+    whole = sum(sizes[name] for name in names)
+    print(f"tangents: {loaded(counted, *names) / whole:.3f} of one read")
+    assert loaded(counted, *names) <= 1.2 * whole
+
+
+@pytest.mark.parametrize("chosen", [*MAPS, *TANGENTS, case(batch=64, positions=1, filter=1)], ids=str)
+def test_shared_memory_has_no_bank_conflicts(chosen):
+    _, counted, _ = report(chosen)
+    assert counted.shared_requests > 0
+    assert counted.shared_wavefronts == counted.shared_compulsory, counted.conflicts
+
+
+def test_verdicts_are_stored_once():
+    _, counted, sizes = report(MAPS[0])
+    # Two stores of 16 bytes each, one after the other.
+    assert counted.arrays["verdicts"].store_sectors == 2 * sizes["verdicts"] // SECTOR
+    assert counted.arrays["verdicts"].load_requests == 0
