@@ -6,14 +6,18 @@
 
 namespace edgeosr {
 
-// Weight loads in flight a lane: 16 warps x 6 x 512 B = 48 KB a block. Fewer where a 64-register budget
-// would spill (no result depends on it).
+// Weight loads in flight a lane: 16 warps x 6 x 512 B = 48 KB a block. Fewer where 64 registers would not do
+// (no result depends on it).
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int kAhead = 4;
 #else
 constexpr int kAhead = 6;
 #endif
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kAheadFma = 2;
+#else
 constexpr int kAheadFma = 3;
+#endif
 
 EDGEOSR_DEVICE float leaky(float value, float slope) { return value > 0.0f ? value : value * slope; }
 

@@ -19,6 +19,10 @@ EDGEOSR_DEVICE void store_hidden(unsigned char* buffer, int pitch, int sample, i
     shared_store_f32(reinterpret_cast<float*>(buffer) + sample * pitch + row, value);
 }
 
+EDGEOSR_DEVICE const float* layer_bias(const FusedScoreParams& p, int layer) {
+  return reinterpret_cast<const float*>(p.scorer + p.bias_at[layer]);
+}
+
 // Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: 8 KB for parts of k that several
 // warps (thread groups) share. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0.
 template <bool kMma>
@@ -28,7 +32,6 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
   const int inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
   const int pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
   const unsigned char* weights = p.scorer + p.layer_at[layer];
-  const float* bias = reinterpret_cast<const float*>(p.scorer + p.bias_at[layer]);
   const int thread = thread_index_again(), warp = thread >> 5, lane = thread & 31;
   int parts;
   if (kMma) {
@@ -53,7 +56,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
         shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
       } else {
         const float slope = load_f32(&constants_of(p)->slope);
-        const float upper = load_f32(bias + at), lower = load_f32(bias + at + 8);
+        const float upper = load_f32(layer_bias(p, layer) + at), lower = load_f32(layer_bias(p, layer) + at + 8);
         store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
         store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
         store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + lower, slope));
@@ -73,7 +76,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
         if (parts > 1)
           shared_store_f32(sums + (part * kTile + s) * rows + row, value[s]);
         else
-          store_hidden<kMma>(to, pitch_out, s, row, leaky(value[s] + load_f32(bias + row), load_f32(&constants_of(p)->slope)));
+          store_hidden<kMma>(to, pitch_out, s, row, leaky(value[s] + load_f32(layer_bias(p, layer) + row), load_f32(&constants_of(p)->slope)));
       }
     }
   }
@@ -85,7 +88,7 @@ EDGEOSR_DEVICE void hidden_layer(const FusedScoreParams& p, int layer, const uns
     float value = 0.0f;
     for (int part = 0; part < parts; ++part) value += shared_load_f32(sums + part * rows * kTile + item);
     const float slope = load_f32(&constants_of(p)->slope);
-    store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + load_f32(bias + row), slope));
+    store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + load_f32(layer_bias(p, layer) + row), slope));
   }
 }
 
@@ -95,7 +98,7 @@ EDGEOSR_DEVICE float last_layer(const FusedScoreParams& p, const unsigned char* 
   const int inputs = p.width[p.layers - 2], pitch = hidden_pitch<kMma>(inputs);
   const float* weights = reinterpret_cast<const float*>(p.scorer + p.layer_at[p.layers - 1]);
   float sum = 0.0f;
-  for (int k = lane_index(); k < inputs; k += 32) {
+  for (int k = lane_again(); k < inputs; k += 32) {
     const float value =
         kMma ? float_from_half(shared_load_u16(reinterpret_cast<const unsigned short*>(from) + sample * pitch + k))
              : shared_load_f32(reinterpret_cast<const float*>(from) + sample * pitch + k);

@@ -222,6 +222,8 @@ EDGEOSR_DEVICE int thread_index_again() {
 #endif
 }
 
+EDGEOSR_DEVICE int lane_again() { return thread_index_again() & 31; }
+
 // address + elements, computed here and now: a compiler that hoists the multiples of a stride out of loops fills
 // registers with them.
 template <class Element>

@@ -13,9 +13,9 @@ EDGEOSR_DEVICE float softplus(float x) {
 }
 EDGEOSR_DEVICE bool finite(float value) { return !float_not_finite(bits_from_float(value)); }
 
-// Sum over slabs, in slab order, of from[slab * stride]; six loads in flight.
+// Sum over slabs, in slab order, of from[slab * stride]; four loads in flight.
 EDGEOSR_DEVICE float sum_over_slabs(const float* from, int stride, int slabs) {
-  constexpr int kLoads = 6;
+  constexpr int kLoads = 4;
   float sum = 0.0f;
 #pragma unroll 1
   for (int first = 0; first < slabs; first += kLoads) {
@@ -51,15 +51,15 @@ EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const float* stats,
     const float positions = static_cast<float>(p.height * p.width_of_map);
     square = sum_over_slabs(stats + 1, stride, p.slabs) / (positions * positions);
   } else if (p.probes > 0) {
-    if (lane_index() < p.probes) {
-      const float length = sum_over_slabs(stats + 2 + lane_index(), stride, p.slabs);
-      const float radial = sum_over_slabs(stats + 2 + p.probes + lane_index(), stride, p.slabs) / norm;
+    if (lane_again() < p.probes) {
+      const float length = sum_over_slabs(stats + 2 + lane_again(), stride, p.slabs);
+      const float radial = sum_over_slabs(stats + 2 + p.probes + lane_again(), stride, p.slabs) / norm;
       const float across = length - radial * radial;
       square = across < 0.0f ? 0.0f : across;  // NaN stays
     }
     square = warp_sum(square) * load_f32(&constants_of(p)->probe_scale);
   }
-  if (lane_index() == 0) {
+  if (lane_again() == 0) {
     float jacobian = 1.0f;
     if (kMap || p.probes > 0) jacobian = square_root(square < 0.0f ? 0.0f : square) / norm;
     if (!finite(square)) jacobian = float_from_bits(0x7fc00000u);
@@ -68,19 +68,22 @@ EDGEOSR_DEVICE void finish_norms(const FusedScoreParams& p, const float* stats,
   }
 }
 
+EDGEOSR_DEVICE const float* split_bias(const FusedScoreParams& p) {  // [rows], of layer 1 and of the head
+  return reinterpret_cast<const float*>(p.scorer + p.split_bias_at);
+}
+
 // Layer 1's sums, bias and LeakyReLU -> hidden values; with a single layer its one output is the logit.
 template <bool kMma>
 EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const float* partials,
                                        int valid) {
   const int thread = thread_index_again();
   constexpr int kTile = kMma ? kTileMma : kTileFma;
-  const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at);
   const int stride = kTile * p.rows;
   const float slope = load_f32(&constants_of(p)->slope);
   if (p.layers == 1) {
     if (thread < valid)
       shared_store_f32(result(kLogit, thread),
-                       sum_over_slabs(partials + thread * p.rows, stride, p.slabs) + load_f32(bias));
+                       sum_over_slabs(partials + thread * p.rows, stride, p.slabs) + load_f32(split_bias(p)));
     return;
   }
   const int pitch = hidden_pitch<kMma>(p.hidden_rows);
@@ -88,7 +91,7 @@ EDGEOSR_DEVICE void finish_first_layer(const FusedScoreParams& p, const float* p
     for (int row = thread; row < p.hidden_rows; row += kThreads) {
       float value = 0.0f;
       if (sample < valid)
-        value = leaky(sum_over_slabs(partials + sample * p.rows + row, stride, p.slabs) + load_f32(bias + row),
+        value = leaky(sum_over_slabs(partials + sample * p.rows + row, stride, p.slabs) + load_f32(split_bias(p) + row),
                       slope);
       store_hidden<kMma>(hidden_values(p, 0), pitch, sample, row, value);
     }
@@ -117,7 +120,7 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
 // The top class of a sample from those of its warps.
 EDGEOSR_DEVICE TopClass top_of_warps(const FusedScoreParams& p, int sample) {
   TopClass top = no_class();
-  const int lane = lane_index();
+  const int lane = lane_again();
   if (lane < kWarps && lane * 32 < p.classes) {
     top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
     top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
@@ -157,7 +160,6 @@ EDGEOSR_DEVICE float external_logit(const FusedScoreParams& p, int sample, int l
 template <int kTile>
 EDGEOSR_DEVICE void find_top(const FusedScoreParams& p, const Block& block, float* partials) {
   const int thread = thread_index_again();
-  const float* bias = reinterpret_cast<const float*>(p.scorer + p.split_bias_at) + p.hidden_rows;
 #pragma unroll 1
   for (int sample = 0; sample < block.valid; ++sample) {
     if ((thread & ~31) >= p.classes) break;
@@ -173,7 +175,7 @@ EDGEOSR_DEVICE void find_top(const FusedScoreParams& p, const Block& block, floa
         if (p.head == kHeadCosine)
           logit /= shared_load_f32(result(kNorm, sample));
         else
-          logit += load_f32(bias + label);
+          logit += load_f32(split_bias(p) + p.hidden_rows + label);
         store_f32(from + label, logit);
       }
       const bool better = logit > top.logit || top.label == kNoClass;
@@ -215,7 +217,7 @@ EDGEOSR_DEVICE void sum_losses(const FusedScoreParams& p, const Block& block, co
 // One warp: the warps' top classes, the loss, the fused score, the threshold; 32 bytes out.
 EDGEOSR_DEVICE void write_verdict(const FusedScoreParams& p, int sample, int column) {
   const LossTerms terms = loss_terms(p);
-  const int lane = lane_index();
+  const int lane = lane_again();
   const TopClass top = top_of_warps(p, column);
   const float others = warp_sum(lane < kWarps && lane * 32 < p.classes
                                     ? shared_load_f32(result(kOthers, column * kWarps + lane))
@@ -265,7 +267,7 @@ EDGEOSR_DEVICE void finish_tile(const FusedScoreParams& p) {
   const int warp = thread_index_again() >> 5;
   if (p.layers > 1 && warp < block.valid) {
     const float logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
-    if (lane_index() == 0) shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
+    if (lane_again() == 0) shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
   }
   block_sync();
   if (warp < block.valid) write_verdict(p, block.first + warp, warp);
