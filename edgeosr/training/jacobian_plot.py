@@ -79,7 +79,7 @@ def _draw_difference(axes: Any, watched: Sequence[dict[str, Any]]) -> None:
     axes.axhline(0, color="#bbbbbb", linewidth=0.9, linestyle=":")
     axes.plot(epochs, differences, color=DIFFERENCE_COLOR, linewidth=1.8, marker="o", markersize=2.5)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     _tidy(axes)
 
 

@@ -10,10 +10,13 @@ from PIL import Image
 from torch import nn
 
 from edgeosr.bench.jacobian_curves import curves, main
-from edgeosr.errors import UsageError
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.parts import four_parts
+from edgeosr.errors import DataError, UsageError
+from edgeosr.preprocessing import Preprocessing
 from edgeosr.training.settings import TrainSettings, settings_from_json
 from edgeosr.training.train import resumed_settings, train
-from edgeosr.training.watch_jacobian import jacobian_norms, probe_directions
+from edgeosr.training.watch_jacobian import jacobian_norms, probe_directions, watched_images
 
 SIDE = 4
 
@@ -127,6 +130,10 @@ def test_runs_from_before_the_watch_and_the_compiler_read_as_they_did():
     ("changes", "said"),
     [
         ({"watch_unknown": "dtd10"}, "add watch_jacobian"),
+        (
+            {"watch_jacobian": True, "arch": "efficientnet-lite0", "pretrained": True, "freeze": True},
+            "freeze keeps it as it is",
+        ),
         ({"watch_jacobian": True, "watch_images": 1}, "watch_images must be a whole number of at least 2"),
         ({"watch_jacobian": True, "watch_probes": 0}, "watch_probes must be a whole number of at least 1"),
     ],
@@ -141,6 +148,29 @@ def test_without_unknown_images_nothing_is_trained(settings):
     with pytest.raises(UsageError, match="every class of "):
         train(every_class)
     assert not settings.out.exists()
+
+
+def watched(settings, unknown_source):
+    image_set = open_image_set(settings.data)
+    parts = four_parts(image_set, known=settings.known)
+    select = np.zeros((9, 16, 16, 3), np.uint8)
+    return watched_images(
+        parts, image_set, select, Preprocessing(height=16, width=16), images=5,
+        unknown_source=unknown_source, data_root=None,
+    )  # fmt: skip
+
+
+def test_unknown_images_may_come_from_another_source(settings):
+    images = watched(settings, "digits:8,9")
+    assert len(images.known) == len(images.unknown) == 5
+    other = open_image_set("digits:8,9").train
+    pixels = {Preprocessing(height=16, width=16).resize(other.read(i)).tobytes() for i in range(len(other))}
+    assert all(image.tobytes() in pixels for image in images.unknown)
+
+
+def test_known_classes_are_refused_as_watched_unknown_images(settings):
+    with pytest.raises(DataError, match="hold the known classes 1;"):
+        watched(settings, f"{settings.data}:1,4")
 
 
 def test_two_runs_are_drawn_side_by_side_and_their_numbers_written(settings, tmp_path, capsys):
