@@ -47,6 +47,12 @@ def bench(
         Path | None,
         typer.Option(metavar="NAME.json", help="Write the samples here, and a picture beside it."),
     ] = None,
+    kernel_model: Annotated[
+        bool,
+        typer.Option(
+            "--kernel-model", help="Print the CUDA kernel's lower bounds on Jetsons; times nothing."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Time a bundle beside the plain classifier.
@@ -57,21 +63,32 @@ def bench(
         edgeosr bench                                       the newest bundle, batch 1
         edgeosr bench cats.edgeosr --batches 1,8 --threads 1 --frame 480x640
         edgeosr bench --json > latency.json
+        edgeosr bench --kernel-model                        what the CUDA kernel costs at least, by device
     """
     from edgeosr.bench.latency import measure_latency
     from edgeosr.bench.settings import LatencySettings
     from edgeosr.bundle import newest_bundle
 
+    if kernel_model:
+        return _show_kernel_model(json=json)
     values = settings_values(ctx, batches=numbers_from("--batches", batches), frame=size_from(frame))
     path = bundle or newest_bundle()
     values["run"] = run or (path.parent if (path.parent / "run.json").is_file() else None)
-    values.pop("out")
+    del values["out"], values["kernel_model"]
     with results_only():
         report = measure_latency(path, LatencySettings(**values))
         if out is not None:
             _write(report, out)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=out, then=then)
+
+
+def _show_kernel_model(*, json: bool) -> None:
+    from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
+
+    document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())
+    then = command_line("python", "-m", "edgeosr.kernels.selftest") + "   (on the device: times it)"
+    show(text=text, document=document, json=json, written=None, then=then)
 
 
 def _write(report: "LatencyReport", out: Path) -> None:

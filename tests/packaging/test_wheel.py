@@ -19,7 +19,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Built from a copy: a build in the tree would pick up what an older build left in build/.
     clean = tmp_path_factory.mktemp("clean")
     for folder in (*FOLDERS, "tests"):
-        shutil.copytree(ROOT / folder, clean / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so", "cubins"))
+        shutil.copytree(
+            ROOT / folder, clean / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so", "cubins")
+        )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clean / name)
     out = tmp_path_factory.mktemp("wheel")
@@ -53,7 +55,8 @@ def test_the_wheel_holds_every_module_of_the_rooms_and_the_type_marker(wheel: Pa
     # The device source is compiled where no build made ahead suits; the rest of it serves C++.
     native = {path for kind in KERNEL_FILES for path in (ROOT / "kernels").glob(kind) if path.is_file()}
     assert len(native) > 20
-    assert shipped == expected | {"edgeosr/py.typed"} | {installed_name(path) for path in native}
+    data = {"edgeosr/py.typed", "edgeosr/bench/kernel_wavefronts.json"}
+    assert shipped == expected | data | {installed_name(path) for path in native}
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

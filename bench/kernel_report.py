@@ -1,0 +1,116 @@
+"""The kernel's performance model in words: every number with where it comes from."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, LAUNCH_US, LAYER_US, MODULES
+from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors
+from edgeosr.bench.kernel_wavefronts import wavefronts_of
+from edgeosr.bench.unfused_chain import Operation, best_fused_chain, naive_chain
+
+HEADING = (
+    "Fused scoring kernel: lower bounds, nothing here was measured.\n"
+    "[c] counted by the kernel's own plan or its execution on the CPU, [d] datasheet or device query, "
+    "[a] assumed.\n"
+    "floor = phase one (all blocks) + phase two (one block a tile), each limited to the multiprocessors\n"
+    f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. Launch ({LAUNCH_US:g} us [a]) and latency\n"
+    f"({LAYER_US:g} us a step [a]) stand apart."
+)
+
+
+def kernel_model_text() -> str:
+    """Return the model for a terminal."""
+    lines = [HEADING, "", "modules"]
+    for module in MODULES:
+        values = (module.multiprocessors, module.clock_ghz, module.dram_gb_s, module.tensor_flop_per_clock)
+        names = ("SM", "GHz", "GB/s DRAM", "tensor FLOP/clock/SM")
+        words = ", ".join(f"{v.value:g} {n} [{v.source[0]}]" for v, n in zip(values, names, strict=True))
+        lines.append(f"  {module.name}: {words}")
+    for workload in WORKLOADS:
+        lines += [
+            "",
+            workload.name,
+            *_counts_lines(workload),
+            *_floor_lines(workload),
+            *_chain_lines(workload),
+        ]
+    return "\n".join(lines)
+
+
+def kernel_model_json() -> str:
+    """Return the model as one JSON document; ``sources`` says where each kind of number comes from."""
+    rows: list[dict[str, Any]] = []
+    for workload in WORKLOADS:
+        found = wavefronts_of(workload)
+        rows.append(
+            {
+                "workload": asdict(workload),
+                "counts": asdict(counts_of(workload)),
+                "shared_memory": None if found is None else asdict(found),
+                "floors_us": {
+                    name: {**asdict(floor), "critical_path": floor.critical_path, "ratio": floor.ratio}
+                    for name, floor in floors(workload).items()
+                },
+                "unfused_naive": [asdict(operation) for operation in naive_chain(workload)],
+                "unfused_best": [asdict(operation) for operation in best_fused_chain(workload)],
+            }
+        )
+    document = {
+        "measured": False,
+        "sources": {
+            "counts": "counted",
+            "shared_memory": "counted",
+            "unfused_naive": "counted",
+            "unfused_best": "counted",
+            "modules": "per value",
+            "l2_bytes_per_clock": "assumed",
+            "launch": "assumed",
+            "latency": "assumed",
+        },
+        "modules": [asdict(module) for module in MODULES],
+        "rows": rows,
+    }
+    return json.dumps(document, indent=2)
+
+
+def _counts_lines(workload: Workload) -> list[str]:
+    counts = counts_of(workload)
+    found = wavefronts_of(workload)
+    shared = (
+        "not counted for this row"
+        if found is None
+        else f"{found.wavefronts:,} wavefronts, {found.wavefronts - found.compulsory:,} beyond the compulsory"
+    )
+    tensor, fp32 = sum(counts.tensor_flops), sum(counts.fp32_flops)
+    return [
+        f"  [c] DRAM, every byte once: weights {counts.weight_bytes:,} + inputs {counts.input_bytes:,} + "
+        f"verdicts {counts.verdict_bytes:,}",
+        f"  [c] tensor {tensor / 1e6:.2f} MFLOP (columns padded to 8), fp32 {fp32 / 1e6:.2f} MFLOP, "
+        f"integer {counts.integer_operations / 1e6:.2f} M; {counts.blocks} blocks, {counts.tiles} go on",
+        f"  [c] shared memory: {shared}",
+    ]
+
+
+def _floor_lines(workload: Workload) -> list[str]:
+    lines = []
+    for name, floor in floors(workload).items():
+        lines.append(
+            f"  {name:20s} {floor.critical_path:6.2f} us = {floor.ratio:4.2f} x DRAM ({floor.dram:.2f}); "
+            f"one {floor.first:.2f} ({floor.first_by}), two {floor.last:.2f} ({floor.last_by}); "
+            f"apart: launch {floor.launch:g}, latency {floor.latency:.1f}"
+        )
+    return lines
+
+
+def _chain_lines(workload: Workload) -> list[str]:
+    lines = [f"  launches: {counts_of(workload).launches} [c]"]
+    for word, chain in (("naive", naive_chain(workload)), ("best-fused", best_fused_chain(workload))):
+        total = sum(operation.bytes_moved for operation in chain)
+        lines.append(f"  unfused, {word}: {len(chain)} launches, {total:,} bytes moved [c]")
+        lines += [f"    {_words(operation)}" for operation in chain]
+    return lines
+
+
+def _words(operation: Operation) -> str:
+    return f"{operation.bytes_moved:>12,} B  {operation.name}"

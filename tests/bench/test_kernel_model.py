@@ -1,0 +1,100 @@
+"""The performance model: its counts by hand, its floors' directions, and what it prints."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from edgeosr.bench.jetson import ASSUMED, DATASHEET, MODULES, Value
+from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floor_of, floors
+from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
+from edgeosr.bench.unfused_chain import best_fused_chain, naive_chain
+
+ONE = Workload(source="map", batch=1, dimension=512, positions=49)
+
+
+def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
+    counts = counts_of(ONE)
+    rows = 512 + 16  # layer 1 over the head, padded to 16
+    split = rows * 512 * 2
+    later = 2 * (512 * 256 + 256 * 128 + 128 * 64) + 4 * (
+        256 + 128 + 64 + 64
+    )  # biases and the last layer fp32
+    table, offsets = 512 * 13 * 4, 112  # 13 taps of a 3x3 filter's half plane; offsets padded to 16
+    assert counts.weight_bytes == 128 + split + 4 * rows + later + table + offsets
+    assert counts.input_bytes == 512 * 49 * 2
+    assert counts.first_bytes == split + table
+    assert counts.last_bytes == later + 16 * (rows + 2) * 4
+    assert counts.block_bytes == (rows * 32 + 32 * 49) * 2 + 32 * 13 * 4
+    assert (counts.blocks, counts.tiles, counts.launches) == (16, 1, 1)
+    # Two products (high and low half of z), two operations each, 8 columns.
+    assert counts.tensor_flops[0] == 2 * 2 * rows * 512 * 8
+
+
+def test_the_counts_of_the_tangent_source_are_those_counted_by_hand() -> None:
+    counts = counts_of(Workload(source="tangents", batch=64, dimension=512, probes=8))
+    assert counts.input_bytes == 9 * 64 * 512 * 2
+    assert counts.integer_operations == 0
+    assert counts.tiles == 8
+
+
+@pytest.mark.parametrize(("dimension", "most"), [(512, (1.4, 1.4, 1.8, 1.8)), (1280, (1.4,) * 4)])
+def test_one_sample_stays_within_the_floors_that_the_design_promises(
+    dimension: int, most: tuple[float, ...]
+) -> None:
+    found = floors(replace(ONE, dimension=dimension))
+    assert list(found) == ["Orin Nano 8GB Super", "Orin NX 16GB", "AGX Orin 64GB", "Thor T5000"]
+    ratios = [floor.ratio for floor in found.values()]
+    assert all(ratio <= limit for ratio, limit in zip(ratios, most, strict=True)), ratios
+
+
+def test_a_phase_is_limited_by_the_multiprocessors_that_are_active_in_it() -> None:
+    counts, orin = counts_of(ONE), MODULES[1]
+    many = replace(orin, multiprocessors=Value(1000, ASSUMED), dram_gb_s=Value(1e9, ASSUMED))
+    floor, wide = floor_of(counts, orin), floor_of(counts, many)
+    assert wide.last == floor.last  # one block: no matter how many others there are
+    assert math.isclose(floor.last, counts.last_bytes / (64 * 1.02e3))
+    assert wide.first < floor.first
+    assert math.isclose(wide.first, counts.block_bytes / (64 * 1.02e3))  # one slab is the least
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_a_floor_is_at_least_all_bytes_at_full_bandwidth(workload: Workload) -> None:
+    for floor in floors(workload).values():
+        assert floor.ratio >= 1
+        assert floor.critical_path >= floor.dram
+
+
+def test_xavier_is_modelled_with_fp32_weights_alone() -> None:
+    assert "Xavier NX" in floors(replace(ONE, half=False))
+    assert "Xavier NX" not in floors(ONE)
+
+
+def test_the_unfused_chain_is_listed_and_moves_more() -> None:
+    naive, fused = naive_chain(ONE), best_fused_chain(ONE)
+    assert (len(naive), len(fused)) == (23, 9)
+    assert sum(o.bytes_moved for o in naive) > sum(o.bytes_moved for o in fused) > counts_of(ONE).input_bytes
+    assert [o.name for o in naive if o.name.startswith("layer")] == [f"layer {n}" for n in range(1, 6)]
+
+
+def test_the_text_calls_nothing_measured_and_marks_every_source() -> None:
+    text = kernel_model_text()
+    assert "nothing here was measured" in text.splitlines()[0]
+    assert text.count("measured") == 1
+    for module in MODULES:
+        assert f"  {module.name}: " in text
+        for value in (module.multiprocessors, module.clock_ghz, module.dram_gb_s):
+            assert value.source in (DATASHEET, ASSUMED)
+    for mark in ("[c]", "[d]", "[a]"):
+        assert mark in text
+
+
+def test_the_json_holds_every_row_and_says_that_it_is_no_measurement() -> None:
+    document = json.loads(kernel_model_json())
+    assert document["measured"] is False
+    assert len(document["rows"]) == len(WORKLOADS)
+    assert set(document["sources"].values()) <= {"counted", "assumed", "per value"}
+    for row in document["rows"]:
+        for floor in row["floors_us"].values():
+            assert floor["ratio"] == pytest.approx(floor["critical_path"] / floor["dram"])
