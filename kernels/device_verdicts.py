@@ -78,7 +78,7 @@ class DeviceVerdicts:
         """
         found = np.zeros(self.batch, VERDICT)
         if self.batch:
-            self.driver.read(self.address, memoryview(found.view(np.uint8)), self.stream)
+            self.driver.read(self.address, found.view(np.uint8).data, self.stream)
         missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
         if missing:
             raise DeviceError(
