@@ -5,72 +5,82 @@
 
 namespace edgeosr {
 
-EDGEOSR_DEVICE int padded16(int value) { return (value + 15) & ~15; }
-EDGEOSR_DEVICE int smaller(int a, int b) { return a < b ? a : b; }
-EDGEOSR_DEVICE bool is_smooth(int activation) { return activation >= kHardSwish; }
+EDGEOSR_DEVICE int padded16(int value) {
+    return (value + 15) & ~15;
+}
+EDGEOSR_DEVICE int smaller(int a, int b) {
+    return a < b ? a : b;
+}
+EDGEOSR_DEVICE bool is_smooth(int activation) {
+    return activation >= kHardSwish;
+}
 
-EDGEOSR_DEVICE const ScorerConstants* constants_of(const FusedScoreParams& p) {
-  return reinterpret_cast<const ScorerConstants*>(p.scorer);
+EDGEOSR_DEVICE const ScorerConstants* constants_of(FusedScoreParams const& p) {
+    return reinterpret_cast<ScorerConstants const*>(p.scorer);
 }
 
 struct Block {
-  int tile, slab;
-  int first;     // sample of the tile's first column
-  int valid;     // samples of this tile, 1 .. T
-  int channel;   // first of the slab
-  int channels;  // of the slab, padded to 16: the padding reads as z = 0
+    int tile, slab;
+    int first;     // sample of the tile's first column
+    int valid;     // samples of this tile, 1 .. T
+    int channel;   // first of the slab
+    int channels;  // of the slab, padded to 16: the padding reads as z = 0
 };
 
 template <int kTile>
-EDGEOSR_DEVICE Block this_block(const FusedScoreParams& p) {
-  Block block;
-  block.tile = block_index() / p.slabs;
-  block.slab = block_index() - block.tile * p.slabs;
-  block.first = block.tile * kTile;
-  block.valid = smaller(p.batch - block.first, kTile);
-  block.channel = block.slab * p.slab_width;
-  block.channels = smaller(p.slab_width, padded16(p.dimension) - block.channel);
-  return block;
+EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
+    Block block;
+    block.tile = block_index() / p.slabs;
+    block.slab = block_index() - block.tile * p.slabs;
+    block.first = block.tile * kTile;
+    block.valid = smaller(p.batch - block.first, kTile);
+    block.channel = block.slab * p.slab_width;
+    block.channels = smaller(p.slab_width, padded16(p.dimension) - block.channel);
+    return block;
 }
 
-EDGEOSR_DEVICE int pitch_of_z(const FusedScoreParams& p) { return p.slab_width + 4; }
-EDGEOSR_DEVICE int pitch_of_halves(const FusedScoreParams& p) { return p.slab_width + 8; }
+EDGEOSR_DEVICE int pitch_of_z(FusedScoreParams const& p) {
+    return p.slab_width + 4;
+}
+EDGEOSR_DEVICE int pitch_of_halves(FusedScoreParams const& p) {
+    return p.slab_width + 8;
+}
 
 // A block's own sums in the workspace; those of its tile's slabs lie one after the other.
 template <int kTile>
-EDGEOSR_DEVICE float* slab_stats(const FusedScoreParams& p, int tile, int slab) {  // [T, stats]
-  return reinterpret_cast<float*>(p.workspace + p.stats_at) + (tile * p.slabs + slab) * kTile * p.stats;
+EDGEOSR_DEVICE float* slab_stats(FusedScoreParams const& p, int tile, int slab) {  // [T, stats]
+    return reinterpret_cast<float*>(p.workspace + p.stats_at) + (tile * p.slabs + slab) * kTile * p.stats;
 }
 template <int kTile>
-EDGEOSR_DEVICE float* slab_partials(const FusedScoreParams& p, int tile, int slab) {  // [T, rows]
-  return reinterpret_cast<float*>(p.workspace + p.partials_at) + (tile * p.slabs + slab) * kTile * p.rows;
+EDGEOSR_DEVICE float* slab_partials(FusedScoreParams const& p, int tile, int slab) {  // [T, rows]
+    return reinterpret_cast<float*>(p.workspace + p.partials_at) + (tile * p.slabs + slab) * kTile * p.rows;
 }
 
 // Phase A's shared memory. Places come from the plan or are constants: no register holds them.
 EDGEOSR_DEVICE unsigned* masks_of_warp() {  // [16, 8], a warp's bits
-  return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;
+    return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;
 }
 EDGEOSR_DEVICE float* jacobian_sums(int sample) {  // [8, 16], a sample's J^2 sum of each warp
-  return reinterpret_cast<float*>(shared_memory() + 512) + sample * kWarps;
+    return reinterpret_cast<float*>(shared_memory() + 512) + sample * kWarps;
 }
 EDGEOSR_DEVICE float* scales() {  // [8], power of two that was taken out of a sample's slab
-  return reinterpret_cast<float*>(shared_memory() + 1024);
+    return reinterpret_cast<float*>(shared_memory() + 1024);
 }
-EDGEOSR_DEVICE unsigned char* stage_half(const FusedScoreParams& p, int half) {
-  return shared_memory() + kStageAt + half * p.chunks_per_half * p.chunk_bytes;
+EDGEOSR_DEVICE unsigned char* stage_half(FusedScoreParams const& p, int half) {
+    return shared_memory() + kStageAt + half * p.chunks_per_half * p.chunk_bytes;
 }
-EDGEOSR_DEVICE float* slopes_of_warp(const FusedScoreParams& p) {
-  return reinterpret_cast<float*>(shared_memory() + p.slopes_at) + warp_index() * p.height * p.width_of_map;
+EDGEOSR_DEVICE float* slopes_of_warp(FusedScoreParams const& p) {
+    return reinterpret_cast<float*>(shared_memory() + p.slopes_at) + warp_index() * p.height * p.width_of_map;
 }
 // Which positions have their partner in the map, a bit each, [words, taps]; then each tap's flat offset.
-EDGEOSR_DEVICE unsigned* inside_map(const FusedScoreParams& p) {
-  return reinterpret_cast<unsigned*>(shared_memory() + p.inside_at);
+EDGEOSR_DEVICE unsigned* inside_map(FusedScoreParams const& p) {
+    return reinterpret_cast<unsigned*>(shared_memory() + p.inside_at);
 }
-EDGEOSR_DEVICE float* embedding(const FusedScoreParams& p, int sample) {
-  return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * pitch_of_z(p);
+EDGEOSR_DEVICE float* embedding(FusedScoreParams const& p, int sample) {
+    return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * pitch_of_z(p);
 }
-EDGEOSR_DEVICE unsigned short* embedding_halves(const FusedScoreParams& p) {
-  return reinterpret_cast<unsigned short*>(shared_memory() + p.halves_at);
+EDGEOSR_DEVICE unsigned short* embedding_halves(FusedScoreParams const& p) {
+    return reinterpret_cast<unsigned short*>(shared_memory() + p.halves_at);
 }
 
 }  // namespace edgeosr

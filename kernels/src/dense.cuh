@@ -1,6 +1,6 @@
 // Matrix products of a tile. fp16 weights: tensor cores with the weights as the A operand, packed in fragment
-// order [k / 16, row / 16, lane, 16 bytes]. fp32 weights: FMAs on [k / 4, row, 4]. Both orders run along k, so
-// that the columns of a slab are one piece of memory, and every weight load is 16 bytes a lane.
+// order [k / 16, row / 16, lane, 16 bytes]. fp32 weights: FMAs on [k / 4, row, 4]. Both orders run along k,
+// so that the columns of a slab are one piece of memory, and every weight load is 16 bytes a lane.
 #pragma once
 #include "block.cuh"
 
@@ -19,184 +19,213 @@ constexpr int kAheadFma = 2;
 constexpr int kAheadFma = 3;
 #endif
 
-EDGEOSR_DEVICE float leaky(float value, float slope) { return value > 0.0f ? value : value * slope; }
+EDGEOSR_DEVICE float leaky(float value, float slope) {
+    return value > 0.0f ? value : value * slope;
+}
 
 // The B operand of a lane: the column (sample) of its group of four lanes, its pair of rows of k.
-EDGEOSR_DEVICE const unsigned short* column_of_lane(const unsigned short* columns, int pitch, int lane) {
-  return columns + (lane >> 2) * pitch + (lane & 3) * 2;
+EDGEOSR_DEVICE const unsigned short* column_of_lane(unsigned short const* columns, int pitch, int lane) {
+    return columns + (lane >> 2) * pitch + (lane & 3) * 2;
 }
 
 // c [16 rows, 8 samples] = one row tile of weights, `steps` steps of 16 along k that are `jump` bytes apart,
 // times columns [8, pitch].
-EDGEOSR_DEVICE void multiply_tile(const unsigned char* weights, unsigned jump, int steps,
-                                  const unsigned short* columns, int pitch, int lane, float (&c)[4]) {
-  const unsigned char* from = weights + lane * 16;
-  const unsigned short* column = column_of_lane(columns, pitch, lane);
-  c[0] = c[1] = c[2] = c[3] = 0.0f;
+EDGEOSR_DEVICE void multiply_tile(unsigned char const* weights,
+                                  unsigned jump,
+                                  int steps,
+                                  unsigned short const* columns,
+                                  int pitch,
+                                  int lane,
+                                  float (&c)[4]) {
+    unsigned char const* from = weights + lane * 16;
+    unsigned short const* column = column_of_lane(columns, pitch, lane);
+    c[0] = c[1] = c[2] = c[3] = 0.0f;
 #pragma unroll 1
-  for (int first = 0; first < steps; first += kAhead) {
-    Words4 a[kAhead];
+    for (int first = 0; first < steps; first += kAhead) {
+        Words4 a[kAhead];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < steps) a[i] = load_16(from);
-      from = stepped(from, jump);
-    }
+        for (int i = 0; i < kAhead; ++i) {
+            if (first + i < steps) a[i] = load_16(from);
+            from = stepped(from, jump);
+        }
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < steps) mma_f16(c, a[i], shared_load_u32(column), shared_load_u32(column + 8));
-      column += 16;
+        for (int i = 0; i < kAhead; ++i) {
+            if (first + i < steps) mma_f16(c, a[i], shared_load_u32(column), shared_load_u32(column + 8));
+            column += 16;
+        }
     }
-  }
 }
 
 // The same for row tiles row, row + step, ... < rows with few steps each: loads run ahead over the ends of
 // tiles. columns hold a high and a low half of z, `low_at` elements apart. c goes to sink(row tile, c).
 template <class Sink>
-EDGEOSR_DEVICE void multiply_tiles(const unsigned char* weights, int rows, int row, int step, int steps_of_k,
-                                   const unsigned short* columns, int pitch, int low_at, const Sink& sink) {
-  if (row >= rows) return;
-  const int items = (rows - row + step - 1) / step * steps_of_k;
-  const int lane = thread_index_again() & 31;
-  const unsigned char* from = weights + lane * 16;
-  const unsigned jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
-  unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
-  const unsigned short* column = column_of_lane(columns, pitch, lane);
-  int load_k = 0, k = 0;
-  float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
+                                   int rows,
+                                   int row,
+                                   int step,
+                                   int steps_of_k,
+                                   unsigned short const* columns,
+                                   int pitch,
+                                   int low_at,
+                                   Sink const& sink) {
+    if (row >= rows) return;
+    int const items = (rows - row + step - 1) / step * steps_of_k;
+    int const lane = thread_index_again() & 31;
+    unsigned char const* from = weights + lane * 16;
+    unsigned const jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
+    unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
+    unsigned short const* column = column_of_lane(columns, pitch, lane);
+    int load_k = 0, k = 0;
+    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
-  for (int first = 0; first < items; first += kAhead) {
-    Words4 a[kAhead];
+    for (int first = 0; first < items; first += kAhead) {
+        Words4 a[kAhead];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < items) {
-        a[i] = load_16(from + at);
-        at += jump;
-        if (++load_k == steps_of_k) {
-          load_k = 0;
-          row_at += static_cast<unsigned>(step) * 512u;
-          at = row_at;
+        for (int i = 0; i < kAhead; ++i) {
+            if (first + i < items) {
+                a[i] = load_16(from + at);
+                at += jump;
+                if (++load_k == steps_of_k) {
+                    load_k = 0;
+                    row_at += static_cast<unsigned>(step) * 512u;
+                    at = row_at;
+                }
+            }
         }
-      }
-    }
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < items) {
-        const unsigned short* b = column + k * 16;
-        mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));
-        mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
-        if (++k == steps_of_k) {
-          sink(row, c);
-          k = 0;
-          row += step;
-          c[0] = c[1] = c[2] = c[3] = 0.0f;
+        for (int i = 0; i < kAhead; ++i) {
+            if (first + i < items) {
+                unsigned short const* b = column + k * 16;
+                mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));
+                mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
+                if (++k == steps_of_k) {
+                    sink(row, c);
+                    k = 0;
+                    row += step;
+                    c[0] = c[1] = c[2] = c[3] = 0.0f;
+                }
+            }
         }
-      }
     }
-  }
 }
 
 // value[s] = sum over quads quad, quad + step, ... < quads of weights[quad, row] . columns[s], s < 4.
-EDGEOSR_DEVICE void multiply_row(const unsigned char* weights, int rows, int row, int quad, int step, int quads,
-                                 const float* columns, int pitch, float (&value)[kTileFma]) {
+EDGEOSR_DEVICE void multiply_row(unsigned char const* weights,
+                                 int rows,
+                                 int row,
+                                 int quad,
+                                 int step,
+                                 int quads,
+                                 float const* columns,
+                                 int pitch,
+                                 float (&value)[kTileFma]) {
 #pragma unroll
-  for (int s = 0; s < kTileFma; ++s) value[s] = 0.0f;
-  const unsigned char* from = weights + static_cast<unsigned>(quad * rows + row) * 16u;
-  const unsigned jump = static_cast<unsigned>(step * rows) * 16u;
-  const float* column = columns + quad * 4;
+    for (int s = 0; s < kTileFma; ++s)
+        value[s] = 0.0f;
+    unsigned char const* from = weights + static_cast<unsigned>(quad * rows + row) * 16u;
+    unsigned const jump = static_cast<unsigned>(step * rows) * 16u;
+    float const* column = columns + quad * 4;
 #pragma unroll 1
-  for (; quad < quads; quad += step * kAheadFma) {
-    Words4 words[kAheadFma];
+    for (; quad < quads; quad += step * kAheadFma) {
+        Words4 words[kAheadFma];
 #pragma unroll
-    for (int i = 0; i < kAheadFma; ++i) {
-      if (quad + i * step < quads) words[i] = load_16(from);
-      from = stepped(from, jump);
-    }
-#pragma unroll
-    for (int i = 0; i < kAheadFma; ++i) {
-      if (quad + i * step < quads) {
-#pragma unroll
-        for (int s = 0; s < kTileFma; ++s) {
-          const Floats4 x = shared_load_x4(column + s * pitch);
-          value[s] = multiply_add(float_from_bits(words[i].x), x.x, value[s]);
-          value[s] = multiply_add(float_from_bits(words[i].y), x.y, value[s]);
-          value[s] = multiply_add(float_from_bits(words[i].z), x.z, value[s]);
-          value[s] = multiply_add(float_from_bits(words[i].w), x.w, value[s]);
+        for (int i = 0; i < kAheadFma; ++i) {
+            if (quad + i * step < quads) words[i] = load_16(from);
+            from = stepped(from, jump);
         }
-      }
-      column += step * 4;
+#pragma unroll
+        for (int i = 0; i < kAheadFma; ++i) {
+            if (quad + i * step < quads) {
+#pragma unroll
+                for (int s = 0; s < kTileFma; ++s) {
+                    Floats4 const x = shared_load_x4(column + s * pitch);
+                    value[s] = multiply_add(float_from_bits(words[i].x), x.x, value[s]);
+                    value[s] = multiply_add(float_from_bits(words[i].y), x.y, value[s]);
+                    value[s] = multiply_add(float_from_bits(words[i].z), x.z, value[s]);
+                    value[s] = multiply_add(float_from_bits(words[i].w), x.w, value[s]);
+                }
+            }
+            column += step * 4;
+        }
     }
-  }
 }
 
 // z of the slab as high and low halves, scaled so that the largest is below 1 (the power of two is kept in
 // scales()). Warps 0 .. 7, one a sample.
-EDGEOSR_DEVICE void split_embedding(const FusedScoreParams& p, const Block& block) {
-  const int sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
-  if (sample >= kTileMma) return;
-  const bool there = sample < block.valid;
-  const float* z = embedding(p, sample);
-  int largest = 0;  // bits of |z|: ordered as the values are
-  if (there)
+EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& block) {
+    int const sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
+    if (sample >= kTileMma) return;
+    bool const there = sample < block.valid;
+    float const* z = embedding(p, sample);
+    int largest = 0;  // bits of |z|: ordered as the values are
+    if (there)
+#pragma unroll 1
+        for (int k = lane; k < block.channels; k += 32) {
+            int const bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
+            largest = bits > largest ? bits : largest;
+        }
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes >>= 1) {
+        int const other = shuffle_xor(largest, lanes);
+        largest = other > largest ? other : largest;
+    }
+    int exponent = (largest >> 23) - 126;
+    exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent;
+    float const shrink = float_from_bits(static_cast<unsigned>(127 - exponent) << 23);
+    if (lane == 0)
+        shared_store_f32(scales() + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
+    unsigned short* high = embedding_halves(p) + sample * pitch;
+    unsigned short* low = high + kTileMma * pitch;
 #pragma unroll 1
     for (int k = lane; k < block.channels; k += 32) {
-      const int bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
-      largest = bits > largest ? bits : largest;
+        float const value = there ? shared_load_f32(z + k) * shrink : 0.0f;
+        unsigned short const upper = half_from_float(value);
+        shared_store_u16(high + k, upper);
+        shared_store_u16(low + k, half_from_float(value - float_from_half(upper)));
     }
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes >>= 1) {
-    const int other = shuffle_xor(largest, lanes);
-    largest = other > largest ? other : largest;
-  }
-  int exponent = (largest >> 23) - 126;
-  exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent;
-  const float shrink = float_from_bits(static_cast<unsigned>(127 - exponent) << 23);
-  if (lane == 0)
-    shared_store_f32(scales() + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
-  unsigned short* high = embedding_halves(p) + sample * pitch;
-  unsigned short* low = high + kTileMma * pitch;
-#pragma unroll 1
-  for (int k = lane; k < block.channels; k += 32) {
-    const float value = there ? shared_load_f32(z + k) * shrink : 0.0f;
-    const unsigned short upper = half_from_float(value);
-    shared_store_u16(high + k, upper);
-    shared_store_u16(low + k, half_from_float(value - float_from_half(upper)));
-  }
 }
 
 // The slab's share of layer 1 and of the head -> partials [T, rows].
 template <bool kMma>
-EDGEOSR_DEVICE void multiply_slab(const FusedScoreParams& p, const Block& block,
-                                  float* partials) {
-  if (kMma) {
-    const int rows = p.rows >> 4, first = block.channel >> 4;
-    const unsigned char* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
-    multiply_tiles(weights, rows, warp_index(), kWarps, block.channels >> 4, embedding_halves(p),
-                   pitch_of_halves(p), kTileMma * pitch_of_halves(p), [&](int row, const float (&c)[4]) {
-                     const int lane = thread_index_again() & 31, sample = (lane & 3) * 2;
-                     float* at = partials + sample * p.rows + row * 16 + (lane >> 2);
-                     if (sample < block.valid) {
-                       const float scale = shared_load_f32(scales() + sample);
-                       store_f32(at, c[0] * scale);
-                       store_f32(at + 8, c[2] * scale);
-                     }
-                     if (sample + 1 < block.valid) {
-                       const float scale = shared_load_f32(scales() + sample + 1);
-                       store_f32(at + p.rows, c[1] * scale);
-                       store_f32(at + p.rows + 8, c[3] * scale);
-                     }
-                   });
-  } else {
-    const unsigned char* weights =
-        p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;
+EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p, Block const& block, float* partials) {
+    if (kMma) {
+        int const rows = p.rows >> 4, first = block.channel >> 4;
+        unsigned char const* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
+        multiply_tiles(weights,
+                       rows,
+                       warp_index(),
+                       kWarps,
+                       block.channels >> 4,
+                       embedding_halves(p),
+                       pitch_of_halves(p),
+                       kTileMma * pitch_of_halves(p),
+                       [&](int row, float const(&c)[4]) {
+                           int const lane = thread_index_again() & 31, sample = (lane & 3) * 2;
+                           float* at = partials + sample * p.rows + row * 16 + (lane >> 2);
+                           if (sample < block.valid) {
+                               float const scale = shared_load_f32(scales() + sample);
+                               store_f32(at, c[0] * scale);
+                               store_f32(at + 8, c[2] * scale);
+                           }
+                           if (sample + 1 < block.valid) {
+                               float const scale = shared_load_f32(scales() + sample + 1);
+                               store_f32(at + p.rows, c[1] * scale);
+                               store_f32(at + p.rows + 8, c[3] * scale);
+                           }
+                       });
+    } else {
+        unsigned char const* weights =
+            p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;
 #pragma unroll 1
-    for (int row = thread_index(); row < p.rows; row += kThreads) {
-      float value[kTileFma];
-      multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), pitch_of_z(p), value);
+        for (int row = thread_index(); row < p.rows; row += kThreads) {
+            float value[kTileFma];
+            multiply_row(
+                weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), pitch_of_z(p), value);
 #pragma unroll
-      for (int s = 0; s < kTileFma; ++s)
-        if (s < block.valid) store_f32(partials + s * p.rows + row, value[s]);
+            for (int s = 0; s < kTileFma; ++s)
+                if (s < block.valid) store_f32(partials + s * p.rows + row, value[s]);
+        }
     }
-  }
 }
 
 }  // namespace edgeosr

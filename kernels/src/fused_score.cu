@@ -2,32 +2,33 @@
 // Compiled alone by nvcc or NVRTC (11.8 to 13): it includes nothing but the .cuh files beside it.
 //
 // Grid: tiles x slabs blocks of 512 threads, block = tile * slabs + slab. A tile is T samples (8 with fp16
-// weights, the columns of one mma; 4 with fp32 weights). A slab is slab_width channels of D: a multiple of 16
-// that depends on D, C and the hidden width and never on B.
+// weights, the columns of one mma; 4 with fp32 weights). A slab is slab_width channels of D: a multiple of
+// 16 that depends on D, C and the hidden width and never on B.
 //
 // Phase A, every block: its tile's samples, its channels.
-//   map source      stage y in shared memory, (16 channels, sample) chunks, two halves in flight (staging.cuh);
-//                   activation, mean and the Jacobian's bit counts or products (pooling.cuh) -> z, J^2 partial
-//   tangent source  z; |t_k|^2 and t_k . z partials (tangents.cuh)
-//   both            not finite on the raw bits -> that z (or |t_k|^2) becomes NaN, which nothing later can lose;
-//                   |z|^2 partial; slab of z times its columns of the split matrix = layer 1 over head
-//                   (dense.cuh) -> partials [rows]; the first tile's blocks prefetch the later layers to L2
+// - Map source: y goes to shared memory in chunks of (16 channels, sample), two halves in flight
+//   (staging.cuh); activation, mean and the Jacobian's bit counts or products (pooling.cuh).
+// - Tangent source: z; partial |t_k|^2 and t_k . z (tangents.cuh).
+// - Both: not finite on the raw bits makes that z (or |t_k|^2) NaN, which nothing later can lose. Partial
+//   |z|^2; the slab of z times its columns of the split matrix, layer 1 over the head (dense.cuh). The first
+//   tile's blocks prefetch the later layers to L2.
 // Then __threadfence, barrier, atomicInc on the tile's counter, which wraps to 0 by itself. The block that
-// arrives last does Phase B for the tile: partials added in slab order, hidden layers in shared memory, head,
-// loss, fusion, threshold, verdict (verdict.cuh). No grid barrier, no spinning, no float atomics; a sample's
-// additions have one order that depends on the scorer, the map's shape and the dtypes alone: the same bits for
-// every block order, position in the batch, batch size and alignment.
+// arrives last does phase B for the tile: partials added in slab order, hidden layers in shared memory
+// (hidden.cuh), head, loss, fusion, threshold, verdict (verdict.cuh). No grid barrier, no spinning, no float
+// atomics; a sample's additions have one order that depends on the scorer, the map's shape and the dtypes
+// alone: the same bits for every block order, position in the batch, batch size and alignment.
 //
-// fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half (two
-// mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not finite".
+// fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half
+// (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not
+// finite".
 //
-// Workspace: unsigned counters [tiles] | stats [tile, slab, T, 2 + 2 K] | partials [tile, slab, T, rows], floats.
+// Workspace: unsigned counters [tiles] | stats [tile, slab, T, 2 + 2 K] | partials [tile, slab, T, rows].
 // Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t.
-#include "params.cuh"
-#include "primitives.cuh"
 #include "block.cuh"
 #include "dense.cuh"
+#include "params.cuh"
 #include "pooling.cuh"
+#include "primitives.cuh"
 #include "tangents.cuh"
 #include "verdict.cuh"
 
@@ -35,78 +36,79 @@ namespace edgeosr {
 
 // |z|^2 and the slab's J^2 sum of each sample -> stats[0], stats[1]; one warp a sample.
 template <bool kMap>
-EDGEOSR_DEVICE void reduce_embedding(const FusedScoreParams& p, const Block& block,
-                                     float* stats) {
-  const int sample = warp_index(), lane = lane_index();
-  if (sample >= block.valid) return;
-  float square = 0.0f;
-  for (int k = lane; k < block.channels; k += 32) {
-    const float z = shared_load_f32(embedding(p, sample) + k);
-    square = multiply_add(z, z, square);
-  }
-  square = warp_sum(square);
-  float jacobian = 0.0f;
-  if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_sums(sample) + lane) : 0.0f);
-  if (lane == 0) {
-    store_f32(stats + sample * p.stats, square);
-    store_f32(stats + sample * p.stats + 1, jacobian);
-  }
+EDGEOSR_DEVICE void reduce_embedding(FusedScoreParams const& p, Block const& block, float* stats) {
+    int const sample = warp_index(), lane = lane_index();
+    if (sample >= block.valid) return;
+    float square = 0.0f;
+    for (int k = lane; k < block.channels; k += 32) {
+        float const z = shared_load_f32(embedding(p, sample) + k);
+        square = multiply_add(z, z, square);
+    }
+    square = warp_sum(square);
+    float jacobian = 0.0f;
+    if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_sums(sample) + lane) : 0.0f);
+    if (lane == 0) {
+        store_f32(stats + sample * p.stats, square);
+        store_f32(stats + sample * p.stats + 1, jacobian);
+    }
 }
 
 // The first tile's blocks ask for the later layers, each its share, while the map and layer 1 stream in.
-EDGEOSR_DEVICE void prefetch_later_layers(const FusedScoreParams& p, const Block& block) {
-  if (block.tile != 0) return;
-  for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u; at < p.later_bytes;
-       at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
-    prefetch_l2(p.scorer + p.later_at + at);
+EDGEOSR_DEVICE void prefetch_later_layers(FusedScoreParams const& p, Block const& block) {
+    if (block.tile != 0) return;
+    for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
+         at < p.later_bytes;
+         at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
+        prefetch_l2(p.scorer + p.later_at + at);
 }
 
 template <bool kMap, bool kMma, bool kHalf>
-EDGEOSR_DEVICE void fused_score(const FusedScoreParams& p) {
-  constexpr int kTile = kMma ? kTileMma : kTileFma;
-  const Block block = this_block<kTile>(p);
-  for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
-    const int sample = item / p.slab_width;
-    shared_store_f32(embedding(p, block.valid + sample) + item - sample * p.slab_width, 0.0f);
-  }
-  if (kMap)
-    pool_map<kTile, kHalf>(p, block);
-  else
-    load_embedding<kTile, kHalf>(p, block);
-  prefetch_later_layers(p, block);
-  block_sync();
-  reduce_embedding<kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
-  if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
-  if (p.rows > 0) {
-    if (kMma) {
-      split_embedding(p, block);
-      block_sync();
+EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
+    constexpr int kTile = kMma ? kTileMma : kTileFma;
+    Block const block = this_block<kTile>(p);
+    for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
+        int const sample = item / p.slab_width;
+        shared_store_f32(embedding(p, block.valid + sample) + item - sample * p.slab_width, 0.0f);
     }
-    multiply_slab<kMma>(p, block, slab_partials<kTile>(p, block.tile, block.slab));
-  }
+    if (kMap)
+        pool_map<kTile, kHalf>(p, block);
+    else
+        load_embedding<kTile, kHalf>(p, block);
+    prefetch_later_layers(p, block);
+    block_sync();
+    reduce_embedding<kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+    if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+    if (p.rows > 0) {
+        if (kMma) {
+            split_embedding(p, block);
+            block_sync();
+        }
+        multiply_slab<kMma>(p, block, slab_partials<kTile>(p, block.tile, block.slab));
+    }
 
-  // Every thread publishes its own stores, then one counts the block in.
-  thread_fence();
-  block_sync();
-  int* const last = reinterpret_cast<int*>(shared_memory());
-  if (thread_index() == 0) {
-    const unsigned wrap = static_cast<unsigned>(p.slabs) - 1u;
-    const unsigned arrived = atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
-    shared_store_u32(last, arrived == wrap ? 1u : 0u);
-  }
-  block_sync();
-  if (shared_load_u32(last) == 0u) return;
-  thread_fence();
-  block_sync();  // before shared memory gets its new meaning
-  finish_tile<kMap, kMma>(p);
+    // Every thread publishes its own stores, then one counts the block in.
+    thread_fence();
+    block_sync();
+    int* const last = reinterpret_cast<int*>(shared_memory());
+    if (thread_index() == 0) {
+        unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
+        unsigned const arrived =
+            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
+        shared_store_u32(last, arrived == wrap ? 1u : 0u);
+    }
+    block_sync();
+    if (shared_load_u32(last) == 0u) return;
+    thread_fence();
+    block_sync();  // before shared memory gets its new meaning
+    finish_tile<kMap, kMma>(p);
 }
 
 }  // namespace edgeosr
 
-#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half)                                           \
-  EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
-    edgeosr::fused_score<map, mma, half>(p);                                                            \
-  }
+#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half)                                       \
+    EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
+        edgeosr::fused_score<map, mma, half>(p);                                                    \
+    }
 EDGEOSR_ENTRY(map, mma, f16, true, true, true)
 EDGEOSR_ENTRY(map, mma, f32, true, true, false)
 EDGEOSR_ENTRY(map, fma, f16, true, false, true)

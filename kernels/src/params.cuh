@@ -6,118 +6,118 @@ namespace edgeosr {
 
 // Limits of one launch; kernels/plan.py refuses what is beyond them, in words.
 enum Limit : int {
-  kThreads = 512,        // a block
-  kWarps = 16,
-  kMaxBatch = 1024,      // B
-  kMaxProbes = 32,       // K
-  kMaxDimension = 2048,  // D
-  kMaxPositions = 256,   // Q
-  kMaxClasses = 4096,    // C
-  kMaxLayers = 6,        // of the discriminator, the last included
-  kMaxWidth = 1024,      // of a hidden layer
-  kMaxTaps = 128,        // of the autocorrelation table
-  kMaxSlabs = 16,        // parts of D, one block each
-  kMaxSlabWidth = 256,   // channels
-  kGroup = 16,           // channels pooled at a time: one a warp
-  kTileMma = 8,          // samples of a tile: the columns of one mma
-  kTileFma = 4,
-  kStageAt = 1056,  // shared memory of phase A: what has a fixed size comes first
-  kEvenAt = 1632,   // of phase B: outputs of the hidden layers 0, 2, ..
+    kThreads = 512,  // a block
+    kWarps = 16,
+    kMaxBatch = 1024,      // B
+    kMaxProbes = 32,       // K
+    kMaxDimension = 2048,  // D
+    kMaxPositions = 256,   // Q
+    kMaxClasses = 4096,    // C
+    kMaxLayers = 6,        // of the discriminator, the last included
+    kMaxWidth = 1024,      // of a hidden layer
+    kMaxTaps = 128,        // of the autocorrelation table
+    kMaxSlabs = 16,        // parts of D, one block each
+    kMaxSlabWidth = 256,   // channels
+    kGroup = 16,           // channels pooled at a time: one a warp
+    kTileMma = 8,          // samples of a tile: the columns of one mma
+    kTileFma = 4,
+    kStageAt = 1056,  // shared memory of phase A: what has a fixed size comes first
+    kEvenAt = 1632,   // of phase B: outputs of the hidden layers 0, 2, ..
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
 enum Layout : int { kLayoutChannelsFirst = 0, kLayoutChannelsLast = 1 };
 enum Activation : int {
-  kIdentity = 0,
-  kRelu = 1,
-  kLeakyRelu = 2,
-  kClip = 3,
-  kHardSwish = 4,  // from here on act' is not a constant per piece: "smooth"
-  kSilu = 5,
-  kGelu = 6,
-  kGeluTanh = 7,
+    kIdentity = 0,
+    kRelu = 1,
+    kLeakyRelu = 2,
+    kClip = 3,
+    kHardSwish = 4,  // from here on act' is not a constant per piece: "smooth"
+    kSilu = 5,
+    kGelu = 6,
+    kGeluTanh = 7,
 };
 enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u };
 
 // One sample's answer, 32 bytes. The host clears `flags` before a launch: without kWritten nothing was said.
 struct FusedVerdict {
-  int label;  // of the top logit, also if not accepted; any class if kNotFinite
-  unsigned flags;
-  float score;  // NaN if kNotFinite
-  float jacobian;
-  float discriminator;  // logit of "known"
-  float movr_loss;
-  float top_logit;
-  float norm;  // |z|, not below FLOOR
+    int label;  // of the top logit, also if not accepted; any class if kNotFinite
+    unsigned flags;
+    float score;  // NaN if kNotFinite
+    float jacobian;
+    float discriminator;  // logit of "known"
+    float movr_loss;
+    float top_logit;
+    float norm;  // |z|, not below FLOOR
 };
 
 // First bytes of the packed scorer. In device memory, so that a captured graph follows a change.
 struct ScorerConstants {
-  float threshold;
-  float gain[5];  // weight / std, in the order of PART_NAMES
-  float mean[5];
-  float temperature;
-  float cos_margin, sin_margin;
-  float slope;          // LeakyReLU of the discriminator
-  float probe_scale;    // n / K
-  float activation[2];  // leaky_relu: alpha; clip: low, high
-  float last_bias;      // of the discriminator's last layer, if it has two or more
-  float unused[13];     // 128 bytes in all
+    float threshold;
+    float gain[5];  // weight / std, in the order of PART_NAMES
+    float mean[5];
+    float temperature;
+    float cos_margin, sin_margin;
+    float slope;          // LeakyReLU of the discriminator
+    float probe_scale;    // n / K
+    float activation[2];  // leaky_relu: alpha; clip: low, high
+    float last_bias;      // of the discriminator's last layer, if it has two or more
+    float unused[13];     // 128 bytes in all
 };
 
 // Offsets are in bytes from `scorer` or `workspace`, all multiples of 16; strides are in elements.
 struct FusedScoreParams {
-  const void* input;            // y [B, D, Q] or [B, Q, D]; or z [B, D]
-  const void* tangents;         // t [K, B, D]; null if K = 0
-  const void* logits;           // [B, C] of an external head, else null
-  const unsigned char* scorer;  // packed (kernels/packing.py), aligned to 16 bytes
-  unsigned char* workspace;     // aligned to 16 bytes; counters zero before the first launch
-  FusedVerdict* verdicts;       // [B], aligned to 16 bytes
-  long long sample_stride;      // of y or z
-  long long tangent_sample_stride;
-  long long probe_stride;
-  long long logits_stride;
-  unsigned long long stats_at;     // workspace: [tile, slab, T, stats] float
-  unsigned long long partials_at;  // workspace: [tile, slab, T, rows] float
-  // scorer
-  unsigned split_at;       // matrix of layer 1 over head, [D_padded, rows]
-  unsigned split_bias_at;  // float [rows]
-  unsigned layer_at[kMaxLayers];  // layers 2 .. last - 1 (index 1 ..); the last layer's float vector
-  unsigned bias_at[kMaxLayers];   // their float biases (the last layer's is in the constants)
-  unsigned later_at, later_bytes; // layers 2 .. last and their biases, one piece (fetched ahead to L2)
-  unsigned table_at;              // float [D, taps]
-  unsigned offsets_at;            // int [taps, 2], (vertical, horizontal)
-  int width[kMaxLayers];          // outputs of layer i, unpadded; the last is 1
-  int layers;                     // 0: no discriminator
-  int rows;                       // of the split matrix: hidden_rows + padded classes (0 if external)
-  int hidden_rows;                // layer 1's outputs padded to 16; 0 without a discriminator
-  int dimension;                  // D
-  int classes;
-  int head;
-  int activation;
-  int taps;
-  // launch
-  int batch;
-  int height, width_of_map;  // H, W; Q = H W
-  int layout;
-  int position_stride;  // channels last: elements from one position to the next, >= D
-  int probes;           // K
-  int logits_half;      // 1 if `logits` are fp16
-  // plan
-  int slabs;
-  int slab_width;       // channels, a multiple of 16
-  int stats;            // floats a (tile, slab, sample): |z|^2, J^2 Q^2, then |t_k|^2 [K], t_k . z [K]
-  int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once
-  int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
-  int row_pitch;        // channels last: elements between two channels in a chunk; else Q
-  // shared memory, bytes: phase A (block.cuh)
-  int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
-  int inside_at;  // [words + 1, taps] unsigned
-  int z_at;       // [T, slab_width + 4] float
-  int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights
-  // phase B (verdict.cuh)
-  int odd_at;   // outputs of the hidden layers 1, 3, ..
-  int sums_at;  // 8 KB, parts of a hidden layer
+    void const* input;            // y [B, D, Q] or [B, Q, D]; or z [B, D]
+    void const* tangents;         // t [K, B, D]; null if K = 0
+    void const* logits;           // [B, C] of an external head, else null
+    unsigned char const* scorer;  // packed (kernels/packing.py), aligned to 16 bytes
+    unsigned char* workspace;     // aligned to 16 bytes; counters zero before the first launch
+    FusedVerdict* verdicts;       // [B], aligned to 16 bytes
+    long long sample_stride;      // of y or z
+    long long tangent_sample_stride;
+    long long probe_stride;
+    long long logits_stride;
+    unsigned long long stats_at;     // workspace: [tile, slab, T, stats] float
+    unsigned long long partials_at;  // workspace: [tile, slab, T, rows] float
+    // scorer
+    unsigned split_at;               // matrix of layer 1 over head, [D_padded, rows]
+    unsigned split_bias_at;          // float [rows]
+    unsigned layer_at[kMaxLayers];   // layers 2 .. last - 1 (index 1 ..); the last layer's float vector
+    unsigned bias_at[kMaxLayers];    // their float biases (the last layer's is in the constants)
+    unsigned later_at, later_bytes;  // layers 2 .. last and their biases, one piece (fetched ahead to L2)
+    unsigned table_at;               // float [D, taps]
+    unsigned offsets_at;             // int [taps, 2], (vertical, horizontal)
+    int width[kMaxLayers];           // outputs of layer i, unpadded; the last is 1
+    int layers;                      // 0: no discriminator
+    int rows;                        // of the split matrix: hidden_rows + padded classes (0 if external)
+    int hidden_rows;                 // layer 1's outputs padded to 16; 0 without a discriminator
+    int dimension;                   // D
+    int classes;
+    int head;
+    int activation;
+    int taps;
+    // launch
+    int batch;
+    int height, width_of_map;  // H, W; Q = H W
+    int layout;
+    int position_stride;  // channels last: elements from one position to the next, >= D
+    int probes;           // K
+    int logits_half;      // 1 if `logits` are fp16
+    // plan
+    int slabs;
+    int slab_width;       // channels, a multiple of 16
+    int stats;            // floats a (tile, slab, sample): |z|^2, J^2 Q^2, then |t_k|^2 [K], t_k . z [K]
+    int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once
+    int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
+    int row_pitch;        // channels last: elements between two channels in a chunk; else Q
+    // shared memory, bytes: phase A (block.cuh)
+    int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
+    int inside_at;  // [words + 1, taps] unsigned
+    int z_at;       // [T, slab_width + 4] float
+    int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights
+    // phase B (verdict.cuh)
+    int odd_at;   // outputs of the hidden layers 1, 3, ..
+    int sums_at;  // 8 KB, parts of a hidden layer
 };
 
 }  // namespace edgeosr

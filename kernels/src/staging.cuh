@@ -6,112 +6,117 @@
 namespace edgeosr {
 
 struct Chunk {
-  const unsigned char* global;  // first element
-  unsigned char* shared;        // where that element goes (channels first: at the same offset modulo 16)
-  int sample;                   // of the tile
-  int group;                    // of the slab
-  int channels;                 // 1 .. 16; 0: all of them are padding
+    unsigned char const* global;  // first element
+    unsigned char* shared;        // where that element goes (channels first: at the same offset modulo 16)
+    int sample;                   // of the tile
+    int group;                    // of the slab
+    int channels;                 // 1 .. 16; 0: all of them are padding
 };
 
 template <bool kHalf>
-EDGEOSR_DEVICE Chunk chunk_at(const FusedScoreParams& p, const Block& block, unsigned char* half, int number,
-                              int slot) {
-  constexpr int kBytes = kHalf ? 2 : 4;
-  Chunk chunk;
-  chunk.group = number / block.valid;
-  chunk.sample = number - chunk.group * block.valid;
-  const int channel = block.channel + chunk.group * kGroup;
-  const int left = p.dimension - channel;
-  chunk.channels = left < 0 ? 0 : smaller(left, kGroup);
-  const bool first = p.layout == kLayoutChannelsFirst;
-  const long long element = (block.first + chunk.sample) * p.sample_stride +
-                            (first ? static_cast<long long>(channel) * (p.height * p.width_of_map) : channel);
-  chunk.global = static_cast<const unsigned char*>(p.input) + element * kBytes;
-  chunk.shared = half + slot * p.chunk_bytes;
-  if (first) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
-  return chunk;
+EDGEOSR_DEVICE Chunk
+chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int number, int slot) {
+    constexpr int kBytes = kHalf ? 2 : 4;
+    Chunk chunk;
+    chunk.group = number / block.valid;
+    chunk.sample = number - chunk.group * block.valid;
+    int const channel = block.channel + chunk.group * kGroup;
+    int const left = p.dimension - channel;
+    chunk.channels = left < 0 ? 0 : smaller(left, kGroup);
+    bool const first = p.layout == kLayoutChannelsFirst;
+    long long const element =
+        (block.first + chunk.sample) * p.sample_stride +
+        (first ? static_cast<long long>(channel) * (p.height * p.width_of_map) : channel);
+    chunk.global = static_cast<unsigned char const*>(p.input) + element * kBytes;
+    chunk.shared = half + slot * p.chunk_bytes;
+    if (first) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
+    return chunk;
 }
 
 // Threads `thread` of `threads` copy `bytes` bytes, kBytes aligned: 16 at a time, ends one element at a time.
 template <bool kHalf>
-EDGEOSR_DEVICE void stage_flat(const unsigned char* global, unsigned char* shared, int bytes, int thread,
-                               int threads) {
-  constexpr int kBytes = kHalf ? 2 : 4;
-  const int lead = smaller(static_cast<int>(-reinterpret_cast<unsigned long long>(global) & 15u), bytes);
-  const int middle = (bytes - lead) & ~15;
+EDGEOSR_DEVICE void stage_flat(
+    unsigned char const* global, unsigned char* shared, int bytes, int thread, int threads) {
+    constexpr int kBytes = kHalf ? 2 : 4;
+    int const lead = smaller(static_cast<int>(-reinterpret_cast<unsigned long long>(global) & 15u), bytes);
+    int const middle = (bytes - lead) & ~15;
 #pragma unroll 2
-  for (int at = thread * 16; at < middle; at += threads * 16)
-    copy_async_16(shared + lead + at, global + lead + at);
-  const int ends = (bytes - middle) / kBytes;  // fewer than 16: the lead, then the tail
+    for (int at = thread * 16; at < middle; at += threads * 16)
+        copy_async_16(shared + lead + at, global + lead + at);
+    int const ends = (bytes - middle) / kBytes;  // fewer than 16: the lead, then the tail
 #pragma unroll 1
-  for (int end = thread; end < ends; end += threads) {
-    const int at = end * kBytes < lead ? end * kBytes : end * kBytes + middle;
-    if (kHalf)
-      shared_store_u16(shared + at, load_u16(global + at));
-    else
-      shared_store_u32(shared + at, load_u32(global + at));
-  }
+    for (int end = thread; end < ends; end += threads) {
+        int const at = end * kBytes < lead ? end * kBytes : end * kBytes + middle;
+        if (kHalf)
+            shared_store_u16(shared + at, load_u16(global + at));
+        else
+            shared_store_u32(shared + at, load_u32(global + at));
+    }
 }
 
 // Channels last: 16 bytes of one position are 8 (fp32: 4) channels; they are turned into rows on the way.
 // row_pitch keeps the stores of a warp in different banks.
 template <bool kHalf>
-EDGEOSR_DEVICE void stage_turned(const FusedScoreParams& p, const Chunk& chunk, int thread, int threads) {
-  constexpr int kBytes = kHalf ? 2 : 4;
-  constexpr int kVector = 16 / kBytes;
-  constexpr int kVectors = kGroup / kVector;  // of a position
-  const int positions = p.height * p.width_of_map;
-  const bool aligned = ((reinterpret_cast<unsigned long long>(chunk.global) |
-                         static_cast<unsigned long long>(p.position_stride) * kBytes) & 15u) == 0;
-  if (aligned && chunk.channels == kGroup) {
+EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, int thread, int threads) {
+    constexpr int kBytes = kHalf ? 2 : 4;
+    constexpr int kVector = 16 / kBytes;
+    constexpr int kVectors = kGroup / kVector;  // of a position
+    int const positions = p.height * p.width_of_map;
+    bool const aligned = ((reinterpret_cast<unsigned long long>(chunk.global) |
+                           static_cast<unsigned long long>(p.position_stride) * kBytes) &
+                          15u) == 0;
+    if (aligned && chunk.channels == kGroup) {
 #pragma unroll 1
-    for (int item = thread; item < positions * kVectors; item += threads) {
-      const int position = item / kVectors, channel = (item & (kVectors - 1)) * kVector;
-      const Words4 words =
-          load_16(chunk.global + (static_cast<long long>(position) * p.position_stride + channel) * kBytes);
-      const unsigned word[4] = {words.x, words.y, words.z, words.w};
+        for (int item = thread; item < positions * kVectors; item += threads) {
+            int const position = item / kVectors, channel = (item & (kVectors - 1)) * kVector;
+            Words4 const words = load_16(
+                chunk.global + (static_cast<long long>(position) * p.position_stride + channel) * kBytes);
+            unsigned const word[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        unsigned char* to = chunk.shared + ((channel + i) * p.row_pitch + position) * kBytes;
-        if (kHalf)
-          shared_store_u16(to, static_cast<unsigned short>(word[i >> 1] >> (16 * (i & 1))));
-        else
-          shared_store_u32(to, word[i & 3]);
-      }
+            for (int i = 0; i < kVector; ++i) {
+                unsigned char* to = chunk.shared + ((channel + i) * p.row_pitch + position) * kBytes;
+                if (kHalf)
+                    shared_store_u16(to, static_cast<unsigned short>(word[i >> 1] >> (16 * (i & 1))));
+                else
+                    shared_store_u32(to, word[i & 3]);
+            }
+        }
+        return;
     }
-    return;
-  }
 #pragma unroll 1
-  for (int item = thread; item < positions * kGroup; item += threads) {
-    const int position = item / kGroup, channel = item & (kGroup - 1);
-    if (channel >= chunk.channels) continue;
-    const unsigned char* from =
-        chunk.global + (static_cast<long long>(position) * p.position_stride + channel) * kBytes;
-    unsigned char* to = chunk.shared + (channel * p.row_pitch + position) * kBytes;
-    if (kHalf)
-      shared_store_u16(to, load_u16(from));
-    else
-      shared_store_u32(to, load_u32(from));
-  }
+    for (int item = thread; item < positions * kGroup; item += threads) {
+        int const position = item / kGroup, channel = item & (kGroup - 1);
+        if (channel >= chunk.channels) continue;
+        unsigned char const* from =
+            chunk.global + (static_cast<long long>(position) * p.position_stride + channel) * kBytes;
+        unsigned char* to = chunk.shared + (channel * p.row_pitch + position) * kBytes;
+        if (kHalf)
+            shared_store_u16(to, load_u16(from));
+        else
+            shared_store_u32(to, load_u32(from));
+    }
 }
 
 // Start the copies of chunks first .. first + count - 1 into one half; warps share the chunks out.
 template <bool kHalf>
-EDGEOSR_DEVICE void stage_chunks(const FusedScoreParams& p, const Block& block, unsigned char* half, int first,
-                                 int count) {
-  const int sharers = smaller(count, kWarps);
-  const int share = warp_index() % sharers;
-  const int threads = ((kWarps - share + sharers - 1) / sharers) * 32;
-  const int thread = warp_index() / sharers * 32 + lane_index();
+EDGEOSR_DEVICE void stage_chunks(
+    FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
+    int const sharers = smaller(count, kWarps);
+    int const share = warp_index() % sharers;
+    int const threads = ((kWarps - share + sharers - 1) / sharers) * 32;
+    int const thread = warp_index() / sharers * 32 + lane_index();
 #pragma unroll 1
-  for (int slot = share; slot < count; slot += sharers) {
-    const Chunk chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
-    if (p.layout == kLayoutChannelsFirst)
-      stage_flat<kHalf>(chunk.global, chunk.shared,
-                        chunk.channels * p.height * p.width_of_map * (kHalf ? 2 : 4), thread, threads);
-    else
-      stage_turned<kHalf>(p, chunk, thread, threads);
-  }
+    for (int slot = share; slot < count; slot += sharers) {
+        Chunk const chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
+        if (p.layout == kLayoutChannelsFirst)
+            stage_flat<kHalf>(chunk.global,
+                              chunk.shared,
+                              chunk.channels * p.height * p.width_of_map * (kHalf ? 2 : 4),
+                              thread,
+                              threads);
+        else
+            stage_turned<kHalf>(p, chunk, thread, threads);
+    }
 }
 
 }  // namespace edgeosr
