@@ -13,7 +13,7 @@ constexpr int kAhead = 4;
 #else
 constexpr int kAhead = 6;
 #endif
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 750)
 constexpr int kAheadFma = 2;
 #else
 constexpr int kAheadFma = 3;
