@@ -77,8 +77,7 @@ def bench(
     del values["out"], values["kernel_model"]
     with results_only():
         report = measure_latency(path, LatencySettings(**values))
-        if out is not None:
-            _write(report, out)
+        _write(report, out)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=out, then=then)
 
@@ -91,7 +90,9 @@ def _show_kernel_model(*, json: bool) -> None:
     show(text=text, document=document, json=json, written=None, then=then)
 
 
-def _write(report: "LatencyReport", out: Path) -> None:
+def _write(report: "LatencyReport", out: Path | None) -> None:
+    if out is None:
+        return
     from edgeosr.bench.latency_plot import draw_latency
     from edgeosr.files import write_text
 

@@ -210,7 +210,7 @@ AS_TEXT: dict[str, Any] = {"batches": "1", "resume": None}
     [
         (train, TrainSettings, {"ctx", "json", "data"}),
         (export, ExportSettings, {"ctx", "json", "source"}),
-        (bench, LatencySettings, {"ctx", "json", "bundle", "out"}),
+        (bench, LatencySettings, {"ctx", "json", "bundle", "out", "kernel_model"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -108,7 +108,8 @@ def test_the_pins_hold_torch_without_a_local_suffix_and_every_package_we_name() 
         *(n for names in project["optional-dependencies"].values() for n in names),
     ]
     names = {re.split(r"[\[<>=]", line)[0].lower().replace("_", "-") for line in wanted} - {"edgeosr"}
-    assert names <= set(pins)
+    # pycuda builds against a driver: it is named for the apps that have it and never installed here.
+    assert names - {"pycuda"} <= set(pins)
     assert not [pin for pin in pins.values() if "+" in pin]
 
 
