@@ -229,7 +229,8 @@ def _place_phase_a(
     params.inside_at = at
     params.z_at = params.inside_at + inside_bytes
     params.halves_at = params.z_at + tile * (params.slab_width + 4) * 4
-    return params.halves_at + (2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0)
+    halves = 2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0
+    return int(params.halves_at + halves)
 
 
 def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) -> int:
@@ -240,7 +241,7 @@ def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) ->
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.sums_at = params.odd_at + hidden[1]
-    return params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0)
+    return int(params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0))
 
 
 def _next(size: int, remainder: int) -> int:
