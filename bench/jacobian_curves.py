@@ -63,7 +63,12 @@ def curves(runs: Sequence[Path], picture: Path) -> dict[str, Any]:
         picture,
         [(f"{record.name} ({record.training['loss']})", lines) for record, lines in found],
         title="Jacobian norm of the embedding over training",
-        caption=" | ".join(dict.fromkeys(captions)),
+        caption=" | ".join(
+            dict.fromkeys(
+                caption.replace(f"loss {record.training['loss']}", "loss as named above")
+                for (record, _), caption in zip(found, captions, strict=True)
+            )
+        ),
     )
     return {
         "kind": "jacobian-curves",

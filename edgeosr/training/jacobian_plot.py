@@ -44,6 +44,8 @@ def draw_jacobian(
         watched = [line for line in lines if "jacobian" in line]
         _draw_norms(grid[0][column], watched, name)
         _draw_difference(grid[1][column], watched)
+    # Once all are drawn: a limit set earlier would hold the axes that share it to the first run's range.
+    grid[0][0].set_ylim(bottom=0)
     grid[0][0].set_ylabel("J_u, mean and one standard deviation")
     grid[1][0].set_ylabel("JND: unknown - known")
     figure.suptitle(title, fontsize=12, color=INK)
@@ -68,7 +70,6 @@ def _draw_norms(axes: Any, watched: Sequence[dict[str, Any]], name: str) -> None
         axes.fill_between(epochs, low, high, color=color, alpha=0.13, linewidth=0)
         axes.plot(epochs, means, color=color, linewidth=1.8, marker="o", markersize=2.5, label=kind)
     axes.set_title(name, fontsize=10, color=INK, loc="left")
-    axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="upper left")
     _tidy(axes)
 

@@ -14,6 +14,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.training.jacobian_plot import draw_jacobian
 from edgeosr.training.settings import TrainSettings, settings_from_json
 from edgeosr.training.train import resumed_settings, train
 from edgeosr.training.watch_jacobian import jacobian_norms, probe_directions, watched_images
@@ -199,3 +200,21 @@ def test_a_run_that_did_not_watch_is_refused(settings, tmp_path):
     with pytest.raises(UsageError, match="without --watch-jacobian"):
         curves([run], tmp_path / "picture.png")
     assert not (tmp_path / "picture.png").exists()
+
+
+def test_a_run_with_larger_norms_is_drawn_whole_beside_one_with_smaller_ones(tmp_path):
+    def lines(scale):
+        part = {"images": 2, "mean": scale, "std": 0.0, "median": scale}
+        seen = {"known": part, "unknown": part, "difference": 0.0, "auroc": 0.5, "seconds": 0.0}
+        return [{"epoch": epoch, "jacobian": seen} for epoch in (1, 2)]
+
+    def blue_in_the_right_half(scale):
+        path = tmp_path / f"{scale}.png"
+        draw_jacobian(path, [("small", lines(1.0)), ("large", lines(scale))], title="t", caption="c")
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        # Known lies over unknown at equal norms: its blue line crosses the panel.
+        right = pixels[:, pixels.shape[1] // 2 :]
+        return int(((right[..., 2] - right[..., 0]) > 60).sum())
+
+    assert blue_in_the_right_half(5.0) > 0.8 * blue_in_the_right_half(1.0)
