@@ -94,7 +94,7 @@ def run_tool(arguments: "list[Path | str]") -> "subprocess.CompletedProcess[str]
     """Run a compiler; a missing one is an exit code with words, like any other failure."""
     words = [str(argument) for argument in arguments]
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=False)
+        return subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         return subprocess.CompletedProcess(words, 127, "", str(error))
 

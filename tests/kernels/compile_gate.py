@@ -168,7 +168,8 @@ def _occupancy_program() -> Path:
         done = subprocess.run(
             ["g++", "-std=c++17", "-O1", f"-isystem{find_nvcc().include}", source, "-o", target],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         assert done.returncode == 0, done.stderr
     return target

@@ -133,7 +133,9 @@ def _digest(words: Sequence[str], inputs: Sequence[Path]) -> str:
 def _compile(target: Path, arguments: Sequence[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-    done = subprocess.run([_compiler(), *arguments, "-o", str(partial)], capture_output=True, text=True)
+    done = subprocess.run(
+        [_compiler(), *arguments, "-o", str(partial)], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         raise AssertionError(f"{_compiler()} failed for {target.name}:\n{done.stderr[:6000]}")
     partial.replace(target)

@@ -174,7 +174,8 @@ class Library:
             ["addr2line", "-a", "-i", "-e", str(self.path), *addresses],
             check=True,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         ).stdout.split("\n0x")
         places: dict[str, int] = {}
         for lines, conflict in zip(frames, conflicts, strict=True):

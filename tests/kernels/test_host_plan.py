@@ -87,7 +87,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 def run(*words: str) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # cmake of the dev extra
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    done = subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", env={**os.environ, "PATH": path}
+    )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -324,7 +326,7 @@ def test_an_application_finds_the_package_and_the_example_says_that_there_is_no_
     )
     run("cmake", "--build", str(tmp_path / "b"))
     words = [str(tmp_path / "b/app"), str(tmp_path / "scorer.bin"), str(tmp_path / "map.f16"), "4", "4"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode == 0:  # a machine with a device
         assert "score" in done.stdout
     else:
