@@ -67,7 +67,7 @@ def test_a_run_on_other_images_is_left_alone(digits_run: Path, tmp_path: Path) -
     mine = tmp_path / "mine"
     shutil.copytree(digits_run, mine)
     record = mine / "run.json"
-    record.write_text(record.read_text().replace('"source": "digits"', '"source": "photos/"'))
+    record.write_text(record.read_text("utf-8").replace('"source": "digits"', '"source": "photos/"'))
     with pytest.raises(UsageError, match="run on other images"):
         clear_run(mine)
     assert record.exists()

@@ -53,7 +53,7 @@ def test_the_program_prints_the_table_and_writes_json(monkeypatch, capsys, tmp_p
     main(["--only", "memory", "--json", str(tmp_path / "figures.json")])
     out = capsys.readouterr().out
     assert "1 reached" in out and "onnxruntime" in out
-    document = json.loads((tmp_path / "figures.json").read_text())
+    document = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert document["figures"][0]["verdict"] == "reached"
     assert document["device"]["cores"] >= 1
 

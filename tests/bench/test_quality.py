@@ -53,7 +53,7 @@ def test_auroc_of_the_fused_score_and_of_each_part_equals_scikit_learns(report, 
 
 
 def test_the_report_and_its_pictures_are_written(report):
-    plain = json.loads((report.out / "report.json").read_text())
+    plain = json.loads((report.out / "report.json").read_text("utf-8"))
     assert plain["scores"]["fused"]["auroc"] == report.fused.auroc
     assert plain["data"]["unknown"] == ["1", "6", "7"]
     for plot in report.plots:

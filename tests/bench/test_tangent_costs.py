@@ -61,7 +61,7 @@ def test_the_program_prints_conditions_and_writes_json(monkeypatch, capsys, tmp_
     out = capsys.readouterr().out
     assert "random weights" in out and "differentiating a chain of 300 nodes" in out
     assert f"x{PILOT['resnet18-32', 1]:.2f}" in out
-    document = json.loads((tmp_path / "costs.json").read_text())
+    document = json.loads((tmp_path / "costs.json").read_text("utf-8"))
     assert document["weights"] == "random"
     assert document["differentiation"]["nodes"] == 300
 

@@ -123,7 +123,7 @@ def test_a_file_swapped_for_a_link_after_the_look_is_refused(
 
 
 def test_a_path_in_the_manifest_cannot_lead_outside(written: Path) -> None:
-    plain = json.loads((written / "manifest.json").read_text())
+    plain = json.loads((written / "manifest.json").read_text("utf-8"))
     plain["files"]["../outside"] = plain["files"].pop("model.onnx")
     (written / "manifest.json").write_text(json.dumps(plain))
     assert "files.model.onnx is missing" in refusal(written)

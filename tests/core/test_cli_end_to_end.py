@@ -79,7 +79,7 @@ def last_line(out: str) -> str:
 
 def test_train_writes_a_run_and_names_the_next_command(home: Path, trained: str) -> None:
     assert last_line(trained) == "Wrote runs/first. Next: edgeosr export runs/first"
-    record = json.loads((home / "runs/first/run.json").read_text())
+    record = json.loads((home / "runs/first/run.json").read_text("utf-8"))
     assert record["data"]["known"] == list(KNOWN)
     assert record["discriminator"] is not None
     assert f"{100 * record['result']['select_accuracy']:.1f} %" in trained
@@ -97,7 +97,7 @@ def test_export_without_arguments_takes_the_newest_run(home: Path, exported: str
 
 
 def test_inspect_says_what_the_manifest_holds(home: Path, exported: str) -> None:
-    manifest = json.loads((home / "runs/first/first.edgeosr/manifest.json").read_text())
+    manifest = json.loads((home / "runs/first/first.edgeosr/manifest.json").read_text("utf-8"))
     out = edgeosr("inspect")
     assert "3: 2, 4, 5" in out
     assert f"accept if score <= {manifest['threshold']['value']:.4g}" in out
@@ -141,7 +141,7 @@ def test_bench_prints_the_overhead_and_writes_samples_and_picture(home: Path, ex
     out = edgeosr("bench", *QUICK_BENCH, "--out", "latency.json")
     assert "overhead" in out
     assert last_line(out).startswith("Wrote latency.json. Next: edgeosr predict")
-    document = json.loads((home / "latency.json").read_text())
+    document = json.loads((home / "latency.json").read_text("utf-8"))
     assert document["torch"] is not None, document["torch_note"]
     with Image.open(home / "latency.png") as picture:
         assert picture.width > 500
@@ -157,7 +157,7 @@ def test_json_on_standard_output_is_one_document_and_nothing_else(home: Path, tr
 
 
 def test_the_python_of_the_readme_runs(home: Path, exported: str) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (home / "digits.edgeosr").symlink_to(home / "runs/first/first.edgeosr", target_is_directory=True)
     frame = np.asarray(Image.open(next((home / "known").iterdir())).convert("RGB"))
     with contextlib.redirect_stdout(io.StringIO()) as out:

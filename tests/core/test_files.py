@@ -30,7 +30,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_beside_it(tmp_path
     with pytest.raises(type(failure)), atomic_file(path) as file:
         file.write(b"ha")
         raise failure
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert names(tmp_path) == ["a.txt"]
 
 

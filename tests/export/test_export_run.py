@@ -150,7 +150,7 @@ def test_another_fit_than_the_trained_one_is_refused(digits_run, tmp_path):
 def test_images_that_changed_since_training_are_refused(digits_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(digits_run, run)
-    record = json.loads((run / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text("utf-8"))
     record["data"]["digests"]["calibrate"] = "0" * 64
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="part calibrate differs"):

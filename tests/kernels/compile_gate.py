@@ -97,7 +97,7 @@ def blocks_per_multiprocessor(build: str, registers: int, threads: int, shared_b
 
 def budget(build: str) -> dict[str, dict[str, int]]:
     """Return the committed budget: per entry, the most registers and the fewest wide loads."""
-    content = json.loads((BUDGETS / f"{build}.json").read_text())
+    content = json.loads((BUDGETS / f"{build}.json").read_text("utf-8"))
     return {name: dict(entry) for name, entry in content["entries"].items()}
 
 
@@ -136,7 +136,7 @@ def _compiled(build: str) -> tuple[Path, str]:
         else:
             text = find_nvcc().cubin(arch, cubin)
         report.write_text(text)
-    return cubin, report.read_text()
+    return cubin, report.read_text("utf-8")
 
 
 def _reports(text: str) -> dict[str, str]:

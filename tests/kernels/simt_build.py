@@ -106,7 +106,7 @@ def _machine_flags() -> tuple[str, ...]:
     """Hardware fmaf, where there is one: the same bits as the library's, ten times as fast."""
     if platform.machine() != "x86_64":
         return ()
-    words = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    words = Path("/proc/cpuinfo").read_text("utf-8").split() if Path("/proc/cpuinfo").exists() else []
     return ("-mfma",) if "fma" in words else ()
 
 

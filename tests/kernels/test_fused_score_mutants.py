@@ -152,7 +152,7 @@ def pattern(mutant):
 
 def occurrences(mutant):
     """How often the source holds what the mutant changes; 1 for None, the right kernel."""
-    return len(re.findall(pattern(mutant), (DEVICE / mutant.file).read_text())) if mutant else 1
+    return len(re.findall(pattern(mutant), (DEVICE / mutant.file).read_text("utf-8"))) if mutant else 1
 
 
 def mutated(mutant):
@@ -161,7 +161,7 @@ def mutated(mutant):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in DEVICE.glob("*.cu*"):
-        text = path.read_text()
+        text = path.read_text("utf-8")
         if path.name == "fused_score.cu":
             kept = [f"EDGEOSR_ENTRY({entry})" for entry in ENTRIES]
             text = re.sub(r"^EDGEOSR_ENTRY\((.*)\)$", "", text, flags=re.M) + "\n".join(kept) + "\n"

@@ -125,7 +125,7 @@ def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_p
     folder = CACHE / "mutants" / f"race-{file.removesuffix('.cuh')}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in DEVICE.glob("*.cu*"):
-        text = path.read_text()
+        text = path.read_text("utf-8")
         if path.name == file:
             found = re.findall(before, text)
             assert len(found) == 1

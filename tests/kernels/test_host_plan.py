@@ -267,7 +267,7 @@ def test_the_packing_command_writes_the_file_and_words_its_errors(tmp_path: Path
 
 
 def test_the_launcher_header_includes_only_cuda_runtime_and_the_standard() -> None:
-    text = (KERNELS / "include/edgeosr/fused_score.h").read_text()
+    text = (KERNELS / "include/edgeosr/fused_score.h").read_text("utf-8")
     assert set(re.findall(r"#include <(.*)>", text)) == {"cuda_runtime.h", "cstddef", "cstdint"}
     assert '#include "' not in text
 
@@ -336,4 +336,4 @@ def test_an_application_finds_the_package_and_the_example_says_that_there_is_no_
 
 
 def test_the_example_is_about_sixty_lines() -> None:
-    assert len((KERNELS / "examples/score_map.cpp").read_text().splitlines()) <= 80
+    assert len((KERNELS / "examples/score_map.cpp").read_text("utf-8").splitlines()) <= 80

@@ -203,7 +203,7 @@ def test_matrix_products_follow_the_fragment_layouts_of_the_ptx_isa(library, tur
 
 
 def test_the_shuffles_that_stand_for_mma_on_sm_72_give_the_same_product(tmp_path):
-    source = (DEVICE / "primitives.cuh").read_text()
+    source = (DEVICE / "primitives.cuh").read_text("utf-8")
     bodies = re.findall(r"#else\n(    int const row = lane_index.*?)#endif", source, re.DOTALL)
     assert len(bodies) == 1
     (tmp_path / "mma_sm_72.cuh").write_text(bodies[0])

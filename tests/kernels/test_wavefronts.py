@@ -8,7 +8,7 @@ from edgeosr.bench.kernel_wavefronts import FILE, wavefronts_of
 
 
 def test_the_counted_rows_are_those_of_one_sample() -> None:
-    assert set(json.loads(FILE.read_text())["rows"]) == {workload.name for workload in COUNTED}
+    assert set(json.loads(FILE.read_text("utf-8"))["rows"]) == {workload.name for workload in COUNTED}
 
 
 def test_a_row_counted_anew_is_what_the_model_prints() -> None:

@@ -71,13 +71,13 @@ def violations(path: Path, source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", python_files(), ids=str)
 def test_a_file_imports_only_rooms_below_its_own(path: Path) -> None:
-    above = violations(path, (ROOT / path).read_text())
+    above = violations(path, (ROOT / path).read_text("utf-8"))
     assert not above, f"{path} ({room_of(path)}) imports {sorted(above)}"
 
 
 @pytest.mark.parametrize("path", [p for p in python_files() if room_of(p) in {"runtime", "kernels"}], ids=str)
 def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video_and_cuda(path: Path) -> None:
-    tops = {module.split(".")[0] for module in modules_imported((ROOT / path).read_text())}
+    tops = {module.split(".")[0] for module in modules_imported((ROOT / path).read_text("utf-8"))}
     assert not tops & HEAVY
     import sys
 

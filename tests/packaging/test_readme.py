@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.main import get_command
 
 from edgeosr.cli.app import app
 from edgeosr.data.named_sets import NAMED_SETS
+from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.model.catalogue import ARCHITECTURES
 from edgeosr.preprocessing import FITS
 from edgeosr.verdict import PART_NAMES
@@ -49,6 +51,30 @@ def parse(words: list[str]) -> dict[str, Any]:
     return parameters
 
 
+def python_blocks() -> list[str]:
+    return [text for language, text in BLOCK.findall(README) if language == "python"]
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_what_a_python_block_imports_is_there(block: str) -> None:
+    imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports
+    exec(compile(ast.Module(imports, []), "README.md", "exec"), {})
+
+
+def test_the_kernel_s_lines_fit_its_signatures() -> None:
+    """They need a GPU to run (the first block runs in tests/core); here each call binds to what it calls."""
+    _, kernel = python_blocks()
+    outer = next(node for node in ast.walk(ast.parse(kernel)) if isinstance(node, ast.Call))
+    assert isinstance(outer.func, ast.Attribute) and isinstance(outer.func.value, ast.Call)
+    for call, target, bound in (
+        (outer, FusedScorer.score_map, 1),
+        (outer.func.value, FusedScorer.__init__, 1),
+    ):
+        keywords = {str(keyword.arg): None for keyword in call.keywords}
+        inspect.signature(target).bind(*[None] * (bound + len(call.args)), **keywords)
+
+
 @pytest.mark.parametrize("line", [line for line in command_lines() if line.startswith("edgeosr ")])
 def test_an_edgeosr_line_parses_against_the_command_line(line: str) -> None:
     assert parse(words_of(line)) is not None
@@ -68,10 +94,10 @@ def test_all_seven_commands_are_shown() -> None:
 def test_any_other_line_is_make_pip_a_module_or_ci_and_names_what_is_there(line: str) -> None:
     words = words_of(line)
     if words[0] == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert words[1] in targets
     elif words[0] == "pip":
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
         extras = [extra for word in words for extra in re.findall(r"\[(.*)\]", word)]
         assert set(extras) <= set(project["optional-dependencies"])
     elif words[:2] == ["python", "-m"]:
@@ -114,7 +140,9 @@ def test_the_first_sixty_lines_hold_sentence_commands_python_rooms_and_extras() 
         assert command in first
     assert "edgeosr.Runtime(" in first
     assert all(f"| `{folder}`" in first for folder in ROOM_FOLDERS)
-    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]:
+    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]:
         assert f"edgeosr[{extra}]" in first or extra == "dev"
     assert README.count("![") <= 2
 

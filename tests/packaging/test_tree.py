@@ -53,13 +53,13 @@ def test_the_patterns_above_find_what_they_are_for() -> None:
 
 def test_no_python_file_is_longer_than_600_lines() -> None:
     python = [path for path in text_files() if path.suffix == ".py"]
-    lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in python}
+    lengths = {str(path): len((ROOT / path).read_text("utf-8").splitlines()) for path in python}
     assert {path: lines for path, lines in lengths.items() if lines > 600} == {}
 
 
 def test_the_rooms_keep_their_files_short() -> None:
     paths = [path for path in modules() if path.name != "__init__.py"]
-    lengths = sorted(len((ROOT / path).read_text().splitlines()) for path in paths)
+    lengths = sorted(len((ROOT / path).read_text("utf-8").splitlines()) for path in paths)
     assert statistics.median(lengths) <= 150
     assert lengths[int(0.9 * len(lengths))] <= 400
 
@@ -73,7 +73,7 @@ TOO_NEW = re.compile(
 
 @pytest.mark.parametrize("path", [path for path in modules() if path.parts[0] != "bench"], ids=str)
 def test_a_module_parses_on_python_3_10_and_uses_nothing_newer(path: Path) -> None:
-    source = (ROOT / path).read_text()
+    source = (ROOT / path).read_text("utf-8")
     ast.parse(source, feature_version=(3, 10))
     assert not TOO_NEW.search(source)
 
@@ -81,7 +81,7 @@ def test_a_module_parses_on_python_3_10_and_uses_nothing_newer(path: Path) -> No
 def test_a_command_has_at_most_15_lines() -> None:
     lengths = {}
     for path in sorted((ROOT / "edgeosr" / "cli").glob("*.py")):
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == path.stem:
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lengths[node.name] = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
@@ -99,10 +99,10 @@ def test_the_linter_bans_rooms_by_their_folder_names(planted: str) -> None:
 
 
 def test_the_pins_hold_torch_without_a_local_suffix_and_every_package_we_name() -> None:
-    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / ".ci" / "constraints.txt").read_text("utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     assert pins["torch"] == "2.13.0"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [
         *project["dependencies"],
         *(n for names in project["optional-dependencies"].values() for n in names),
@@ -114,5 +114,5 @@ def test_the_pins_hold_torch_without_a_local_suffix_and_every_package_we_name() 
 
 
 def test_a_python_file_of_the_tree_parses_without_relative_paths_to_ignored_folders() -> None:
-    ignored = (ROOT / ".gitignore").read_text().split()
+    ignored = (ROOT / ".gitignore").read_text("utf-8").split()
     assert {".venv/", "build/", "*.so", "/runs/"} <= set(ignored)

@@ -74,7 +74,7 @@ def test_the_wheel_is_pure_and_carries_licence_readme_and_command(wheel: Path) -
     metadata = email.message_from_bytes(archive.read(f"{information}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert (ROOT / "README.md").read_text()[:200] in str(metadata.get_payload())
+    assert (ROOT / "README.md").read_text("utf-8")[:200] in str(metadata.get_payload())
 
 
 def test_the_base_install_asks_for_no_training_package(wheel: Path) -> None:

@@ -48,7 +48,7 @@ def test_two_processes_train_one_run_that_rank_0_alone_writes(runs, strategy):
     assert record.result["epochs"] == 2
     assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "weights.pt"]
     assert errors.count("epoch 1/2  loss") == 1, "one process speaks"
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     assert [line["epoch"] for line in log] == [1, 2]
     weights = torch.load(out / "weights.pt", weights_only=True)
     assert not any(key.startswith("module.") for key in weights)

@@ -51,7 +51,7 @@ def test_a_run_records_what_was_trained_and_its_weights_give_the_recorded_accura
         "pretrained": False,
     }
     assert record.result["epochs"] == 4
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     assert [line["epoch"] for line in log] == [1, 2, 3, 4]
     best = max(line["select_accuracy"] for line in log)
     assert record.result["select_accuracy"] == best
@@ -111,7 +111,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_was_not(
     assert all(torch.equal(first[key], second[key]) for key in first)
 
     def log(run):
-        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
         return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
     assert log(whole) == log(stopped)
@@ -167,7 +167,7 @@ def test_a_cap_of_time_ends_the_run_early_and_annealed(settings, changed, monkey
     monkeypatch.setattr(loop, "time", clock)
     run = train(changed(settings, epochs=100_000, max_minutes=0.05, rotation_weight=0.0))
     result = read_run(run).result
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     assert 3 <= result["epochs"] <= 20
     assert result["seconds"] <= 3.0
     rates = [line["learning_rate"] for line in log]

@@ -41,7 +41,7 @@ def exact_jacobian(module, image):
 
 
 def log_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
 
 
 def test_with_every_direction_the_norm_is_the_exact_one():
@@ -185,7 +185,7 @@ def test_two_runs_are_drawn_side_by_side_and_their_numbers_written(settings, tmp
         for loss in ("movr", "ce")
     ]  # fmt: skip
     main([*map(str, runs), "--out", str(tmp_path / "both.png"), "--json", str(tmp_path / "both.json")])
-    document = json.loads((tmp_path / "both.json").read_text())
+    document = json.loads((tmp_path / "both.json").read_text("utf-8"))
     assert [run["training"]["loss"] for run in document["runs"]] == ["movr", "ce"]
     assert [run["epochs"] for run in document["runs"]] == [log_of(run) for run in runs]
     with Image.open(tmp_path / "both.png") as both, Image.open(runs[0] / "jacobian.png") as single:
