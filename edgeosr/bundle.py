@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
 from edgeosr.files import atomic_directory, sha256_of, storage_errors
-from edgeosr.manifest import FILE_NAMES, FileRecord, Manifest, manifest_bytes
+from edgeosr.manifest import FileRecord, Manifest, manifest_bytes
 from edgeosr.manifest_checks import parse_manifest
 
 SUFFIX = ".edgeosr"
@@ -27,7 +27,7 @@ class Bundle:
     Attributes:
         path: its directory.
         manifest: checked.
-        files: contents by name, as hashed; ``model.onnx``, ``scorer.npz``, ``golden.npz``.
+        files: contents by name, as hashed: ``manifest.file_names``.
     """
 
     path: Path
@@ -41,7 +41,7 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
     Args:
         path: a directory that ends in ``.edgeosr``.
         manifest: its ``files`` are ignored and filled from ``files``.
-        files: contents by name, exactly ``FILE_NAMES``.
+        files: contents by name, exactly ``manifest.file_names``.
 
     Returns:
         The manifest as it reads back.
@@ -61,11 +61,11 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
         path.is_dir() and ((path / MANIFEST_NAME).is_file() or not any(path.iterdir()))
     ):
         raise UsageError(f"{path} exists and is no bundle, so it is not replaced; choose another name")
-    if set(files) != set(FILE_NAMES):
+    if set(files) != set(manifest.file_names):
         raise BundleError(
-            f"a bundle holds {', '.join(FILE_NAMES)}; got {', '.join(sorted(files)) or 'nothing'}"
+            f"a bundle holds {', '.join(manifest.file_names)}; got {', '.join(sorted(files)) or 'nothing'}"
         )
-    records = {name: FileRecord(sha256_of(files[name]), len(files[name])) for name in FILE_NAMES}
+    records = {name: FileRecord(sha256_of(files[name]), len(files[name])) for name in manifest.file_names}
     try:
         data = manifest_bytes(replace(manifest, files=records))
     except ValueError as error:

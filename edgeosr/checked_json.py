@@ -141,6 +141,12 @@ class JsonNode:
             self.fail("one of " + ", ".join(allowed))
         return self.value
 
+    def truth(self) -> bool:
+        """Return true or false."""
+        if not isinstance(self.value, bool):
+            self.fail("true or false")
+        return self.value
+
     def integer(self, low: int, high: int) -> int:
         """Return a whole number from ``low`` to ``high``."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:

@@ -9,14 +9,18 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.typed_records import BackboneRecord, EngineRecord
 
 # The newest schema there is. A manifest says the oldest that can hold it, so that an older edgeosr on a
-# device goes on reading what it knows: 1, or 2 for a bundle with probes (``jacobian.probes``).
-SCHEMA = 2
+# device goes on reading what it knows: 1, 2 for a bundle with probes (``jacobian.probes``), 3 for one with
+# a typed backbone (``backbone``, ``engines``).
+SCHEMA = 3
 PROBES_SINCE = 2
+BACKBONE_SINCE = 3
 PROBE_FAMILIES = ("random", "dct", "principal")
-# Every file a bundle of this schema holds beside manifest.json; all are required, no other is read.
+# Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
+BACKBONE = "backbone.onnx"
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,8 @@ class Manifest:
         training: the run's settings as plain values, None for a wrapped classifier.
         files: by name; empty until ``write_bundle`` fills it.
         versions: of packages it was made with, by package.
+        backbone: the typed backbone for engines; None for a bundle without one.
+        engines: plans built from it.
         schema: of this file; at least ``jacobian.schema``.
     """
 
@@ -214,16 +220,27 @@ class Manifest:
     training: dict[str, Any] | None
     files: dict[str, FileRecord]
     versions: dict[str, str]
+    backbone: BackboneRecord | None = None
+    engines: tuple[EngineRecord, ...] = ()
     schema: int = 1
 
     def __post_init__(self) -> None:
         assert self.jacobian.schema <= self.schema <= SCHEMA, (self.jacobian.schema, self.schema)
+        assert self.backbone is None or self.schema >= BACKBONE_SINCE, self.schema
+        assert self.backbone is not None or not self.engines, "engines without a backbone"
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of the files beside manifest.json, engines apart."""
+        return (*FILE_NAMES, *((BACKBONE,) if self.backbone is not None else ()))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
         plain = asdict(self)
         if self.schema < PROBES_SINCE:
             del plain["jacobian"]["probes"]
+        if self.schema < BACKBONE_SINCE:
+            del plain["backbone"], plain["engines"]
         return {"schema": plain.pop("schema"), **plain}
 
     @property

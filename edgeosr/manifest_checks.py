@@ -7,6 +7,8 @@ from edgeosr import __version__
 from edgeosr.checked_json import JsonNode, parse_json
 from edgeosr.errors import BundleError, UsageError
 from edgeosr.manifest import (
+    BACKBONE,
+    BACKBONE_SINCE,
     FILE_NAMES,
     PROBE_FAMILIES,
     PROBES_SINCE,
@@ -25,6 +27,8 @@ from edgeosr.manifest import (
     parse_time,
 )
 from edgeosr.preprocessing import COLORS, FITS, Preprocessing
+from edgeosr.typed_checks import parse_backbone, parse_engines
+from edgeosr.typed_records import BackboneRecord, EngineRecord
 from edgeosr.verdict import PART_NAMES
 
 # By method, the kind of norm; by schema, the methods there are.
@@ -57,13 +61,22 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
             f"this one ({__version__}) reads schemas 1 to {SCHEMA}. "
             "Upgrade with: pip install -U edgeosr"
         )
-    field = root.fields(Manifest.__dataclass_fields__)
+    typed = ("backbone", "engines") if schema < BACKBONE_SINCE else ()
+    field = root.fields(name for name in Manifest.__dataclass_fields__ if name not in typed)
     classes = field["classes"].texts()
     if not 1 <= len(classes) <= _MOST_CLASSES:
         field["classes"].fail(f"1 to {_MOST_CLASSES} class names")
     training = field["training"]
     if not training.is_null:
         training.entries()
+    backbone: BackboneRecord | None = None
+    engines: tuple[EngineRecord, ...] = ()
+    if schema >= BACKBONE_SINCE:
+        if not field["backbone"].is_null:
+            backbone = parse_backbone(field["backbone"], _fusion, _threshold)
+        engines = parse_engines(field["engines"], _sha256, _time)
+        if engines and backbone is None:
+            field["engines"].fail("an empty list, for there is no backbone")
     return Manifest(
         schema=schema,
         name=field["name"].text(),
@@ -82,7 +95,9 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         data=parse_data(field["data"]),
         outliers=None if field["outliers"].is_null else _outliers(field["outliers"]),
         training=training.value,
-        files=_files(field["files"]),
+        files=_files(field["files"], (*FILE_NAMES, *((BACKBONE,) if backbone else ()))),
+        backbone=backbone,
+        engines=engines,
         versions={name: node.text() for name, node in field["versions"].entries().items()},
     )
 
@@ -242,11 +257,11 @@ def _sha256(node: JsonNode) -> str:
     return text
 
 
-def _files(node: JsonNode) -> dict[str, FileRecord]:
+def _files(node: JsonNode, names: tuple[str, ...]) -> dict[str, FileRecord]:
     # Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
-    entries = node.fields(FILE_NAMES)
+    entries = node.fields(names)
     records = {}
-    for name in FILE_NAMES:
+    for name in names:
         field = entries[name].fields(FileRecord.__dataclass_fields__)
         records[name] = FileRecord(_sha256(field["sha256"]), field["bytes"].integer(1, 2**31))
     return records
