@@ -57,6 +57,7 @@ def _gate(node: JsonNode) -> GateRecord:
     return GateRecord(
         known=field["known"].integer(1, _LARGEST),
         unknown=field["unknown"].integer(0, _LARGEST),
+        ties=field["ties"].integer(0, _LARGEST),
         agreement=field["agreement"].number(0, 1),
         labels=field["labels"].number(0, 1),
         decisions=field["decisions"].number(0, 1),

@@ -24,6 +24,7 @@ class GateRecord:
     Attributes:
         known, unknown: images compared, of the known select and calibrate parts and of the open validation
             set.
+        ties: images left out, for their score in ``model.onnx`` is the threshold itself.
         agreement: share of them with the same nearest class and the same accept/reject decision, 0 to 1.
         labels, decisions: share with the same nearest class; with the same accept/reject.
         minimum: ``agreement`` that was demanded, 0 to 1.
@@ -34,6 +35,7 @@ class GateRecord:
 
     known: int
     unknown: int
+    ties: int
     agreement: float
     labels: float
     decisions: float
@@ -41,6 +43,16 @@ class GateRecord:
     score_distance: tuple[float, float]
     auroc: tuple[float, float] | None
     recalibrated: bool
+
+    def described(self) -> str:
+        """Return one line for people."""
+        areas = "" if self.auroc is None else f", AUROC {self.auroc[0]:.4f} -> {self.auroc[1]:.4f}"
+        median, largest = self.score_distance
+        return (
+            f"decides like model.onnx on {self.agreement:.2%} of {self.known + self.unknown} validation "
+            f"images ({self.minimum:.1%} demanded{', recalibrated' if self.recalibrated else ''}); scores "
+            f"differ by {median:.2g} (median), {largest:.2g} (most){areas}; compared on the CPU"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +84,10 @@ class BackboneRecord:
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""
         return (*ENDINGS[self.ending], *(("logits",) if self.logits else ()))
+
+    def described(self) -> str:
+        """Return one line for people."""
+        return f"{self.precision}, ends at {' and '.join(self.outputs)} ({self.dtype})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
             f"the ONNX opset must be at most {NEWEST_OPSET} (onnxruntime 1.17); got {opset}; "
             "export the classifier again with opset 18"
         )
-    _remove_unused(model)
+    remove_unused(model)
     _remove_notes(model, title)
     proto: Any = ir.to_proto(model)
     if proto.ByteSize() > LARGEST_BYTES:
@@ -68,7 +68,8 @@ def save_model(model: "ir.Model", path: Path, *, title: str = "") -> bytes:
     return data
 
 
-def _remove_unused(model: "ir.Model") -> None:
+def remove_unused(model: "ir.Model") -> None:
+    """Take out nodes and constants that reach no output, in place."""
     ir = import_onnx_ir()
     kept = {value.name for value in model.graph.inputs}
     for node in reversed(list(model.graph)):

@@ -17,19 +17,21 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.precision.export_typed import TypedExport
+from edgeosr.export.records import fusion_record, threshold_record
 from edgeosr.export.scorable import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.kernels.scorer_file import write_scorer
 from edgeosr.manifest import (
+    BACKBONE,
+    BACKBONE_SINCE,
     DataRecord,
     DiscriminatorRecord,
     EmbeddingRecord,
-    FusionRecord,
     HeadRecord,
     JacobianRecord,
     Manifest,
     OutliersRecord,
-    ThresholdRecord,
 )
 from edgeosr.metrics import auroc
 from edgeosr.preprocessing import Preprocessing
@@ -120,6 +122,9 @@ class ExportReport:
                 f"select AUROC     {self.select_auroc:.3f} against the open validation images that chose the "
                 "weights; not a test figure"
             )
+        if manifest.backbone is not None:
+            lines.append(f"backbone         {manifest.backbone.described()}")
+            lines.append(f"decision gate    {manifest.backbone.gate.described()}")
         size = sum(record.bytes for record in manifest.files.values())
         lines.append(f"size             {size / 1e6:.1f} MB in {len(manifest.files)} files")
         return "\n".join(lines)
@@ -136,6 +141,7 @@ def write_calibrated(
     golden_source: LabelledImages,
     settings: ExportSettings,
     provenance: Provenance,
+    typed: TypedExport | None = None,
 ) -> ExportReport:
     """Write the bundle of a calibrated graph.
 
@@ -149,6 +155,7 @@ def write_calibrated(
         golden_source: images the golden frames are taken from.
         settings: of the export.
         provenance: where the classifier comes from.
+        typed: the typed half, if one was asked for.
 
     Raises:
         ExportError: the graph that ships does not score like the one that was calibrated.
@@ -167,11 +174,12 @@ def write_calibrated(
             )
     golden = io.BytesIO()
     np.savez(golden, frames=frames, label=label, score=score, values=values)
-    scorer = graph.fitted(fit.fusion, threshold.value)
+    scorer = graph.fitted(fit.fusion, threshold.value) if typed is None else typed.scorer
+    files = {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": golden.getvalue()}
+    if typed is not None:
+        files[BACKBONE] = typed.backbone
     manifest = write_bundle(
-        provenance.out,
-        _manifest(graph, fit, threshold, settings, provenance),
-        {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": golden.getvalue()},
+        provenance.out, _manifest(graph, fit, threshold, settings, provenance, typed), files
     )
     select_auroc = None
     if fit.unknown is not None:
@@ -213,6 +221,7 @@ def _manifest(
     threshold: Threshold,
     settings: ExportSettings,
     provenance: Provenance,
+    typed: TypedExport | None,
 ) -> Manifest:
     classifier, scorer, fusion = graph.classifier, graph.scorer, fit.fusion
     discriminator = None
@@ -228,25 +237,13 @@ def _manifest(
         frame=settings.frame,
         embedding=EmbeddingRecord(scorer.dimension),
         jacobian=graph.jacobian,
-        schema=graph.jacobian.schema,
+        schema=graph.jacobian.schema if typed is None else BACKBONE_SINCE,
+        backbone=None if typed is None else typed.record,
         head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         discriminator=discriminator,
         parts=graph.usable_parts,
-        fusion=FusionRecord(
-            tuple(fusion.means.tolist()),
-            tuple(fusion.stds.tolist()),
-            tuple(fusion.weights.tolist()),
-            fusion.note,
-        ),
-        threshold=ThresholdRecord(
-            value=threshold.value,
-            target_false_reject_rate=threshold.target_false_reject_rate,
-            interval=threshold.interval,
-            confidence=threshold.confidence,
-            groups=threshold.groups,
-            images=threshold.images,
-            method=threshold.method,
-        ),
+        fusion=fusion_record(fusion),
+        threshold=threshold_record(threshold),
         data=provenance.data,
         outliers=provenance.outliers,
         training=provenance.training,

@@ -20,7 +20,7 @@ class SelectFit:
 
 
 def fit_on_select(
-    model: bytes,
+    runner: GraphRunner,
     select: LabelledImages,
     open_select: LabelledImages | None,
     *,
@@ -30,14 +30,13 @@ def fit_on_select(
     """Fit standardisation and fusion weights.
 
     Args:
-        model: the scoring graph, its fusion not yet fitted.
+        runner: of the scoring graph, its fusion not yet fitted.
         select: known images of the select part.
         open_select: real open validation images (never test unknowns), or None: the weights then stay on
             ``default_part`` alone.
         default_part: the part that has weight 1 without open data.
         usable: parts the graph really computes.
     """
-    runner = GraphRunner(model)
     known = runner.measure(select, "scoring the select part")
     unknown = (
         None if open_select is None else runner.measure(open_select, "scoring the open validation images")
@@ -72,13 +71,13 @@ def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None
 
 
 def threshold_on_calibrate(
-    model: bytes, calibrate: LabelledImages, false_reject_rate: float
+    runner: GraphRunner, calibrate: LabelledImages, false_reject_rate: float
 ) -> tuple[Threshold, Measured]:
     """Fit the conformal threshold on the final graph's own scores of the calibrate part.
 
     Raises:
         DataError: too few images (or tracks) for the rate.
     """
-    measured = GraphRunner(model).measure(calibrate, "scoring the calibrate part")
+    measured = runner.measure(calibrate, "scoring the calibrate part")
     threshold = conformal_threshold(measured.scores, measured.groups, false_reject_rate)
     return threshold, measured

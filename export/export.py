@@ -3,7 +3,8 @@
     probes of the Jacobian norm, if any                       probing.py
     graph -> Jacobian norm -> scoring nodes -> front end      scorable.py
     fusion on the select part, threshold on the calibrate     calibrate.py
-    golden frames, scorer, manifest, bundle                   here
+    typed backbone through the decision gate                  precision/
+    golden frames, scorer, manifest, bundle                   bundling.py
 
 Whatever is fitted is fitted on the scores of the exported graph itself.
 """
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import UsageError
@@ -26,6 +26,8 @@ from edgeosr.export.calibrate import (
 )
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, make_probes, require_probes
 from edgeosr.export.scorable import Classifier, scored_graph
 from edgeosr.export.settings import ExportSettings
@@ -70,9 +72,9 @@ def export_run(run: Path, settings: ExportSettings) -> ExportReport:
     discriminator = record.discriminator or {}
     return _calibrated(
         _classifier_of_run(run),
-        parts.select,
-        parts.calibrate,
-        open_select,
+        CalibrationParts(
+            train=parts.train, select=parts.select, calibrate=parts.calibrate, open_select=open_select
+        ),
         settings,
         Provenance(
             name=record.name,
@@ -135,9 +137,12 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
     )
     return _calibrated(
         classifier,
-        parts.select,
-        parts.calibrate,
-        halves.select if halves else None,
+        CalibrationParts(
+            train=parts.train,
+            select=parts.select,
+            calibrate=parts.calibrate,
+            open_select=halves.select if halves else None,
+        ),
         settings,
         Provenance(
             name=path.stem,
@@ -154,9 +159,7 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
 
 def _calibrated(
     classifier: Classifier,
-    select: LabelledImages,
-    calibrate: LabelledImages,
-    open_select: LabelledImages | None,
+    parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
 ) -> ExportReport:
@@ -168,19 +171,25 @@ def _calibrated(
             cut=settings.cut or INPUT_CUT,
             family=settings.probe_family or PROBE_FAMILIES[0],
             seed=settings.seed,
-            images=select,
+            images=parts.select,
         )
     graph = scored_graph(classifier, settings.jacobian, probes)
     fit = fit_on_select(
-        graph.model(),
-        select,
-        open_select,
+        GraphRunner(graph.model()),
+        parts.select,
+        parts.open_select,
         default_part=classifier.default_part,
         usable=frozenset(graph.usable_parts),
     )
     require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
-    threshold, measured = threshold_on_calibrate(shipped, calibrate, settings.false_reject_rate)
+    threshold, measured = threshold_on_calibrate(
+        GraphRunner(shipped), parts.calibrate, settings.false_reject_rate
+    )
+    typed = None
+    if settings.engine != "onnx":
+        picture = provenance.out.with_suffix(".gate.png")
+        typed = export_typed(graph, probes, fit, threshold, shipped, parts, settings, picture)
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)
     return write_calibrated(
         graph,
@@ -189,9 +198,10 @@ def _calibrated(
         calibrate_accuracy=measured.accuracy,
         any_size=shipped,
         model=model,
-        golden_source=select,
+        golden_source=parts.select,
         settings=settings,
         provenance=provenance,
+        typed=typed,
     )
 
 

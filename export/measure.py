@@ -52,16 +52,21 @@ class Measured:
 class GraphRunner:
     """An onnxruntime CPU session over a whole ``model.onnx`` (frames in, values out)."""
 
-    def __init__(self, model: bytes, *, extra_outputs: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: bytes, *, extra_outputs: tuple[str, ...] = (), as_typed: bool = False) -> None:
         """Make a session.
 
         Args:
             model: the serialised graph.
             extra_outputs: further graph outputs to return from ``run``, by name.
+            as_typed: keep every rounding that the types of the graph ask for. Else onnxruntime would take out
+                casts between fp16 nodes, and turn Q/DQ pairs into integer kernels that saturate on old CPUs.
         """
         onnxruntime = import_extra("onnxruntime", extra="export", purpose="running the exported graph")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if as_typed:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._outputs = ["label", "score", "values", *extra_outputs]
         # Every tangent is as large as what it is the tangent of: with K of them, fewer frames go at a time.

@@ -7,8 +7,9 @@ from typing import Literal
 from edgeosr.errors import UsageError, require_choice
 from edgeosr.manifest import PROBE_FAMILIES
 from edgeosr.preprocessing import COLORS, FITS, Color, Fit
+from edgeosr.typed_records import PRECISIONS
 
-ENGINES = ("onnx",)
+ENGINES = ("onnx", *PRECISIONS)
 JACOBIANS = ("closed-form", "probes", "none")
 
 MOST_PROBES = 4096
@@ -22,7 +23,11 @@ class ExportSettings:
     """Options of one export.
 
     Attributes:
-        engine: ``onnx``, the portable graph.
+        engine: ``onnx``, the portable graph alone, or ``fp32``, ``fp16`` or ``int8``: with a backbone in this
+            precision too, for engines.
+        min_agreement: share of validation images that the typed graph must decide like the portable one,
+            0 to 1.
+        recalibrate: fit fusion and threshold of the typed graph on the typed graph.
         jacobian: ``closed-form`` (J_z at the last convolution), ``probes`` (J_u at any cut) or ``none``.
         probes, cut, probe_family: for ``probes`` only. How many, from 1, or ``auto`` (None: ``auto``); where
             they start: ``input``, ``last-stage``, ``last-conv`` or a tensor's name (None: ``input``); and
@@ -41,6 +46,8 @@ class ExportSettings:
     """
 
     engine: str = "onnx"
+    min_agreement: float = 0.995
+    recalibrate: bool = False
     jacobian: str = "closed-form"
     probes: int | Literal["auto"] | None = None
     cut: str | None = None
@@ -64,6 +71,16 @@ class ExportSettings:
         require_choice("--jacobian", self.jacobian, JACOBIANS)
         require_choice("--color", self.color, COLORS)
         self._check_probes()
+        if not 0 <= self.min_agreement <= 1:
+            raise UsageError(
+                f"--min-agreement must be from 0 to 1; got {self.min_agreement!r}; 0.995 lets 5 of 1000 "
+                "validation images be decided differently"
+            )
+        if self.recalibrate and self.engine == "onnx":
+            raise UsageError(
+                "--recalibrate fits the threshold on a typed graph; got --engine onnx, which has none; add "
+                "--engine fp16, or leave --recalibrate out"
+            )
         if self.fit is not None:
             require_choice("--fit", self.fit, FITS)
         if not 0 < self.false_reject_rate < 0.5:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
-FORMAT_VERSION = 2  # of scorer.npz: the newest there is; a scorer without probes is written as 1
+FORMAT_VERSION = 3  # of scorer.npz: the newest there is; scorer_file.py writes the oldest that will do
 HEADS = ("cosine", "linear", "external")
 ACTIVATIONS = (
     "identity",
@@ -64,15 +64,17 @@ class Probes:
     Attributes:
         K: number of tangents, 1 to n.
         n: size of the space of h, one sample's.
+        gain: the tangents come as gain * t_k, a power of two that keeps them inside fp16; 1 for model.onnx.
     """
 
     K: int
     n: int
+    gain: float = 1.0
 
     @property
     def scale(self) -> float:
-        """The factor n / K: with random directions the estimate of |dz/dh|_F^2 is then unbiased."""
-        return self.n / self.K
+        """The factor n / K / gain^2: with random directions the estimate of |dz/dh|_F^2 is then unbiased."""
+        return self.n / self.K / self.gain**2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """``scorer.npz``: a scorer as a file, without pickles, the same bytes for the same scorer.
 
 A zip of ``.npy`` entries. ``format`` holds the oldest version that can say what the scorer is, so that older
-readers keep reading what they know: 1, or 2 with probes. The entries of a part that a scorer does not have
-(closed form, probes, discriminator) are missing. Names are stored as uint8 UTF-8, because NumPy's text
-arrays would be four bytes a character.
+readers keep reading what they know: 1, 2 with probes, 3 with probes that have a gain. The entries of a part
+that a scorer does not have (closed form, probes, discriminator) are missing. Names are stored as uint8 UTF-8,
+because NumPy's text arrays would be four bytes a character.
 """
 
 import io
@@ -39,6 +39,7 @@ MOST_TAPS = 1 << 14
 MOST_PROBES = 1 << 12
 LARGEST_SPACE = 1 << 31
 PROBES_SINCE = 2  # format version
+GAIN_SINCE = 3
 # What zipfile and NumPy raise for bytes that are damaged or made to harm (an array header that asks for more
 # memory than there is, an encrypted entry).
 _UNREADABLE = (
@@ -64,7 +65,7 @@ def write_scorer(scorer: Scorer) -> bytes:
     """
     require_valid(scorer)
     entries: dict[str, NDArray[Any]] = {
-        "format": np.array(1 if scorer.probes is None else PROBES_SINCE, np.int64),
+        "format": np.array(_format(scorer), np.int64),
         "dimension": np.array(scorer.dimension, np.int64),
         "classes": np.array(scorer.classes, np.int64),
         "threshold": np.array(scorer.threshold, np.float32),
@@ -85,6 +86,8 @@ def write_scorer(scorer: Scorer) -> bytes:
     if scorer.probes is not None:
         entries["probes_K"] = np.array(scorer.probes.K, np.int64)
         entries["probes_n"] = np.array(scorer.probes.n, np.int64)
+        if scorer.probes.gain != 1.0:
+            entries["probes_gain"] = np.array(scorer.probes.gain, np.float32)
     if scorer.layers:
         entries["slope"] = np.array(scorer.slope, np.float32)
     for number, (weight, bias) in enumerate(scorer.layers):
@@ -129,6 +132,7 @@ def read_scorer(data: bytes) -> Scorer:
         probes = Probes(
             K=_whole(entries, "probes_K", MOST_PROBES, "the number of probes"),
             n=_whole(entries, "probes_n", LARGEST_SPACE, "the size of the space they are in"),
+            gain=_real(entries, "probes_gain") if version >= GAIN_SINCE else 1.0,
         )
     layers: list[tuple[Float32, Float32]] = []
     while f"layer_{len(layers)}_weight" in entries and len(layers) < MOST_LAYERS:
@@ -220,6 +224,14 @@ def _require_probes(probes: Probes, closed_form: ClosedForm | None) -> None:
         _refuse(f"probes_K must be from 1 to {MOST_PROBES}; got {probes.K}")
     if not probes.K <= probes.n <= LARGEST_SPACE:
         _refuse(f"probes_n must be from probes_K = {probes.K} to {LARGEST_SPACE}; got {probes.n}")
+    if not (np.isfinite(probes.gain) and probes.gain > 0):
+        _refuse(f"probes_gain must be above 0; got {probes.gain!r}")
+
+
+def _format(scorer: Scorer) -> int:
+    if scorer.probes is None:
+        return 1
+    return PROBES_SINCE if scorer.probes.gain == 1.0 else GAIN_SINCE
 
 
 def _require_layers(scorer: Scorer) -> None:

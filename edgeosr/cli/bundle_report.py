@@ -27,10 +27,26 @@ def text_from_bundle(bundle: Bundle) -> str:
         "score": _score(manifest),
         "threshold": _threshold(manifest),
         "data": _data(manifest),
+        **_typed(manifest),
         "files": ", ".join(f"{name} {record.bytes:,} bytes" for name, record in manifest.files.items()),
     }
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {fact}" for name, fact in facts.items())
+
+
+def _typed(manifest: Manifest) -> dict[str, str]:
+    if manifest.backbone is None:
+        return {}
+    built = [
+        f"{engine.file} ({engine.builder} {engine.version}, {', '.join(engine.targets)}, batch "
+        f"{engine.batch[0]} to {engine.batch[2]}, {engine.bytes:,} bytes)"
+        for engine in manifest.engines
+    ]
+    return {
+        "backbone": manifest.backbone.described(),
+        "decision gate": manifest.backbone.gate.described(),
+        "engines": "; ".join(built) or "none yet; on the device: edgeosr build",
+    }
 
 
 def _frames(manifest: Manifest) -> str:

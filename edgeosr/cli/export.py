@@ -22,7 +22,16 @@ def export(
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of the classes it knows.")
     ] = None,
     data_root: DataRoot = None,
-    engine: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    engine: Annotated[
+        str, typer.Option(help="onnx, or with a backbone for TensorRT: fp32, fp16 or int8.")
+    ] = "onnx",
+    min_agreement: Annotated[
+        float,
+        typer.Option(help="Share of validation images a typed graph must decide like the portable one."),
+    ] = 0.995,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Fit fusion and threshold of the typed graph on it.")
+    ] = False,
     jacobian: Annotated[
         str, typer.Option(help="closed-form, probes (any network, at any cut) or none.")
     ] = "closed-form",
@@ -84,6 +93,7 @@ def export(
         edgeosr export runs/cats --false-reject-rate 0.02 --frame 480x640
         edgeosr export deployed.onnx --data known_images/   a classifier from elsewhere
         edgeosr export --jacobian probes --probes 4 --cut last-stage
+        edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
     from edgeosr.export.settings import ExportSettings
     from edgeosr.run import newest_run
@@ -98,7 +108,11 @@ def export(
         make = export_classifier if origin.suffix == ".onnx" else export_run
         report = make(origin, settings)
     then = command_line("edgeosr", "evaluate", report.path)
-    show(text=report.as_text(), document=report.as_json(), json=json, written=report.path, then=then)
+    text = report.as_text()
+    if report.manifest.backbone is not None:
+        on_device = command_line("edgeosr", "build", report.path)
+        text += f"\nengine           is built on the device: {on_device}"
+    show(text=text, document=report.as_json(), json=json, written=report.path, then=then)
 
 
 def _count_from(text: str | None) -> int | str | None:

@@ -1,0 +1,153 @@
+"""The typed half of an export: type the graph, fit what is asked for anew, pass the gate, record it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import ExportError
+from edgeosr.export.calibrate import SelectFit, fit_on_select, threshold_on_calibrate
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.precision.gate import Gate, decision_gate
+from edgeosr.export.precision.gate_picture import draw_gate
+from edgeosr.export.precision.pixels import calibration_pixels
+from edgeosr.export.precision.tangent_gain import scaled_tangents
+from edgeosr.export.precision.typed import TypedGraph, typed_graph
+from edgeosr.export.records import fusion_record, threshold_record
+from edgeosr.export.scorable import ProbeSet, ScoredGraph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.fusion import FittedFusion
+from edgeosr.kernels.scorer import Scorer
+from edgeosr.thresholds import Threshold
+from edgeosr.typed_records import BackboneRecord
+
+LISTED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationParts:
+    """``train``, ``select``, ``calibrate``: known images; ``open_select``: open validation ones, or None."""
+
+    train: LabelledImages
+    select: LabelledImages
+    calibrate: LabelledImages
+    open_select: LabelledImages | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypedExport:
+    """``backbone``: the file; ``record``: for the manifest; ``scorer``: what the kernel takes with it."""
+
+    backbone: bytes
+    record: BackboneRecord
+    scorer: Scorer
+
+
+def export_typed(
+    graph: ScoredGraph,
+    probes: ProbeSet | None,
+    fit: SelectFit,
+    threshold: Threshold,
+    portable: bytes,
+    parts: CalibrationParts,
+    settings: ExportSettings,
+    picture: Path,
+) -> TypedExport:
+    """Make ``backbone.onnx`` in the wanted precision, if its decisions are those of ``model.onnx``.
+
+    Args:
+        graph: float32.
+        probes: its probes, if it has any.
+        fit: of the fusion of ``model.onnx``.
+        threshold: of ``model.onnx``.
+        portable: ``model.onnx`` for frames of any size.
+        parts: the images.
+        settings: of the export.
+        picture: where the worst images are drawn if the gate fails.
+
+    Raises:
+        ExportError: the graph cannot be typed, or the gate failed (the picture is then written).
+        DataError, StorageError: images cannot be read, or the picture cannot be written.
+    """
+    typed = _typed(graph, probes, parts, settings)
+    fusion, limit = _fitted(typed, fit.fusion, threshold, parts, settings)
+    whole = GraphRunner(typed.whole(fusion), as_typed=True)
+    gate = decision_gate(
+        GraphRunner(portable),
+        whole,
+        thresholds=(threshold.value, limit.value),
+        known=(parts.select, parts.calibrate),
+        unknown=parts.open_select,
+        minimum=settings.min_agreement,
+        recalibrated=settings.recalibrate,
+    )
+    if not gate.passed:
+        draw_gate(picture, gate, graph.classifier.classes, precision=settings.engine)
+        raise ExportError(_failure(gate, graph.classifier.classes, settings, picture))
+    scorer = graph.fitted(fusion, limit.value)
+    if scorer.probes is not None:
+        scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
+    record = BackboneRecord(
+        precision=typed.precision,
+        ending=typed.boundary.ending,
+        logits=typed.boundary.logits,
+        dtype=typed.dtype,
+        converter=typed.converter,
+        fusion=fusion_record(fusion) if settings.recalibrate else None,
+        threshold=threshold_record(limit) if settings.recalibrate else None,
+        gate=gate.record,
+    )
+    return TypedExport(backbone=typed.backbone(settings.frame), record=record, scorer=scorer)
+
+
+def _typed(
+    graph: ScoredGraph, probes: ProbeSet | None, parts: CalibrationParts, settings: ExportSettings
+) -> TypedGraph:
+    scaled = None
+    if probes is not None and settings.engine != "fp32":
+        scaled = scaled_tangents(graph, probes, parts.select)
+    return typed_graph(
+        graph,
+        settings.engine,
+        scaled=scaled,
+        pixels=lambda: calibration_pixels(parts.train, graph.classifier.preprocessing),
+    )
+
+
+def _fitted(
+    typed: TypedGraph,
+    fusion: FittedFusion,
+    threshold: Threshold,
+    parts: CalibrationParts,
+    settings: ExportSettings,
+) -> tuple[FittedFusion, Threshold]:
+    if not settings.recalibrate:
+        return fusion, threshold
+    anew = fit_on_select(
+        GraphRunner(typed.whole(), as_typed=True),
+        parts.select,
+        parts.open_select,
+        default_part=typed.graph.classifier.default_part,
+        usable=frozenset(typed.graph.usable_parts),
+    )
+    runner = GraphRunner(typed.whole(anew.fusion), as_typed=True)
+    limit, _ = threshold_on_calibrate(runner, parts.calibrate, settings.false_reject_rate)
+    return anew.fusion, limit
+
+
+def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, picture: Path) -> str:
+    record = gate.record
+    differing = [image for image in gate.worst if not image.agrees][:LISTED]
+    lines = [
+        f"the {settings.engine} graph decides like model.onnx on {record.agreement:.2%} of "
+        f"{record.known + record.unknown} validation images; --min-agreement asks for {record.minimum:.2%} "
+        f"(same class on {record.labels:.2%}, same accept or reject on {record.decisions:.2%}). The least "
+        "alike:"
+    ]
+    for image in differing:
+        lines.append(f"  {image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}")
+    remedy = "a lower --min-agreement" if settings.recalibrate else "--recalibrate"
+    lines.append(
+        f"All of the worst are drawn in {picture}. No bundle was written. Try {remedy}, or "
+        f"--engine {'fp16' if settings.engine == 'int8' else 'fp32'}"
+    )
+    return "\n".join(lines)

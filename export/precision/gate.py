@@ -1,0 +1,159 @@
+"""The decision gate: does the typed graph decide as ``model.onnx`` does, image by image?
+
+A decision is the nearest class with accept or reject. Both graphs run on the CPU, on recorded validation
+images that fitted nothing of the network: known ones of the select and calibrate parts, and open validation
+images. An image whose score is the threshold itself (the quantile that calibration took) is on neither side,
+and the last bit decides it: it is left out and counted. The CPU rounds every tensor of the typed graph as
+its type says; a GPU may fuse operations and round less often, or sum in another order: ``edgeosr verify``
+looks there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError
+from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.precision.pixels import spread
+from edgeosr.metrics import auroc
+from edgeosr.typed_records import GateRecord
+
+GATE_IMAGES = 1000
+# At most this many of them are open validation images: what must not drift is mostly known.
+OPEN_IMAGES = 400
+WORST = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateImage:
+    """An image on which the two graphs differ most.
+
+    Attributes:
+        images: the part it is in.
+        index: where in it.
+        classes: (of model.onnx, of the typed graph), indices.
+        margins: (likewise) score minus threshold: above 0 is rejected.
+        agrees: same class and same decision.
+    """
+
+    images: LabelledImages
+    index: int
+    classes: tuple[int, int]
+    margins: tuple[float, float]
+    agrees: bool
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return self.images.name_of(self.index)
+
+    def said(self, names: Sequence[str], side: int) -> str:
+        """Return what a graph said: 0 for model.onnx, 1 for the typed one."""
+        margin = self.margins[side]
+        verdict = "accepted" if margin <= 0 else "rejected"
+        return f"{names[self.classes[side]]}, {verdict} ({margin:+.3f} from the threshold)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """``record``: the figures; ``worst``: images, disagreements first, then by distance of the scores."""
+
+    record: GateRecord
+    worst: tuple[GateImage, ...]
+
+    @property
+    def passed(self) -> bool:
+        """The decisions agree on enough images."""
+        return self.record.agreement >= self.record.minimum
+
+
+def decision_gate(
+    portable: GraphRunner,
+    typed: GraphRunner,
+    *,
+    thresholds: tuple[float, float],
+    known: Sequence[LabelledImages],
+    unknown: LabelledImages | None,
+    minimum: float,
+    recalibrated: bool,
+) -> Gate:
+    """Compare two graphs on validation images.
+
+    Args:
+        portable: ``model.onnx``.
+        typed: the whole typed graph.
+        thresholds: of each; a score above is rejected, as is one that is not finite.
+        known: parts of known images.
+        unknown: open validation images, if there are any.
+        minimum: share of images that must be decided alike, 0 to 1.
+        recalibrated: noted in the record.
+
+    Raises:
+        DataError: there is no image to compare.
+    """
+    opened = [] if unknown is None else [unknown.subset(spread(len(unknown), OPEN_IMAGES))]
+    room = GATE_IMAGES - sum(len(part) for part in opened)
+    closed = [part.subset(spread(len(part), room // len(known))) for part in known]
+    parts = [
+        _compared(
+            part,
+            portable.measure(part, "comparing decisions, model.onnx"),
+            typed.measure(part, "comparing decisions, typed graph"),
+            thresholds,
+        )
+        for part in (*closed, *opened)
+    ]
+    ties = sum(image.margins[0] == 0 for part in parts for image in part)
+    parts = [[image for image in part if image.margins[0] != 0] for part in parts]
+    flat = [image for part in parts for image in part]
+    if not flat:
+        raise DataError("there is no validation image to compare the typed graph on; repair the data set")
+    of_known = sum(len(part) for part in parts[: len(closed)])
+    labels = np.array([image.classes[0] == image.classes[1] for image in flat])
+    decisions = np.array([(image.margins[0] <= 0) == (image.margins[1] <= 0) for image in flat])
+    margins = np.array([image.margins for image in flat])
+    distance = np.abs(margins[:, 0] - margins[:, 1])
+    areas = None
+    if 0 < of_known < len(flat):
+        areas = (
+            auroc(margins[:of_known, 0], margins[of_known:, 0]),
+            auroc(margins[:of_known, 1], margins[of_known:, 1]),
+        )
+    order = np.lexsort((-distance, labels & decisions))
+    record = GateRecord(
+        known=of_known,
+        unknown=len(flat) - of_known,
+        ties=ties,
+        agreement=float(np.mean(labels & decisions)),
+        labels=float(np.mean(labels)),
+        decisions=float(np.mean(decisions)),
+        minimum=minimum,
+        score_distance=(float(np.median(distance)), float(distance.max())),
+        auroc=areas,
+        recalibrated=recalibrated,
+    )
+    return Gate(record=record, worst=tuple(flat[i] for i in order[:WORST]))
+
+
+def _compared(
+    part: LabelledImages, before: Measured, after: Measured, thresholds: tuple[float, float]
+) -> list[GateImage]:
+    # The same files are read twice: what cannot be read is missing from both.
+    rows = []
+    for i, index in enumerate(before.indices.tolist()):
+        margins = (
+            _margin(float(before.scores[i]), thresholds[0]),
+            _margin(float(after.scores[i]), thresholds[1]),
+        )
+        classes = int(before.predictions[i]), int(after.predictions[i])
+        agrees = classes[0] == classes[1] and (margins[0] <= 0) == (margins[1] <= 0)
+        rows.append(GateImage(images=part, index=index, classes=classes, margins=margins, agrees=agrees))
+    return rows
+
+
+def _margin(score: float, threshold: float) -> float:
+    # NaN is unknown, as in every verdict; a finite number keeps distances and ranks defined.
+    return score - threshold if math.isfinite(score) else float(np.finfo(np.float32).max)

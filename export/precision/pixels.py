@@ -1,0 +1,70 @@
+"""Normalised network inputs from images, through the front end that ships: what int8 is calibrated on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.reading import readable_images
+from edgeosr.errors import import_extra
+from edgeosr.export.node_writer import import_onnx_ir
+from edgeosr.export.preprocessing_graph import PIXELS, add_preprocessing
+from edgeosr.preprocessing import Preprocessing
+
+CALIBRATION_IMAGES = 256
+BATCH = 8
+
+
+def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    """Yield batches of network inputs, float32 ``[b, 3, height, width]``, of images spread over the part.
+
+    Args:
+        images: training images; ``CALIBRATION_IMAGES`` of them are taken, evenly spaced.
+        preprocessing: from frame to network input.
+
+    Raises:
+        DataError: more than 1 % of the images cannot be read.
+    """
+    onnxruntime = import_extra("onnxruntime", extra="export", purpose="preparing images")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session: Any = onnxruntime.InferenceSession(
+        _front_end(preprocessing), options, providers=["CPUExecutionProvider"]
+    )
+    chosen = spread(len(images), CALIBRATION_IMAGES)
+    waiting: list[NDArray[np.float32]] = []
+    for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
+        waiting.append(session.run(["output"], {"frames": image[None]})[0])
+        if len(waiting) == BATCH:
+            yield np.concatenate(waiting)
+            waiting.clear()
+    # The histograms of one calibration need batches of one size; what is left over is fewer than a batch.
+    if waiting and len(chosen) < BATCH:
+        yield np.concatenate(waiting)
+
+
+def spread(count: int, wanted: int) -> NDArray[np.int64]:
+    """Return at most ``wanted`` indices below ``count``, evenly spaced, in order."""
+    if count <= wanted:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))
+
+
+def _front_end(preprocessing: Preprocessing) -> bytes:
+    onnx = import_extra("onnx", extra="export", purpose="preparing images")
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    shape = ["batch", 3, preprocessing.height, preprocessing.width]
+    graph = make.make_graph(
+        [make.make_node("Identity", ["x"], ["output"])],
+        "front_end",
+        [make.make_tensor_value_info("x", kind, shape)],
+        [make.make_tensor_value_info("output", kind, shape)],
+    )
+    opsets = [make.make_opsetid("", 18)]
+    model = import_onnx_ir().from_proto(make.make_model(graph, opset_imports=opsets, ir_version=9))
+    add_preprocessing(model, preprocessing)
+    assert any(value.name == PIXELS for node in model.graph for value in node.outputs)
+    data: bytes = import_onnx_ir().to_proto(model).SerializeToString()
+    return data

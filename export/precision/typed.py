@@ -1,0 +1,190 @@
+"""A scored graph in a precision: ``backbone.onnx`` for engines, and the whole typed graph for the CPU.
+
+    backbone      frames -> map | embedding, tangents | embedding (and logits), typed
+    whole graph   backbone, then the float32 tail: what the kernel computes from what the engine gives
+
+The front end stays float32 (a uint8 frame has more levels than fp16 has between 0.5 and 1), as do logits of
+an external head and everything behind the cut.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import import_extra
+from edgeosr.export.assemble import TANGENTS_NOTE, model_bytes
+from edgeosr.export.node_writer import NodeWriter, find_value, import_onnx_ir
+from edgeosr.export.precision import fp16, int8
+from edgeosr.export.precision.split import TANGENTS, Boundary, body_bytes, boundary_of, tail_model
+from edgeosr.export.preprocessing_graph import CHANNEL_ORDER, add_preprocessing
+from edgeosr.export.scorable import ScoredGraph, parse_graph
+from edgeosr.export.scoring_graph import LOGITS
+from edgeosr.fusion import FittedFusion
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Pixels = Callable[[], Iterator[NDArray[np.float32]]]
+_TAIL = "tail/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypedGraph:
+    """A scored graph in one precision.
+
+    Attributes:
+        graph: the float32 graph it was made from.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        boundary: where body and tail meet.
+        dtype: ``float16`` or ``float32``, of the body's outputs, logits apart.
+        converter: what typed it, in words.
+        gain: the tangents are this power of two times the true ones; 1 without probes.
+        body: the typed body, serialised.
+    """
+
+    graph: ScoredGraph
+    precision: str
+    boundary: Boundary
+    dtype: str
+    converter: str
+    gain: float
+    body: bytes
+
+    def backbone(self, frame: tuple[int, int] | None = None) -> bytes:
+        """Return ``backbone.onnx``: inputs ``frames`` and ``channel_order``, see ``BackboneRecord``.
+
+        Args:
+            frame: (height, width) of a camera that never changes size, or None for any size.
+        """
+        model = self._with_front_end(frame)
+        # The portable graph has a default for it; an engine wants a plain input.
+        del model.graph.initializers[CHANNEL_ORDER]
+        order = find_value(model, CHANNEL_ORDER)
+        order.const_value = None
+        return model_bytes(model, title=f"edgeosr backbone, {self.precision}")
+
+    def whole(self, fusion: FittedFusion | None = None) -> bytes:
+        """Return the typed graph from frames to label, score and values, for onnxruntime on the CPU."""
+        onnx = import_extra("onnx", extra="export", purpose="joining the typed graph")
+        to_proto = import_onnx_ir().to_proto
+        body = to_proto(self._with_front_end(None))
+        tail_ir = tail_model(self.graph, fusion)
+        _read_typed(tail_ir, self)
+        tail = to_proto(tail_ir)
+        tail = onnx.compose.add_prefix(tail, _TAIL, rename_outputs=False)
+        tail.ir_version = body.ir_version
+        joined = onnx.compose.merge_models(
+            body, tail, io_map=[(name, _TAIL + name) for name in self.boundary.outputs]
+        )
+        model: ir.Model = import_onnx_ir().from_proto(joined)
+        if self.graph.scorer.probes is not None:
+            model.metadata_props[TANGENTS_NOTE] = str(self.graph.scorer.probes.K)
+        return model_bytes(model)
+
+    def _with_front_end(self, frame: tuple[int, int] | None) -> "ir.Model":
+        model = parse_graph(self.body)
+        classifier = self.graph.classifier
+        _float32_input(model, classifier.input_name)
+        _typed_outputs(model, self)
+        add_preprocessing(model, classifier.preprocessing, f"{classifier.input_name}__pixels", frame)
+        return model
+
+
+def typed_graph(
+    graph: ScoredGraph, precision: str, *, pixels: Pixels | None = None, scaled: "Scaled | None" = None
+) -> TypedGraph:
+    """Type a scored graph.
+
+    Args:
+        graph: float32.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        pixels: makes batches of normalised training images, for ``int8``.
+        scaled: the same graph with scaled tangents, for probes in fp16 or int8.
+
+    Raises:
+        ExportError: the graph cannot be had in this precision; says why and what to do.
+    """
+    source = graph if scaled is None else scaled.graph
+    body = body_bytes(source)
+    converter = "none"
+    if precision == "fp16":
+        body, converter = fp16.to_fp16(body), fp16.converter_name()
+    elif precision == "int8":
+        assert pixels is not None
+        body, converter = int8.to_int8(body, graph.classifier.input_name, pixels()), int8.converter_name()
+    return TypedGraph(
+        graph=graph,
+        precision=precision,
+        boundary=boundary_of(graph),
+        dtype="float32" if precision == "fp32" else "float16",
+        converter=converter,
+        gain=1.0 if scaled is None else scaled.gain,
+        body=body,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """``graph`` has ``gain`` times the tangents of the graph it stands for."""
+
+    graph: ScoredGraph
+    gain: float
+
+
+def _float32_input(model: "ir.Model", name: str) -> None:
+    """Give the body a float32 input ``NAME__pixels``, cast to what the body takes."""
+    ir = import_onnx_ir()
+    old: Any = find_value(model, name)
+    new = ir.Value(name=f"{name}__pixels", type=ir.TensorType(ir.DataType.FLOAT), shape=old.shape)
+    model.graph.inputs[model.graph.inputs.index(old)] = new
+    if old.dtype == ir.DataType.FLOAT:
+        ir.convenience.replace_all_uses_with(old, new)
+        return
+    writer = NodeWriter(model, "typed_input")
+    typed = writer.op("Cast", new, to=old.dtype.value)
+    typed.dtype, typed.shape = old.dtype, old.shape
+    ir.convenience.replace_all_uses_with(old, typed)
+    writer.insert_first()
+
+
+def _typed_outputs(model: "ir.Model", typed: TypedGraph) -> None:
+    """Cast outputs that are not yet of the type that the kernel takes; names stay."""
+    ir = import_onnx_ir()
+    writer = NodeWriter(model, "typed_output")
+    outputs = []
+    for value in list(model.graph.outputs):
+        name = value.name
+        wanted = "float32" if name == LOGITS else typed.dtype
+        dtype = ir.DataType.FLOAT16 if wanted == "float16" else ir.DataType.FLOAT
+        if value.dtype == dtype:
+            outputs.append(value)
+            continue
+        value.name = f"{name}__body"
+        cast = writer.op("Cast", value, to=dtype.value, name=name)
+        cast.dtype, cast.shape = dtype, value.shape
+        outputs.append(cast)
+    writer.append()
+    model.graph.outputs[:] = outputs
+
+
+def _read_typed(tail: "ir.Model", typed: TypedGraph) -> None:
+    """Let the tail read what the body gives: cast to float32, and the tangents' gain taken out."""
+    ir = import_onnx_ir()
+    writer = NodeWriter(tail, "typed_tail")
+    for value in list(tail.graph.inputs):
+        name = value.name
+        plain: Any = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
+        if typed.dtype == "float16" and name != LOGITS:
+            plain.dtype = ir.DataType.FLOAT16
+        tail.graph.inputs[tail.graph.inputs.index(value)] = plain
+        value.name = f"{name}__typed"
+        read = plain
+        if plain.dtype != ir.DataType.FLOAT:
+            read = writer.op("Cast", plain, to=ir.DataType.FLOAT.value)
+        if name == TANGENTS and typed.gain != 1.0:
+            read = writer.op("Mul", read, writer.constant(np.array(1 / typed.gain, np.float32)))
+        ir.convenience.replace_all_uses_with(value, read)
+    writer.insert_first()
