@@ -47,6 +47,7 @@ class FusedScoreParams(ctypes.Structure):
         ("logits_half", ctypes.c_int32),
         ("slabs", ctypes.c_int32),
         ("slab_width", ctypes.c_int32),
+        ("z_pitch", ctypes.c_int32),
         ("stats", ctypes.c_int32),
         ("chunks_per_half", ctypes.c_int32),
         ("chunk_bytes", ctypes.c_int32),

@@ -25,7 +25,7 @@ MOST_PROBES = 32
 MOST_POSITIONS = 256
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
-SUMS_BYTES = 8192  # parts of a hidden layer
+SUMS_BYTES = 4 * (512 + 16) * 4  # parts of a hidden layer: 512 threads and a gap, 4 samples
 STAGE_AT = 4 * (16 * 8 + 16 * 8 + 8)  # phase A: masks, J^2 sums of the warps, scales
 EVEN_AT = 4 * (3 * 8 + 3 * 8 * 16)  # phase B: three results a sample, three a sample and warp
 LAYOUTS = ("nchw", "nhwc")
@@ -113,6 +113,10 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     tile = TILE_HALF if packed.half else TILE_FULL
     params.slab_width = slab_width(packed.dimension, packed.rows)
     params.slabs = -(-padded_size(packed.dimension) // params.slab_width)
+    # Two samples' z lie in different banks for the reads of tangents.cuh: 32 bytes a lane of fp16 tangents,
+    # 16 of fp32.
+    wide = isinstance(shape, TangentShape) and not shape.half
+    params.z_pitch = params.slab_width | 16 if wide else params.slab_width + 4
     if isinstance(shape, MapShape):
         _fill_map(params, packed, shape)
     else:
@@ -228,7 +232,7 @@ def _place_phase_a(
         at += GROUP * shape.height * shape.width * 4
     params.inside_at = at
     params.z_at = params.inside_at + inside_bytes
-    params.halves_at = params.z_at + tile * (params.slab_width + 4) * 4
+    params.halves_at = params.z_at + tile * params.z_pitch * 4
     halves = 2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0
     return int(params.halves_at + halves)
 
@@ -237,7 +241,7 @@ def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) ->
     """Place phase B's shared memory, in the order of ``src/verdict.cuh``; return its size."""
     hidden = [0, 0]
     for layer, width in enumerate(packed.widths[:-1]):
-        size = tile * (2 * (padded_size(width) + 8) if packed.half else 4 * (padded_size(width) + 4))
+        size = tile * (2 * (padded_size(width) + 8) if packed.half else 4 * (padded_size(width) | 16))
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.sums_at = params.odd_at + hidden[1]

@@ -1,6 +1,6 @@
 // The names of primitives.cuh on the CPU; primitives.cuh says what each means and includes this under
 // EDGEOSR_SIMT. Loads and stores are plain C++ here, so that sanitizers and the counting build see them,
-// after a check of the address. EDGEOSR_SIMT_ARCH chooses the hardware generation (870, 750 or 720), as
+// after a check of the address. EDGEOSR_SIMT_ARCH chooses the hardware generation (870 or 750), as
 // __CUDA_ARCH__ does on the device.
 #pragma once
 
@@ -16,6 +16,7 @@
 #define EDGEOSR_SIMT_ARCH 870
 #endif
 
+#define EDGEOSR_TENSOR_CORES 1
 #define EDGEOSR_DEVICE inline
 #define EDGEOSR_KERNEL(name) extern "C" void name
 

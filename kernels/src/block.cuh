@@ -39,9 +39,6 @@ EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
     return block;
 }
 
-EDGEOSR_DEVICE int pitch_of_z(FusedScoreParams const& p) {
-    return p.slab_width + 4;
-}
 EDGEOSR_DEVICE int pitch_of_halves(FusedScoreParams const& p) {
     return p.slab_width + 8;
 }
@@ -77,7 +74,7 @@ EDGEOSR_DEVICE unsigned* inside_map(FusedScoreParams const& p) {
     return reinterpret_cast<unsigned*>(shared_memory() + p.inside_at);
 }
 EDGEOSR_DEVICE float* embedding(FusedScoreParams const& p, int sample) {
-    return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * pitch_of_z(p);
+    return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * p.z_pitch;
 }
 EDGEOSR_DEVICE unsigned short* embedding_halves(FusedScoreParams const& p) {
     return reinterpret_cast<unsigned short*>(shared_memory() + p.halves_at);

@@ -219,8 +219,7 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p, Block const& block,
 #pragma unroll 1
         for (int row = thread_index(); row < p.rows; row += kThreads) {
             float value[kTileFma];
-            multiply_row(
-                weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), pitch_of_z(p), value);
+            multiply_row(weights, p.rows, row, 0, 1, block.channels >> 2, embedding(p, 0), p.z_pitch, value);
 #pragma unroll
             for (int s = 0; s < kTileFma; ++s)
                 if (s < block.valid) store_f32(partials + s * p.rows + row, value[s]);

@@ -23,7 +23,8 @@
 // finite".
 //
 // Workspace: unsigned counters [tiles] | stats [tile, slab, T, 2 + 2 K] | partials [tile, slab, T, rows].
-// Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t.
+// Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t; no mma
+// before sm_75.
 #include "block.cuh"
 #include "dense.cuh"
 #include "params.cuh"
@@ -66,10 +67,10 @@ template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
     Block const block = this_block<kTile>(p);
-    for (int item = thread_index(); item < (kTile - block.valid) * p.slab_width; item += kThreads) {
-        int const sample = item / p.slab_width;
-        shared_store_f32(embedding(p, block.valid + sample) + item - sample * p.slab_width, 0.0f);
-    }
+    // FMAs run over all columns of a tile; tensor cores get their zeros in split_embedding.
+    if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
+        for (int k = lane_index(); k < p.slab_width; k += 32)
+            shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
     if (kMap)
         pool_map<kTile, kHalf>(p, block);
     else
@@ -109,11 +110,13 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
         edgeosr::fused_score<map, mma, half>(p);                                                    \
     }
+#if EDGEOSR_TENSOR_CORES
 EDGEOSR_ENTRY(map, mma, f16, true, true, true)
 EDGEOSR_ENTRY(map, mma, f32, true, true, false)
-EDGEOSR_ENTRY(map, fma, f16, true, false, true)
-EDGEOSR_ENTRY(map, fma, f32, true, false, false)
 EDGEOSR_ENTRY(tangents, mma, f16, false, true, true)
 EDGEOSR_ENTRY(tangents, mma, f32, false, true, false)
+#endif
+EDGEOSR_ENTRY(map, fma, f16, true, false, true)
+EDGEOSR_ENTRY(map, fma, f32, true, false, false)
 EDGEOSR_ENTRY(tangents, fma, f16, false, false, true)
 EDGEOSR_ENTRY(tangents, fma, f32, false, false, false)

@@ -1,6 +1,7 @@
 // The discriminator from layer 1's sums to its logit, for one tile, in the block that finishes the tile.
 // Hidden values live in two shared buffers in turn: fp16 [8, pitch] for tensor cores, fp32 [4, pitch] for
-// FMAs; pitch = padded width + 8 halves or + 4 floats.
+// FMAs; the pitch is the padded width + 8 halves, or the next odd multiple of 16 floats: no two rows of a
+// warp's access share banks.
 #pragma once
 #include "dense.cuh"
 
@@ -8,7 +9,7 @@ namespace edgeosr {
 
 template <bool kMma>
 EDGEOSR_DEVICE int hidden_pitch(int width) {
-    return padded16(width) + (kMma ? 8 : 4);
+    return kMma ? padded16(width) + 8 : padded16(width) | 16;
 }
 
 template <bool kMma>
@@ -24,8 +25,9 @@ EDGEOSR_DEVICE const float* layer_bias(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<float const*>(p.scorer + p.bias_at[layer]);
 }
 
-// Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: 8 KB for parts of k that several
-// warps (thread groups) share. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0.
+// Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: for parts of k that several
+// warps [part, row, sample] or thread groups [sample, part, row] share. Rows beyond the width are weights of
+// 0, so leaky(0 + 0) = 0.
 template <bool kMma>
 EDGEOSR_DEVICE void hidden_layer(
     FusedScoreParams const& p, int layer, unsigned char const* from, unsigned char* to, float* sums) {
@@ -88,7 +90,7 @@ EDGEOSR_DEVICE void hidden_layer(
 #pragma unroll
             for (int s = 0; s < kTile; ++s) {
                 if (parts > 1)
-                    shared_store_f32(sums + (part * kTile + s) * rows + row, value[s]);
+                    shared_store_f32(sums + s * (parts * rows | 16) + thread, value[s]);
                 else
                     store_hidden<kMma>(to,
                                        pitch_out,
@@ -104,9 +106,10 @@ EDGEOSR_DEVICE void hidden_layer(
 #pragma unroll 1
     for (int item = thread; item < rows * kTile; item += kThreads) {
         int const row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
+        float const* from_part = sums + (kMma ? item : sample * (parts * rows | 16) + row);
         float value = 0.0f;
         for (int part = 0; part < parts; ++part)
-            value += shared_load_f32(sums + part * rows * kTile + item);
+            value += shared_load_f32(from_part + part * rows * (kMma ? kTile : 1));
         float const slope = load_f32(&constants_of(p)->slope);
         store_hidden<kMma>(
             to, pitch_out, sample, row, leaky(value + load_f32(layer_bias(p, layer) + row), slope));

@@ -106,6 +106,7 @@ struct FusedScoreParams {
     // plan
     int slabs;
     int slab_width;       // channels, a multiple of 16
+    int z_pitch;          // floats from one sample's z to the next: 4 mod 8; 16 mod 32 beside fp32 tangents
     int stats;            // floats a (tile, slab, sample): |z|^2, J^2 Q^2, then |t_k|^2 [K], t_k . z [K]
     int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once
     int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
@@ -113,11 +114,11 @@ struct FusedScoreParams {
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
     int inside_at;  // [words + 1, taps] unsigned
-    int z_at;       // [T, slab_width + 4] float
+    int z_at;       // [T, z_pitch] float
     int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights
     // phase B (verdict.cuh)
     int odd_at;   // outputs of the hidden layers 1, 3, ..
-    int sums_at;  // 8 KB, parts of a hidden layer
+    int sums_at;  // parts of a hidden layer
 };
 
 }  // namespace edgeosr

@@ -12,7 +12,7 @@ namespace {
 
 // As in kernels/plan.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 8192, kMostSharedBytes = 64 * 1024,
-              kSumsBytes = 8192;
+              kSumsBytes = 4 * (512 + 16) * 4;
 constexpr long long kLargestElements = 2147483647LL;
 constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '1'};
 constexpr std::size_t kHeaderBytes = 256;  // magic, PackedScorer, zeros
@@ -104,7 +104,7 @@ int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScor
     if (scorer.closed_form && scorer.smooth && input.half) at += kGroup * positions * 4;
     p->inside_at = at;
     p->z_at = p->inside_at + inside;
-    p->halves_at = p->z_at + tile * (p->slab_width + 4) * 4;
+    p->halves_at = p->z_at + tile * p->z_pitch * 4;
     return p->halves_at + (scorer.half ? 2 * kTileMma * (p->slab_width + 8) * 2 : 0);
 }
 
@@ -112,7 +112,7 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     int hidden[2] = {0, 0};
     for (int layer = 0; layer + 1 < scorer.layers; ++layer) {
         int const width = rounded(scorer.width[layer]);
-        int const size = tile * (scorer.half ? 2 * (width + 8) : 4 * (width + 4));
+        int const size = tile * (scorer.half ? 2 * (width + 8) : 4 * (width | 16));
         hidden[layer % 2] = std::max(hidden[layer % 2], size);
     }
     p->odd_at = kEvenAt + hidden[0];
@@ -163,6 +163,7 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
     int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
     p.slab_width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
     p.slabs = (padded + p.slab_width - 1) / p.slab_width;
+    p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
             scorer.closed_form ? fill_map(scorer, input, &p, tile) : fill_tangents(scorer, input, &p))
         return error;

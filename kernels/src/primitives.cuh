@@ -14,8 +14,8 @@
 // - copy_async_16: 16 bytes global to shared, both aligned; there, for the calling thread only, after
 //   copy_async_wait<n> of its group (at most n newest groups pending); on sm_7x a plain copy
 // - prefetch_l2: a hint for the 128-byte line of the address
-// - mma_f16: m16n8k16, fp16 in, fp32 out (PTX ISA fragments); on sm_75 two m16n8k8; on sm_72 the same
-//   fragments by shuffles and FMAs
+// - mma_f16: m16n8k16, fp16 in, fp32 out (PTX ISA fragments); on sm_75 two m16n8k8; older devices have no
+//   entry that calls it (EDGEOSR_TENSOR_CORES)
 // - float_from_half, half_from_float: raw fp16 bits, round to nearest even, overflow to infinity
 #pragma once
 #ifdef EDGEOSR_SIMT
@@ -34,6 +34,12 @@ struct alignas(8) Floats2 {
     float x, y;
 };
 
+// 0 where the fp16-weight entries are left out: sm_72's scorers are packed with fp32 weights.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750
+#define EDGEOSR_TENSOR_CORES 0
+#else
+#define EDGEOSR_TENSOR_CORES 1
+#endif
 #define EDGEOSR_DEVICE __device__ __forceinline__
 #define EDGEOSR_KERNEL(name) extern "C" __global__ void __launch_bounds__(512, 2) name
 
@@ -206,27 +212,6 @@ EDGEOSR_DEVICE void mma_f16(float (&c)[4], Words4 const& a, unsigned b0, unsigne
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a.z), "r"(a.w), "r"(b1));
-#else
-    int const row = lane_index() & ~3, left = (lane_index() & 3) * 8, right = left + 4;
-#pragma unroll
-    for (int pair = 0; pair < 8; ++pair) {  // k 2 pair, 2 pair + 1
-        int const from = pair & 3;
-        unsigned const upper = shuffle(pair < 4 ? a.x : a.z, row + from);
-        unsigned const lower = shuffle(pair < 4 ? a.y : a.w, row + from);
-        unsigned const first = shuffle(pair < 4 ? b0 : b1, left + from);
-        unsigned const second = shuffle(pair < 4 ? b0 : b1, right + from);
-#pragma unroll
-        for (int part = 0; part < 32; part += 16) {
-            float const u = float_from_half(static_cast<unsigned short>(upper >> part));
-            float const l = float_from_half(static_cast<unsigned short>(lower >> part));
-            float const p = float_from_half(static_cast<unsigned short>(first >> part));
-            float const q = float_from_half(static_cast<unsigned short>(second >> part));
-            c[0] = fmaf(u, p, c[0]);
-            c[1] = fmaf(u, q, c[1]);
-            c[2] = fmaf(l, p, c[2]);
-            c[3] = fmaf(l, q, c[3]);
-        }
-    }
 #endif
 }
 

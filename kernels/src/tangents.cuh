@@ -41,24 +41,31 @@ EDGEOSR_DEVICE Piece<kHalf> load_piece(unsigned char const* row, int element, in
     return piece;
 }
 
-// The slab of z to shared memory: NaN where it is not finite, 0 in the padding.
+// The slab of z to shared memory, one warp a sample: NaN where it is not finite, 0 in the padding.
 template <int kTile, bool kHalf>
 EDGEOSR_DEVICE void load_embedding(FusedScoreParams const& p, Block const& block) {
     constexpr int kCount = kHalf ? 8 : 4, kBytes = kHalf ? 2 : 4;
-    int const pieces = block.channels / kCount, end = p.dimension - block.channel;
+    int const sample = warp_index(), end = p.dimension - block.channel;
+    if (sample >= block.valid) return;
+    unsigned char const* row = static_cast<unsigned char const*>(p.input) +
+                               ((block.first + sample) * p.sample_stride + block.channel) * kBytes;
 #pragma unroll 1
-    for (int item = thread_index(); item < block.valid * pieces; item += kThreads) {
-        int const sample = item / pieces, element = (item - sample * pieces) * kCount;
-        unsigned char const* row = static_cast<unsigned char const*>(p.input) +
-                                   ((block.first + sample) * p.sample_stride + block.channel) * kBytes;
+    for (int element = lane_index() * kCount; element < block.channels; element += 32 * kCount) {
         bool bad = false;
         Piece<kHalf> piece = load_piece<kHalf>(row, element, end, bad);
         float* z = embedding(p, sample) + element;
         if (bad) piece.value[0] = float_from_bits(0x7fc00000u);
+        // Eight lanes store at a time: of 32 bytes each, half of them the lower 16 and half the upper first.
+        bool const swapped = kHalf && (lane_index() & 4);
 #pragma unroll
-        for (int i = 0; i < kCount; i += 4)
-            shared_store_x4(z + i,
-                            {piece.value[i], piece.value[i + 1], piece.value[i + 2], piece.value[i + 3]});
+        for (int i = 0; i < kCount; i += 4) {
+            constexpr int kLast = kCount - 4;
+            float part[4];
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+                part[j] = swapped ? piece.value[kLast - i + j] : piece.value[i + j];
+            shared_store_x4(z + (swapped ? kLast - i : i), {part[0], part[1], part[2], part[3]});
+        }
     }
 }
 

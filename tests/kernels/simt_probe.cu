@@ -154,15 +154,6 @@ PROBE_KERNEL(asynchronous_copies) {
     copy_async_wait<0>();
 }
 
-#if defined(PROBE_SM_72)
-/// The body of mma_f16 for sm_72, which has no such instruction, as the test cut it out of primitives.cuh.
-void product(float (&c)[4], Words4 const& a, unsigned b0, unsigned b1) {
-#include "mma_sm_72.cuh"
-}
-#else
-#define product mma_f16
-#endif
-
 /// D [16, 8] = A [16, 16] B [16, 8] + C with fragments as the PTX ISA words them: element i of a thread's a
 /// is at row group (i < 2 or 4 <= i < 6) or group + 8, column 2 thread_in_group + (i & 1), 8 on from i = 4;
 /// of its b at row 2 thread_in_group + (i & 1), 8 on from i = 2, column group.
@@ -183,7 +174,7 @@ PROBE_KERNEL(matrix_product) {
     float c[4];
     for (int i = 0; i < 4; ++i)
         c[i] = matrix[(i < 2 ? group : group + 8) * 8 + member * 2 + (i & 1)];
-    product(c, same_bits<Words4>(a), b_words[0], b_words[1]);
+    mma_f16(c, same_bits<Words4>(a), b_words[0], b_words[1]);
     for (int i = 0; i < 4; ++i)
         matrix[(i < 2 ? group : group + 8) * 8 + member * 2 + (i & 1)] = c[i];
 }

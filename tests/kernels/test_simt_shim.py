@@ -1,12 +1,11 @@
 """The SIMT shim itself: each primitive does what CUDA documents, each misuse is named with its place."""
 
 import ctypes
-import re
 import subprocess
 
 import numpy as np
 import pytest
-from simt_build import ADDRESS, COUNTING, DEVICE, ROOT, THREAD, built
+from simt_build import ADDRESS, COUNTING, ROOT, THREAD, built
 from simt_run import SCHEDULES, Library, Pointer, Shape, SimtError, run_case, write_case
 
 PROBE = ROOT / "tests" / "kernels" / "simt_probe.cu"
@@ -200,20 +199,6 @@ def test_matrix_products_follow_the_fragment_layouts_of_the_ptx_isa(library, tur
     launch(machine, "matrix_product", WARP, out, given=np.concatenate([a.ravel(), b.ravel()]))
     finite = np.isfinite(out)
     assert not finite[3].any() and not finite[:, 4].any() and finite.sum() == 15 * 7
-
-
-def test_the_shuffles_that_stand_for_mma_on_sm_72_give_the_same_product(tmp_path):
-    source = (DEVICE / "primitives.cuh").read_text("utf-8")
-    bodies = re.findall(r"#else\n(    int const row = lane_index.*?)#endif", source, re.DOTALL)
-    assert len(bodies) == 1
-    (tmp_path / "mma_sm_72.cuh").write_text(bodies[0])
-    machine = Library(built(PROBE, device=tmp_path, defines=("PROBE_SM_72",)))
-    rng = np.random.default_rng(72)
-    a = rng.standard_normal((16, 16)).astype(np.float16)
-    b = rng.standard_normal((16, 8)).astype(np.float16)
-    out = np.zeros((16, 8), np.float32)
-    launch(machine, "matrix_product", WARP, out, given=np.concatenate([a.ravel(), b.ravel()]))
-    np.testing.assert_allclose(out, a.astype(np.float64) @ b.astype(np.float64), rtol=0, atol=4e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
