@@ -6,21 +6,24 @@
     (initcheck and synccheck likewise)
 
 Every verdict is compared with the float64 reference with the same packed weights; each launch is repeated,
-and its bits must not change. Exit code 0 only if all agree.
+and its bits must not change. Exit code 0 only if all agree. Then the kernel is timed in turn with unfused
+torch and a TensorRT engine of model.onnx's scoring part, where they are installed (contest.py); the report
+says why one was not.
 """
 
 import argparse
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeosr.errors import EdgeosrError
+from edgeosr.kernels.contest import Rival, hold_contest, installed_rivals
+from edgeosr.kernels.device_copy import DeviceCopy
 from edgeosr.kernels.device_verdicts import ACCEPTED, DeviceVerdicts
 from edgeosr.kernels.driver import Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
@@ -37,33 +40,19 @@ JACOBIAN_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestSettings:
-    """What to run: random cases, their seed, and timed launches of each golden case (0: no timing)."""
+    """What to run: random cases, their seed, and timed rounds of each golden case (0: no timing)."""
 
     cases: int = 40
     seed: int = 1
     runs: int = 300
 
 
-class DeviceCopy:
-    """A host array's copy on the device."""
-
-    def __init__(self, driver: Driver, array: NDArray[Any]):
-        array = np.ascontiguousarray(array)
-        self.address = driver.allocate(array.nbytes)
-        driver.write(self.address, array.tobytes(), 0)
-        driver.synchronize(0)
-        self.__cuda_array_interface__ = {
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (self.address, True),
-            "strides": None,
-            "version": 3,
-            "stream": None,
-        }
-
-
 def run_selftest(
-    settings: SelftestSettings, *, driver: Driver | None = None, image: Image | None = None
+    settings: SelftestSettings,
+    *,
+    driver: Driver | None = None,
+    image: Image | None = None,
+    rivals: Mapping[str, Rival] | None = None,
 ) -> dict[str, Any]:
     """Run it; return the report, ``passed`` first.
 
@@ -71,11 +60,13 @@ def run_selftest(
         settings: what to run.
         driver: None: through cuda-python.
         image: build of the kernel; None: what suits the device.
+        rivals: to time beside it, by name; None: what is installed.
 
     Raises:
         DeviceError: there is no device, or a call failed.
     """
     driver = driver or open_driver()
+    rivals = installed_rivals() if rivals is None else rivals
     cases = [*GOLDEN, *random_cases(settings.cases, settings.seed)]
     tensor_cores = driver.device(None).architecture >= (7, 5)
     cases = [case for case in cases if tensor_cores or not case.half_weights]
@@ -85,7 +76,7 @@ def run_selftest(
             about = _about(scorer)
             results.append(_checked(scorer, case))
             if case in GOLDEN and settings.runs:
-                timings.append({"case": case.name, **_timed(scorer, case, settings.runs)})
+                timings.append(hold_contest(scorer, case, settings.runs, rivals))
     inside = sum(result["inside_band"] for result in results)
     samples = sum(result["samples"] for result in results)
     return {
@@ -96,7 +87,6 @@ def run_selftest(
         "inside_band": inside,
         "cases": results,
         "timings": timings,
-        "competitors": "not timed: unfused torch and a TensorRT engine of model.onnx's scoring part",
     }
 
 
@@ -139,30 +129,6 @@ def _launched(
     return scorer.score(copies["embedding"], copies.get("tangents"), into=room)
 
 
-def _timed(scorer: FusedScorer, case: SelftestCase, runs: int) -> dict[str, Any]:
-    """Time launches one by one with events; the clearing of the flags and the host's work are inside."""
-    driver = scorer.driver
-    copies = {name: DeviceCopy(driver, array) for name, array in case_inputs(case).items()}
-    start, end = driver.timed_event(), driver.timed_event()
-    samples = []
-    with scorer.room(case.batch) as room:
-        for run in range(runs + 10):
-            driver.record(start, 0)
-            _launched(scorer, copies, room)
-            driver.record(end, 0)
-            elapsed = driver.elapsed_ms(start, end)
-            if run >= 10:  # the first warm up
-                samples.append(1000 * elapsed)
-    for copy in copies.values():
-        driver.free(copy.address)
-    return {
-        "runs": runs,
-        "median_us": round(float(np.median(samples)), 2),
-        "p99_us": round(float(np.quantile(samples, 0.99)), 2),
-        "least_us": round(float(min(samples)), 2),
-    }
-
-
 def _about(scorer: FusedScorer) -> dict[str, Any]:
     device = scorer.device
     return {
@@ -177,7 +143,11 @@ def _about(scorer: FusedScorer) -> dict[str, Any]:
 
 
 def main(
-    arguments: Sequence[str] | None = None, *, driver: Driver | None = None, image: Image | None = None
+    arguments: Sequence[str] | None = None,
+    *,
+    driver: Driver | None = None,
+    image: Image | None = None,
+    rivals: Mapping[str, Rival] | None = None,
 ) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
@@ -186,14 +156,14 @@ def main(
     )
     parser.add_argument("--cases", type=int, default=40, help="random cases")
     parser.add_argument("--seed", type=int, default=1, help="of the random cases")
-    parser.add_argument("--runs", type=int, default=300, help="timed launches of each golden case; 0: none")
+    parser.add_argument("--runs", type=int, default=300, help="timed rounds of each golden case; 0: none")
     parser.add_argument("--quick", action="store_true", help="4 random cases, no timing (compute-sanitizer)")
     options = parser.parse_args(arguments)
     settings = SelftestSettings(cases=options.cases, seed=options.seed, runs=options.runs)
     if options.quick:
         settings = replace(settings, cases=4, runs=0)
     try:
-        report = run_selftest(settings, driver=driver, image=image)
+        report = run_selftest(settings, driver=driver, image=image, rivals=rivals)
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

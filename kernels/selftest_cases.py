@@ -95,7 +95,7 @@ def case_scorer(case: SelftestCase) -> Scorer:
             means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.ones(5, np.float32)
         ),
         threshold=0.0,
-        closed_form=_closed_form(case, rng) if case.size else None,
+        closed_form=_closed_form(case) if case.size else None,
         probes=Probes(K=case.probes, n=49 * case.dimension) if case.probes else None,
         layers=tuple(layers),
     )
@@ -118,10 +118,17 @@ def case_inputs(case: SelftestCase, *, seed: int = 2) -> dict[str, NDArray[Any]]
     return {"embedding": first, "tangents": tangents.astype(dtype)}
 
 
-def _closed_form(case: SelftestCase, rng: np.random.Generator) -> ClosedForm:
-    """Return the table of random 1x1 or 3x3 filters on two channels."""
+def case_filters(case: SelftestCase) -> NDArray[np.float32]:
+    """Return the last convolution's random 1x1 or 3x3 filters, float32 ``[D, 2, size, size]``."""
+    rng = np.random.default_rng([case.seed, 4])
     size = 1 if case.taps == 1 else 3
-    filters = rng.standard_normal((case.dimension, 2, size, size)) / size
+    return (rng.standard_normal((case.dimension, 2, size, size)) / size).astype(np.float32)
+
+
+def _closed_form(case: SelftestCase) -> ClosedForm:
+    """Return the autocorrelation of the filters."""
+    filters = case_filters(case).astype(np.float64)
+    size = filters.shape[-1]
     offsets, table = [(0, 0)], [(filters**2).sum(axis=(1, 2, 3))]
     for down, right in itertools.product(range(1 - size, size), repeat=2):
         if (down, right) > (0, 0):

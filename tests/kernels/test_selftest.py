@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_double import CudaDouble
+from graph_double import GraphDouble
 
 from edgeosr.kernels import selftest, selftest_cases
 from edgeosr.kernels.driver import Driver
@@ -25,21 +26,26 @@ def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
 
 
-def report(capsys: pytest.CaptureFixture[str], cuda: CudaDouble, *words: str) -> tuple[int, dict[str, Any]]:
-    code = selftest.main(["--cases", "2", "--runs", "2", *words], driver=Driver(cuda), image=IMAGE)
+def report(
+    capsys: pytest.CaptureFixture[str], cuda: CudaDouble, *words: str, rivals: Any = None
+) -> tuple[int, dict[str, Any]]:
+    code = selftest.main(
+        ["--cases", "2", "--runs", "2", *words], driver=Driver(cuda), image=IMAGE, rivals=rivals or {}
+    )
     return code, json.loads(capsys.readouterr().out)
 
 
 def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.CaptureFixture[str]) -> None:
-    code, found = report(capsys, CudaDouble())
+    code, found = report(capsys, GraphDouble())
     assert code == 0 and found["passed"]
     assert (found["device"], found["architecture"], found["driver"]) == ("Orin", "sm_87", "12.6")
     assert found["build"] == "the emulation"
     assert len(found["cases"]) == 3
     assert all(case["same_bits_again"] and not case["decisions_that_differ"] for case in found["cases"])
     (timing,) = found["timings"]
-    assert timing["runs"] == 2 and timing["least_us"] <= timing["median_us"] <= timing["p99_us"]
-    assert "not timed" in found["competitors"]
+    kernel = timing["kernel"]
+    assert kernel["least_us"] <= kernel["median_us"] <= kernel["p99_us"]
+    assert "2 rounds" in timing["how"] and "the emulation" in kernel["conditions"]
 
 
 class Wrong(CudaDouble):
