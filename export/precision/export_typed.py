@@ -141,7 +141,7 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
         f"the {settings.engine} graph decides like model.onnx on {record.agreement:.2%} of "
         f"{record.known + record.unknown} validation images; --min-agreement asks for {record.minimum:.2%} "
         f"(same class on {record.labels:.2%}, same accept or reject on {record.decisions:.2%}). The least "
-        "alike:"
+        "alike (score minus threshold):"
     ]
     for image in differing:
         lines.append(f"  {image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}")

@@ -51,10 +51,10 @@ class GateImage:
         return self.images.name_of(self.index)
 
     def said(self, names: Sequence[str], side: int) -> str:
-        """Return what a graph said: 0 for model.onnx, 1 for the typed one."""
+        """Return what a graph said, with score minus threshold: 0 for model.onnx, 1 for the typed one."""
         margin = self.margins[side]
         verdict = "accepted" if margin <= 0 else "rejected"
-        return f"{names[self.classes[side]]}, {verdict} ({margin:+.3f} from the threshold)"
+        return f"{names[self.classes[side]]}, {verdict} ({margin:+.3g})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,8 @@ def draw_gate(path: Path, gate: Gate, classes: Sequence[str], *, precision: str)
     FigureCanvasAgg(figure)
     figure.suptitle(
         f"model.onnx and its {precision} graph decide alike on {record.agreement:.2%} of "
-        f"{record.known + record.unknown} images (demanded: {record.minimum:.2%}); the least alike:",
+        f"{record.known + record.unknown} images (demanded: {record.minimum:.2%}). "
+        "The least alike (score minus threshold):",
         fontsize=11,
     )
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()

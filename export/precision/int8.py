@@ -45,10 +45,12 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
             return None if batch is None else {input_name: batch}
 
     with tempfile.TemporaryDirectory(prefix="edgeosr-int8-") as folder:
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quantization.quant_pre_process(
-            onnx.load_model_from_string(body), str(prepared), skip_symbolic_shape=True
+        plain, prepared, quantised = (
+            Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised")
         )
+        # From a file: a model in memory would be written with external data, which shape inference refuses.
+        plain.write_bytes(body)
+        quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         model = onnx.load_model(str(prepared))
         excluded = [node.name for node in model.graph.node if node.name.startswith(TANGENT_PREFIX)]
         if not any(node.op_type in QUANTISED and node.name not in excluded for node in model.graph.node):

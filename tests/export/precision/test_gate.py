@@ -1,0 +1,129 @@
+"""The gate counts decisions, and refuses an export that would decide otherwise."""
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError
+from edgeosr.export.measure import Measured
+from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES, WORST, decision_gate
+from edgeosr.export.precision.gate_picture import draw_gate
+
+
+def part(name, count):
+    return LabelledImages(
+        class_names=("a", "b"),
+        labels=np.zeros(count, np.int64),
+        groups=np.arange(count),
+        read=lambda i: np.full((8, 8, 3), i % 256, np.uint8),
+        name_of=lambda i: f"{name}[{i}]",
+    )
+
+
+class Scripted:
+    """A runner that says what it was told, by the image's name."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = []
+
+    def measure(self, images, description):
+        names = [images.name_of(i) for i in range(len(images))]
+        self.asked += names
+        said = [self.answers(name) for name in names]
+        return Measured(
+            np.array([label for label, _ in said], np.int64),
+            np.array([score for _, score in said], np.float32),
+            np.zeros((len(said), 5), np.float32),
+            images.labels,
+            images.groups,
+            np.arange(len(names)),
+            [],
+        )
+
+
+def gate(before, after, known=(10,), unknown=None, minimum=0.5, thresholds=(1.0, 1.0)):
+    return decision_gate(
+        Scripted(lambda name: before.get(name, (0, 0.0))),
+        Scripted(lambda name: after.get(name, before.get(name, (0, 0.0)))),
+        thresholds=thresholds,
+        known=[part(f"known{i}", count) for i, count in enumerate(known)],
+        unknown=None if unknown is None else part("open", unknown),
+        minimum=minimum,
+        recalibrated=False,
+    )
+
+
+def test_a_changed_class_and_a_changed_decision_each_count_once():
+    after = {"known0[0]": (1, 0.0), "known0[1]": (0, 1.5), "known0[2]": (1, 1.5), "known0[3]": (0, 0.25)}
+    record = gate({}, after).record
+    assert (record.labels, record.decisions, record.agreement) == (0.8, 0.8, 0.7)
+    assert (record.known, record.unknown, record.auroc) == (10, 0, None)
+    assert record.score_distance == (0.0, 1.5)
+
+
+def test_it_passes_at_the_minimum_and_fails_below():
+    after = {"known0[0]": (1, 0.0)}
+    assert gate({}, after, minimum=0.9).passed
+    assert not gate({}, after, minimum=0.91).passed
+
+
+def test_each_graph_has_its_own_threshold():
+    assert (
+        gate({}, {f"known0[{i}]": (0, 5.0) for i in range(10)}, thresholds=(1.0, 6.0)).record.decisions == 1
+    )
+    assert (
+        gate({}, {f"known0[{i}]": (0, 5.0) for i in range(10)}, thresholds=(1.0, 4.0)).record.decisions == 0
+    )
+
+
+def test_the_image_at_the_threshold_is_left_out_and_counted():
+    record = gate({"known0[4]": (0, 1.0)}, {"known0[4]": (0, 1.0000001)}).record
+    assert (record.ties, record.known, record.agreement) == (1, 9, 1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_a_rejection(bad):
+    record = gate({}, {"known0[0]": (0, bad)}).record
+    assert record.decisions == 0.9
+    assert all(map(math.isfinite, record.score_distance))
+
+
+def test_auroc_is_of_known_against_open_images():
+    before = {f"open[{i}]": (0, 3.0) for i in range(5)}
+    after = {f"open[{i}]": (0, -3.0) for i in range(5)}
+    record = gate(before, after, unknown=5).record
+    assert record.auroc == (1.0, 0.0)
+    assert (record.known, record.unknown) == (10, 5)
+
+
+def test_the_worst_come_first_disagreements_before_distances():
+    after = {"known0[3]": (0, -50.0), "known0[7]": (0, 1.01), "known0[5]": (0, -2.0)}
+    worst = gate({}, after).worst
+    assert [image.name for image in worst[:3]] == ["known0[7]", "known0[3]", "known0[5]"]
+    assert [image.agrees for image in worst[:2]] == [False, True]
+    assert len(worst) == 10 <= WORST
+
+
+def test_at_most_a_thousand_images_are_compared_open_ones_among_them():
+    record = gate({}, {}, known=(3000, 40), unknown=5000).record
+    assert record.unknown == OPEN_IMAGES
+    assert record.known == (GATE_IMAGES - OPEN_IMAGES) // 2 + 40
+
+
+def test_no_image_is_an_error():
+    with pytest.raises(DataError, match="no validation image"):
+        gate({}, {}, known=(0,))
+
+
+def test_the_picture_shows_the_worst(tmp_path):
+    from PIL import Image
+
+    found = gate({}, {"known0[7]": (1, 9.0)})
+    draw_gate(tmp_path / "worst.png", found, ("a", "b"), precision="fp16")
+    with Image.open(tmp_path / "worst.png") as picture:
+        assert picture.size[0] > 800
+        colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (np.abs(colors.astype(int) - (0xC8, 0x45, 0x2B)).sum(axis=1) < 12).any(), "no disagreement in red"
