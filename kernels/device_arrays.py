@@ -1,7 +1,8 @@
-"""Arrays and streams of other libraries, as the fused kernel takes them: addresses, shapes, strides.
+"""Arrays and streams of other libraries, as they lie on the device: addresses, shapes, strides.
 
 Anything with ``__cuda_array_interface__`` (CuPy, torch, PyCUDA, Numba) or DLPack (torch, CuPy, cuda.core) is
-used where it lies. Nothing is copied and no library is imported.
+used where it lies: tensors for the fused kernel, frames for an engine. Nothing is copied and no library is
+imported.
 """
 
 import ctypes
@@ -10,9 +11,22 @@ from typing import Any
 
 from edgeosr.errors import UsageError
 
-_TYPES = {"<f2": True, "<f4": False, "=f2": True, "=f4": False}
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
-_DLPACK_FLOAT = 2
+
+
+@dataclass(frozen=True)
+class _Elements:
+    """Element types that are taken: bytes of each by NumPy's type string and DLPack's (code, bits, lanes)."""
+
+    names: str
+    typestr: dict[str, int]
+    dlpack: dict[tuple[int, int, int], int]
+
+
+_FLOATS = _Elements(
+    "float16 or float32", {"<f2": 2, "<f4": 4, "=f2": 2, "=f4": 4}, {(2, 16, 1): 2, (2, 32, 1): 4}
+)
+_BYTES = _Elements("uint8", {"|u1": 1, "<u1": 1, "=u1": 1}, {(1, 8, 1): 1})
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class DeviceArray:
         pointer: address of its first element.
         shape: as given.
         strides: in elements.
-        half: fp16, else fp32.
+        half: fp16, else fp32 (``device_array``) or uint8 (``device_bytes``).
         stream: the stream on which its content becomes ready, or None: the caller has ordered that.
         device: its ordinal, or None where the interface does not tell.
         owner: what keeps the memory.
@@ -49,18 +63,26 @@ def device_array(name: str, array: Any, stream: int) -> DeviceArray:
     Raises:
         UsageError: it is not in a CUDA device's memory, or of another dtype.
     """
+    return _looked_at(name, array, stream, _FLOATS)
+
+
+def device_bytes(name: str, array: Any, stream: int) -> DeviceArray:
+    """Look at ``array`` like ``device_array``; its elements must be uint8."""
+    return _looked_at(name, array, stream, _BYTES)
+
+
+def _looked_at(name: str, array: Any, stream: int, elements: _Elements) -> DeviceArray:
     # torch raises on access for a tensor that is not on a device: then DLPack words the error.
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is not None:
-        found = _from_interface(name, interface, array)
+        found, size = _from_interface(name, interface, array, elements)
     elif hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        found = _from_dlpack(name, array, stream)
+        found, size = _from_dlpack(name, array, stream, elements)
     else:
         raise UsageError(
             f"{name} must be an array on a CUDA device, with __cuda_array_interface__ or DLPack (CuPy, "
             f"torch, PyCUDA, cuda.core); got {type(array).__name__}"
         )
-    size = 2 if found.half else 4
     if found.pointer % size:
         raise UsageError(
             f"{name} must be aligned to its {size}-byte elements; got address {found.pointer:#x}"
@@ -117,20 +139,22 @@ def rows_stride(name: str, array: DeviceArray, axis: int, inner: tuple[int, ...]
     return stride if array.shape[axis] > 1 else 0
 
 
-def _from_interface(name: str, interface: dict[str, Any], owner: object) -> DeviceArray:
+def _from_interface(
+    name: str, interface: dict[str, Any], owner: object, elements: _Elements
+) -> tuple[DeviceArray, int]:
     typestr = interface["typestr"]
-    if typestr not in _TYPES:
-        raise UsageError(f"{name} must be float16 or float32; got the type string {typestr!r}")
+    if typestr not in elements.typestr:
+        raise UsageError(f"{name} must be {elements.names}; got the type string {typestr!r}")
     if interface.get("mask") is not None:
         raise UsageError(f"{name} is a masked array, which the fused kernel does not take")
     shape = tuple(int(size) for size in interface["shape"])
-    half = _TYPES[typestr]
-    itemsize = 2 if half else 4
+    itemsize = elements.typestr[typestr]
     given = interface.get("strides")
     if given is not None and any(step % itemsize for step in given):
         raise UsageError(f"{name} has strides of {tuple(given)} bytes, not multiples of {itemsize}")
     strides = contiguous(shape) if given is None else tuple(int(step) // itemsize for step in given)
-    return DeviceArray(int(interface["data"][0]), shape, strides, half, interface.get("stream"), None, owner)
+    pointer, stream = int(interface["data"][0]), interface.get("stream")
+    return DeviceArray(pointer, shape, strides, itemsize == 2, stream, None, owner), itemsize
 
 
 class _DLTensor(ctypes.Structure):
@@ -150,7 +174,7 @@ class _DLTensor(ctypes.Structure):
     )
 
 
-def _from_dlpack(name: str, array: Any, stream: int) -> DeviceArray:
+def _from_dlpack(name: str, array: Any, stream: int, elements: _Elements) -> tuple[DeviceArray, int]:
     kind, ordinal = array.__dlpack_device__()
     if int(kind) not in _DLPACK_CUDA:
         where = "the CPU" if int(kind) in (1, 3) else f"DLPack device type {int(kind)}"
@@ -159,18 +183,17 @@ def _from_dlpack(name: str, array: Any, stream: int) -> DeviceArray:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     tensor = _DLTensor.from_address(pointer(capsule, b"dltensor"))
-    if (tensor.code, tensor.bits, tensor.lanes) not in {(_DLPACK_FLOAT, 16, 1), (_DLPACK_FLOAT, 32, 1)}:
-        raise UsageError(
-            f"{name} must be float16 or float32; got the DLPack type "
-            f"({tensor.code}, {tensor.bits}, {tensor.lanes})"
-        )
+    kinds = (tensor.code, tensor.bits, tensor.lanes)
+    if kinds not in elements.dlpack:
+        raise UsageError(f"{name} must be {elements.names}; got the DLPack type {kinds}")
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
     strides = (
         tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else contiguous(shape)
     )
     address = (tensor.data or 0) + tensor.byte_offset
     # Not consumed: the capsule's own destructor returns the tensor once we let go of it.
-    return DeviceArray(address, shape, strides, tensor.bits == 16, None, int(ordinal), (array, capsule))
+    found = DeviceArray(address, shape, strides, tensor.bits == 16, None, int(ordinal), (array, capsule))
+    return found, elements.dlpack[kinds]
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

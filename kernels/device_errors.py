@@ -7,6 +7,9 @@ EdgeosrError
     |-- DriverTooOldError   no build of the kernel that this driver can load
     |-- MissingSymbolError  a loaded build lacks the kernel's entry
     |-- KernelBuildError    a compiler is missing or failed
+    |-- EngineRunError      an engine does not run, or is not one of this bundle
+    |-- DeviceMemoryError   the device's memory is full
+    |-- DeviceLostError     the device failed in a way that ends this process's use of it
     `-- CudaError           any other failure of a driver call
 """
 
@@ -35,6 +38,18 @@ class MissingSymbolError(DeviceError):
 
 class KernelBuildError(DeviceError):
     """A compiler is missing, or failed; the message holds its own words, trimmed, and the file."""
+
+
+class EngineRunError(DeviceError):
+    """An engine does not run, or its inputs and outputs are not those of this bundle."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device's memory is full; what was running before can go on."""
+
+
+class DeviceLostError(DeviceError):
+    """The device failed in a way that ends every further use of it in this process."""
 
 
 class CudaError(DeviceError):

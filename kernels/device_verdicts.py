@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.kernels.async_driver import HostMemory
 from edgeosr.kernels.device_errors import DeviceError
 from edgeosr.kernels.driver import Driver
 
@@ -28,35 +29,55 @@ class DeviceVerdicts:
     """Room for the verdicts of one batch and the workspace; one for each launch that may be under way.
 
     A captured graph keeps its own: it writes to these addresses at every replay. Verdicts come first, then
-    the workspace, whose counters come first: one clearing of memory covers both before each launch.
+    the workspace, whose counters come first: one clearing of memory covers both before each launch. With
+    ``host`` the kernel writes the verdicts to host memory without a copy: only the counters are cleared
+    then, and ``expect`` clears the verdicts.
 
     Attributes:
         batch: B.
         address: of the verdicts, B times 32 bytes.
-        workspace: address behind them.
+        workspace: address behind them, or of memory of its own.
+        host: mapped memory of at least B times 32 bytes, or None.
     """
 
-    def __init__(self, driver: Driver, batch: int, workspace_bytes: int, counter_bytes: int):
+    def __init__(
+        self,
+        driver: Driver,
+        batch: int,
+        workspace_bytes: int,
+        counter_bytes: int,
+        *,
+        host: HostMemory | None = None,
+    ):
         self.driver = driver
         self.batch = batch
         self.stream = 0
+        self.host = host
         self._used = False
-        self._clear_words = (batch * VERDICT.itemsize + counter_bytes) // 4
+        verdict_bytes = batch * VERDICT.itemsize
+        kept = verdict_bytes if host is None else 0
+        self._clear_words = (kept + counter_bytes) // 4
         self._done = driver.event()
         self.workspace_bytes = workspace_bytes
-        self.address = driver.allocate(batch * VERDICT.itemsize + workspace_bytes)
-        self.workspace = self.address + batch * VERDICT.itemsize
+        self._allocated = driver.allocate(kept + workspace_bytes)
+        self.address = self._allocated if host is None else host.device_address
+        self.workspace = self._allocated + kept
 
     def begin(self, stream: int) -> None:
         """Order ``stream`` behind the last launch into this room, and clear flags and counters."""
         if self._used and stream != self.stream:
             self.driver.wait(stream, self._done)
-        self.driver.clear(self.address, self._clear_words, stream)
+        self.driver.clear(self._allocated, self._clear_words, stream)
 
     def end(self, stream: int) -> None:
         """Note where the launch went."""
         self.driver.record(self._done, stream)
         self.stream, self._used = stream, True
+
+    def expect(self) -> None:
+        """Clear verdicts in host memory, so that a missing one is seen; no launch may be running."""
+        if self.host is not None:
+            self.host.bytes()[: self.batch * VERDICT.itemsize] = 0
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -77,24 +98,36 @@ class DeviceVerdicts:
             DeviceError: a verdict was not written: the launch did not run to its end.
         """
         found = np.zeros(self.batch, VERDICT)
-        if self.batch:
+        if self.host is not None:
+            self.driver.synchronize(self.stream)
+            found[:] = self.host.bytes()[: found.nbytes].view(VERDICT)
+        elif self.batch:
             self.driver.read(self.address, found.view(np.uint8).data, self.stream)
-        missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
-        if missing:
-            raise DeviceError(
-                f"{missing} of {self.batch} verdicts were not written: the launch did not run to its end; "
-                "look for an earlier CUDA error, and take none of this batch as accepted"
-            )
-        return found
+        return written_verdicts(found)
 
     def close(self) -> None:
-        """Free the memory; the launch must be over."""
-        if self.address:
-            self.driver.free(self.address)
-            self.address = self.workspace = 0
+        """Free the memory, ``host`` excepted; the launch must be over."""
+        if self._allocated:
+            self.driver.free(self._allocated)
+            self._allocated = self.address = self.workspace = 0
 
     def __enter__(self) -> "DeviceVerdicts":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def written_verdicts(found: NDArray[Any]) -> NDArray[Any]:
+    """Return verdicts ``[B]`` of ``VERDICT`` as they came.
+
+    Raises:
+        DeviceError: one was not written: the launch did not run to its end.
+    """
+    missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
+    if missing:
+        raise DeviceError(
+            f"{missing} of {len(found)} verdicts were not written: the launch did not run to its end; "
+            "look for an earlier CUDA error, and take none of this batch as accepted"
+        )
+    return found

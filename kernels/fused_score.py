@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeosr.errors import UsageError
+from edgeosr.kernels.async_driver import HostMemory
 from edgeosr.kernels.device_arrays import DeviceArray, device_array, rows_stride, stream_handle
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
 from edgeosr.kernels.driver import Driver, open_driver
@@ -75,8 +76,12 @@ class FusedScorer:
         self.driver.write(self._weights, self.packed.data, 0)
         self.driver.synchronize(0)  # streams that do not wait for the default one may use them at once
 
-    def room(self, batch: int) -> DeviceVerdicts:
+    def room(self, batch: int, *, host: HostMemory | None = None) -> DeviceVerdicts:
         """Return room for the verdicts of ``batch`` samples, to be passed as ``into``; close it after use.
+
+        Args:
+            batch: B.
+            host: mapped memory that takes the verdicts without a copy; None: device memory.
 
         Raises:
             UsageError: the batch is not 0 to 1024.
@@ -88,7 +93,7 @@ class FusedScorer:
             shape = TangentShape(probes=self.packed.probes)
         # Neither size depends on the map's shape or the inputs' dtype.
         plan = plan_launch(self.packed, shape, batch)
-        return DeviceVerdicts(self.driver, batch, plan.workspace_bytes, plan.counter_bytes)
+        return DeviceVerdicts(self.driver, batch, plan.workspace_bytes, plan.counter_bytes, host=host)
 
     def score_map(
         self,

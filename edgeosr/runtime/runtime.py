@@ -1,22 +1,25 @@
-"""``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and onnxruntime only."""
+"""``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and one backend only."""
 
 import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle import read_bundle
-from edgeosr.errors import BundleError, UsageError, require_choice
+from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
 from edgeosr.fusion import parts_from_values
 from edgeosr.manifest import Manifest
 from edgeosr.preprocessing import COLORS, Color
+from edgeosr.runtime.backends.backend import Backend, Rows
+from edgeosr.runtime.backends.choose import choose_backend
+from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
-from edgeosr.runtime.onnxruntime_graph import CPU_ONLY, GraphOutputs, OnnxRuntimeGraph
+from edgeosr.runtime.onnxruntime_graph import CPU_ONLY
 from edgeosr.verdict import PART_NAMES, UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
@@ -33,20 +36,26 @@ class Runtime:
 
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
-        threads: processor threads of one call, None for one a physical core.
+        backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the bundle that
+            can run here, else onnxruntime. One that is named and cannot run raises.
+        build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
+        threads: processor threads of one call of onnxruntime, None for one a physical core.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
         providers: onnxruntime execution providers in order of preference. The default is the CPU: other
-            providers round differently, so check them with the golden frames of the bundle.
+            providers round differently, so check them with ``edgeosr verify``. Naming any takes onnxruntime.
 
     Attributes:
         path: of the bundle.
         manifest: what the bundle says about itself.
         classes: class names by index.
-        providers: the execution providers that really run, asked from the session.
+        backend: name of the one that runs.
+        why: why it is that one, in a sentence.
+        providers: the execution providers that really run, asked from the session; or the engine's file.
 
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
-        MissingDependencyError: onnxruntime or a wanted provider is missing.
+        MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
+        DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
 
@@ -54,6 +63,8 @@ class Runtime:
         self,
         bundle: Path | str,
         *,
+        backend: str = "auto",
+        build: str | None = None,
         threads: int | None = None,
         warmup: int = 1,
         providers: Sequence[str] = CPU_ONLY,
@@ -64,21 +75,27 @@ class Runtime:
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
-        self._threshold = checked.manifest.threshold.value
         self._columns = [(name, PART_NAMES.index(name)) for name in checked.manifest.parts]
-        graph = OnnxRuntimeGraph(checked.files["model.onnx"], threads=threads, providers=providers)
-        self._graph: OnnxRuntimeGraph | None = graph
-        self.providers: tuple[str, ...] = graph.providers
-        preprocessing = checked.manifest.preprocessing
-        height, width = checked.manifest.frame or (preprocessing.height, preprocessing.width)
-        for _ in range(warmup):
-            self(np.zeros((height, width, 3), np.uint8))
+        chosen = choose_backend(checked, backend=backend, build=build, threads=threads, providers=providers)
+        self._backend: Backend | None = chosen.backend
+        self._threshold = chosen.threshold
+        self.backend: str = chosen.backend.name
+        self.why: str = chosen.why
+        self.providers: tuple[str, ...] = chosen.backend.providers
+        height, width = chosen.frame
+        try:
+            for _ in range(warmup):
+                self(np.zeros((height, width, 3), np.uint8))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def threshold(self) -> float:
         """Frames with a score up to this are accepted; may be changed while other threads call.
 
-        Calibrated value: ``manifest.threshold.value``. ``math.inf`` accepts every finite score. A call reads
+        Calibrated value: ``manifest.threshold.value``, or that of ``manifest.backbone`` where an engine runs
+        and it has one of its own. ``math.inf`` accepts every finite score. A call reads
         it once, so all verdicts of a batch use one threshold. NaN raises UsageError.
         """
         return self._threshold
@@ -102,7 +119,8 @@ class Runtime:
 
         Args:
             frames: uint8 ``[height, width, 3]`` of any size (of the bundle's own if it has a fixed one), a
-                batch ``[batch, height, width, 3]``, or a list of frames of equal size.
+                batch ``[batch, height, width, 3]``, or a list of frames of equal size. Engines also take
+                arrays on the device (torch, CuPy: ``__cuda_array_interface__`` or DLPack), without a copy.
             color: ``"bgr"`` for frames as OpenCV reads them.
 
         Returns:
@@ -111,33 +129,48 @@ class Runtime:
         Raises:
             FrameError: wrong type, dtype, shape or size; says how to convert.
             UsageError: unknown ``color``, or the runtime is closed.
+            DeviceError: the engine failed; says whether the runtime can go on.
         """
         started = time.perf_counter()
-        graph, threshold = self._graph, self._threshold
-        if graph is None:
+        backend, threshold = self._backend, self._threshold
+        if backend is None:
             raise UsageError(
                 f"the runtime of {self.path} is closed; make a new one: edgeosr.Runtime({str(self.path)!r})"
             )
         require_choice("color", color, COLORS)
-        batch, single = as_batch(frames, self.manifest.frame)
-        if len(batch) == 0:
+        batch: Any
+        if is_cuda_array(frames):
+            batch, single = self._on_device(frames, backend)
+        else:
+            batch, single = as_batch(frames, self.manifest.frame)
+        if batch.shape[0] == 0:
             return []
-        verdicts = self._verdicts(graph.run(batch, bgr=color == "bgr"), threshold, started)
+        rows = backend.run(batch, bgr=color == "bgr", threshold=threshold)
+        verdicts = self._verdicts(rows, threshold, started)
         return verdicts[0] if single else verdicts
 
-    def _verdicts(self, outputs: GraphOutputs, threshold: float, started: float) -> list[Verdict]:
-        label, score, values = outputs
+    def _on_device(self, frames: Any, backend: Backend) -> tuple[Any, bool]:
+        if not backend.takes_cuda_arrays:
+            raise FrameError(
+                f"the backend {backend.name} takes frames in the host's memory; got {type(frames).__name__} "
+                f"on a CUDA device: {HOW_TO_COPY}, or run an engine ({self.why})"
+            )
+        found = as_cuda_frames(frames, self.manifest.frame)
+        return found, found.single
+
+    def _verdicts(self, rows: Rows, threshold: float, started: float) -> list[Verdict]:
+        label, score, values, decided = rows
         parts = parts_from_values(values).tolist()
         finite = (np.isfinite(score) & np.isfinite(values).all(axis=1)).tolist()
         if label.min() < 0 or label.max() >= len(self.classes):
             raise BundleError(
-                f"model.onnx of {self.path} gave class {int(label.max())}, but its manifest names "
+                f"the network of {self.path} gave class {int(label.max())}, but its manifest names "
                 f"{len(self.classes)} classes; export the bundle again"
             )
         latency_ms = (time.perf_counter() - started) * 1e3
         verdicts = []
         for i, (index, value) in enumerate(zip(label.tolist(), score.tolist(), strict=True)):
-            accepted = finite[i] and value <= threshold
+            accepted = finite[i] and (value <= threshold if decided is None else bool(decided[i]))
             verdicts.append(
                 Verdict(
                     accepted=accepted,
@@ -155,7 +188,9 @@ class Runtime:
 
     def close(self) -> None:
         """Free the network; calls that run in other threads finish. Calling it twice is fine."""
-        self._graph = None
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
 
     def __enter__(self) -> "Runtime":
         """Return itself; leaving the block closes it."""

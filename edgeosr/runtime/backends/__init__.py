@@ -1,0 +1,1 @@
+"""What runs a bundle's network: one file a backend, one protocol for all."""

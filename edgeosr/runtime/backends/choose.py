@@ -1,0 +1,99 @@
+"""Which backend runs a bundle here: the one that was named, or the best that can, and why."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeosr.bundle import Bundle
+from edgeosr.errors import EdgeosrError, UsageError, require_choice
+from edgeosr.runtime.backends.backend import BACKENDS, Backend
+from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from edgeosr.runtime.onnxruntime_graph import CPU_ONLY
+
+_log = logging.getLogger(__name__)
+AUTO = "auto"
+ENGINES = ("tensorrt", "tensorrt_rtx")  # best first
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An open backend.
+
+    Attributes:
+        backend: it.
+        why: why it is this one, a sentence without a full stop.
+        threshold: the one its scores were calibrated with.
+        frame: (height, width) that it will see, as far as that is known; for warming up.
+    """
+
+    backend: Backend
+    why: str
+    threshold: float
+    frame: tuple[int, int]
+
+
+def choose_backend(
+    bundle: Bundle,
+    *,
+    backend: str = AUTO,
+    build: str | None = None,
+    threads: int | None = None,
+    providers: Sequence[str] = CPU_ONLY,
+) -> Chosen:
+    """Open a backend for a bundle. With ``auto``, what keeps an engine from running here is no error.
+
+    Args:
+        bundle: checked.
+        backend: one of ``BACKENDS``, or ``auto``.
+        build: ``auto``: build an engine first if there is none for this device.
+        threads: of onnxruntime.
+        providers: of onnxruntime; any but the default takes it.
+
+    Raises:
+        UsageError: unknown or conflicting arguments.
+        EdgeosrError: the named backend cannot run here; says why and what to do.
+    """
+    require_choice("backend", backend, (AUTO, *BACKENDS))
+    if build is not None:
+        require_choice("build", build, (AUTO,))
+    if tuple(providers) != CPU_ONLY:
+        if backend in ENGINES:
+            raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
+        return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
+    if backend == "onnxruntime":
+        return _on_onnxruntime(bundle, threads, providers, "it was asked for")
+    if backend in ENGINES:
+        return _on_engine(bundle, backend, build, "it was asked for")
+    reasons = []
+    if bundle.manifest.backbone is None:
+        reasons.append("the bundle has no typed backbone (edgeosr export --engine fp16 makes one)")
+    elif not bundle.manifest.engines and build is None:
+        reasons.append("the bundle has no engine yet (edgeosr build makes one, on the device)")
+    else:
+        for name in ENGINES:
+            if build is None and all(record.builder != name for record in bundle.manifest.engines):
+                continue
+            try:
+                return _on_engine(bundle, name, build, "it is the fastest that runs here")
+            except EdgeosrError as error:
+                _log.info("%s does not run %s: %s", name, bundle.path, error)
+                reasons.append(f"{name}: {error}")
+    return _on_onnxruntime(bundle, threads, providers, "; ".join(reasons))
+
+
+def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
+    opened = OnnxRuntimeBackend(bundle.files["model.onnx"], threads=threads, providers=providers)
+    manifest = bundle.manifest
+    size = (manifest.preprocessing.height, manifest.preprocessing.width)
+    return Chosen(opened, why, manifest.threshold.value, manifest.frame or size)
+
+
+def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:
+    # Imported on use: without an engine, opening a bundle costs nothing of this.
+    from edgeosr.runtime.backends.open_engine import open_engine
+
+    runner, record = open_engine(bundle, name, build=build)
+    backbone = bundle.manifest.backbone
+    assert backbone is not None
+    threshold = backbone.threshold or bundle.manifest.threshold
+    return Chosen(runner, why, threshold.value, record.frame)

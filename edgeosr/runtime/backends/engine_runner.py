@@ -1,0 +1,210 @@
+"""Runs one engine and the fused kernel on one stream: the TensorRT and TensorRT-RTX backends."""
+
+import contextlib
+import math
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from edgeosr.errors import UsageError
+from edgeosr.kernels.async_driver import AsyncDriver
+from edgeosr.kernels.device_errors import CudaError, DeviceLostError
+from edgeosr.kernels.device_verdicts import ACCEPTED
+from edgeosr.kernels.fused_score import FusedScorer
+from edgeosr.runtime.backends.backend import Rows, float32_below
+from edgeosr.runtime.backends.contexts import Contexts
+from edgeosr.runtime.backends.cuda_frames import CudaFrames
+from edgeosr.runtime.backends.device_failure import OUT_OF_MEMORY, is_fatal, worded
+from edgeosr.runtime.backends.engine_io import EngineIo
+from edgeosr.runtime.backends.engine_slot import EngineSlot, Machinery
+from edgeosr.verdict import VALUE_NAMES
+
+# Prepared shapes that are kept; a camera app uses one to three. Each has a context, buffers and a graph.
+MOST_SLOTS = 8
+
+
+class EngineRunner:
+    """See ``Backend``. Calls from several threads run one after another.
+
+    Args:
+        name: of the backend.
+        driver: of the device, whose context is current.
+        scorer: the fused kernel with the bundle's weights, on the same device; closed with the runner.
+        engine: the ICudaEngine; kept until ``close``.
+        contexts: makes its execution contexts.
+        io: its inputs and outputs.
+        label: what runs, for reports.
+        most_slots: prepared shapes kept; the least recently used goes first.
+
+    Raises:
+        DeviceError: there is no memory, or a driver call failed; nothing is left behind.
+    """
+
+    takes_cuda_arrays = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        driver: AsyncDriver,
+        scorer: FusedScorer,
+        engine: Any,
+        contexts: Contexts,
+        io: EngineIo,
+        label: str,
+        most_slots: int = MOST_SLOTS,
+    ) -> None:
+        self.name, self.providers = name, (label,)
+        self._driver, self._scorer, self._engine, self._io = driver, scorer, engine, io
+        self._lock = threading.Lock()
+        self._slots: OrderedDict[tuple[Any, ...], EngineSlot] = OrderedDict()
+        self._most_slots = most_slots
+        self._threshold = scorer.scorer.threshold
+        self._busy = False
+        self._closed: str | None = None
+        self._held = contextlib.ExitStack()
+        self._context = driver.current_context()
+        self._held.callback(scorer.close)
+        try:
+            self._shared = self._machinery(contexts)
+        except BaseException as error:
+            self._release()
+            if isinstance(error, CudaError):
+                raise worded(error, "the engine is prepared") from error
+            raise
+
+    def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
+        """Judge a batch; one larger than the engine's profile goes through in pieces.
+
+        Raises:
+            FrameError: the engine takes no such frames.
+            DeviceMemoryError, EngineRunError: this call failed; the next may work.
+            DeviceLostError: the device failed, or had failed before: closed for good.
+            UsageError: closed.
+        """
+        shape = tuple(frames.shape)
+        most = self._io.largest_batch
+        with self._lock:
+            self._require_open()
+            for first in range(0, shape[0], most):
+                self._io.require_frames((min(most, shape[0] - first), *shape[1:]))
+            try:
+                with self._driver.within(self._context):
+                    found = [
+                        self._run_piece(frames, first, min(first + most, shape[0]), bgr, threshold)
+                        for first in range(0, shape[0], most)
+                    ]
+            except CudaError as error:
+                raise self._failed(error, f"frames {list(shape)} are judged") from error
+        return _rows(np.concatenate(found))
+
+    def close(self) -> None:
+        """Free everything; a call that runs in another thread finishes first. Calling it twice is fine."""
+        with self._lock:
+            if self._closed is None:
+                self._closed = "it was closed; make a new edgeosr.Runtime"
+                self._release()
+
+    def __del__(self) -> None:
+        # Device memory has no owner that the interpreter knows. Nothing can be told from here.
+        if hasattr(self, "_held"):
+            with contextlib.suppress(Exception):
+                self.close()
+
+    def _machinery(self, contexts: Contexts) -> Machinery:
+        driver, held = self._driver, self._held
+        stream = driver.stream()
+        held.callback(driver.destroy_stream, stream)
+        size = int(self._engine.device_memory_size_v2)
+        memory = driver.allocate(size)
+        held.callback(driver.free, memory)
+        orders = {}
+        for bgr, order in ((False, (0, 1, 2)), (True, (2, 1, 0))):
+            data = np.array(order, np.int64).tobytes()
+            orders[bgr] = driver.allocate(len(data))
+            held.callback(driver.free, orders[bgr])
+            driver.write(orders[bgr], data, stream)
+        driver.synchronize(stream)
+        mapped = self._scorer.device.integrated
+        return Machinery(driver, self._scorer, contexts, self._io, stream, (memory, size), orders, mapped)
+
+    def _run_piece(self, frames: Any, first: int, end: int, bgr: bool, threshold: float) -> Any:
+        driver, stream = self._driver, self._shared.stream
+        if self._busy:  # a call was interrupted while it waited: its buffers are still in use
+            driver.synchronize(stream)
+            self._busy = False
+        on_device = isinstance(frames, CudaFrames)
+        slot = self._slot((end - first, *frames.shape[1:]), bgr, on_device)
+        limit = float32_below(threshold)
+        self._busy = True
+        if limit != self._threshold:
+            self._threshold = math.nan  # unknown until the write is under way
+            self._scorer.set_threshold(limit, stream=stream)
+            self._threshold = limit
+        if isinstance(frames, CudaFrames):
+            slot.load_from_device(frames, first)
+        else:
+            slot.load(frames[first:end])
+        slot.launch()
+        driver.synchronize(stream)
+        self._busy = False
+        return slot.verdicts()
+
+    def _slot(self, shape: tuple[int, ...], bgr: bool, on_device: bool) -> EngineSlot:
+        key = (shape, bgr, on_device)
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._slots.move_to_end(key)
+            return slot
+        while len(self._slots) >= self._most_slots:
+            self._slots.popitem(last=False)[1].close()
+        self._busy = True  # the first run of a slot uses the stream too
+        try:
+            slot = EngineSlot(self._shared, shape, bgr=bgr, on_device=on_device)
+        except CudaError as error:
+            if error.code != OUT_OF_MEMORY or not self._slots:
+                raise
+            while self._slots:
+                self._slots.popitem()[1].close()
+            slot = EngineSlot(self._shared, shape, bgr=bgr, on_device=on_device)
+        self._busy = False
+        self._slots[key] = slot
+        return slot
+
+    def _failed(self, error: CudaError, doing: str) -> Exception:
+        if is_fatal(error):
+            self._closed = str(worded(error, doing))
+            self._release()
+        return worded(error, doing)
+
+    def _require_open(self) -> None:
+        if self._closed is None:
+            return
+        if self._closed.startswith("it was closed"):
+            raise UsageError(f"this backend is closed: {self._closed}")
+        raise DeviceLostError(self._closed)
+
+    def _release(self) -> None:
+        """Free all that can be freed; on a lost device every call fails, and that is no news."""
+        slots, self._slots = list(self._slots.values()), OrderedDict()
+        with contextlib.suppress(CudaError), self._driver.within(self._context):
+            if self._busy:
+                with contextlib.suppress(CudaError):
+                    self._driver.synchronize(self._shared.stream)
+            for slot in slots:
+                with contextlib.suppress(CudaError):
+                    slot.close()
+            with contextlib.suppress(CudaError):
+                self._held.close()
+        self._engine = self._shared = None  # type: ignore[assignment]
+
+
+def _rows(verdicts: Any) -> Rows:
+    return Rows(
+        verdicts["label"].astype(np.int64),
+        verdicts["score"].copy(),
+        np.stack([verdicts[name] for name in VALUE_NAMES], axis=1),
+        (verdicts["flags"] & ACCEPTED) > 0,
+    )

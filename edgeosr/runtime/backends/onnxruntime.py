@@ -1,0 +1,27 @@
+"""The onnxruntime backend: ``model.onnx`` on the CPU, or on what the installed onnxruntime brings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeosr.runtime.backends.backend import Rows
+from edgeosr.runtime.onnxruntime_graph import CPU_ONLY, OnnxRuntimeGraph
+
+
+class OnnxRuntimeBackend:
+    """See ``Backend``; ``threads``, ``providers`` and errors as in ``OnnxRuntimeGraph``."""
+
+    name = "onnxruntime"
+    takes_cuda_arrays = False
+
+    def __init__(
+        self, model: bytes, *, threads: int | None = None, providers: Sequence[str] = CPU_ONLY
+    ) -> None:
+        self._graph = OnnxRuntimeGraph(model, threads=threads, providers=providers)
+        self.providers: tuple[str, ...] = self._graph.providers
+
+    def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
+        """Judge a batch; decisions are left to the caller."""
+        return Rows(*self._graph.run(frames, bgr=bgr), None)
+
+    def close(self) -> None:
+        """Let the session go when the last call in another thread ends."""

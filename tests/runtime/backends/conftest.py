@@ -1,0 +1,116 @@
+"""Runners over the doubles of the driver and of TensorRT, around small bundles with a typed backbone."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+for folder in (Path(__file__).parent, Path(__file__).parents[2] / "kernels"):
+    sys.path.insert(0, str(folder))
+
+from cuda_streams import QueuedCudaDouble  # noqa: E402
+from engine_double import EngineDouble, TrtDouble  # noqa: E402
+from typed_bundle import sample_frames, write_typed_bundle  # noqa: E402
+
+from edgeosr.bundle import Bundle  # noqa: E402
+from edgeosr.kernels.async_driver import AsyncDriver  # noqa: E402
+from edgeosr.kernels.fused_score import FusedScorer  # noqa: E402
+from edgeosr.kernels.module import Image  # noqa: E402
+from edgeosr.kernels.scorer_file import read_scorer  # noqa: E402
+from edgeosr.manifest import BACKBONE, Manifest  # noqa: E402
+from edgeosr.manifest_checks import parse_manifest  # noqa: E402
+from edgeosr.runtime.backends.contexts import TensorRTContexts  # noqa: E402
+from edgeosr.runtime.backends.engine_io import read_engine_io  # noqa: E402
+from edgeosr.runtime.backends.engine_runner import EngineRunner  # noqa: E402
+from edgeosr.runtime.backends.rtx_contexts import RtxContexts  # noqa: E402
+
+IMAGE = Image(b"\x7fELF", "test")
+
+
+@dataclass
+class Rig:
+    """A runner and the doubles under it."""
+
+    bundle: Bundle
+    cuda: QueuedCudaDouble
+    engine: EngineDouble
+    runner: EngineRunner
+
+    def run(self, frames: Any, *, bgr: bool = False, threshold: float | None = None) -> Any:
+        limit = self.bundle.manifest.threshold.value if threshold is None else threshold
+        return self.runner.run(frames, bgr=bgr, threshold=limit)
+
+
+@pytest.fixture(scope="session")
+def sample_manifest() -> Manifest:
+    sample = Path(__file__).parents[2] / "core" / "sample_manifest.json"
+    return parse_manifest(sample.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def typed_bundle(
+    sample_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Bundle]:
+    made: dict[tuple[str, str], Bundle] = {}
+
+    def bundle(method: str = "closed-form", precision: str = "fp16") -> Bundle:
+        key = (method, precision)
+        if key not in made:
+            made[key] = write_typed_bundle(tmp_path_factory.mktemp("typed"), sample_manifest, *key)
+        return made[key]
+
+    return bundle
+
+
+@pytest.fixture
+def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """Makes rigs; at the end of the test each one still open is closed and must have left nothing behind."""
+    made: list[Rig] = []
+
+    def make(
+        method: str = "closed-form",
+        precision: str = "fp16",
+        *,
+        integrated: bool = False,
+        rtx: bool = False,
+        cuda: QueuedCudaDouble | None = None,
+        engine_settings: dict[str, Any] | None = None,
+        prepare: Callable[[EngineDouble], None] = lambda engine: None,
+        **settings: Any,
+    ) -> Rig:
+        bundle = typed_bundle(method, precision)
+        cuda = cuda or QueuedCudaDouble(integrated=integrated)
+        driver = AsyncDriver(cuda)
+        scorer = FusedScorer(read_scorer(bundle.files["scorer.npz"]), driver=driver, image=IMAGE)
+        engine = EngineDouble(cuda, bundle.files[BACKBONE], **(engine_settings or {}))
+        prepare(engine)
+        backbone = bundle.manifest.backbone
+        assert backbone is not None
+        contexts = (
+            RtxContexts(TrtDouble, engine, tmp_path / "rtx.cache")
+            if rtx
+            else TensorRTContexts(TrtDouble, engine)
+        )
+        runner = EngineRunner(
+            "tensorrt_rtx" if rtx else "tensorrt",
+            driver=driver, scorer=scorer, engine=engine, contexts=contexts,
+            io=read_engine_io(TrtDouble, engine, backbone), label="test.plan", **settings,
+        )  # fmt: skip
+        made.append(Rig(bundle, cuda, engine, runner))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.runner.close()
+        if not each.cuda.lost:
+            assert each.cuda.leaks() == []
+            assert each.cuda.stack == []
+
+
+@pytest.fixture(scope="session")
+def frames() -> np.ndarray:
+    return sample_frames()

@@ -1,0 +1,120 @@
+"""Small bundles with a typed backbone, made by the export's own graph code around random weights."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeosr.bundle import Bundle, read_bundle, write_bundle
+from edgeosr.export.export import ExportSettings
+from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.precision.typed import typed_graph
+from edgeosr.export.probing import make_probes
+from edgeosr.export.scorable import ScoredGraph, scored_graph
+from edgeosr.fusion import FittedFusion, parts_from_values
+from edgeosr.kernels.scorer_file import write_scorer
+from edgeosr.manifest import BACKBONE, BACKBONE_SINCE, EmbeddingRecord, Manifest
+from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
+from edgeosr.typed_records import BackboneRecord, GateRecord
+
+SIDE, CHANNELS = 8, 12
+HEIGHT, WIDTH = 20, 30
+CLASSES = ("zero", "one", "Zwei", "三")
+GATE = GateRecord(
+    known=900, unknown=100, ties=0, agreement=1.0, labels=1.0, decisions=1.0, minimum=0.995,
+    score_distance=(0.001, 0.004), auroc=None, recalibrated=False,
+)  # fmt: skip
+
+
+def sample_frames(count: int = 12, seed: int = 5) -> np.ndarray:
+    """Frames of different contrast and colour, so that both decisions and several classes occur."""
+    rng = np.random.default_rng(seed)
+    cast = rng.uniform(0.1, 1, (count, 1, 1, 3))
+    return (rng.integers(0, 256, (count, HEIGHT, WIDTH, 3)) * cast).astype(np.uint8)
+
+
+def deployed_classifier(path: Path) -> Path:
+    """Two convolutions, pooled, with a linear head of random weights, as an ONNX file."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "first": rng.normal(0, 0.3, (8, 3, 3, 3)),
+        "second": rng.normal(0, 0.3, (CHANNELS, 8, 3, 3)),
+        "head": rng.normal(0, 1, (len(CLASSES), CHANNELS)),
+        "bias": np.zeros(len(CLASSES)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["y1"], "conv1", pads=[1] * 4),
+        helper.make_node("Relu", ["y1"], ["a1"], "relu1"),
+        helper.make_node("Conv", ["a1", "second"], ["y2"], "conv2", pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["y2"], ["a2"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["a2"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["features"], "flatten"),
+        helper.make_node("Gemm", ["features", "head", "bias"], ["scores"], "gemm", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "deployed",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", len(CLASSES)])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def write_typed_bundle(folder: Path, manifest: Manifest, method: str, precision: str) -> Bundle:
+    """Write ``tiny.edgeosr`` and return it as read back.
+
+    Args:
+        folder: where.
+        manifest: a sample; what is not of this network stays as it is.
+        method: of the Jacobian norm: ``closed-form`` (ends at the map), ``probes`` or ``none``.
+        precision: ``fp32`` or ``fp16``.
+    """
+    classifier = classifier_from_onnx(
+        deployed_classifier(folder / "deployed.onnx"), CLASSES, ExportSettings()
+    )
+    probes = None
+    if method == "probes":
+        probes = make_probes(classifier, K=3, cut="input", family="random", seed=0, images=None)
+    graph = scored_graph(classifier, method, probes)
+    fusion = _fusion(graph)
+    model = graph.model(fusion)
+    frames = sample_frames(4, seed=9)
+    label, score, values = OnnxRuntimeGraph(model).run(frames)
+    limit = float(np.float32(np.median(OnnxRuntimeGraph(model).run(sample_frames(40, seed=2)).score)))
+    golden = io.BytesIO()
+    np.savez(golden, frames=frames, label=label, score=score, values=values)
+    typed = typed_graph(graph, precision)
+    record = BackboneRecord(
+        precision=precision, ending=typed.boundary.ending, logits=typed.boundary.logits, dtype=typed.dtype,
+        converter=typed.converter, fusion=None, threshold=None, gate=GATE,
+    )  # fmt: skip
+    files = {
+        "model.onnx": model,
+        "scorer.npz": write_scorer(graph.fitted(fusion, limit)),
+        "golden.npz": golden.getvalue(),
+        BACKBONE: typed.backbone(),
+    }
+    changed = replace(
+        manifest, classes=CLASSES, schema=BACKBONE_SINCE, backbone=record, jacobian=graph.jacobian,
+        parts=graph.usable_parts, preprocessing=classifier.preprocessing,
+        embedding=EmbeddingRecord(graph.scorer.dimension), discriminator=None,
+        threshold=replace(manifest.threshold, value=limit),
+    )  # fmt: skip
+    write_bundle(folder / "tiny.edgeosr", changed, files)
+    return read_bundle(folder / "tiny.edgeosr")
+
+
+def _fusion(graph: ScoredGraph) -> FittedFusion:
+    """Standardise each part on sample frames; equal weights."""
+    values = OnnxRuntimeGraph(graph.model()).run(sample_frames(40, seed=2)).values
+    parts = parts_from_values(values)
+    spread = parts.std(axis=0)
+    used = spread > 1e-3
+    stds = np.where(used, spread, 1.0).astype(np.float32)
+    weights = (used / used.sum()).astype(np.float32)
+    return FittedFusion(means=parts.mean(axis=0).astype(np.float32), stds=stds, weights=weights, note="equal")
