@@ -73,27 +73,49 @@ class QueuedCudaDouble(CudaDouble):
         self.bytes_in = self.bytes_out = 0
         self.fail_at: dict[tuple[str, int], Any] = {}  # (call, its number from now): result
         self.handles = 0x1000
+        self.losing: Any = None
         self.lost = False
 
     def __getattr__(self, name: str) -> Any:
         plain = super().__getattr__(name)
 
         def call(*arguments: Any) -> tuple[Any, ...]:
-            for (wanted, number), result in list(self.fail_at.items()):
-                if wanted == name:
-                    del self.fail_at[wanted, number]
-                    if number == 0:
-                        self.calls.append((name, *arguments))
-                        self.spoil() if name not in {"cuStreamEndCapture"} else None
-                        return (result, None)
-                    self.fail_at[wanted, number - 1] = result
-            if name in FORBIDDEN and self.capturing():
-                self.calls.append((name, *arguments))
-                self.spoil()
-                return (CaptureResult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, None)
-            return plain(*arguments)
+            failure = self._failure(name)
+            if failure is None and name in FORBIDDEN and self.capturing():
+                failure = CaptureResult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+            if failure is None:
+                return plain(*arguments)
+            self.calls.append((name, *arguments))
+            if name == "cuStreamEndCapture":  # whatever it says, the capture is over
+                self.streams[arguments[0]].capture = None
+            self.spoil()
+            return (failure, None)
 
         return call
+
+    def lose_at(self, call: tuple[str, int], result: Any) -> None:
+        """Make this call and all later ones fail: the device is lost."""
+        self.losing = (call, result)
+
+    def _failure(self, name: str) -> Any:
+        if self.lost:
+            return self.losing[1]
+        if self.losing is not None and self._now(self.losing[0], name):
+            self.lost = True
+            return self.losing[1]
+        if self.losing is not None and self.losing[0][0] == name:
+            self.losing = ((name, self.losing[0][1] - 1), self.losing[1])
+        for (wanted, number), result in list(self.fail_at.items()):
+            if wanted == name:
+                del self.fail_at[wanted, number]
+                if number == 0:
+                    return result
+                self.fail_at[wanted, number - 1] = result
+        return None
+
+    @staticmethod
+    def _now(call: tuple[str, int], name: str) -> bool:
+        return call == (name, 0)
 
     def capturing(self) -> bool:
         return any(stream.capture is not None for stream in self.streams.values())

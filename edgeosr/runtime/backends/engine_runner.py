@@ -117,6 +117,7 @@ class EngineRunner:
         driver, held = self._driver, self._held
         stream = driver.stream()
         held.callback(driver.destroy_stream, stream)
+        self._stream, self._busy = stream, True
         size = int(self._engine.device_memory_size_v2)
         memory = driver.allocate(size)
         held.callback(driver.free, memory)
@@ -127,11 +128,12 @@ class EngineRunner:
             held.callback(driver.free, orders[bgr])
             driver.write(orders[bgr], data, stream)
         driver.synchronize(stream)
+        self._busy = False
         mapped = self._scorer.device.integrated
         return Machinery(driver, self._scorer, contexts, self._io, stream, (memory, size), orders, mapped)
 
     def _run_piece(self, frames: Any, first: int, end: int, bgr: bool, threshold: float) -> Any:
-        driver, stream = self._driver, self._shared.stream
+        driver, stream = self._driver, self._stream
         if self._busy:  # a call was interrupted while it waited: its buffers are still in use
             driver.synchronize(stream)
             self._busy = False
@@ -192,7 +194,7 @@ class EngineRunner:
         with contextlib.suppress(CudaError), self._driver.within(self._context):
             if self._busy:
                 with contextlib.suppress(CudaError):
-                    self._driver.synchronize(self._shared.stream)
+                    self._driver.synchronize(self._stream)
             for slot in slots:
                 with contextlib.suppress(CudaError):
                     slot.close()

@@ -4,6 +4,7 @@ Bytes are read and written at the addresses that were set, in the memory of the 
 a stale address, a missing one, a shape that was never set or no activation memory fails as on a device.
 """
 
+import functools
 from enum import Enum
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 import onnxruntime
 from cuda_streams import QueuedCudaDouble, bytes_at
 
-SIZES = {"<f2": np.float16, "<f4": np.float32}
+
+@functools.lru_cache
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
 class TrtDouble:
@@ -44,7 +48,7 @@ class EngineDouble:
         activation_bytes: int = 1000,
     ):
         self.cuda, self.least, self.most = cuda, least, most
-        self.session = onnxruntime.InferenceSession(backbone, providers=["CPUExecutionProvider"])
+        self.session = _session(backbone)
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = {node.name: node for node in self.session.get_outputs()}
         self.device_memory_size_v2 = activation_bytes

@@ -1,5 +1,6 @@
 """The runner over the doubles: right verdicts, order of the work, bytes that cross, captured graphs."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,13 @@ Make = Callable[..., Any]
 DISCRETE = ["copy in {0}", "engine", "clear", "kernel", "copy out {1}"]
 
 
+@functools.lru_cache
+def portable_graph(model: bytes) -> OnnxRuntimeGraph:
+    return OnnxRuntimeGraph(model)
+
+
 def portable(rig: Any, frames: np.ndarray, *, bgr: bool = False) -> Any:
-    return OnnxRuntimeGraph(rig.bundle.files["model.onnx"]).run(frames, bgr=bgr)
+    return portable_graph(rig.bundle.files["model.onnx"]).run(np.ascontiguousarray(frames), bgr=bgr)
 
 
 def assert_like_portable(rig: Any, rows: Any, frames: np.ndarray, *, bgr: bool = False) -> None:
