@@ -9,6 +9,7 @@ traceback and exits with the class's ``exit_code``.
     |-- TrainingError           training cannot go on (for example a loss that is not finite)
     |-- ExportError             a classifier cannot be turned into a bundle
     |   `-- UnsupportedGraphError   a node of the ONNX graph breaks what is needed
+    |-- EngineError             a TensorRT engine cannot be built or loaded
     |-- BundleError             a damaged, foreign or newer bundle
     |-- FrameError              a frame of the wrong type, shape or size
     |-- StorageError            a file or directory cannot be written or read
@@ -51,6 +52,10 @@ class ExportError(EdgeosrError):
 
 class UnsupportedGraphError(ExportError):
     """A node of an ONNX graph is not what the operation needs; the message names it."""
+
+
+class EngineError(EdgeosrError):
+    """A TensorRT engine cannot be built or loaded here."""
 
 
 class BundleError(EdgeosrError):

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from edgeosr import __version__
 from edgeosr.cli.bench import bench
+from edgeosr.cli.build import build
 from edgeosr.cli.demo import demo
 from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE, INTERRUPTED_CODE
@@ -75,7 +76,7 @@ def help_from(function: Callable[..., None]) -> str:
 
 
 app.callback(help=help_from(edgeosr))(edgeosr)
-for command in (train, export, evaluate, predict, bench, inspect, demo):
+for command in (train, export, build, evaluate, predict, bench, inspect, demo):
     app.command(help=help_from(command))(command)
 
 

@@ -1,0 +1,1 @@
+"""TensorRT engines of a bundle: what can be built and loaded here, building, and keeping the plans."""

@@ -1,0 +1,127 @@
+"""``edgeosr build``: an engine of a bundle, for the GPU here or for RTX targets, put into the bundle."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgeosr.bundle import read_bundle
+from edgeosr.errors import EngineError, UsageError
+from edgeosr.files import sha256_of
+from edgeosr.manifest import BACKBONE, Manifest
+from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
+from edgeosr.runtime.engines.isolated import build_isolated
+from edgeosr.runtime.engines.request import BuildRequest, plan_name
+from edgeosr.runtime.engines.store import add_engine, engine_lock, read_timing_cache, write_timing_cache
+from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
+from edgeosr.typed_records import EngineRecord
+
+DEFAULT_BATCH = (1, 1, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What ``edgeosr build`` can be asked for; see ``BuildRequest``.
+
+    Attributes:
+        targets: architectures for tensorrt_rtx; empty: an engine by tensorrt for the GPU here.
+        batch, workspace, device: see there.
+        frame: None: the bundle's own frame size, or else the network's input size.
+    """
+
+    targets: tuple[str, ...] = ()
+    batch: tuple[int, int, int] = DEFAULT_BATCH
+    frame: tuple[int, int] | None = None
+    workspace: int | None = None
+    device: int = 0
+
+
+def request_for(manifest: Manifest, options: BuildOptions) -> BuildRequest:
+    """Return the build that the options mean for a bundle.
+
+    Raises:
+        EngineError: the bundle has no typed backbone.
+        UsageError: the options contradict each other or the bundle.
+    """
+    if manifest.backbone is None:
+        raise EngineError(
+            f"the bundle {manifest.name} has no typed backbone to build an engine from; export it "
+            "with: edgeosr export --engine fp16"
+        )
+    if manifest.frame is not None and options.frame not in (None, manifest.frame):
+        raise UsageError(
+            f"the bundle takes frames of {manifest.frame[0]}x{manifest.frame[1]} only; got --frame "
+            f"{options.frame[0]}x{options.frame[1]}; leave --frame out, or export without one"
+            if options.frame
+            else ""
+        )
+    preprocessing = manifest.preprocessing
+    return BuildRequest(
+        builder="tensorrt_rtx" if options.targets else "tensorrt",
+        targets=options.targets,
+        batch=options.batch,
+        frame=options.frame or manifest.frame or (preprocessing.height, preprocessing.width),
+        workspace=options.workspace,
+        device=options.device,
+    )
+
+
+def build_bundle(
+    path: Path, options: BuildOptions, *, probe: GpuProbe | None = None
+) -> tuple[EngineRecord, Manifest]:
+    """Build an engine and put it into the bundle.
+
+    Args:
+        path: the bundle.
+        options: what to build.
+        probe: what the driver said; None: ask it.
+
+    Returns:
+        The engine's record and the bundle's new manifest.
+
+    Raises:
+        EngineError, MissingDependencyError: it cannot be built here; says why and what to do.
+        BundleError, UsageError, StorageError: see the message. The bundle stays as it was.
+    """
+    bundle = read_bundle(path)
+    request = request_for(bundle.manifest, options)
+    backbone = bundle.manifest.backbone
+    assert backbone is not None
+    name, targets = "", request.targets
+    if request.builder == "tensorrt":
+        found = probe_gpus() if probe is None else probe
+        load_tensorrt("tensorrt", to_run=True, probe=found)  # before the lock, and before minutes of work
+        if request.device >= len(found.gpus):
+            raise UsageError(f"--device must be below {len(found.gpus)}; got {request.device}")
+        name, targets = found.gpus[request.device].name, (found.gpus[request.device].architecture,)
+    else:
+        load_tensorrt("tensorrt_rtx", to_run=False)
+    cache = f"timing-{'-'.join(targets)}.cache"
+    with engine_lock(path):
+        started = time.monotonic()
+        built = build_isolated(
+            bundle.files[BACKBONE],
+            request,
+            outputs=backbone.outputs,
+            dtype=backbone.dtype,
+            timing_cache=read_timing_cache(path, cache) if request.builder == "tensorrt" else None,
+        )
+        record = EngineRecord(
+            file=plan_name(request, version=built.version, device=name, precision=backbone.precision),
+            sha256=sha256_of(built.plan),
+            bytes=len(built.plan),
+            builder=request.builder,
+            version=built.version,
+            device=name,
+            targets=targets,
+            precision=backbone.precision,
+            batch=request.batch,
+            frame=request.frame,
+            backbone=bundle.manifest.files[BACKBONE].sha256,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 2),
+        )
+        manifest = add_engine(path, record, built.plan)
+        if built.timing_cache is not None:
+            write_timing_cache(path, cache, built.timing_cache)
+    return record, manifest

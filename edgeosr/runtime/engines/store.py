@@ -1,0 +1,124 @@
+"""Plans in a bundle: ``engines/NAME.plan``, with their hashes in the manifest.
+
+Adding one writes the plan, then the manifest, each atomically: whoever reads meanwhile sees the bundle with
+the plan or without it. A lock keeps two builds from each other's manifest.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from edgeosr.bundle import MANIFEST_NAME, read_manifest
+from edgeosr.errors import BundleError, EngineError
+from edgeosr.files import sha256_of, storage_errors, write_bytes
+from edgeosr.manifest import BACKBONE, Manifest, manifest_bytes
+from edgeosr.manifest_checks import parse_manifest
+from edgeosr.typed_checks import MOST_ENGINES
+from edgeosr.typed_records import EngineRecord
+
+ENGINES = "engines"
+_LOCK = ".lock"
+_BUILD_AGAIN = "build it again: edgeosr build"
+
+
+@contextlib.contextmanager
+def engine_lock(bundle: Path) -> Iterator[None]:
+    """Keep other builds off the bundle while the block runs.
+
+    Raises:
+        EngineError: another process is building.
+        StorageError: the bundle cannot be written.
+    """
+    folder = Path(bundle) / ENGINES
+    with storage_errors("write", folder):
+        folder.mkdir(exist_ok=True)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EngineError(
+                f"another process is building an engine of {bundle}; wait until it is done, then try again"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
+    """Put a plan into a bundle, in place of one of the same name; call it inside ``engine_lock``.
+
+    Args:
+        bundle: the directory.
+        record: its ``file``, ``sha256`` and ``bytes`` are those of ``plan``.
+        plan: the bytes.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        EngineError: the bundle was exported again meanwhile, or is full.
+        BundleError, StorageError: it cannot be read or written; the old bundle then stays as it was.
+    """
+    assert record.sha256 == sha256_of(plan) and record.bytes == len(plan)
+    manifest = read_manifest(bundle)
+    if manifest.backbone is None or manifest.files[BACKBONE].sha256 != record.backbone:
+        raise EngineError(
+            f"{bundle} was exported again while the engine was built, so the engine is of another network; "
+            + _BUILD_AGAIN
+        )
+    # Engines of an earlier backbone can never run again.
+    kept = [old for old in manifest.engines if old.file != record.file and old.backbone == record.backbone]
+    if len(kept) >= MOST_ENGINES:
+        raise EngineError(
+            f"{bundle} holds {len(kept)} engines, the most there may be; export it again to start anew"
+        )
+    data = manifest_bytes(replace(manifest, engines=(*kept, record)))
+    checked = parse_manifest(data, f"the new manifest of {bundle}")
+    write_bytes(Path(bundle) / ENGINES / record.file, plan)
+    write_bytes(Path(bundle) / MANIFEST_NAME, data)
+    for old in manifest.engines:
+        if old.file not in {new.file for new in checked.engines}:
+            (Path(bundle) / ENGINES / old.file).unlink(missing_ok=True)
+    return checked
+
+
+def read_engine(bundle: Path, record: EngineRecord) -> bytes:
+    """Return a plan whose size and hash are those of the manifest.
+
+    Raises:
+        BundleError: it is missing, a link, damaged or another file of the same name.
+        StorageError: it cannot be read.
+    """
+    path = Path(bundle) / ENGINES / record.file
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing, though the manifest names it; {_BUILD_AGAIN}") from None
+    if not stat.S_ISREG(mode):
+        raise BundleError(f"{path} is no plain file; {_BUILD_AGAIN}")
+    with storage_errors("read", path):
+        size = path.stat().st_size
+        plan = path.read_bytes() if size == record.bytes else b""
+    if size != record.bytes or sha256_of(plan) != record.sha256:
+        raise BundleError(
+            f"{path} is not the plan that was built ({size} bytes, the manifest says {record.bytes}, or "
+            f"another SHA-256): damaged or exchanged; {_BUILD_AGAIN}"
+        )
+    return plan
+
+
+def read_timing_cache(bundle: Path, name: str) -> bytes | None:
+    """Return the timing cache of an earlier build, or None. The builder itself checks what is in it."""
+    path = Path(bundle) / ENGINES / name
+    with storage_errors("read", path):
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+
+
+def write_timing_cache(bundle: Path, name: str, data: bytes) -> None:
+    """Keep a timing cache for the next build; raises StorageError."""
+    write_bytes(Path(bundle) / ENGINES / name, data)
