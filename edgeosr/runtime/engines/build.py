@@ -78,7 +78,8 @@ def build_plan(
     if plan is None:
         raise EngineError(
             f"{request.builder} {trt.__version__} could not build the engine: "
-            f"{logger.last or 'it says not why'}; the log above says more (logging level INFO); a smaller --batch or more --workspace may help"
+            f"{logger.last or 'it says not why'}; "
+            "the log above says more (logging level INFO); a smaller --batch or more --workspace may help"
         )
     return BuiltPlan(
         plan=bytes(plan),
