@@ -7,8 +7,8 @@
 
 Every verdict is compared with the float64 reference with the same packed weights; each launch is repeated,
 and its bits must not change. Exit code 0 only if all agree. Then the kernel is timed in turn with unfused
-torch and a TensorRT engine of model.onnx's scoring part, where they are installed (contest.py); the report
-says why one was not.
+torch and a TensorRT engine of model.onnx's scoring part, where they are installed (rival_timing.py); the
+report says why one was not.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from edgeosr.errors import EdgeosrError
-from edgeosr.kernels.contest import Rival, hold_contest, installed_rivals
 from edgeosr.kernels.device_copy import DeviceCopy
 from edgeosr.kernels.device_verdicts import ACCEPTED, DeviceVerdicts
 from edgeosr.kernels.driver import Driver, open_driver
@@ -30,6 +29,7 @@ from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.module import Image
 from edgeosr.kernels.packing import unpacked_weights
 from edgeosr.kernels.reference import reference_scores
+from edgeosr.kernels.rival_timing import Rival, installed_rivals, time_beside_rivals
 from edgeosr.kernels.selftest_cases import GOLDEN, SelftestCase, case_inputs, case_scorer, random_cases
 from edgeosr.kernels.sources import device_source
 
@@ -76,7 +76,7 @@ def run_selftest(
             about = _about(scorer)
             results.append(_checked(scorer, case))
             if case in GOLDEN and settings.runs:
-                timings.append(hold_contest(scorer, case, settings.runs, rivals))
+                timings.append(time_beside_rivals(scorer, case, settings.runs, rivals))
     inside = sum(result["inside_band"] for result in results)
     samples = sum(result["samples"] for result in results)
     return {

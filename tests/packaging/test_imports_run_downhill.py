@@ -19,8 +19,8 @@ MAY_IMPORT = {
 }
 # The package's face names Runtime, which it loads on first use.
 FACE = Path("edgeosr/__init__.py")
-# Base install and the [video] and [cuda] extras: all that a device has.
-ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer", "cuda"}
+# Base install and the [video], [cuda] and [pycuda] extras: all that a device has.
+ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer", "cuda", "pycuda"}
 HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "sklearn", "scipy", "matplotlib", "kornia", "lightning"}
 
 

@@ -1,4 +1,4 @@
-"""The selftest's contest: turns, trains, ratios, and what a rival that cannot run or is wrong comes to."""
+"""The kernel timed beside its rivals: turns, trains, ratios, and rivals that cannot run or are wrong."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import pytest
 from graph_double import GraphDouble
 
 from edgeosr.errors import MissingDependencyError
-from edgeosr.kernels import contest, selftest_cases
-from edgeosr.kernels.contest import TRAIN, hold_contest, installed_rivals
+from edgeosr.kernels import rival_timing, selftest_cases
 from edgeosr.kernels.device_errors import CudaError
 from edgeosr.kernels.driver import Driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.graph import Graph, OwnStream
 from edgeosr.kernels.module import Image
 from edgeosr.kernels.reference import reference_scores
+from edgeosr.kernels.rival_timing import TRAIN, installed_rivals, time_beside_rivals
 from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer
 
 CASE = SelftestCase(dimension=37, batch=3, size=4)
@@ -23,7 +23,7 @@ CASE = SelftestCase(dimension=37, batch=3, size=4)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
-    monkeypatch.setattr(contest, "WARM_UP", 1)
+    monkeypatch.setattr(rival_timing, "WARM_UP", 1)
 
 
 class Clock(GraphDouble):
@@ -84,17 +84,17 @@ def breaks(case: SelftestCase, driver: Driver, stream: int) -> Any:
 made: list[Slower] = []
 
 
-def contested(cuda: GraphDouble, runs: int, rivals: dict[str, Any]) -> dict[str, Any]:
+def timed(cuda: GraphDouble, runs: int, rivals: dict[str, Any]) -> dict[str, Any]:
     made.clear()
     with FusedScorer(
         case_scorer(CASE), half=True, driver=Driver(cuda), image=Image(b"\x7fELF", "the emulation")
     ) as scorer:
-        return hold_contest(scorer, CASE, runs, rivals)
+        return time_beside_rivals(scorer, CASE, runs, rivals)
 
 
 def test_each_is_timed_in_trains_and_the_ratio_is_the_rivals_time_in_kernels() -> None:
     cuda = Clock()
-    found = contested(cuda, 3, {"slower": Slower})
+    found = timed(cuda, 3, {"slower": Slower})
     assert found["kernel"]["median_us"] == 2000.0 and found["slower"]["median_us"] == 6000.0
     assert found["slower"]["times_the_kernel"] == 3.0 and "times_the_kernel" not in found["kernel"]
     assert found["slower"]["conditions"] == "a double"
@@ -106,7 +106,7 @@ def test_each_is_timed_in_trains_and_the_ratio_is_the_rivals_time_in_kernels() -
 
 def test_a_rival_that_is_missing_or_breaks_or_computes_something_else_has_a_reason_and_no_figure() -> None:
     rivals = {"missing": missing, "breaks": breaks, "wrong": Wrong, "nan": NotANumber}
-    found = contested(Clock(), 1, rivals)
+    found = timed(Clock(), 1, rivals)
     assert found["missing"] == {"not_timed": "not here; run: pip install it"}
     assert found["breaks"] == {"not_timed": "RuntimeError: out of memory"}
     assert found["wrong"] == {"not_timed": "its scores are 0.2 from the reference's: other work"}
@@ -122,7 +122,7 @@ def test_the_kernel_s_graph_gives_the_verdicts_of_its_launch() -> None:
         FusedScorer(case_scorer(CASE), half=True, driver=driver, image=Image(b"\x7fELF", "")) as scorer,
         OwnStream(driver) as own,
     ):
-        contender = contest.FusedContender(scorer, CASE, own.handle)
+        contender = rival_timing.FusedContender(scorer, CASE, own.handle)
         launches = cuda.count("cuLaunchKernel")
         contender.launch()
         replayed = contender.scores()

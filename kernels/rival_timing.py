@@ -86,7 +86,7 @@ def installed_rivals() -> dict[str, Rival]:
     return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
 
 
-def hold_contest(
+def time_beside_rivals(
     scorer: FusedScorer, case: SelftestCase, runs: int, rivals: Mapping[str, Rival]
 ) -> dict[str, Any]:
     """Time one case with a map; return its entry of the report.
