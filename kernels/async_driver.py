@@ -33,7 +33,7 @@ class HostMemory:
     def bytes(self) -> NDArray[np.uint8]:
         """Return it as writable uint8 ``[size]``, valid until it is freed."""
         room = (ctypes.c_uint8 * self.size).from_address(self.address)
-        return np.frombuffer(room, np.uint8)
+        return np.frombuffer(memoryview(room), np.uint8)
 
 
 class AsyncDriver(Driver):

@@ -32,7 +32,8 @@ class EngineRunner:
         name: of the backend.
         driver: of the device, whose context is current.
         scorer: the fused kernel with the bundle's weights, on the same device; closed with the runner.
-        engine: the ICudaEngine; kept until ``close``.
+        engine: whatever must live as long as the contexts: the ICudaEngine and what it hangs on.
+        activation_bytes: activation memory of one context.
         contexts: makes its execution contexts.
         io: its inputs and outputs.
         label: what runs, for reports.
@@ -51,12 +52,14 @@ class EngineRunner:
         driver: AsyncDriver,
         scorer: FusedScorer,
         engine: Any,
+        activation_bytes: int,
         contexts: Contexts,
         io: EngineIo,
         label: str,
         most_slots: int = MOST_SLOTS,
     ) -> None:
-        self.name, self.providers = name, (label,)
+        self.name = name
+        self.providers: tuple[str, ...] = (label,)
         self._driver, self._scorer, self._engine, self._io = driver, scorer, engine, io
         self._lock = threading.Lock()
         self._slots: OrderedDict[tuple[Any, ...], EngineSlot] = OrderedDict()
@@ -68,7 +71,7 @@ class EngineRunner:
         self._context = driver.current_context()
         self._held.callback(scorer.close)
         try:
-            self._shared = self._machinery(contexts)
+            self._shared = self._machinery(contexts, activation_bytes)
         except BaseException as error:
             self._release()
             if isinstance(error, CudaError):
@@ -113,12 +116,11 @@ class EngineRunner:
             with contextlib.suppress(Exception):
                 self.close()
 
-    def _machinery(self, contexts: Contexts) -> Machinery:
+    def _machinery(self, contexts: Contexts, size: int) -> Machinery:
         driver, held = self._driver, self._held
         stream = driver.stream()
         held.callback(driver.destroy_stream, stream)
         self._stream, self._busy = stream, True
-        size = int(self._engine.device_memory_size_v2)
         memory = driver.allocate(size)
         held.callback(driver.free, memory)
         orders = {}
@@ -200,7 +202,8 @@ class EngineRunner:
                     slot.close()
             with contextlib.suppress(CudaError):
                 self._held.close()
-        self._engine = self._shared = None  # type: ignore[assignment]
+        self._shared = None  # type: ignore[assignment]
+        self._engine = None
 
 
 def _rows(verdicts: Any) -> Rows:

@@ -70,6 +70,7 @@ class EngineSlot:
         self._shared, self._shape, self._on_device = shared, shape, on_device
         self._held = contextlib.ExitStack()
         self._graph: Any = None
+        self._context: Any = None
         self._captured = True
         self._graph_at = self._last_at = 0
         self._frames: FrameBuffer | None = None
@@ -159,7 +160,7 @@ class EngineSlot:
 
     def _open_context(self, bgr: bool, *, captured: bool) -> None:
         shared = self._shared
-        self._context: Any = None  # the one before goes first
+        self._context = None  # the one before goes first
         self._context = shared.contexts.make(captured=captured)
         self._context.set_device_memory(*shared.memory)
         if not self._context.set_input_shape(FRAMES, self._shape):

@@ -6,6 +6,7 @@ a stale address, a missing one, a shape that was never set or no activation memo
 
 import functools
 from enum import Enum
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,16 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
-class TrtDouble:
-    """The names of the module that the runner uses."""
+class Logger:
+    """ILogger."""
 
+    Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
+
+
+class TrtDouble:
+    """The names of the module that the runner uses; a module with engines is made by ``trt_module``."""
+
+    ILogger = Logger
     DataType = Enum("DataType", "FLOAT HALF INT8 INT32 INT64 BOOL UINT8")
     TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
     TensorLocation = Enum("TensorLocation", "DEVICE HOST")
@@ -202,3 +210,24 @@ class ConfigDouble:
     def set_runtime_cache(self, cache: CacheDouble) -> bool:
         self.cache = cache
         return True
+
+
+def trt_module(name: str, version: str, engines: dict[bytes, EngineDouble]) -> ModuleType:
+    """A module ``tensorrt`` or ``tensorrt_rtx`` that loads the plans of ``engines``, and no other."""
+    module = ModuleType(name)
+    vars(module).update({key: value for key, value in vars(TrtDouble).items() if key[0] != "_"})
+    module.__version__ = version
+    module.deserialized = []
+
+    class Runtime:
+        def __init__(self, logger: Any):
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, plan: bytes) -> EngineDouble | None:
+            module.deserialized.append(plan)
+            if plan not in engines:
+                self.logger.log(Logger.Severity.ERROR, "magic tag does not match")
+            return engines.get(plan)
+
+    module.Runtime = Runtime
+    return module

@@ -1,0 +1,36 @@
+"""TensorRT's log as Python's, and its last error for our own messages."""
+
+import logging
+from typing import Any
+
+_log = logging.getLogger("edgeosr.tensorrt")
+
+
+def tensorrt_logger(trt: Any) -> Any:
+    """Return a new ILogger of the module ``tensorrt`` or ``tensorrt_rtx``.
+
+    Its messages go to the Python logger ``edgeosr.tensorrt``; its attribute ``last`` is the last error, empty
+    if there was none.
+    """
+    severity = trt.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.WARNING,
+        severity.INFO: logging.DEBUG,
+        severity.VERBOSE: logging.DEBUG,
+    }
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            # pybind11 wants its own initialiser called by name.
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, msg: str) -> None:
+            level = levels.get(severity, logging.DEBUG)
+            if level >= logging.ERROR:
+                self.last = msg
+            _log.log(level, "%s", msg)
+
+    return Logger()
