@@ -1,13 +1,14 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test
 # make check    set everything up, then formatting, lint and types
+# make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
 # make clean    remove build products, caches and the demo's output; .venv and other runs stay
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.edgeosr-installed
 TYPES  := build/types/edgeosr
-EXTRAS := train,pretrained,video,dev
+EXTRAS := train,pretrained,video,rtx,dev
 NATIVE  = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp' 2>/dev/null)
 
 # The first Python that may train and export: 3.11 or later (the pins were made with 3.11).
@@ -15,7 +16,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test check types setup clean
+.PHONY: demo test check types wheel setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -36,6 +37,12 @@ types:
 	@find $(TYPES) -xtype l -delete
 	@for path in edgeosr/*; do ln -sfn "../../../$$path" "$(TYPES)/$${path##*/}"; done
 	@for room in export kernels bench; do ln -sfn "../../../$$room" "$(TYPES)/$$room"; done
+
+# A build in the tree would take along what an older one left in build/lib.
+wheel: $(STAMP)
+	$(BIN)/python -m edgeosr.kernels.build_cubins
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 setup: $(STAMP)
 

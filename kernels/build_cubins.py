@@ -3,7 +3,7 @@
     python -m edgeosr.kernels.build_cubins
 
 Needs nvcc 13 and NVRTC 12.6 and 11.8 (the dev extra brings all three); no GPU. A wheel made afterwards
-carries the files.
+carries the files (``make wheel`` does both). Builds of an older source are taken away first.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeosr.kernels.device_errors import DeviceError, KernelBuildError
-from edgeosr.kernels.module import BUILDS, CUBINS, Build
+from edgeosr.kernels.module import BUILDS, CUBINS, SOURCE_FILE, Build, built_from
 from edgeosr.kernels.nvrtc import newest_nvrtc
 from edgeosr.kernels.sources import device_source
 from edgeosr.kernels.toolchain import find_nvcc
@@ -40,6 +40,18 @@ def build_file(build: Build, folder: Path) -> Path:
     return target
 
 
+def prepare_folder(folder: Path) -> None:
+    """Make ``folder``, take builds of another source away, and note the digest of the present one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = device_source().digest
+    if built_from(folder) == digest:
+        return
+    (folder / SOURCE_FILE).unlink(missing_ok=True)  # until the old builds are gone, none of them counts
+    for path in folder.glob("fused_score-*"):
+        path.unlink()
+    (folder / SOURCE_FILE).write_text(digest + "\n", encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
@@ -50,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=CUBINS, help="folder")
     options = parser.parse_args(arguments)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
+        prepare_folder(options.out)
         for build in BUILDS:
             if not options.only or build.file_name in options.only:
                 path = build_file(build, options.out)

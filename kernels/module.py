@@ -5,6 +5,7 @@ In that order:
 1. a cubin built ahead (``build_cubins.py``) whose toolkit the driver can load. A Tegra (Orin, Xavier, Thor)
    takes its exact architecture only; a desktop GPU also a lower minor version of its own major one;
 2. PTX of an old version, which the driver compiles: for devices without a cubin of theirs;
+   both of the installed source: ``SOURCE_FILE`` beside them names the digest they were made from;
 3. NVRTC, at most as new as the driver, for the exact architecture; kept under ``$EDGEOSR_CACHE``,
    ``$XDG_CACHE_HOME/edgeosr`` or ``~/.cache/edgeosr`` by source, architecture and compiler.
 """
@@ -22,6 +23,7 @@ from edgeosr.kernels.nvrtc import FLAGS, Nvrtc, newest_nvrtc
 from edgeosr.kernels.sources import DeviceSource, device_source
 
 CUBINS = Path(__file__).parent / "cubins"
+SOURCE_FILE = "source.sha256"  # DeviceSource.digest of the builds beside it
 OLDEST_DRIVER = (11, 0)  # minor versions of a CUDA release load each other's cubins from here on
 _DIGEST_BYTES = 32
 
@@ -107,11 +109,24 @@ def image_for(
             f"the fused kernel needs a driver of CUDA {_version(OLDEST_DRIVER)} or later; {device.name} has "
             f"one of CUDA {_version(device.driver)}; update the driver (Jetson: JetPack 5 or later)"
         )
-    for build in suitable_builds(device):
-        path = folder / build.file_name
-        if path.is_file():
-            return Image(path.read_bytes(), build.file_name)
-    return _compiled(device, cache or cache_folder(), nvrtc, source or device_source())
+    source = source or device_source()
+    if built_from(folder) == source.digest:
+        for build in suitable_builds(device):
+            path = folder / build.file_name
+            if path.is_file():
+                return Image(path.read_bytes(), build.file_name)
+    return _compiled(device, cache or cache_folder(), nvrtc, source)
+
+
+def built_from(folder: Path) -> str | None:
+    """Return the digest of the source that ``folder``'s builds were made from, None if nothing says it.
+
+    A build of another source may read another layout of its parameters: it must not be launched.
+    """
+    try:
+        return (folder / SOURCE_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
 
 
 def cache_folder() -> Path:

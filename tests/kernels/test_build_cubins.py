@@ -1,13 +1,18 @@
 """Builds made ahead of time: each file by its compiler, and errors in words. The gate compiles for real."""
 
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from edgeosr.kernels import build_cubins
 from edgeosr.kernels.device_errors import KernelBuildError
-from edgeosr.kernels.module import BUILDS, Build
+from edgeosr.kernels.module import BUILDS, SOURCE_FILE, Build
 from edgeosr.kernels.nvrtc import Compiled
+from edgeosr.kernels.sources import device_source
 from edgeosr.kernels.toolchain import NVCC_ARCHITECTURES, NVRTC_BUILDS
 
 
@@ -40,7 +45,7 @@ def compilers(monkeypatch: pytest.MonkeyPatch) -> Compilers:
 
 def test_every_file_is_built_by_its_own_compiler(compilers: Compilers, tmp_path: Path) -> None:
     assert build_cubins.main(["--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {build.file_name for build in BUILDS}
+    assert {path.name for path in tmp_path.iterdir()} == {SOURCE_FILE, *(build.file_name for build in BUILDS)}
     assert [target for tool, target in compilers.asked if tool == "nvcc"] == list(NVCC_ARCHITECTURES)
     older = {target: tool for tool, target in compilers.asked if tool != "nvcc"}
     assert older == {**{arch: tool for arch, tool in NVRTC_BUILDS.items()}, "compute_75": (11, 8)}
@@ -48,7 +53,7 @@ def test_every_file_is_built_by_its_own_compiler(compilers: Compilers, tmp_path:
 
 def test_one_file_can_be_asked_for(compilers: Compilers, tmp_path: Path) -> None:
     assert build_cubins.main(["--out", str(tmp_path), "--only", BUILDS[1].file_name]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["fused_score-sm_87-cuda13.0.cubin"]
+    assert {path.name for path in tmp_path.iterdir()} == {SOURCE_FILE, "fused_score-sm_87-cuda13.0.cubin"}
 
 
 def test_an_nvrtc_of_another_version_is_refused(compilers: Compilers, tmp_path: Path) -> None:
@@ -58,3 +63,34 @@ def test_an_nvrtc_of_another_version_is_refused(compilers: Compilers, tmp_path: 
     ):
         build_cubins.build_file(Build((7, 2), (11, 8)), tmp_path)
     assert build_cubins.main(["--out", str(tmp_path), "--only", "fused_score-sm_72-cuda11.8.cubin"]) == 1
+
+
+def test_builds_of_another_source_are_taken_away_and_those_of_this_one_stay(
+    compilers: Compilers, tmp_path: Path
+) -> None:
+    first, second = BUILDS[0].file_name, BUILDS[1].file_name
+    (tmp_path / first).write_bytes(b"of an older source")
+    (tmp_path / SOURCE_FILE).write_text("older\n")
+    assert build_cubins.main(["--out", str(tmp_path), "--only", second]) == 0
+    assert not (tmp_path / first).exists()
+    assert (tmp_path / SOURCE_FILE).read_text("utf-8").strip() == device_source().digest
+    (tmp_path / second).write_bytes(b"of this source")
+    assert build_cubins.main(["--out", str(tmp_path), "--only", first]) == 0
+    assert (tmp_path / second).read_bytes() == b"of this source"
+
+
+def test_a_wheel_made_afterwards_carries_the_builds(compilers: Compilers, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns("__pycache__", "cubins")
+    for folder in ("edgeosr", "export", "kernels", "bench"):
+        shutil.copytree(root / folder, tree / folder, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tree / name)
+    assert build_cubins.main(["--out", str(tree / "kernels" / "cubins")]) == 0
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, str(tree)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {SOURCE_FILE, *(build.file_name for build in BUILDS)}
+    assert {f"edgeosr/kernels/cubins/{name}" for name in expected} <= names

@@ -23,10 +23,10 @@ from edgeosr.kernels.device_errors import (
 )
 from edgeosr.kernels.driver import Device, Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.module import BUILDS, Image, image_for, suitable_builds
+from edgeosr.kernels.module import BUILDS, SOURCE_FILE, Image, image_for, suitable_builds
 from edgeosr.kernels.nvrtc import Compiled
 from edgeosr.kernels.packing import unpacked_weights
-from edgeosr.kernels.sources import DeviceSource
+from edgeosr.kernels.sources import DeviceSource, device_source
 
 IMAGE = Image(b"\x7fELF", "test")
 STREAM = 0x5EED
@@ -408,12 +408,23 @@ def test_files_built_ahead_are_taken_before_anything_is_compiled(tmp_path: Path)
     compiler = Compiler()
     for build in BUILDS:
         (tmp_path / build.file_name).write_bytes(build.file_name.encode())
+    (tmp_path / SOURCE_FILE).write_text(device_source().digest + "\n")
     assert image_for(orin, folder=tmp_path, cache=tmp_path / "c", nvrtc=compiler).data == (
         b"fused_score-sm_87-cuda12.6.cubin"
     )
     (tmp_path / "fused_score-sm_87-cuda12.6.cubin").unlink()
     assert image_for(orin, folder=tmp_path, cache=tmp_path / "c", nvrtc=compiler).origin.endswith("11.8.ptx")
     assert compiler.targets == []
+
+
+def test_builds_of_another_source_or_of_none_that_is_named_are_not_launched(tmp_path: Path) -> None:
+    orin = device((8, 7), (12, 6), integrated=True)
+    (tmp_path / "fused_score-sm_87-cuda12.6.cubin").write_bytes(b"old")
+    for digest in (None, "0" * 64):
+        if digest:
+            (tmp_path / SOURCE_FILE).write_text(digest)
+        image = image_for(orin, folder=tmp_path, cache=tmp_path / "c", nvrtc=Compiler())
+        assert image.origin == "NVRTC 12.6 for sm_87"
 
 
 def test_nvrtc_is_the_last_resort_and_its_build_is_kept_by_source_architecture_and_compiler(
