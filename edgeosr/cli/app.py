@@ -22,7 +22,9 @@ from edgeosr.cli.exit_codes import DEFECT_CODE, INTERRUPTED_CODE
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
+from edgeosr.cli.selftest import selftest
 from edgeosr.cli.train import train
+from edgeosr.cli.verify import verify
 from edgeosr.errors import EdgeosrError
 
 
@@ -76,7 +78,7 @@ def help_from(function: Callable[..., None]) -> str:
 
 
 app.callback(help=help_from(edgeosr))(edgeosr)
-for command in (train, export, build, evaluate, predict, bench, inspect, demo):
+for command in (train, export, build, evaluate, predict, bench, inspect, verify, selftest, demo):
     app.command(help=help_from(command))(command)
 
 

@@ -48,6 +48,7 @@ class Runtime:
         path: of the bundle.
         manifest: what the bundle says about itself.
         classes: class names by index.
+        frame: (height, width) of the only frames that it takes, the bundle's or the engine's; None for any.
         backend: name of the one that runs.
         why: why it is that one, in a sentence.
         providers: the execution providers that really run, asked from the session; or the engine's file.
@@ -82,7 +83,9 @@ class Runtime:
         self.backend: str = chosen.backend.name
         self.why: str = chosen.why
         self.providers: tuple[str, ...] = chosen.backend.providers
-        height, width = chosen.frame
+        self.frame: tuple[int, int] | None = chosen.frame
+        preprocessing = checked.manifest.preprocessing
+        height, width = chosen.frame or (preprocessing.height, preprocessing.width)
         try:
             for _ in range(warmup):
                 self(np.zeros((height, width, 3), np.uint8))

@@ -22,7 +22,7 @@ from edgeosr.errors import DataError, UsageError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.training.settings import TrainSettings
 
-COMMANDS = ("train", "export", "evaluate", "predict", "bench", "inspect", "demo")
+COMMANDS = ("train", "export", "evaluate", "predict", "bench", "inspect", "verify", "selftest", "demo")
 Run = Callable[..., tuple[int, str, str]]
 
 

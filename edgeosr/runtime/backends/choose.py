@@ -23,13 +23,13 @@ class Chosen:
         backend: it.
         why: why it is this one, a sentence without a full stop.
         threshold: the one its scores were calibrated with.
-        frame: (height, width) that it will see, as far as that is known; for warming up.
+        frame: (height, width) of the only frames it takes; None for any.
     """
 
     backend: Backend
     why: str
     threshold: float
-    frame: tuple[int, int]
+    frame: tuple[int, int] | None
 
 
 def choose_backend(
@@ -83,9 +83,7 @@ def choose_backend(
 
 def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], threads=threads, providers=providers)
-    manifest = bundle.manifest
-    size = (manifest.preprocessing.height, manifest.preprocessing.width)
-    return Chosen(opened, why, manifest.threshold.value, manifest.frame or size)
+    return Chosen(opened, why, bundle.manifest.threshold.value, bundle.manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

@@ -97,8 +97,9 @@ def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callabl
         )
         runner = EngineRunner(
             "tensorrt_rtx" if rtx else "tensorrt",
-            driver=driver, scorer=scorer, engine=engine, contexts=contexts,
-            activation_bytes=engine.device_memory_size_v2, io=read_engine_io(TrtDouble, engine, backbone), label="test.plan", **settings,
+            driver=driver, scorer=scorer, engine=engine, contexts=contexts, label="test.plan",
+            activation_bytes=engine.device_memory_size_v2,
+            io=read_engine_io(TrtDouble, engine, backbone), **settings,
         )  # fmt: skip
         made.append(Rig(bundle, cuda, engine, runner))
         return made[-1]

@@ -1,0 +1,41 @@
+"""``edgeosr verify``."""
+
+from typing import Annotated
+
+import typer
+
+from edgeosr.cli.options import Bundle, Json, Threads, names_from
+from edgeosr.cli.output import command_line, results_only, show
+
+
+def verify(
+    bundle: Bundle = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Check only these: onnxruntime, tensorrt, tensorrt_rtx; they must be available.",
+        ),
+    ] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Check that a bundle decides here as where it was made.
+
+    Its golden frames go through every backend that runs here, one by one and as a batch. The exit code is 0
+    if every verdict is the expected one, and 1 if not.
+
+    Examples:
+        edgeosr verify                                      the newest bundle
+        edgeosr verify cats.edgeosr --backend tensorrt      fails if the engine cannot run here
+        edgeosr verify cats.edgeosr --json || exit 1        in a provisioning script
+    """
+    from edgeosr.bundle import newest_bundle
+    from edgeosr.runtime.verify import verify_bundle
+
+    path = bundle or newest_bundle()
+    with results_only():
+        report = verify_bundle(path, backends=names_from(backend) or (), threads=threads)
+    then = command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))
+    show(text=report.as_text(), document=report.as_json(), json=json, written=None, then=then)
+    raise typer.Exit(0 if report.passed else 1)

@@ -1,0 +1,86 @@
+"""What ``edgeosr verify`` found, for people, for machines and for an exit code."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendCheck:
+    """One backend on the golden frames.
+
+    Attributes:
+        backend: its name.
+        available: it runs here.
+        detail: what ran; or why it is not available, or how it failed.
+        frames: verdicts compared: each golden frame alone, and all in one batch.
+        agreed: of these, with the expected verdict.
+        ties: of these, another one, with a score too near to the threshold to tell.
+        differences: what the others said, one line each.
+        failed: it should run here, but broke.
+    """
+
+    backend: str
+    available: bool
+    detail: str
+    frames: int = 0
+    agreed: int = 0
+    ties: int = 0
+    differences: tuple[str, ...] = ()
+    failed: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """It runs here, and every verdict that can be told is the expected one."""
+        return self.available and not self.failed and self.agreed > 0 and not self.differences
+
+    def described(self) -> str:
+        """Return one line."""
+        if self.failed:
+            return f"{self.backend:14}FAILED  {self.detail}"
+        if not self.available:
+            return f"{self.backend:14}not available: {self.detail}"
+        result = "ok" if self.passed else "DIFFERS"
+        ties = f", {self.ties} too near to the threshold to tell" if self.ties else ""
+        counts = f"{self.agreed} of {self.frames} verdicts as expected{ties}"
+        return f"{self.backend:14}{result}  {counts} ({self.detail})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """All backends.
+
+    Attributes:
+        bundle: its path.
+        checks: one a backend.
+        required: names of those that must be available.
+    """
+
+    bundle: str
+    checks: tuple[BackendCheck, ...]
+    required: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Every backend that runs here gives the expected verdicts, and the required ones run."""
+        needed = all(check.available for check in self.checks if check.backend in self.required)
+        ran = [check for check in self.checks if check.available or check.failed]
+        return needed and bool(ran) and all(check.passed for check in ran)
+
+    def as_text(self) -> str:
+        """Return it for a terminal."""
+        lines = []
+        for check in self.checks:
+            lines += [check.described(), *(f"    {difference}" for difference in check.differences)]
+        missing = [c.backend for c in self.checks if c.backend in self.required and not c.available]
+        verdict = "every backend that runs here decides as expected"
+        if missing:
+            verdict = f"{', '.join(missing)} was asked for and is not available"
+        elif not self.passed:
+            verdict = "do not deploy this bundle here: see above"
+        return "\n".join([*lines, f"{'passed' if self.passed else 'FAILED'}: {verdict}"])
+
+    def as_json(self) -> str:
+        """Return one JSON document."""
+        checks = [{**asdict(check), "passed": check.passed} for check in self.checks]
+        plain = {"kind": "verify", "bundle": self.bundle, "passed": self.passed, "backends": checks}
+        return json.dumps(plain, indent=1, ensure_ascii=False)
