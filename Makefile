@@ -9,6 +9,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.edgeosr-installed
 TYPES  := build/types/edgeosr
 EXTRAS := train,pretrained,video,rtx,dev
+# NVIDIA's Python bindings, without its libraries: tests hold the code to what each version really has.
+TENSORRT := 10.3.0 10.13.3.9 11.4.0.106
 NATIVE  = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp' 2>/dev/null)
 
 # The first Python that may train and export: 3.11 or later (the pins were made with 3.11).
@@ -52,6 +54,8 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing edgeosr and its tools into $(VENV) (some minutes the first time) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[$(EXTRAS)]'
+	for version in $(TENSORRT); do $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--only-binary :all: -d $(VENV)/share/tensorrt-bindings "tensorrt-cu12-bindings==$$version" || exit 1; done
 	@touch $@
 
 clean:

@@ -25,7 +25,7 @@ class GateRecord:
         known, unknown: images compared, of the known select and calibrate parts and of the open validation
             set.
         ties: images left out, for their score in ``model.onnx`` is the threshold itself.
-        agreement: share of them with the same nearest class and the same accept/reject decision, 0 to 1.
+        agreement: share of them with the same decision: the same class, or "unknown" from both; 0 to 1.
         labels, decisions: share with the same nearest class; with the same accept/reject.
         minimum: ``agreement`` that was demanded, 0 to 1.
         score_distance: (median, largest) distance between the two scores.

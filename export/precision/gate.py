@@ -1,6 +1,6 @@
 """The decision gate: does the typed graph decide as ``model.onnx`` does, image by image?
 
-A decision is the nearest class with accept or reject. Both graphs run on the CPU, on recorded validation
+A decision is what the camera says: the class, or "unknown". Both graphs run on the CPU, on recorded validation
 images that fitted nothing of the network: known ones of the select and calibrate parts, and open validation
 images. An image whose score is the threshold itself (the quantile that calibration took) is on neither side,
 and the last bit decides it: it is left out and counted. The CPU rounds every tensor of the typed graph as
@@ -36,7 +36,7 @@ class GateImage:
         index: where in it.
         classes: (of model.onnx, of the typed graph), indices.
         margins: (likewise) score minus threshold: above 0 is rejected.
-        agrees: same class and same decision.
+        agrees: the same decision.
     """
 
     images: LabelledImages
@@ -114,6 +114,7 @@ def decision_gate(
     of_known = sum(len(part) for part in parts[: len(closed)])
     labels = np.array([image.classes[0] == image.classes[1] for image in flat])
     decisions = np.array([(image.margins[0] <= 0) == (image.margins[1] <= 0) for image in flat])
+    agrees = np.array([image.agrees for image in flat])
     margins = np.array([image.margins for image in flat])
     distance = np.abs(margins[:, 0] - margins[:, 1])
     areas = None
@@ -122,12 +123,12 @@ def decision_gate(
             auroc(margins[:of_known, 0], margins[of_known:, 0]),
             auroc(margins[:of_known, 1], margins[of_known:, 1]),
         )
-    order = np.lexsort((-distance, labels & decisions))
+    order = np.lexsort((-distance, agrees))
     record = GateRecord(
         known=of_known,
         unknown=len(flat) - of_known,
         ties=ties,
-        agreement=float(np.mean(labels & decisions)),
+        agreement=float(np.mean(agrees)),
         labels=float(np.mean(labels)),
         decisions=float(np.mean(decisions)),
         minimum=minimum,
@@ -149,7 +150,10 @@ def _compared(
             _margin(float(after.scores[i]), thresholds[1]),
         )
         classes = int(before.predictions[i]), int(after.predictions[i])
-        agrees = classes[0] == classes[1] and (margins[0] <= 0) == (margins[1] <= 0)
+        said = tuple(
+            nearest if margin <= 0 else None for nearest, margin in zip(classes, margins, strict=True)
+        )
+        agrees = said[0] == said[1]
         rows.append(GateImage(images=part, index=index, classes=classes, margins=margins, agrees=agrees))
     return rows
 

@@ -25,6 +25,7 @@ def classifier(tmp_path_factory):
     rng = np.random.default_rng(3)
     arrays = {
         "first": rng.normal(0, 0.3, (8, 3, 3, 3)),
+        "middle": rng.normal(0, 0.3, (8, 8, 3, 3)),
         "second": rng.normal(0, 0.3, (CHANNELS, 8, 3, 3)),
         "head": rng.normal(0, 1, (len(KNOWN), CHANNELS)),
         "bias": np.zeros(len(KNOWN)),
@@ -32,7 +33,9 @@ def classifier(tmp_path_factory):
     nodes = [
         helper.make_node("Conv", ["image", "first"], ["y1"], "conv1", pads=[1] * 4),
         helper.make_node("Relu", ["y1"], ["a1"], "relu1"),
-        helper.make_node("Conv", ["a1", "second"], ["y2"], "conv2", pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Conv", ["a1", "middle"], ["ym"], "conv_middle", pads=[1] * 4),
+        helper.make_node("Relu", ["ym"], ["am"], "relu_middle"),
+        helper.make_node("Conv", ["am", "second"], ["y2"], "conv2", pads=[1] * 4, strides=[2, 2]),
         helper.make_node("Relu", ["y2"], ["a2"], "relu2"),
         helper.make_node("GlobalAveragePool", ["a2"], ["pooled"], "pool"),
         helper.make_node("Flatten", ["pooled"], ["features"], "flatten"),

@@ -64,6 +64,11 @@ def test_a_changed_class_and_a_changed_decision_each_count_once():
     assert record.score_distance == (0.0, 1.5)
 
 
+def test_another_nearest_class_of_an_image_that_both_reject_is_no_other_decision():
+    record = gate({"known0[0]": (0, 2.0)}, {"known0[0]": (1, 2.5)}).record
+    assert (record.labels, record.decisions, record.agreement) == (0.9, 1.0, 1.0)
+
+
 def test_it_passes_at_the_minimum_and_fails_below():
     after = {"known0[0]": (1, 0.0)}
     assert gate({}, after, minimum=0.9).passed
