@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import BundleError
-from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
+from edgeosr.kernels.scorer import FORMAT_VERSION, ClosedForm, Fusion, Head, Probes, Scorer
 from edgeosr.kernels.scorer_file import read_scorer, write_scorer
 
 DIMENSION, CLASSES = 6, 3
@@ -199,7 +199,7 @@ def test_an_entry_that_edgeosr_does_not_know_is_refused(scorer):
 
 def test_a_newer_format_says_so(scorer):
     with pytest.raises(BundleError, match="made by a newer edgeosr"):
-        read_scorer(with_entry(write_scorer(scorer), "format", np.array(3)))
+        read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT_VERSION + 1)))
 
 
 def test_a_compressed_entry_is_refused_before_it_is_unpacked(scorer):
