@@ -1,11 +1,11 @@
 """The decision gate: does the typed graph decide as ``model.onnx`` does, image by image?
 
-A decision is what the camera says: the class, or "unknown". Both graphs run on the CPU, on recorded validation
-images that fitted nothing of the network: known ones of the select and calibrate parts, and open validation
-images. An image whose score is the threshold itself (the quantile that calibration took) is on neither side,
-and the last bit decides it: it is left out and counted. The CPU rounds every tensor of the typed graph as
-its type says; a GPU may fuse operations and round less often, or sum in another order: ``edgeosr verify``
-looks there.
+A decision is what the camera says: the class, or "unknown". Both graphs run on the CPU, on recorded
+validation images that fitted nothing of the network: known ones of the select and calibrate parts, and open
+validation images. An image whose score is the threshold itself (the quantile that calibration took) is on
+neither side, and the last bit decides it: it is left out and counted. The CPU rounds every tensor of the
+typed graph as its type says; a GPU may fuse operations and round less often, or sum in another order:
+``edgeosr verify`` looks there.
 """
 
 import math
@@ -150,9 +150,7 @@ def _compared(
             _margin(float(after.scores[i]), thresholds[1]),
         )
         classes = int(before.predictions[i]), int(after.predictions[i])
-        said = tuple(
-            nearest if margin <= 0 else None for nearest, margin in zip(classes, margins, strict=True)
-        )
+        said = [number if margin <= 0 else None for number, margin in zip(classes, margins, strict=True)]
         agrees = said[0] == said[1]
         rows.append(GateImage(images=part, index=index, classes=classes, margins=margins, agrees=agrees))
     return rows

@@ -61,8 +61,8 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
         excluded = [*tangents, *outer]
         if set(layers) <= outer:
             raise ExportError(
-                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last stay as "
-                "they are: none is left to quantise; export with --engine fp16"
+                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last stay "
+                "as they are: none is left to quantise; export with --engine fp16"
             )
         # It prints what it does; the progress bar says enough.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -97,10 +97,10 @@ def _last_layers(graph: Any) -> set[str]:
     waiting = [output.name for output in graph.output]
     while waiting:
         node = makers.get(waiting.pop())
-        if node is None or id(node) in seen:
+        if node is None or id(node) in seen or node.name.startswith(TANGENT_PREFIX):
             continue
         seen.add(id(node))
-        if node.op_type in QUANTISED and not node.name.startswith(TANGENT_PREFIX):
+        if node.op_type in QUANTISED:
             found.add(node.name)
         else:
             waiting.extend(node.input)

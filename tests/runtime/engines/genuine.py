@@ -1,4 +1,4 @@
-"""The API of genuine TensorRT versions, read from NVIDIA's own bindings over stub libraries, and doubles of it.
+"""The API of genuine TensorRT versions, from NVIDIA's own bindings over stub libraries, and doubles of it.
 
 The bindings' wheels lie where ``make`` puts them (``BINDINGS``). They need three libraries that are not on
 PyPI; empty ones with the nine symbols they ask for are compiled here. Nothing can be built with that, but
@@ -18,7 +18,7 @@ from typing import Any
 
 BINDINGS = Path(sys.prefix) / "share" / "tensorrt-bindings"
 VERSIONS = ("10.3.0", "10.13.3.9", "11.4.0.106")
-SYMBOLS = [
+SYMBOLS = (
     "createInferBuilder_INTERNAL",
     "createInferRuntime_INTERNAL",
     "createInferRefitter_INTERNAL",
@@ -28,7 +28,7 @@ SYMBOLS = [
     "getPluginRegistry",
     "getNvOnnxParserVersion",
     "initLibNvInferPlugins",
-]
+)
 LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
 
 

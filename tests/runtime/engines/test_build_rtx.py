@@ -45,7 +45,7 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(bundle_path):
 
 
 def test_without_a_gpu_an_engine_for_the_gpu_here_is_refused(bundle_path):
-    with pytest.raises(EngineError, match="needs an NVIDIA GPU.*run this on the device"):
+    with pytest.raises(EngineError, match=r"needs an NVIDIA GPU.*run this on the device"):
         build_bundle(bundle_path, BuildOptions())
     assert read_bundle(bundle_path).manifest.engines == ()
 
@@ -59,7 +59,7 @@ def test_what_the_bundle_cannot_be_built_as_is_refused(bundle_path):
         request_for(fixed, BuildOptions(frame=(20, 30)))
     assert request_for(fixed, BuildOptions()).frame == (480, 640)
     plain = dataclasses.replace(manifest, backbone=None)
-    with pytest.raises(EngineError, match="no typed backbone.*--engine fp16"):
+    with pytest.raises(EngineError, match=r"no typed backbone.*--engine fp16"):
         request_for(plain, BuildOptions())
 
 
@@ -73,7 +73,7 @@ def test_a_builder_that_dies_is_an_error_not_a_crash(tmp_path, monkeypatch):
         "import os, sys\nprint('std::terminate', file=sys.stderr, flush=True)\nos.abort()\n", encoding="utf-8"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(EngineError, match="died by signal 6.*std::terminate"):
+    with pytest.raises(EngineError, match=r"died by signal 6.*std::terminate"):
         build_isolated(b"", RTX, outputs=("map",), dtype="float16", module="dying")
 
 

@@ -90,7 +90,7 @@ def test_what_11_took_away_is_seen_to_be_missing(genuine_apis):
 
 
 def test_signatures_are_read_as_they_are_written():
-    text = "(self: trt.A, input: str, min: trt.Dims, flags: int = 0, cb: Callable[[int, str], None] = None) -> bool"
+    text = "(self: trt.A, input: str, min: trt.Dims, flags: int = 0, cb: Callable[[int, str], None] = 0) -> A"
     assert parameters(text) == [("input", False), ("min", False), ("flags", True), ("cb", True)]
     assert fits(text, ("x", 1), {}) and fits(text, ("x",), {"min": 2, "flags": 3})
     assert not fits(text, ("x",), {}), "a required argument is missing"
