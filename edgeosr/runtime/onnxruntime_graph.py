@@ -7,12 +7,13 @@ available ones: a provider that is available may still fail to load.
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import BundleError, MissingDependencyError, UsageError, require_choice
+from edgeosr.runtime.rows import Rows
 from edgeosr.verdict import VALUE_NAMES
 
 CPU_ONLY = ("CPUExecutionProvider",)
@@ -24,20 +25,6 @@ _REINSTALL = (
     "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime "
     "(or onnxruntime-gpu; never both)"
 )
-
-
-class GraphOutputs(NamedTuple):
-    """One row a frame.
-
-    Attributes:
-        label: int64 ``[batch]``.
-        score: float32 ``[batch]``, larger = more unknown; NaN if something was not finite.
-        values: float32 ``[batch, 5]`` in ``VALUE_NAMES`` order.
-    """
-
-    label: NDArray[np.int64]
-    score: NDArray[np.float32]
-    values: NDArray[np.float32]
 
 
 def load_onnxruntime() -> ModuleType:
@@ -95,7 +82,7 @@ class OnnxRuntimeGraph:
         _require_contract(self._session)
         self._orders = {bgr: np.array([2, 1, 0] if bgr else [0, 1, 2], np.int64) for bgr in (False, True)}
 
-    def run(self, frames: NDArray[np.uint8], *, bgr: bool = False) -> GraphOutputs:
+    def run(self, frames: NDArray[np.uint8], *, bgr: bool = False) -> Rows:
         """Score a batch.
 
         Args:
@@ -107,7 +94,7 @@ class OnnxRuntimeGraph:
         """
         feed = {"frames": frames, "channel_order": self._orders[bgr]}
         try:
-            return GraphOutputs(*self._session.run(list(_OUTPUTS), feed))
+            return Rows(*self._session.run(list(_OUTPUTS), feed))
         except Exception as error:  # onnxruntime's errors share no base class of their own
             raise BundleError(
                 f"onnxruntime could not run model.onnx on frames {list(frames.shape)}: {error}"

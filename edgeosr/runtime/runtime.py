@@ -15,11 +15,12 @@ from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
 from edgeosr.fusion import parts_from_values
 from edgeosr.manifest import Manifest
 from edgeosr.preprocessing import COLORS, Color
-from edgeosr.runtime.backends.backend import Backend, Rows
+from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.onnxruntime_graph import CPU_ONLY
+from edgeosr.runtime.rows import Rows
 from edgeosr.verdict import PART_NAMES, UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
@@ -142,7 +143,8 @@ class Runtime:
             )
         require_choice("color", color, COLORS)
         batch: Any
-        if is_cuda_array(frames):
+        # The type first: a frame in the host's memory must not pay for those on the device.
+        if type(frames) is not np.ndarray and is_cuda_array(frames):
             batch, single = self._on_device(frames, backend)
         else:
             batch, single = as_batch(frames, self.manifest.frame)

@@ -1,27 +1,12 @@
 """What the Runtime asks of a backend: frames in, one row a frame out."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edgeosr.runtime.rows import Rows
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
-
-
-class Rows(NamedTuple):
-    """One row a frame.
-
-    Attributes:
-        label: int64 ``[batch]``.
-        score: float32 ``[batch]``, larger = more unknown; NaN if something was not finite.
-        values: float32 ``[batch, 5]`` in ``VALUE_NAMES`` order.
-        accepted: bool ``[batch]``, decided on the device with the threshold passed; None: not decided yet.
-    """
-
-    label: NDArray[np.int64]
-    score: NDArray[np.float32]
-    values: NDArray[np.float32]
-    accepted: NDArray[np.bool_] | None
 
 
 class Backend(Protocol):

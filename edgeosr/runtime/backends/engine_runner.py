@@ -13,12 +13,13 @@ from edgeosr.kernels.async_driver import AsyncDriver
 from edgeosr.kernels.device_errors import CudaError, DeviceLostError
 from edgeosr.kernels.device_verdicts import ACCEPTED
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.runtime.backends.backend import Rows, float32_below
+from edgeosr.runtime.backends.backend import float32_below
 from edgeosr.runtime.backends.contexts import Contexts
 from edgeosr.runtime.backends.cuda_frames import CudaFrames
 from edgeosr.runtime.backends.device_failure import OUT_OF_MEMORY, is_fatal, worded
 from edgeosr.runtime.backends.engine_io import EngineIo
 from edgeosr.runtime.backends.engine_slot import EngineSlot, Machinery
+from edgeosr.runtime.rows import Rows
 from edgeosr.verdict import VALUE_NAMES
 
 # Prepared shapes that are kept; a camera app uses one to three. Each has a context, buffers and a graph.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgeosr.runtime.backends.backend import Rows
 from edgeosr.runtime.onnxruntime_graph import CPU_ONLY, OnnxRuntimeGraph
+from edgeosr.runtime.rows import Rows
 
 
 class OnnxRuntimeBackend:
@@ -21,7 +21,7 @@ class OnnxRuntimeBackend:
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
         """Judge a batch; decisions are left to the caller."""
-        return Rows(*self._graph.run(frames, bgr=bgr), None)
+        return self._graph.run(frames, bgr=bgr)
 
     def close(self) -> None:
         """Let the session go when the last call in another thread ends."""

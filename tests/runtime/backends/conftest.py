@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-for folder in (Path(__file__).parent, Path(__file__).parents[2] / "kernels"):
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parent / "engines", HERE.parents[1] / "kernels"):
     sys.path.insert(0, str(folder))
 
 from cuda_streams import QueuedCudaDouble  # noqa: E402
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
 from typed_bundle import sample_frames, write_typed_bundle  # noqa: E402
 
-from edgeosr.bundle import Bundle  # noqa: E402
+from edgeosr.bundle import Bundle, read_bundle  # noqa: E402
 from edgeosr.kernels.async_driver import AsyncDriver  # noqa: E402
 from edgeosr.kernels.fused_score import FusedScorer  # noqa: E402
 from edgeosr.kernels.module import Image  # noqa: E402
@@ -60,7 +61,8 @@ def typed_bundle(
     def bundle(method: str = "closed-form", precision: str = "fp16") -> Bundle:
         key = (method, precision)
         if key not in made:
-            made[key] = write_typed_bundle(tmp_path_factory.mktemp("typed"), sample_manifest, *key)
+            path = tmp_path_factory.mktemp("typed") / "tiny.edgeosr"
+            made[key] = read_bundle(write_typed_bundle(path, sample_manifest, *key))
         return made[key]
 
     return bundle

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeosr.bundle import Bundle, read_bundle, write_bundle
+from edgeosr.bundle import write_bundle
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.precision.typed import typed_graph
@@ -65,17 +65,19 @@ def deployed_classifier(path: Path) -> Path:
     return path
 
 
-def write_typed_bundle(folder: Path, manifest: Manifest, method: str, precision: str) -> Bundle:
-    """Write ``tiny.edgeosr`` and return it as read back.
+def write_typed_bundle(
+    path: Path, manifest: Manifest, method: str = "closed-form", precision: str = "fp16"
+) -> Path:
+    """Write a bundle and return its path.
 
     Args:
-        folder: where.
+        path: a name that ends in ``.edgeosr``.
         manifest: a sample; what is not of this network stays as it is.
         method: of the Jacobian norm: ``closed-form`` (ends at the map), ``probes`` or ``none``.
         precision: ``fp32`` or ``fp16``.
     """
     classifier = classifier_from_onnx(
-        deployed_classifier(folder / "deployed.onnx"), CLASSES, ExportSettings()
+        deployed_classifier(path.with_suffix(".onnx")), CLASSES, ExportSettings()
     )
     probes = None
     if method == "probes":
@@ -84,7 +86,7 @@ def write_typed_bundle(folder: Path, manifest: Manifest, method: str, precision:
     fusion = _fusion(graph)
     model = graph.model(fusion)
     frames = sample_frames(4, seed=9)
-    label, score, values = OnnxRuntimeGraph(model).run(frames)
+    label, score, values, _ = OnnxRuntimeGraph(model).run(frames)
     limit = float(np.float32(np.median(OnnxRuntimeGraph(model).run(sample_frames(40, seed=2)).score)))
     golden = io.BytesIO()
     np.savez(golden, frames=frames, label=label, score=score, values=values)
@@ -105,8 +107,8 @@ def write_typed_bundle(folder: Path, manifest: Manifest, method: str, precision:
         embedding=EmbeddingRecord(graph.scorer.dimension), discriminator=None,
         threshold=replace(manifest.threshold, value=limit),
     )  # fmt: skip
-    write_bundle(folder / "tiny.edgeosr", changed, files)
-    return read_bundle(folder / "tiny.edgeosr")
+    write_bundle(path, changed, files)
+    return path
 
 
 def _fusion(graph: ScoredGraph) -> FittedFusion:
