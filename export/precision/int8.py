@@ -61,8 +61,8 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
         excluded = [*tangents, *outer]
         if set(layers) <= outer:
             raise ExportError(
-                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last stay "
-                "as they are: none is left to quantise; export with --engine fp16"
+                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last "
+                "stay as they are: none is left to quantise; export with --engine fp16"
             )
         # It prints what it does; the progress bar says enough.
         with contextlib.redirect_stdout(io.StringIO()):

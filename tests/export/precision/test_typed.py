@@ -86,13 +86,16 @@ def test_backbone_and_reference_score_as_the_whole_typed_graph(graph, precision,
     np.testing.assert_allclose(score, expected["score"], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("fp16", 1e-3), ("int8", 3e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("fp16", 5e-4), ("int8", 3e-2)])
 def test_a_typed_graph_is_near_the_float32_one(graph, precision, tolerance, images, probes):
     frames = np.stack([images.read(i) for i in range(24)])
     made = typed(graph, precision, images, probes)
     label, _, values = GraphRunner(made.whole(fusion(graph)), as_typed=True).run(frames)
     expected_label, _, expected = GraphRunner(graph.model(fusion(graph))).run(frames)
-    error = np.median(np.abs(values - expected) / np.maximum(np.abs(expected), 1e-6), axis=0)
+    # The Jacobian norm, the top logit and |z|: the loss is exponential in the logits, and there is no
+    # discriminator here.
+    columns = [0, 3, 4]
+    error = np.median(np.abs(values[:, columns] / expected[:, columns] - 1), axis=0)
     assert error.max() < tolerance
     if precision == "fp32":
         assert np.array_equal(label, expected_label)
