@@ -41,10 +41,25 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
     quantization = import_extra("onnxruntime.quantization", extra="export", purpose="quantising the backbone")
     onnx = import_extra("onnx", extra="export", purpose="quantising the backbone")
 
+    batches = list(pixels)
+
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        """Gives one batch a round: all activations of all images at once would be gigabytes."""
+
+        def __init__(self) -> None:
+            self.next, self.end = 0, len(batches)
+
+        def __len__(self) -> int:
+            return len(batches)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.next, self.end = start_index, end_index
+
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            batch = next(pixels, None)
-            return None if batch is None else {input_name: batch}
+            if self.next >= self.end:
+                return None
+            self.next += 1
+            return {input_name: batches[self.next - 1]}
 
     with tempfile.TemporaryDirectory(prefix="edgeosr-int8-") as folder:
         plain, prepared, quantised = (
@@ -82,6 +97,7 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
                     "CalibPercentile": PERCENTILE,
+                    "CalibStridedMinMax": 1,  # for histograms too, whatever its name says
                     "QDQOpTypePerChannelSupportToAxis": _CHANNELS,
                 },
             )
