@@ -70,16 +70,14 @@ def build_plan(
     config.progress_monitor = _monitor(trt, advance)
     cache = None
     if request.builder == "tensorrt":
-        cache = config.create_timing_cache(timing_cache or b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        cache = _set_timing_cache(config, timing_cache)
     else:
         _set_targets(trt, config, request.targets)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
             f"{request.builder} {trt.__version__} could not build the engine: "
-            f"{logger.last or 'it says not why'}; "
-            "the log above says more (logging level INFO); a smaller --batch or more --workspace may help"
+            f"{logger.last or 'it says not why'}; a smaller --batch or more --workspace may help"
         )
     return BuiltPlan(
         plan=bytes(plan),
@@ -117,6 +115,18 @@ def _check_outputs(trt: ModuleType, network: Any, outputs: Sequence[str], dtype:
                 f"the backbone's output {tensor.name} must be {wanted}; got {tensor.dtype}; export it again"
             )
         tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
+
+
+def _set_timing_cache(config: Any, data: bytes | None) -> Any:
+    """Return the cache in use: the old one, or a new one if that is of another GPU or version."""
+    if data:
+        cache = config.create_timing_cache(data)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache
+        _log.info("the timing cache is of another GPU or TensorRT version; a new one is begun")
+    cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
 
 
 def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:

@@ -1,53 +1,77 @@
 """``python -m edgeosr.runtime.engines.child FOLDER``: one build in a process that may die.
 
-Reads ``backbone.onnx``, ``request.json`` and, if there is one, ``timing.cache``; writes ``plan`` and
-``result.json``, prints a line of progress at a time. ``isolated.py`` is the other end.
+Reads ``backbone.onnx``, ``request.json`` and, if there is one, ``timing.cache``; writes ``plan``. It speaks
+in lines on standard output, fields apart by tabs: ``progress``, ``log`` and at the end ``answer`` (JSON, with
+the ``version`` of the builder or an ``error``). ``isolated.py`` is the other end.
 """
 
 import json
 import logging
 import sys
+import threading
 from pathlib import Path
 
 from edgeosr.errors import EdgeosrError
-from edgeosr.files import write_bytes, write_text
+from edgeosr.files import write_bytes
 from edgeosr.runtime.engines.build import build_plan
 from edgeosr.runtime.engines.request import BuildRequest
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 
-PROGRESS = "progress"
+PROGRESS, LOG, ANSWER = "progress", "log", "answer"
+_speaking = threading.Lock()
+
+
+def say(kind: str, *fields: object) -> None:
+    """Print one line; builders report from several threads."""
+    line = "\t".join([kind, *(" ".join(str(field).split()) for field in fields)])
+    with _speaking:
+        print(line, flush=True)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(LOG, record.levelno, record.getMessage())
 
 
 def main(folder: Path) -> int:
-    """Build what the folder asks for; 0 done, 1 refused with ``error`` in ``result.json``."""
+    """Build what the folder asks for; 0 done, 1 refused."""
     asked = json.loads((folder / "request.json").read_text("utf-8"))
     request = BuildRequest.from_json(asked["request"])
-    logging.basicConfig(level=asked["log_level"], format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=asked["log_level"], handlers=[_Lines()])
+    try:
+        version = _build(folder, request, asked["outputs"], asked["dtype"])
+    except EdgeosrError as error:
+        say(ANSWER, json.dumps({"error": str(error)}))
+        return 1
+    except Exception as error:  # whatever the bindings raise: pybind's TypeError, MemoryError
+        logging.getLogger(__name__).debug("the build failed", exc_info=True)
+        what = f"{request.builder} failed while it built the engine: {type(error).__name__}: {error}"
+        say(ANSWER, json.dumps({"error": f"{what}; check that its libraries are of one version"}))
+        return 1
+    say(ANSWER, json.dumps({"version": version}))
+    return 0
+
+
+def _build(folder: Path, request: BuildRequest, outputs: list[str], dtype: str) -> str:
     cache = folder / "timing.cache"
 
     def advance(done: int, total: int, phase: str) -> bool:
-        print(f"{PROGRESS}\t{done}\t{total}\t{' '.join(phase.split())}", flush=True)
+        say(PROGRESS, done, total, phase)
         return True
 
-    try:
-        module = load_tensorrt(request.builder, to_run=request.builder == "tensorrt")
-        built = build_plan(
-            module,
-            (folder / "backbone.onnx").read_bytes(),
-            request,
-            outputs=asked["outputs"],
-            dtype=asked["dtype"],
-            timing_cache=cache.read_bytes() if cache.is_file() else None,
-            advance=advance,
-        )
-        write_bytes(folder / "plan", built.plan)
-        if built.timing_cache is not None:
-            write_bytes(cache, built.timing_cache)
-    except EdgeosrError as error:
-        write_text(folder / "result.json", json.dumps({"error": str(error)}))
-        return 1
-    write_text(folder / "result.json", json.dumps({"version": built.version}))
-    return 0
+    built = build_plan(
+        load_tensorrt(request.builder, to_run=request.builder == "tensorrt"),
+        (folder / "backbone.onnx").read_bytes(),
+        request,
+        outputs=outputs,
+        dtype=dtype,
+        timing_cache=cache.read_bytes() if cache.is_file() else None,
+        advance=advance,
+    )
+    write_bytes(folder / "plan", built.plan)
+    if built.timing_cache is not None:
+        write_bytes(cache, built.timing_cache)
+    return built.version
 
 
 if __name__ == "__main__":

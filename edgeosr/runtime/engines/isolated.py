@@ -2,21 +2,24 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeosr.errors import EngineError
 from edgeosr.files import storage_errors
 from edgeosr.progress import progress
 from edgeosr.runtime.engines.build import BuiltPlan
-from edgeosr.runtime.engines.child import PROGRESS
+from edgeosr.runtime.engines.child import ANSWER, LOG, PROGRESS
 from edgeosr.runtime.engines.request import BuildRequest
 
 _MODULE = "edgeosr.runtime.engines.child"
 _SHOWN = 1500  # characters of what the child said before it died
+_log = logging.getLogger(__name__)
 
 
 def build_isolated(
@@ -55,16 +58,14 @@ def build_isolated(
             (folder / "request.json").write_text(json.dumps(asked), encoding="utf-8")
             if timing_cache is not None:
                 (folder / "timing.cache").write_bytes(timing_cache)
-        code, said = _run(module, folder, f"building with {request.builder}")
-        result = folder / "result.json"
-        if not result.is_file():
+        code, answer, said = _run(module, folder, request)
+        if answer is None:
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             raise EngineError(
                 f"the process of {request.builder} died {how} while it built the engine"
                 + (f"; its last words: {said[-_SHOWN:].strip()}" if said.strip() else "")
                 + ". Too little memory is the commonest reason; a smaller --batch or --frame needs less"
             )
-        answer = json.loads(result.read_text("utf-8"))
         if "error" in answer:
             raise EngineError(answer["error"])
         cache = folder / "timing.cache"
@@ -76,9 +77,9 @@ def build_isolated(
             )
 
 
-def _run(module: str, folder: Path, description: str) -> tuple[int, str]:
-    """Return (exit code, standard error) of the child; it is killed if this is interrupted."""
-    errors = folder / "errors.txt"
+def _run(module: str, folder: Path, request: BuildRequest) -> tuple[int, dict[str, Any] | None, str]:
+    """Return (exit code, answer, standard error) of the child; it is killed if this is interrupted."""
+    errors, answer = folder / "errors.txt", None
     with errors.open("wb") as sink:
         child = subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
@@ -87,16 +88,21 @@ def _run(module: str, folder: Path, description: str) -> tuple[int, str]:
             stderr=sink,
             encoding="utf-8",
             errors="replace",
+            env=_environment(request),
         )
         try:
             assert child.stdout is not None
-            with progress(description, None) as advance:
+            with progress(f"building with {request.builder}", None) as advance:
                 done = 0
                 for line in child.stdout:
                     kind, *fields = line.rstrip("\n").split("\t")
                     if kind == PROGRESS and len(fields) == 3:
                         advance(int(fields[0]) - done, fields[2])
                         done = int(fields[0])
+                    elif kind == LOG and len(fields) == 2:
+                        _log.log(int(fields[0]), "%s", fields[1])
+                    elif kind == ANSWER and len(fields) == 1:
+                        answer = json.loads(fields[0])
             code = child.wait()
         finally:
             if child.poll() is None:
@@ -104,4 +110,16 @@ def _run(module: str, folder: Path, description: str) -> tuple[int, str]:
                 child.wait()
             if child.stdout is not None:
                 child.stdout.close()
-    return code, errors.read_text("utf-8", errors="replace")
+    return code, answer, errors.read_text("utf-8", errors="replace")
+
+
+def _environment(request: BuildRequest) -> dict[str, str]:
+    """TensorRT builds for the first GPU it sees, so the child sees one."""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    if request.builder == "tensorrt":
+        visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+        # The driver numbers GPUs among those that the user lets it see.
+        environment["CUDA_VISIBLE_DEVICES"] = (
+            visible[request.device] if request.device < len(visible) else str(request.device)
+        )
+    return environment

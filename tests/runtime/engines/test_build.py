@@ -16,7 +16,7 @@ REQUEST = BuildRequest(builder="tensorrt", targets=(), batch=(1, 2, 8), frame=(4
 class Machine:
     """A TensorRT module made of doubles of a genuine version."""
 
-    def __init__(self, api, *, dtype="HALF", parses=True, plan=b"plan", steps=3):
+    def __init__(self, api, *, dtype="HALF", parses=True, plan=b"plan", steps=3, cache_fits=True):
         self.api, self.calls, self.steps = api, [], steps
         self.monitor, self.logger = None, None
         enums = {name: enum_of(api, name) for name in (
@@ -39,6 +39,7 @@ class Machine:
         self.config = self.double(
             "IBuilderConfig",
             create_timing_cache=lambda data: self.double("ITimingCache", serialize=lambda: b"cache:" + data),
+            set_timing_cache=lambda cache, ignore_mismatch: cache_fits or cache.serialize() == b"cache:",
         )
         self.builder = self.double(
             "Builder",
@@ -109,6 +110,11 @@ def test_it_builds_strongly_typed_with_profile_limit_and_cache(api):
     assert (
         order.index("set_timing_cache") < order.index("build_serialized_network") < order.index("serialize")
     )
+
+
+def test_a_timing_cache_of_another_version_is_begun_anew(api):
+    assert Machine(api).build().timing_cache == b"cache:"
+    assert Machine(api, cache_fits=False).build(cache=b"old").timing_cache == b"cache:"
 
 
 def test_a_refused_graph_names_node_and_operator(api):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from edgeosr.bundle import read_bundle
 from edgeosr.cli.app import app
-from edgeosr.errors import EngineError, UsageError
+from edgeosr.errors import BundleError, EngineError, UsageError
 from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle, request_for
 from edgeosr.runtime.engines.isolated import build_isolated
 from edgeosr.runtime.engines.request import BuildRequest
@@ -75,6 +75,57 @@ def test_a_builder_that_dies_is_an_error_not_a_crash(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EngineError, match=r"died by signal 6.*std::terminate"):
         build_isolated(b"", RTX, outputs=("map",), dtype="float16", module="dying")
+
+
+def test_what_the_builder_logs_is_logged_here(tmp_path, monkeypatch, caplog):
+    (tmp_path / "talking.py").write_text(
+        "print('log\\t30\\ttactic skipped', flush=True)\n"
+        "print('TensorRT itself may print', flush=True)\n"
+        'print(\'answer\\t{"error": "no tactic"}\', flush=True)\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=r"^no tactic$"):
+        build_isolated(b"", RTX, outputs=("map",), dtype="float16", module="talking")
+    assert [(each.levelname, each.message) for each in caplog.records] == [("WARNING", "tactic skipped")]
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "seen"), [(None, 1, "1"), ("GPU-a,GPU-b", 1, "GPU-b"), ("2", 0, "2")]
+)
+def test_the_builder_sees_the_gpu_it_builds_for_alone(tmp_path, monkeypatch, visible, device, seen):
+    (tmp_path / "looking.py").write_text(
+        "import json, os\nprint('answer\\t' + json.dumps({'error': os.environ['CUDA_VISIBLE_DEVICES']}))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    request = BuildRequest(builder="tensorrt", targets=(), batch=(1, 1, 2), frame=(20, 30), device=device)
+    with pytest.raises(EngineError, match=f"^{seen}$"):
+        build_isolated(b"", request, outputs=("map",), dtype="float16", module="looking")
+
+
+def test_whatever_the_bindings_raise_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "tensorrt_rtx.py").write_text(
+        "__version__ = '1.7.0'\nclass ILogger:\n    pass\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        EngineError, match="tensorrt_rtx failed while it built the engine: AttributeError"
+    ) as no:
+        build_isolated(b"", RTX, outputs=("map",), dtype="float16")
+    assert "Traceback" not in str(no.value)
+
+
+def test_a_bundle_of_a_newer_edgeosr_is_left_alone(bundle_path):
+    path = bundle_path / "manifest.json"
+    document = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**document, "schema": document["schema"] + 1}), encoding="utf-8")
+    with pytest.raises(BundleError, match="made by a newer edgeosr"):
+        build_bundle(bundle_path, BuildOptions(targets=("sm_86",)))
+    assert not (bundle_path / "engines").exists()
 
 
 def test_ctrl_c_ends_the_builder_too_and_leaves_the_bundle(bundle_path, tmp_path):
