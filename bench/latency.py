@@ -71,7 +71,7 @@ def measure_latency(
     frames = frames_from_bundle(bundle, size, settings.seed)
     extra = _preprocessed_sizes(manifest, size)
     phases = len(settings.batches) * (2 if settings.rate_hz else 1) + len(extra)
-    with Runtime(bundle_path, threads=settings.threads) as runtime, progress(
+    with Runtime(bundle_path, backend="onnxruntime", threads=settings.threads) as runtime, progress(
         "timing", phases * PHASE_STEPS, background=False
     ) as advance:  # fmt: skip
         inputs = {batch: _batches(frames, batch) for batch in settings.batches}

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeosr import __version__
+from edgeosr.bundle import read_bundle
 from edgeosr.errors import EdgeosrError, EngineError
 from edgeosr.kernels.selftest import SelftestSettings, run_selftest
 from edgeosr.runtime.backends.choose import ENGINES
@@ -84,6 +85,7 @@ def selftest(
 
     Raises:
         EngineError: ``device``, and there is no GPU.
+        BundleError: there is no bundle, or it is damaged.
     """
     gpus = probe()
     if device and not gpus.gpus:
@@ -91,6 +93,7 @@ def selftest(
             f"edgeosr selftest --device needs an NVIDIA GPU: {gpus.reason}; run it on the device, or without "
             "--device for what can be checked here"
         )
+    read_bundle(bundle)  # a wrong path or a damaged bundle is no step that failed
     machine = _machine(gpus)
     if not device:
         steps = [_step("cpu", lambda: _verified(bundle, ("onnxruntime",)))]

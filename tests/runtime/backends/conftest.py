@@ -56,10 +56,10 @@ def sample_manifest() -> Manifest:
 def typed_bundle(
     sample_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], Bundle]:
-    made: dict[tuple[str, str], Bundle] = {}
+    made: dict[tuple[str, str, str], Bundle] = {}
 
-    def bundle(method: str = "closed-form", precision: str = "fp16") -> Bundle:
-        key = (method, precision)
+    def bundle(method: str = "closed-form", precision: str = "fp16", head: str = "external") -> Bundle:
+        key = (method, precision, head)
         if key not in made:
             path = tmp_path_factory.mktemp("typed") / "tiny.edgeosr"
             made[key] = read_bundle(write_typed_bundle(path, sample_manifest, *key))
@@ -76,6 +76,7 @@ def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callabl
     def make(
         method: str = "closed-form",
         precision: str = "fp16",
+        head: str = "external",
         *,
         integrated: bool = False,
         rtx: bool = False,
@@ -84,7 +85,7 @@ def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callabl
         prepare: Callable[[EngineDouble], None] = lambda engine: None,
         **settings: Any,
     ) -> Rig:
-        bundle = typed_bundle(method, precision)
+        bundle = typed_bundle(method, precision, head)
         cuda = cuda or QueuedCudaDouble(integrated=integrated)
         driver = AsyncDriver(cuda)
         scorer = FusedScorer(read_scorer(bundle.files["scorer.npz"]), driver=driver, image=IMAGE)

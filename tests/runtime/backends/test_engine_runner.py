@@ -40,13 +40,21 @@ def assert_like_portable(rig: Any, rows: Any, frames: np.ndarray, *, bgr: bool =
 
 @pytest.mark.parametrize("integrated", [False, True])
 @pytest.mark.parametrize(
-    ("method", "precision"),
-    [("closed-form", "fp16"), ("closed-form", "fp32"), ("probes", "fp32"), ("none", "fp16")],
+    ("method", "precision", "head"),
+    [
+        ("closed-form", "fp16", "external"),
+        ("closed-form", "fp16", "cosine"),
+        ("closed-form", "fp32", "cosine"),
+        ("probes", "fp32", "cosine"),
+        ("probes", "fp32", "external"),
+        ("none", "fp16", "external"),
+    ],
 )
 def test_verdicts_are_those_of_the_portable_graph(
-    rig: Make, frames: np.ndarray, method: str, precision: str, integrated: bool
+    rig: Make, frames: np.ndarray, method: str, precision: str, head: str, integrated: bool
 ) -> None:
-    each = rig(method, precision, integrated=integrated)
+    each = rig(method, precision, head, integrated=integrated)
+    assert (set(each.engine.outputs) == {"map"}) == (head == "cosine" and method == "closed-form")
     rows = each.run(frames[:4])
     assert_like_portable(each, rows, frames[:4])
     assert {True, False} == set(each.run(frames).accepted.tolist())

@@ -182,6 +182,8 @@ def test_selftest_on_the_cpu_says_what_it_could_not_prove(
     assert (
         "not proved    that the fused kernel and an engine decide the same: edgeosr selftest --device" in out
     )
+    code, out, err = command("selftest", machine.path.with_name("no.edgeosr"))
+    assert (code, out) == (1, "") and "there is no bundle" in err
     code, out, err = command("selftest", machine.path, "--device")
     assert (code, out) == (1, "")
     assert (

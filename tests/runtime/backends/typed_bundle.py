@@ -13,8 +13,9 @@ from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
-from edgeosr.export.scorable import ScoredGraph, scored_graph
+from edgeosr.export.scorable import Classifier, ScoredGraph, scored_graph
 from edgeosr.fusion import FittedFusion, parts_from_values
+from edgeosr.kernels.scorer import Head
 from edgeosr.kernels.scorer_file import write_scorer
 from edgeosr.manifest import BACKBONE, BACKBONE_SINCE, EmbeddingRecord, Manifest
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
@@ -66,7 +67,11 @@ def deployed_classifier(path: Path) -> Path:
 
 
 def write_typed_bundle(
-    path: Path, manifest: Manifest, method: str = "closed-form", precision: str = "fp16"
+    path: Path,
+    manifest: Manifest,
+    method: str = "closed-form",
+    precision: str = "fp16",
+    head: str = "external",
 ) -> Path:
     """Write a bundle and return its path.
 
@@ -75,10 +80,13 @@ def write_typed_bundle(
         manifest: a sample; what is not of this network stays as it is.
         method: of the Jacobian norm: ``closed-form`` (ends at the map), ``probes`` or ``none``.
         precision: ``fp32`` or ``fp16``.
+        head: ``external`` (the engine gives the logits), or ``cosine`` with a discriminator.
     """
     classifier = classifier_from_onnx(
         deployed_classifier(path.with_suffix(".onnx")), CLASSES, ExportSettings()
     )
+    if head == "cosine":
+        classifier = _with_own_head(classifier)
     probes = None
     if method == "probes":
         probes = make_probes(classifier, K=3, cut="input", family="random", seed=0, images=None)
@@ -109,6 +117,24 @@ def write_typed_bundle(
     )  # fmt: skip
     write_bundle(path, changed, files)
     return path
+
+
+def _with_own_head(classifier: Classifier) -> Classifier:
+    """The same features with prototypes and a discriminator of random weights, as a training leaves them."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(0, 1, (len(CLASSES), CHANNELS))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    layers = tuple(
+        (rng.normal(0, 0.3, (wide, narrow)).astype(np.float32), np.zeros(wide, np.float32))
+        for narrow, wide in ((CHANNELS, 16), (16, 1))
+    )
+    own = Head(
+        kind="cosine",
+        weight=rows.astype(np.float32),
+        bias=np.zeros(len(CLASSES), np.float32),
+        temperature=8.0,
+    )
+    return replace(classifier, logits=None, head=own, layers=layers, default_part="movr_loss")
 
 
 def _fusion(graph: ScoredGraph) -> FittedFusion:
