@@ -57,9 +57,13 @@ class DeviceVerdicts:
         verdict_bytes = batch * VERDICT.itemsize
         kept = verdict_bytes if host is None else 0
         self._clear_words = (kept + counter_bytes) // 4
-        self._done = driver.event()
         self.workspace_bytes = workspace_bytes
         self._allocated = driver.allocate(kept + workspace_bytes)
+        try:
+            self._done = driver.event()
+        except BaseException:
+            driver.free(self._allocated)
+            raise
         self.address = self._allocated if host is None else host.device_address
         self.workspace = self._allocated + kept
 
@@ -108,8 +112,10 @@ class DeviceVerdicts:
     def close(self) -> None:
         """Free the memory, ``host`` excepted; the launch must be over."""
         if self._allocated:
-            self.driver.free(self._allocated)
-            self._allocated = self.address = self.workspace = 0
+            allocated, self._allocated = self._allocated, 0
+            self.address = self.workspace = 0
+            self.driver.destroy_event(self._done)
+            self.driver.free(allocated)
 
     def __enter__(self) -> "DeviceVerdicts":
         return self

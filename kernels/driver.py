@@ -173,11 +173,15 @@ class Driver:
         event = self.event()
         self.record(event, earlier)
         self.wait(later, event)
-        self._call("cuEventDestroy", event)  # CUDA keeps it until it has happened
+        self.destroy_event(event)  # CUDA keeps it until it has happened
 
     def event(self) -> Any:
         """Return a new event without a time stamp."""
         return self._call("cuEventCreate", int(self.cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+
+    def destroy_event(self, event: Any) -> None:
+        """Give an event back."""
+        self._call("cuEventDestroy", event)
 
     def timed_event(self) -> Any:
         """Return a new event with a time stamp."""

@@ -72,6 +72,7 @@ class QueuedCudaDouble(CudaDouble):
         self.done: list[str] = []
         self.bytes_in = self.bytes_out = 0
         self.fail_at: dict[tuple[str, int], Any] = {}  # (call, its number from now): result
+        self.made: set[Any] = set()  # events
         self.handles = 0x1000
         self.losing: Any = None
         self.lost = False
@@ -147,7 +148,7 @@ class QueuedCudaDouble(CudaDouble):
 
     def leaks(self) -> list[str]:
         """Name what was made and not given back."""
-        found = {"memory": self.memory, "host memory": self.host, "graphs": self.graphs}
+        found = {"memory": self.memory, "host memory": self.host, "graphs": self.graphs, "events": self.made}
         left = [f"{len(things)} x {name}" for name, things in found.items() if things]
         return left + (["streams"] if set(self.streams) != {0} else [])
 
@@ -232,6 +233,14 @@ class QueuedCudaDouble(CudaDouble):
     def _MemsetD32Async(self, address: int, value: int, words: int, stream: int) -> None:
         assert self.on_device(address, words * 4)
         self.put(stream, "clear", lambda: ctypes.memset(address, value, words * 4) and None)
+
+    def _EventCreate(self, flags: int) -> Any:
+        event = super()._EventCreate(flags)
+        self.made.add(event)
+        return event
+
+    def _EventDestroy(self, event: Any) -> None:
+        self.made.remove(event)
 
     def _EventRecord(self, event: Any, stream: int) -> None:
         found = self.streams[0 if stream == 1 else int(stream)]

@@ -3,6 +3,8 @@
 import contextlib
 from typing import Any
 
+import numpy as np
+
 from edgeosr.bundle import Bundle
 from edgeosr.errors import EngineError
 from edgeosr.kernels.async_driver import AsyncDriver, open_async_driver
@@ -29,7 +31,7 @@ from edgeosr.typed_records import EngineRecord
 def open_engine(
     bundle: Bundle, builder: str, *, build: str | None = None
 ) -> tuple[EngineRunner, EngineRecord]:
-    """Open the newest engine of a bundle that can run here.
+    """Open the newest engine of a bundle that can run here, and run it once on a black frame.
 
     Args:
         bundle: checked.
@@ -40,9 +42,9 @@ def open_engine(
         The runner, and what it runs.
 
     Raises:
-        EngineError: there is no GPU, no engine for it, or TensorRT does not load the plan.
+        EngineError: there is no GPU, or no engine for it.
         MissingDependencyError: TensorRT or cuda-python is not installed.
-        DeviceError: the GPU cannot be used.
+        DeviceError: the GPU cannot be used, or TensorRT does not load or run the plan.
         BundleError: the plan is not the one that was built.
     """
     if bundle.manifest.backbone is None:
@@ -119,4 +121,10 @@ def _opened(bundle: Bundle, trt: Any, driver: AsyncDriver, record: EngineRecord,
             label=record.file,
         )
         undo.pop_all()
+    try:
+        # What cannot run is found out here, where another backend can still be taken.
+        runner.run(np.zeros(io.least, np.uint8), bgr=False, threshold=scorer.scorer.threshold)
+    except BaseException:
+        runner.close()
+        raise
     return runner

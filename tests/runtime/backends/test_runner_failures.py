@@ -246,3 +246,16 @@ def _managed() -> Any:
     from engine_double import TrtDouble
 
     return TrtDouble.ExecutionContextAllocationStrategy.USER_MANAGED
+
+
+def test_a_threshold_that_did_not_reach_the_device_is_sent_again(rig: Make, frames: np.ndarray) -> None:
+    each = rig()
+    assert each.run(frames[:3], threshold=np.inf).accepted.all()
+    each.cuda.fail_at = {("cuMemcpyHtoDAsync", 0): FULL}
+    with pytest.raises(DeviceMemoryError):
+        each.run(frames[:3], threshold=-np.inf)
+    assert not each.run(frames[:3], threshold=-np.inf).accepted.any()
+    each.cuda.fail_at = {("cuMemcpyHtoDAsync", 0): FULL}
+    with pytest.raises(DeviceMemoryError):
+        each.run(frames[:3], threshold=np.inf)
+    assert not each.run(frames[:3], threshold=-np.inf).accepted.any()

@@ -335,3 +335,26 @@ def test_a_bundle_without_a_backbone_asks_no_driver(
         )
     with pytest.raises(EngineError, match="has no typed backbone"):
         edgeosr.Runtime(machine.path, backend=machine.builder)
+
+
+@pytest.mark.parametrize("fault", ["create_execution_context", "execute_async_v3", "lost", "full"])
+def test_auto_takes_the_cpu_when_the_engine_loads_but_does_not_run(
+    machine: Machine, frames: np.ndarray, fault: str
+) -> None:
+    machine.add()
+    words = {
+        "create_execution_context": "no execution context",
+        "execute_async_v3": "could not run the engine",
+    }
+    if fault == "lost":
+        machine.cuda.lose_at(("cuGraphLaunch", 0), Result.CUDA_ERROR_LAUNCH_FAILED)
+    elif fault == "full":
+        machine.cuda.fail_at = {("cuMemHostAlloc", 0): Result.CUDA_ERROR_OUT_OF_MEMORY}
+    else:
+        machine.engine.fails = {fault}
+    with edgeosr.Runtime(machine.path) as runtime:
+        assert runtime.backend == "onnxruntime"
+        assert words.get(fault, "the GPU") in runtime.why
+        assert runtime(frames[0])
+    if fault != "lost":
+        assert machine.cuda.leaks() == []
