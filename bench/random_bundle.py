@@ -38,11 +38,10 @@ TEMPERATURE = 32.0
 MARGIN = 0.5
 
 
-def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> Path:
-    """Write a bundle of ``arch`` with random weights and return ``path``.
+def random_classifier(arch: str, size: int, *, seed: int = 0) -> Classifier:
+    """Return ``arch`` with random weights, a cosine head and a discriminator, for ``size`` pixels square.
 
     Args:
-        path: a name that ends in ``.edgeosr``.
         arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES``.
         size: side of the square network input, pixels.
         seed: of all weights.
@@ -58,31 +57,37 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         backbone = build_backbone(arch, size)
     random = np.random.default_rng(seed)
     dimension = int(backbone.dimension)
-    names = tuple(f"class {i}" for i in range(CLASSES))
     prototypes = random.normal(size=(CLASSES, dimension))
     prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
-    preprocessing = Preprocessing(height=size, width=size)
-    graph = scored_graph(
-        Classifier(
-            graph=onnx_bytes_from_backbone(backbone, size, size),
-            input_name=INPUT,
-            embedding=EMBEDDING,
-            logits=None,
-            dimension=dimension,
-            classes=names,
-            head=Head(
-                kind="cosine",
-                weight=prototypes.astype(np.float32),
-                bias=np.zeros(CLASSES, np.float32),
-                temperature=TEMPERATURE,
-                margin=MARGIN,
-            ),
-            preprocessing=preprocessing,
-            layers=_layers(dimension, random),
-            default_part="movr_loss",
+    return Classifier(
+        graph=onnx_bytes_from_backbone(backbone, size, size),
+        input_name=INPUT,
+        embedding=EMBEDDING,
+        logits=None,
+        dimension=dimension,
+        classes=tuple(f"class {i}" for i in range(CLASSES)),
+        head=Head(
+            kind="cosine",
+            weight=prototypes.astype(np.float32),
+            bias=np.zeros(CLASSES, np.float32),
+            temperature=TEMPERATURE,
+            margin=MARGIN,
         ),
-        "closed-form",
+        preprocessing=Preprocessing(height=size, width=size),
+        layers=_layers(dimension, random),
+        default_part="movr_loss",
     )
+
+
+def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> Path:
+    """Write a bundle of ``random_classifier`` and return ``path``, a name that ends in ``.edgeosr``.
+
+    Raises:
+        MissingDependencyError: torch or onnx is not installed.
+    """
+    classifier = random_classifier(arch, size, seed=seed)
+    graph = scored_graph(classifier, "closed-form")
+    random = np.random.default_rng(seed)
     equal = np.ones(len(PART_NAMES), np.float32)
     fusion = FittedFusion(
         means=np.zeros_like(equal),
@@ -96,13 +101,13 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         name=f"{arch} at {size} px, random weights",
         edgeosr=__version__,
         created="2000-01-01T00:00:00Z",
-        classes=names,
-        preprocessing=preprocessing,
+        classes=classifier.classes,
+        preprocessing=classifier.preprocessing,
         frame=None,
-        embedding=EmbeddingRecord(dimension),
+        embedding=EmbeddingRecord(classifier.dimension),
         jacobian=JacobianRecord("closed-form", "J_z", graph.with_respect_to),
         head=HeadRecord("cosine", TEMPERATURE, MARGIN),
-        discriminator=DiscriminatorRecord((dimension, *HIDDEN), "nothing: random weights"),
+        discriminator=DiscriminatorRecord((classifier.dimension, *HIDDEN), "nothing: random weights"),
         parts=graph.usable_parts,
         fusion=FusionRecord(
             tuple(fusion.means.tolist()),
@@ -111,7 +116,9 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
             fusion.note,
         ),
         threshold=ThresholdRecord(0.0, 0.05, (0.0, 1.0), 0.95, 1, 1, "none: random weights"),
-        data=DataRecord("none", "random weights", names, (), None, seed, (0.8, 0.1, 0.1), None, 0.2, {}, {}),
+        data=DataRecord(
+            "none", "random weights", classifier.classes, (), None, seed, (0.8, 0.1, 0.1), None, 0.2, {}, {}
+        ),
         outliers=None,
         training=None,
         files={},

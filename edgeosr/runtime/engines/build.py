@@ -13,11 +13,13 @@ from typing import Any
 from edgeosr.errors import EngineError
 from edgeosr.runtime.engines.request import BuildRequest
 
-FRAMES, CHANNEL_ORDER = "frames", "channel_order"
+FRAMES = "frames"
 # (finished steps, all steps known so far, what is being done); False stops the build.
 Advance = Callable[[int, int, str], bool]
 
 _log = logging.getLogger(__name__)
+# Warnings of the parser that are as they should be: the runner binds int64.
+_EXPECTED = ("Make sure input channel_order has Int64 binding",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,8 @@ def _logger(trt: ModuleType) -> Any:
             self.last = ""
 
         def log(self, severity: Any, message: str) -> None:
-            level = levels.get(severity, logging.INFO)
+            expected = any(known in message for known in _EXPECTED)
+            level = logging.DEBUG if expected else levels.get(severity, logging.INFO)
             if level >= logging.ERROR:
                 self.last = message
             _log.log(level, "%s", message)

@@ -163,3 +163,12 @@ def test_tensorrt_s_levels_become_python_s(api, caplog):
             machine.logger.log(severity, f"severity {severity}")
     levels = [record.levelname for record in caplog.records if record.message.startswith("severity")]
     assert levels == ["ERROR", "ERROR", "WARNING", "INFO", "DEBUG"]
+
+
+def test_a_warning_that_is_as_it_should_be_is_no_user_s_concern(api, caplog):
+    machine = Machine(api)
+    with caplog.at_level(logging.INFO):
+        machine.build()
+        machine.logger.log(2, "ModelImporter.cpp:1071: Make sure input channel_order has Int64 binding.")
+        machine.logger.log(2, "Make sure input other has Int64 binding.")
+    assert [each.message for each in caplog.records] == ["Make sure input other has Int64 binding."]
