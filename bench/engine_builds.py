@@ -129,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         archs = [require_choice("--only", name.strip(), SIZES) for name in options.only.split(",")]
         targets = tuple(options.target.split(","))
         request = BuildRequest(builder="tensorrt_rtx", targets=targets, batch=BATCH, frame=FRAME)
-        device, builds = describe_device(), []
+        device = describe_device()
+        builds: list[EngineBuild] = []
         images = open_image_set("digits").train.subset(range(16))
         for arch in archs:
             builds.extend(builds_of(arch, SIZES[arch], request, images))

@@ -126,6 +126,7 @@ def images():
     return open_image_set("digits").train.subset(np.arange(16))
 
 
+@cache
 def graph_of(arch, side, probing=None):
     made = classifier(arch, side)
     if probing is None:

@@ -21,16 +21,23 @@ from edgeosr.runtime.engines.store import read_engine
 RTX = BuildRequest(builder="tensorrt_rtx", targets=("sm_86",), batch=(1, 1, 2), frame=(20, 30))
 
 
-def test_a_build_puts_a_pure_plan_into_the_bundle(bundle_path):
+def test_a_build_puts_a_pure_plan_into_the_bundle(bundle_path, monkeypatch):
+    made = []
+
+    def kept(*args, **kwargs):
+        made.append(build_isolated(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr("edgeosr.runtime.engines.build_bundle.build_isolated", kept)
     options = BuildOptions(targets=("sm_86", "sm_120"), batch=(1, 1, 4), frame=(20, 30))
     record, manifest = build_bundle(bundle_path, options)
     assert manifest.engines == (record,) == read_bundle(bundle_path).manifest.engines
     assert (record.builder, record.precision, record.batch) == ("tensorrt_rtx", "fp16", (1, 1, 4))
     plan = read_engine(bundle_path, record)
-    assert len(plan) > 10_000
-    # Bytes of an engine do not vary between builds: nothing of ours is in front of them.
+    assert plan == made[0].plan and len(plan) > 10_000, "nothing of ours is in front of it"
     again, _ = build_bundle(bundle_path, options)
-    assert again.sha256 == record.sha256 and len(read_bundle(bundle_path).manifest.engines) == 1
+    assert read_bundle(bundle_path).manifest.engines == (again,), "the same build is replaced"
+    assert read_engine(bundle_path, again) == made[1].plan
 
 
 def test_the_command_says_what_it_wrote_and_what_comes_next(bundle_path):
