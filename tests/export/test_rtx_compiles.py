@@ -162,9 +162,8 @@ def compile_in_rtx(tmp_path_factory):
         assert found.get("bytes"), found
         return found
 
-    yield compiled
-    process.stdin.close()
-    process.wait(timeout=60)
+    with process:
+        yield compiled
 
 
 NETWORKS = [("classifier32", 32), ("resnet18-32", 32), ("efficientnet-lite0", 64)]
