@@ -38,11 +38,16 @@ from edgeosr.manifest import PROBE_FAMILIES, DataRecord, OutliersRecord
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.training.discriminator import outlier_halves
 
-__all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run"]
+__all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run", "export_source"]
 
 # A foreign classifier is trained already: its known images serve the discriminator a little and the
 # calibration a lot.
 FOREIGN_FRACTIONS = (0.3, 0.3, 0.4)
+
+
+def export_source(origin: Path, settings: ExportSettings) -> ExportReport:
+    """Export a run, or a classifier if ``origin`` is an ONNX file; see there."""
+    return (export_classifier if origin.suffix == ".onnx" else export_run)(origin, settings)
 
 
 def export_run(run: Path, settings: ExportSettings) -> ExportReport:

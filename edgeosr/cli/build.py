@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json, names_from, numbers_from, size_from
+from edgeosr.cli.options import Bundle, Json
 from edgeosr.cli.output import command_line, results_only, show
 
 
@@ -40,29 +40,14 @@ def build(
         edgeosr build cats.edgeosr --target sm_86,sm_89 for RTX desktops, on any machine
     """
     from edgeosr.bundle import newest_bundle
-    from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle
-    from edgeosr.runtime.engines.request import numbers_of
+    from edgeosr.cli.engine_step import described, options_from
+    from edgeosr.runtime.engines.build_bundle import build_bundle
 
     path = Path(bundle) if bundle is not None else newest_bundle()
-    options = BuildOptions(
-        targets=names_from(target) or (),
-        batch=numbers_of(numbers_from("--batch", batch)),
-        frame=size_from(frame),
-        workspace=workspace,
-        device=device,
-    )
+    options = options_from(None, target, batch, frame, workspace=workspace, device=device)
     with results_only():
         record, manifest = build_bundle(path, options)
-    text = "\n".join(
-        [
-            f"engine     {record.builder} {record.version}, {record.precision}, for "
-            f"{record.device or ', '.join(record.targets)}",
-            f"frames     {record.frame[0]}x{record.frame[1]}, batch {record.batch[0]} to {record.batch[2]}, "
-            f"best at {record.batch[1]}",
-            f"plan       {record.bytes / 1e6:.1f} MB, built in {record.seconds:.1f} s; the bundle holds "
-            f"{len(manifest.engines)}",
-        ]
-    )
+    text = f"engine  {described(record)}\nbundle  holds {len(manifest.engines)} engine(s)"
     document = json_module.dumps({"kind": "build", "bundle": str(path), "engine": asdict(record)}, indent=1)
     then = command_line("edgeosr", "verify", path)
     show(text=text, document=document, json=json, written=path / "engines" / record.file, then=then)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import DataRoot, Json, names_from, settings_values, size_from
+from edgeosr.cli.options import DataRoot, Json, names_from, settings_values
 from edgeosr.cli.output import command_line, results_only, show
 from edgeosr.errors import UsageError, import_extra
 
@@ -79,6 +79,14 @@ def export(
     seed: Annotated[
         int, typer.Option(help="Of the probes; MODEL.onnx: of the cut of its images into parts.")
     ] = 0,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="sm_86,sm_89,...", help="Build a TensorRT-RTX engine for these GPUs too."),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="LEAST,OPTIMAL,LARGEST", help="Batches of the engine. Default: 1,1,8."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="NAME.edgeosr", help="The bundle to write. Default: beside SOURCE.")
     ] = None,
@@ -95,24 +103,21 @@ def export(
         edgeosr export --jacobian probes --probes 4 --cut last-stage
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
+    from edgeosr.cli.engine_step import options_from, with_engine
     from edgeosr.export.settings import ExportSettings
     from edgeosr.run import newest_run
 
-    parsed = {"known": names_from(known), "frame": size_from(frame), "probes": _count_from(probes)}
+    options = options_from(engine, target, batch, frame)
+    parsed = {"known": names_from(known), "frame": options.frame, "probes": _count_from(probes)}
     settings = ExportSettings(**settings_values(ctx, **parsed))
     origin = source or newest_run()
     import_extra("onnx_ir", extra="export", purpose="exporting")
-    from edgeosr.export.export import export_classifier, export_run
+    from edgeosr.export.export import export_source
 
     with results_only():
-        make = export_classifier if origin.suffix == ".onnx" else export_run
-        report = make(origin, settings)
+        report, line = with_engine(export_source(origin, settings), options)
     then = command_line("edgeosr", "evaluate", report.path)
-    text = report.as_text()
-    if report.manifest.backbone is not None:
-        on_device = command_line("edgeosr", "build", report.path)
-        text += f"\nengine           is built on the device: {on_device}"
-    show(text=text, document=report.as_json(), json=json, written=report.path, then=then)
+    show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
 
 
 def _count_from(text: str | None) -> int | str | None:

@@ -31,10 +31,11 @@ def settings_values(ctx: typer.Context, **changed: Any) -> dict[str, Any]:
 
     Args:
         ctx: of the running command.
-        changed: values that are not the parsed text itself, by name. ``source``, ``bundle`` and ``json``
-            are no settings and are left out.
+        changed: values that are not the parsed text itself, by name. ``source``, ``bundle``, ``json`` and
+            the options of an engine are no settings and are left out.
     """
-    values = {name: value for name, value in ctx.params.items() if name not in {"source", "bundle", "json"}}
+    others = {"source", "bundle", "json", "target", "batch"}
+    values = {name: value for name, value in ctx.params.items() if name not in others}
     return {**values, **changed}
 
 

@@ -209,7 +209,7 @@ AS_TEXT: dict[str, Any] = {"batches": "1", "resume": None}
     ("command", "settings", "beside"),
     [
         (train, TrainSettings, {"ctx", "json", "data"}),
-        (export, ExportSettings, {"ctx", "json", "source"}),
+        (export, ExportSettings, {"ctx", "json", "source", "target", "batch"}),
         (bench, LatencySettings, {"ctx", "json", "bundle", "out", "kernel_model"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

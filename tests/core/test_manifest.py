@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeosr.errors import BundleError
-from edgeosr.manifest import Manifest, manifest_bytes
+from edgeosr.manifest import SCHEMA, Manifest, manifest_bytes
 from edgeosr.manifest_checks import parse_manifest
 
 SAMPLE = json.loads((Path(__file__).parent / "sample_manifest.json").read_text(encoding="utf-8"))
@@ -32,6 +32,50 @@ PROBES = {
             "largest_error": 0.5,
         },
     },
+}
+# The same bundle with a typed backbone and an engine built from it, which schemas 1 and 2 cannot say.
+BACKBONE = {
+    **PROBES,
+    "schema": 3,
+    "backbone": {
+        "precision": "fp16",
+        "ending": "tangents",
+        "logits": False,
+        "dtype": "float16",
+        "converter": "onnxruntime.transformers.float16 1.32.0",
+        "fusion": {**SAMPLE["fusion"], "note": "fitted on the typed graph"},
+        "threshold": SAMPLE["threshold"],
+        "gate": {
+            "known": 480,
+            "unknown": 120,
+            "ties": 1,
+            "agreement": 0.998,
+            "labels": 0.999,
+            "decisions": 0.997,
+            "minimum": 0.995,
+            "score_distance": [0.001, 0.05],
+            "auroc": [0.91, 0.9101],
+            "recalibrated": True,
+        },
+    },
+    "engines": [
+        {
+            "file": "orin-10.3.0-fp16-b1-1-8-480x640.plan",
+            "sha256": "c" * 64,
+            "bytes": 1_000_000,
+            "builder": "tensorrt",
+            "version": "10.3.0",
+            "device": "Orin",
+            "targets": ["sm_87"],
+            "precision": "fp16",
+            "batch": [1, 1, 8],
+            "frame": [480, 640],
+            "backbone": "d" * 64,
+            "created": "2026-01-31T12:00:00Z",
+            "seconds": 12.5,
+        }
+    ],
+    "files": {**SAMPLE["files"], "backbone.onnx": {"sha256": "d" * 64, "bytes": 5_000_000}},
 }
 MISSING = object()
 
@@ -72,7 +116,7 @@ def test_optional_records_may_be_null() -> None:
 @pytest.mark.parametrize("name", sorted(set(Manifest.__dataclass_fields__)))
 def test_every_field_is_required_by_name(name: str) -> None:
     with pytest.raises(BundleError, match="schema" if name == "schema" else f": {name} is missing"):
-        parse_manifest(changed(name, MISSING))
+        parse_manifest(changed(name, MISSING, BACKBONE))
 
 
 def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
@@ -120,17 +164,67 @@ def test_probes_out_of_range_are_refused_with_their_path(path: str, value: objec
         parse_manifest(changed(path, value, PROBES))
 
 
+def test_a_manifest_with_a_backbone_and_an_engine_reads_back_as_it_was_written() -> None:
+    manifest = parse_manifest(json.dumps(BACKBONE).encode())
+    assert json.loads(manifest_bytes(manifest)) == BACKBONE
+    assert manifest.backbone is not None
+    assert manifest.backbone.outputs == ("embedding", "tangents")
+    assert manifest.backbone.gate.auroc == (0.91, 0.9101)
+    assert manifest.engines[0].batch == (1, 1, 8)
+    assert manifest.file_names == ("model.onnx", "scorer.npz", "golden.npz", "backbone.onnx")
+
+
+def test_a_backbone_may_keep_the_bundles_threshold_and_have_no_open_images() -> None:
+    plain = copy.deepcopy(BACKBONE)
+    plain["backbone"].update(fusion=None, threshold=None)
+    plain["backbone"]["gate"].update(auroc=None, unknown=0, recalibrated=False)
+    plain["engines"] = []
+    assert json.loads(manifest_bytes(parse_manifest(json.dumps(plain).encode()))) == plain
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("schema", 2, "backbone is not a known field"),
+        ("backbone", None, "engines: expected an empty list, for there is no backbone"),
+        ("backbone/precision", "bf16", "backbone.precision: expected one of fp32, fp16, int8; got"),
+        ("backbone/ending", "logits", "backbone.ending: expected one of map, tangents, embedding; got"),
+        ("backbone/fusion", None, "backbone.threshold: expected a fusion with a threshold of its own"),
+        ("backbone/gate/known", 0, "backbone.gate.known: expected a whole number from 1"),
+        ("backbone/gate/agreement", 1.2, "backbone.gate.agreement: expected a number from 0 to 1"),
+        ("backbone/gate/score_distance", [1], "gate.score_distance: expected a list of 2 items"),
+        ("backbone/gate/auroc/1", -0.1, "backbone.gate.auroc[1]: expected a number from 0 to 1"),
+        ("engines/0/file", "../a.plan", "engines[0].file: expected a plain file name that ends in .plan"),
+        ("engines/0/file", ".plan", "engines[0].file: expected a plain file name"),
+        ("engines/0/targets", [], "engines[0].targets: expected a list of 1 to 32 items"),
+        ("engines/0/targets/0", "orin", "engines[0].targets[0]: expected an architecture such as sm_87"),
+        ("engines/0/batch", [2, 1, 8], "engines[0].batch: expected [least, optimal, largest] in this order"),
+        ("engines/0/batch/2", 1025, "engines[0].batch[2]: expected a whole number from 1 to 1024"),
+        ("engines/0/builder", "tvm", "engines[0].builder: expected one of tensorrt, tensorrt_rtx"),
+        ("engines/0/backbone", "x", "engines[0].backbone: expected a SHA-256"),
+        ("engines", BACKBONE["engines"] * 2, "engines: expected engines of different names"),
+        ("files/backbone.onnx", MISSING, "files.backbone.onnx is missing"),
+    ],
+)  # fmt: skip
+def test_a_backbone_or_engine_out_of_range_is_refused_with_its_path(
+    path: str, value: object, said: str
+) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        parse_manifest(changed(path, value, BACKBONE))
+
+
 # Free-form settings, and null where null is allowed, take any type.
-CHECKED = [(path, value) for path, value in _leaves(SAMPLE) if not path.startswith("training")]
+CHECKED = [(path, value) for path, value in _leaves(BACKBONE) if not path.startswith("training")]
 
 
 @pytest.mark.parametrize(("path", "value"), CHECKED, ids=[path for path, _ in CHECKED])
 def test_every_value_of_another_type_is_refused_with_its_path(path: str, value: object) -> None:
     parts = [f"[{key}]" if key.isdigit() else f".{key}" for key in path.split("/")]
     dotted = "".join(parts).lstrip(".")
-    for wrong in ([1], {"a": 1}, True, 12 if isinstance(value, str) else "12"):
+    truth = 1 if isinstance(value, bool) else True
+    for wrong in ([1], {"a": 1}, truth, 12 if isinstance(value, str) else "12"):
         with pytest.raises(BundleError) as refusal:
-            parse_manifest(changed(path, wrong))
+            parse_manifest(changed(path, wrong, BACKBONE))
         assert dotted in str(refusal.value)
         assert "expected" in str(refusal.value) and "got" in str(refusal.value)
 
@@ -182,7 +276,7 @@ def test_a_file_outside_the_fixed_list_is_refused(name: str) -> None:
 
 
 def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() -> None:
-    newer = json.dumps({"schema": 3, "edgeosr": "9.1", "anything": float(1)}).encode()
+    newer = json.dumps({"schema": SCHEMA + 1, "edgeosr": "9.1", "anything": float(1)}).encode()
     with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
         parse_manifest(newer)
 
