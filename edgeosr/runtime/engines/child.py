@@ -1,8 +1,8 @@
 """``python -m edgeosr.runtime.engines.child FOLDER``: one build in a process that may die.
 
-Reads ``backbone.onnx``, ``request.json`` and, if there is one, ``timing.cache``; writes ``plan``. It speaks
-in lines on standard output, fields apart by tabs: ``progress``, ``log`` and at the end ``answer`` (JSON, with
-the ``version`` of the builder or an ``error``). ``isolated.py`` is the other end.
+Reads ``backbone.onnx``, ``request.json`` and, if there is one, ``timing.cache``; writes ``plan`` and at the
+end ``answer.json`` (the ``version`` of the builder, or an ``error``). It speaks in lines on standard output,
+fields apart by tabs: ``progress`` and ``log``. ``isolated.py`` is the other end.
 """
 
 import json
@@ -17,7 +17,8 @@ from edgeosr.runtime.engines.build import build_plan
 from edgeosr.runtime.engines.request import BuildRequest
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 
-PROGRESS, LOG, ANSWER = "progress", "log", "answer"
+# The answer is a file, for the builder's libraries may write into standard output between its lines.
+PROGRESS, LOG, ANSWER = "progress", "log", "answer.json"
 _speaking = threading.Lock()
 
 
@@ -35,20 +36,24 @@ class _Lines(logging.Handler):
 
 def main(folder: Path) -> int:
     """Build what the folder asks for; 0 done, 1 refused."""
+
+    def answer(**plain: str) -> None:
+        write_bytes(folder / ANSWER, json.dumps(plain).encode())
+
     asked = json.loads((folder / "request.json").read_text("utf-8"))
     request = BuildRequest.from_json(asked["request"])
     logging.basicConfig(level=asked["log_level"], handlers=[_Lines()])
     try:
         version = _build(folder, request, asked["outputs"], asked["dtype"])
     except EdgeosrError as error:
-        say(ANSWER, json.dumps({"error": str(error)}))
+        answer(error=str(error))
         return 1
     except Exception as error:  # whatever the bindings raise: pybind's TypeError, MemoryError
         logging.getLogger(__name__).debug("the build failed", exc_info=True)
         what = f"{request.builder} failed while it built the engine: {type(error).__name__}: {error}"
-        say(ANSWER, json.dumps({"error": f"{what}; check that its libraries are of one version"}))
+        answer(error=f"{what}; check that its libraries are of one version")
         return 1
-    say(ANSWER, json.dumps({"version": version}))
+    answer(version=version)
     return 0
 
 

@@ -5,10 +5,13 @@ is asked before TensorRT is touched.
 """
 
 import ctypes
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 LIBRARY = "libcuda.so.1"
+MEMINFO = Path("/proc/meminfo")
 # CUdevice_attribute of cuda.h.
 _INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
 
@@ -71,6 +74,22 @@ def probe_gpus(library: str = LIBRARY) -> GpuProbe:
     except AttributeError as error:
         return _none(f"{library} is no NVIDIA driver: {error}")
     return GpuProbe(gpus=gpus, driver=driver, reason="")
+
+
+def available_memory(gpu: Gpu, meminfo: Path = MEMINFO) -> int:
+    """Return the bytes that a plan may hope for: what the system has left, for a GPU that shares its memory.
+
+    For a GPU with memory of its own it is all of that: what is free there can be asked only by making a
+    context, which takes some.
+    """
+    if gpu.integrated:
+        try:
+            found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text("utf-8"), re.MULTILINE)
+        except OSError:
+            found = None
+        if found:
+            return min(gpu.memory, int(found[1]) << 10)
+    return gpu.memory
 
 
 def _none(reason: str) -> GpuProbe:

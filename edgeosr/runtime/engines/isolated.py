@@ -79,7 +79,7 @@ def build_isolated(
 
 def _run(module: str, folder: Path, request: BuildRequest) -> tuple[int, dict[str, Any] | None, str]:
     """Return (exit code, answer, standard error) of the child; it is killed if this is interrupted."""
-    errors, answer = folder / "errors.txt", None
+    errors, answer = folder / "errors.txt", folder / ANSWER
     with errors.open("wb") as sink:
         child = subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
@@ -101,8 +101,6 @@ def _run(module: str, folder: Path, request: BuildRequest) -> tuple[int, dict[st
                         done = int(fields[0])
                     elif kind == LOG and len(fields) == 2:
                         _log.log(int(fields[0]), "%s", fields[1])
-                    elif kind == ANSWER and len(fields) == 1:
-                        answer = json.loads(fields[0])
             code = child.wait()
         finally:
             if child.poll() is None:
@@ -110,7 +108,9 @@ def _run(module: str, folder: Path, request: BuildRequest) -> tuple[int, dict[st
                 child.wait()
             if child.stdout is not None:
                 child.stdout.close()
-    return code, answer, errors.read_text("utf-8", errors="replace")
+    with storage_errors("read", folder):
+        answered = json.loads(answer.read_bytes()) if answer.is_file() else None
+        return code, answered, errors.read_text("utf-8", errors="replace")
 
 
 def _environment(request: BuildRequest) -> dict[str, str]:

@@ -5,13 +5,14 @@ from importlib import metadata
 
 from edgeosr.errors import EdgeosrError
 from edgeosr.manifest import BACKBONE, Manifest
-from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
+from edgeosr.runtime.engines.gpu import GpuProbe, available_memory, probe_gpus
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 from edgeosr.typed_records import EngineRecord
 
 _BUILD = "build one here: edgeosr build"
 # A plan is read, then copied to the device beside its activations.
 _MEMORY_FACTOR = 3
+_TOOLKITS = (14, 13, 12, 11)  # CUDA major versions that NVIDIA's wheels are or may be named after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,18 @@ def _check(record: EngineRecord, manifest: Manifest, device: int, probe: GpuProb
         return no(f"it is for {', '.join(record.targets)}, and {gpu.name} is {gpu.architecture}")
     if record.device and record.device != gpu.name:
         return no(f"it was built on {record.device}, and this is {gpu.name}")
-    if record.bytes * _MEMORY_FACTOR > gpu.memory:
+    memory = available_memory(gpu)
+    if record.bytes * _MEMORY_FACTOR > memory:
         return no(
-            f"it has {record.bytes >> 20} MiB and {gpu.name} {gpu.memory >> 20} MiB of memory",
-            "export a smaller network",
+            f"it has {record.bytes >> 20} MiB and {gpu.name} {memory >> 20} MiB of memory left",
+            "end other programs, or export a smaller network",
+        )
+    toolkit = toolkit_of(record.builder)
+    if toolkit is not None and probe.driver[0] < toolkit:
+        return no(
+            f"the installed {record.builder} is made for CUDA {toolkit}, and the driver for CUDA "
+            f"{probe.driver[0]}.{probe.driver[1]}",
+            f"update the driver, or install a {record.builder} made for CUDA {probe.driver[0]}",
         )
     try:
         module = load_tensorrt(record.builder, to_run=True, probe=probe)
@@ -81,6 +90,17 @@ def _check(record: EngineRecord, manifest: Manifest, device: int, probe: GpuProb
     if str(module.__version__) != record.version:
         return no(f"it was built by {record.builder} {record.version}, and here is {module.__version__}")
     return Finding(engine=record)
+
+
+def toolkit_of(builder: str) -> int | None:
+    """Return the CUDA major version of the installed libraries; None if they do not say (JetPack's do not)."""
+    for major in _TOOLKITS:
+        try:
+            metadata.version(f"{builder}-cu{major}-libs")
+        except metadata.PackageNotFoundError:
+            continue
+        return major
+    return None
 
 
 def installed_version(builder: str) -> str | None:

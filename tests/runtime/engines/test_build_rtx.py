@@ -86,9 +86,10 @@ def test_a_builder_that_dies_is_an_error_not_a_crash(tmp_path, monkeypatch):
 
 def test_what_the_builder_logs_is_logged_here(tmp_path, monkeypatch, caplog):
     (tmp_path / "talking.py").write_text(
+        "import pathlib, sys\n"
         "print('log\\t30\\ttactic skipped', flush=True)\n"
-        "print('TensorRT itself may print', flush=True)\n"
-        'print(\'answer\\t{"error": "no tactic"}\', flush=True)\n',
+        "print('TensorRT itself may print', end='', flush=True)\n"
+        """(pathlib.Path(sys.argv[1]) / 'answer.json').write_text('{"error": "no tactic"}')\n""",
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -102,7 +103,9 @@ def test_what_the_builder_logs_is_logged_here(tmp_path, monkeypatch, caplog):
 )
 def test_the_builder_sees_the_gpu_it_builds_for_alone(tmp_path, monkeypatch, visible, device, seen):
     (tmp_path / "looking.py").write_text(
-        "import json, os\nprint('answer\\t' + json.dumps({'error': os.environ['CUDA_VISIBLE_DEVICES']}))\n",
+        "import json, os, pathlib, sys\n"
+        "answer = json.dumps({'error': os.environ['CUDA_VISIBLE_DEVICES']})\n"
+        "(pathlib.Path(sys.argv[1]) / 'answer.json').write_text(answer)\n",
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -11,8 +11,8 @@ from edgeosr.bundle import read_manifest
 from edgeosr.errors import EngineError, MissingDependencyError
 from edgeosr.files import sha256_of
 from edgeosr.manifest import BACKBONE
-from edgeosr.runtime.engines.gpu import Gpu, GpuProbe, probe_gpus
-from edgeosr.runtime.engines.preflight import check_engines
+from edgeosr.runtime.engines.gpu import Gpu, GpuProbe, available_memory, probe_gpus
+from edgeosr.runtime.engines.preflight import check_engines, toolkit_of
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 from edgeosr.typed_records import EngineRecord
 
@@ -59,6 +59,29 @@ def test_no_driver_and_a_library_that_is_none_are_reasons(tmp_path):
     (tmp_path / "empty.c").write_text("int nothing;", encoding="utf-8")
     subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "empty.c", "-o", tmp_path / "empty.so"], check=True)
     assert "is no NVIDIA driver" in probe_gpus(str(tmp_path / "empty.so")).reason
+
+
+def test_a_gpu_that_shares_its_memory_has_what_the_system_has_left(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  8000000 kB\nMemFree:  1 kB\nMemAvailable:  2048 kB\n", encoding="utf-8")
+    assert available_memory(ORIN, meminfo) == 2 << 20
+    assert available_memory(dataclasses.replace(ORIN, integrated=False), meminfo) == 8 << 30
+    assert available_memory(ORIN, tmp_path / "absent") == 8 << 30
+
+
+def test_libraries_for_a_newer_cuda_than_the_driver_s_are_refused(manifest, monkeypatch):
+    """tensorrt_rtx is installed here, from wheels made for CUDA 13."""
+    assert toolkit_of("tensorrt_rtx") == 13 and toolkit_of("tensorrt") is None
+    rtx = {"builder": "tensorrt_rtx", "device": "", "targets": ("sm_86", "sm_89")}
+    record = dataclasses.replace(manifest.engines[0], **rtx)
+    gpu = dataclasses.replace(ORIN, architecture="sm_86", integrated=False)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", SimpleNamespace(__version__="10.3.0"))
+    (found,) = check_engines(
+        dataclasses.replace(manifest, engines=(record,)),
+        "tensorrt_rtx",
+        probe=GpuProbe(gpus=(gpu,), driver=(12, 6), reason=""),
+    )
+    assert "is made for CUDA 13, and the driver for CUDA 12.6; update the driver" in found.described()
 
 
 def test_tensorrt_is_not_even_imported_without_a_gpu(monkeypatch):
@@ -127,7 +150,7 @@ def test_an_engine_built_here_can_load(manifest, monkeypatch):
         ({"device": 3}, "no GPU number 3"),
         ({"targets": ("sm_110",)}, "it is for sm_110, and Orin is sm_87"),
         ({"device_name": "Xavier"}, "built on Xavier, and this is Orin"),
-        ({"bytes": 7 << 30}, "8192 MiB of memory"),
+        ({"bytes": 7 << 30}, "MiB of memory left"),
         ({"version": "10.13.3"}, "built by tensorrt 10.3.0, and here is 10.13.3"),
         ({"version": "8.5.2"}, "10.3 or later and before 12.0"),
     ],
