@@ -18,12 +18,12 @@ from edgeosr.runtime.backends.device_failure import worded
 from edgeosr.runtime.backends.engine_io import read_engine_io
 from edgeosr.runtime.backends.engine_runner import EngineRunner
 from edgeosr.runtime.backends.rtx_contexts import RtxContexts
-from edgeosr.runtime.backends.tensorrt_log import tensorrt_logger
 from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.preflight import check_engines
 from edgeosr.runtime.engines.request import RTX_TARGETS
 from edgeosr.runtime.engines.store import read_engine
+from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 from edgeosr.typed_records import EngineRecord
 

@@ -12,14 +12,13 @@ from typing import Any
 
 from edgeosr.errors import EngineError
 from edgeosr.runtime.engines.request import BuildRequest
+from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger
 
 FRAMES = "frames"
 # (finished steps, all steps known so far, what is being done); False stops the build.
 Advance = Callable[[int, int, str], bool]
 
 _log = logging.getLogger(__name__)
-# Warnings of the parser that are as they should be: the runner binds int64.
-_EXPECTED = ("Make sure input channel_order has Int64 binding",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ def build_plan(
     Raises:
         EngineError: the graph cannot be parsed or built; names the node and operator where it is known.
     """
-    logger = _logger(trt)
+    logger = tensorrt_logger(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -139,30 +138,6 @@ def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:
             raise EngineError(
                 f"tensorrt_rtx {trt.__version__} does not build for {target}; leave it out of --target"
             )
-
-
-def _logger(trt: ModuleType) -> Any:
-    levels = {
-        trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
-        trt.ILogger.Severity.ERROR: logging.ERROR,
-        trt.ILogger.Severity.WARNING: logging.WARNING,
-        trt.ILogger.Severity.INFO: logging.INFO,
-        trt.ILogger.Severity.VERBOSE: logging.DEBUG,
-    }
-
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.last = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            expected = any(known in message for known in _EXPECTED)
-            level = logging.DEBUG if expected else levels.get(severity, logging.INFO)
-            if level >= logging.ERROR:
-                self.last = message
-            _log.log(level, "%s", message)
-
-    return Logger()
 
 
 def _monitor(trt: ModuleType, advance: Advance) -> Any:

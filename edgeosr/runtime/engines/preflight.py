@@ -93,7 +93,7 @@ def _check(record: EngineRecord, manifest: Manifest, device: int, probe: GpuProb
 
 
 def toolkit_of(builder: str) -> int | None:
-    """Return the CUDA major version of the installed libraries; None if they do not say (JetPack's do not)."""
+    """Return the CUDA major version of the installed libraries; None if unknown (JetPack's do not say)."""
     for major in _TOOLKITS:
         try:
             metadata.version(f"{builder}-cu{major}-libs")

@@ -45,7 +45,7 @@ class Machine:
         self.plans: dict[bytes, EngineDouble] = {}
         self.trt: ModuleType = trt_module(self.builder, VERSIONS[self.builder], self.plans)
         self.builds = 0
-        probe = GpuProbe(gpus=(self.gpu,), driver=(12, 6), reason="")
+        probe = GpuProbe(gpus=(self.gpu,), driver=(13, 0), reason="")
         patch.setenv("EDGEOSR_CACHE", str(folder / "cache"))
         patch.setattr(open_engine, "probe_gpus", lambda: probe)
         patch.setattr(open_engine, "open_async_driver", lambda: AsyncDriver(self.cuda))

@@ -183,7 +183,7 @@ def test_frames_on_the_device_call_nothing_else(
 def test_the_logger_is_a_genuine_one_and_keeps_the_last_error() -> None:
     program = (
         "import logging, tensorrt_rtx as trt\n"
-        "from edgeosr.runtime.backends.tensorrt_log import tensorrt_logger\n"
+        "from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger\n"
         "logging.basicConfig(level=logging.ERROR, format='%(name)s %(levelname)s')\n"
         "logger = tensorrt_logger(trt)\n"
         "network = trt.Builder(logger).create_network(0)\n"

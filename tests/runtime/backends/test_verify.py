@@ -203,7 +203,7 @@ def kernel_report(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the selftest see the machine's GPU."""
-    probe = GpuProbe(gpus=(machine.gpu,), driver=(12, 6), reason="")
+    probe = GpuProbe(gpus=(machine.gpu,), driver=(13, 0), reason="")
     monkeypatch.setattr(selftest, "__kwdefaults__", {**selftest.__kwdefaults__, "probe": lambda: probe})
 
 

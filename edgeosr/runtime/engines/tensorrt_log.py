@@ -4,6 +4,8 @@ import logging
 from typing import Any
 
 _log = logging.getLogger("edgeosr.tensorrt")
+# Warnings of the parser that are as they should be: the runner binds int64.
+_EXPECTED = ("Make sure input channel_order has Int64 binding",)
 
 
 def tensorrt_logger(trt: Any) -> Any:
@@ -17,7 +19,7 @@ def tensorrt_logger(trt: Any) -> Any:
         severity.INTERNAL_ERROR: logging.ERROR,
         severity.ERROR: logging.ERROR,
         severity.WARNING: logging.WARNING,
-        severity.INFO: logging.DEBUG,
+        severity.INFO: logging.INFO,
         severity.VERBOSE: logging.DEBUG,
     }
 
@@ -28,7 +30,8 @@ def tensorrt_logger(trt: Any) -> Any:
             self.last = ""
 
         def log(self, severity: Any, msg: str) -> None:
-            level = levels.get(severity, logging.DEBUG)
+            expected = any(known in msg for known in _EXPECTED)
+            level = logging.DEBUG if expected else levels.get(severity, logging.INFO)
             if level >= logging.ERROR:
                 self.last = msg
             _log.log(level, "%s", msg)
