@@ -141,8 +141,8 @@ def test_every_enum_member_the_code_names_exists(version: str, apis: dict[str, A
     missing = [f"{cls}.{name}" for cls, names in named.items() for name in names if name not in classes[cls]]
     assert missing == []
     # The list above is the code's: everything it takes from the module by name.
-    folder = Path(edgeosr.__file__).parent / "runtime" / "backends"
-    source = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
+    folder = Path(edgeosr.__file__).parent / "runtime"
+    source = "".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
     for cls, names in named.items():
         assert f".{cls}" in source
         assert all(name.split(".")[-1] in source for name in names)

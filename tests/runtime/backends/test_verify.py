@@ -216,7 +216,7 @@ def test_selftest_on_the_device_tests_the_kernel_builds_and_verifies(
     on(machine, monkeypatch)
     code, out, err = command("selftest", machine.path, "--device")
     assert (code, err, machine.builds) == (0, "", 1)
-    assert "gpu           Orin (sm_87, 8192 MiB)" in out and "driver        CUDA 12.6" in out
+    assert "gpu           Orin (sm_87, 8192 MiB)" in out and "driver        CUDA 13.0" in out
     assert "kernel        ok  2 cases, 17 samples against the float64 reference; sm_87.cubin" in out
     assert "engine        ok  tensorrt runs built.plan" in out
     assert "verify        ok  onnxruntime   ok" in out and "tensorrt      ok" in out
