@@ -40,7 +40,8 @@ def options_from(
     given = [name for name, value in (("--target", target), ("--batch", batch)) if value is not None]
     if given and engine == "onnx":
         raise UsageError(
-            f"{' and '.join(given)} asks for an engine; got --engine onnx, which has none; add --engine fp16"
+            f"{' and '.join(given)} need{'s' if len(given) == 1 else ''} an engine; got --engine onnx, which "
+            "has none; write --engine fp16"
         )
     options = BuildOptions(
         targets=names_from(target) or (),

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.export.export import ExportSettings
+from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scorable import scored_graph
@@ -67,3 +67,10 @@ def graph(request, classifier, probes):
 @pytest.fixture(scope="session")
 def frames():
     return np.random.default_rng(5).integers(0, 256, (6, 20, 26, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def report(digits_run, tmp_path_factory):
+    """What the export of the small run at fp16 said; its bundle is for reading only."""
+    out = tmp_path_factory.mktemp("typed") / "digits.edgeosr"
+    return export_run(digits_run, ExportSettings(out=out, engine="fp16", min_agreement=0.97))

@@ -20,12 +20,6 @@ from edgeosr.manifest import BACKBONE, BACKBONE_SINCE
 
 
 @pytest.fixture(scope="module")
-def report(digits_run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("typed") / "digits.edgeosr"
-    return export_run(digits_run, ExportSettings(out=out, engine="fp16", min_agreement=0.97))
-
-
-@pytest.fixture(scope="module")
 def bundle(report):
     return read_bundle(report.path)
 
