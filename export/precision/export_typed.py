@@ -68,7 +68,7 @@ def export_typed(
         ExportError: the graph cannot be typed, or the gate failed (the picture is then written).
         DataError, StorageError: images cannot be read, or the picture cannot be written.
     """
-    typed = _typed(graph, probes, parts, settings)
+    typed = _typed(graph, probes, fit.fusion, parts, settings)
     fusion, limit = _fitted(typed, fit.fusion, threshold, parts, settings)
     whole = GraphRunner(typed.whole(fusion), as_typed=True)
     gate = decision_gate(
@@ -100,7 +100,11 @@ def export_typed(
 
 
 def _typed(
-    graph: ScoredGraph, probes: ProbeSet | None, parts: CalibrationParts, settings: ExportSettings
+    graph: ScoredGraph,
+    probes: ProbeSet | None,
+    fusion: FittedFusion,
+    parts: CalibrationParts,
+    settings: ExportSettings,
 ) -> TypedGraph:
     scaled = None
     if probes is not None and settings.engine != "fp32":
@@ -109,6 +113,7 @@ def _typed(
         graph,
         settings.engine,
         scaled=scaled,
+        fusion=fusion,
         pixels=lambda: calibration_pixels(parts.train, graph.classifier.preprocessing),
     )
 

@@ -2,22 +2,25 @@
 
 Symmetric (every zero point is 0, as TensorRT wants), weights per output channel, activations by calibration
 on real training images. What lies between stays float32, and so do the first layer, which sees the pixels,
-and the last ones, which make what is scored: on CIFAR-10 (classifier32, 1,000 validation images) the same
-accept or reject was then said of 99.2 % of the images, with them of 98.7 %. Nodes that make tangents stay
-too: their range depends on the probe, not on the image.
+the last ones, which make what is scored, and those that would move the score too far
+(``sensitivity.robust_layers``). Nodes that make tangents stay too: their range depends on the probe, not on
+the image.
 """
 
 import contextlib
+import inspect
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import ExportError, import_extra
+from edgeosr.errors import ExportError, MissingDependencyError, import_extra
+from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Axis of the output channels in each weight.
@@ -27,23 +30,134 @@ TANGENT_PREFIX = "tangents"
 PERCENTILE = 99.99
 
 
-def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]]) -> bytes:
-    """Return the body with Q/DQ pairs.
+@dataclass(frozen=True, kw_only=True)
+class Int8Body:
+    """``data``: the body with Q/DQ pairs; ``quantised`` of its ``layers`` are int8."""
+
+    data: bytes
+    quantised: int
+    layers: int
+
+    @property
+    def converter(self) -> str:
+        """What quantised it, with its version, in words."""
+        module = import_extra("onnxruntime", extra="export", purpose="quantising")
+        return (
+            f"onnxruntime {module.__version__} quantize_static, symmetric, per channel, percentile "
+            f"{PERCENTILE}, {self.quantised} of {self.layers} layers"
+        )
+
+
+def to_int8(
+    body: bytes,
+    input_name: str,
+    pixels: Sequence[NDArray[np.float32]],
+    shift: Callable[[bytes], float] | None = None,
+) -> Int8Body:
+    """Quantise a body.
 
     Args:
         body: float32 graph.
         input_name: its input.
         pixels: batches of normalised training images, float32 ``[b, 3, h, w]``.
+        shift: how far a quantised body moves the scores; None: quantise all that can be.
 
     Raises:
-        ExportError: nothing in it can be quantised.
+        ExportError: nothing in it can be quantised, or nothing bears it.
+        MissingDependencyError: onnxruntime is too old.
     """
-    quantization = import_extra("onnxruntime.quantization", extra="export", purpose="quantising the backbone")
     onnx = import_extra("onnx", extra="export", purpose="quantising the backbone")
+    with tempfile.TemporaryDirectory(prefix="edgeosr-int8-") as folder:
+        quantiser = _Quantiser(Path(folder), body, input_name, pixels)
+        graph = onnx.load_model(str(quantiser.prepared)).graph
+        layers = _layers(graph)
+        outer = {*layers[:1], *_last_layers(graph)}
+        inner = [name for name in layers if name not in outer]
+        if not inner:
+            raise ExportError(
+                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last "
+                "stay as they are: none is left to quantise; export with --engine fp16"
+            )
+        quantiser.calibrate(inner)
+        chosen = inner
+        if shift is not None:
+            chosen = robust_layers(inner, lambda names: shift(quantiser.quantised(names)))
+        if not chosen:
+            raise ExportError(
+                f"each of the backbone's {len(inner)} layers that can be int8 moves half of the scores by "
+                f"more than {LIMIT} standard deviations on its own; export with --engine fp16"
+            )
+        data = quantiser.quantised(chosen)
+    _require_symmetric(onnx, data)
+    return Int8Body(data=data, quantised=len(chosen), layers=len(layers))
 
-    batches = list(pixels)
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+class _Quantiser:
+    """onnxruntime's ``quantize_static``, calibrated once, for any choice of layers.
+
+    Args:
+        folder: for files in between.
+        body: float32, serialised.
+        input_name: its input.
+        pixels: batches of normalised images.
+    """
+
+    def __init__(
+        self, folder: Path, body: bytes, input_name: str, pixels: Sequence[NDArray[np.float32]]
+    ) -> None:
+        self._module = import_extra(
+            "onnxruntime.quantization", extra="export", purpose="quantising the backbone"
+        )
+        if "calibration_cache_path" not in inspect.signature(self._module.quantize_static).parameters:
+            raise MissingDependencyError(
+                "--engine int8 needs an onnxruntime whose quantize_static keeps its calibration (1.32 does); "
+                "run: pip install -U onnxruntime"
+            )
+        self._folder, self._input_name, self._pixels = folder, input_name, pixels
+        self.prepared = folder / "prepared.onnx"
+        plain = folder / "plain.onnx"
+        # From a file: a model in memory would be written with external data, which shape inference refuses.
+        plain.write_bytes(body)
+        self._module.quant_pre_process(str(plain), str(self.prepared), skip_symbolic_shape=True)
+
+    def calibrate(self, layers: Collection[str]) -> None:
+        """Observe the activations around these layers, and any choice of them may be quantised."""
+        self._quantise(layers, _reader(self._module, self._input_name, self._pixels))
+
+    def quantised(self, layers: Collection[str]) -> bytes:
+        """Return the body with these layers in int8."""
+        return self._quantise(layers, None)
+
+    def _quantise(self, layers: Collection[str], reader: Any) -> bytes:
+        out = self._folder / "quantised.onnx"
+        # It prints what it does; the progress bar says enough.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._module.quantize_static(
+                str(self.prepared),
+                str(out),
+                reader,
+                quant_format=self._module.QuantFormat.QDQ,
+                op_types_to_quantize=list(QUANTISED),
+                nodes_to_quantize=list(layers),
+                per_channel=True,
+                activation_type=self._module.QuantType.QInt8,
+                weight_type=self._module.QuantType.QInt8,
+                calibrate_method=self._module.CalibrationMethod.Percentile,
+                calibration_cache_path=self._folder / "ranges.json",
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                    "CalibPercentile": PERCENTILE,
+                    "CalibStridedMinMax": 1,  # for histograms too, whatever its name says
+                    "QDQOpTypePerChannelSupportToAxis": _CHANNELS,
+                },
+            )
+        return out.read_bytes()
+
+
+def _reader(module: Any, input_name: str, batches: Sequence[NDArray[np.float32]]) -> Any:
+    class Reader(module.CalibrationDataReader):  # type: ignore[misc]
         """Gives one batch a round: all activations of all images at once would be gigabytes."""
 
         def __init__(self) -> None:
@@ -61,49 +175,16 @@ def to_int8(body: bytes, input_name: str, pixels: Iterator[NDArray[np.float32]])
             self.next += 1
             return {input_name: batches[self.next - 1]}
 
-    with tempfile.TemporaryDirectory(prefix="edgeosr-int8-") as folder:
-        plain, prepared, quantised = (
-            Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised")
-        )
-        # From a file: a model in memory would be written with external data, which shape inference refuses.
-        plain.write_bytes(body)
-        quantization.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        model = onnx.load_model(str(prepared))
-        tangents = [node.name for node in model.graph.node if node.name.startswith(TANGENT_PREFIX)]
-        layers = [node.name for node in model.graph.node if node.op_type in QUANTISED]
-        layers = [name for name in layers if name not in set(tangents)]
-        outer = {*layers[:1], *_last_layers(model.graph)}
-        excluded = [*tangents, *outer]
-        if set(layers) <= outer:
-            raise ExportError(
-                f"of the backbone's {len(layers)} convolutions and matrix products the first and the last "
-                "stay as they are: none is left to quantise; export with --engine fp16"
-            )
-        # It prints what it does; the progress bar says enough.
-        with contextlib.redirect_stdout(io.StringIO()):
-            quantization.quantize_static(
-                str(prepared),
-                str(quantised),
-                Reader(),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED),
-                nodes_to_exclude=excluded,
-                per_channel=True,
-                activation_type=quantization.QuantType.QInt8,
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=quantization.CalibrationMethod.Percentile,
-                extra_options={
-                    "ActivationSymmetric": True,
-                    "WeightSymmetric": True,
-                    "QuantizeBias": False,
-                    "CalibPercentile": PERCENTILE,
-                    "CalibStridedMinMax": 1,  # for histograms too, whatever its name says
-                    "QDQOpTypePerChannelSupportToAxis": _CHANNELS,
-                },
-            )
-        data = quantised.read_bytes()
-    _require_symmetric(onnx, data)
-    return data
+    return Reader()
+
+
+def _layers(graph: Any) -> list[str]:
+    """Return the names of what int8 knows, in graph order, tangents apart."""
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in QUANTISED and not node.name.startswith(TANGENT_PREFIX)
+    ]
 
 
 def _last_layers(graph: Any) -> set[str]:
@@ -135,11 +216,3 @@ def _require_symmetric(onnx: Any, data: bytes) -> None:
                     f"the quantiser gave {node.name!r} a zero point other than 0; this is a defect of "
                     "edgeosr: please report it, and export with --engine fp16"
                 )
-
-
-def converter_name() -> str:
-    """Return what quantises, with its version."""
-    module = import_extra("onnxruntime", extra="export", purpose="quantising")
-    return (
-        f"onnxruntime {module.__version__} quantize_static, symmetric, per channel, percentile {PERCENTILE}"
-    )

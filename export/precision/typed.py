@@ -18,6 +18,8 @@ from edgeosr.errors import import_extra
 from edgeosr.export.assemble import TANGENTS_NOTE, model_bytes
 from edgeosr.export.node_writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.precision import fp16, int8
+from edgeosr.export.precision.pixels import spread
+from edgeosr.export.precision.sensitivity import ScoreShift
 from edgeosr.export.precision.split import TANGENTS, Boundary, body_bytes, boundary_of, tail_model
 from edgeosr.export.preprocessing_graph import CHANNEL_ORDER, add_preprocessing
 from edgeosr.export.scorable import ScoredGraph, parse_graph
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 Pixels = Callable[[], Iterator[NDArray[np.float32]]]
 _TAIL = "tail/"
+# Batches of the calibration images on which int8 is judged, layer by layer.
+JUDGED_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,12 @@ class TypedGraph:
 
 
 def typed_graph(
-    graph: ScoredGraph, precision: str, *, pixels: Pixels | None = None, scaled: "Scaled | None" = None
+    graph: ScoredGraph,
+    precision: str,
+    *,
+    pixels: Pixels | None = None,
+    fusion: FittedFusion | None = None,
+    scaled: "Scaled | None" = None,
 ) -> TypedGraph:
     """Type a scored graph.
 
@@ -102,6 +111,7 @@ def typed_graph(
         graph: float32.
         precision: ``fp32``, ``fp16`` or ``int8``.
         pixels: makes batches of normalised training images, for ``int8``.
+        fusion: of the score by which ``int8`` chooses its layers; None: it takes all.
         scaled: the same graph with scaled tangents, for probes in fp16 or int8.
 
     Raises:
@@ -114,7 +124,13 @@ def typed_graph(
         body, converter = fp16.to_fp16(body), fp16.converter_name()
     elif precision == "int8":
         assert pixels is not None
-        body, converter = int8.to_int8(body, graph.classifier.input_name, pixels()), int8.converter_name()
+        batches = list(pixels())
+        shift = None
+        if fusion is not None:
+            some = [batches[i] for i in spread(len(batches), JUDGED_BATCHES)]
+            shift = ScoreShift(source, fusion, body, np.concatenate(some))
+        made = int8.to_int8(body, graph.classifier.input_name, batches, shift)
+        body, converter = made.data, made.converter
     return TypedGraph(
         graph=graph,
         precision=precision,
