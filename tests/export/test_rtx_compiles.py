@@ -23,7 +23,6 @@ from edgeosr.export.probing import make_probes
 from edgeosr.export.scorable import Classifier, scored_graph
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
 from edgeosr.kernels.scorer import Head
-from edgeosr.model.catalogue import build_backbone
 from edgeosr.preprocessing import Preprocessing
 
 CLASSES = 4
@@ -91,18 +90,14 @@ class SmallVisionTransformer(nn.Module):
         return self.norm(self.blocks(torch.cat([token, patches], dim=1) + self.places))[:, 0]
 
 
-@cache
-def classifier(arch, side):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        backbone = SmallVisionTransformer(side) if arch == "transformer" else build_backbone(arch, side)
+def classifier(backbone, data, side):
     dimension = int(backbone.dimension)
     random = np.random.default_rng(0)
     weight = random.normal(size=(CLASSES, dimension))
     weight /= np.linalg.norm(weight, axis=1, keepdims=True)
     layers = ((0.1 * random.normal(size=(1, dimension)).astype(np.float32), np.zeros(1, np.float32)),)
     return Classifier(
-        graph=onnx_bytes_from_backbone(backbone.eval(), side, side),
+        graph=data,
         input_name=INPUT,
         embedding=EMBEDDING,
         logits=None,
@@ -126,14 +121,28 @@ def images():
     return open_image_set("digits").train.subset(np.arange(16))
 
 
-@cache
-def graph_of(arch, side, probing=None):
-    made = classifier(arch, side)
-    if probing is None:
-        return scored_graph(made, "closed-form"), None
-    count, cut = probing
-    probes = make_probes(made, K=count, cut=cut, family="random", seed=0, images=images())
-    return scored_graph(made, "probes", probes), probes
+@pytest.fixture(scope="module")
+def graph_of(exported_backbone):
+    """Return what gives (the scored graph, its probes or None) of a network."""
+
+    @cache
+    def transformer(side):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            backbone = SmallVisionTransformer(side).eval()
+        return backbone, onnx_bytes_from_backbone(backbone, side, side)
+
+    @cache
+    def made(arch, side, probing=None):
+        found = transformer(side) if arch == "transformer" else exported_backbone(arch, side)
+        wrapped = classifier(*found, side)
+        if probing is None:
+            return scored_graph(wrapped, "closed-form"), None
+        count, cut = probing
+        probes = make_probes(wrapped, K=count, cut=cut, family="random", seed=0, images=images())
+        return scored_graph(wrapped, "probes", probes), probes
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +175,12 @@ def compile_in_rtx(tmp_path_factory):
         yield compiled
 
 
-NETWORKS = [("classifier32", 32), ("resnet18-32", 32), ("efficientnet-lite0", 64)]
+NETWORKS = [("classifier32", 24), ("resnet18-32", 16), ("efficientnet-lite0", 64)]
 PROBING = [(4, "input"), (1, "last-conv")]
 
 
 @pytest.mark.parametrize(("arch", "side"), NETWORKS)
-def test_the_whole_graph_with_the_closed_form_compiles(arch, side, compile_in_rtx):
+def test_the_whole_graph_with_the_closed_form_compiles(graph_of, arch, side, compile_in_rtx):
     graph, _ = graph_of(arch, side)
     found = compile_in_rtx(graph.model(), arch)
     assert set(found["outputs"]) == {"label", "score", "values"}
@@ -179,13 +188,13 @@ def test_the_whole_graph_with_the_closed_form_compiles(arch, side, compile_in_rt
 
 @pytest.mark.parametrize("probing", PROBING, ids=str)
 @pytest.mark.parametrize(("arch", "side"), NETWORKS)
-def test_the_whole_graph_with_probes_compiles(arch, side, probing, compile_in_rtx):
+def test_the_whole_graph_with_probes_compiles(graph_of, arch, side, probing, compile_in_rtx):
     graph, _ = graph_of(arch, side, probing)
     compile_in_rtx(graph.model(), f"{arch}-{probing[0]}-{probing[1]}")
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_vision_transformer_with_probes_compiles(count, compile_in_rtx):
+def test_a_vision_transformer_with_probes_compiles(graph_of, count, compile_in_rtx):
     graph, _ = graph_of("transformer", 32, (count, "input"))
     compile_in_rtx(graph.model(), f"transformer-{count}")
 
@@ -194,7 +203,7 @@ def test_a_vision_transformer_with_probes_compiles(count, compile_in_rtx):
 @pytest.mark.parametrize("ending", ["map", "tangents"])
 @pytest.mark.parametrize(("arch", "side"), NETWORKS)
 def test_a_typed_backbone_compiles_and_ends_in_the_kernel_s_type(
-    arch, side, ending, precision, compile_in_rtx
+    graph_of, arch, side, ending, precision, compile_in_rtx
 ):
     graph, probes = graph_of(arch, side, None if ending == "map" else (2, "last-conv"))
     typed = typed_graph(

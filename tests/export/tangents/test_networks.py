@@ -14,7 +14,6 @@ from edgeosr.export.tangents.cuts import resolve_cut
 from edgeosr.export.tangents.differentiate import add_tangents
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.torch_export import onnx_bytes_from_backbone
-from edgeosr.model.catalogue import build_backbone
 
 
 class SqueezeExcite(nn.Module):
@@ -125,39 +124,38 @@ def mixed_pools():
     )
 
 
+# How to build it, None for one of the catalogue, and the side of its images.
 NETWORKS = {
-    "classifier32": (functools.partial(build_backbone, "classifier32", 24), 24),
-    "resnet18-32": (functools.partial(build_backbone, "resnet18-32", 16), 16),
-    "resnet18": (functools.partial(build_backbone, "resnet18", 48), 48),
-    "efficientnet-lite0": (functools.partial(build_backbone, "efficientnet-lite0", 64), 64),
+    "classifier32": (None, 24),
+    "resnet18-32": (None, 16),
+    "resnet18": (None, 48),
+    "efficientnet-lite0": (None, 64),
     "mobilenet-v3-like": (mobilenet_v3_like, 24),
     "convnext-like": (convnext_like, 32),
     "mixed-pools": (mixed_pools, 8),
 }
 
 
-def randomised(backbone, seed=0):
-    """Give BatchNormalizations statistics as after training; fresh ones would hide a wrong scale."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_var.copy_(torch.rand(module.num_features, generator=generator) + 0.5)
-            module.running_mean.copy_(torch.randn(module.num_features, generator=generator) * 0.1)
-            module.weight.data.copy_(torch.rand(module.num_features, generator=generator) + 0.5)
-    return backbone.eval()
+@pytest.fixture(scope="module")
+def exported(exported_backbone, randomised):
+    """Return what gives (the torch network, its ONNX file, the side of its images) by name."""
+
+    @functools.cache
+    def made(name):
+        build, side = NETWORKS[name]
+        if build is None:
+            return *exported_backbone(name, side), side
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            backbone = randomised(build())
+        return backbone, onnx_bytes_from_backbone(backbone, side, side), side
+
+    return made
 
 
-@functools.cache
-def exported(name):
-    """Return (the torch network, its ONNX file, the side of its images)."""
-    build, side = NETWORKS[name]
-    torch.manual_seed(0)
-    backbone = randomised(build())
-    return backbone, onnx_bytes_from_backbone(backbone, side, side), side
-
-
-def graph_of(name):
-    return ir.from_proto(onnx.load_model_from_string(exported(name)[1]))
+@pytest.fixture
+def graph_of(exported):
+    return lambda name: ir.from_proto(onnx.load_model_from_string(exported(name)[1]))
 
 
 def run(model, images, *names):
@@ -181,7 +179,7 @@ def run(model, images, *names):
         ("mixed-pools", 1),
     ],
 )
-def test_tangents_from_the_input_equal_torch(torch_tangent, name, directions):
+def test_tangents_from_the_input_equal_torch(exported, graph_of, torch_tangent, name, directions):
     backbone, _, side = exported(name)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((2, 3, side, side)).astype(np.float32)
@@ -201,7 +199,7 @@ def test_tangents_from_the_input_equal_torch(torch_tangent, name, directions):
 
 
 @pytest.mark.parametrize("cut", ["input", "last-stage", "last-conv"])
-def test_with_every_direction_the_norm_is_exact(cut):
+def test_with_every_direction_the_norm_is_exact(exported, graph_of, cut):
     backbone, _, side = exported("mixed-pools")
     model = graph_of("mixed-pools")
     tensor = resolve_cut(model, cut, "embedding")
@@ -231,7 +229,7 @@ def test_with_every_direction_the_norm_is_exact(cut):
         ("convnext-like", "last-conv", (16, 4, 4)),
     ],
 )
-def test_named_cuts_lie_where_they_say(name, cut, shape):
+def test_named_cuts_lie_where_they_say(exported, graph_of, name, cut, shape):
     model = graph_of(name)
     tensor = resolve_cut(model, cut, "embedding")
     value = next(value for node in model.graph for value in node.outputs if value.name == tensor)
@@ -244,7 +242,7 @@ def test_named_cuts_lie_where_they_say(name, cut, shape):
     assert np.isfinite(t).all() and np.abs(t).max() > 0
 
 
-def test_what_the_tangents_do_not_need_is_not_written():
+def test_what_the_tangents_do_not_need_is_not_written(graph_of):
     model = graph_of("mobilenet-v3-like")
     count = len(model.graph)
     add_tangents(model, cut="input", embedding="embedding", seeds=np.ones((4, 3, 24, 24), np.float32))
