@@ -71,7 +71,10 @@ def with_engine(report: "ExportReport", options: BuildOptions) -> tuple["ExportR
     """
     if report.manifest.backbone is None:
         return report, ""
-    later = f"\nengine           is built on the device: {command_line('edgeosr', 'build', report.path)}"
+    wanted = () if options.batch == DEFAULT_BATCH else ("--batch", ",".join(map(str, options.batch)))
+    later = (
+        f"\nengine           is built on the device: {command_line('edgeosr', 'build', report.path, *wanted)}"
+    )
     if not options.targets and not probe_gpus().gpus:
         return report, later
     try:

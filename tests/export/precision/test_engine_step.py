@@ -50,6 +50,8 @@ def test_without_a_gpu_it_says_in_one_line_what_the_device_has_to_do(export, exp
     assert (code, err) == (0, "")
     assert f"engine           is built on the device: edgeosr build {exported.path}\n" in out
     assert read_bundle(exported.path).manifest.engines == ()
+    _, out, _ = export("--engine", "fp16", "--batch", "1,4")
+    assert f"engine           is built on the device: edgeosr build {exported.path} --batch 1,1,4\n" in out
 
 
 def test_a_target_is_built_at_once_and_is_in_the_bundle(export, exported):
