@@ -92,8 +92,8 @@ def build_bundle(
         found = probe_gpus() if probe is None else probe
         if not found.gpus:
             raise EngineError(
-                f"edgeosr build makes an engine for the NVIDIA GPU here: {found.reason}; run this on the device; "
-                "for a desktop GPU an engine can be built anywhere: edgeosr build --target sm_86"
+                f"edgeosr build makes an engine for the NVIDIA GPU here: {found.reason}; run this on the "
+                "device; for a desktop GPU an engine can be built anywhere: edgeosr build --target sm_86"
             )
         load_tensorrt("tensorrt", to_run=True, probe=found)  # before the lock, and before minutes of work
         if request.device >= len(found.gpus):
