@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
+from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra, suggestion
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -106,18 +106,14 @@ def find_value(model: "ir.Model", name: str) -> "ir.Value":
     Raises:
         ExportError: there is none.
     """
-    for value in model.graph.inputs:
-        if value.name == name:
-            return value
-    if name in model.graph.initializers:
-        return model.graph.initializers[name]
-    for node in model.graph:
-        for value in node.outputs:
-            if value.name == name:
-                return value
+    values = {value.name: value for node in model.graph for value in node.outputs if value.name}
+    values.update(model.graph.initializers)
+    values.update({value.name: value for value in model.graph.inputs if value.name})
+    if name in values:
+        return values[name]
     raise ExportError(
-        f"the ONNX graph has no tensor named {name!r}; list its tensors with a viewer such as Netron "
-        "and pass one of them"
+        f"the ONNX graph has no tensor named {name!r}{suggestion(name, values)}; a viewer such as Netron "
+        "shows the names of all tensors"
     )
 
 

@@ -95,7 +95,7 @@ def _refuse_external_data(proto: Any, path: Path) -> None:
             raise ExportError(
                 f"{path} keeps weights in other files (tensor {tensor.name!r} in {', '.join(files)}); "
                 "edgeosr reads one file only; merge them: "
-                "python -c \"import onnx; onnx.save(onnx.load('IN.onnx'), 'OUT.onnx')\""
+                f"python -c \"import onnx; onnx.save(onnx.load('{path}'), '{path.stem}-merged.onnx')\""
             )
 
 

@@ -99,13 +99,28 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
         raise UnsupportedGraphError(
             f"no pool over the whole map (GlobalAveragePool, ReduceMean over height and width, ...) lies on "
             f"the way to the output, {names}; name the embedding with --embedding TENSOR, a float32 [batch, "
-            "D] tensor of the graph, and use `--jacobian probes`, or `--jacobian none`"
+            f"D] tensor of the graph{_candidate(model)}, and use `--jacobian probes`, or `--jacobian none`"
         )
     raise UnsupportedGraphError(
         "more than one pool could be the last: "
         + ", ".join(describe(pool.node) for pool in last)
         + "; name the embedding with --embedding TENSOR and use `--jacobian probes`, or `--jacobian none`"
     )
+
+
+def _candidate(model: "ir.Model") -> str:
+    """Return what the classifier's last layer reads, as a hint; empty if that is not clear."""
+    value = model.graph.outputs[0]
+    while (node := value.producer()) is not None and len(node.inputs) > 0:
+        inputs = [each for each in node.inputs if each is not None]
+        computed = [each for each in inputs if each.const_value is None]
+        if len(computed) != 1:
+            break
+        value = computed[0]
+        if node.op_type in ("Gemm", "MatMul"):
+            rank = None if value.shape is None else len(value.shape)
+            return f" (perhaps {value.name!r}, which the last layer reads)" if rank in (None, 2) else ""
+    return ""
 
 
 def _set_dimension(flat: "ir.Value", pool: Pool) -> None:

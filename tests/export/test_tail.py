@@ -309,7 +309,8 @@ def test_partial_average_pool_is_no_embedding():
         op("Gemm", "z large", "logits", transB=1),
     ]
     model = graph(nodes, HELD | weights(large=(5, 32)))
-    with pytest.raises(UnsupportedGraphError, match=r"no pool over the whole map.*--embedding"):
+    hint = r"no pool over the whole map.*--embedding TENSOR.*\(perhaps 'z', which the last layer reads\)"
+    with pytest.raises(UnsupportedGraphError, match=hint):
         find_embedding(model)
 
 
@@ -330,7 +331,7 @@ def test_two_last_pools_are_both_named():
 
 def test_named_embedding_must_exist_and_be_a_pool():
     nodes = [*START, *POOLED]
-    with pytest.raises(ExportError, match="no tensor named 'zz'"):
+    with pytest.raises(ExportError, match="no tensor named 'zz'; did you mean 'z'"):
         add_closed_form(graph(nodes, HELD), "zz")
     with pytest.raises(UnsupportedGraphError, match="node 'node_logits'"):
         add_closed_form(graph(nodes, HELD), "logits")
