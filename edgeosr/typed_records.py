@@ -60,7 +60,7 @@ class BackboneRecord:
     """``backbone.onnx``: uint8 frames ``[B, H, W, 3]`` (RGB) in, what the fused kernel takes out.
 
     Attributes:
-        precision: ``fp32``, ``fp16`` or ``int8`` (explicit Q/DQ, fp16 at the end).
+        precision: ``fp32``, ``fp16`` or ``int8`` (explicit Q/DQ, the rest fp16).
         ending: ``map`` (y before the last activation, ``[B, D, H', W']``), ``tangents`` (z ``[B, D]`` and
             t ``[K, B, D]``) or ``embedding`` (z alone); see ``ENDINGS``.
         logits: the graph computes the logits ``[B, C]`` too, float32 (external head).

@@ -62,6 +62,35 @@ def converted(proto: Any, path: Path) -> Any:
     return result
 
 
+def raised(proto: Any, opset: int, ir_version: int) -> Any:
+    """Return a graph of standard operators at ``opset`` or later.
+
+    Args:
+        proto: ``onnx.ModelProto``.
+        opset: to reach.
+        ir_version: the least that goes with it.
+
+    Raises:
+        ExportError: onnx cannot convert it.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="converting the opset")
+    (version,) = (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if version >= opset:
+        return proto
+    # Some tools note domains that no node uses; the converter knows none of them.
+    del proto.opset_import[:]
+    proto.opset_import.append(onnx.helper.make_opsetid("", version))
+    try:
+        proto = onnx.version_converter.convert_version(proto, opset)
+    except Exception as error:  # RuntimeError, ConvertError, whatever the operator's adapter raises
+        raise ExportError(
+            f"onnx cannot bring the graph from opset {version} to {opset}, which int8 needs: {error}; export "
+            f"the classifier with opset {opset}, or use --engine fp16"
+        ) from error
+    proto.ir_version = max(proto.ir_version, ir_version)
+    return proto
+
+
 def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
     """Run two graphs on the same noise and compare their first outputs.
 

@@ -1,10 +1,10 @@
 """Type a float32 body as int8: explicit Q/DQ around its convolutions and matrix products.
 
 Symmetric (every zero point is 0, as TensorRT wants), weights per output channel, activations by calibration
-on real training images. What lies between stays float32, and so do the first layer, which sees the pixels,
-the last ones, which make what is scored, and those that would move the score too far
-(``sensitivity.robust_layers``). Nodes that make tangents stay too: their range depends on the probe, not on
-the image.
+on real training images. Left out are the first layer, which sees the pixels, the last ones, which make what
+is scored, and those that would move the score too far (``sensitivity.robust_layers``). Nodes that make
+tangents are left out too: their range depends on the probe, not on the image. The rest becomes fp16
+afterwards, the scales with it: a cast between Q/DQ and a layer would keep an engine from fusing them.
 """
 
 import contextlib
@@ -20,23 +20,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import ExportError, MissingDependencyError, import_extra
+from edgeosr.export.opset_conversion import raised
+from edgeosr.export.precision import fp16
 from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Axis of the output channels in each weight.
 _CHANNELS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": 1}
 TANGENT_PREFIX = "tangents"
+# The first opset whose Q/DQ take scales in fp16, and the IR version that goes with it.
+OPSET, IR_VERSION = 19, 9
 # The share of values that the range of an activation keeps: a single outlier would cost all others bits.
 PERCENTILE = 99.99
 
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Body:
-    """``data``: the body with Q/DQ pairs; ``quantised`` of its ``layers`` are int8."""
+    """``data``: the body with Q/DQ pairs, else float32; ``quantised`` of its ``layers`` are int8."""
 
     data: bytes
     quantised: int
     layers: int
+
+    def with_fp16(self) -> bytes:
+        """Return the body with all else in fp16.
+
+        Raises:
+            ExportError: onnx cannot bring it to opset 19, or a weight is too large for fp16.
+        """
+        onnx = import_extra("onnx", extra="export", purpose="quantising the backbone")
+        model = raised(onnx.load_model_from_string(self.data), OPSET, IR_VERSION)
+        return fp16.to_fp16(model.SerializeToString())
 
     @property
     def converter(self) -> str:
@@ -44,7 +58,8 @@ class Int8Body:
         module = import_extra("onnxruntime", extra="export", purpose="quantising")
         return (
             f"onnxruntime {module.__version__} quantize_static, symmetric, per channel, percentile "
-            f"{PERCENTILE}, {self.quantised} of {self.layers} layers"
+            f"{PERCENTILE}, {self.quantised} of {self.layers} layers; the rest: "
+            f"{fp16.converter_name()}"
         )
 
 

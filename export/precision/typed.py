@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeosr.errors import import_extra
 from edgeosr.export.assemble import TANGENTS_NOTE, model_bytes
 from edgeosr.export.node_writer import NodeWriter, find_value, import_onnx_ir
+from edgeosr.export.opset_conversion import raised
 from edgeosr.export.precision import fp16, int8
 from edgeosr.export.precision.pixels import spread
 from edgeosr.export.precision.sensitivity import ScoreShift
@@ -79,6 +80,8 @@ class TypedGraph:
         _read_typed(tail_ir, self)
         tail = to_proto(tail_ir)
         tail = onnx.compose.add_prefix(tail, _TAIL, rename_outputs=False)
+        if self.precision == "int8":
+            tail = raised(tail, int8.OPSET, int8.IR_VERSION)
         tail.ir_version = body.ir_version
         joined = onnx.compose.merge_models(
             body, tail, io_map=[(name, _TAIL + name) for name in self.boundary.outputs]
@@ -130,7 +133,7 @@ def typed_graph(
             some = [batches[i] for i in spread(len(batches), JUDGED_BATCHES)]
             shift = ScoreShift(source, fusion, body, np.concatenate(some))
         made = int8.to_int8(body, graph.classifier.input_name, batches, shift)
-        body, converter = made.data, made.converter
+        body, converter = made.with_fp16(), made.converter
     return TypedGraph(
         graph=graph,
         precision=precision,

@@ -8,10 +8,10 @@ import pytest
 
 from edgeosr.errors import ExportError
 from edgeosr.export.precision import int8
-from edgeosr.export.precision.pixels import calibration_pixels
+from edgeosr.export.precision.pixels import calibration_pixels, spread
 from edgeosr.export.precision.sensitivity import LIMIT, ScoreShift, robust_layers
 from edgeosr.export.precision.split import body_bytes, boundary_of, tail_model
-from edgeosr.export.precision.typed import typed_graph
+from edgeosr.export.precision.typed import JUDGED_BATCHES, typed_graph
 from edgeosr.export.scorable import scored_graph
 from edgeosr.fusion import FittedFusion
 
@@ -127,10 +127,19 @@ def test_only_what_bears_it_is_quantised(scored, batches):
     assert f"1 of {kept.layers} layers" in kept.converter
 
 
-def test_an_export_asks_the_score(scored, images, batches):
-    """int8 alone moves the scores of this random network too far; without a fusion nobody asks."""
-    free = typed_graph(scored, "int8", pixels=lambda: iter(batches))
-    shift = ScoreShift(scored, fitted(), body_bytes(scored), np.concatenate(batches))
-    assert shift(free.body) > 2 * LIMIT
+def test_an_export_asks_the_score(scored, batches, monkeypatch):
+    """A limit just below what int8 does to this network, and one just above; without a fusion nobody asks."""
+    body = body_bytes(scored)
+    free = int8.to_int8(body, scored.classifier.input_name, batches)
+    # The same images: of four batches of the eleven.
+    judged = np.concatenate([batches[i] for i in spread(len(batches), JUDGED_BATCHES)])
+    moved = ScoreShift(scored, fitted(), body, judged)(free.data)
+
+    def asked(limit):
+        monkeypatch.setattr(robust_layers, "__defaults__", (limit,))
+        return typed_graph(scored, "int8", pixels=lambda: iter(batches), fusion=fitted())
+
+    assert asked(moved * 1.01).converter == free.converter
     with pytest.raises(ExportError, match="export with --engine fp16"):
-        typed_graph(scored, "int8", pixels=lambda: iter(batches), fusion=fitted())
+        asked(moved * 0.99)
+    assert typed_graph(scored, "int8", pixels=lambda: iter(batches)).converter == free.converter
