@@ -10,8 +10,9 @@ afterwards, the scales with it: a cast between Q/DQ and a layer would keep an en
 import contextlib
 import inspect
 import io
+import logging
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,7 @@ class _Quantiser:
 
     def _quantise(self, layers: Collection[str], reader: Any) -> bytes:
         out = self._folder / "quantised.onnx"
-        # It prints what it does; the progress bar says enough.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _silenced():
             self._module.quantize_static(
                 str(self.prepared),
                 str(out),
@@ -169,6 +169,21 @@ class _Quantiser:
                 },
             )
         return out.read_bytes()
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the quantiser's prints off standard output, and the handler its first log line makes off the root.
+
+    The progress bar says enough; with that handler every later message of anyone would be shown twice.
+    """
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = before
 
 
 def _reader(module: Any, input_name: str, batches: Sequence[NDArray[np.float32]]) -> Any:

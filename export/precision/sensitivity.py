@@ -17,9 +17,10 @@ from edgeosr.export.scorable import ScoredGraph
 from edgeosr.fusion import FittedFusion
 from edgeosr.progress import progress
 
-# Median distance between the scores of one image before and after, in standard deviations of known images.
-# EfficientNet-Lite0 on ten classes decided otherwise on 1.2 % of the images at 0.035, on 2.4 % at 0.06.
-LIMIT = 0.03
+# Median distance between the scores of one image before and after, in standard deviations of known images,
+# on training images; new ones move about twice as far. At 0.03 EfficientNet-Lite0 (CIFAR-10, six classes)
+# decided otherwise on 2.1 % of its validation images.
+LIMIT = 0.02
 
 Shift = Callable[[Collection[str]], float]
 

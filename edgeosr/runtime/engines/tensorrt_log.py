@@ -4,8 +4,12 @@ import logging
 from typing import Any
 
 _log = logging.getLogger("edgeosr.tensorrt")
-# Warnings of the parser that are as they should be: the runner binds int64.
-_EXPECTED = ("Make sure input channel_order has Int64 binding",)
+# Warnings that are as they should be: the runner binds int64; scales of int8 are fp16 as all around them.
+_EXPECTED = (
+    "Make sure input channel_order has Int64 binding",
+    "Converting conv weight scales to fp32",
+    "Converting conv activation scales to fp32",
+)
 
 
 def tensorrt_logger(trt: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from cuda_double import DlpackArray, HostArray
 
 from edgeosr.errors import FrameError, UsageError
+from edgeosr.kernels.scorer_file import read_scorer
 from edgeosr.runtime.backends.cuda_frames import as_cuda_frames
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 
@@ -47,6 +48,8 @@ def assert_like_portable(rig: Any, rows: Any, frames: np.ndarray, *, bgr: bool =
         ("closed-form", "fp32", "cosine"),
         ("probes", "fp32", "cosine"),
         ("probes", "fp32", "external"),
+        ("probes", "fp16", "cosine"),
+        ("probes", "fp16", "external"),
         ("none", "fp16", "external"),
     ],
 )
@@ -55,6 +58,9 @@ def test_verdicts_are_those_of_the_portable_graph(
 ) -> None:
     each = rig(method, precision, head, integrated=integrated)
     assert (set(each.engine.outputs) == {"map"}) == (head == "cosine" and method == "closed-form")
+    if method == "probes":
+        gain = read_scorer(each.bundle.files["scorer.npz"]).probes.gain
+        assert (gain == 1) == (precision == "fp32"), "fp16 tangents are scaled into its range, and back"
     rows = each.run(frames[:4])
     assert_like_portable(each, rows, frames[:4])
     assert {True, False} == set(each.run(frames).accepted.tolist())

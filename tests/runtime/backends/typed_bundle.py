@@ -9,8 +9,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.bundle import write_bundle
+from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scorable import Classifier, ScoredGraph, scored_graph
@@ -98,14 +100,20 @@ def write_typed_bundle(
     limit = float(np.float32(np.median(OnnxRuntimeGraph(model).run(sample_frames(40, seed=2)).score)))
     golden = io.BytesIO()
     np.savez(golden, frames=frames, label=label, score=score, values=values)
-    typed = typed_graph(graph, precision)
+    scaled = None
+    if probes is not None and precision != "fp32":
+        scaled = scaled_tangents(graph, probes, open_image_set("digits").train.subset(np.arange(24)))
+    typed = typed_graph(graph, precision, scaled=scaled)
+    scorer = graph.fitted(fusion, limit)
+    if scorer.probes is not None:
+        scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
     record = BackboneRecord(
         precision=precision, ending=typed.boundary.ending, logits=typed.boundary.logits, dtype=typed.dtype,
         converter=typed.converter, fusion=None, threshold=None, gate=GATE,
     )  # fmt: skip
     files = {
         "model.onnx": model,
-        "scorer.npz": write_scorer(graph.fitted(fusion, limit)),
+        "scorer.npz": write_scorer(scorer),
         "golden.npz": golden.getvalue(),
         BACKBONE: typed.backbone(),
     }
