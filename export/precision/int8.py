@@ -134,7 +134,8 @@ class _Quantiser:
         plain = folder / "plain.onnx"
         # From a file: a model in memory would be written with external data, which shape inference refuses.
         plain.write_bytes(body)
-        self._module.quant_pre_process(str(plain), str(self.prepared), skip_symbolic_shape=True)
+        with _silenced():
+            self._module.quant_pre_process(str(plain), str(self.prepared), skip_symbolic_shape=True)
 
     def calibrate(self, layers: Collection[str]) -> None:
         """Observe the activations around these layers, and any choice of them may be quantised."""

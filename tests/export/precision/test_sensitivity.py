@@ -1,5 +1,6 @@
 """int8 takes the layers that bear it: measured together, the least sensitive first."""
 
+import logging
 import math
 
 import numpy as np
@@ -114,7 +115,9 @@ def quantised_layers(body):
 def test_only_what_bears_it_is_quantised(scored, batches):
     """Of conv_middle and the layers behind it, one is declared to be ruined by int8."""
     body, name = body_bytes(scored), scored.classifier.input_name
+    handlers = list(logging.getLogger().handlers)
     everything = int8.to_int8(body, name, batches)
+    assert logging.getLogger().handlers == handlers
     inner = quantised_layers(everything.data)
     assert inner == {"conv_middle"} and everything.quantised == 1
 
