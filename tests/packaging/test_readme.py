@@ -99,7 +99,9 @@ def test_any_other_line_is_make_pip_a_module_or_ci_and_names_what_is_there(line:
         assert words[1] in targets
     elif words[0] == "pip":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-        extras = [extra for word in words for extra in re.findall(r"\[(.*)\]", word)]
+        extras = [
+            extra for word in words for found in re.findall(r"\[(.*)\]", word) for extra in found.split(",")
+        ]
         assert set(extras) <= set(project["optional-dependencies"])
     elif words[0] in {"python", "python3"} and words[1] == "-m":
         assert importlib.util.find_spec(words[2])
