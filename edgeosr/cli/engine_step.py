@@ -9,6 +9,7 @@ from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.runtime.engines.build_bundle import DEFAULT_BATCH, BuildOptions, build_bundle
 from edgeosr.runtime.engines.gpu import probe_gpus
 from edgeosr.runtime.engines.request import BuildRequest, numbers_of
+from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 from edgeosr.typed_records import EngineRecord
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def options_from(
 
     Raises:
         UsageError: one is wrong, or needs a typed backbone and ``--engine onnx`` makes none.
+        MissingDependencyError: there are targets, and TensorRT-RTX is not installed.
     """
     given = [name for name, value in (("--target", target), ("--batch", batch)) if value is not None]
     if given and engine == "onnx":
@@ -57,6 +59,8 @@ def options_from(
         frame=options.frame or (1, 1),
         workspace=workspace,
     )
+    if options.targets:
+        load_tensorrt("tensorrt_rtx", to_run=False)
     return options
 
 

@@ -10,7 +10,7 @@ import pytest
 from edgeosr.bundle import read_bundle
 from edgeosr.cli import engine_step
 from edgeosr.cli.app import main
-from edgeosr.errors import EngineError, UsageError
+from edgeosr.errors import EngineError, MissingDependencyError, UsageError
 from edgeosr.runtime.engines.gpu import Gpu, GpuProbe
 from edgeosr.typed_records import EngineRecord
 
@@ -150,3 +150,10 @@ def test_a_bundle_without_a_backbone_has_no_such_line(exported):
 def test_options_are_checked_before_minutes_of_exporting(given, said):
     with pytest.raises(UsageError, match=said):
         options(**given)
+
+
+def test_a_missing_tensorrt_rtx_is_said_before_minutes_of_exporting(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeosr\[rtx\]'"):
+        options(target="sm_86")
+    assert options().targets == ()

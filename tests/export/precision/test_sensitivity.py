@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeosr.errors import ExportError
+from edgeosr.errors import ExportError, MissingDependencyError
 from edgeosr.export.precision import int8
 from edgeosr.export.precision.pixels import calibration_pixels, spread
 from edgeosr.export.precision.sensitivity import LIMIT, ScoreShift, robust_layers
@@ -146,3 +146,20 @@ def test_an_export_asks_the_score(scored, batches, monkeypatch):
     with pytest.raises(ExportError, match="export with --engine fp16"):
         asked(moved * 0.99)
     assert typed_graph(scored, "int8", pixels=lambda: iter(batches)).converter == free.converter
+
+
+def test_an_onnxruntime_that_keeps_no_calibration_is_refused(scored, batches, monkeypatch):
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", lambda source, target: None)
+    with pytest.raises(MissingDependencyError, match="pip install -U onnxruntime"):
+        int8.to_int8(body_bytes(scored), scored.classifier.input_name, batches)
+
+
+def test_an_opset_that_onnx_cannot_raise_is_an_error_with_what_to_do(scored, batches, monkeypatch):
+    made = int8.to_int8(body_bytes(scored), scored.classifier.input_name, batches)
+
+    def refused(model, opset):
+        raise RuntimeError("no adapter for Conv")
+
+    monkeypatch.setattr(onnx.version_converter, "convert_version", refused)
+    with pytest.raises(ExportError, match=r"from opset 17 to 19.*no adapter for Conv; export the classifier"):
+        made.with_fp16()
