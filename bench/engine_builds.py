@@ -8,7 +8,6 @@ taken by the engine itself. Each engine is built once, in a process of its own, 
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 
 from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.random_bundle import random_classifier
+from edgeosr.bench.user_errors import user_errors
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import EdgeosrError, require_choice
+from edgeosr.errors import require_choice
 from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import TypedGraph, typed_graph
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", default="sm_86", metavar="sm_86,...", help="architectures of each plan")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
-    try:
+    with user_errors():
         archs = [require_choice("--only", name.strip(), SIZES) for name in options.only.split(",")]
         targets = tuple(options.target.split(","))
         request = BuildRequest(builder="tensorrt_rtx", targets=targets, batch=BATCH, frame=FRAME)
@@ -152,9 +152,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.json is not None:
             write_text(options.json, json.dumps(document, indent=1) + "\n")
             print(f"Wrote {options.json}")
-    except EdgeosrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

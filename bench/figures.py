@@ -23,6 +23,7 @@ from edgeosr.bench.samples import Ratio, Samples, percentile
 from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end
+from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle import read_bundle
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for each set of rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
-    try:
+    with user_errors():
         if not 0 < options.seconds <= 3600:
             raise UsageError(f"--seconds must be above 0 and at most 3600; got {options.seconds}")
         groups = [require_choice("--only", name.strip(), GROUPS) for name in options.only.split(",")]
@@ -245,9 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.json is not None:
             write_text(options.json, json.dumps(document, indent=1) + "\n")
             print(f"Wrote {options.json}")
-    except EdgeosrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

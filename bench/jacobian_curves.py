@@ -9,12 +9,12 @@ and unknown images, and their difference (JND), move for a one-versus-rest loss 
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeosr.errors import DataError, EdgeosrError, UsageError
+from edgeosr.bench.user_errors import user_errors
+from edgeosr.errors import DataError, UsageError
 from edgeosr.files import storage_errors, write_text
 from edgeosr.run import LOG, RunRecord, read_run
 from edgeosr.training.jacobian_plot import conditions, draw_jacobian
@@ -110,16 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write the numbers as well")
     options = parser.parse_args(arguments)
-    try:
+    with user_errors():
         document = curves(options.runs, options.out)
         print(table_from_curves(document))
         if options.json is not None:
             write_text(options.json, json.dumps(document, indent=1) + "\n")
             print(f"Wrote {options.json}")
         print(f"Wrote {options.out}")
-    except EdgeosrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.samples import Ratio, Samples, ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
-from edgeosr.errors import BundleError, EdgeosrError, UsageError, import_extra, require_choice
+from edgeosr.bench.user_errors import user_errors
+from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
 from edgeosr.export.graph_reading import static_shape
 from edgeosr.export.node_writer import find_value
 from edgeosr.export.tangents.cuts import CUTS, resolve_cut
@@ -269,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for each cut")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
-    try:
+    with user_errors():
         if not 0 < options.seconds <= 3600:
             raise UsageError(f"--seconds must be above 0 and at most 3600; got {options.seconds}")
         archs = [require_choice("--only", name.strip(), SIZES) for name in options.only.split(",")]
@@ -303,9 +304,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.json is not None:
             write_text(options.json, json.dumps(document, indent=1) + "\n")
             print(f"Wrote {options.json}")
-    except EdgeosrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
