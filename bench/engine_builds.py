@@ -16,6 +16,7 @@ from pathlib import Path
 from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bench.user_errors import user_errors
+from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import require_choice
@@ -23,11 +24,10 @@ from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import TypedGraph, typed_graph
 from edgeosr.export.probing import make_probes
-from edgeosr.export.scorable import scored_graph
+from edgeosr.export.scored_graph import scored_graph
 from edgeosr.files import write_text
 from edgeosr.runtime.engines.isolated import build_isolated
 from edgeosr.runtime.engines.request import BuildRequest
-from edgeosr.typed_records import PRECISIONS
 
 SIZES = {"classifier32": 32, "resnet18-32": 32, "resnet18": 224, "efficientnet-lite0": 224}
 ENDINGS = ("map", "tangents")

@@ -24,7 +24,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end
 from edgeosr.bench.user_errors import user_errors
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
 

@@ -151,7 +151,7 @@ def _child_cold(bundle: Path, frame: tuple[int, int], threads: int | None) -> di
     import numpy as np
 
     from edgeosr import Runtime
-    from edgeosr.runtime.onnxruntime_graph import load_onnxruntime
+    from edgeosr.runtime.sessions import load_onnxruntime
 
     load_onnxruntime()
     imported = time.perf_counter()

@@ -17,7 +17,9 @@ import numpy as np
 from edgeosr.bench.jetson import LAUNCH_US, LAYER_US, MODULES, Module
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
-from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
 HIDDEN = (512, 256, 128, 64, 1)  # the discriminator that edgeosr trains
 CLASSES = 10

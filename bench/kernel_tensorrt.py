@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from edgeosr.bench.kernel_scoring_onnx import scoring_onnx
 from edgeosr.errors import MissingDependencyError, UsageError
 from edgeosr.export.scoring_graph import MAP, SCORE
-from edgeosr.kernels.device_copy import DeviceCopy
-from edgeosr.kernels.driver import Driver
-from edgeosr.kernels.graph import Graph
-from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.graphs import Graph
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs
+from edgeosr.kernels.selftest.device_copy import DeviceCopy
 
 
 class TensorRTScoring:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import MissingDependencyError, UsageError, import_extra
-from edgeosr.kernels.driver import Driver
-from edgeosr.kernels.scorer import Scorer
-from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.scoring.scorer import Scorer
 from edgeosr.verdict import FLOOR
 
 

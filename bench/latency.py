@@ -26,9 +26,9 @@ from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import INPUT, front_end, plain_classifier
 from edgeosr.bench.timer import MINIMUM_TURNS, Candidate, Clock, Paced, interleave, pace
 from edgeosr.bench.torch_baseline import TorchLatency, measure_torch
-from edgeosr.bundle import Bundle, read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError, EdgeosrError, FrameError
-from edgeosr.manifest import Manifest
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import Runtime

@@ -9,7 +9,7 @@ import numpy as np
 from edgeosr import __version__
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_report import PartRow, QualityReport
-from edgeosr.bundle import Bundle, read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
@@ -18,7 +18,6 @@ from edgeosr.errors import DataError, suggestion
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
-from edgeosr.verdict import PART_NAMES
 
 FUSED = "fused"
 
@@ -88,9 +87,8 @@ def _scores_by_name(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return (known, unknown) scores of the fused score and of every part the bundle carries."""
     scores: dict[str, tuple[np.ndarray, np.ndarray]] = {FUSED: (known.scores, unknown.scores)}
-    for name in bundle.manifest.parts:
-        column = PART_NAMES.index(name)
-        scores[name] = (known.parts[:, column], unknown.parts[:, column])
+    for column, name in enumerate(bundle.manifest.parts):
+        scores[name] = (known.values[:, column], unknown.values[:, column])
     return scores
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeosr.manifest import Manifest
+from edgeosr.bundle.manifest import Manifest
 from edgeosr.metrics import OpenSetMetrics, Rate
 
 _COLUMNS = (
@@ -115,19 +115,13 @@ class QualityReport:
 
 
 def _table(rows: tuple[PartRow, ...], manifest: Manifest) -> str:
-    weights = dict(zip(manifest.parts, _weights(manifest), strict=True))
+    weights = dict(zip(manifest.parts, manifest.fusion.weights, strict=True))
     lines = [f"{'score':<15}{'weight':>8}" + "".join(f"{title:>12}" for title, _ in _COLUMNS)]
     for row in rows:
         weight = weights.get(row.name)
         cells = "".join(f"{getattr(row.metrics, field):>12.4f}" for _, field in _COLUMNS)
         lines.append(f"{row.name:<15}{'' if weight is None else f'{weight:.3g}':>8}{cells}")
     return "\n".join(lines)
-
-
-def _weights(manifest: Manifest) -> list[float]:
-    from edgeosr.verdict import PART_NAMES
-
-    return [manifest.fusion.weights[PART_NAMES.index(name)] for name in manifest.parts]
 
 
 def _rate(rate: Rate | None) -> str:

@@ -6,31 +6,25 @@ discriminator D-512-256-128-64-1, all score parts, uint8 front end for frames of
 
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgeosr import __version__
 from edgeosr.bench.device import versions
-from edgeosr.bundle import write_bundle
+from edgeosr.bundle.data import DataRecord
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.errors import import_extra
-from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
-from edgeosr.fusion import FittedFusion
-from edgeosr.kernels.scorer import Float32, Head
-from edgeosr.kernels.scorer_file import write_scorer
-from edgeosr.manifest import (
-    DataRecord,
-    DiscriminatorRecord,
-    EmbeddingRecord,
-    FusionRecord,
-    HeadRecord,
-    JacobianRecord,
-    Manifest,
-    ThresholdRecord,
-)
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.verdict import PART_NAMES
+from edgeosr.scoring.fusion import float32_values, unfitted_fusion
+from edgeosr.scoring.scorer import Float32, Head
+from edgeosr.scoring.scorer_file import write_scorer
+from edgeosr.scoring.thresholds import Threshold
 
 HIDDEN = (512, 256, 128, 64, 1)
 CLASSES = 10
@@ -38,7 +32,7 @@ TEMPERATURE = 32.0
 MARGIN = 0.5
 
 
-def random_classifier(arch: str, size: int, *, seed: int = 0) -> Classifier:
+def random_classifier(arch: str, size: int, *, seed: int = 0) -> ClassifierGraph:
     """Return ``arch`` with random weights, a cosine head and a discriminator, for ``size`` pixels square.
 
     Args:
@@ -59,7 +53,7 @@ def random_classifier(arch: str, size: int, *, seed: int = 0) -> Classifier:
     dimension = int(backbone.dimension)
     prototypes = random.normal(size=(CLASSES, dimension))
     prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
-    return Classifier(
+    return ClassifierGraph(
         graph=onnx_bytes_from_backbone(backbone, size, size),
         input_name=INPUT,
         embedding=EMBEDDING,
@@ -88,11 +82,10 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
     classifier = random_classifier(arch, size, seed=seed)
     graph = scored_graph(classifier, "closed-form")
     random = np.random.default_rng(seed)
-    equal = np.ones(len(PART_NAMES), np.float32)
-    fusion = FittedFusion(
-        means=np.zeros_like(equal),
-        stds=equal,
-        weights=(equal / len(PART_NAMES)).astype(np.float32),
+    count = len(graph.parts)
+    fusion = replace(
+        unfitted_fusion(graph.parts),
+        weights=float32_values(np.full(count, 1 / count)),
         note="equal weights, fitted on nothing",
     )
     golden = io.BytesIO()
@@ -108,14 +101,16 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         jacobian=JacobianRecord("closed-form", "J_z", graph.with_respect_to),
         head=HeadRecord("cosine", TEMPERATURE, MARGIN),
         discriminator=DiscriminatorRecord((classifier.dimension, *HIDDEN), "nothing: random weights"),
-        parts=graph.usable_parts,
-        fusion=FusionRecord(
-            tuple(fusion.means.tolist()),
-            tuple(fusion.stds.tolist()),
-            tuple(fusion.weights.tolist()),
-            fusion.note,
+        fusion=fusion,
+        threshold=Threshold(
+            value=0.0,
+            target_false_reject_rate=0.05,
+            interval=(0.0, 1.0),
+            confidence=0.95,
+            groups=1,
+            images=1,
+            method="none: random weights",
         ),
-        threshold=ThresholdRecord(0.0, 0.05, (0.0, 1.0), 0.95, 1, 1, "none: random weights"),
         data=DataRecord(
             "none", "random weights", classifier.classes, (), None, seed, (0.8, 0.1, 0.1), None, 0.2, {}, {}
         ),

@@ -25,8 +25,8 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
-from edgeosr.export.graph_reading import static_shape
-from edgeosr.export.node_writer import find_value
+from edgeosr.export.graph.reading import static_shape
+from edgeosr.export.graph.writer import find_value
 from edgeosr.export.tangents.cuts import CUTS, resolve_cut
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.tangents.probes import random_directions

@@ -4,16 +4,28 @@ A message says what was expected, what came, and what to do next. The command li
 traceback and exits with the class's ``exit_code``.
 
     EdgeosrError
-    |-- UsageError              an option or argument has a value that cannot be used
-    |-- DataError               images, labels, splits or parts
-    |-- TrainingError           training cannot go on (for example a loss that is not finite)
-    |-- ExportError             a classifier cannot be turned into a bundle
+    |-- UsageError                  an option or argument has a value that cannot be used
+    |-- DataError                   images, labels, splits or parts
+    |-- TrainingError               training cannot go on (for example a loss that is not finite)
+    |-- ExportError                 a classifier cannot be turned into a bundle
     |   `-- UnsupportedGraphError   a node of the ONNX graph breaks what is needed
-    |-- EngineError             a TensorRT engine cannot be built or loaded
-    |-- BundleError             a damaged, foreign or newer bundle
-    |-- FrameError              a frame of the wrong type, shape or size
-    |-- StorageError            a file or directory cannot be written or read
-    `-- MissingDependencyError  a package of an extra is not installed
+    |       `-- NoClosedFormError   the network does not end in a way that has a closed-form Jacobian norm
+    |-- BundleError                 a damaged, foreign, older or newer bundle
+    |-- FrameError                  a frame of the wrong type, shape or size
+    |-- StorageError                a file or directory cannot be written or read
+    |-- MissingDependencyError      a package of an extra is not installed
+    |-- InferenceError              onnxruntime cannot load or run a graph
+    |-- EngineError                 a TensorRT engine cannot be built or chosen
+    `-- DeviceError                 the GPU cannot be used
+        |-- NoDriverError           no NVIDIA driver
+        |-- NoDeviceError           a driver, but no device (or none of that number)
+        |-- DriverTooOldError       no build of the kernel that this driver can load
+        |-- MissingSymbolError      a loaded build lacks the kernel's entry
+        |-- KernelBuildError        a compiler is missing or failed
+        |-- EngineRunError          an engine does not run, or is not one of this bundle
+        |-- DeviceMemoryError       the device's memory is full
+        |-- DeviceLostError         the device failed in a way that ends this process's use of it
+        `-- CudaError               any other failure of a driver call
 """
 
 import difflib
@@ -54,12 +66,24 @@ class UnsupportedGraphError(ExportError):
     """A node of an ONNX graph is not what the operation needs; the message names it."""
 
 
-class EngineError(EdgeosrError):
-    """A TensorRT engine cannot be built or loaded here."""
+class NoClosedFormError(UnsupportedGraphError):
+    """A graph without a closed-form Jacobian norm.
+
+    Attributes:
+        places: each node where the pattern stops, described, a colon and the problem.
+    """
+
+    def __init__(self, places: list[str]) -> None:
+        self.places = places
+        super().__init__(
+            "the closed-form Jacobian norm needs Conv (+ BatchNormalization, + skip) -> activation -> global "
+            f"average pool; it stops at {', and at '.join(places)}; `--jacobian probes` takes any network, "
+            "at some cost; `--jacobian none` exports this classifier without the Jacobian part"
+        )
 
 
 class BundleError(EdgeosrError):
-    """A bundle is damaged, foreign, or made by a newer version."""
+    """A bundle is damaged, foreign, or made by another version."""
 
 
 class FrameError(EdgeosrError):
@@ -72,6 +96,59 @@ class StorageError(EdgeosrError):
 
 class MissingDependencyError(EdgeosrError):
     """A package of an optional extra is missing; the message holds the install line."""
+
+
+class InferenceError(EdgeosrError):
+    """onnxruntime cannot load or run a graph here."""
+
+
+class EngineError(EdgeosrError):
+    """A TensorRT engine cannot be built, or none can be chosen, here."""
+
+
+class DeviceError(EdgeosrError):
+    """The GPU cannot be used; ``model.onnx`` gives the same verdicts on any backend."""
+
+
+class NoDriverError(DeviceError):
+    """The NVIDIA driver is missing."""
+
+
+class NoDeviceError(DeviceError):
+    """The driver reports no usable device."""
+
+
+class DriverTooOldError(DeviceError):
+    """No build of the kernel suits this driver and device."""
+
+
+class MissingSymbolError(DeviceError):
+    """A build of the kernel lacks an entry."""
+
+
+class KernelBuildError(DeviceError):
+    """A compiler is missing, or failed; the message holds its own words, trimmed, and the file."""
+
+
+class EngineRunError(DeviceError):
+    """An engine does not run, or its inputs and outputs are not those of this bundle."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device's memory is full; what was running before can go on."""
+
+
+class DeviceLostError(DeviceError):
+    """The device failed in a way that ends every further use of it in this process."""
+
+
+class CudaError(DeviceError):
+    """A CUDA driver call failed; ``call`` is its name, ``code`` CUDA's name of the error."""
+
+    def __init__(self, message: str, *, call: str, code: str) -> None:
+        super().__init__(message)
+        self.call = call
+        self.code = code
 
 
 def suggestion(value: str, choices: Iterable[str]) -> str:

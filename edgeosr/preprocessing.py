@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "stretch", "letterbox"]
 FITS: tuple[Fit, ...] = ("crop", "stretch", "letterbox")
+# Per channel, of ImageNet's training images scaled to 0..1: what most published weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 Color = Literal["rgb", "bgr"]
 COLORS: tuple[Color, ...] = ("rgb", "bgr")
 

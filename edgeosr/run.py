@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeosr.checked_json import parse_json
+from edgeosr.bundle.checked_json import parse_json
+from edgeosr.bundle.data import data_from_json
+from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
-from edgeosr.manifest_checks import parse_data, parse_preprocessing
 from edgeosr.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def read_run(directory: Path) -> RunRecord:
             f"{path} was made by a newer edgeosr (format {found}, this one reads {FORMAT}); update edgeosr"
         )
     field = document.fields(("format", *RunRecord.__dataclass_fields__))
-    parse_data(field["data"])
+    data_from_json(field["data"])
     model = field["model"].fields(_MODEL_FIELDS)
     model["arch"].text()
     model["input_size"].integer(1, 4096)
@@ -194,7 +195,7 @@ def read_run(directory: Path) -> RunRecord:
         data=field["data"].value,
         outliers=field["outliers"].value,
         model=field["model"].value,
-        preprocessing=parse_preprocessing(field["preprocessing"]),
+        preprocessing=preprocessing_from_json(field["preprocessing"]),
         training=field["training"].value,
         result=field["result"].value,
         discriminator=field["discriminator"].value,

@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 
 UNKNOWN = "unknown"
 
-# Columns of the graph's output ``values``; also the float fields of the kernel's verdict.
-VALUE_NAMES = ("jacobian", "discriminator", "movr_loss", "top_logit", "norm")
-# The score parts made of them, each oriented so that larger means more unknown:
-# log J, -logit D(z), the m-OvR loss with the predicted label and the margin as trained, -max logit (or
-# cosine), -log |z|.
-PART_NAMES = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
+# Score parts a bundle may list; room for as many values in the kernel's verdict.
+MOST_PARTS = 16
 
 # |z| and J are not taken below this before a division or a logarithm: log(1e-12) = -27.6.
 FLOOR = 1e-12
@@ -30,7 +26,8 @@ class Verdict:
         score: fused unknown score, in standard deviations of known images; larger = more unknown. NaN
             if anything in the network was not finite.
         threshold: the threshold the score was compared with.
-        parts: score parts by name (``PART_NAMES``), larger = more unknown; only those the bundle carries.
+        parts: the bundle's score parts by name (``edgeosr.scoring.parts``), in its
+            order; larger = more unknown.
         latency_ms: wall time of the call that produced this verdict, in milliseconds (a batch shares it).
         finite: False if a value was NaN or infinite; such a frame is never accepted.
     """

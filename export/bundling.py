@@ -12,31 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr import __version__
-from edgeosr.bundle import write_bundle
+from edgeosr.bundle.data import DataRecord, OutliersRecord
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.manifest import BACKBONE, Manifest
+from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import TypedExport
-from edgeosr.export.records import fusion_record, threshold_record
-from edgeosr.export.scorable import ScoredGraph
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.kernels.scorer_file import write_scorer
-from edgeosr.manifest import (
-    BACKBONE,
-    BACKBONE_SINCE,
-    DataRecord,
-    DiscriminatorRecord,
-    EmbeddingRecord,
-    HeadRecord,
-    JacobianRecord,
-    Manifest,
-    OutliersRecord,
-)
 from edgeosr.metrics import auroc
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.thresholds import Threshold
-from edgeosr.verdict import PART_NAMES
+from edgeosr.scoring.scorer_file import write_scorer
+from edgeosr.scoring.thresholds import Threshold
 
 GOLDEN_FRAMES = 4
 # Two graphs that differ in the front end alone (weights folded, or computed from the frame's size) round
@@ -98,11 +88,7 @@ class ExportReport:
     def as_text(self) -> str:
         """Return what a user wants to know before trusting the bundle."""
         manifest, threshold = self.manifest, self.manifest.threshold
-        weights = ", ".join(
-            f"{name} {weight:.3g}"
-            for name, weight in zip(PART_NAMES, manifest.fusion.weights, strict=True)
-            if weight != 0
-        )
+        weights = ", ".join(f"{name} {weight:.3g}" for name, weight in manifest.fusion.used().items())
         low, high = threshold.interval
         lines = [
             f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
@@ -183,7 +169,7 @@ def write_calibrated(
     )
     select_auroc = None
     if fit.unknown is not None:
-        select_auroc = auroc(fit.fusion.scores(fit.known.parts), fit.fusion.scores(fit.unknown.parts))
+        select_auroc = auroc(fit.fusion.scores(fit.known.values), fit.fusion.scores(fit.unknown.values))
     return ExportReport(
         path=provenance.out,
         manifest=manifest,
@@ -237,13 +223,11 @@ def _manifest(
         frame=settings.frame,
         embedding=EmbeddingRecord(scorer.dimension),
         jacobian=graph.jacobian,
-        schema=graph.jacobian.schema if typed is None else BACKBONE_SINCE,
         backbone=None if typed is None else typed.record,
         head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         discriminator=discriminator,
-        parts=graph.usable_parts,
-        fusion=fusion_record(fusion),
-        threshold=threshold_record(threshold),
+        fusion=fusion,
+        threshold=threshold,
         data=provenance.data,
         outliers=provenance.outliers,
         training=provenance.training,

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.fusion import FittedFusion, fit_fusion
-from edgeosr.thresholds import Threshold, conformal_threshold
+from edgeosr.export.weights import fit_fusion
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.thresholds import Threshold, conformal_threshold
 
 
 @dataclass(frozen=True)
 class SelectFit:
     """The fusion and the measurements it was fitted on."""
 
-    fusion: FittedFusion
+    fusion: Fusion
     known: Measured
     unknown: Measured | None
 
@@ -24,8 +25,8 @@ def fit_on_select(
     select: LabelledImages,
     open_select: LabelledImages | None,
     *,
+    parts: Sequence[str],
     default_part: str,
-    usable: frozenset[str],
 ) -> SelectFit:
     """Fit standardisation and fusion weights.
 
@@ -34,18 +35,18 @@ def fit_on_select(
         select: known images of the select part.
         open_select: real open validation images (never test unknowns), or None: the weights then stay on
             ``default_part`` alone.
+        parts: that the graph computes.
         default_part: the part that has weight 1 without open data.
-        usable: parts the graph really computes.
     """
     known = runner.measure(select, "scoring the select part")
     unknown = (
         None if open_select is None else runner.measure(open_select, "scoring the open validation images")
     )
     fusion = fit_fusion(
-        known.parts,
-        None if unknown is None else unknown.parts,
+        parts,
+        known.values,
+        None if unknown is None else unknown.values,
         default_part=default_part,
-        usable=usable,
         known_groups=known.groups,
         open_groups=None if unknown is None else unknown.groups,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeosr.bundle.data import DataRecord, OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -29,13 +30,13 @@ from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_the
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, make_probes, require_probes
-from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
-from edgeosr.kernels.scorer import Head
-from edgeosr.manifest import PROBE_FAMILIES, DataRecord, OutliersRecord
 from edgeosr.run import read_discriminator, read_run
+from edgeosr.scoring.probes import PROBE_FAMILIES
+from edgeosr.scoring.scorer import Head
 from edgeosr.training.discriminator import outlier_halves
 
 __all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run", "export_source"]
@@ -163,7 +164,7 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
 
 
 def _calibrated(
-    classifier: Classifier,
+    classifier: ClassifierGraph,
     parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
@@ -184,7 +185,7 @@ def _calibrated(
         parts.select,
         parts.open_select,
         default_part=classifier.default_part,
-        usable=frozenset(graph.usable_parts),
+        parts=graph.parts,
     )
     require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
@@ -210,14 +211,14 @@ def _calibrated(
     )
 
 
-def _classifier_of_run(run: Path) -> Classifier:
+def _classifier_of_run(run: Path) -> ClassifierGraph:
     from edgeosr.model.classifier import load_classifier
 
     record = read_run(run)
     network = load_classifier(run)
     cosine = record.model["head"] == "cosine"
     preprocessing = record.preprocessing
-    return Classifier(
+    return ClassifierGraph(
         graph=onnx_bytes_from_backbone(network.backbone, preprocessing.height, preprocessing.width),
         input_name=INPUT,
         embedding=EMBEDDING,

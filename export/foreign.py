@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import ExportError, UsageError
-from edgeosr.export.onnx_checks import find_embedding, load_classifier_onnx
-from edgeosr.export.scorable import Classifier
+from edgeosr.export.graph.checks import find_embedding, load_classifier_onnx
+from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.kernels.scorer import Head
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.scorer import Head
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SQUASHING = ("Softmax", "LogSoftmax")
 
 
-def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportSettings) -> Classifier:
+def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportSettings) -> ClassifierGraph:
     """Read a deployed classifier and find its embedding and its logits.
 
     The embedding is the output of the last spatial pool, or ``settings.embedding``; what comes after it is
@@ -47,7 +47,7 @@ def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportS
     image = model.graph.inputs[0]
     height, width = _input_size(image, path)
     nothing = np.empty(0, np.float32)
-    return Classifier(
+    return ClassifierGraph(
         graph=_serialise(model),
         input_name=str(image.name),
         embedding=embedding,
@@ -69,7 +69,7 @@ def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportS
 
 
 def _logits(model: "ir.Model") -> "ir.Value":
-    from edgeosr.export.graph_reading import through
+    from edgeosr.export.graph.reading import through
 
     value = model.graph.outputs[0]
     node = through(value).producer()
@@ -100,7 +100,7 @@ def _last_dimension(value: "ir.Value", what: str, path: Path) -> int:
 
 
 def _named(model: "ir.Model", name: str) -> "ir.Value":
-    from edgeosr.export.node_writer import find_value
+    from edgeosr.export.graph.writer import find_value
 
     return find_value(model, name)
 

@@ -12,7 +12,7 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.scoring_graph import EMBEDDING
 from edgeosr.training.discriminator import SYNTHETIC_PER_KIND
 from edgeosr.training.synthetic_outliers import make_synthetic_outliers
@@ -31,7 +31,7 @@ def torch_is_there() -> bool:
 
 
 def discriminator_for(
-    classifier: Classifier,
+    classifier: ClassifierGraph,
     parts: Parts,
     open_train: LabelledImages | None,
     open_select: LabelledImages | None,
@@ -48,7 +48,8 @@ def discriminator_for(
     Raises:
         DataError: the classifier is hardly better than chance on its known images.
     """
-    from edgeosr.training.opengan import OpenGanSettings, train_discriminator
+    from edgeosr.training.opengan import train_discriminator
+    from edgeosr.training.opengan_settings import OpenGanSettings
 
     runner = GraphRunner(
         scored_graph(classifier, "none").model(expose=(EMBEDDING,)), extra_outputs=(EMBEDDING,)

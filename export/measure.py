@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
-from edgeosr.errors import import_extra
-from edgeosr.export.assemble import TANGENTS_NOTE
-from edgeosr.fusion import parts_from_values
+from edgeosr.export.graph.assemble import TANGENTS_NOTE
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 # Frames of one size share a call; large frames go in fewer at a time, to bound memory.
 BATCH_FRAMES = 64
@@ -24,7 +23,7 @@ class Measured:
     Attributes:
         predictions: int64 ``[n]``, top-1 class.
         scores: float32 ``[n]``, unknown score, larger = more unknown; NaN = not finite.
-        values: float32 ``[n, 5]`` in the order of ``VALUE_NAMES``.
+        values: float32 ``[n, parts]``, the bundle's score parts in its order.
         labels, groups: int64 ``[n]`` of the images.
         indices: int64 ``[n]``, which images were measured (unreadable ones are missing).
         skipped: names of the images that could not be read.
@@ -39,11 +38,6 @@ class Measured:
     skipped: list[str]
 
     @property
-    def parts(self) -> NDArray[np.float32]:
-        """Score parts ``[n, 5]`` in the order of ``PART_NAMES``, larger = more unknown."""
-        return parts_from_values(self.values)
-
-    @property
     def accuracy(self) -> float:
         """Closed-set accuracy, 0 to 1; meaningful for images of known classes only."""
         return float(np.mean(self.predictions == self.labels))
@@ -52,22 +46,24 @@ class Measured:
 class GraphRunner:
     """An onnxruntime CPU session over a whole ``model.onnx`` (frames in, values out)."""
 
-    def __init__(self, model: bytes, *, extra_outputs: tuple[str, ...] = (), as_typed: bool = False) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        extra_outputs: tuple[str, ...] = (),
+        as_typed: bool = False,
+        threads: int | None = None,
+    ) -> None:
         """Make a session.
 
         Args:
             model: the serialised graph.
             extra_outputs: further graph outputs to return from ``run``, by name.
-            as_typed: keep every rounding that the types of the graph ask for. Else onnxruntime would take out
-                casts between fp16 nodes, and turn Q/DQ pairs into integer kernels that saturate on old CPUs.
+            as_typed: keep every rounding that the types of the graph ask for (``SessionSettings``).
+            threads: of one call; None for one a physical core.
         """
-        onnxruntime = import_extra("onnxruntime", extra="export", purpose="running the exported graph")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if as_typed:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        settings = SessionSettings(threads=threads, optimisation="as-typed" if as_typed else "all")
+        self._session: Any = open_session(model, settings, name="the exported graph")
         self._outputs = ["label", "score", "values", *extra_outputs]
         # Every tangent is as large as what it is the tangent of: with K of them, fewer frames go at a time.
         noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
@@ -75,7 +71,12 @@ class GraphRunner:
 
     def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
-        return list(self._session.run(self._outputs, {"frames": np.ascontiguousarray(frames)}))
+        return run_session(
+            self._session,
+            self._outputs,
+            {"frames": np.ascontiguousarray(frames)},
+            name="the exported graph",
+        )
 
     def measure(self, images: LabelledImages, description: str) -> Measured:
         """Score every readable image at its own size.

@@ -7,17 +7,11 @@ import numpy as np
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import UsageError
-from edgeosr.export.graph_reading import static_shape
+from edgeosr.export.graph.assemble import parse_graph, serialise_graph
+from edgeosr.export.graph.reading import static_shape
+from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.node_writer import NodeWriter, claim_name, find_value, import_onnx_ir
-from edgeosr.export.scorable import (
-    TANGENTS_BY_IMAGE,
-    Classifier,
-    ProbeSet,
-    parse_graph,
-    scored_graph,
-    serialise_graph,
-)
+from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ClassifierGraph, scored_graph
 from edgeosr.export.scoring_graph import EMBEDDING
 from edgeosr.export.tangents.cuts import INPUT, LAST_CONV, LAST_STAGE, resolve_cut
 from edgeosr.export.tangents.probe_error import Float64, probe_error
@@ -29,7 +23,7 @@ from edgeosr.export.tangents.probes import (
     require_room,
     spelled,
 )
-from edgeosr.manifest import ProbesRecord
+from edgeosr.scoring.probes import Probes
 
 AUTO = "auto"
 # What ``--probes auto`` tries, the smallest first.
@@ -77,7 +71,7 @@ class Cut:
         return f"{named} {self.tensor} ({spelled(self.shape)})"
 
 
-def find_cut(classifier: Classifier, asked: str) -> Cut:
+def find_cut(classifier: ClassifierGraph, asked: str) -> Cut:
     """Find the cut in a classifier's graph.
 
     Raises:
@@ -98,7 +92,7 @@ def find_cut(classifier: Classifier, asked: str) -> Cut:
     return Cut(asked, str(value.name), tuple(size for size in shape[1:] if size is not None))
 
 
-def require_probes(classifier: Classifier, K: int | str, cut: str) -> None:
+def require_probes(classifier: ClassifierGraph, K: int | str, cut: str) -> None:
     """Check, before anything that takes long, that a classifier can be probed at a cut.
 
     Raises:
@@ -111,14 +105,14 @@ def require_probes(classifier: Classifier, K: int | str, cut: str) -> None:
 
 
 def make_probes(
-    classifier: Classifier,
+    classifier: ClassifierGraph,
     *,
     K: int | str,
     cut: str,
     family: str,
     seed: int,
     images: LabelledImages,
-) -> ProbeSet:
+) -> Probes:
     """Make the probes of an export.
 
     Args:
@@ -146,16 +140,24 @@ def make_probes(
     directions = _directions(classifier, place, most, family, seed, images, fewer=True)
     chosen, errors = _choose(classifier, place, directions, images)
     found = _probe_set(place, family, seed, directions[:chosen])
-    return replace(found, record=replace(found.record, errors=errors, largest_error=LARGEST_ERROR))
+    return replace(found, errors=errors, largest_error=LARGEST_ERROR)
 
 
-def _probe_set(cut: Cut, family: str, seed: int, directions: Float32) -> ProbeSet:
-    record = ProbesRecord(cut.asked, cut.tensor, family, len(directions), cut.n, seed)
-    return ProbeSet(record=record, directions=directions, with_respect_to=cut.words)
+def _probe_set(cut: Cut, family: str, seed: int, directions: Float32) -> Probes:
+    return Probes(
+        K=len(directions),
+        n=cut.n,
+        cut=cut.asked,
+        tensor=cut.tensor,
+        family=family,
+        seed=seed,
+        with_respect_to=cut.words,
+        directions=directions,
+    )
 
 
 def _directions(
-    classifier: Classifier,
+    classifier: ClassifierGraph,
     cut: Cut,
     K: int,
     family: str,
@@ -169,10 +171,12 @@ def _directions(
     if family == "dct":
         return dct_directions(K, cut.shape)
     count = max(K + 1, min(PRINCIPAL_IMAGES, PRINCIPAL_VALUES // cut.n))
-    return principal_directions(K, _values_at(classifier, cut, _some(images, count)), seed, fewer=fewer)
+    return principal_directions(
+        K, _values_at(classifier, cut, images.evenly_spaced(count)), seed, fewer=fewer
+    )
 
 
-def _values_at(classifier: Classifier, cut: Cut, images: LabelledImages) -> Float32:
+def _values_at(classifier: ClassifierGraph, cut: Cut, images: LabelledImages) -> Float32:
     """Return h of each image, ``[m, n]``."""
     ir = import_onnx_ir()
     model = parse_graph(classifier.graph)
@@ -189,10 +193,10 @@ def _values_at(classifier: Classifier, cut: Cut, images: LabelledImages) -> Floa
 
 
 def _choose(
-    classifier: Classifier, cut: Cut, directions: Float32, images: LabelledImages
+    classifier: ClassifierGraph, cut: Cut, directions: Float32, images: LabelledImages
 ) -> tuple[int, tuple[tuple[int, float], ...]]:
     """Return (K, the errors of each K tried); probes are run only as far as they are needed."""
-    chosen = _some(images, AUTO_IMAGES)
+    chosen = images.evenly_spaced(AUTO_IMAGES)
     squares: Float64 = np.empty((len(chosen), 0))
     errors: list[tuple[int, float]] = []
     for K in CANDIDATES:
@@ -211,7 +215,7 @@ def _choose(
 
 
 def _squares(
-    classifier: Classifier, cut: Cut, directions: Float32, images: LabelledImages
+    classifier: ClassifierGraph, cut: Cut, directions: Float32, images: LabelledImages
 ) -> tuple[Float64, Float64]:
     """Return |t_k|^2 - (u . t_k)^2 ``[images, probes]`` and |z| ``[images]`` of the exported graph."""
     graph = scored_graph(classifier, "probes", _probe_set(cut, "", 0, directions))
@@ -222,10 +226,3 @@ def _squares(
     norms = np.linalg.norm(embedding, axis=1)
     unit = embedding / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     return np.square(t).sum(axis=2) - np.square(np.einsum("bkd,bd->bk", t, unit)), norms
-
-
-def _some(images: LabelledImages, most: int) -> LabelledImages:
-    """Return at most ``most`` images, evenly spread over the part."""
-    if len(images) <= most:
-        return images
-    return images.subset(np.linspace(0, len(images) - 1, most).round().astype(np.int64))

@@ -4,18 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.errors import UsageError, require_choice
-from edgeosr.manifest import PROBE_FAMILIES
-from edgeosr.preprocessing import COLORS, FITS, Color, Fit
-from edgeosr.typed_records import PRECISIONS
+from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
+from edgeosr.scoring.probes import PROBE_FAMILIES
 
 ENGINES = ("onnx", *PRECISIONS)
 JACOBIANS = ("closed-form", "probes", "none")
 
 MOST_PROBES = 4096
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeosr.kernels.device_errors import DeviceError, KernelBuildError
-from edgeosr.kernels.module import BUILDS, CUBINS, SOURCE_FILE, Build, built_from
-from edgeosr.kernels.nvrtc import newest_nvrtc
-from edgeosr.kernels.sources import device_source
-from edgeosr.kernels.toolchain import find_nvcc
+from edgeosr.errors import DeviceError, KernelBuildError
+from edgeosr.kernels.build.images import BUILDS, CUBINS, SOURCE_FILE, Build, built_from
+from edgeosr.kernels.build.nvrtc import newest_nvrtc
+from edgeosr.kernels.build.sources import device_source
+from edgeosr.kernels.build.toolchain import find_nvcc
 
 
 def build_file(build: Build, folder: Path) -> Path:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.kernels.async_driver import HostMemory
-from edgeosr.kernels.device_errors import DeviceError
-from edgeosr.kernels.driver import Driver
+from edgeosr.errors import DeviceError
+from edgeosr.kernels.driver.async_driver import HostMemory
+from edgeosr.kernels.driver.driver import Driver
 
 WRITTEN, ACCEPTED, NOT_FINITE = 1, 2, 4
 # FusedVerdict of src/params.cuh.

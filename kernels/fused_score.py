@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.async_driver import HostMemory
-from edgeosr.kernels.device_arrays import DeviceArray, device_array, rows_stride, stream_handle
+from edgeosr.kernels.build.images import Image, image_for
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
-from edgeosr.kernels.driver import Driver, open_driver
-from edgeosr.kernels.module import Image, image_for
+from edgeosr.kernels.driver.arrays import DeviceArray, device_array, rows_stride, stream_handle
+from edgeosr.kernels.driver.async_driver import HostMemory
+from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.packing import constants_bytes, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
-from edgeosr.kernels.scorer import Scorer
+from edgeosr.scoring.scorer import Scorer
 
 _TENSOR_CORES = (7, 5)  # sm_72 multiplies with FMAs and fp32 weights
 

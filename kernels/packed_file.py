@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeosr.errors import EdgeosrError
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
-from edgeosr.kernels.scorer_file import read_scorer
+from edgeosr.scoring.scorer_file import read_scorer
 
 MAGIC = b"EDGEOSR1"
 HEADER_BYTES = 256

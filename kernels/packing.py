@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.scorer import Scorer
+from edgeosr.scoring.scorer import Scorer
 
 CONSTANTS_BYTES = 128
 MOST_LAYERS = 6

@@ -67,7 +67,7 @@ def bench(
     """
     from edgeosr.bench.latency import measure_latency
     from edgeosr.bench.settings import LatencySettings
-    from edgeosr.bundle import newest_bundle
+    from edgeosr.bundle.directory import newest_bundle
 
     if kernel_model:
         return _show_kernel_model(json=json)
@@ -86,7 +86,7 @@ def _show_kernel_model(*, json: bool) -> None:
     from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
 
     document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())
-    then = command_line("python", "-m", "edgeosr.kernels.selftest") + "   (on the device: times it)"
+    then = command_line("python", "-m", "edgeosr.kernels.selftest.selftest") + "   (on the device: times it)"
     show(text=text, document=document, json=json, written=None, then=then)
 
 

@@ -39,7 +39,7 @@ def build(
         edgeosr build cats.edgeosr --frame 480x640 --batch 1,1,4
         edgeosr build cats.edgeosr --target sm_86,sm_89 for RTX desktops, on any machine
     """
-    from edgeosr.bundle import newest_bundle
+    from edgeosr.bundle.directory import newest_bundle
     from edgeosr.cli.engine_step import described, options_from
     from edgeosr.runtime.engines.build_bundle import build_bundle
 

@@ -2,10 +2,10 @@
 
 import json
 
-from edgeosr.bundle import Bundle
+from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
-from edgeosr.manifest import Manifest, ProbesRecord
-from edgeosr.verdict import PART_NAMES
+from edgeosr.scoring.probes import Probes
 
 
 def document_from_bundle(bundle: Bundle) -> str:
@@ -66,7 +66,7 @@ def _jacobian(manifest: Manifest) -> str:
     return f"{norm}, with respect to h = {jacobian.with_respect_to}; {how}{_probes(jacobian.probes)}"
 
 
-def _probes(probes: ProbesRecord | None) -> str:
+def _probes(probes: Probes | None) -> str:
     if probes is None:
         return ""
     directions = f"{probes.K} {probes.family} direction{'s' * (probes.K > 1)}"
@@ -90,8 +90,7 @@ def _discriminator(manifest: Manifest) -> str:
 
 
 def _score(manifest: Manifest) -> str:
-    weights = zip(PART_NAMES, manifest.fusion.weights, strict=True)
-    used = " + ".join(f"{weight:.3g} {name}" for name, weight in weights if weight)
+    used = " + ".join(f"{weight:.3g} {name}" for name, weight in manifest.fusion.used().items())
     return f"{used or 'nothing'} (standardised; larger = more unknown); {manifest.fusion.note}"
 
 

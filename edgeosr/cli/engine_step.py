@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from edgeosr.bundle.engines import EngineRecord
 from edgeosr.cli.options import names_from, numbers_from, size_from
 from edgeosr.cli.output import command_line
 from edgeosr.errors import EdgeosrError, UsageError
@@ -10,7 +11,6 @@ from edgeosr.runtime.engines.build_bundle import DEFAULT_BATCH, BuildOptions, bu
 from edgeosr.runtime.engines.gpu import probe_gpus
 from edgeosr.runtime.engines.request import BuildRequest, numbers_of
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.typed_records import EngineRecord
 
 if TYPE_CHECKING:
     from edgeosr.export.bundling import ExportReport

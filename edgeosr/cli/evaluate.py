@@ -36,7 +36,7 @@ def evaluate(
     """
     from edgeosr.bench.quality import QualitySettings
     from edgeosr.bench.quality import evaluate as measure_quality
-    from edgeosr.bundle import newest_bundle
+    from edgeosr.bundle.directory import newest_bundle
 
     path = bundle or newest_bundle()
     with results_only():

@@ -8,6 +8,7 @@ import typer
 from edgeosr.cli.options import DataRoot, Json, names_from, settings_values
 from edgeosr.cli.output import command_line, results_only, show
 from edgeosr.errors import UsageError, import_extra
+from edgeosr.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Source = Annotated[
     Path | None,
@@ -71,10 +72,10 @@ def export(
     ] = None,
     mean: Annotated[
         tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's mean, of values in 0..1.")
-    ] = (0.485, 0.456, 0.406),
+    ] = IMAGENET_MEAN,
     std: Annotated[
         tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's standard deviation.")
-    ] = (0.229, 0.224, 0.225),
+    ] = IMAGENET_STD,
     color: Annotated[str, typer.Option(help="MODEL.onnx: rgb or bgr, as it was trained.")] = "rgb",
     seed: Annotated[
         int, typer.Option(help="Of the probes; MODEL.onnx: of the cut of its images into parts.")

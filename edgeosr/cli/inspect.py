@@ -13,7 +13,7 @@ def inspect(bundle: Bundle = None, json: Json = False) -> None:
         edgeosr inspect                                     the newest bundle
         edgeosr inspect cats.edgeosr --json
     """
-    from edgeosr.bundle import newest_bundle, read_bundle
+    from edgeosr.bundle.directory import newest_bundle, read_bundle
     from edgeosr.cli.bundle_report import document_from_bundle, text_from_bundle
 
     found = read_bundle(bundle or newest_bundle())

@@ -74,7 +74,7 @@ def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str
         UsageError: there is nothing to judge.
         BundleError: there is no bundle.
     """
-    from edgeosr.bundle import MANIFEST_NAME, SUFFIX, newest_bundle
+    from edgeosr.bundle.directory import MANIFEST_NAME, SUFFIX, newest_bundle
 
     if bundle is None:
         raise UsageError("nothing to judge; type: edgeosr predict IMAGE, or a folder, video or camera number")

@@ -27,7 +27,7 @@ def selftest(
         edgeosr selftest                                    the newest bundle, on the CPU
         edgeosr selftest cats.edgeosr --device              on the device: some minutes if it has to build
     """
-    from edgeosr.bundle import newest_bundle
+    from edgeosr.bundle.directory import newest_bundle
     from edgeosr.runtime.selftest import selftest as run
 
     path = bundle or newest_bundle()

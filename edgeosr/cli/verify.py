@@ -30,7 +30,7 @@ def verify(
         edgeosr verify cats.edgeosr --backend tensorrt      fails if the engine cannot run here
         edgeosr verify cats.edgeosr --json || exit 1        in a provisioning script
     """
-    from edgeosr.bundle import newest_bundle
+    from edgeosr.bundle.directory import newest_bundle
     from edgeosr.runtime.verify import verify_bundle
 
     path = bundle or newest_bundle()

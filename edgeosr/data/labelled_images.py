@@ -44,6 +44,10 @@ class LabelledImages:
             name_of=lambda i: name_of(int(chosen[i])),
         )
 
+    def evenly_spaced(self, most: int) -> "LabelledImages":
+        """Return at most ``most`` images, spread evenly over these."""
+        return self if len(self) <= most else self.subset(evenly_spaced(len(self), most))
+
     def of_classes(self, names: Sequence[str]) -> "LabelledImages":
         """Return the images of the named classes, relabelled by position in ``names``.
 
@@ -54,6 +58,11 @@ class LabelledImages:
         part = self.subset(chosen)
         relabelled = np.array([position[int(label)] for label in part.labels], np.int64)
         return replace(part, class_names=tuple(names), labels=relabelled)
+
+
+def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:
+    """Return at most ``wanted`` of the numbers 0 .. count - 1, evenly spaced, from the first to the last."""
+    return np.floor(np.linspace(0, count - 1, min(wanted, count)) + 0.5).astype(np.int64)
 
 
 @dataclass(frozen=True)

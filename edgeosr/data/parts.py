@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, UsageError, suggestion
 from edgeosr.verdict import UNKNOWN
 
@@ -215,8 +215,7 @@ def _spaced(groups: Indices, per_group: int) -> Indices:
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][:1] - 1)) if len(order) else order
     kept: list[Indices] = []
     for members in np.split(order, starts[1:]):
-        at = np.linspace(0, len(members) - 1, min(per_group, len(members)))
-        kept.append(members[np.floor(at + 0.5).astype(np.int64)])
+        kept.append(members[evenly_spaced(len(members), per_group)])
     return np.sort(np.concatenate(kept)) if kept else order
 
 

@@ -4,18 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgeosr.checked_json import parse_json
+from edgeosr.bundle.checked_json import parse_json
+from edgeosr.bundle.data import DataRecord, data_from_json
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import DataError
-from edgeosr.manifest import DataRecord
-from edgeosr.manifest_checks import parse_data
 
 
 def data_record(values: dict[str, Any], document: str) -> DataRecord:
     """Check the plain values that a run keeps of its data; ``document`` names them in errors (DataError)."""
-    return parse_data(parse_json(json.dumps(values).encode(), document, DataError))
+    return data_from_json(parse_json(json.dumps(values).encode(), document, DataError))
 
 
 def reopen_parts(data: DataRecord, data_root: Path | None = None) -> tuple[ImageSet, Parts]:

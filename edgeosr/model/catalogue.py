@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from edgeosr.model.backbone import Backbone
 
 TIMM_PREFIX = "timm:"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeosr.errors import DataError, import_extra
 from edgeosr.files import storage_errors
 from edgeosr.model.backbone import Backbone, pooled
-from edgeosr.model.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from edgeosr.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 # (blocks, kernel, stride of the first, expansion, output channels) of the seven stages.
 _STAGES = (

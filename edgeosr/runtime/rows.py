@@ -12,7 +12,7 @@ class Rows(NamedTuple):
     Attributes:
         label: int64 ``[batch]``.
         score: float32 ``[batch]``, larger = more unknown; NaN if something was not finite.
-        values: float32 ``[batch, 5]`` in ``VALUE_NAMES`` order.
+        values: float32 ``[batch, parts]``, the bundle's score parts in its order.
         accepted: bool ``[batch]``, decided on the device with the threshold passed; None: not decided yet.
     """
 

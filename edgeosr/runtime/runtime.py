@@ -10,18 +10,17 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
-from edgeosr.fusion import parts_from_values
-from edgeosr.manifest import Manifest
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
-from edgeosr.runtime.onnxruntime_graph import CPU_ONLY
 from edgeosr.runtime.rows import Rows
-from edgeosr.verdict import PART_NAMES, UNKNOWN, Verdict
+from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.verdict import UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
 
@@ -77,7 +76,6 @@ class Runtime:
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
-        self._columns = [(name, PART_NAMES.index(name)) for name in checked.manifest.parts]
         chosen = choose_backend(checked, backend=backend, build=build, threads=threads, providers=providers)
         self._backend: Backend | None = chosen.backend
         self._threshold = chosen.threshold
@@ -165,7 +163,7 @@ class Runtime:
 
     def _verdicts(self, rows: Rows, threshold: float, started: float) -> list[Verdict]:
         label, score, values, decided = rows
-        parts = parts_from_values(values).tolist()
+        parts = [dict(zip(self.manifest.parts, row, strict=True)) for row in values.tolist()]
         finite = (np.isfinite(score) & np.isfinite(values).all(axis=1)).tolist()
         if label.min() < 0 or label.max() >= len(self.classes):
             raise BundleError(
@@ -184,7 +182,7 @@ class Runtime:
                     index=index,
                     score=value,
                     threshold=threshold,
-                    parts={name: parts[i][column] for name, column in self._columns},
+                    parts=parts[i],
                     latency_ms=latency_ms,
                     finite=finite[i],
                 )

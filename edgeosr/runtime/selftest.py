@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeosr import __version__
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import EdgeosrError, EngineError
-from edgeosr.kernels.selftest import SelftestSettings, run_selftest
-from edgeosr.runtime.backends.choose import ENGINES
+from edgeosr.kernels.selftest.selftest import SelftestSettings, run_selftest
+from edgeosr.runtime.backends.choose import ENGINE_BACKENDS
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.preflight import installed_version
 from edgeosr.runtime.runtime import Runtime
@@ -129,7 +129,7 @@ def _machine(probe: GpuProbe) -> dict[str, str]:
     }
     if probe.gpus:
         found["driver"] = f"CUDA {probe.driver[0]}.{probe.driver[1]}"
-    for name in ("onnxruntime", *ENGINES):
+    for name in ("onnxruntime", *ENGINE_BACKENDS):
         found[name] = installed_version(name) or "not installed"
     return found
 
@@ -140,13 +140,15 @@ def _kernel(settings: SelftestSettings) -> str:
     text = f"{len(cases)} cases, {report['samples']} samples against the float64 reference; {report['build']}"
     if not report["passed"]:
         wrong = [case["case"] for case in cases if not case["passed"]] or ["too many ties"]
-        raise _Failed(f"{text}; wrong: {'; '.join(wrong[:3])}; run: python -m edgeosr.kernels.selftest")
+        raise _Failed(
+            f"{text}; wrong: {'; '.join(wrong[:3])}; run: python -m edgeosr.kernels.selftest.selftest"
+        )
     return text
 
 
 def _engine(bundle: Path) -> str:
     reasons = []
-    for name in ENGINES:
+    for name in ENGINE_BACKENDS:
         try:
             with Runtime(bundle, backend=name, build="auto") as runtime:
                 return f"{name} runs {', '.join(runtime.providers)}"
@@ -157,7 +159,7 @@ def _engine(bundle: Path) -> str:
 
 def _verified(bundle: Path, backends: tuple[str, ...]) -> str:
     report = verify_bundle(bundle, backends=backends)
-    if not backends and not any(check.passed for check in report.checks if check.backend in ENGINES):
+    if not backends and not any(check.passed for check in report.checks if check.backend in ENGINE_BACKENDS):
         raise _Failed("no engine gave the expected verdicts:\n" + report.as_text())
     if not report.passed:
         raise _Failed(report.as_text())

@@ -10,9 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle import Bundle, read_bundle
-from edgeosr.errors import EdgeosrError, EngineError, MissingDependencyError, require_choice
-from edgeosr.kernels.device_errors import NoDeviceError, NoDriverError
+from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.errors import (
+    EdgeosrError,
+    EngineError,
+    MissingDependencyError,
+    NoDeviceError,
+    NoDriverError,
+    require_choice,
+)
 from edgeosr.runtime.backends.backend import BACKENDS
 from edgeosr.runtime.golden import Golden, read_golden
 from edgeosr.runtime.runtime import Runtime

@@ -64,7 +64,9 @@ def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Pa
         raise DataError(f"the outliers {source} hold {len(groups)} separate images; at least 4 are needed")
     drawn = np.random.default_rng([parts.seed, 1]).permutation(groups)
     first = np.isin(images.groups, drawn[: len(drawn) // 2])
-    train, select = (_thinned(images.subset(np.flatnonzero(half))) for half in (first, ~first))
+    train, select = (
+        images.subset(np.flatnonzero(half)).evenly_spaced(LARGEST_HALF) for half in (first, ~first)
+    )
     return OutlierHalves(train, select, tuple(classes))
 
 
@@ -89,7 +91,8 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
     from edgeosr.model.classifier import load_classifier
     from edgeosr.training.augmentation import Normalise
     from edgeosr.training.epoch import embed
-    from edgeosr.training.opengan import OpenGanSettings, train_discriminator
+    from edgeosr.training.opengan import train_discriminator
+    from edgeosr.training.opengan_settings import OpenGanSettings
     from edgeosr.training.synthetic_outliers import make_synthetic_outliers
 
     record = read_run(run_directory)
@@ -156,10 +159,3 @@ def _kinds(record: RunRecord) -> "tuple[OutlierKind, ...]":
 
     rotates = record.training["rotation_weight"] > 0 and not record.training["freeze"]
     return tuple(kind for kind in OUTLIER_KINDS if not (rotates and kind == "rotated"))
-
-
-def _thinned(images: LabelledImages) -> LabelledImages:
-    """Return at most LARGEST_HALF evenly spaced images."""
-    if len(images) <= LARGEST_HALF:
-        return images
-    return images.subset(np.linspace(0, len(images) - 1, LARGEST_HALF).astype(np.int64))

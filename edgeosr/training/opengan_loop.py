@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 from edgeosr.errors import TrainingError
 from edgeosr.metrics import auroc
 from edgeosr.progress import progress
-from edgeosr.training.opengan import HIDDEN_SIZES, SLOPE, Float32, OpenGanEpoch, OpenGanSettings
+from edgeosr.training.opengan_settings import HIDDEN_SIZES, SLOPE, Float32, OpenGanEpoch, OpenGanSettings
 
 Layers = tuple[tuple[Float32, Float32], ...]
 ADAM_BETAS = (0.5, 0.999)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeosr.bundle.backbone import BackboneRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
 from edgeosr.export.calibrate import SelectFit, fit_on_select, threshold_on_calibrate
@@ -12,13 +13,12 @@ from edgeosr.export.precision.gate_picture import draw_gate
 from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import TypedGraph, typed_graph
-from edgeosr.export.records import fusion_record, threshold_record
-from edgeosr.export.scorable import ProbeSet, ScoredGraph
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.fusion import FittedFusion
-from edgeosr.kernels.scorer import Scorer
-from edgeosr.thresholds import Threshold
-from edgeosr.typed_records import BackboneRecord
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.scorer import Scorer
+from edgeosr.scoring.thresholds import Threshold
 
 LISTED = 5
 
@@ -44,7 +44,7 @@ class TypedExport:
 
 def export_typed(
     graph: ScoredGraph,
-    probes: ProbeSet | None,
+    probes: Probes | None,
     fit: SelectFit,
     threshold: Threshold,
     portable: bytes,
@@ -92,8 +92,8 @@ def export_typed(
         logits=typed.boundary.logits,
         dtype=typed.dtype,
         converter=typed.converter,
-        fusion=fusion_record(fusion) if settings.recalibrate else None,
-        threshold=threshold_record(limit) if settings.recalibrate else None,
+        fusion=fusion if settings.recalibrate else None,
+        threshold=limit if settings.recalibrate else None,
         gate=gate.record,
     )
     return TypedExport(backbone=typed.backbone(settings.frame), record=record, scorer=scorer)
@@ -101,8 +101,8 @@ def export_typed(
 
 def _typed(
     graph: ScoredGraph,
-    probes: ProbeSet | None,
-    fusion: FittedFusion,
+    probes: Probes | None,
+    fusion: Fusion,
     parts: CalibrationParts,
     settings: ExportSettings,
 ) -> TypedGraph:
@@ -120,11 +120,11 @@ def _typed(
 
 def _fitted(
     typed: TypedGraph,
-    fusion: FittedFusion,
+    fusion: Fusion,
     threshold: Threshold,
     parts: CalibrationParts,
     settings: ExportSettings,
-) -> tuple[FittedFusion, Threshold]:
+) -> tuple[Fusion, Threshold]:
     if not settings.recalibrate:
         return fusion, threshold
     anew = fit_on_select(
@@ -132,7 +132,7 @@ def _fitted(
         parts.select,
         parts.open_select,
         default_part=typed.graph.classifier.default_part,
-        usable=frozenset(typed.graph.usable_parts),
+        parts=typed.graph.parts,
     )
     runner = GraphRunner(typed.whole(anew.fusion), as_typed=True)
     limit, _ = threshold_on_calibrate(runner, parts.calibrate, settings.false_reject_rate)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeosr.bundle.backbone import GateRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.export.precision.pixels import spread
 from edgeosr.metrics import auroc
-from edgeosr.typed_records import GateRecord
 
 GATE_IMAGES = 1000
 # At most this many of them are open validation images: what must not drift is mostly known.
@@ -94,9 +93,9 @@ def decision_gate(
     Raises:
         DataError: there is no image to compare.
     """
-    opened = [] if unknown is None else [unknown.subset(spread(len(unknown), OPEN_IMAGES))]
+    opened = [] if unknown is None else [unknown.evenly_spaced(OPEN_IMAGES)]
     room = GATE_IMAGES - sum(len(part) for part in opened)
-    closed = [part.subset(spread(len(part), room // len(known))) for part in known]
+    closed = [part.evenly_spaced(room // len(known)) for part in known]
     parts = [
         _compared(
             part,

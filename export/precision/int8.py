@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import ExportError, MissingDependencyError, import_extra
-from edgeosr.export.opset_conversion import raised
+from edgeosr.export.graph.opset import raised
 from edgeosr.export.precision import fp16
 from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
 

@@ -1,17 +1,17 @@
 """Normalised network inputs from images, through the front end that ships: what int8 is calibrated on."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.data.reading import readable_images
 from edgeosr.errors import import_extra
-from edgeosr.export.node_writer import import_onnx_ir
-from edgeosr.export.preprocessing_graph import PIXELS, add_preprocessing
+from edgeosr.export.front_end.front_end import PIXELS, add_preprocessing
+from edgeosr.export.graph.writer import import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.runtime.sessions import open_session
 
 CALIBRATION_IMAGES = 256
 BATCH = 8
@@ -27,13 +27,8 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     Raises:
         DataError: more than 1 % of the images cannot be read.
     """
-    onnxruntime = import_extra("onnxruntime", extra="export", purpose="preparing images")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session: Any = onnxruntime.InferenceSession(
-        _front_end(preprocessing), options, providers=["CPUExecutionProvider"]
-    )
-    chosen = spread(len(images), CALIBRATION_IMAGES)
+    session = open_session(_front_end(preprocessing))
+    chosen = evenly_spaced(len(images), CALIBRATION_IMAGES)
     waiting: list[NDArray[np.float32]] = []
     for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
         waiting.append(session.run(["output"], {"frames": image[None]})[0])
@@ -43,13 +38,6 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     # The histograms of one calibration need batches of one size; what is left over is fewer than a batch.
     if waiting and len(chosen) < BATCH:
         yield np.concatenate(waiting)
-
-
-def spread(count: int, wanted: int) -> NDArray[np.int64]:
-    """Return at most ``wanted`` indices below ``count``, evenly spaced, in order."""
-    if count <= wanted:
-        return np.arange(count)
-    return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))
 
 
 def _front_end(preprocessing: Preprocessing) -> bytes:

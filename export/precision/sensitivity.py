@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import import_extra
-from edgeosr.export.assemble import model_bytes
+from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.precision.split import tail_model
-from edgeosr.export.scorable import ScoredGraph
-from edgeosr.fusion import FittedFusion
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.progress import progress
+from edgeosr.runtime.sessions import SessionSettings, open_session
+from edgeosr.scoring.fusion import Fusion
 
 # Median distance between the scores of one image before and after, in standard deviations of known images,
 # on training images; validation images moved about half as far again. At 0.03 EfficientNet-Lite0 (CIFAR-10,
@@ -60,9 +60,7 @@ class ScoreShift:
         pixels: normalised images, float32 ``[b, 3, h, w]``.
     """
 
-    def __init__(
-        self, graph: ScoredGraph, fusion: FittedFusion, body: bytes, pixels: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, graph: ScoredGraph, fusion: Fusion, body: bytes, pixels: NDArray[np.float32]) -> None:
         self._feed = {graph.classifier.input_name: pixels}
         self._tail = _session(model_bytes(tail_model(graph, fusion)))
         self._scores = self._scored(body)
@@ -80,9 +78,5 @@ class ScoreShift:
 
 
 def _session(data: bytes) -> Any:
-    onnxruntime = import_extra("onnxruntime", extra="export", purpose="quantising the backbone")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     # Q/DQ as they are written; integer kernels of the CPU here are not what an engine runs.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return open_session(data, SessionSettings(optimisation="as-typed"))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import ExportError
-from edgeosr.export.assemble import model_bytes, remove_unused
-from edgeosr.export.node_writer import claim_name, find_value, import_onnx_ir
-from edgeosr.export.scorable import ScoredGraph, parse_graph
+from edgeosr.export.graph.assemble import model_bytes, parse_graph, remove_unused
+from edgeosr.export.graph.writer import claim_name, find_value, import_onnx_ir
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.scoring_graph import EMBEDDING, LOGITS, MAP, set_fusion
-from edgeosr.fusion import FittedFusion
+from edgeosr.scoring.fusion import Fusion
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,7 +27,7 @@ class Boundary:
     """Where a scored graph is cut.
 
     Attributes:
-        ending: see ``edgeosr.typed_records.ENDINGS``.
+        ending: see ``edgeosr.bundle.typed_records.ENDINGS``.
         logits: the body computes the logits too.
         tensors: the scored graph's names of the outputs, in order.
         outputs: the body's names of them.
@@ -74,7 +74,7 @@ def body_bytes(graph: ScoredGraph) -> bytes:
     return model_bytes(model)
 
 
-def tail_model(graph: ScoredGraph, fusion: FittedFusion | None = None) -> "ir.Model":
+def tail_model(graph: ScoredGraph, fusion: Fusion | None = None) -> "ir.Model":
     """Return the tail, float32: the body's outputs in, label, score and values out."""
     model, boundary = parse_graph(graph.core), boundary_of(graph)
     if fusion is not None:

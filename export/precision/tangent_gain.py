@@ -11,9 +11,9 @@ import numpy as np
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.precision.pixels import spread
 from edgeosr.export.precision.typed import Scaled
-from edgeosr.export.scorable import TANGENTS_BY_IMAGE, ProbeSet, ScoredGraph, scored_graph
+from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ScoredGraph, scored_graph
+from edgeosr.scoring.probes import Probes
 
 IMAGES = 64
 FP16_LARGEST = float(np.finfo(np.float16).max)
@@ -21,7 +21,7 @@ FP16_LARGEST = float(np.finfo(np.float16).max)
 HEADROOM = 16.0
 
 
-def scaled_tangents(graph: ScoredGraph, probes: ProbeSet, images: LabelledImages) -> Scaled:
+def scaled_tangents(graph: ScoredGraph, probes: Probes, images: LabelledImages) -> Scaled:
     """Return the graph with its probes scaled so that the tangents' root mean square is about 1.
 
     Args:
@@ -32,8 +32,9 @@ def scaled_tangents(graph: ScoredGraph, probes: ProbeSet, images: LabelledImages
     Raises:
         ExportError: the tangents spread over more than fp16 holds.
     """
+    assert probes.directions is not None, "the probes of a graph that is written already"
     runner = GraphRunner(graph.model(expose=(TANGENTS_BY_IMAGE,)), extra_outputs=(TANGENTS_BY_IMAGE,))
-    chosen = images.subset(spread(len(images), IMAGES))
+    chosen = images.evenly_spaced(IMAGES)
     _, (tangents,) = runner.measure_with_extras(chosen, "looking at the tangents' range")
     size = float(np.sqrt(np.mean(np.square(tangents, dtype=np.float64))))
     largest = float(np.max(np.abs(tangents)))

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import import_extra
-from edgeosr.export.assemble import TANGENTS_NOTE, model_bytes
-from edgeosr.export.node_writer import NodeWriter, find_value, import_onnx_ir
-from edgeosr.export.opset_conversion import raised
+from edgeosr.export.front_end.front_end import CHANNEL_ORDER, add_preprocessing
+from edgeosr.export.graph.assemble import TANGENTS_NOTE, model_bytes, parse_graph
+from edgeosr.export.graph.opset import raised
+from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.precision import fp16, int8
-from edgeosr.export.precision.pixels import spread
 from edgeosr.export.precision.sensitivity import ScoreShift
 from edgeosr.export.precision.split import TANGENTS, Boundary, body_bytes, boundary_of, tail_model
-from edgeosr.export.preprocessing_graph import CHANNEL_ORDER, add_preprocessing
-from edgeosr.export.scorable import ScoredGraph, parse_graph
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.scoring_graph import LOGITS
-from edgeosr.fusion import FittedFusion
+from edgeosr.scoring.fusion import Fusion
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -71,7 +71,7 @@ class TypedGraph:
         order.const_value = None
         return model_bytes(model, title=f"edgeosr backbone, {self.precision}")
 
-    def whole(self, fusion: FittedFusion | None = None) -> bytes:
+    def whole(self, fusion: Fusion | None = None) -> bytes:
         """Return the typed graph from frames to label, score and values, for onnxruntime on the CPU."""
         onnx = import_extra("onnx", extra="export", purpose="joining the typed graph")
         to_proto = import_onnx_ir().to_proto
@@ -105,7 +105,7 @@ def typed_graph(
     precision: str,
     *,
     pixels: Pixels | None = None,
-    fusion: FittedFusion | None = None,
+    fusion: Fusion | None = None,
     scaled: "Scaled | None" = None,
 ) -> TypedGraph:
     """Type a scored graph.
@@ -130,7 +130,7 @@ def typed_graph(
         batches = list(pixels())
         shift = None
         if fusion is not None:
-            some = [batches[i] for i in spread(len(batches), JUDGED_BATCHES)]
+            some = [batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)]
             shift = ScoreShift(source, fusion, body, np.concatenate(some))
         made = int8.to_int8(body, graph.classifier.input_name, batches, shift)
         body, converter = made.with_fp16(), made.converter

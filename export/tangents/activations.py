@@ -2,7 +2,7 @@
 
 A derivative that is read from the output leaves the activation as the only reader of its input, so that a
 runtime can fuse it with the convolution before it. At a kink it is what torch's autograd gives
-(``edgeosr.kernels.activations``).
+(``edgeosr.scoring.activations``).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import attribute, describe, input_of
+from edgeosr.export.graph.reading import attribute, describe, input_of
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.rules import rule
 

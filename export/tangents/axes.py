@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import attribute, describe, input_of
+from edgeosr.export.graph.reading import attribute, describe, input_of
 from edgeosr.export.tangents.context import RuleContext
 
 if TYPE_CHECKING:

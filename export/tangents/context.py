@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import constant, describe_value, static_shape
-from edgeosr.export.node_writer import NodeWriter
+from edgeosr.export.graph.reading import constant, describe_value, static_shape
+from edgeosr.export.graph.writer import NodeWriter
 
 if TYPE_CHECKING:
     import onnx_ir as ir

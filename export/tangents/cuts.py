@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import UsageError
-from edgeosr.export.graph_reading import static_shape
+from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.tangents.path import nodes_between, tensor_named
 
 if TYPE_CHECKING:

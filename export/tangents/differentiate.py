@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UnsupportedGraphError, UsageError
-from edgeosr.export.graph_reading import WITHOUT_JACOBIAN, describe, static_shape
-from edgeosr.export.node_writer import claim_name, import_onnx_ir
+from edgeosr.export.graph.operators import QUANTISED
+from edgeosr.export.graph.reading import WITHOUT_JACOBIAN, describe, static_shape
+from edgeosr.export.graph.writer import claim_name, import_onnx_ir
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.path import nodes_between, tensor_named, way_through
 from edgeosr.export.tangents.rules import load_rules
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
 
 TANGENTS = "tangents"
 
-_QUANTISED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)
 _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _STANDARD = ("", "ai.onnx")
 
@@ -145,7 +137,7 @@ def _refuse_unsupported(nodes: "list[ir.Node]", start: "ir.Value", end: "ir.Valu
     """Raise UnsupportedGraphError at the first node that no rule can be for, or that has none."""
     rules = load_rules()
     for node in nodes:
-        if node.op_type in _QUANTISED:
+        if node.op_type in QUANTISED:
             raise UnsupportedGraphError(
                 f"the graph must be a float graph to be differentiated; {describe(node)} is quantised; "
                 "differentiate the float graph first, and quantise the result"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
-from edgeosr.export.graph_reading import static_shape
-from edgeosr.export.node_writer import NodeWriter, claim_name, find_value, import_onnx_ir
+from edgeosr.export.graph.reading import static_shape
+from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.tangents.differentiate import add_tangents
 from edgeosr.export.tangents.path import tensor_named
 from edgeosr.verdict import FLOOR

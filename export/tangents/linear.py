@@ -4,7 +4,7 @@ import string
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from edgeosr.export.graph_reading import attribute
+from edgeosr.export.graph.reading import attribute
 from edgeosr.export.tangents.axes import ints
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.rules import rule

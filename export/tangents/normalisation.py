@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import attribute, describe
+from edgeosr.export.graph.reading import attribute, describe
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.parameters import (
     attributes_of,

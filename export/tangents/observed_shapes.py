@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.errors import import_extra
-from edgeosr.export.graph_reading import static_shape
-from edgeosr.export.node_writer import import_onnx_ir
+from edgeosr.errors import InferenceError, import_extra
+from edgeosr.export.graph.reading import static_shape
+from edgeosr.export.graph.writer import import_onnx_ir
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -58,7 +59,6 @@ def _run(
 ) -> "list[np.ndarray] | None":
     """Return what the values hold for a batch of zeros, None if the graph does not run."""
     onnx = import_extra("onnx", extra="export", purpose="reading shapes")
-    onnxruntime = import_extra("onnxruntime", extra="export", purpose="reading shapes")
     ir = import_onnx_ir()
     proto = ir.to_proto(ir.Model(graph, ir_version=_IR_VERSION))
     there = {output.name for output in proto.graph.output}
@@ -66,18 +66,13 @@ def _run(
         onnx.ValueInfoProto(name=value.name) for value in values if value.name not in there
     )
     del proto.graph.value_info[:]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     dtype = np.dtype(np.float32) if image.dtype is None else image.dtype.numpy()
     sizes = [size for size in (static_shape(image) or ())[1:] if size is not None]
     zeros = np.zeros((batch, *sizes), dtype)
     try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return [np.asarray(array) for array in session.run([v.name for v in values], {image.name: zeros})]
-    except Exception:  # onnxruntime's errors have no common base class
+        session = open_session(proto.SerializeToString(), SessionSettings(optimisation="none", quiet=True))
+        return run_session(session, [str(value.name) for value in values], {str(image.name): zeros})
+    except InferenceError:
         return None
 
 

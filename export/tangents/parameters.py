@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import describe
+from edgeosr.export.graph.reading import describe
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.export.graph_reading import attribute
+from edgeosr.export.graph.reading import attribute
 from edgeosr.export.tangents.axes import axes_of, axis_of, ints
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.rules import rule

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import attribute, describe, input_of
+from edgeosr.export.graph.reading import attribute, describe, input_of
 from edgeosr.export.tangents.axes import from_front, ints
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.rules import rule

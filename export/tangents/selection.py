@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import UnsupportedGraphError
-from edgeosr.export.graph_reading import attribute, describe, input_of, static_shape
+from edgeosr.export.graph.reading import attribute, describe, input_of, static_shape
 from edgeosr.export.tangents.axes import axis_of, constant_input, from_front, ints
 from edgeosr.export.tangents.context import RuleContext
 from edgeosr.export.tangents.rules import rule

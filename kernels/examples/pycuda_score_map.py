@@ -15,7 +15,7 @@ import numpy as np
 from edgeosr.errors import EdgeosrError
 from edgeosr.kernels.device_verdicts import ACCEPTED
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.scorer_file import read_scorer
+from edgeosr.scoring.scorer_file import read_scorer
 
 
 def main(arguments: Sequence[str]) -> int:

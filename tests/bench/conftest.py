@@ -9,17 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeosr.bundle import write_bundle
-from edgeosr.manifest import (
-    DataRecord,
-    EmbeddingRecord,
-    FusionRecord,
-    HeadRecord,
-    JacobianRecord,
-    Manifest,
-    ThresholdRecord,
-)
+from edgeosr.bundle.data import DataRecord
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.network import EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.thresholds import Threshold
 from edgeosr.verdict import PART_NAMES
 
 SIDE = 16
@@ -91,8 +87,8 @@ def write_tiny_bundle(path: Path, model: bytes, *, frame: tuple[int, int] | None
         head=HeadRecord("linear", 1.0, 0.0),
         discriminator=None,
         parts=PART_NAMES,
-        fusion=FusionRecord((0.0,) * 5, (1.0,) * 5, (0.0, 0.0, 0.0, 1.0, 0.0), "none"),
-        threshold=ThresholdRecord(0.0, 0.05, (0.03, 0.08), 0.95, 200, 200, "split conformal"),
+        fusion=Fusion((0.0,) * 5, (1.0,) * 5, (0.0, 0.0, 0.0, 1.0, 0.0), "none"),
+        threshold=Threshold(0.0, 0.05, (0.03, 0.08), 0.95, 200, 200, "split conformal"),
         data=DataRecord(
             "nowhere", "made for a test", CLASSES, (), None, 0, (0.8, 0.1, 0.1), None, 0.2, {}, {}
         ),

@@ -10,7 +10,7 @@ from edgeosr.bench.latency import measure_latency
 from edgeosr.bench.random_bundle import write_random_bundle
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import plain_classifier
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import EdgeosrError
 from edgeosr.verdict import PART_NAMES
 

@@ -17,7 +17,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import plain_classifier
 from edgeosr.bench.torch_baseline import JacobianTime, TorchLatency
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import BundleError, FrameError, UsageError
 
 QUICK = LatencySettings(runs=12, warmup=1, threads=1, processes=0)

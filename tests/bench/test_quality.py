@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from edgeosr import Runtime
 from edgeosr.bench.quality import QualitySettings, evaluate
-from edgeosr.bundle import read_manifest
+from edgeosr.bundle.directory import read_manifest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError

@@ -126,7 +126,7 @@ def fail_with(problem: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise problem
 
-    monkeypatch.setattr("edgeosr.bundle.newest_bundle", fail)
+    monkeypatch.setattr("edgeosr.bundle.directory.newest_bundle", fail)
 
 
 def test_an_error_of_ours_is_a_clean_message_with_its_exit_code(

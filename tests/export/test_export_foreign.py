@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 from edgeosr.bench.quality import QualitySettings, evaluate
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_classifier

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from edgeosr import Runtime
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer_file import read_scorer
-from edgeosr.thresholds import conformal_threshold
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer_file import read_scorer
+from edgeosr.scoring.thresholds import conformal_threshold
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
-from edgeosr.export.scorable import Classifier, scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
-from edgeosr.kernels.scorer import Head
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.scorer import Head
 
 CLASSES = 4
 FRAME = (40, 56)
@@ -96,7 +96,7 @@ def classifier(backbone, data, side):
     weight = random.normal(size=(CLASSES, dimension))
     weight /= np.linalg.norm(weight, axis=1, keepdims=True)
     layers = ((0.1 * random.normal(size=(1, dimension)).astype(np.float32), np.zeros(1, np.float32)),)
-    return Classifier(
+    return ClassifierGraph(
         graph=data,
         input_name=INPUT,
         embedding=EMBEDDING,

@@ -7,11 +7,12 @@ import onnxruntime
 import pytest
 
 from edgeosr.errors import ExportError
-from edgeosr.export.assemble import model_bytes
-from edgeosr.export.closed_form import add_closed_form
+from edgeosr.export.closed_form.jacobian import add_closed_form
+from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.scoring_graph import add_scoring, set_fusion
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer import Fusion, Head, Scorer
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer import Head, Scorer
 
 DIMENSION, CLASSES, SIDE = 24, 7, 3
 
@@ -95,7 +96,7 @@ def run(session, y, squared=None, logits=None):
 
 def expected_of(scorer, y, squared=None, logits=None):
     """Return the float64 reference of the same tail."""
-    from edgeosr.kernels.scorer import ClosedForm
+    from edgeosr.scoring.scorer import ClosedForm
 
     y = y.astype(np.float32)
     with np.errstate(invalid="ignore"):

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgeosr.kernels.device_errors import KernelBuildError
-from edgeosr.kernels.nvrtc import FLAGS as NVRTC_FLAGS
-from edgeosr.kernels.nvrtc import newest_nvrtc
-from edgeosr.kernels.sources import ENTRIES, device_source
-from edgeosr.kernels.toolchain import (
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.nvrtc import FLAGS as NVRTC_FLAGS
+from edgeosr.kernels.build.nvrtc import newest_nvrtc
+from edgeosr.kernels.build.sources import ENTRIES, device_source
+from edgeosr.kernels.build.toolchain import (
     FLAGS,
     NVCC_ARCHITECTURES,
     NVRTC_BUILDS,

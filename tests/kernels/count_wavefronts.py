@@ -20,8 +20,8 @@ from simt_run import Library
 
 from edgeosr.bench.kernel_model import WORKLOADS, Workload, planned
 from edgeosr.bench.kernel_wavefronts import FILE
+from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.device_verdicts import VERDICT
-from edgeosr.kernels.sources import device_source
 
 COUNTED = tuple(workload for workload in WORKLOADS if workload.batch == 1)
 

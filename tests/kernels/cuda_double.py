@@ -14,8 +14,8 @@ from fused_run import SOURCE
 from simt_build import built
 from simt_run import Library, Shape
 
+from edgeosr.kernels.build.sources import ENTRIES
 from edgeosr.kernels.params import FusedScoreParams
-from edgeosr.kernels.sources import ENTRIES
 
 
 class Result(IntEnum):

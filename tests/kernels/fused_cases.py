@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 from edgeosr.verdict import FLOOR
 
 SIZES = {1: (1, 1), 16: (4, 4), 49: (7, 7), 64: (8, 8), 100: (10, 10), 256: (16, 16)}

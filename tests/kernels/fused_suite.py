@@ -8,7 +8,7 @@ from fused_run import ACCEPTED, NOT_FINITE, WRITTEN, Launch, prepared
 from simt_run import SCHEDULES, Library, SimtError
 
 from edgeosr.kernels.packing import constants_bytes, pack_scorer, unpacked_weights
-from edgeosr.kernels.scorer import Scorer
+from edgeosr.scoring.scorer import Scorer
 
 # Several rounds of staging, two tiles of which one is ragged, rows that start unaligned.
 MAP_CASE = Case(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cuda_streams import QueuedCudaDouble
 
+from edgeosr.errors import CudaError
 from edgeosr.kernels import async_driver, driver
-from edgeosr.kernels.async_driver import AsyncDriver
-from edgeosr.kernels.device_errors import CudaError
+from edgeosr.kernels.driver.async_driver import AsyncDriver
 
 CALL = re.compile(r'_call\(\s*"(cu\w+)"((?:[^()]|\([^()]*\))*)\)')
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from edgeosr.errors import KernelBuildError
 from edgeosr.kernels import build_cubins
-from edgeosr.kernels.device_errors import KernelBuildError
-from edgeosr.kernels.module import BUILDS, SOURCE_FILE, Build
-from edgeosr.kernels.nvrtc import Compiled
-from edgeosr.kernels.sources import device_source
-from edgeosr.kernels.toolchain import NVCC_ARCHITECTURES, NVRTC_BUILDS
+from edgeosr.kernels.build.images import BUILDS, SOURCE_FILE, Build
+from edgeosr.kernels.build.nvrtc import Compiled
+from edgeosr.kernels.build.sources import device_source
+from edgeosr.kernels.build.toolchain import NVCC_ARCHITECTURES, NVRTC_BUILDS
 
 
 class Compilers:

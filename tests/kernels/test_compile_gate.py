@@ -8,12 +8,12 @@ import pytest
 from compile_gate import BUILDS, MULTIPROCESSORS, Entry
 from fused_cases import Case, random_scorer
 
-from edgeosr.kernels.device_errors import KernelBuildError
-from edgeosr.kernels.nvrtc import newest_nvrtc, nvrtc_from_file
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.nvrtc import newest_nvrtc, nvrtc_from_file
+from edgeosr.kernels.build.sources import ENTRIES, DeviceSource, device_source
+from edgeosr.kernels.build.toolchain import NVCC_ARCHITECTURES, find_nvcc
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
-from edgeosr.kernels.sources import ENTRIES, DeviceSource, device_source
-from edgeosr.kernels.toolchain import NVCC_ARCHITECTURES, find_nvcc
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ import pytest
 from fused_cases import DISCRIMINATORS, Case, random_scorer
 
 from edgeosr.errors import UsageError
+from edgeosr.kernels.build.sources import ENTRIES, device_source
+from edgeosr.kernels.build.toolchain import Nvcc, find_nvcc
 from edgeosr.kernels.packed_file import main as packed_file_main
 from edgeosr.kernels.packed_file import packed_file
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
-from edgeosr.kernels.scorer_file import write_scorer
-from edgeosr.kernels.sources import ENTRIES, device_source
-from edgeosr.kernels.toolchain import Nvcc, find_nvcc
+from edgeosr.scoring.scorer_file import write_scorer
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"

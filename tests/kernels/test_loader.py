@@ -10,23 +10,24 @@ import pytest
 from cuda_double import CudaDouble, DlpackArray, HostArray, Result
 from fused_cases import Case, random_inputs, random_scorer, reference_of
 
-from edgeosr.errors import EdgeosrError, UsageError
-from edgeosr.kernels.device_arrays import device_array, stream_handle
-from edgeosr.kernels.device_errors import (
+from edgeosr.errors import (
     CudaError,
     DeviceError,
     DriverTooOldError,
+    EdgeosrError,
     KernelBuildError,
     MissingSymbolError,
     NoDeviceError,
     NoDriverError,
+    UsageError,
 )
-from edgeosr.kernels.driver import Device, Driver, open_driver
+from edgeosr.kernels.build.images import BUILDS, SOURCE_FILE, Image, image_for, suitable_builds
+from edgeosr.kernels.build.nvrtc import Compiled
+from edgeosr.kernels.build.sources import DeviceSource, device_source
+from edgeosr.kernels.driver.arrays import device_array, stream_handle
+from edgeosr.kernels.driver.driver import Device, Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.module import BUILDS, SOURCE_FILE, Image, image_for, suitable_builds
-from edgeosr.kernels.nvrtc import Compiled
 from edgeosr.kernels.packing import unpacked_weights
-from edgeosr.kernels.sources import DeviceSource, device_source
 
 IMAGE = Image(b"\x7fELF", "test")
 STREAM = 0x5EED
@@ -462,7 +463,7 @@ def test_no_build_and_no_compiler_is_an_error_with_what_was_looked_for_and_the_i
 ) -> None:
     from functools import partial
 
-    from edgeosr.kernels.nvrtc import newest_nvrtc
+    from edgeosr.kernels.build.nvrtc import newest_nvrtc
 
     orin = device((8, 7), (12, 6), integrated=True)
     none = partial(newest_nvrtc, search=[])

@@ -12,7 +12,9 @@ from edgeosr.kernels.packing import (
     pack_scorer,
     unpacked_weights,
 )
-from edgeosr.kernels.scorer import ClosedForm, Fusion, Head, Probes, Scorer
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
 Float32 = NDArray[np.float32]
 

@@ -11,10 +11,10 @@ from cuda_double import CudaDouble
 from fused_cases import Case, random_inputs, random_scorer, reference_of
 
 from edgeosr.kernels import fused_score
-from edgeosr.kernels.driver import Driver
+from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.examples import pycuda_score_map
-from edgeosr.kernels.module import Image
-from edgeosr.kernels.scorer_file import write_scorer
+from edgeosr.scoring.scorer_file import write_scorer
 
 CASE = Case(
     dimension=37,

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from graph_double import GraphDouble
 
-from edgeosr.errors import MissingDependencyError
+from edgeosr.errors import CudaError, MissingDependencyError
 from edgeosr.kernels import rival_timing, selftest_cases
-from edgeosr.kernels.device_errors import CudaError
-from edgeosr.kernels.driver import Driver
+from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.graphs import Graph, OwnStream
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.graph import Graph, OwnStream
-from edgeosr.kernels.module import Image
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.rival_timing import TRAIN, installed_rivals, time_beside_rivals
-from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.kernels.selftest.rivals import TRAIN, installed_rivals, time_beside_rivals
+from edgeosr.scoring.reference import reference_scores
 
 CASE = SelftestCase(dimension=37, batch=3, size=4)
 

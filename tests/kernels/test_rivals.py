@@ -20,10 +20,10 @@ from edgeosr.bench.kernel_tensorrt import TensorRTScoring
 from edgeosr.bench.kernel_torch import TorchChain, UnfusedTorch
 from edgeosr.errors import MissingDependencyError, UsageError
 from edgeosr.kernels import selftest_cases
-from edgeosr.kernels.driver import Driver
-from edgeosr.kernels.graph import OwnStream
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.graphs import OwnStream
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.scoring.reference import reference_scores
 
 CASES = [
     SelftestCase(dimension=37, batch=3, size=4, half_weights=half, half_input=half, taps=taps)

@@ -10,9 +10,9 @@ from cuda_double import CudaDouble
 from graph_double import GraphDouble
 
 from edgeosr.kernels import selftest, selftest_cases
-from edgeosr.kernels.driver import Driver
-from edgeosr.kernels.module import Image
-from edgeosr.kernels.selftest_cases import SelftestCase, case_inputs, case_scorer, random_cases
+from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer, random_cases
 
 IMAGE = Image(b"\x7fELF", "the emulation")
 SMALL = SelftestCase(dimension=37, batch=3, size=4)

@@ -60,7 +60,7 @@ def test_the_base_install_can_import_core_runtime_kernels_and_the_command_line(t
         for path in inside
         if not {"model", "training"} & set(path.parts)
     ]
-    assert "edgeosr.kernels.scorer" in modules
+    assert "edgeosr.scoring.scorer" in modules
     assert "edgeosr.runtime.runtime" in modules
     done = python(
         BLOCK + f"import importlib\nfor name in {modules!r}: importlib.import_module(name)", tmp_path

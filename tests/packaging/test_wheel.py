@@ -93,8 +93,8 @@ def test_the_base_install_asks_for_no_training_package(wheel: Path) -> None:
 def test_the_rooms_of_the_wheel_import_under_edgeosr(wheel: Path, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(wheel)!r})\n"
-        "import edgeosr, edgeosr.export, edgeosr.kernels.scorer, edgeosr.bench, edgeosr.cli.app\n"
-        "print(edgeosr.__file__, edgeosr.kernels.scorer.__file__)"
+        "import edgeosr, edgeosr.export, edgeosr.scoring.scorer, edgeosr.bench, edgeosr.cli.app\n"
+        "print(edgeosr.__file__, edgeosr.scoring.scorer.__file__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeosr.bundle import write_bundle
-from edgeosr.manifest import Manifest
-from edgeosr.manifest_checks import parse_manifest
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.manifest import Manifest, parse_manifest
 
 # Class k prefers red, green, blue, or all three.
 WEIGHT = np.array([[4, -2, -2], [-2, 4, -2], [-2, -2, 4], [1.2, 1.2, 1.2]], np.float32)

@@ -4,15 +4,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeosr.bundle import Bundle
+from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from edgeosr.runtime.onnxruntime_graph import CPU_ONLY
+from edgeosr.runtime.sessions import CPU_ONLY
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
-ENGINES = ("tensorrt", "tensorrt_rtx")  # best first
+ENGINE_BACKENDS = ("tensorrt", "tensorrt_rtx")  # best first
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def choose_backend(
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
-        if backend in ENGINES:
+        if backend in ENGINE_BACKENDS:
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
         return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
     if backend == "onnxruntime":
         return _on_onnxruntime(bundle, threads, providers, "it was asked for")
-    if backend in ENGINES:
+    if backend in ENGINE_BACKENDS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
     if bundle.manifest.backbone is None:
@@ -70,7 +70,7 @@ def choose_backend(
     elif not bundle.manifest.engines and build is None:
         reasons.append("the bundle has no engine yet (edgeosr build makes one, on the device)")
     else:
-        for name in ENGINES:
+        for name in ENGINE_BACKENDS:
             if build is None and all(record.builder != name for record in bundle.manifest.engines):
                 continue
             try:
@@ -82,7 +82,8 @@ def choose_backend(
 
 
 def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
-    opened = OnnxRuntimeBackend(bundle.files["model.onnx"], threads=threads, providers=providers)
+    parts = len(bundle.manifest.parts)
+    opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
     return Chosen(opened, why, bundle.manifest.threshold.value, bundle.manifest.frame)
 
 

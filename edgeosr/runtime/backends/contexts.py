@@ -5,7 +5,7 @@ They run one after another on one stream, so the memory is never used twice at a
 
 from typing import Any, Protocol
 
-from edgeosr.kernels.device_errors import EngineRunError
+from edgeosr.errors import EngineRunError
 
 
 class Contexts(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgeosr.errors import FrameError
-from edgeosr.kernels.device_arrays import contiguous, device_bytes
+from edgeosr.kernels.driver.arrays import contiguous, device_bytes
 
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 HOW_TO_COPY = "copy it first: frame.cpu().numpy() for torch, cupy.asnumpy(frame) for CuPy"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.kernels.async_driver import AsyncDriver, HostMemory
 from edgeosr.kernels.device_verdicts import VERDICT, DeviceVerdicts, written_verdicts
+from edgeosr.kernels.driver.async_driver import AsyncDriver, HostMemory
 from edgeosr.kernels.fused_score import FusedScorer
 
 

@@ -1,6 +1,6 @@
 """Which failures of a driver call a runner survives, and which end it."""
 
-from edgeosr.kernels.device_errors import CudaError, DeviceError, DeviceLostError, DeviceMemoryError
+from edgeosr.errors import CudaError, DeviceError, DeviceLostError, DeviceMemoryError
 
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
 # After these the context works on. Any other code, one not known yet too, counts as lost: CUDA repeats an

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from edgeosr.errors import FrameError
-from edgeosr.kernels.device_errors import EngineRunError
-from edgeosr.typed_records import BackboneRecord
+from edgeosr.bundle.backbone import BackboneRecord
+from edgeosr.errors import EngineRunError, FrameError
 
 FRAMES, CHANNEL_ORDER, LOGITS = "frames", "channel_order", "logits"
 _AGAIN = "it is no plan of this bundle; build it again: edgeosr build BUNDLE"

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeosr.errors import UsageError
-from edgeosr.kernels.async_driver import AsyncDriver
-from edgeosr.kernels.device_errors import CudaError, DeviceLostError
+from edgeosr.errors import CudaError, DeviceLostError, UsageError
 from edgeosr.kernels.device_verdicts import ACCEPTED
+from edgeosr.kernels.driver.async_driver import AsyncDriver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.runtime.backends.backend import float32_below
 from edgeosr.runtime.backends.contexts import Contexts
@@ -20,7 +19,6 @@ from edgeosr.runtime.backends.device_failure import OUT_OF_MEMORY, is_fatal, wor
 from edgeosr.runtime.backends.engine_io import EngineIo
 from edgeosr.runtime.backends.engine_slot import EngineSlot, Machinery
 from edgeosr.runtime.rows import Rows
-from edgeosr.verdict import VALUE_NAMES
 
 # Prepared shapes that are kept; a camera app uses one to three. Each has a context, buffers and a graph.
 MOST_SLOTS = 8
@@ -102,7 +100,7 @@ class EngineRunner:
                     ]
             except CudaError as error:
                 raise self._failed(error, f"frames {list(shape)} are judged") from error
-        return _rows(np.concatenate(found))
+        return _rows(np.concatenate(found), len(self._scorer.scorer.fusion.parts))
 
     def close(self) -> None:
         """Free everything; a call that runs in another thread finishes first. Calling it twice is fine."""
@@ -207,10 +205,10 @@ class EngineRunner:
         self._engine = None
 
 
-def _rows(verdicts: Any) -> Rows:
+def _rows(verdicts: Any, parts: int) -> Rows:
     return Rows(
         verdicts["label"].astype(np.int64),
         verdicts["score"].copy(),
-        np.stack([verdicts[name] for name in VALUE_NAMES], axis=1),
+        verdicts["values"][:, :parts].copy(),
         (verdicts["flags"] & ACCEPTED) > 0,
     )

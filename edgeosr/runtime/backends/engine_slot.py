@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import UsageError
-from edgeosr.kernels.async_driver import AsyncDriver
-from edgeosr.kernels.device_errors import CudaError, EngineRunError
+from edgeosr.errors import CudaError, EngineRunError, UsageError
+from edgeosr.kernels.driver.async_driver import AsyncDriver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.runtime.backends.contexts import Contexts
 from edgeosr.runtime.backends.cuda_frames import CudaFrames

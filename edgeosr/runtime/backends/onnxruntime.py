@@ -3,20 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgeosr.runtime.onnxruntime_graph import CPU_ONLY, OnnxRuntimeGraph
+from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.rows import Rows
+from edgeosr.runtime.sessions import CPU_ONLY
 
 
 class OnnxRuntimeBackend:
-    """See ``Backend``; ``threads``, ``providers`` and errors as in ``OnnxRuntimeGraph``."""
+    """See ``Backend``; arguments and errors as in ``OnnxRuntimeGraph``."""
 
     name = "onnxruntime"
     takes_cuda_arrays = False
 
     def __init__(
-        self, model: bytes, *, threads: int | None = None, providers: Sequence[str] = CPU_ONLY
+        self,
+        model: bytes,
+        *,
+        parts: int,
+        threads: int | None = None,
+        providers: Sequence[str] = CPU_ONLY,
     ) -> None:
-        self._graph = OnnxRuntimeGraph(model, threads=threads, providers=providers)
+        self._graph = OnnxRuntimeGraph(model, parts=parts, threads=threads, providers=providers)
         self.providers: tuple[str, ...] = self._graph.providers
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeosr.bundle import Bundle
-from edgeosr.errors import EngineError
-from edgeosr.kernels.async_driver import AsyncDriver, open_async_driver
-from edgeosr.kernels.device_errors import CudaError, EngineRunError
+from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.errors import CudaError, EngineError, EngineRunError
+from edgeosr.kernels.build.images import cache_folder
+from edgeosr.kernels.driver.async_driver import AsyncDriver, open_async_driver
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.module import cache_folder
-from edgeosr.kernels.scorer_file import read_scorer
-from edgeosr.manifest import BACKBONE
 from edgeosr.runtime.backends.contexts import Contexts, TensorRTContexts
 from edgeosr.runtime.backends.device_failure import worded
 from edgeosr.runtime.backends.engine_io import read_engine_io
@@ -25,7 +24,7 @@ from edgeosr.runtime.engines.request import RTX_TARGETS
 from edgeosr.runtime.engines.store import read_engine
 from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.typed_records import EngineRecord
+from edgeosr.scoring.scorer_file import read_scorer
 
 
 def open_engine(

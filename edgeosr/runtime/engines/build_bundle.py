@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.errors import EngineError, UsageError
 from edgeosr.files import sha256_of
-from edgeosr.manifest import BACKBONE, Manifest
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.isolated import build_isolated
 from edgeosr.runtime.engines.request import BuildRequest, plan_name
 from edgeosr.runtime.engines.store import add_engine, engine_lock, read_timing_cache, write_timing_cache
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.typed_records import EngineRecord
 
 DEFAULT_BATCH = (1, 1, 8)
 

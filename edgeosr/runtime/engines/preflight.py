@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from importlib import metadata
 
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.errors import EdgeosrError
-from edgeosr.manifest import BACKBONE, Manifest
 from edgeosr.runtime.engines.gpu import GpuProbe, available_memory, probe_gpus
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.typed_records import EngineRecord
 
 _BUILD = "build one here: edgeosr build"
 # A plan is read, then copied to the device beside its activations.

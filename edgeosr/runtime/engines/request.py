@@ -4,9 +4,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgeosr.bundle.engines import BUILDERS, LARGEST_BATCH
 from edgeosr.errors import UsageError, suggestion
-from edgeosr.typed_checks import LARGEST_BATCH
-from edgeosr.typed_records import BUILDERS
 
 # What TensorRT-RTX builds for ahead of time. No Jetson is among them.
 RTX_TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")

@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from edgeosr.bundle import MANIFEST_NAME, read_manifest
+from edgeosr.bundle.directory import MANIFEST_NAME, read_manifest
+from edgeosr.bundle.engines import MOST_ENGINES, EngineRecord
+from edgeosr.bundle.manifest import BACKBONE, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, EngineError
 from edgeosr.files import sha256_of, storage_errors, write_bytes
-from edgeosr.manifest import BACKBONE, Manifest, manifest_bytes
-from edgeosr.manifest_checks import parse_manifest
-from edgeosr.typed_checks import MOST_ENGINES
-from edgeosr.typed_records import EngineRecord
 
-ENGINES = "engines"
+FOLDER = "engines"
 _LOCK = ".lock"
 _BUILD_AGAIN = "build it again: edgeosr build"
 
@@ -33,7 +31,7 @@ def engine_lock(bundle: Path) -> Iterator[None]:
         EngineError: another process is building.
         StorageError: the bundle cannot be written.
     """
-    folder = Path(bundle) / ENGINES
+    folder = Path(bundle) / FOLDER
     with storage_errors("write", folder):
         folder.mkdir(exist_ok=True)
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -79,11 +77,11 @@ def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
         )
     data = manifest_bytes(replace(manifest, engines=(*kept, record)))
     checked = parse_manifest(data, f"the new manifest of {bundle}")
-    write_bytes(Path(bundle) / ENGINES / record.file, plan)
+    write_bytes(Path(bundle) / FOLDER / record.file, plan)
     write_bytes(Path(bundle) / MANIFEST_NAME, data)
     for old in manifest.engines:
         if old.file not in {new.file for new in checked.engines}:
-            (Path(bundle) / ENGINES / old.file).unlink(missing_ok=True)
+            (Path(bundle) / FOLDER / old.file).unlink(missing_ok=True)
     return checked
 
 
@@ -94,7 +92,7 @@ def read_engine(bundle: Path, record: EngineRecord) -> bytes:
         BundleError: it is missing, a link, damaged or another file of the same name.
         StorageError: it cannot be read.
     """
-    path = Path(bundle) / ENGINES / record.file
+    path = Path(bundle) / FOLDER / record.file
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -114,11 +112,11 @@ def read_engine(bundle: Path, record: EngineRecord) -> bytes:
 
 def read_timing_cache(bundle: Path, name: str) -> bytes | None:
     """Return the timing cache of an earlier build, or None. The builder itself checks what is in it."""
-    path = Path(bundle) / ENGINES / name
+    path = Path(bundle) / FOLDER / name
     with storage_errors("read", path):
         return path.read_bytes() if path.is_file() and not path.is_symlink() else None
 
 
 def write_timing_cache(bundle: Path, name: str, data: bytes) -> None:
     """Keep a timing cache for the next build; raises StorageError."""
-    write_bytes(Path(bundle) / ENGINES / name, data)
+    write_bytes(Path(bundle) / FOLDER / name, data)

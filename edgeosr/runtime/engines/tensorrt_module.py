@@ -4,9 +4,9 @@ import importlib
 import re
 from types import ModuleType
 
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.errors import EngineError, MissingDependencyError, require_choice
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
-from edgeosr.typed_records import BUILDERS
 
 # (oldest, first that is too new): what the code was checked against, see tests/runtime/engines.
 VERSIONS = {"tensorrt": ((10, 3), (12, 0)), "tensorrt_rtx": ((1, 4), (2, 0))}

@@ -9,7 +9,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.probing import make_probes
-from edgeosr.export.scorable import scored_graph
+from edgeosr.export.scored_graph import scored_graph
 
 SIDE, CHANNELS = 8, 12
 KNOWN = ("2", "4", "5")

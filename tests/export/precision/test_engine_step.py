@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.engines import EngineRecord
 from edgeosr.cli import engine_step
 from edgeosr.cli.app import main
 from edgeosr.errors import EngineError, MissingDependencyError, UsageError
 from edgeosr.runtime.engines.gpu import Gpu, GpuProbe
-from edgeosr.typed_records import EngineRecord
 
 ORIN = Gpu(ordinal=0, name="Orin", architecture="sm_87", memory=8 << 30, integrated=True)
 

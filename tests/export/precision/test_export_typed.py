@@ -9,14 +9,14 @@ import onnxruntime
 import pytest
 
 from edgeosr import Runtime
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.manifest import BACKBONE, BACKBONE_SINCE
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.precision import export_typed
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer_file import read_scorer
-from edgeosr.manifest import BACKBONE, BACKBONE_SINCE
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer_file import read_scorer
 
 
 @pytest.fixture(scope="module")

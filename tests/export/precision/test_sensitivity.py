@@ -7,14 +7,15 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import ExportError, MissingDependencyError
 from edgeosr.export.precision import int8
-from edgeosr.export.precision.pixels import calibration_pixels, spread
+from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.sensitivity import LIMIT, ScoreShift, robust_layers
 from edgeosr.export.precision.split import body_bytes, boundary_of, tail_model
 from edgeosr.export.precision.typed import JUDGED_BATCHES, typed_graph
-from edgeosr.export.scorable import scored_graph
-from edgeosr.fusion import FittedFusion
+from edgeosr.export.scored_graph import scored_graph
+from edgeosr.scoring.fusion import Fusion
 
 LAYERS = [f"layer{i}" for i in range(10)]
 
@@ -55,9 +56,7 @@ def test_none_may_be_taken():
 
 def fitted():
     weights = np.array([0.3, 0.0, 0.2, 0.4, 0.1], np.float32)
-    return FittedFusion(
-        means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=weights, note="test"
-    )
+    return Fusion(means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=weights, note="test")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def test_the_shift_is_the_median_distance_of_the_scores(scored, batches):
     # By hand: the body's outputs into the tail.
     from onnxruntime import InferenceSession
 
-    from edgeosr.export.assemble import model_bytes
+    from edgeosr.export.graph.assemble import model_bytes
 
     tail = InferenceSession(model_bytes(tail_model(scored, fitted())), providers=["CPUExecutionProvider"])
 
@@ -135,7 +134,7 @@ def test_an_export_asks_the_score(scored, batches, monkeypatch):
     body = body_bytes(scored)
     free = int8.to_int8(body, scored.classifier.input_name, batches)
     # The same images: of four batches of the eleven.
-    judged = np.concatenate([batches[i] for i in spread(len(batches), JUDGED_BATCHES)])
+    judged = np.concatenate([batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)])
     moved = ScoreShift(scored, fitted(), body, judged)(free.data)
 
     def asked(limit):

@@ -7,16 +7,17 @@ import onnx
 import onnxruntime
 import pytest
 
+from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import ExportError
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.fp16 import to_fp16
-from edgeosr.export.precision.pixels import BATCH, CALIBRATION_IMAGES, calibration_pixels, spread
+from edgeosr.export.precision.pixels import BATCH, CALIBRATION_IMAGES, calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
-from edgeosr.export.scorable import scored_graph
-from edgeosr.fusion import FittedFusion
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer_file import read_scorer, write_scorer
+from edgeosr.export.scored_graph import scored_graph
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
 ORDER = np.array([0, 1, 2], np.int64)
 
@@ -25,9 +26,7 @@ def fusion(graph):
     """Weights on every part, so that a wrong one is seen in the score."""
     usable = [0.0 if name not in graph.usable_parts else 0.3 for name in ("log_jacobian",)]
     weights = np.array([*usable, 0.0, 0.2, 0.4, 0.1], np.float32)
-    return FittedFusion(
-        means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=weights, note="test"
-    )
+    return Fusion(means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=weights, note="test")
 
 
 def run(data, frames, order=ORDER):
@@ -182,5 +181,5 @@ def test_calibration_takes_images_from_the_whole_part(classifier, images):
     batches = list(calibration_pixels(images, classifier.preprocessing))
     assert all(batch.dtype == np.float32 and batch.shape == (BATCH, 3, 8, 8) for batch in batches)
     assert len(batches) == min(len(images), CALIBRATION_IMAGES) // BATCH
-    assert spread(10, 4).tolist() == [0, 3, 6, 9]
-    assert spread(3, 4).tolist() == [0, 1, 2]
+    assert evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(3, 4).tolist() == [0, 1, 2]

@@ -10,13 +10,13 @@ import torch
 
 from edgeosr import Runtime
 from edgeosr.bench.quality import QualitySettings, evaluate
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer_file import read_scorer
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer_file import read_scorer
 
 PROBES = 4
 

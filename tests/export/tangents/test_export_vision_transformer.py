@@ -11,16 +11,16 @@ from torch import nn
 
 from edgeosr import Runtime
 from edgeosr.bench.quality import QualitySettings, evaluate
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError
 from edgeosr.export import export as exporting
 from edgeosr.export.export import ExportSettings, export_classifier
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.torch_export import onnx_bytes_from_backbone
-from edgeosr.kernels.reference import reference_scores
-from edgeosr.kernels.scorer_file import read_scorer
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer_file import read_scorer
 
 SIDE, WIDTH, HEADS = 16, 48, 4
 KNOWN = ("0", "1", "2", "3", "4", "5", "6")

@@ -17,17 +17,16 @@ from cuda_streams import QueuedCudaDouble  # noqa: E402
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
 from typed_bundle import sample_frames, write_typed_bundle  # noqa: E402
 
-from edgeosr.bundle import Bundle, read_bundle  # noqa: E402
-from edgeosr.kernels.async_driver import AsyncDriver  # noqa: E402
+from edgeosr.bundle.directory import Bundle, read_bundle  # noqa: E402
+from edgeosr.bundle.manifest import BACKBONE, Manifest, parse_manifest  # noqa: E402
+from edgeosr.kernels.build.images import Image  # noqa: E402
+from edgeosr.kernels.driver.async_driver import AsyncDriver  # noqa: E402
 from edgeosr.kernels.fused_score import FusedScorer  # noqa: E402
-from edgeosr.kernels.module import Image  # noqa: E402
-from edgeosr.kernels.scorer_file import read_scorer  # noqa: E402
-from edgeosr.manifest import BACKBONE, Manifest  # noqa: E402
-from edgeosr.manifest_checks import parse_manifest  # noqa: E402
 from edgeosr.runtime.backends.contexts import TensorRTContexts  # noqa: E402
 from edgeosr.runtime.backends.engine_io import read_engine_io  # noqa: E402
 from edgeosr.runtime.backends.engine_runner import EngineRunner  # noqa: E402
 from edgeosr.runtime.backends.rtx_contexts import RtxContexts  # noqa: E402
+from edgeosr.scoring.scorer_file import read_scorer  # noqa: E402
 
 IMAGE = Image(b"\x7fELF", "test")
 

@@ -11,16 +11,16 @@ import pytest
 from cuda_streams import QueuedCudaDouble
 from engine_double import EngineDouble, trt_module
 
-from edgeosr.bundle import Bundle, read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.files import sha256_of
 from edgeosr.kernels import fused_score
-from edgeosr.kernels.async_driver import AsyncDriver
-from edgeosr.kernels.module import Image
-from edgeosr.manifest import BACKBONE
+from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.driver.async_driver import AsyncDriver
 from edgeosr.runtime.backends import open_engine
 from edgeosr.runtime.engines.gpu import Gpu, GpuProbe
 from edgeosr.runtime.engines.store import add_engine, engine_lock
-from edgeosr.typed_records import EngineRecord
 
 VERSIONS = {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1.116"}
 

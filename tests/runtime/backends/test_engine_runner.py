@@ -9,9 +9,9 @@ import pytest
 from cuda_double import DlpackArray, HostArray
 
 from edgeosr.errors import FrameError, UsageError
-from edgeosr.kernels.scorer_file import read_scorer
 from edgeosr.runtime.backends.cuda_frames import as_cuda_frames
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
+from edgeosr.scoring.scorer_file import read_scorer
 
 Make = Callable[..., Any]
 DISCRETE = ["copy in {0}", "engine", "clear", "kernel", "copy out {1}"]

@@ -20,7 +20,7 @@ from machine import Machine
 from test_engine_runner import aligned, assert_like_portable, run_on_device
 
 import edgeosr
-from edgeosr.bundle import Bundle
+from edgeosr.bundle.directory import Bundle
 
 Api = dict[str, Any]
 # What the doubles return that is an object of another class.

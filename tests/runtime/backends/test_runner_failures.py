@@ -10,8 +10,14 @@ from cuda_double import HostArray, Result
 from cuda_streams import CaptureResult, QueuedCudaDouble
 from test_engine_runner import aligned, assert_like_portable, run_on_device
 
-from edgeosr.errors import EdgeosrError, UsageError
-from edgeosr.kernels.device_errors import CudaError, DeviceLostError, DeviceMemoryError, EngineRunError
+from edgeosr.errors import (
+    CudaError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EdgeosrError,
+    EngineRunError,
+    UsageError,
+)
 
 Make = Callable[..., Any]
 FULL = Result.CUDA_ERROR_OUT_OF_MEMORY

@@ -16,17 +16,18 @@ from machine import Machine
 from test_engine_runner import aligned
 
 import edgeosr
-from edgeosr.bundle import Bundle
+from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.manifest import manifest_bytes, parse_manifest
 from edgeosr.errors import (
     BundleError,
+    DeviceLostError,
+    DeviceMemoryError,
     EngineError,
+    EngineRunError,
     FrameError,
     MissingDependencyError,
     UsageError,
 )
-from edgeosr.kernels.device_errors import DeviceLostError, DeviceMemoryError, EngineRunError
-from edgeosr.manifest import manifest_bytes
-from edgeosr.manifest_checks import parse_manifest
 
 TypedBundle = Callable[..., Bundle]
 

@@ -14,10 +14,10 @@ from cuda_double import Result
 from engine_double import EngineDouble
 from machine import Machine
 
-from edgeosr.bundle import Bundle, read_bundle, write_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.cli.app import main
 from edgeosr.errors import BundleError, UsageError
-from edgeosr.manifest import BACKBONE
 from edgeosr.runtime.engines.gpu import GpuProbe
 from edgeosr.runtime.golden import read_golden
 from edgeosr.runtime.selftest import selftest
@@ -246,6 +246,9 @@ def test_a_step_that_fails_does_not_hide_the_others(
     lines = [line for line in out.splitlines() if line.startswith(("kernel", "engine", "verify"))]
     failed = [line.split()[0] for line in lines if line.split()[1] == "FAILED"]
     if fault == "kernel":
-        assert failed == ["kernel"] and "wrong: z, K5; run: python -m edgeosr.kernels.selftest" in lines[0]
+        assert (
+            failed == ["kernel"]
+            and "wrong: z, K5; run: python -m edgeosr.kernels.selftest.selftest" in lines[0]
+        )
     else:
         assert failed == ["engine", "verify"] and "tensorrt: TensorRT" in lines[1]

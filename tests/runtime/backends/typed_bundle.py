@@ -8,20 +8,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeosr.bundle import write_bundle
+from edgeosr.bundle.backbone import BackboneRecord, GateRecord
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.manifest import BACKBONE, BACKBONE_SINCE, Manifest
+from edgeosr.bundle.network import EmbeddingRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
-from edgeosr.export.scorable import Classifier, ScoredGraph, scored_graph
-from edgeosr.fusion import FittedFusion, parts_from_values
-from edgeosr.kernels.scorer import Head
-from edgeosr.kernels.scorer_file import write_scorer
-from edgeosr.manifest import BACKBONE, BACKBONE_SINCE, EmbeddingRecord, Manifest
+from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
-from edgeosr.typed_records import BackboneRecord, GateRecord
+from edgeosr.scoring.fusion import Fusion, parts_from_values
+from edgeosr.scoring.scorer import Head
+from edgeosr.scoring.scorer_file import write_scorer
 
 SIDE, CHANNELS = 8, 12
 HEIGHT, WIDTH = 20, 30
@@ -127,7 +128,7 @@ def write_typed_bundle(
     return path
 
 
-def _with_own_head(classifier: Classifier) -> Classifier:
+def _with_own_head(classifier: ClassifierGraph) -> ClassifierGraph:
     """The same features with prototypes and a discriminator of random weights, as a training leaves them."""
     rng = np.random.default_rng(4)
     rows = rng.normal(0, 1, (len(CLASSES), CHANNELS))
@@ -145,7 +146,7 @@ def _with_own_head(classifier: Classifier) -> Classifier:
     return replace(classifier, logits=None, head=own, layers=layers, default_part="movr_loss")
 
 
-def _fusion(graph: ScoredGraph) -> FittedFusion:
+def _fusion(graph: ScoredGraph) -> Fusion:
     """Standardise each part on sample frames; equal weights."""
     values = OnnxRuntimeGraph(graph.model()).run(sample_frames(40, seed=2)).values
     parts = parts_from_values(values)
@@ -153,4 +154,4 @@ def _fusion(graph: ScoredGraph) -> FittedFusion:
     used = spread > 1e-3
     stds = np.where(used, spread, 1.0).astype(np.float32)
     weights = (used / used.sum()).astype(np.float32)
-    return FittedFusion(means=parts.mean(axis=0).astype(np.float32), stds=stds, weights=weights, note="equal")
+    return Fusion(means=parts.mean(axis=0).astype(np.float32), stds=stds, weights=weights, note="equal")

@@ -12,7 +12,7 @@ for folder in (Path(__file__).parent, Path(__file__).parents[1] / "backends"):
 from genuine import VERSIONS, api_of  # noqa: E402
 from typed_bundle import write_typed_bundle  # noqa: E402
 
-from edgeosr.manifest_checks import parse_manifest  # noqa: E402
+from edgeosr.bundle.manifest import parse_manifest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

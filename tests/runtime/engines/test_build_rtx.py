@@ -10,7 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from edgeosr.bundle import read_bundle
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.app import app
 from edgeosr.errors import BundleError, EngineError, UsageError
 from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle, request_for

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeosr.bundle import read_manifest
+from edgeosr.bundle.directory import read_manifest
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.errors import EngineError, MissingDependencyError
 from edgeosr.files import sha256_of
-from edgeosr.manifest import BACKBONE
 from edgeosr.runtime.engines.gpu import Gpu, GpuProbe, available_memory, probe_gpus
 from edgeosr.runtime.engines.preflight import check_engines, toolkit_of
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.typed_records import EngineRecord
 
 DRIVER = """
 #include <string.h>

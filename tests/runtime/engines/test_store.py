@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from edgeosr.bundle import read_bundle, read_manifest
+from edgeosr.bundle.directory import read_bundle, read_manifest
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.errors import BundleError, EngineError, StorageError, UsageError
 from edgeosr.files import sha256_of
-from edgeosr.manifest import BACKBONE
 from edgeosr.runtime.engines import store
 from edgeosr.runtime.engines.request import BuildRequest, numbers_of, plan_name
 from edgeosr.runtime.engines.store import add_engine, engine_lock, read_engine
-from edgeosr.typed_records import EngineRecord
 
 PLAN = b"a plan" * 100
 

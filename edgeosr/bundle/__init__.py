@@ -1,0 +1,1 @@
+"""The bundle: its directory, its manifest, and each record beside its reader."""

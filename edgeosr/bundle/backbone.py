@@ -1,0 +1,129 @@
+"""``backbone.onnx``, the graph in an engine's precision, and its gate: the records, and their readers."""
+
+from dataclasses import dataclass
+
+from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
+from edgeosr.bundle.checked_json import LARGEST, JsonNode
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.thresholds import Threshold
+
+PRECISIONS = ("fp32", "fp16", "int8")
+# What backbone.onnx ends at, and the names of its outputs; "logits" comes behind for an external head.
+ENDINGS = {
+    "map": ("map",),
+    "tangents": ("embedding", "tangents"),
+    "embedding": ("embedding",),
+}
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRecord:
+    """The decision gate: the typed graph against ``model.onnx``, image by image, on the CPU.
+
+    Attributes:
+        known, unknown: images compared, of the known select and calibrate parts and of the open validation
+            set.
+        ties: images left out, for their score in ``model.onnx`` is the threshold itself.
+        agreement: share of them with the same decision: the same class, or "unknown" from both; 0 to 1.
+        labels, decisions: share with the same nearest class; with the same accept/reject.
+        minimum: ``agreement`` that was demanded, 0 to 1.
+        score_distance: (median, largest) distance between the two scores.
+        auroc: (model.onnx, typed) known against open validation images; None without such images.
+        recalibrated: fusion and threshold of the typed graph were fitted on it.
+    """
+
+    known: int
+    unknown: int
+    ties: int
+    agreement: float
+    labels: float
+    decisions: float
+    minimum: float
+    score_distance: tuple[float, float]
+    auroc: tuple[float, float] | None
+    recalibrated: bool
+
+    def described(self) -> str:
+        """Return one line for people."""
+        areas = "" if self.auroc is None else f", AUROC {self.auroc[0]:.4f} -> {self.auroc[1]:.4f}"
+        median, largest = self.score_distance
+        return (
+            f"decides like model.onnx on {self.agreement:.2%} of {self.known + self.unknown} validation "
+            f"images ({self.minimum:.1%} demanded{', recalibrated' if self.recalibrated else ''}); scores "
+            f"differ by {median:.2g} (median), {largest:.2g} (most){areas}; compared on the CPU"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneRecord:
+    """``backbone.onnx``: uint8 frames ``[B, H, W, 3]`` (RGB) in, what the fused kernel takes out.
+
+    Attributes:
+        precision: ``fp32``, ``fp16`` or ``int8`` (explicit Q/DQ, the rest fp16).
+        ending: ``map`` (y before the last activation, ``[B, D, H', W']``), ``tangents`` (z ``[B, D]`` and
+            t ``[K, B, D]``) or ``embedding`` (z alone); see ``ENDINGS``.
+        logits: the graph computes the logits ``[B, C]`` too, float32 (external head).
+        dtype: of map, embedding and tangents.
+        converter: what typed it, with its version, in words.
+        fusion, threshold: fitted on the typed graph (``--recalibrate``); None: the bundle's own. What
+            scorer.npz holds is these.
+        gate: its decisions against those of ``model.onnx``.
+    """
+
+    precision: str
+    ending: str
+    logits: bool
+    dtype: str
+    converter: str
+    fusion: Fusion | None
+    threshold: Threshold | None
+    gate: GateRecord
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in order."""
+        return (*ENDINGS[self.ending], *(("logits",) if self.logits else ()))
+
+    def described(self) -> str:
+        """Return one line for people."""
+        return f"{self.precision}, ends at {' and '.join(self.outputs)} ({self.dtype})"
+
+
+def backbone_from_json(node: JsonNode) -> BackboneRecord:
+    """Check the object of ``backbone``."""
+    field = node.fields(BackboneRecord.__dataclass_fields__)
+    fusion, threshold = field["fusion"], field["threshold"]
+    if fusion.is_null != threshold.is_null:
+        threshold.fail("a fusion with a threshold of its own, or neither")
+    return BackboneRecord(
+        precision=field["precision"].choice(PRECISIONS),
+        ending=field["ending"].choice(ENDINGS),
+        logits=field["logits"].truth(),
+        dtype=field["dtype"].choice(DTYPES),
+        converter=field["converter"].text(),
+        fusion=None if fusion.is_null else fusion_from_json(fusion),
+        threshold=None if threshold.is_null else threshold_from_json(threshold),
+        gate=_gate(field["gate"]),
+    )
+
+
+def _gate(node: JsonNode) -> GateRecord:
+    field = node.fields(GateRecord.__dataclass_fields__)
+    median, largest = (item.number(0) for item in field["score_distance"].items(2, 2))
+    auroc = None
+    if not field["auroc"].is_null:
+        before, after = (item.number(0, 1) for item in field["auroc"].items(2, 2))
+        auroc = (before, after)
+    return GateRecord(
+        known=field["known"].integer(1, LARGEST),
+        unknown=field["unknown"].integer(0, LARGEST),
+        ties=field["ties"].integer(0, LARGEST),
+        agreement=field["agreement"].number(0, 1),
+        labels=field["labels"].number(0, 1),
+        decisions=field["decisions"].number(0, 1),
+        minimum=field["minimum"].number(0, 1),
+        score_distance=(median, largest),
+        auroc=auroc,
+        recalibrated=field["recalibrated"].truth(),
+    )

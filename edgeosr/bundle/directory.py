@@ -1,0 +1,212 @@
+"""The bundle on disk: one directory ``NAME.edgeosr`` with a manifest and the files whose hashes it holds.
+
+Reading distrusts the directory: the manifest first (size-limited), then every other file read once, its
+size and hash compared with the manifest, and nothing parsed before that. No links, no special files, no
+pickles. Writing is atomic: a reader sees the whole old bundle or the whole new one.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
+from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
+from edgeosr.files import atomic_directory, sha256_of, storage_errors
+
+SUFFIX = ".edgeosr"
+MANIFEST_NAME = "manifest.json"
+MANIFEST_LIMIT = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every byte matched its manifest.
+
+    Attributes:
+        path: its directory.
+        manifest: checked.
+        files: contents by name, as hashed: ``manifest.file_names``.
+    """
+
+    path: Path
+    manifest: Manifest
+    files: dict[str, bytes]
+
+
+def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """Write a bundle atomically; an older bundle at ``path`` is replaced as a whole.
+
+    Args:
+        path: a directory that ends in ``.edgeosr``.
+        manifest: its ``files`` are ignored and filled from ``files``.
+        files: contents by name, exactly ``manifest.file_names``.
+
+    Returns:
+        The manifest as it reads back.
+
+    Raises:
+        UsageError: ``path`` has another suffix, or is something that is no bundle.
+        BundleError: the manifest or the set of files would be refused when read.
+        StorageError: it cannot be written; an older bundle is untouched.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise UsageError(
+            f"a bundle's name must end in {SUFFIX}; got {path}; use for example {path.name or 'my'}{SUFFIX}"
+        )
+    path = path.resolve()  # a link to a bundle stays a link
+    if path.exists() and not (
+        path.is_dir() and ((path / MANIFEST_NAME).is_file() or not any(path.iterdir()))
+    ):
+        raise UsageError(f"{path} exists and is no bundle, so it is not replaced; choose another name")
+    if set(files) != set(manifest.file_names):
+        raise BundleError(
+            f"a bundle holds {', '.join(manifest.file_names)}; got {', '.join(sorted(files)) or 'nothing'}"
+        )
+    records = {name: FileRecord(sha256_of(files[name]), len(files[name])) for name in manifest.file_names}
+    try:
+        data = manifest_bytes(replace(manifest, files=records))
+    except ValueError as error:
+        raise BundleError(f"the manifest of {path} cannot be written: {error}") from error
+    if len(data) > MANIFEST_LIMIT:
+        raise BundleError(
+            f"the manifest of {path} has {len(data)} bytes; at most {MANIFEST_LIMIT} are read back"
+        )
+    checked = parse_manifest(data, f"the new manifest of {path.name}")
+    with atomic_directory(path) as directory:
+        for name, content in {**files, MANIFEST_NAME: data}.items():
+            with open(directory / name, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+    return checked
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every byte of it against its manifest.
+
+    Raises:
+        BundleError: there is no bundle at ``path``, or it is damaged, foreign or made by a newer edgeosr;
+            the message says which file or field, and what to do.
+        StorageError: a file cannot be read (permissions, a broken disk).
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    files = {}
+    for name, record in manifest.files.items():
+        data = _read_file(path, name, size=record.bytes)
+        found = sha256_of(data)
+        if found != record.sha256:
+            raise BundleError(
+                f"{path / name} is damaged: its SHA-256 is {found[:12]}..., the manifest says "
+                f"{record.sha256[:12]}...; {_AGAIN}"
+            )
+        files[name] = data
+    return Bundle(path, manifest, files)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check the manifest of the bundle at ``path`` alone; raises like ``read_bundle``."""
+    path = Path(path)
+    _require_bundle_directory(path)
+    return parse_manifest(_read_file(path, MANIFEST_NAME, size=None), str(path / MANIFEST_NAME))
+
+
+def newest_bundle(root: Path = Path(".")) -> Path:
+    """Return the bundle last created among ``root/*.edgeosr`` and ``root/runs/*/*.edgeosr``.
+
+    Newest by the manifest's ``created``, not by file times, which copying changes; the name decides a tie.
+    A bundle whose manifest cannot be read is passed over as long as another can.
+
+    Raises:
+        BundleError: there is none; says how to make one.
+    """
+    found: list[tuple[object, str, Path]] = []
+    problem: BundleError | StorageError | None = None
+    for path in _bundles_near(Path(root)):
+        try:
+            found.append((read_manifest(path).created_at, path.name, path))
+        except (BundleError, StorageError) as error:
+            problem = error
+    if found:
+        return max(found, key=lambda entry: entry[:2])[2]
+    if problem is not None:
+        raise problem
+    raise BundleError(
+        f"no bundle (*{SUFFIX}) in {Path(root).resolve()} or its runs/*/; make one with: edgeosr export"
+    )
+
+
+_AGAIN = "copy the bundle again or export it again"
+
+
+def _bundles_near(root: Path) -> list[Path]:
+    return sorted({*root.glob(f"*{SUFFIX}"), *root.glob(f"runs/*/*{SUFFIX}")})
+
+
+def _require_bundle_directory(path: Path) -> None:
+    """Raise a BundleError that helps, unless ``path`` is a directory with a manifest."""
+    if path.is_dir():
+        if os.path.lexists(path / MANIFEST_NAME):
+            return
+        inside = [child for child in _bundles_near(path) if child.is_dir()]
+        if inside:
+            raise BundleError(f"{path} is no bundle, but holds one; use {inside[0]}")
+        if (path / "run.json").is_file():
+            raise BundleError(f"{path} is a training run, no bundle; make one with: edgeosr export {path}")
+        if path.suffix == SUFFIX:
+            raise BundleError(f"{path} has no {MANIFEST_NAME}; {_AGAIN}")
+        raise BundleError(f"{path} is no bundle: it has no {MANIFEST_NAME}; make one with: edgeosr export")
+    if path.suffix == ".onnx" and path.is_file():
+        raise BundleError(
+            f"{path} is a model, no bundle; wrap it with: edgeosr export {path} --data FOLDER_OF_KNOWN_IMAGES"
+        )
+    if path.exists():
+        raise BundleError(f"{path} is a file, and a bundle is a directory NAME{SUFFIX}")
+    near = {child.name: child for root in (path.parent, Path(".")) for child in _bundles_near(root)}
+    wanted = path.name if path.suffix == SUFFIX else path.name + SUFFIX
+    hint = suggestion(wanted, near)
+    if not hint and near:
+        hint = f"; there is {', '.join(str(child) for child in list(near.values())[:3])}"
+    raise BundleError(f"there is no bundle at {path}{hint or '; make one with: edgeosr export'}")
+
+
+def _read_file(directory: Path, name: str, *, size: int | None) -> bytes:
+    """Return a plain file's bytes after its size has been checked.
+
+    Args:
+        directory: the bundle.
+        name: a name of the fixed list, never one from outside.
+        size: exact size in bytes; None = the manifest's limit.
+    """
+    path = directory / name
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing; {_AGAIN}") from None
+    # A link could lead out of the bundle, and opening a FIFO would wait for ever.
+    if not stat.S_ISREG(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "no plain file"
+        raise BundleError(f"{path} is {what}; a bundle holds plain files only; {_AGAIN}")
+    with storage_errors("read", path), open(path, "rb", opener=_open_plain) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is None and found > MANIFEST_LIMIT:
+            raise BundleError(
+                f"{path} has {found} bytes; a manifest has at most {MANIFEST_LIMIT}: this is no bundle"
+            )
+        limit = found if size is None else size
+        # One byte more than expected is asked for: a file that grows meanwhile is refused too.
+        data = file.read(limit + 1) if found == limit else b""
+        if len(data) != limit:
+            raise BundleError(f"{path} is damaged: it has {found} bytes, the manifest says {limit}; {_AGAIN}")
+        return data
+
+
+def _open_plain(path: str, flags: int) -> int:
+    # Refuses a link or a FIFO that took the file's place since it was looked at.
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BundleError(f"{path} is no plain file; {_AGAIN}")
+    return descriptor

@@ -1,0 +1,214 @@
+"""The bundle's manifest: what the classifier knows, how it was calibrated, and the hash of every file.
+
+Every field is checked by hand when it is read; an error names it, what was expected and what came.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from edgeosr import __version__
+from edgeosr.bundle.backbone import BackboneRecord, backbone_from_json
+from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
+from edgeosr.bundle.checked_json import LARGEST, JsonNode, parse_json, parse_time
+from edgeosr.bundle.data import DataRecord, OutliersRecord, data_from_json, outliers_from_json
+from edgeosr.bundle.engines import EngineRecord, engines_from_json
+from edgeosr.bundle.network import (
+    DiscriminatorRecord,
+    EmbeddingRecord,
+    HeadRecord,
+    JacobianRecord,
+    discriminator_from_json,
+    embedding_from_json,
+    head_from_json,
+    jacobian_from_json,
+)
+from edgeosr.bundle.preprocessing import preprocessing_from_json
+from edgeosr.errors import BundleError
+from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.parts import unknown_parts
+from edgeosr.scoring.thresholds import Threshold
+
+# Of this file. Bundles of another schema are refused: an older one is exported again.
+SCHEMA = 4
+# Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
+FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
+BACKBONE = "backbone.onnx"
+MOST_CLASSES = 65536
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """``sha256``: 64 lower-case hexadecimal digits; ``bytes``: size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a bundle but its tensors.
+
+    Attributes:
+        name: the bundle's name.
+        edgeosr: version that made it.
+        created: when, ISO 8601 with time zone.
+        classes: class names by label.
+        preprocessing: from frame to network input; it is inside the graph.
+        frame: (height, width) of the only frames taken, None for any size.
+        embedding, jacobian, head, discriminator, fusion, threshold, data, outliers: see their classes.
+            ``fusion`` lists the bundle's score parts.
+        training: the run's settings as plain values, None for a wrapped classifier.
+        files: by name; empty until ``write_bundle`` fills it.
+        versions: of packages it was made with, by package.
+        backbone: the backbone in an engine's precision; None for a bundle without one.
+        engines: plans built from it.
+    """
+
+    name: str
+    edgeosr: str
+    created: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    frame: tuple[int, int] | None
+    embedding: EmbeddingRecord
+    jacobian: JacobianRecord
+    head: HeadRecord
+    discriminator: DiscriminatorRecord | None
+    fusion: Fusion
+    threshold: Threshold
+    data: DataRecord
+    outliers: OutliersRecord | None
+    training: dict[str, Any] | None
+    files: dict[str, FileRecord]
+    versions: dict[str, str]
+    backbone: BackboneRecord | None = None
+    engines: tuple[EngineRecord, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.backbone is not None or not self.engines, "engines without a backbone"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the bundle's score parts, in the order of every verdict's values."""
+        return self.fusion.parts
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of the files beside manifest.json, engines apart."""
+        return (*FILE_NAMES, *((BACKBONE,) if self.backbone is not None else ()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
+        return {"schema": SCHEMA, **asdict(self), "jacobian": self.jacobian.as_json()}
+
+    @property
+    def created_at(self) -> datetime:
+        """``created`` as an aware time."""
+        return parse_time(self.created)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Return the manifest as UTF-8 JSON; ValueError for a NaN or an infinity in it."""
+    text = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
+
+
+def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
+    """Check a manifest field by field.
+
+    Args:
+        data: the bytes of ``manifest.json``.
+        document: what to call it in messages.
+
+    Raises:
+        BundleError: it is not strict JSON, was made by an older or newer edgeosr, or a field is missing,
+            unknown or of the wrong type or range; the message names the field.
+    """
+    root = parse_json(data, document, BundleError)
+    _require_schema(root, document)
+    field = root.fields(("schema", *Manifest.__dataclass_fields__))
+    classes = field["classes"].texts()
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        field["classes"].fail(f"1 to {MOST_CLASSES} class names")
+    training = field["training"]
+    if not training.is_null:
+        training.entries()
+    backbone = None if field["backbone"].is_null else backbone_from_json(field["backbone"])
+    engines = engines_from_json(field["engines"])
+    if engines and backbone is None:
+        field["engines"].fail("an empty list, for there is no backbone")
+    fusion = fusion_from_json(field["fusion"])
+    _require_known_parts(fusion, field["edgeosr"].text(), document)
+    if backbone is not None and backbone.fusion is not None and backbone.fusion.parts != fusion.parts:
+        field["backbone"].field("fusion").field("parts").fail(
+            f"the bundle's parts, {', '.join(fusion.parts)}"
+        )
+    return Manifest(
+        name=field["name"].text(),
+        edgeosr=field["edgeosr"].text(),
+        created=field["created"].time(),
+        classes=classes,
+        preprocessing=preprocessing_from_json(field["preprocessing"]),
+        frame=None if field["frame"].is_null else _frame(field["frame"]),
+        embedding=embedding_from_json(field["embedding"]),
+        jacobian=jacobian_from_json(field["jacobian"]),
+        head=head_from_json(field["head"]),
+        discriminator=None
+        if field["discriminator"].is_null
+        else discriminator_from_json(field["discriminator"]),
+        fusion=fusion,
+        threshold=threshold_from_json(field["threshold"]),
+        data=data_from_json(field["data"]),
+        outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),
+        training=training.value,
+        files=_files(field["files"], (*FILE_NAMES, *((BACKBONE,) if backbone else ()))),
+        backbone=backbone,
+        engines=engines,
+        versions={name: node.text() for name, node in field["versions"].entries().items()},
+    )
+
+
+def _require_schema(root: JsonNode, document: str) -> None:
+    if not isinstance(root.value, dict) or "schema" not in root.value:
+        raise BundleError(f"{document} is no edgeosr manifest: it has no field 'schema'")
+    schema = root.field("schema").integer(1, LARGEST)
+    if schema == SCHEMA:
+        return
+    maker = root.value.get("edgeosr")
+    made = f"made by {'a newer' if schema > SCHEMA else 'an older'} edgeosr"
+    made += f" ({maker[:40]})" if isinstance(maker, str) else ""
+    advice = (
+        "upgrade with: pip install -U edgeosr"
+        if schema > SCHEMA
+        else "export the classifier again with: edgeosr export"
+    )
+    raise BundleError(
+        f"{document} has schema {schema}, {made}; this one ({__version__}) reads schema {SCHEMA}; {advice}"
+    )
+
+
+def _require_known_parts(fusion: Fusion, maker: str, document: str) -> None:
+    names = unknown_parts(fusion.parts)
+    if names:
+        raise BundleError(
+            f"{document} lists score parts that this edgeosr ({__version__}) does not know: "
+            f"{', '.join(names)}; it was made by edgeosr {maker}; upgrade with: pip install -U edgeosr"
+        )
+
+
+def _frame(node: JsonNode) -> tuple[int, int]:
+    height, width = (item.integer(1, 65536) for item in node.items(2, 2))
+    return height, width
+
+
+def _files(node: JsonNode, names: tuple[str, ...]) -> dict[str, FileRecord]:
+    # Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
+    entries = node.fields(names)
+    records = {}
+    for name in names:
+        field = entries[name].fields(FileRecord.__dataclass_fields__)
+        records[name] = FileRecord(field["sha256"].sha256(), field["bytes"].integer(1, 2**31))
+    return records

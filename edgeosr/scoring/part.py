@@ -1,0 +1,79 @@
+"""What a score part is: one number of a sample, whatever made it; larger always means more unknown."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value
+from edgeosr.scoring.scorer import Scorer
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What parts may read of a batch, float64.
+
+    Attributes:
+        z: the embedding, ``[B, D]``.
+        norm: |z|, not below FLOOR, ``[B]``.
+        logits: ``[B, C]``.
+        label: the top class, int64 ``[B]``.
+        top: the top logit, ``[B]``.
+        jacobian: J, ``[B]``; ones without a Jacobian norm.
+        known: the discriminator's logit of "known", ``[B]``; zeros without one.
+    """
+
+    z: Float64
+    norm: Float64
+    logits: Float64
+    label: NDArray[np.int64]
+    top: Float64
+    jacobian: Float64
+    known: Float64
+
+
+class Part:
+    """One entry of the registry; a subclass with its formula in a module of its own is a part.
+
+    Attributes:
+        name: as bundles list it and verdicts show it.
+        code: number of its function in ``kernels/src/parts.cuh``, unique.
+        title: a word for people, in reports.
+        meaning: what a larger value means, in a few words.
+    """
+
+    name: ClassVar[str]
+    code: ClassVar[int]
+    title: ClassVar[str]
+    meaning: ClassVar[str]
+
+    def carried_by(self, scorer: Scorer) -> bool:
+        """Tell whether the scorer has what this part is computed from: by default, constants of its own."""
+        return self.name in scorer.constants
+
+    def value(self, batch: Batch, scorer: Scorer) -> Float64:
+        """Return the part of each sample, ``[B]``; may be NaN."""
+        raise NotImplementedError
+
+    def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
+        """Add its nodes; return a column ``[batch, 1]``."""
+        raise NotImplementedError
+
+    def products(self, batch: Batch, scorer: Scorer) -> Float64:
+        """Return the products of z with the part's own rows, biases added, ``[B, R]``."""
+        constants = scorer.constants[self.name]
+        return np.asarray(batch.z @ constants.rows.astype(np.float64).T + constants.biases.astype(np.float64))
+
+    def write_products(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
+        """Add the node of ``products``, ``[batch, R]``."""
+        constants = scorer.constants[self.name]
+        return writer.op(
+            "Gemm",
+            tensors.z,
+            writer.constant(constants.rows, f"scoring/{self.name}_rows"),
+            writer.constant(constants.biases, f"scoring/{self.name}_biases"),
+            transB=1,
+        )

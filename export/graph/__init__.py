@@ -1,0 +1,1 @@
+"""Any ONNX graph: reading it, checking it, writing nodes into it, and the file that ships."""

@@ -1,0 +1,229 @@
+"""Load a classifier's ONNX file, and refuse with a reason what edgeosr cannot score."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
+from edgeosr.export.closed_form.pooling import find_embedding
+from edgeosr.export.graph.free_batch import free_batch
+from edgeosr.export.graph.operators import QUANTISED
+from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.files import storage_errors
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["find_embedding", "load_classifier_onnx"]
+
+_STANDARD = ("", "ai.onnx")
+
+
+def load_classifier_onnx(path: Path, size: tuple[int, int] | None = None) -> "ir.Model":
+    """Read a float image classifier.
+
+    Functions of the file are inlined, an opset that is too old or too new is converted, a batch size that
+    was frozen into the graph is freed, and shapes are inferred. Inputs that are really weights (files of IR
+    version 3) are dropped, and so are outputs other than the class scores.
+
+    Args:
+        path: an ONNX file that holds its own weights.
+        size: (height, width) in pixels for a classifier whose input leaves them open; else ignored.
+
+    Returns:
+        A model with one input, float32 ``[batch, 3, height, width]`` with a symbolic batch and fixed height
+        and width, one output, float32 ``[batch, C]`` with C >= 2, and standard operators of opset 13 to 20.
+
+    Raises:
+        StorageError: the file cannot be read.
+        ExportError: it is damaged, keeps weights elsewhere, or is no float image classifier.
+        UnsupportedGraphError: an operator is not a standard one, or a quantised one; the message names it.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
+    onnx_ir = import_extra("onnx_ir", extra="export", purpose="reading an ONNX file")
+    proto = _parse(path, onnx)
+    _refuse_external_data(proto, path)
+    if proto.functions:
+        inliner = import_extra("onnx.inliner", extra="export", purpose="reading an ONNX file")
+        proto = inliner.inline_local_functions(proto)
+    for node in _nodes(proto.graph):
+        _refuse_foreign_operator(node, path)
+    _refuse_half_precision(proto, path, onnx)
+    require_readable_opset(proto, path)
+    _drop_weight_inputs(proto)
+    _check(proto, path, onnx)
+    _require_image_input(proto, path, onnx, size)
+    proto = converted(proto, path)
+    proto = free_batch(_inferred(proto, path, onnx), path)
+    _keep_class_scores(proto, path, onnx)
+    model: ir.Model = onnx_ir.from_proto(proto)
+    return model
+
+
+def _parse(path: Path, onnx: Any) -> Any:
+    decode_error = import_extra(
+        "google.protobuf.message", extra="export", purpose="reading an ONNX file"
+    ).DecodeError
+    with storage_errors("read", path):
+        data = path.read_bytes()
+    try:
+        proto = onnx.load_model_from_string(data)
+    except decode_error as error:
+        raise ExportError(
+            f"{path} must be an ONNX file, and cannot be parsed as one ({len(data)} bytes); it is damaged, "
+            "cut off, or of another format: export or copy it again"
+        ) from error
+    if not proto.ir_version or not proto.graph.node:
+        raise ExportError(
+            f"{path} must be an ONNX file with a graph; it has no nodes: export or copy it again"
+        )
+    return proto
+
+
+def _refuse_external_data(proto: Any, path: Path) -> None:
+    for tensor in _tensors(proto.graph):
+        if tensor.data_location == 1:  # EXTERNAL
+            files = sorted({entry.value for entry in tensor.external_data if entry.key == "location"})
+            raise ExportError(
+                f"{path} keeps weights in other files (tensor {tensor.name!r} in {', '.join(files)}); "
+                "edgeosr reads one file only; merge them: "
+                f"python -c \"import onnx; onnx.save(onnx.load('{path}'), '{path.stem}-merged.onnx')\""
+            )
+
+
+def _refuse_foreign_operator(node: Any, path: Path) -> None:
+    where = f"node {node.name or '(unnamed)'!r} (output {', '.join(node.output)!r}) of {path}"
+    if node.domain not in _STANDARD:
+        hint = (
+            "it was written by an optimiser of onnxruntime: use the graph from before it"
+            if node.domain.startswith("com.microsoft")
+            else "export the classifier with standard operators"
+        )
+        raise UnsupportedGraphError(
+            f"only standard ONNX operators can be exported; {where} is {node.domain}.{node.op_type}; {hint}"
+        )
+    if node.op_type in QUANTISED:
+        raise UnsupportedGraphError(
+            f"a float32 classifier is needed, because thresholds are fitted on what is exported; {where} is "
+            f"{node.op_type}, of a quantised graph; pass the graph from before quantisation"
+        )
+
+
+def _refuse_half_precision(proto: Any, path: Path, onnx: Any) -> None:
+    halves = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+    for tensor in _tensors(proto.graph):
+        if tensor.data_type in halves:
+            raise ExportError(
+                f"a float32 classifier is needed; {path} holds {halves[tensor.data_type]} values (tensor "
+                f"{tensor.name!r}); pass the graph from before the conversion"
+            )
+
+
+def _drop_weight_inputs(proto: Any) -> None:
+    """Before IR 4 every initialiser had to be listed as an input; no caller means to replace them."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    images = [value for value in proto.graph.input if value.name not in weights]
+    del proto.graph.input[:]
+    proto.graph.input.extend(images)
+    proto.ir_version = max(proto.ir_version, 8)
+
+
+def _check(proto: Any, path: Path, onnx: Any) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"{path} is not a valid ONNX graph: {reason}; export it again") from error
+
+
+def _require_image_input(proto: Any, path: Path, onnx: Any, size: tuple[int, int] | None) -> None:
+    """Check for one input ``[B, 3, H, W]``; write ``size`` into it where it leaves H and W open."""
+    inputs = proto.graph.input
+    expected = "a classifier with one image input, float32 [batch, 3, height, width]"
+    if len(inputs) != 1:
+        names = ", ".join(repr(value.name) for value in inputs) or "none"
+        raise ExportError(f"expected {expected}; {path} has {len(inputs)} inputs ({names})")
+    tensor = inputs[0].type.tensor_type
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    shape = _shape(inputs[0])
+    got = f"{path} has the input {inputs[0].name!r}, {kind.lower()} {_spelled(shape)}"
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        raise ExportError(
+            f"expected {expected}; {got}; pass the float32 graph, without preprocessing of its own"
+        )
+    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
+        raise ExportError(f"expected {expected}; {got}: channels last; export it with channels first (NCHW)")
+    if len(shape) != 4 or shape[1] != 3:
+        raise ExportError(f"expected {expected}; {got}; edgeosr feeds colour images")
+    for axis, given in ((2, size and size[0]), (3, size and size[1])):
+        length = shape[axis]
+        if isinstance(length, int) and length > 0:
+            continue
+        if given is None:
+            raise ExportError(
+                f"expected {expected} of one fixed size; {got}, whose height and width are open; export it "
+                "with the size that it was trained for"
+            )
+        tensor.shape.dim[axis].dim_value = given
+
+
+def _inferred(proto: Any, path: Path, onnx: Any) -> Any:
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"the shapes in {path} do not fit together: {reason}; export it again") from error
+
+
+def _keep_class_scores(proto: Any, path: Path, onnx: Any) -> None:
+    """Keep the first output that can be class scores, float ``[batch, C]``; drop the others."""
+    outputs = list(proto.graph.output)
+    for value in outputs:
+        shape = _shape(value)
+        is_float = value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if is_float and len(shape) == 2 and not (isinstance(shape[1], int) and shape[1] < 2):
+            del proto.graph.output[:]
+            proto.graph.output.append(value)
+            return
+    found = ", ".join(
+        f"{value.name!r} {onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()} "
+        f"{_spelled(_shape(value))}"
+        for value in outputs
+    )
+    raise ExportError(
+        f"expected class scores as an output, float32 [batch, classes] with 2 or more classes; {path} has "
+        f"{found or 'no output'}; export the classifier with its logits as output"
+    )
+
+
+def _shape(value: Any) -> list[int | str]:
+    """Return an input's or output's dimensions; open ones by name ("?" without one)."""
+    return [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in value.type.tensor_type.shape.dim
+    ]
+
+
+def _spelled(shape: list[int | str]) -> str:
+    return "[" + ", ".join(str(dim) for dim in shape) + "]"
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """All nodes, those of subgraphs (If, Loop, Scan) included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _nodes(subgraph)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constants: initialisers, and tensors in attributes, those of subgraphs included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _tensors(subgraph)

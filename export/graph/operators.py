@@ -1,0 +1,12 @@
+"""Operators that several checks name."""
+
+# A graph with one of these is quantised already.
+QUANTISED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)

@@ -1,0 +1,124 @@
+"""Bring a classifier's ONNX graph to an opset that every backend reads, tested to compute the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeosr.errors import ExportError, InferenceError, import_extra
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
+
+OLDEST_READ = 11
+# Below 13 reductions and Squeeze are written another way; above 20 onnxruntime 1.17 cannot read the graph.
+OLDEST, NEWEST = 13, 20
+
+
+def require_readable_opset(proto: Any, path: Path) -> int:
+    """Return the graph's opset.
+
+    Raises:
+        ExportError: it is older than 11.
+    """
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST_READ:
+        raise ExportError(
+            f"the ONNX opset must be {OLDEST_READ} or later; {path} has {opset}; export the classifier again "
+            "with opset 18"
+        )
+    return int(opset)
+
+
+def converted(proto: Any, path: Path) -> Any:
+    """Return the graph in an opset from 13 to 20; unchanged if it is.
+
+    Args:
+        proto: ``onnx.ModelProto`` with one input, float32 ``[B, 3, H, W]``, H and W fixed.
+        path: the file, for messages.
+
+    Raises:
+        ExportError: its opset is older than 11, or onnx cannot convert it, or the converted graph computes
+            something else.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
+    opset = require_readable_opset(proto, path)
+    if OLDEST <= opset <= NEWEST:
+        return proto
+    target = OLDEST if opset < OLDEST else NEWEST
+    advice = "export the classifier again with opset 18"
+    try:
+        result = onnx.version_converter.convert_version(proto, target)
+        onnx.checker.check_model(result)
+    except Exception as error:  # the converter raises RuntimeError, ConvertError and ValidationError
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"{path} has ONNX opset {opset} and cannot be converted to {target}: {reason}; {advice}"
+        ) from error
+    difference = largest_difference(proto, result, 1)
+    if difference is None or difference > 1e-3:
+        raise ExportError(
+            f"{path} has ONNX opset {opset}, and converted to {target} it "
+            + ("does not run" if difference is None else f"gives other outputs (by {difference:.3g})")
+            + f"; {advice}"
+        )
+    return result
+
+
+def raised(proto: Any, opset: int, ir_version: int) -> Any:
+    """Return a graph of standard operators at ``opset`` or later.
+
+    Args:
+        proto: ``onnx.ModelProto``.
+        opset: to reach.
+        ir_version: the least that goes with it.
+
+    Raises:
+        ExportError: onnx cannot convert it.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="converting the opset")
+    (version,) = (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if version >= opset:
+        return proto
+    # Some tools note domains that no node uses; the converter knows none of them.
+    del proto.opset_import[:]
+    proto.opset_import.append(onnx.helper.make_opsetid("", version))
+    try:
+        proto = onnx.version_converter.convert_version(proto, opset)
+    except Exception as error:  # RuntimeError, ConvertError, whatever the operator's adapter raises
+        raise ExportError(
+            f"onnx cannot bring the graph from opset {version} to {opset}, which int8 needs: {error}; export "
+            f"the classifier with opset {opset}, or use --engine fp16"
+        ) from error
+    proto.ir_version = max(proto.ir_version, ir_version)
+    return proto
+
+
+def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
+    """Run two graphs on the same noise and compare their first outputs.
+
+    Args:
+        expected: run on one image after another.
+        got: run on all images at once.
+        batch: number of images.
+
+    Returns:
+        The largest difference, relative to the largest expected value; None if one of them does not run.
+    """
+    image = expected.graph.input[0]
+    height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim[2:])
+    noise = np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
+    one_by_one = [_run(expected, noise[index : index + 1]) for index in range(batch)]
+    together = _run(got, noise)
+    if together is None or any(part is None for part in one_by_one):
+        return None
+    reference = np.concatenate([part for part in one_by_one if part is not None])
+    if reference.shape != together.shape:
+        return None
+    return float(np.abs(reference - together).max() / max(float(np.abs(reference).max()), 1e-6))
+
+
+def _run(proto: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    try:
+        session = open_session(proto.SerializeToString(), SessionSettings(quiet=True))
+        return run_session(session, None, {session.get_inputs()[0].name: images})[0]
+    except InferenceError:
+        return None

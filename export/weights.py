@@ -1,0 +1,152 @@
+"""Standardisation and weights of the score parts, fitted on values of known and, if given, open images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import DataError, import_extra, require_choice
+from edgeosr.metrics import auroc
+from edgeosr.scoring.fusion import Fusion, float32_values, weighted
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+FOLDS = 5
+# Per fold at least this many images of each side; below it, weights are not fitted at all.
+SMALLEST_FOLD = 4
+# L2 penalty on the weights of standardised parts, in nats an image.
+PENALTY = 0.01
+# A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
+CONSTANT = 1e-6
+
+
+def fit_fusion(
+    parts: Sequence[str],
+    known: Float32,
+    unknown: Float32 | None,
+    *,
+    default_part: str,
+    known_groups: NDArray[np.integer[Any]] | None = None,
+    open_groups: NDArray[np.integer[Any]] | None = None,
+) -> Fusion:
+    """Fit standardisation on known images and, given real open images, the weights.
+
+    Without open images the default part has weight 1 and all others 0. With them, weights are those of a
+    logistic regression (known against open, both sides weighing the same) with weights >= 0 and an L2
+    penalty; they are kept only if their cross-validated AUROC beats the default part's. Synthetic outliers
+    must not be passed: they may choose the discriminator's epoch, never a weight.
+
+    Args:
+        parts: names of the columns.
+        known: float32 ``[n, parts]``, values of the select part.
+        unknown: float32 ``[m, parts]``, values of real open validation images, or None.
+        default_part: ``movr_loss``, or ``max_logit`` for cross-entropy and foreign models.
+        known_groups: ``[n]``, equal for near copies, which then share a fold; None if there are none.
+        open_groups: ``[m]``, likewise.
+
+    Raises:
+        UsageError: the default part is not one of ``parts``.
+        DataError: no finite known row, or the default part is constant.
+    """
+    default = tuple(parts).index(require_choice("the default part", default_part, parts))
+    means, stds, varies = _standardisation(known, len(parts))
+    if not varies[default]:
+        raise DataError(
+            f"the part {default_part!r} has the same value for all {len(known)} known select images, "
+            "so it cannot tell anything; is the network trained?"
+        )
+    weights = np.eye(len(parts))[default]
+    note = f"weight 1 on {default_part}: no real open images to fit weights on"
+    if unknown is not None:
+        folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
+        smallest = min(int(np.bincount(part, minlength=FOLDS).min()) for part in folds)
+        if smallest < SMALLEST_FOLD:
+            note = (
+                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} open images are too few "
+                f"for {FOLDS}-fold cross-validation"
+            )
+        else:
+            inside, outside = ((np.asarray(side, np.float64) - means) / stds for side in (known, unknown))
+            weights, note = _choose(parts, inside, outside, folds, default, varies)
+    return Fusion(
+        parts=tuple(parts),
+        means=float32_values(means),
+        stds=float32_values(stds),
+        weights=float32_values(weights),
+        note=note,
+    )
+
+
+def _standardisation(values: Float32, count: int) -> tuple[Float64, Float64, NDArray[np.bool_]]:
+    """Return (means, stds, which parts vary) over the rows that are finite."""
+    if values.ndim != 2 or values.shape[1] != count:
+        raise DataError(f"the values of {count} parts must be [n, {count}]; got {values.shape}")
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.any():
+        raise DataError(
+            f"none of the {len(values)} known select images has finite score parts; "
+            "the network overflows: train it again with a smaller learning rate"
+        )
+    rows = values[finite].astype(np.float64)
+    means, stds = rows.mean(axis=0), rows.std(axis=0)
+    varies = stds > CONSTANT * (1 + np.abs(means))
+    return means, np.where(varies, stds, 1.0), varies
+
+
+def _folds(count: int, groups: NDArray[np.integer[Any]] | None, stream: int) -> NDArray[np.int64]:
+    """Return each image's fold, 0 to FOLDS - 1; images of a group share one. Deterministic."""
+    ids = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    shuffled = np.random.default_rng((count, stream)).permutation(int(ids.max(initial=-1)) + 1)
+    return (shuffled[ids] % FOLDS).astype(np.int64)
+
+
+def _choose(
+    parts: Sequence[str],
+    known: Float64,
+    unknown: Float64,
+    folds: tuple[NDArray[np.int64], NDArray[np.int64]],
+    default: int,
+    varies: NDArray[np.bool_],
+) -> tuple[Float64, str]:
+    """Return (weights, note): the fitted ones if they win the cross-validation, else the default part."""
+    fitted, alone = [], []
+    for fold in range(FOLDS):
+        weights = _logistic_weights(known[folds[0] != fold], unknown[folds[1] != fold], varies)
+        held_out = known[folds[0] == fold], unknown[folds[1] == fold]
+        fitted.append(auroc(*(weighted(side, weights) for side in held_out)))
+        alone.append(auroc(*(side[:, default] for side in held_out)))
+    weights = _logistic_weights(known, unknown, varies)
+    name = parts[default]
+    comparison = (
+        f"{FOLDS}-fold AUROC {np.mean(fitted):.4f} fitted against {np.mean(alone):.4f} for {name} alone, "
+        f"{len(known)} known and {len(unknown)} open images"
+    )
+    if weights.sum() > 0 and np.mean(fitted) > np.mean(alone):
+        return weights, f"non-negative logistic regression: {comparison}"
+    return np.eye(len(parts))[default], f"weight 1 on {name}: {comparison}"
+
+
+def _logistic_weights(known: Float64, unknown: Float64, varies: NDArray[np.bool_]) -> Float64:
+    """Return weights >= 0 that sum to 1 (all 0 if no part helps), of standardised parts ``[n, parts]``."""
+    optimize = import_extra("scipy.optimize", extra="export", purpose="fitting fusion weights")
+    sides = [side[:, varies] for side in (known, unknown)]
+    sides = [side[np.isfinite(side).all(axis=1)] for side in sides]
+    rows = np.concatenate(sides)
+    signs = np.repeat([-1.0, 1.0], [len(side) for side in sides])
+    shares = np.repeat([0.5 / max(len(side), 1) for side in sides], [len(side) for side in sides])
+
+    def loss(parameters: Float64) -> tuple[float, Float64]:
+        margins = signs * (rows @ parameters[:-1] + parameters[-1])
+        slopes = -shares * signs * np.exp(-np.logaddexp(0, margins))
+        gradient = np.append(rows.T @ slopes + PENALTY * parameters[:-1], slopes.sum())
+        penalty = PENALTY / 2 * float(parameters[:-1] @ parameters[:-1])
+        return float(shares @ np.logaddexp(0, -margins)) + penalty, gradient
+
+    count = rows.shape[1]
+    bounds = [(0.0, None)] * count + [(None, None)]
+    found = optimize.minimize(loss, np.zeros(count + 1), jac=True, method="L-BFGS-B", bounds=bounds)
+    weights = np.zeros(len(varies))
+    weights[varies] = np.maximum(found.x[:-1], 0)
+    return weights / weights.sum() if weights.sum() > 0 else weights

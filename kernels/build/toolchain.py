@@ -1,0 +1,122 @@
+"""nvcc and the disassembler, wherever they are: for building ahead of time and for the compile gate.
+
+Nothing of this is needed to run the kernel.
+"""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.sources import FOLDER, MAIN
+
+NVCC_ARCHITECTURES = ("sm_75", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
+# Architectures whose drivers cannot load what nvcc 13 writes, and the NVRTC that stands for their CUDA.
+NVRTC_BUILDS = {"sm_72": (11, 8), "sm_87": (12, 6)}
+FLAGS = ("-std=c++17", "-O3", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
+PTXAS_FLAGS = ("-Xptxas", "-v,-warn-spills,-warn-lmem-usage")
+
+
+@dataclass(frozen=True)
+class Nvcc:
+    """An nvcc; ``include`` holds the CUDA headers, ``library`` the runtime to link with."""
+
+    path: Path
+    version: str
+    include: Path
+    library: Path
+
+    def cubin(self, architecture: str, target: Path, folder: Path = FOLDER) -> str:
+        """Compile ``fused_score.cu`` of ``folder``, every warning an error; return ptxas's report.
+
+        Raises:
+            KernelBuildError: the compiler's own message, trimmed.
+        """
+        flags = (*FLAGS, *PTXAS_FLAGS, f"-arch={architecture}", "-cubin")
+        done = run_tool([self.path, *flags, folder / MAIN, "-o", target])
+        if done.returncode:
+            raise KernelBuildError(
+                f"nvcc {self.version} could not compile {MAIN} for {architecture}:\n{trimmed(done.stderr)}"
+            )
+        return done.stderr
+
+
+def find_nvcc() -> Nvcc:
+    """Find nvcc: ``$EDGEOSR_NVCC``, the PyPI wheels of this Python, then the PATH; 13.0 or later.
+
+    Raises:
+        KernelBuildError: none, or too old; the message holds the install line.
+    """
+    named = os.environ.get("EDGEOSR_NVCC")
+    candidates = [Path(named)] if named else [*_in_wheels("bin/nvcc"), *_on_path("nvcc")]
+    seen = []
+    for path in candidates:
+        done = run_tool([path, "--version"]) if path.is_file() else None
+        match = re.search(r"release (\d+\.\d+)", done.stdout) if done else None
+        if match and int(match[1].split(".")[0]) >= 13:
+            root = _toolkit_of(path)
+            libraries = next((root / name for name in ("lib64", "lib") if (root / name).is_dir()), root)
+            return Nvcc(path, match[1], root / "include", libraries)
+        seen.append(f"{path} ({match[1] if match else 'does not run'})")
+    raise KernelBuildError(
+        f"building the fused kernel needs nvcc 13.0 or later; found {', '.join(seen) or 'none'}; run: "
+        "pip install nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 "
+        "nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85, or name one in EDGEOSR_NVCC"
+    )
+
+
+def disassembly(cubin: Path) -> str:
+    """Return the SASS of ``cubin`` by nvdisasm (sm_75 or later).
+
+    Raises:
+        KernelBuildError: no nvdisasm, or it refuses.
+    """
+    done = run_tool([_tool("nvdisasm"), "-c", cubin])
+    if done.returncode:
+        raise KernelBuildError(f"nvdisasm refuses {cubin.name}:\n{trimmed(done.stderr)}")
+    return done.stdout
+
+
+def trimmed(text: str, lines: int = 12) -> str:
+    """Return the first ``lines`` lines that are not empty of a compiler's output, and how many were cut."""
+    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
+    more = len(kept) - lines
+    return "\n".join([*kept[:lines], *([f"... {more} more lines"] if more > 0 else [])])
+
+
+def run_tool(arguments: "list[Path | str]") -> "subprocess.CompletedProcess[str]":
+    """Run a compiler; a missing one is an exit code with words, like any other failure."""
+    words = [str(argument) for argument in arguments]
+    try:
+        return subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except OSError as error:
+        return subprocess.CompletedProcess(words, 127, "", str(error))
+
+
+@functools.cache
+def _tool(name: str) -> Path:
+    for path in [*_in_wheels(f"bin/{name}"), *_on_path(name)]:
+        return path
+    raise KernelBuildError(f"{name} was not found; run: pip install nvidia-cuda-{name}")
+
+
+def _toolkit_of(nvcc: Path) -> Path:
+    """Ask nvcc for the folder of include/ and lib64/ (wheels: lib/): on the PATH it may be a script."""
+    done = run_tool([nvcc, "-dryrun", "-c", "none.cu"])
+    match = re.search(r"^#\$ TOP=(.*)$", done.stderr, re.MULTILINE)
+    return (Path(match[1]) if match else nvcc.parent.parent).resolve()
+
+
+def _in_wheels(inside: str) -> list[Path]:
+    found = (Path(root) / "nvidia" / "cu13" / inside for root in sys.path)
+    return [path for path in found if path.is_file()]
+
+
+def _on_path(name: str) -> list[Path]:
+    found = shutil.which(name)
+    return [Path(found)] if found else []

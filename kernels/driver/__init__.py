@@ -1,0 +1,1 @@
+"""CUDA driver calls, streams and graphs, and arrays of other libraries where they lie."""

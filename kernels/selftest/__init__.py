@@ -1,0 +1,1 @@
+"""The rung that needs a device: is the compiled kernel right there, and how fast."""

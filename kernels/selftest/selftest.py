@@ -1,0 +1,175 @@
+"""The rung that needs a device: is the compiled kernel right there, and how fast.
+
+    python -m edgeosr.kernels.selftest.selftest                    one JSON document on standard output
+    compute-sanitizer --tool memcheck  python -m edgeosr.kernels.selftest.selftest --quick
+    compute-sanitizer --tool racecheck python -m edgeosr.kernels.selftest.selftest --quick
+    (initcheck and synccheck likewise)
+
+Every verdict is compared with the float64 reference with the same packed weights; each launch is repeated,
+and its bits must not change. Exit code 0 only if all agree. Then the kernel is timed in turn with unfused
+torch and a TensorRT engine of model.onnx's scoring part, where they are installed (rival_timing.py); the
+report says why one was not.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgeosr.errors import EdgeosrError
+from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.build.sources import device_source
+from edgeosr.kernels.device_verdicts import ACCEPTED, DeviceVerdicts
+from edgeosr.kernels.driver.driver import Driver, open_driver
+from edgeosr.kernels.fused_score import FusedScorer
+from edgeosr.kernels.packing import unpacked_weights
+from edgeosr.kernels.selftest.cases import GOLDEN, SelftestCase, case_inputs, case_scorer, random_cases
+from edgeosr.kernels.selftest.device_copy import DeviceCopy
+from edgeosr.kernels.selftest.rivals import Rival, installed_rivals, time_beside_rivals
+from edgeosr.scoring.reference import reference_scores
+
+# Of the score, in standard deviations of known samples, by fp16 weights; J relative, with fp32 weights.
+SCORE_TOLERANCE = {True: 1e-2, False: 2e-5}
+JACOBIAN_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftestSettings:
+    """What to run: random cases, their seed, and timed rounds of each golden case (0: no timing)."""
+
+    cases: int = 40
+    seed: int = 1
+    runs: int = 300
+
+
+def run_selftest(
+    settings: SelftestSettings,
+    *,
+    driver: Driver | None = None,
+    image: Image | None = None,
+    rivals: Mapping[str, Rival] | None = None,
+) -> dict[str, Any]:
+    """Run it; return the report, ``passed`` first.
+
+    Args:
+        settings: what to run.
+        driver: None: through cuda-python.
+        image: build of the kernel; None: what suits the device.
+        rivals: to time beside it, by name; None: what is installed.
+
+    Raises:
+        DeviceError: there is no device, or a call failed.
+    """
+    driver = driver or open_driver()
+    rivals = installed_rivals() if rivals is None else rivals
+    cases = [*GOLDEN, *random_cases(settings.cases, settings.seed)]
+    tensor_cores = driver.device(None).architecture >= (7, 5)
+    cases = [case for case in cases if tensor_cores or not case.half_weights]
+    results, timings, about = [], [], {}
+    for case in cases:
+        with FusedScorer(case_scorer(case), half=case.half_weights, driver=driver, image=image) as scorer:
+            about = _about(scorer)
+            results.append(_checked(scorer, case))
+            if case in GOLDEN and settings.runs:
+                timings.append(time_beside_rivals(scorer, case, settings.runs, rivals))
+    inside = sum(result["inside_band"] for result in results)
+    samples = sum(result["samples"] for result in results)
+    return {
+        "passed": all(result["passed"] for result in results) and inside <= 0.01 * samples,
+        **about,
+        "tolerances": {"score_fp16": SCORE_TOLERANCE[True], "score_fp32": SCORE_TOLERANCE[False]},
+        "samples": samples,
+        "inside_band": inside,
+        "cases": results,
+        "timings": timings,
+    }
+
+
+def _checked(scorer: FusedScorer, case: SelftestCase) -> dict[str, Any]:
+    inputs = case_inputs(case)
+    reference = reference_scores(unpacked_weights(scorer.scorer, half=case.half_weights), **inputs)
+    copies = {name: DeviceCopy(scorer.driver, array) for name, array in inputs.items()}
+    try:
+        with _launched(scorer, copies, None) as room:
+            found = room.to_host()
+            again = _launched(scorer, copies, room).to_host()
+    finally:
+        for copy in copies.values():
+            scorer.driver.free(copy.address)
+    tolerance = SCORE_TOLERANCE[case.half_weights]
+    error = np.abs(found["score"] - reference["score"])
+    band = np.abs(reference["score"] - scorer.scorer.threshold) <= tolerance
+    differ = ((found["flags"] & ACCEPTED) > 0) != reference["accepted"]
+    jacobian = reference["values"][:, 0]
+    relative = np.abs(found["jacobian"] - jacobian) / np.maximum(jacobian, 1e-30)
+    result = {
+        "case": case.name,
+        "samples": case.batch,
+        "score_error": float(error.max()),
+        "jacobian_error": float(relative.max()),
+        "inside_band": int(band.sum()),
+        "decisions_that_differ": int((differ & ~band).sum()),
+        "same_bits_again": found.tobytes() == again.tobytes(),
+    }
+    exact = case.half_weights or case.probes > 0 or bool((relative <= JACOBIAN_TOLERANCE).all())
+    right = bool((error <= tolerance).all()) and exact and not result["decisions_that_differ"]
+    return {**result, "passed": right and result["same_bits_again"]}
+
+
+def _launched(
+    scorer: FusedScorer, copies: dict[str, DeviceCopy], room: DeviceVerdicts | None
+) -> DeviceVerdicts:
+    if "map" in copies:
+        return scorer.score_map(copies["map"], into=room)
+    return scorer.score(copies["embedding"], copies.get("tangents"), into=room)
+
+
+def _about(scorer: FusedScorer) -> dict[str, Any]:
+    device = scorer.device
+    return {
+        "device": device.name,
+        "architecture": f"sm_{device.architecture[0]}{device.architecture[1]}",
+        "driver": f"{device.driver[0]}.{device.driver[1]}",
+        "build": scorer.origin,
+        "source": device_source().digest,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    driver: Driver | None = None,
+    image: Image | None = None,
+    rivals: Mapping[str, Rival] | None = None,
+) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeosr.kernels.selftest.selftest",
+        description="Check and time the fused kernel on this device.",
+    )
+    parser.add_argument("--cases", type=int, default=40, help="random cases")
+    parser.add_argument("--seed", type=int, default=1, help="of the random cases")
+    parser.add_argument("--runs", type=int, default=300, help="timed rounds of each golden case; 0: none")
+    parser.add_argument("--quick", action="store_true", help="4 random cases, no timing (compute-sanitizer)")
+    options = parser.parse_args(arguments)
+    settings = SelftestSettings(cases=options.cases, seed=options.seed, runs=options.runs)
+    if options.quick:
+        settings = replace(settings, cases=4, runs=0)
+    try:
+        report = run_selftest(settings, driver=driver, image=image, rivals=rivals)
+    except EdgeosrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(report, indent=2))
+    return 0 if report["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
