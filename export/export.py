@@ -193,7 +193,7 @@ def _calibrated(
         GraphRunner(shipped), parts.calibrate, settings.false_reject_rate
     )
     typed = None
-    if settings.engine != "onnx":
+    if settings.precision is not None:
         picture = provenance.out.with_suffix(".gate.png")
         typed = export_typed(graph, probes, fit, threshold, shipped, parts, settings, picture)
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)

@@ -9,7 +9,6 @@ from edgeosr.errors import UsageError, require_choice
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
-ENGINES = ("onnx", *PRECISIONS)
 JACOBIANS = ("closed-form", "probes", "none")
 
 MOST_PROBES = 4096
@@ -20,8 +19,8 @@ class ExportSettings:
     """Options of one export.
 
     Attributes:
-        engine: ``onnx``, the portable graph alone, or ``fp32``, ``fp16`` or ``int8``: with a backbone in this
-            precision too, for engines.
+        precision: ``fp32``, ``fp16`` or ``int8``: with a backbone in this precision too, for engines; None:
+            the portable graph alone.
         min_agreement: share of validation images that the typed graph must decide like the portable one,
             0 to 1.
         recalibrate: fit fusion and threshold of the typed graph on the typed graph.
@@ -36,13 +35,14 @@ class ExportSettings:
         data_root: where named data sets are looked for.
         out: the bundle to write, ``NAME.edgeosr``; None: beside the run, or beside the ONNX file.
         seed: of the probes and, for a foreign classifier, of the parts.
+        threads: processor threads of onnxruntime and torch; None: what suits the size of the work.
         data, known, outliers, embedding, mean, std, color: for a foreign classifier only: its known
             images, the class names in the order of its outputs (None: the folder names, sorted), real
             unknown images for the fusion, the tensor that is its embedding, its normalisation (of values
             in 0..1) and channel order.
     """
 
-    engine: str = "onnx"
+    precision: str | None = None
     min_agreement: float = 0.995
     recalibrate: bool = False
     jacobian: str = "closed-form"
@@ -62,9 +62,11 @@ class ExportSettings:
     std: tuple[float, float, float] = IMAGENET_STD
     color: Color = "rgb"
     seed: int = 0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        require_choice("--engine", self.engine, ENGINES)
+        if self.precision is not None:
+            require_choice("--engine", self.precision, PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
         require_choice("--color", self.color, COLORS)
         self._check_probes()
@@ -73,7 +75,7 @@ class ExportSettings:
                 f"--min-agreement must be from 0 to 1; got {self.min_agreement!r}; 0.995 lets 5 of 1000 "
                 "validation images be decided differently"
             )
-        if self.recalibrate and self.engine == "onnx":
+        if self.recalibrate and self.precision is None:
             raise UsageError(
                 "--recalibrate fits the threshold on a typed graph; got --engine onnx, which has none; add "
                 "--engine fp16, or leave --recalibrate out"

@@ -109,7 +109,12 @@ def export(
     from edgeosr.run import newest_run
 
     options = options_from(engine, target, batch, frame)
-    parsed = {"known": names_from(known), "frame": options.frame, "probes": _count_from(probes)}
+    parsed = {
+        "known": names_from(known),
+        "frame": options.frame,
+        "probes": _count_from(probes),
+        "precision": None if engine == "onnx" else engine,
+    }
     settings = ExportSettings(**settings_values(ctx, **parsed))
     origin = source or newest_run()
     import_extra("onnx_ir", extra="export", purpose="exporting")

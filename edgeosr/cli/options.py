@@ -34,7 +34,7 @@ def settings_values(ctx: typer.Context, **changed: Any) -> dict[str, Any]:
         changed: values that are not the parsed text itself, by name. ``source``, ``bundle``, ``json`` and
             the options of an engine are no settings and are left out.
     """
-    others = {"source", "bundle", "json", "target", "batch"}
+    others = {"source", "bundle", "json", "target", "batch", "engine"}
     values = {name: value for name, value in ctx.params.items() if name not in others}
     return {**values, **changed}
 

@@ -68,6 +68,7 @@ def export_typed(
         ExportError: the graph cannot be typed, or the gate failed (the picture is then written).
         DataError, StorageError: images cannot be read, or the picture cannot be written.
     """
+    assert settings.precision is not None
     typed = _typed(graph, probes, fit.fusion, parts, settings)
     fusion, limit = _fitted(typed, fit.fusion, threshold, parts, settings)
     whole = GraphRunner(typed.whole(fusion), as_typed=True)
@@ -81,7 +82,7 @@ def export_typed(
         recalibrated=settings.recalibrate,
     )
     if not gate.passed:
-        draw_gate(picture, gate, graph.classifier.classes, precision=settings.engine)
+        draw_gate(picture, gate, graph.classifier.classes, precision=settings.precision)
         raise ExportError(_failure(gate, graph.classifier.classes, settings, picture))
     scorer = graph.fitted(fusion, limit.value)
     if scorer.probes is not None:
@@ -107,11 +108,12 @@ def _typed(
     settings: ExportSettings,
 ) -> TypedGraph:
     scaled = None
-    if probes is not None and settings.engine != "fp32":
+    assert settings.precision is not None
+    if probes is not None and settings.precision != "fp32":
         scaled = scaled_tangents(graph, probes, parts.select)
     return typed_graph(
         graph,
-        settings.engine,
+        settings.precision,
         scaled=scaled,
         fusion=fusion,
         pixels=lambda: calibration_pixels(parts.train, graph.classifier.preprocessing),
@@ -143,7 +145,7 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
     record = gate.record
     differing = [image for image in gate.worst if not image.agrees][:LISTED]
     lines = [
-        f"the {settings.engine} graph decides like model.onnx on {record.agreement:.2%} of "
+        f"the {settings.precision} graph decides like model.onnx on {record.agreement:.2%} of "
         f"{record.known + record.unknown} validation images; --min-agreement asks for {record.minimum:.2%} "
         f"(same class on {record.labels:.2%}, same accept or reject on {record.decisions:.2%}). The least "
         "alike (score minus threshold):"
@@ -153,6 +155,6 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
     remedy = "a lower --min-agreement" if settings.recalibrate else "--recalibrate"
     lines.append(
         f"All of the worst are drawn in {picture}. No bundle was written. Try {remedy}, or "
-        f"--engine {'fp16' if settings.engine == 'int8' else 'fp32'}"
+        f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
     )
     return "\n".join(lines)

@@ -73,4 +73,4 @@ def frames():
 def report(digits_run, tmp_path_factory):
     """What the export of the small run at fp16 said; its bundle is for reading only."""
     out = tmp_path_factory.mktemp("typed") / "digits.edgeosr"
-    return export_run(digits_run, ExportSettings(out=out, engine="fp16", min_agreement=0.97))
+    return export_run(digits_run, ExportSettings(out=out, precision="fp16", min_agreement=0.97))

@@ -77,7 +77,7 @@ def test_a_typed_graph_that_decides_otherwise_is_refused(digits_run, report, tmp
     monkeypatch.setattr(export_typed, "typed_graph", wrong)
     out = tmp_path / "digits.edgeosr"
     with pytest.raises(ExportError) as caught:
-        export_run(digits_run, ExportSettings(out=out, engine="fp16"))
+        export_run(digits_run, ExportSettings(out=out, precision="fp16"))
     text = str(caught.value)
     assert "decides like model.onnx on" in text and "--min-agreement asks for 99.50%" in text
     assert "digits[" in text, "the worst images are named"
@@ -89,7 +89,7 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     """int8 moves the scores; anew fitted, the threshold keeps its promise on the typed graph's own scores."""
     out = tmp_path / "digits.edgeosr"
     settings = ExportSettings(
-        out=out, engine="int8", recalibrate=True, min_agreement=0.5, false_reject_rate=0.1
+        out=out, precision="int8", recalibrate=True, min_agreement=0.5, false_reject_rate=0.1
     )
     export_run(digits_run, settings)
     bundle = read_bundle(out)
