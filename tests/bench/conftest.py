@@ -16,9 +16,9 @@ from edgeosr.bundle.network import EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
-from edgeosr.verdict import PART_NAMES
 
 SIDE = 16
+PARTS = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
 CLASSES = ("red", "green", "blue")
 WIDTH = 6
 
@@ -86,9 +86,22 @@ def write_tiny_bundle(path: Path, model: bytes, *, frame: tuple[int, int] | None
         jacobian=JacobianRecord("closed-form", "J_z", "the input of the last convolution"),
         head=HeadRecord("linear", 1.0, 0.0),
         discriminator=None,
-        parts=PART_NAMES,
-        fusion=Fusion((0.0,) * 5, (1.0,) * 5, (0.0, 0.0, 0.0, 1.0, 0.0), "none"),
-        threshold=Threshold(0.0, 0.05, (0.03, 0.08), 0.95, 200, 200, "split conformal"),
+        fusion=Fusion(
+            parts=PARTS,
+            means=(0.0,) * 5,
+            stds=(1.0,) * 5,
+            weights=(0.0, 0.0, 0.0, 1.0, 0.0),
+            note="none",
+        ),
+        threshold=Threshold(
+            value=0.0,
+            target_false_reject_rate=0.05,
+            interval=(0.03, 0.08),
+            confidence=0.95,
+            groups=200,
+            images=200,
+            method="split conformal",
+        ),
         data=DataRecord(
             "nowhere", "made for a test", CLASSES, (), None, 0, (0.8, 0.1, 0.1), None, 0.2, {}, {}
         ),

@@ -12,7 +12,7 @@ from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import plain_classifier
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import EdgeosrError
-from edgeosr.verdict import PART_NAMES
+from edgeosr.scoring.parts import part_names
 
 
 def figure(reached: bool | None) -> Figure:
@@ -72,7 +72,7 @@ def test_a_wrong_option_is_told_without_a_traceback(arguments, message, capsys) 
 def test_a_random_bundle_is_the_whole_default_and_can_be_timed(tmp_path, fake_clock) -> None:
     path = write_random_bundle(tmp_path / "random.edgeosr", "classifier32", 32)
     bundle = read_bundle(path)
-    assert bundle.manifest.parts == PART_NAMES
+    assert bundle.manifest.parts == part_names()
     assert bundle.manifest.discriminator is not None
     assert bundle.manifest.discriminator.layers[1:] == (512, 256, 128, 64, 1)
     assert bundle.manifest.jacobian.method == "closed-form"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeosr import bundle as bundle_module
+from edgeosr.bundle import directory as bundle_module
 from edgeosr.bundle.directory import MANIFEST_LIMIT, newest_bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import FILE_NAMES, Manifest, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError

@@ -12,10 +12,9 @@ from edgeosr.bundle.manifest import SCHEMA, Manifest, manifest_bytes, parse_mani
 from edgeosr.errors import BundleError
 
 SAMPLE = json.loads((Path(__file__).parent / "sample_manifest.json").read_text(encoding="utf-8"))
-# The same bundle with J_u from probes, which schema 1 cannot say.
+# The same bundle with J_u from probes.
 PROBES = {
     **SAMPLE,
-    "schema": 2,
     "jacobian": {
         "method": "probes",
         "kind": "J_u",
@@ -26,23 +25,23 @@ PROBES = {
             "family": "random",
             "K": 4,
             "n": 768,
+            "gain": 1.0,
             "seed": 0,
             "errors": [[1, 0.9], [2, 0.6], [4, 0.4]],
             "largest_error": 0.5,
         },
     },
 }
-# The same bundle with a typed backbone and an engine built from it, which schemas 1 and 2 cannot say.
+# The same bundle with a typed backbone and an engine built from it.
 BACKBONE = {
     **PROBES,
-    "schema": 3,
     "backbone": {
         "precision": "fp16",
         "ending": "tangents",
         "logits": False,
         "dtype": "float16",
         "converter": "onnxruntime.transformers.float16 1.32.0",
-        "fusion": {**SAMPLE["fusion"], "note": "fitted on the typed graph"},
+        "fusion": {**copy.deepcopy(SAMPLE["fusion"]), "note": "fitted on the typed graph"},
         "threshold": SAMPLE["threshold"],
         "gate": {
             "known": 480,
@@ -106,13 +105,13 @@ def test_optional_records_may_be_null() -> None:
     for name in ("discriminator", "outliers", "training"):
         plain[name] = None
     plain["frame"] = [480, 640]
-    plain["jacobian"] = {"method": "none", "kind": "J_z", "with_respect_to": ""}
+    plain["jacobian"] = {"method": "none", "kind": "J_z", "with_respect_to": "", "probes": None}
     manifest = parse_manifest(json.dumps(plain).encode())
     assert (manifest.discriminator, manifest.outliers, manifest.training) == (None, None, None)
     assert manifest.frame == (480, 640)
 
 
-@pytest.mark.parametrize("name", sorted(set(Manifest.__dataclass_fields__)))
+@pytest.mark.parametrize("name", ["schema", *sorted(Manifest.__dataclass_fields__)])
 def test_every_field_is_required_by_name(name: str) -> None:
     with pytest.raises(BundleError, match="schema" if name == "schema" else f": {name} is missing"):
         parse_manifest(changed(name, MISSING, BACKBONE))
@@ -135,16 +134,9 @@ def test_a_manifest_with_probes_reads_back_as_it_was_written() -> None:
     assert parse_manifest(given).jacobian.probes is not None
 
 
-def test_schema_2_may_be_without_probes() -> None:
-    plain = copy.deepcopy(SAMPLE)
-    plain["schema"], plain["jacobian"]["probes"] = 2, None
-    assert json.loads(manifest_bytes(parse_manifest(json.dumps(plain).encode()))) == plain
-
-
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("schema", 1, "jacobian.probes is not a known field"),
         ("jacobian/probes", None, "jacobian.probes: expected an object; got null"),
         ("jacobian/probes", MISSING, "jacobian.probes is missing"),
         ("jacobian/kind", "J_z", "jacobian.kind: expected one of J_u; got"),
@@ -184,7 +176,6 @@ def test_a_backbone_may_keep_the_bundles_threshold_and_have_no_open_images() -> 
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("schema", 2, "backbone is not a known field"),
         ("backbone", None, "engines: expected an empty list, for there is no backbone"),
         ("backbone/precision", "bf16", "backbone.precision: expected one of fp32, fp16, int8; got"),
         ("backbone/ending", "logits", "backbone.ending: expected one of map, tangents, embedding; got"),
@@ -202,6 +193,7 @@ def test_a_backbone_may_keep_the_bundles_threshold_and_have_no_open_images() -> 
         ("engines/0/builder", "tvm", "engines[0].builder: expected one of tensorrt, tensorrt_rtx"),
         ("engines/0/backbone", "x", "engines[0].backbone: expected a SHA-256"),
         ("engines", BACKBONE["engines"] * 2, "engines: expected engines of different names"),
+        ("backbone/fusion/parts/0", "ovr_loss", "backbone.fusion.parts: expected the bundle's parts, log_"),
         ("files/backbone.onnx", MISSING, "files.backbone.onnx is missing"),
     ],
 )  # fmt: skip
@@ -240,12 +232,15 @@ def test_every_value_of_another_type_is_refused_with_its_path(path: str, value: 
         ("threshold/treshold", 1, "threshold.treshold is not a known field"),
         ("fusion/stds/1", 0, "fusion.stds[1]: expected a number above 0; got 0"),
         ("fusion/means", [1, 2], "fusion.means: expected a list of 5 items; got 2 entries"),
+        ("fusion/parts", [], "fusion.parts: expected a list of 1 to 16 items"),
+        ("fusion/parts", [f"part{i}" for i in range(17)], "fusion.parts: expected a list of 1 to 16 items"),
+        ("fusion/parts/1", "log_jacobian", "fusion.parts[1]: 'log_jacobian' is in the list twice"),
         ("classes", [], "classes: expected 1 to 65536 class names"),
         ("classes/1", "zero", "classes[1]: 'zero' is in the list twice"),
         ("classes/1", "", "classes[1]: expected text"),
         ("classes/1", "a\x1b[2J", "classes[1]: expected text without control characters"),
         ("classes/1", "\ud800", "classes[1]: expected text without control characters"),
-        ("parts/0", "jacobian", "parts[0]: expected one of log_jacobian"),
+        ("fusion/parts/0", "log jacobian", "fusion.parts[0]: expected a part's name, such as log_jacobian"),
         ("created", "yesterday", "created: expected a time such as"),
         ("frame", [0, 10], "frame[0]: expected a whole number from 1"),
         ("preprocessing/std/2", 0.0, "std must be above 0"),
@@ -278,6 +273,18 @@ def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() ->
     newer = json.dumps({"schema": SCHEMA + 1, "edgeosr": "9.1", "anything": float(1)}).encode()
     with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
         parse_manifest(newer)
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_an_older_schema_says_to_export_again(schema: int) -> None:
+    older = json.dumps({"schema": schema, "edgeosr": "0.0.9"}).encode()
+    with pytest.raises(BundleError, match=r"older edgeosr \(0\.0\.9\).*export the classifier again"):
+        parse_manifest(older)
+
+
+def test_parts_that_are_not_known_here_are_refused_with_the_version_that_knows_them() -> None:
+    with pytest.raises(BundleError, match=r"not know: entropy; it was made by edgeosr 0\.1\.0; upgrade"):
+        parse_manifest(changed("fusion/parts/2", "entropy"))
 
 
 @pytest.mark.parametrize(

@@ -1,158 +1,38 @@
-"""Score parts and their fusion."""
-
-import json
+"""One score out of several parts."""
 
 import numpy as np
 import pytest
 
-from edgeosr.errors import DataError, UsageError
-from edgeosr.export.weights import fit_fusion
-from edgeosr.metrics import auroc
-from edgeosr.scoring.fusion import _logistic_weights, parts_from_values
-from edgeosr.verdict import FLOOR, PART_NAMES
+from edgeosr.scoring.fusion import Fusion, unfitted_fusion
 
-ALL = set(PART_NAMES)
-
-
-def parts(count: int, shift: list[float], seed: int) -> np.ndarray:
-    """Normal parts of very different scales, moved by ``shift`` standard deviations."""
-    scales, centres = np.array([0.2, 5, 1, 0.1, 2]), np.array([-3, 40, 2, -0.9, 0])
-    normal = np.random.default_rng(seed).normal(size=(count, 5)) + shift
-    return (normal * scales + centres).astype(np.float32)
+FUSION = Fusion(
+    parts=("log_jacobian", "movr_loss", "max_logit"),
+    means=(1.0, -2.0, 0.5),
+    stds=(0.5, 4.0, 1.0),
+    weights=(0.25, 0.75, 0.0),
+    note="by hand",
+)
 
 
-KNOWN = parts(400, [0, 0, 0, 0, 0], seed=0)
-OPEN = parts(200, [0.2, 1.0, 0.8, 0.0, -1.0], seed=1)
+def test_the_score_is_the_weighted_sum_of_standardised_values():
+    scores = FUSION.scores(np.array([[1.0, -2.0, 9.0], [2.0, 2.0, 0.0]], np.float32))
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [0.0, 0.25 * 2 + 0.75 * 1]
 
 
-def column(name: str) -> int:
-    return PART_NAMES.index(name)
+def test_a_value_that_is_not_finite_makes_the_score_nan_whatever_its_weight():
+    values = np.zeros((3, 3), np.float32)
+    values[[0, 1, 2], [0, 1, 2]] = np.inf, np.nan, np.inf
+    assert np.isfinite(FUSION.scores(values)).tolist() == [False, False, False]
+    assert np.isnan(FUSION.scores(values)[1:]).all()
 
 
-def test_parts_are_the_values_each_turned_so_that_larger_means_more_unknown():
-    values = np.array([[0.5, 3.0, 1.5, 0.9, 2.0], [1.0, -2.0, 0.0, -0.1, 1.0]], np.float32)
-    expected = [[np.log(0.5), -3, 1.5, -0.9, -np.log(2)], [0, 2, 0, 0.1, 0]]
-    made = parts_from_values(values)
-    assert made.dtype == np.float32
-    np.testing.assert_allclose(made, expected, rtol=1e-6)
+def test_the_weights_that_count_are_told_by_part_and_json_names_the_parts():
+    assert FUSION.used() == {"log_jacobian": 0.25, "movr_loss": 0.75}
+    assert FUSION.as_json()["parts"] == ("log_jacobian", "movr_loss", "max_logit")
 
 
-def test_zero_norm_and_zero_jacobian_give_finite_parts_and_nan_stays_nan():
-    made = parts_from_values(np.array([[0, 0, 0, 0, 0], [np.nan] * 5], np.float32))
-    assert made[0, 0] == pytest.approx(np.log(FLOOR)) and made[0, 4] == pytest.approx(-np.log(FLOOR))
-    assert np.isfinite(made[0]).all() and np.isnan(made[1]).all()
-
-
-@pytest.mark.parametrize("default", ["movr_loss", "max_logit"])
-def test_without_open_images_the_default_part_alone_counts(default):
-    fusion = fit_fusion(KNOWN, None, default_part=default, usable=ALL)
-    assert fusion.weights.tolist() == [float(name == default) for name in PART_NAMES]
-    assert "no real open images" in fusion.note
-    standard = (KNOWN - fusion.means) / fusion.stds
-    np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-4)
-    assert fusion.scores(OPEN) == pytest.approx(
-        ((OPEN - fusion.means) / fusion.stds) @ fusion.weights, abs=1e-4
-    )
-
-
-def test_with_open_images_weights_are_not_negative_sum_to_one_and_beat_the_default_on_new_images():
-    fusion = fit_fusion(KNOWN, OPEN, default_part="movr_loss", usable=ALL)
-    assert fusion.note.startswith("non-negative logistic regression: 5-fold AUROC")
-    assert (fusion.weights >= 0).all() and fusion.weights.sum() == pytest.approx(1)
-    assert fusion.weights[column("log_norm")] == 0  # it points the wrong way here
-    assert fusion.weights[column("discriminator")] > fusion.weights[column("log_jacobian")]
-    known, unknown = parts(3000, [0] * 5, seed=2), parts(3000, [0.2, 1.0, 0.8, 0.0, -1.0], seed=3)
-    alone = auroc(known[:, 2], unknown[:, 2])
-    assert auroc(fusion.scores(known), fusion.scores(unknown)) > alone + 0.05
-
-
-def test_weights_agree_with_scikit_learn_where_no_bound_is_active():
-    from sklearn.linear_model import LogisticRegression
-
-    random = np.random.default_rng(4)
-    known = random.normal(size=(500, 5))
-    unknown = random.normal([0.5, 1, 0.8, 0.3, 0.6], size=(500, 5))
-    found = _logistic_weights(known, unknown, np.ones(5, bool))
-    # Our loss is a mean over images plus penalty / 2 |w|^2: scikit-learn's C is 1 / (penalty * images).
-    oracle = LogisticRegression(C=1 / (0.01 * 1000), tol=1e-10, max_iter=1000)
-    oracle.fit(np.concatenate([known, unknown]), np.repeat([0, 1], 500))
-    np.testing.assert_allclose(found, oracle.coef_[0] / oracle.coef_[0].sum(), atol=1e-4)
-
-
-def test_fitted_weights_that_do_not_win_the_cross_validation_are_dropped():
-    # Only the default part tells anything; the others are noise that a fit can only overweigh.
-    lost = 0
-    for seed in range(6):
-        known, unknown = parts(40, [0] * 5, seed=10 + seed), parts(25, [0, 0, 2.0, 0, 0], seed=30 + seed)
-        fusion = fit_fusion(known, unknown, default_part="movr_loss", usable=ALL)
-        if fusion.note.startswith("weight 1 on movr_loss: 5-fold"):
-            assert fusion.weights.tolist() == [0, 0, 1, 0, 0]
-            lost += 1
-        fitted, alone = (float(fusion.note.split(word)[1].split()[0]) for word in ("AUROC ", "against "))
-        assert (fitted > alone) == (not fusion.note.startswith("weight 1")) or fitted == alone
-    assert lost > 0
-
-
-def test_open_images_that_look_known_leave_the_default_part():
-    # Every part points the wrong way, so every weight is held at zero.
-    fusion = fit_fusion(KNOWN, parts(200, [-2] * 5, seed=5), default_part="movr_loss", usable=ALL)
-    assert fusion.weights.tolist() == [0, 0, 1, 0, 0]
-
-
-def test_parts_the_network_does_not_have_get_no_weight_even_where_they_would_help():
-    usable = {"movr_loss", "max_logit", "log_norm"}
-    fusion = fit_fusion(KNOWN, OPEN, default_part="movr_loss", usable=usable)
-    for name in ALL - usable:
-        place = column(name)
-        assert (fusion.means[place], fusion.stds[place], fusion.weights[place]) == (0, 1, 0)
-
-
-def test_a_constant_part_has_std_one_and_no_weight():
-    known, unknown = KNOWN.copy(), OPEN.copy()
-    known[:, 0] = 7.1
-    fusion = fit_fusion(known, unknown, default_part="movr_loss", usable=ALL)
-    assert (fusion.stds[0], fusion.weights[0]) == (1, 0)
-    with pytest.raises(DataError, match="'log_jacobian' has the same value for all 400"):
-        fit_fusion(known, unknown, default_part="log_jacobian", usable=ALL)
-
-
-def test_rows_that_are_not_finite_do_not_spoil_the_fit():
-    known, unknown = KNOWN.copy(), OPEN.copy()
-    known[5, 1], known[6], unknown[7, 0] = np.nan, np.inf, -np.inf
-    fusion = fit_fusion(known, unknown, default_part="movr_loss", usable=ALL)
-    clean = fit_fusion(KNOWN, OPEN, default_part="movr_loss", usable=ALL)
-    np.testing.assert_allclose(fusion.weights, clean.weights, atol=0.05)
-    np.testing.assert_allclose(fusion.stds, clean.stds, rtol=0.05)
-    assert not np.isfinite(fusion.scores(known)[5])
-    with pytest.raises(DataError, match="none of the 400"):
-        fit_fusion(np.full_like(KNOWN, np.nan), None, default_part="movr_loss", usable=ALL)
-
-
-def test_too_few_open_images_to_cross_validate_leave_the_default_part():
-    fusion = fit_fusion(KNOWN, OPEN[:19], default_part="movr_loss", usable=ALL)
-    assert fusion.weights.tolist() == [0, 0, 1, 0, 0] and "too few" in fusion.note
-    assert "5-fold AUROC" in fit_fusion(KNOWN, OPEN[:20], default_part="movr_loss", usable=ALL).note
-
-
-def test_tracks_share_a_fold_so_that_two_tracks_cannot_be_cross_validated():
-    groups = np.arange(len(OPEN)) % 2
-    fusion = fit_fusion(KNOWN, OPEN, default_part="movr_loss", usable=ALL, open_groups=groups)
-    assert "too few" in fusion.note
-
-
-def test_the_same_parts_give_the_same_fusion_as_plain_json():
-    first, second = (
-        json.dumps(fit_fusion(KNOWN, OPEN, default_part="movr_loss", usable=sorted(ALL)).as_json())
-        for _ in range(2)
-    )
-    assert first == second and set(json.loads(first)) == {"means", "stds", "weights", "note"}
-
-
-def test_unknown_part_names_are_refused_with_the_near_ones():
-    with pytest.raises(UsageError, match=r"did you mean 'log_jacobian'\?"):
-        fit_fusion(KNOWN, None, default_part="movr_loss", usable={"movr_loss", "log_jacobean"})
-    with pytest.raises(UsageError, match="must be usable"):
-        fit_fusion(KNOWN, None, default_part="movr_loss", usable={"max_logit"})
-    with pytest.raises(DataError, match=r"values must be \[n, 5\]"):
-        parts_from_values(np.zeros((3, 4), np.float32))
+@pytest.mark.parametrize("count", [1, 16])
+def test_an_unfitted_fusion_scores_zero(count):
+    fusion = unfitted_fusion([f"part{i}" for i in range(count)])
+    assert fusion.scores(np.ones((2, count), np.float32)).tolist() == [0.0, 0.0]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import torch.nn.functional as F
 
 from edgeosr.errors import UsageError
 from edgeosr.scoring.activations import activate
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import unfitted_fusion
+from edgeosr.scoring.parts import carried_parts
+from edgeosr.scoring.parts.movr_loss import one_vs_rest_loss, with_margin
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.reference import closed_form_squared, movr_loss, reference_scores, with_margin
+from edgeosr.scoring.reference import closed_form_squared, reference_scores
 from edgeosr.scoring.scorer import ACTIVATIONS, ClosedForm, Head, Scorer
 
 SLOPES = [0.25, -0.5, 0.0]
@@ -30,7 +33,7 @@ TORCH = {
 
 def small_scorer(
     *,
-    weights=(0, 0, 1, 0, 0),
+    weights=None,
     closed_form=None,
     probes=None,
     kind="cosine",
@@ -41,19 +44,25 @@ def small_scorer(
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((classes, dimension)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Scorer(
+    draft = Scorer(
         dimension=dimension,
         classes=classes,
         head=Head(
             kind=kind, weight=rows, bias=np.zeros(classes, np.float32), temperature=32.0, margin=margin
         ),
-        fusion=Fusion(
-            means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.array(weights, np.float32)
-        ),
+        fusion=unfitted_fusion(()),
         threshold=1e9,
         closed_form=closed_form,
         probes=probes,
     )
+    parts = carried_parts(draft)
+    chosen = {"movr_loss": 1.0} if weights is None else weights
+    fusion = replace(unfitted_fusion(parts), weights=tuple(chosen.get(name, 0.0) for name in parts))
+    return replace(draft, fusion=fusion)
+
+
+def values_of(scorer, got, name):
+    return got["values"][:, scorer.fusion.parts.index(name)]
 
 
 def test_every_activation_of_the_contract_is_checked_here():
@@ -116,17 +125,18 @@ def test_probes_that_span_the_space_give_the_norm_of_the_unit_embeddings_jacobia
 
     exact = torch.func.vmap(torch.func.jacrev(lambda x: F.normalize(embed(x), dim=0)))(h)
     tangents = torch.einsum("bdn,kn->kbd", torch.func.vmap(torch.func.jacrev(embed))(h), basis)
-    got = reference_scores(
-        small_scorer(probes=Probes(K=6, n=6)), embedding=embed(h).numpy(), tangents=tangents.numpy()
-    )
-    np.testing.assert_allclose(got["values"][:, 0], exact.flatten(1).norm(dim=1).numpy(), rtol=1e-10)
+    scorer = small_scorer(probes=Probes(K=6, n=6))
+    got = reference_scores(scorer, embedding=embed(h).numpy(), tangents=tangents.numpy())
+    logs = values_of(scorer, got, "log_jacobian")
+    np.testing.assert_allclose(np.exp(logs), exact.flatten(1).norm(dim=1).numpy(), rtol=1e-10)
 
 
 def test_half_of_the_directions_count_twice_and_a_radial_tangent_counts_nothing():
     z = np.array([[3.0, 0, 4, 0]])
     across = np.array([[0.0, 2, 0, 0]])
-    got = reference_scores(small_scorer(probes=Probes(K=2, n=4)), embedding=z, tangents=np.stack([z, across]))
-    np.testing.assert_allclose(got["values"][:, 0], [math.sqrt(2 * 4) / 5])
+    scorer = small_scorer(probes=Probes(K=2, n=4))
+    got = reference_scores(scorer, embedding=z, tangents=np.stack([z, across]))
+    np.testing.assert_allclose(values_of(scorer, got, "log_jacobian"), [math.log(math.sqrt(2 * 4) / 5)])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
@@ -151,7 +161,9 @@ def test_the_loss_is_the_m_ovr_loss_of_the_predicted_label():
     label = scaled.argmax(1)
     tensor = torch.tensor(scaled)
     signed = torch.where(F.one_hot(torch.tensor(label), 7).bool(), -tensor, tensor)
-    np.testing.assert_allclose(movr_loss(scaled, label), F.softplus(signed, threshold=1e9).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(
+        one_vs_rest_loss(scaled, label), F.softplus(signed, threshold=1e9).sum(1), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("margin", [0.1, 0.5, 1.2])
@@ -162,15 +174,19 @@ def test_a_cosine_heads_loss_is_the_trained_one_margin_included(margin):
     z = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
     cosines = F.normalize(torch.tensor(z), dim=1) @ torch.tensor(scorer.head.weight).T
     expected = trained(cosines, cosines.argmax(1), temperature=32.0, margin=margin)
-    got = reference_scores(scorer, embedding=z)["values"][:, 2]
+    everything = reference_scores(scorer, embedding=z)
+    got = values_of(scorer, everything, "movr_loss")
     np.testing.assert_allclose(got, expected.numpy(), rtol=2e-4, atol=2e-4)
+    without = trained(cosines, cosines.argmax(1), temperature=32.0, margin=0.0)
+    off = values_of(scorer, everything, "ovr_loss")
+    np.testing.assert_allclose(off, without.numpy(), rtol=2e-4, atol=2e-4)
     shifted = torch.cos(torch.arccos(cosines.double()) + margin).numpy()
     np.testing.assert_allclose(with_margin(cosines.double().numpy(), margin), shifted, atol=1e-12)
 
 
 @pytest.mark.parametrize(("top", "other", "expected"), [(1e4, -1e4, 0.0), (1e4, 9e3, 9e3), (-1e4, -1e4, 1e4)])
 def test_the_loss_is_exact_for_huge_logits(top, other, expected):
-    assert movr_loss(np.array([[top, other]]), np.array([0]))[0] == expected
+    assert one_vs_rest_loss(np.array([[top, other]]), np.array([0]))[0] == expected
 
 
 def test_equal_logits_give_the_lowest_index():
@@ -183,21 +199,21 @@ def test_an_embedding_and_a_jacobian_of_zero_have_finite_scores():
     table = np.ones((4, 1), np.float32)
     empty = np.zeros(0, np.float32)
     form = ClosedForm(activation="relu", parameters=empty, table=table, offsets=np.zeros((1, 2), np.int32))
-    got = reference_scores(
-        small_scorer(weights=(1, 1, 1, 1, 1), closed_form=form), map=np.zeros((1, 4, 2, 2))
-    )
-    assert got["values"][0, 0] == 0.0
+    every = dict.fromkeys(("log_jacobian", "movr_loss", "max_logit", "log_norm"), 1.0)
+    scorer = small_scorer(weights=every, closed_form=form)
+    got = reference_scores(scorer, map=np.zeros((1, 4, 2, 2)))
+    assert values_of(scorer, got, "log_jacobian")[0] == pytest.approx(math.log(1e-12))
     # log J + loss - top - log |z| at the floor, with three softplus(0) for the loss.
     assert got["score"][0] == pytest.approx(math.log(1e-12) + 3 * math.log(2) - math.log(1e-12))
     assert got["accepted"][0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", ["movr_loss", "max_logit", "log_norm"])
 def test_anything_not_finite_is_never_accepted(bad, part):
     z = np.ones((3, 4))
     z[1, 2] = bad
-    got = reference_scores(small_scorer(weights=np.eye(5)[part]), embedding=z)
+    got = reference_scores(small_scorer(weights={part: 1.0}), embedding=z)
     assert got["accepted"].tolist() == [True, False, True]
     assert np.isnan(got["score"]).tolist() == [False, True, False]
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import BundleError
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import Fusion, float32_values
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.scorer import FORMAT_VERSION, ClosedForm, Head, Scorer
-from edgeosr.scoring.scorer_file import read_scorer, write_scorer
+from edgeosr.scoring.scorer import ClosedForm, Head, PartConstants, Scorer
+from edgeosr.scoring.scorer_file import FORMAT, read_scorer, write_scorer
 
 DIMENSION, CLASSES = 6, 3
+PARTS = ("log_jacobian", "movr_loss", "nearest")
 RNG = np.random.default_rng(0)
 
 
@@ -25,7 +26,12 @@ def scorer():
         dimension=DIMENSION,
         classes=CLASSES,
         head=Head(kind="linear", weight=floats(CLASSES, DIMENSION), bias=floats(CLASSES), temperature=1.0),
-        fusion=Fusion(means=floats(5), stds=np.abs(floats(5)) + 0.1, weights=floats(5)),
+        fusion=Fusion(
+            parts=PARTS,
+            means=float32_values(floats(3)),
+            stds=float32_values(np.abs(floats(3)) + 0.1),
+            weights=float32_values(floats(3)),
+        ),
         threshold=float(np.float32(1.7)),
         closed_form=ClosedForm(
             activation="leaky_relu",
@@ -35,12 +41,15 @@ def scorer():
         ),
         layers=((floats(4, DIMENSION), floats(4)), (floats(1, 4), floats(1))),
         slope=0.25,
+        constants={"nearest": PartConstants(rows=floats(5, DIMENSION), biases=floats(5), numbers=floats(2))},
     )
 
 
 def flat(value):
     if dataclasses.is_dataclass(value):
         return {field.name: flat(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: flat(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [flat(item) for item in value]
     return (value.dtype.str, value.tolist()) if isinstance(value, np.ndarray) else value
@@ -74,32 +83,36 @@ def test_a_scorer_without_discriminator_and_closed_form_comes_back(scorer, kind)
     if kind == "external":
         empty = np.zeros(0, np.float32)
         head = Head(kind=kind, weight=np.zeros((0, 0), np.float32), bias=empty, temperature=1.0)
-    small = dataclasses.replace(scorer, head=head, closed_form=None, layers=(), slope=0.2)
+    small = dataclasses.replace(scorer, head=head, closed_form=None, layers=(), slope=0.2, constants={})
     assert flat(read_scorer(write_scorer(small))) == flat(small)
 
 
 @pytest.fixture
 def with_probes(scorer):
-    return dataclasses.replace(scorer, closed_form=None, probes=Probes(K=4, n=768))
+    return dataclasses.replace(scorer, closed_form=None, probes=Probes(K=4, n=768, gain=0.5))
 
 
 def test_a_scorer_with_probes_comes_back_and_every_one_of_its_entries_is_needed(with_probes):
     data = write_scorer(with_probes)
     assert flat(read_scorer(data)) == flat(with_probes)
-    assert read_scorer(data).probes.scale == 192.0
-    for name in ("probes_K", "probes_n", "format"):
+    assert read_scorer(data).probes.scale == 192.0 * 4
+    for name in ("probes_K", "probes_n", "probes_gain", "format"):
         with pytest.raises(BundleError, match="not valid"):
             read_scorer(with_entry(data, name, None, drop=True))
 
 
-def test_a_file_has_the_oldest_format_that_can_hold_it_so_that_older_readers_go_on(scorer, with_probes):
-    formats = []
-    for each in (scorer, with_probes):
-        with np.load(io.BytesIO(write_scorer(each)), allow_pickle=False) as file:
-            formats.append(int(file["format"]))
-    assert formats == [1, 2]
-    with pytest.raises(BundleError, match="does not know: probes_K, probes_n"):
-        read_scorer(with_entry(write_scorer(with_probes), "format", np.array(1)))
+def test_every_number_stays_within_its_stated_limit(scorer, with_probes):
+    for name, value in (("dimension", 1 << 17), ("classes", 1 << 21)):
+        with pytest.raises(BundleError, match=f"{name}, .* must be one int64 from 1 to"):
+            read_scorer(with_entry(write_scorer(scorer), name, np.array(value)))
+    with pytest.raises(BundleError, match=r"probes_K, .* from 1 to 4096; got int64 .* 4097"):
+        read_scorer(with_entry(write_scorer(with_probes), "probes_K", np.array(4097)))
+
+
+def test_constants_of_a_part_that_is_not_listed_are_not_written(scorer):
+    constants = {"another": scorer.constants["nearest"]}
+    with pytest.raises(BundleError, match="constants of 'another'"):
+        write_scorer(dataclasses.replace(scorer, constants=constants))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +146,7 @@ def test_equal_scorers_have_equal_bytes_whatever_their_memory_layout(scorer):
 
 def test_numpy_reads_the_file_without_pickles(scorer):
     with np.load(io.BytesIO(write_scorer(scorer)), allow_pickle=False) as file:
-        assert file["format"] == 1
+        assert file["format"] == FORMAT
         np.testing.assert_array_equal(file["table"], scorer.closed_form.table)
 
 
@@ -160,10 +173,17 @@ def test_a_pickle_is_refused(scorer):
         ("head_temperature", np.array(0, np.float32)),
         ("head_temperature", np.array(np.inf, np.float32)),
         ("head_kind", np.frombuffer(b"softmax", np.uint8)),
-        ("head_kind", np.zeros(65, np.uint8)),
-        ("fusion_means", floats(4)),
-        ("fusion_stds", np.zeros(5, np.float32)),
-        ("fusion_weights", np.array([0, 0, np.inf, 0, 0], np.float32)),
+        ("head_kind", np.zeros(1025, np.uint8)),
+        ("parts", np.frombuffer(b"log_jacobian", np.uint8)),
+        ("parts", np.frombuffer(b"movr_loss\nmovr_loss\nnearest", np.uint8)),
+        ("parts", np.frombuffer(b"log_jacobian\nmovr_loss\nfarthest", np.uint8)),
+        ("part_nearest_rows", floats(5, DIMENSION + 1)),
+        ("part_nearest_rows", floats(4, DIMENSION)),
+        ("part_nearest_biases", np.full(5, np.nan, np.float32)),
+        ("part_nearest_numbers", floats(2, 1)),
+        ("fusion_means", floats(2)),
+        ("fusion_stds", np.zeros(3, np.float32)),
+        ("fusion_weights", np.array([0, 0, np.inf], np.float32)),
         ("threshold", np.array(np.nan, np.float32)),
         ("activation", np.frombuffer(b"tanh", np.uint8)),
         ("activation_parameters", floats(2)),
@@ -201,7 +221,12 @@ def test_an_entry_that_edgeosr_does_not_know_is_refused(scorer):
 
 def test_a_newer_format_says_so(scorer):
     with pytest.raises(BundleError, match="made by a newer edgeosr"):
-        read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT_VERSION + 1)))
+        read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT + 1)))
+
+
+def test_an_older_format_is_refused_with_what_to_do(scorer):
+    with pytest.raises(BundleError, match=r"made by an older edgeosr.*edgeosr export"):
+        read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT - 1)))
 
 
 def test_a_compressed_entry_is_refused_before_it_is_unpacked(scorer):

@@ -1,0 +1,107 @@
+"""The registry of score parts: one module a part, found by itself."""
+
+import numpy as np
+import pytest
+
+from edgeosr.errors import UsageError
+from edgeosr.scoring.fusion import unfitted_fusion
+from edgeosr.scoring.part import Batch, Part
+from edgeosr.scoring.parts import carried_parts, part, part_names, registered, unknown_parts
+from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.scorer import Head, PartConstants, Scorer
+
+
+def scorer(**changes):
+    values = {
+        "dimension": 4,
+        "classes": 3,
+        "head": Head(
+            kind="cosine",
+            weight=np.eye(3, 4, dtype=np.float32),
+            bias=np.zeros(3, np.float32),
+            temperature=8.0,
+            margin=0.5,
+        ),
+        "fusion": unfitted_fusion(()),
+        "threshold": 0.0,
+    }
+    return Scorer(**{**values, **changes})
+
+
+def batch(**changes):
+    logits = np.array([[0.5, 0.2, -0.1]])
+    values = {
+        "z": np.array([[3.0, 0.0, 4.0, 0.0]]),
+        "norm": np.array([5.0]),
+        "logits": logits,
+        "label": logits.argmax(1),
+        "top": logits.max(1),
+        "jacobian": np.array([0.25]),
+        "known": np.array([1.5]),
+    }
+    return Batch(**{**values, **changes})
+
+
+class FarthestRow(Part):
+    """A part of this test, with rows and a number of its own."""
+
+    name, code = "farthest_row", 900
+    title, meaning = "farthest row", "far from the rows"
+
+    def value(self, batch, scorer):
+        return -self.products(batch, scorer).max(axis=1) * scorer.constants[self.name].numbers[0]
+
+
+def test_the_registry_holds_the_modules_of_its_folder_in_the_order_of_their_codes():
+    assert part_names() == (
+        *("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm", "ovr_loss"),
+    )
+    codes = [part(name).code for name in part_names()]
+    assert codes == sorted(set(codes))
+    for name in part_names():
+        assert part(name).title and part(name).meaning
+
+
+def test_every_part_says_more_unknown_when_it_should():
+    plain = scorer()
+    for name, more_unknown in (
+        ("log_jacobian", {"jacobian": np.array([0.5])}),
+        ("discriminator", {"known": np.array([-1.0])}),
+        ("max_logit", {"top": np.array([0.1])}),
+        ("log_norm", {"norm": np.array([1.0])}),
+        ("movr_loss", {"logits": np.array([[0.1, 0.09, 0.08]])}),
+        ("ovr_loss", {"logits": np.array([[0.5, 0.49, 0.48]])}),
+    ):
+        before, after = (part(name).value(each, plain)[0] for each in (batch(), batch(**more_unknown)))
+        assert after > before, name
+
+
+def test_a_scorer_carries_the_parts_it_has_the_constants_of():
+    assert carried_parts(scorer()) == ("movr_loss", "max_logit", "log_norm", "ovr_loss")
+    layers = ((np.zeros((1, 4), np.float32), np.zeros(1, np.float32)),)
+    everything = scorer(layers=layers, probes=Probes(K=1, n=4))
+    assert carried_parts(everything) == part_names()
+    linear = Head(
+        kind="linear", weight=np.eye(3, 4, dtype=np.float32), bias=np.zeros(3, np.float32), temperature=1.0
+    )
+    assert "ovr_loss" not in carried_parts(scorer(head=linear))
+
+
+def test_a_part_of_another_package_can_be_registered_and_is_gone_again():
+    rows = np.eye(2, 4, dtype=np.float32)
+    constants = PartConstants(
+        rows=rows, biases=np.array([0.0, 9.0], np.float32), numbers=np.array([2.0], np.float32)
+    )
+    with registered(FarthestRow()):
+        carrying = scorer(constants={"farthest_row": constants})
+        assert carried_parts(carrying)[-1] == "farthest_row"
+        assert part("farthest_row").value(batch(), carrying).tolist() == [-18.0]
+        assert "farthest_row" not in carried_parts(scorer())
+        with pytest.raises(AssertionError, match="is taken"), registered(FarthestRow()):
+            pass
+    assert unknown_parts(["movr_loss", "farthest_row"]) == ["farthest_row"]
+
+
+def test_an_unknown_name_is_refused_with_the_near_ones():
+    with pytest.raises(UsageError, match="did you mean 'movr_loss'"):
+        part("mover_loss")
