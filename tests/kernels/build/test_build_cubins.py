@@ -80,7 +80,7 @@ def test_builds_of_another_source_are_taken_away_and_those_of_this_one_stay(
 
 
 def test_a_wheel_made_afterwards_carries_the_builds(compilers: Compilers, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     tree = tmp_path / "tree"
     ignored = shutil.ignore_patterns("__pycache__", "cubins")
     for folder in ("edgeosr", "export", "kernels", "bench"):

@@ -1,33 +1,36 @@
-"""The calls of the asynchronous driver: held against cuda-python's own, and what a capture forbids."""
+"""The driver's calls: held against cuda-python's own; copies, streams, contexts, what a capture forbids."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_double import CudaDouble, Result
 from cuda_streams import QueuedCudaDouble
 
-from edgeosr.errors import CudaError
-from edgeosr.kernels import async_driver, driver
-from edgeosr.kernels.driver.async_driver import AsyncDriver
+from edgeosr.errors import CudaError, MissingDependencyError
+from edgeosr.kernels.driver import driver, graphs, memory, streams
+from edgeosr.kernels.driver.driver import Driver, open_driver
+from edgeosr.kernels.driver.graphs import Graph
 
-CALL = re.compile(r'_call\(\s*"(cu\w+)"((?:[^()]|\([^()]*\))*)\)')
+CALL = re.compile(r'call\(\s*"(cu\w+)"((?:[^()]|\([^()]*\))*)\)')
 
 
-def opened() -> tuple[QueuedCudaDouble, AsyncDriver]:
+def opened() -> tuple[QueuedCudaDouble, Driver]:
     cuda = QueuedCudaDouble()
-    found = AsyncDriver(cuda)
+    found = Driver(cuda)
     found.device(None)
     return cuda, found
 
 
-@pytest.mark.parametrize("module", [driver, async_driver])
+@pytest.mark.parametrize("module", [driver, graphs, memory, streams])
 def test_every_driver_call_is_one_of_cuda_python_s_with_as_many_arguments(module: Any) -> None:
     from cuda.bindings import driver as genuine
 
     calls = CALL.findall(Path(module.__file__).read_text("utf-8"))
-    assert len(calls) > 15
+    assert len(calls) > 4
     for name, rest in calls:
         signature = (getattr(genuine, name).__doc__ or "").splitlines()[0]
         taken = [
@@ -70,15 +73,14 @@ def test_a_graph_replays_what_was_captured_and_nothing_ran_meanwhile() -> None:
     cuda, device = opened()
     stream, host, room = device.stream(), device.allocate_host(1), device.allocate(1)
     host.bytes()[0] = 7
-    with device.capture(stream) as capture:
-        device.copy_in(room, host, 1, stream)
+    graph = Graph(device, stream, lambda: device.copy_in(room, host, 1, stream))
     device.synchronize(stream)
     assert cuda.bytes_in == 0
     for _ in range(3):
-        device.launch_graph(capture.graph, stream)
+        graph.replay()
     device.synchronize(stream)
     assert cuda.bytes_in == 3
-    device.destroy_graph(capture.graph)
+    graph.close()
     assert cuda.graphs == {}
 
 
@@ -86,13 +88,68 @@ def test_an_allocation_in_a_capture_spoils_it_and_the_stream_goes_on() -> None:
     cuda, device = opened()
     stream = device.stream()
     words = "cuMemAlloc failed: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
-    with pytest.raises(CudaError, match=words), device.capture(stream):
-        device.allocate(4)
+    with pytest.raises(CudaError, match=words):
+        Graph(device, stream, lambda: device.allocate(4))
     assert not cuda.capturing() and cuda.graphs == {}
     host, room = device.allocate_host(4), device.allocate(4)
     device.copy_in(room, host, 4, stream)
     device.synchronize(stream)
     assert cuda.bytes_in == 4
+
+
+def test_what_breaks_a_capture_is_raised_and_nothing_of_it_stays() -> None:
+    cuda, device = opened()
+    stream = device.stream()
+
+    def breaks() -> None:
+        raise ValueError("not of CUDA")
+
+    with pytest.raises(ValueError, match="not of CUDA"):
+        Graph(device, stream, breaks)
+    assert not cuda.capturing()
+    assert cuda.count("cuGraphDestroy") == 1 and cuda.count("cuGraphInstantiate") == 0
+    Graph(device, stream, lambda: None).close()
+    device.destroy_stream(stream)
+    assert cuda.leaks() == []
+
+
+def test_a_recording_that_cannot_be_made_a_graph_is_freed_and_one_that_stays_behind_is_no_error() -> None:
+    cuda, device = opened()
+    stream = device.stream()
+    cuda.fail_at["cuGraphInstantiate", 0] = Result.CUDA_ERROR_OUT_OF_MEMORY
+    with pytest.raises(CudaError, match="cuGraphInstantiate failed: CUDA_ERROR_OUT_OF_MEMORY"):
+        Graph(device, stream, lambda: None)
+    assert cuda.count("cuGraphDestroy") == 1
+    cuda.fail_at["cuGraphDestroy", 0] = Result.CUDA_ERROR_INVALID_VALUE
+    Graph(device, stream, lambda: None).replay()
+
+
+def test_an_own_stream_is_given_back_when_its_block_ends_and_when_it_breaks() -> None:
+    cuda, device = opened()
+    with device.own_stream() as stream:
+        assert stream in cuda.streams
+    with pytest.raises(ValueError, match="inside"), device.own_stream():
+        raise ValueError("inside")
+    assert cuda.leaks() == []
+
+
+def test_a_device_s_name_ends_at_its_first_zero() -> None:
+    class Filled(CudaDouble):
+        def _DeviceGetName(self, size: int, ordinal: int) -> bytes:
+            return b"NVIDIA H100\0\0left over\0".ljust(size, b" ")
+
+    assert Driver(Filled()).device(None).name == "NVIDIA H100"
+    assert Driver(CudaDouble()).device(None).name == "Orin"
+
+
+def test_without_cuda_python_the_error_names_the_purpose_and_the_install_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cuda", None)
+    for name in [name for name in sys.modules if name.startswith("cuda.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingDependencyError, match=r"running an engine.*pip install 'edgeosr\[cuda\]'"):
+        open_driver("running an engine")
 
 
 def test_memory_under_waiting_work_is_not_freed_unseen() -> None:
