@@ -1,8 +1,8 @@
 """One CUDA driver call: its result, or our error with the call's name.
 
-``Calls`` takes the module ``cuda.bindings.driver`` (cuda-python) or anything that behaves like it: that is how
-the tests reach every branch without a GPU. Not cuda.core (1.2.2, which runs on JetPack 6 as well): it calls the
-driver from C, so nothing can stand in for a device.
+``Calls`` takes the module ``cuda.bindings.driver`` (cuda-python) or anything that behaves like it: so the
+tests reach every branch without a GPU. Not cuda.core (1.2.2, which has wheels for JetPack 6): it calls the
+driver from C, and nothing can stand in for a device under it.
 """
 
 from typing import Any
