@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from cuda_double import CudaDouble, Result
 from cuda_streams import QueuedCudaDouble
 
-from edgeosr.errors import CudaError, MissingDependencyError
+from edgeosr.errors import (
+    CudaError,
+    DeviceError,
+    DriverTooOldError,
+    MissingDependencyError,
+    NoDeviceError,
+    NoDriverError,
+)
 from edgeosr.kernels.driver import driver, graphs, memory, streams
 from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.driver.graphs import Graph
@@ -131,6 +139,35 @@ def test_an_own_stream_is_given_back_when_its_block_ends_and_when_it_breaks() ->
     with pytest.raises(ValueError, match="inside"), device.own_stream():
         raise ValueError("inside")
     assert cuda.leaks() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (Result.CUDA_ERROR_NO_DEVICE, NoDeviceError, "sees no device; check nvidia-smi"),
+        (Result.CUDA_ERROR_STUB_LIBRARY, NoDriverError, "the toolkit's stub"),
+        (Result.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, DriverTooOldError, "restart after its update"),
+        (Result.CUDA_ERROR_OUT_OF_MEMORY, CudaError, r"cuInit failed: CUDA_ERROR_OUT_OF_MEMORY \(2\)"),
+    ],
+)
+def test_each_failure_of_the_start_has_its_error_and_next_step(
+    code: Result, error: type[DeviceError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Driver(CudaDouble(failures={"cuInit": code})).device(None)
+
+
+def test_a_driver_without_a_function_of_cuda_python_is_too_old() -> None:
+    def missing(_: int) -> None:
+        raise RuntimeError('Function "cuInit" not found')
+
+    with pytest.raises(DriverTooOldError, match=r"older than the installed cuda-python.*'cuda-python<13'"):
+        Driver(SimpleNamespace(cuInit=missing)).start()
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(NoDeviceError, match="device 3 was asked for; the driver sees 1"):
+        Driver(CudaDouble()).device(3)
 
 
 def test_a_device_s_name_ends_at_its_first_zero() -> None:
