@@ -87,13 +87,13 @@ def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video_and_cuda(
 @pytest.mark.parametrize(
     ("path", "planted"),
     [
-        ("edgeosr/bundle.py", "import edgeosr.export"),
-        ("edgeosr/bundle.py", "from edgeosr import bench"),
-        ("edgeosr/bundle.py", "from edgeosr.runtime.runtime import Runtime"),
-        ("edgeosr/data/folder.py", "def f():\n    from edgeosr.kernels import scorer"),
+        ("edgeosr/bundle/directory.py", "import edgeosr.export"),
+        ("edgeosr/bundle/directory.py", "from edgeosr import bench"),
+        ("edgeosr/bundle/directory.py", "from edgeosr.runtime.runtime import Runtime"),
+        ("edgeosr/data/folder.py", "def f():\n    from edgeosr.kernels import packing"),
         ("edgeosr/data/folder.py", "import importlib\nimportlib.import_module('edgeosr.cli.app')"),
         ("edgeosr/runtime/runtime.py", "from edgeosr import export"),
-        ("kernels/scorer.py", "from edgeosr.runtime import predict"),
+        ("kernels/packing.py", "from edgeosr.runtime import predict"),
         ("export/export.py", "from edgeosr.bench.quality import evaluate"),
         ("bench/latency.py", "from edgeosr.cli.app import main"),
     ],
