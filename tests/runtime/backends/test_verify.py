@@ -246,9 +246,6 @@ def test_a_step_that_fails_does_not_hide_the_others(
     lines = [line for line in out.splitlines() if line.startswith(("kernel", "engine", "verify"))]
     failed = [line.split()[0] for line in lines if line.split()[1] == "FAILED"]
     if fault == "kernel":
-        assert (
-            failed == ["kernel"]
-            and "wrong: z, K5; run: python -m edgeosr.kernels.selftest" in lines[0]
-        )
+        assert failed == ["kernel"] and "wrong: z, K5; run: python -m edgeosr.kernels.selftest" in lines[0]
     else:
         assert failed == ["engine", "verify"] and "tensorrt: TensorRT" in lines[1]
