@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DeviceError
-from edgeosr.kernels.driver.async_driver import HostMemory
 from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.memory import HostMemory
 
 WRITTEN, ACCEPTED, NOT_FINITE = 1, 2, 4
 # FusedVerdict of src/params.cuh.

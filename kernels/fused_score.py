@@ -15,8 +15,8 @@ from edgeosr.errors import UsageError
 from edgeosr.kernels.build.images import Image, image_for
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
 from edgeosr.kernels.driver.arrays import DeviceArray, device_array, rows_stride, stream_handle
-from edgeosr.kernels.driver.async_driver import HostMemory
 from edgeosr.kernels.driver.driver import Driver, open_driver
+from edgeosr.kernels.driver.memory import HostMemory
 from edgeosr.kernels.packing import constants_bytes, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
@@ -50,7 +50,7 @@ class FusedScorer:
             half: fp16 weights on tensor cores; None: where the device has them, else fp32.
             device: ordinal; None: the current context's, or 0.
             driver: None: through cuda-python.
-            image: build of the kernel; None: what suits the device (``module.py``).
+            image: build of the kernel; None: what suits the device (``build/images.py``).
 
         Raises:
             UsageError: the scorer exceeds a limit of the kernel, or fp16 weights were asked of a device

@@ -86,7 +86,7 @@ def _show_kernel_model(*, json: bool) -> None:
     from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
 
     document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())
-    then = command_line("python", "-m", "edgeosr.kernels.selftest.selftest") + "   (on the device: times it)"
+    then = command_line("python", "-m", "edgeosr.kernels.selftest") + "   (on the device: times it)"
     show(text=text, document=document, json=json, written=None, then=then)
 
 

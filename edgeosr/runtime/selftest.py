@@ -140,9 +140,7 @@ def _kernel(settings: SelftestSettings) -> str:
     text = f"{len(cases)} cases, {report['samples']} samples against the float64 reference; {report['build']}"
     if not report["passed"]:
         wrong = [case["case"] for case in cases if not case["passed"]] or ["too many ties"]
-        raise _Failed(
-            f"{text}; wrong: {'; '.join(wrong[:3])}; run: python -m edgeosr.kernels.selftest.selftest"
-        )
+        raise _Failed(f"{text}; wrong: {'; '.join(wrong[:3])}; run: python -m edgeosr.kernels.selftest")
     return text
 
 

@@ -2,10 +2,10 @@
 
 In that order:
 
-1. a cubin built ahead (``build_cubins.py``) whose toolkit the driver can load. A Tegra (Orin, Xavier, Thor)
+1. a cubin built ahead (``ahead.py``) whose toolkit the driver can load. A Tegra (Orin, Xavier, Thor)
    takes its exact architecture only; a desktop GPU also a lower minor version of its own major one;
 2. PTX of an old version, which the driver compiles: for devices without a cubin of theirs;
-   both of the installed source: ``SOURCE_FILE`` beside them names the digest they were made from;
+   both of the installed source: a file beside them names the digest they were made from;
 3. NVRTC, at most as new as the driver, for the exact architecture; kept under ``$EDGEOSR_CACHE``,
    ``$XDG_CACHE_HOME/edgeosr`` or ``~/.cache/edgeosr`` by source, architecture and compiler.
 """
@@ -18,50 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.errors import DriverTooOldError, KernelBuildError
+from edgeosr.kernels.build.ahead import BUILDS, CUBINS, Build, built_from
 from edgeosr.kernels.build.nvrtc import FLAGS, Nvrtc, newest_nvrtc
 from edgeosr.kernels.build.sources import DeviceSource, device_source
 from edgeosr.kernels.driver.driver import Device
 
-CUBINS = Path(__file__).parent.parent / "cubins"
-SOURCE_FILE = "source.sha256"  # DeviceSource.digest of the builds beside it
 OLDEST_DRIVER = (11, 0)  # minor versions of a CUDA release load each other's cubins from here on
 _DIGEST_BYTES = 32
-
-
-@dataclass(frozen=True)
-class Build:
-    """A file built ahead.
-
-    Attributes:
-        architecture: (8, 7) for sm_87.
-        toolkit: CUDA version of its compiler.
-        ptx: PTX for that architecture and every later one, else a cubin.
-    """
-
-    architecture: tuple[int, int]
-    toolkit: tuple[int, int]
-    ptx: bool = False
-
-    @property
-    def target(self) -> str:
-        """The compiler's name of the architecture."""
-        return f"{'compute' if self.ptx else 'sm'}_{self.architecture[0]}{self.architecture[1]}"
-
-    @property
-    def file_name(self) -> str:
-        """Name below ``CUBINS``."""
-        toolkit = f"{self.toolkit[0]}.{self.toolkit[1]}"
-        return f"fused_score-{self.target}-cuda{toolkit}.{'ptx' if self.ptx else 'cubin'}"
-
-
-# nvcc 13 writes cubins of a newer ELF version than JetPack 6 may read: Orin's is built by NVRTC 12.6 as well,
-# and Xavier's by NVRTC 11.8, for CUDA 13 has dropped it. Newest toolkit first.
-BUILDS = (
-    *(Build(arch, (13, 0)) for arch in ((7, 5), (8, 7), (8, 9), (9, 0), (11, 0), (12, 0))),
-    Build((8, 7), (12, 6)),
-    Build((7, 2), (11, 8)),
-    Build((7, 5), (11, 8), ptx=True),
-)
 
 
 @dataclass(frozen=True)
@@ -116,17 +79,6 @@ def image_for(
             if path.is_file():
                 return Image(path.read_bytes(), build.file_name)
     return _compiled(device, cache or cache_folder(), nvrtc, source)
-
-
-def built_from(folder: Path) -> str | None:
-    """Return the digest of the source that ``folder``'s builds were made from, None if nothing says it.
-
-    A build of another source may read another layout of its parameters: it must not be launched.
-    """
-    try:
-        return (folder / SOURCE_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
 
 
 def cache_folder() -> Path:

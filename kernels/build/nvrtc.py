@@ -1,7 +1,7 @@
 """NVRTC, NVIDIA's compiler as a library, through ctypes: any version from 11.8 on, with or without a GPU.
 
 cuda-python's own binding serves one major version only; the builds for old drivers need the old compilers
-(``build_cubins.py``), so the library is opened by path. It is looked for in the PyPI wheels first
+(``ahead.py``), so the library is opened by path. It is looked for in the PyPI wheels first
 (``nvidia-cuda-nvrtc*``), then where the system's linker looks.
 """
 

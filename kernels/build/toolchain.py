@@ -1,9 +1,5 @@
-"""nvcc and the disassembler, wherever they are: for building ahead of time and for the compile gate.
+"""nvcc, wherever it is: for building ahead of time. Nothing of this is needed to run the kernel."""
 
-Nothing of this is needed to run the kernel.
-"""
-
-import functools
 import os
 import re
 import shutil
@@ -15,9 +11,6 @@ from pathlib import Path
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.sources import FOLDER, MAIN
 
-NVCC_ARCHITECTURES = ("sm_75", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120")
-# Architectures whose drivers cannot load what nvcc 13 writes, and the NVRTC that stands for their CUDA.
-NVRTC_BUILDS = {"sm_72": (11, 8), "sm_87": (12, 6)}
 FLAGS = ("-std=c++17", "-O3", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
 PTXAS_FLAGS = ("-Xptxas", "-v,-warn-spills,-warn-lmem-usage")
 
@@ -70,18 +63,6 @@ def find_nvcc() -> Nvcc:
     )
 
 
-def disassembly(cubin: Path) -> str:
-    """Return the SASS of ``cubin`` by nvdisasm (sm_75 or later).
-
-    Raises:
-        KernelBuildError: no nvdisasm, or it refuses.
-    """
-    done = run_tool([_tool("nvdisasm"), "-c", cubin])
-    if done.returncode:
-        raise KernelBuildError(f"nvdisasm refuses {cubin.name}:\n{trimmed(done.stderr)}")
-    return done.stdout
-
-
 def trimmed(text: str, lines: int = 12) -> str:
     """Return the first ``lines`` lines that are not empty of a compiler's output, and how many were cut."""
     kept = [line.rstrip() for line in text.splitlines() if line.strip()]
@@ -96,13 +77,6 @@ def run_tool(arguments: "list[Path | str]") -> "subprocess.CompletedProcess[str]
         return subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         return subprocess.CompletedProcess(words, 127, "", str(error))
-
-
-@functools.cache
-def _tool(name: str) -> Path:
-    for path in [*_in_wheels(f"bin/{name}"), *_on_path(name)]:
-        return path
-    raise KernelBuildError(f"{name} was not found; run: pip install nvidia-cuda-{name}")
 
 
 def _toolkit_of(nvcc: Path) -> Path:

@@ -1,1 +1,5 @@
-"""CUDA driver calls, streams and graphs, and arrays of other libraries where they lie."""
+"""The CUDA driver through cuda-python, one idea a module.
+
+calls (and their errors), memory, streams, graphs, driver (``Driver``: all of them, devices and launches),
+arrays (of other libraries, where they lie).
+"""

@@ -1,10 +1,11 @@
-"""The few CUDA driver calls that the loader makes, through cuda-python, with our errors.
+"""The CUDA driver: its start, devices and contexts, a build's entries and their launch, with our errors.
 
-cuda-python is imported on use. ``Driver`` takes the module ``cuda.bindings.driver`` or anything that behaves
-like it, which is how the tests reach every branch without a GPU.
+cuda-python is imported on use (``open_driver``).
 """
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from edgeosr.errors import (
     NoDriverError,
     import_extra,
 )
+from edgeosr.kernels.driver.calls import code_name
+from edgeosr.kernels.driver.memory import MemoryCalls
+from edgeosr.kernels.driver.streams import StreamCalls
 
 _NEXT = "score with model.onnx (edgeosr.Runtime), which needs no GPU"
 
@@ -40,11 +44,8 @@ class Device:
     driver: tuple[int, int]
 
 
-class Driver:
+class Driver(MemoryCalls, StreamCalls):
     """CUDA driver API; every method raises a DeviceError that names the call."""
-
-    def __init__(self, bindings: Any):
-        self.cuda = bindings
 
     def start(self) -> tuple[int, int]:
         """Initialise; return the CUDA version that the driver supports.
@@ -67,7 +68,7 @@ class Driver:
                 f"the fused kernel needs the NVIDIA driver (libcuda), which was not found: {error}; install "
                 f"it, in a container start it with --runtime nvidia or --gpus all; or {_NEXT}"
             ) from error
-        name = _name(code)
+        name = code_name(code)
         if name in {"CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INVALID_DEVICE"}:
             raise NoDeviceError(
                 "the NVIDIA driver is installed but sees no device; check nvidia-smi (Jetson: tegrastats) "
@@ -79,8 +80,8 @@ class Driver:
             raise NoDriverError(
                 f"libcuda is the toolkit's stub, not a driver; take it off the path; or {_NEXT}"
             )
-        self._require(code, "cuInit")
-        version = int(self._call("cuDriverGetVersion"))
+        self.require(code, "cuInit")
+        version = int(self.call("cuDriverGetVersion"))
         return version // 1000, version % 1000 // 10
 
     def device(self, ordinal: int | None) -> Device:
@@ -90,17 +91,17 @@ class Driver:
             NoDeviceError: there is no such device.
         """
         version = self.start()
-        count = int(self._call("cuDeviceGetCount"))
+        count = int(self.call("cuDeviceGetCount"))
         if ordinal is None:
-            context = self._call("cuCtxGetCurrent")
-            ordinal = int(self._call("cuCtxGetDevice")) if int(context) else 0
+            context = self.call("cuCtxGetCurrent")
+            ordinal = int(self.call("cuCtxGetDevice")) if int(context) else 0
         if not 0 <= ordinal < count:
             raise NoDeviceError(f"device {ordinal} was asked for; the driver sees {count}, numbered from 0")
-        if not int(self._call("cuCtxGetCurrent")) or int(self._call("cuCtxGetDevice")) != ordinal:
-            self._call("cuCtxSetCurrent", self._call("cuDevicePrimaryCtxRetain", ordinal))
+        if not int(self.call("cuCtxGetCurrent")) or int(self.call("cuCtxGetDevice")) != ordinal:
+            self.call("cuCtxSetCurrent", self.call("cuDevicePrimaryCtxRetain", ordinal))
         return Device(
             ordinal,
-            bytes(self._call("cuDeviceGetName", 128, ordinal)).rstrip(b"\0").decode(),
+            bytes(self.call("cuDeviceGetName", 128, ordinal)).split(b"\0")[0].decode(),
             (
                 self._attribute("COMPUTE_CAPABILITY_MAJOR", ordinal),
                 self._attribute("COMPUTE_CAPABILITY_MINOR", ordinal),
@@ -111,11 +112,26 @@ class Driver:
 
     def current_device(self) -> int:
         """Return the ordinal of the current context's device, -1 if there is no context."""
-        return int(self._call("cuCtxGetDevice")) if int(self._call("cuCtxGetCurrent")) else -1
+        return int(self.call("cuCtxGetDevice")) if int(self.call("cuCtxGetCurrent")) else -1
+
+    def current_context(self) -> Any:
+        """Return the current context; ``device`` has made one current."""
+        return self.call("cuCtxGetCurrent")
+
+    @contextlib.contextmanager
+    def within(self, context: Any) -> Iterator[None]:
+        """Make ``context`` current on this thread; at the end the one before it is again."""
+        self.call("cuCtxPushCurrent", context)
+        try:
+            yield
+        finally:
+            # A lost context cannot be popped; the error that lost it is the one to report.
+            with contextlib.suppress(CudaError):
+                self.call("cuCtxPopCurrent")
 
     def load(self, image: bytes) -> Any:
         """Load a cubin, or PTX (zero-terminated here)."""
-        return self._call("cuModuleLoadData", image + b"\0")
+        return self.call("cuModuleLoadData", image + b"\0")
 
     def function(self, module: Any, entry: str, shared_bytes: int) -> Any:
         """Return an entry that may use ``shared_bytes`` of dynamic shared memory.
@@ -124,41 +140,15 @@ class Driver:
             MissingSymbolError: the module has no such entry.
         """
         code, function = self.cuda.cuModuleGetFunction(module, entry.encode())
-        if _name(code) == "CUDA_ERROR_NOT_FOUND":
+        if code_name(code) == "CUDA_ERROR_NOT_FOUND":
             raise MissingSymbolError(
                 f"the loaded build of the fused kernel has no entry {entry!r}: it was made from another "
                 "source; run: python -m edgeosr.kernels.build_cubins, or delete its files and the cache"
             )
-        self._require(code, "cuModuleGetFunction")
+        self.require(code, "cuModuleGetFunction")
         name = self.cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        self._call("cuFuncSetAttribute", function, name, shared_bytes)
+        self.call("cuFuncSetAttribute", function, name, shared_bytes)
         return function
-
-    def allocate(self, size: int) -> int:
-        """Return the address of ``size`` bytes, aligned to 256."""
-        return int(self._call("cuMemAlloc", max(size, 1)))
-
-    def free(self, address: int) -> None:
-        """Return memory of ``allocate``."""
-        self._call("cuMemFree", address)
-
-    def write(self, address: int, data: bytes, stream: int) -> None:
-        """Copy host bytes to the device in the stream's order; ``data`` may be dropped after the call."""
-        self._call("cuMemcpyHtoDAsync", address, data, len(data), stream)
-
-    def read(self, address: int, into: memoryview, stream: int) -> None:
-        """Copy to host memory and wait for the stream."""
-        room = (ctypes.c_char * into.nbytes).from_buffer(into)
-        self._call("cuMemcpyDtoHAsync", ctypes.addressof(room), address, into.nbytes, stream)
-        self._call("cuStreamSynchronize", stream)
-
-    def synchronize(self, stream: int) -> None:
-        """Wait for the stream."""
-        self._call("cuStreamSynchronize", stream)
-
-    def clear(self, address: int, words: int, stream: int) -> None:
-        """Set 32-bit words to zero in the stream's order."""
-        self._call("cuMemsetD32Async", address, 0, words, stream)
 
     def launch(
         self, function: Any, blocks: int, threads: int, shared_bytes: int, stream: int, params: Any
@@ -166,62 +156,20 @@ class Driver:
         """Launch with one parameter, a ctypes structure."""
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(params))
         grid = (blocks, 1, 1, threads, 1, 1)
-        self._call("cuLaunchKernel", function, *grid, shared_bytes, stream, ctypes.addressof(arguments), 0)
-
-    def follow(self, later: int, earlier: int) -> None:
-        """Make the stream ``later`` wait for all that ``earlier`` holds now; the host does not wait."""
-        event = self.event()
-        self.record(event, earlier)
-        self.wait(later, event)
-        self.destroy_event(event)  # CUDA keeps it until it has happened
-
-    def event(self) -> Any:
-        """Return a new event without a time stamp."""
-        return self._call("cuEventCreate", int(self.cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
-
-    def destroy_event(self, event: Any) -> None:
-        """Give an event back."""
-        self._call("cuEventDestroy", event)
-
-    def timed_event(self) -> Any:
-        """Return a new event with a time stamp."""
-        return self._call("cuEventCreate", int(self.cuda.CUevent_flags.CU_EVENT_DEFAULT))
-
-    def elapsed_ms(self, start: Any, end: Any) -> float:
-        """Wait for ``end``; return the milliseconds since ``start``."""
-        self._call("cuEventSynchronize", end)
-        return float(self._call("cuEventElapsedTime", start, end))
-
-    def record(self, event: Any, stream: int) -> None:
-        """Record ``event`` in the stream."""
-        self._call("cuEventRecord", event, stream)
-
-    def wait(self, stream: int, event: Any) -> None:
-        """Let the stream wait for ``event``."""
-        self._call("cuStreamWaitEvent", stream, event, 0)
+        self.call("cuLaunchKernel", function, *grid, shared_bytes, stream, ctypes.addressof(arguments), 0)
 
     def _attribute(self, name: str, ordinal: int) -> int:
         attribute = getattr(self.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-        return int(self._call("cuDeviceGetAttribute", attribute, ordinal))
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        code, *results = getattr(self.cuda, name)(*arguments)
-        self._require(code, name)
-        return results[0] if results else None
-
-    def _require(self, code: Any, call: str) -> None:
-        if int(code):
-            raise CudaError(f"{call} failed: {_name(code)} ({int(code)})", call=call, code=_name(code))
+        return int(self.call("cuDeviceGetAttribute", attribute, ordinal))
 
 
-def open_driver() -> Driver:
+def open_driver(purpose: str = "the fused CUDA kernel") -> Driver:
     """Return the driver through cuda-python.
+
+    Args:
+        purpose: what it is for; the message says so.
 
     Raises:
         MissingDependencyError: cuda-python is not installed.
     """
-    return Driver(import_extra("cuda.bindings.driver", extra="cuda", purpose="the fused CUDA kernel"))
-
-
-def _name(code: Any) -> str:
-    return str(getattr(code, "name", code))
+    return Driver(import_extra("cuda.bindings.driver", extra="cuda", purpose=purpose))

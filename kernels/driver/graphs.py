@@ -1,76 +1,51 @@
-"""Work of a stream kept as a CUDA graph and replayed, on a stream of its own: for timing.
+"""Work of a stream kept as a CUDA graph: put in once, replayed with one call."""
 
-The calls go through ``Driver``'s bindings, so that the tests' double of them stands in for a device.
-"""
-
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from edgeosr.errors import CudaError
-from edgeosr.kernels.driver.driver import Driver
-
-
-class OwnStream:
-    """A stream that does not wait for the default one; close it after use."""
-
-    def __init__(self, driver: Driver):
-        self._cuda = driver.cuda
-        flag = int(driver.cuda.CUstream_flags.CU_STREAM_NON_BLOCKING)
-        self.handle = int(_called(driver.cuda, "cuStreamCreate", flag))
-
-    def close(self) -> None:
-        """Destroy it; its work must be over."""
-        _called(self._cuda, "cuStreamDestroy", self.handle)
-
-    def __enter__(self) -> "OwnStream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+from edgeosr.kernels.driver.calls import Calls
 
 
 class Graph:
-    """What ``work`` put into a stream, to be replayed there.
+    """What ``work`` put into a stream, to be replayed there; close it after use."""
 
-    Attributes:
-        stream: the handle it was captured on.
-    """
-
-    def __init__(self, driver: Driver, stream: int, work: Callable[[], object]):
-        """Capture.
+    def __init__(self, driver: Calls, stream: int, work: Callable[[], object]):
+        """Capture; nothing of it runs yet.
 
         Args:
-            driver: CUDA.
+            driver: of the device.
             stream: a stream's handle, not the default one.
             work: enqueues on that stream; it must not allocate or wait, so call it once before.
 
         Raises:
-            CudaError: something in ``work`` cannot be captured.
+            CudaError: something in ``work`` cannot be captured. Whatever is raised, by ``work`` too, the
+                capture is over and the stream can be used again.
         """
-        self._cuda, self.stream = driver.cuda, stream
-        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        _called(self._cuda, "cuStreamBeginCapture", stream, mode)
+        self._driver, self._stream = driver, stream
+        # Thread-local: allocations of other threads must not spoil it.
+        mode = driver.cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        driver.call("cuStreamBeginCapture", stream, mode)
         try:
             work()
         except BaseException:
-            self._cuda.cuStreamEndCapture(stream)  # a stream left in capture mode refuses everything
+            # The error that spoilt the capture is the one to report.
+            with contextlib.suppress(CudaError):
+                driver.call("cuGraphDestroy", driver.call("cuStreamEndCapture", stream))
             raise
-        graph = _called(self._cuda, "cuStreamEndCapture", stream)
-        self._graph = _called(self._cuda, "cuGraphInstantiate", graph, 0)
-        _called(self._cuda, "cuGraphDestroy", graph)
+        recorded = driver.call("cuStreamEndCapture", stream)
+        try:
+            self._graph: Any = driver.call("cuGraphInstantiate", recorded, 0)
+        finally:
+            # A graph that can be launched is worth more than the news that its recording stays behind.
+            with contextlib.suppress(CudaError):
+                driver.call("cuGraphDestroy", recorded)
 
     def replay(self) -> None:
         """Put the captured work into the stream once more."""
-        _called(self._cuda, "cuGraphLaunch", self._graph, self.stream)
+        self._driver.call("cuGraphLaunch", self._graph, self._stream)
 
     def close(self) -> None:
         """Free it; its replays must be over."""
-        _called(self._cuda, "cuGraphExecDestroy", self._graph)
-
-
-def _called(cuda: Any, name: str, *arguments: Any) -> Any:
-    code, *results = getattr(cuda, name)(*arguments)
-    if int(code):
-        word = str(getattr(code, "name", code))
-        raise CudaError(f"{name} failed: {word} ({int(code)})", call=name, code=word)
-    return results[0] if results else None
+        self._driver.call("cuGraphExecDestroy", self._graph)

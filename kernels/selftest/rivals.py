@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.kernels.driver.driver import Driver
-from edgeosr.kernels.driver.graphs import Graph, OwnStream
+from edgeosr.kernels.driver.graphs import Graph
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
@@ -101,12 +101,12 @@ def time_beside_rivals(
     expected = reference_scores(scorer.scorer, **case_inputs(case))["score"]
     contenders: dict[str, Contender] = {}
     missing: dict[str, str] = {}
-    with OwnStream(driver) as own:
+    with driver.own_stream() as own:
         try:
-            contenders["kernel"] = FusedContender(scorer, case, own.handle)
+            contenders["kernel"] = FusedContender(scorer, case, own)
             for name, make in rivals.items():
                 try:
-                    contenders[name] = make(case, driver, own.handle)
+                    contenders[name] = make(case, driver, own)
                     contenders[name].launch()
                     distance = float(np.abs(contenders[name].scores() - expected).max())
                     if not distance <= FARTHEST:
@@ -116,10 +116,10 @@ def time_beside_rivals(
                     missing[name] = str(error) if known else f"{type(error).__name__}: {error}"
                     if name in contenders:
                         contenders.pop(name).close()
-            samples = _samples(driver, contenders, own.handle, runs)
+            samples = _samples(driver, contenders, own, runs)
             conditions = {name: contender.conditions for name, contender in contenders.items()}
         finally:
-            driver.synchronize(own.handle)
+            driver.synchronize(own)
             for contender in contenders.values():
                 contender.close()
     report: dict[str, Any] = {

@@ -8,6 +8,7 @@ Cubins are kept in build/gate by the digest of source, compiler and flags.
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.ahead import BUILDS as AHEAD
 from edgeosr.kernels.build.nvrtc import FLAGS as NVRTC_FLAGS
 from edgeosr.kernels.build.nvrtc import newest_nvrtc
 from edgeosr.kernels.build.sources import ENTRIES, device_source
-from edgeosr.kernels.build.toolchain import (
-    FLAGS,
-    NVCC_ARCHITECTURES,
-    NVRTC_BUILDS,
-    PTXAS_FLAGS,
-    disassembly,
-    find_nvcc,
-)
+from edgeosr.kernels.build.toolchain import FLAGS, PTXAS_FLAGS, find_nvcc, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = ROOT / "kernels" / "budgets"
@@ -41,7 +36,12 @@ MULTIPROCESSORS = {
     "sm_110": (2048, 233472, 232448),
     "sm_120": (1536, 102400, 101376),
 }
-BUILDS = (*NVCC_ARCHITECTURES, *(f"{arch}-nvrtc{v[0]}.{v[1]}" for arch, v in NVRTC_BUILDS.items()))
+# The cubins that are shipped; those whose drivers cannot load what nvcc 13 writes name their NVRTC.
+BUILDS = tuple(
+    build.target if build.toolkit >= (13, 0) else "{}-nvrtc{}.{}".format(build.target, *build.toolkit)
+    for build in AHEAD
+    if not build.ptx
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measured(build: str) -> dict[str, Entry]:
         KernelBuildError: it does not compile without a warning.
     """
     cubin, report = _compiled(build)
-    sass = None if build.startswith("sm_72") else _functions(disassembly(cubin))
+    sass = None if build.startswith("sm_72") else _functions(_disassembly(cubin))
     found = {}
     for name, words in _reports(report).items():
         code = None if sass is None else sass[name]
@@ -133,6 +133,15 @@ def _compiled(build: str) -> tuple[Path, str]:
             text = find_nvcc().cubin(arch, cubin)
         report.write_text(text)
     return cubin, report.read_text("utf-8")
+
+
+def _disassembly(cubin: Path) -> str:
+    wheels = (Path(root) / "nvidia" / "cu13" / "bin" / "nvdisasm" for root in sys.path)
+    tool = next((path for path in wheels if path.is_file()), shutil.which("nvdisasm"))
+    assert tool, "nvdisasm was not found; run: pip install 'edgeosr[dev]'"
+    done = run_tool([tool, "-c", cubin])
+    assert not done.returncode, f"nvdisasm refuses {cubin.name}:\n{done.stderr}"
+    return done.stdout
 
 
 def _reports(text: str) -> dict[str, str]:

@@ -114,7 +114,7 @@ class CudaDouble:
         self.context = context
 
     def _DeviceGetName(self, size: int, ordinal: int) -> bytes:
-        return b"Orin\0".ljust(size, b"\0")
+        return b"Orin\0".ljust(size, b" ")  # behind the zero lies anything
 
     def _DeviceGetAttribute(self, attribute: Attribute, ordinal: int) -> int:
         values = {"INTEGRATED": self.integrated, "MAJOR": self.architecture[0], "MINOR": self.architecture[1]}

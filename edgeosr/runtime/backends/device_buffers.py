@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.kernels.device_verdicts import VERDICT, DeviceVerdicts, written_verdicts
-from edgeosr.kernels.driver.async_driver import AsyncDriver, HostMemory
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.memory import HostMemory
 from edgeosr.kernels.fused_score import FusedScorer
 
 
@@ -26,7 +27,7 @@ class FrameBuffer:
         address: where the engine reads.
     """
 
-    def __init__(self, driver: AsyncDriver, size: int, *, mapped: bool):
+    def __init__(self, driver: Driver, size: int, *, mapped: bool):
         self._driver, self._size, self._mapped = driver, size, mapped
         self._host: HostMemory | None = driver.allocate_host(size, mapped=mapped)
         try:
@@ -67,7 +68,7 @@ class VerdictBuffer:
         room: where the kernel writes.
     """
 
-    def __init__(self, driver: AsyncDriver, scorer: FusedScorer, batch: int, *, mapped: bool):
+    def __init__(self, driver: Driver, scorer: FusedScorer, batch: int, *, mapped: bool):
         self._driver, self._batch, self._mapped = driver, batch, mapped
         size = batch * VERDICT.itemsize
         self._host: HostMemory | None = driver.allocate_host(size, mapped=mapped)
@@ -103,7 +104,7 @@ class VerdictBuffer:
 class DeviceTensor:
     """An output of the engine, C-ordered; ``__cuda_array_interface__`` shows it to the kernel."""
 
-    def __init__(self, driver: AsyncDriver, shape: tuple[int, ...], typestr: str):
+    def __init__(self, driver: Driver, shape: tuple[int, ...], typestr: str):
         self._driver = driver
         self.address = driver.allocate(int(np.prod(shape)) * np.dtype(typestr).itemsize)
         self.__cuda_array_interface__ = {

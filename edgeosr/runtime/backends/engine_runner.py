@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeosr.errors import CudaError, DeviceLostError, UsageError
 from edgeosr.kernels.device_verdicts import ACCEPTED
-from edgeosr.kernels.driver.async_driver import AsyncDriver
+from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.runtime.backends.backend import float32_below
 from edgeosr.runtime.backends.contexts import Contexts
@@ -48,7 +48,7 @@ class EngineRunner:
         self,
         name: str,
         *,
-        driver: AsyncDriver,
+        driver: Driver,
         scorer: FusedScorer,
         engine: Any,
         activation_bytes: int,

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import CudaError, EngineRunError, UsageError
-from edgeosr.kernels.driver.async_driver import AsyncDriver
+from edgeosr.kernels.driver.driver import Driver
+from edgeosr.kernels.driver.graphs import Graph
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.runtime.backends.contexts import Contexts
 from edgeosr.runtime.backends.cuda_frames import CudaFrames
@@ -41,7 +42,7 @@ class Machinery:
         mapped: the device works in the host's memory.
     """
 
-    driver: AsyncDriver
+    driver: Driver
     scorer: FusedScorer
     contexts: Contexts
     io: EngineIo
@@ -68,7 +69,7 @@ class EngineSlot:
     def __init__(self, shared: Machinery, shape: tuple[int, ...], *, bgr: bool, on_device: bool):
         self._shared, self._shape, self._on_device = shared, shape, on_device
         self._held = contextlib.ExitStack()
-        self._graph: Any = None
+        self._graph: Graph | None = None
         self._context: Any = None
         self._captured = True
         self._graph_at = self._last_at = 0
@@ -118,7 +119,7 @@ class EngineSlot:
         """Put the run into the stream."""
         self._verdicts.room.expect()
         if self._graph is not None and (not self._on_device or self._graph_at == self._last_at):
-            self._shared.driver.launch_graph(self._graph, self._shared.stream)
+            self._graph.replay()
         else:
             self._enqueue()
 
@@ -205,17 +206,14 @@ class EngineSlot:
     def _capture(self) -> None:
         self._drop_graph()
         try:
-            with self._shared.driver.capture(self._shared.stream) as capture:
-                self._enqueue()
+            self._graph = Graph(self._shared.driver, self._shared.stream, self._enqueue)
         except (CudaError, EngineRunError) as error:
             if isinstance(error, CudaError) and not is_capture_failure(error):
                 raise
             self._captured = False
             _log.warning("frames %s run without a CUDA graph: %s", list(self._shape), error)
-            return
-        self._graph = capture.graph
 
     def _drop_graph(self) -> None:
         graph, self._graph, self._graph_at = self._graph, None, 0
         if graph is not None:
-            self._shared.driver.destroy_graph(graph)
+            graph.close()

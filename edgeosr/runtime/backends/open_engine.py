@@ -10,7 +10,7 @@ from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.errors import CudaError, EngineError, EngineRunError
 from edgeosr.kernels.build.images import cache_folder
-from edgeosr.kernels.driver.async_driver import AsyncDriver, open_async_driver
+from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.runtime.backends.contexts import Contexts, TensorRTContexts
 from edgeosr.runtime.backends.device_failure import worded
@@ -54,7 +54,7 @@ def open_engine(
     # The driver first, by ctypes: TensorRT may end the process where there is none.
     probe = probe_gpus()
     trt = load_tensorrt(builder, to_run=True, probe=probe)
-    driver = open_async_driver()
+    driver = open_driver("running an engine")
     ordinal = driver.device(None).ordinal
     record = _record(bundle, builder, build, ordinal, probe)
     plan = read_engine(bundle.path, record)
@@ -87,7 +87,7 @@ def _record(bundle: Bundle, builder: str, build: str | None, device: int, probe:
     return record
 
 
-def _opened(bundle: Bundle, trt: Any, driver: AsyncDriver, record: EngineRecord, plan: bytes) -> EngineRunner:
+def _opened(bundle: Bundle, trt: Any, driver: Driver, record: EngineRecord, plan: bytes) -> EngineRunner:
     backbone = bundle.manifest.backbone
     assert backbone is not None
     logger = tensorrt_logger(trt)

@@ -20,7 +20,7 @@ from typed_bundle import sample_frames, write_typed_bundle  # noqa: E402
 from edgeosr.bundle.directory import Bundle, read_bundle  # noqa: E402
 from edgeosr.bundle.manifest import BACKBONE, Manifest, parse_manifest  # noqa: E402
 from edgeosr.kernels.build.images import Image  # noqa: E402
-from edgeosr.kernels.driver.async_driver import AsyncDriver  # noqa: E402
+from edgeosr.kernels.driver.driver import Driver  # noqa: E402
 from edgeosr.kernels.fused_score import FusedScorer  # noqa: E402
 from edgeosr.runtime.backends.contexts import TensorRTContexts  # noqa: E402
 from edgeosr.runtime.backends.engine_io import read_engine_io  # noqa: E402
@@ -86,7 +86,7 @@ def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callabl
     ) -> Rig:
         bundle = typed_bundle(method, precision, head)
         cuda = cuda or QueuedCudaDouble(integrated=integrated)
-        driver = AsyncDriver(cuda)
+        driver = Driver(cuda)
         scorer = FusedScorer(read_scorer(bundle.files["scorer.npz"]), driver=driver, image=IMAGE)
         engine = EngineDouble(cuda, bundle.files[BACKBONE], **(engine_settings or {}))
         prepare(engine)

@@ -17,7 +17,7 @@ from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.files import sha256_of
 from edgeosr.kernels import fused_score
 from edgeosr.kernels.build.images import Image
-from edgeosr.kernels.driver.async_driver import AsyncDriver
+from edgeosr.kernels.driver.driver import Driver
 from edgeosr.runtime.backends import open_engine
 from edgeosr.runtime.engines.gpu import Gpu, GpuProbe
 from edgeosr.runtime.engines.store import add_engine, engine_lock
@@ -48,7 +48,7 @@ class Machine:
         probe = GpuProbe(gpus=(self.gpu,), driver=(13, 0), reason="")
         patch.setenv("EDGEOSR_CACHE", str(folder / "cache"))
         patch.setattr(open_engine, "probe_gpus", lambda: probe)
-        patch.setattr(open_engine, "open_async_driver", lambda: AsyncDriver(self.cuda))
+        patch.setattr(open_engine, "open_driver", lambda purpose: Driver(self.cuda))
         patch.setattr(fused_score, "image_for", lambda device: Image(b"\x7fELF", "test"))
         patch.setattr(open_engine, "build_bundle", self._build)
         patch.setitem(sys.modules, self.builder, self.trt)

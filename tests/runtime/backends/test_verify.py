@@ -194,7 +194,7 @@ def test_selftest_on_the_cpu_says_what_it_could_not_prove(
 
 @pytest.fixture
 def kernel_report(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the kernel's own test says (tests/kernels/test_selftest.py runs it); it may be changed."""
+    """What the kernel's own test says (tests/kernels/selftest/test_selftest.py runs it); it may be changed."""
     cases = [{"case": "map", "passed": True}, {"case": "z, K5", "passed": True}]
     report: dict[str, Any] = {"passed": True, "cases": cases, "samples": 17, "build": "sm_87.cubin"}
     monkeypatch.setattr("edgeosr.runtime.selftest.run_selftest", lambda settings: report)
@@ -246,9 +246,6 @@ def test_a_step_that_fails_does_not_hide_the_others(
     lines = [line for line in out.splitlines() if line.startswith(("kernel", "engine", "verify"))]
     failed = [line.split()[0] for line in lines if line.split()[1] == "FAILED"]
     if fault == "kernel":
-        assert (
-            failed == ["kernel"]
-            and "wrong: z, K5; run: python -m edgeosr.kernels.selftest.selftest" in lines[0]
-        )
+        assert failed == ["kernel"] and "wrong: z, K5; run: python -m edgeosr.kernels.selftest" in lines[0]
     else:
         assert failed == ["engine", "verify"] and "tensorrt: TensorRT" in lines[1]

@@ -19,9 +19,8 @@ from edgeosr.bench.kernel_scoring_onnx import scoring_onnx
 from edgeosr.bench.kernel_tensorrt import TensorRTScoring
 from edgeosr.bench.kernel_torch import TorchChain, UnfusedTorch
 from edgeosr.errors import MissingDependencyError, UsageError
-from edgeosr.kernels import selftest_cases
 from edgeosr.kernels.driver.driver import Driver
-from edgeosr.kernels.driver.graphs import OwnStream
+from edgeosr.kernels.selftest import cases
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.scoring.reference import reference_scores
 
@@ -34,7 +33,7 @@ TOLERANCE = {True: 5e-3, False: 1e-5}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
+    monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
 
 
 def reference(case: SelftestCase) -> dict[str, Any]:
@@ -234,8 +233,8 @@ def test_tensorrt_runs_the_scoring_part_in_a_graph(
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     driver = Driver(cuda)
     driver.device(None)
-    with OwnStream(driver) as own:
-        rival = TensorRTScoring(case, driver, own.handle)
+    with driver.own_stream() as own:
+        rival = TensorRTScoring(case, driver, own)
         # What the warm-up left is wiped: the scores must be the replay's.
         ctypes.memset(rival._score_at, 0xFF, 4 * case.batch)
         rival.launch()
