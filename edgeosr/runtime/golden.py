@@ -86,7 +86,7 @@ def class_gaps(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     rows = np.asarray(logits, np.float64)
     if rows.shape[1] < 2:
         return np.full(len(rows), np.inf, np.float32)
-    usable = np.isfinite(rows).all(axis=1)
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
     best = np.sort(np.where(usable[:, None], rows, 0.0), axis=1)
     spread = float(rows[usable].std()) if usable.any() else 0.0
     return np.asarray((best[:, -1] - best[:, -2]) / (spread or 1.0), np.float32)

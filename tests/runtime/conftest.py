@@ -101,7 +101,7 @@ def sample_frames(count: int = 9, height: int = 20, width: int = 30, seed: int =
 
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
-    sample = Path(__file__).parent.parent / "core" / "sample_manifest.json"
+    sample = Path(__file__).parent.parent / "core" / "bundle" / "sample_manifest.json"
     checked = parse_manifest(sample.read_bytes())
     middle = float(np.float32(np.median(oracle(sample_frames()).score)))
     return replace(checked, threshold=replace(checked.threshold, value=middle))
