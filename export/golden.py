@@ -83,10 +83,11 @@ def golden_verdicts(graphs: Graphs, images: GoldenImages) -> Golden:
     for tried in TRIED:
         pool = _pool(images, tried, stored_size(graphs.size))
         verdicts = recorded(graphs, pool)
-        sides = _margins(graphs, verdicts) <= 0
-        if min(int(sides.sum()), int((~sides).sum())) >= LEAST_A_SIDE:
+        margins, clear = _margins(graphs, verdicts)
+        accepted, rejected = clear & (margins <= 0), clear & (margins > 0)
+        if min(int(accepted.sum()), int(rejected.sum())) >= LEAST_A_SIDE:
             break
-    golden = recorded(graphs, pool[_chosen(graphs, verdicts)])
+    golden = recorded(graphs, pool[_chosen(margins, accepted, rejected, verdicts.portable.label)])
     if graphs.model is not graphs.any_size:
         _require_same_scores(graphs, golden)
     return golden
@@ -139,20 +140,22 @@ def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:
         raise DataError("none of the images picked as golden frames can be read; repair the data set")
     opened = known[:0] if images.unknown is None else pictures(images.unknown, tried, size)
     return np.concatenate(
-        [varied(known, max(LEAST_FRAMES, len(known))), opened, unknown_looking(known, LEAST_FRAMES)]
+        [varied(known, max(LEAST_FRAMES, len(known))), opened, unknown_looking(known, 2 * tried)]
     )
 
 
-def _margins(graphs: Graphs, golden: Golden) -> NDArray[np.float64]:
-    """Return score - threshold of each frame: of the two graphs the smaller distance, else of model.onnx.
+def _margins(graphs: Graphs, verdicts: Golden) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return score - threshold of each frame, and whether it is clear: rounding is far from deciding it.
 
-    A score that is not finite is far above.
+    Of two graphs the smaller distance counts. A score that is not finite is far above.
     """
-    margins = _margin(golden.portable, graphs.threshold)
-    if golden.typed is None or graphs.typed is None:
-        return margins
-    typed = _margin(golden.typed, graphs.typed[1].threshold)
-    return np.where(np.abs(typed) < np.abs(margins), typed, margins)
+    margins = _margin(verdicts.portable, graphs.threshold)
+    band, gap = Band(SAME_GRAPH, SAME_GRAPH), verdicts.portable.gap
+    if verdicts.typed is not None and verdicts.rounding is not None and graphs.typed is not None:
+        typed = _margin(verdicts.typed, graphs.typed[1].threshold)
+        margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
+        band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
+    return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
 
 
 def _margin(expected: Expected, threshold: float) -> NDArray[np.float64]:
@@ -160,22 +163,25 @@ def _margin(expected: Expected, threshold: float) -> NDArray[np.float64]:
     return np.where(np.isfinite(score), score - threshold, np.inf)
 
 
-def _chosen(graphs: Graphs, verdicts: Golden) -> NDArray[np.int64]:
-    """Return which frames, in their order: both decisions, each with its nearest and some of all others."""
-    band, gap = Band(SAME_GRAPH, SAME_GRAPH), verdicts.portable.gap
-    if verdicts.typed is not None and verdicts.rounding is not None:
-        band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
-    margins = _margins(graphs, verdicts)
-    clear = (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
-    sides = [np.flatnonzero(clear & (margins <= 0)), np.flatnonzero(clear & (margins > 0))]
-    shares = [min(len(side), LEAST_FRAMES // 2) for side in sides]
-    shares = [min(len(side), LEAST_FRAMES - shares[1 - i]) for i, side in enumerate(sides)]
-    chosen = np.concatenate(
-        [
-            _spread(side[np.argsort(np.abs(margins[side]))], share)
-            for side, share in zip(sides, shares, strict=True)
-        ]
-    )
+def _chosen(
+    margins: NDArray[np.float64],
+    accepted: NDArray[np.bool_],
+    rejected: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return which frames, in their order: one of each class, of both decisions the nearest, and others."""
+    sides = [np.flatnonzero(accepted), np.flatnonzero(rejected)]
+    half = [min(len(side), LEAST_FRAMES // 2) for side in sides]
+    shares = [min(len(side), LEAST_FRAMES - half[1 - i]) for i, side in enumerate(sides)]
+    clear = np.flatnonzero(accepted | rejected)
+    one_each = clear[np.unique(labels[clear], return_index=True)[1]]
+    one_each = one_each[evenly_spaced(len(one_each), LEAST_FRAMES // 4)]
+    picked = [np.intersect1d(side, one_each)[:share] for side, share in zip(sides, shares, strict=True)]
+    for i, side in enumerate(sides):
+        rest = np.setdiff1d(side, picked[i])
+        ordered = rest[np.argsort(np.abs(margins[rest]), kind="stable")]
+        picked[i] = np.concatenate([picked[i], _spread(ordered, shares[i] - len(picked[i]))])
+    chosen = np.concatenate(picked)
     if len(chosen) < LEAST_FRAMES:  # then with the clearest of those that are near a tie
         others = np.setdiff1d(np.arange(len(margins)), chosen)
         others = others[np.argsort(-np.abs(margins[others]), kind="stable")]

@@ -73,8 +73,9 @@ def unknown_looking(frames: Frames, count: int) -> Frames:
     random = np.random.default_rng(0)
     made = []
     for number, kind in zip(range(count), _kinds(), strict=False):
-        one = frames[number % len(frames)]
-        other = frames[(number + len(frames) // 2) % len(frames)]
+        # One further in every round, so that a kind meets other frames.
+        index = number + number // len(frames)
+        one, other = frames[index % len(frames)], frames[(index + len(frames) // 2) % len(frames)]
         picture = kind(one.astype(np.float64), other.astype(np.float64), random)
         tint = _TINTS[number // len(_KINDS) % len(_TINTS)]
         made.append(np.clip(picture * tint, 0, 255).astype(np.uint8))
