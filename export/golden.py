@@ -17,7 +17,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.scoring_graph import LOGITS
 from edgeosr.runtime.agreement import SAME_GRAPH, Band, engine_band
 from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, class_gaps, judged
-from edgeosr.runtime.sessions import open_session, run_session
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.scorer import Scorer
@@ -122,7 +122,8 @@ def _portable(
 def _judged(
     graphs: Graphs, model: bytes, outputs: tuple[str, ...], frames: Frames, bgr: NDArray[np.bool_]
 ) -> tuple[NDArray[Any], ...]:
-    session = open_session(model, name="the exported graph")
+    settings = SessionSettings(threads=graphs.threads)
+    session = open_session(model, settings, name="the exported graph")
 
     def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
         order = np.array([2, 1, 0] if blue_first else [0, 1, 2], np.int64)
