@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edgeosr
 from edgeosr.errors import EdgeosrError, InferenceError, UsageError
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.verify import verify_bundle
 
-ROOT = Path(edgeosr.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_session_of_the_product_is_made_in_one_place() -> None:
