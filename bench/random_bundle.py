@@ -4,7 +4,6 @@ Only for timing. The default of the product is built as an export builds it: clo
 discriminator D-512-256-128-64-1, all score parts, uint8 front end for frames of any size.
 """
 
-import io
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,12 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.errors import import_extra
+from edgeosr.export.golden import Graphs, recorded
+from edgeosr.export.golden_frames import stored_size
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.scoring.fusion import float32_values, unfitted_fusion
 from edgeosr.scoring.scorer import Float32, Head
 from edgeosr.scoring.scorer_file import write_scorer
@@ -88,8 +90,9 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         weights=float32_values(np.full(count, 1 / count)),
         note="equal weights, fitted on nothing",
     )
-    golden = io.BytesIO()
-    np.savez(golden, frames=random.integers(0, 256, (2, size, size, 3), np.uint8))
+    model = graph.model(fusion)
+    asked = Graphs(graph=graph, fusion=fusion, threshold=0.0, frame=None, model=model, any_size=model)
+    noise = random.integers(0, 256, (LEAST_FRAMES, *stored_size((size, size)), 3), np.uint8)
     manifest = Manifest(
         name=f"{arch} at {size} px, random weights",
         edgeosr=__version__,
@@ -120,9 +123,9 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         versions=versions(),
     )
     files = {
-        "model.onnx": graph.model(fusion),
+        "model.onnx": model,
         "scorer.npz": write_scorer(graph.fitted(fusion, 0.0)),
-        "golden.npz": golden.getvalue(),
+        "golden.npz": write_golden(recorded(asked, noise)),
     }
     write_bundle(path, manifest, files)
     return path

@@ -1,6 +1,5 @@
 """The last step of an export: golden frames, scorer, manifest, bundle, and the report of it all."""
 
-import io
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -8,30 +7,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeosr import __version__
 from edgeosr.bundle.data import DataRecord, OutliersRecord
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
-from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import DataError, ExportError
 from edgeosr.export.calibrate import SelectFit
-from edgeosr.export.measure import GraphRunner
+from edgeosr.export.golden import GoldenImages, Graphs, golden_verdicts
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.metrics import auroc
-from edgeosr.preprocessing import Preprocessing
+from edgeosr.runtime.golden import write_golden
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
 
-GOLDEN_FRAMES = 4
-# Two graphs that differ in the front end alone (weights folded, or computed from the frame's size) round
-# differently; more than this many standard deviations of the score is not rounding.
-SAME_SCORE = 1e-3
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "pillow", "scikit-learn", "torch")
 
 
@@ -124,7 +114,7 @@ def write_calibrated(
     calibrate_accuracy: float,
     any_size: bytes,
     model: bytes,
-    golden_source: LabelledImages,
+    golden_images: GoldenImages,
     settings: ExportSettings,
     provenance: Provenance,
     typed: TypedExport | None = None,
@@ -138,7 +128,7 @@ def write_calibrated(
         calibrate_accuracy: closed-set accuracy on the calibrate part, 0 to 1.
         any_size: the calibrated graph, for frames of any size.
         model: the graph that ships; ``any_size`` itself, or its twin for one frame size.
-        golden_source: images the golden frames are taken from.
+        golden_images: what the golden frames are made of.
         settings: of the export.
         provenance: where the classifier comes from.
         typed: the typed half, if one was asked for.
@@ -147,21 +137,21 @@ def write_calibrated(
         ExportError: the graph that ships does not score like the one that was calibrated.
         UsageError, BundleError, StorageError: the bundle cannot be written.
     """
-    frames = _golden_frames(golden_source, settings.frame, graph.classifier.preprocessing)
-    label, score, values = GraphRunner(model).run(frames)
-    if model is not any_size:
-        expected_label, expected, _ = GraphRunner(any_size).run(frames)
-        worst = float(np.max(np.abs(score - expected)))
-        if not (worst <= SAME_SCORE and np.array_equal(label, expected_label)):
-            raise ExportError(
-                f"the graph for {settings.frame} frames does not score like the calibrated one (scores "
-                "differ "
-                f"by {worst:.3g}); this is a defect of edgeosr: please report it, and export without --frame"
-            )
-    golden = io.BytesIO()
-    np.savez(golden, frames=frames, label=label, score=score, values=values)
+    golden = golden_verdicts(
+        Graphs(
+            graph=graph,
+            fusion=fit.fusion,
+            threshold=threshold.value,
+            frame=settings.frame,
+            model=model,
+            any_size=any_size,
+            typed=None if typed is None else (typed.backbone, typed.scorer),
+            threads=settings.threads,
+        ),
+        golden_images,
+    )
     scorer = graph.fitted(fit.fusion, threshold.value) if typed is None else typed.scorer
-    files = {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": golden.getvalue()}
+    files = {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": write_golden(golden)}
     if typed is not None:
         files[BACKBONE] = typed.backbone
     manifest = write_bundle(
@@ -177,28 +167,6 @@ def write_calibrated(
         calibrate_accuracy=calibrate_accuracy,
         select_auroc=select_auroc,
     )
-
-
-def _golden_frames(
-    images: LabelledImages, frame: tuple[int, int] | None, preprocessing: Preprocessing
-) -> NDArray[np.uint8]:
-    """Return a few frames of one size ``[n, h, w, 3]``, one class each as far as they go."""
-    height, width = frame or (preprocessing.height, preprocessing.width)
-    resizer = Preprocessing(height=height, width=width, fit="stretch")
-    wanted = dict.fromkeys(
-        int(np.flatnonzero(images.labels == label)[0]) for label in np.unique(images.labels)
-    )
-    frames = []
-    for index in wanted:
-        try:
-            frames.append(resizer.resize(images.read(index)))
-        except DataError:
-            continue  # counted and reported when the part was measured
-        if len(frames) == GOLDEN_FRAMES:
-            break
-    if not frames:
-        raise DataError("none of the images picked as golden frames can be read; repair the data set")
-    return np.stack(frames)
 
 
 def _manifest(

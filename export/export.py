@@ -4,7 +4,8 @@
     graph -> Jacobian norm -> scoring nodes -> front end      scorable.py
     fusion on the select part, threshold on the calibrate     calibrate.py
     typed backbone through the decision gate                  precision/
-    golden frames, scorer, manifest, bundle                   bundling.py
+    golden frames and their verdicts                          golden.py
+    scorer, manifest, bundle                                  bundling.py
 
 Whatever is fitted is fitted on the scores of the exported graph itself.
 """
@@ -27,6 +28,7 @@ from edgeosr.export.calibrate import (
 )
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.golden import GoldenImages
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, make_probes, require_probes
@@ -204,7 +206,7 @@ def _calibrated(
         calibrate_accuracy=measured.accuracy,
         any_size=shipped,
         model=model,
-        golden_source=parts.select,
+        golden_images=GoldenImages(known=(parts.select, parts.calibrate), unknown=parts.open_select),
         settings=settings,
         provenance=provenance,
         typed=typed,

@@ -109,6 +109,7 @@ def add_scoring(
         (label, ir.DataType.INT64, [batch]),
         (score, ir.DataType.FLOAT, [batch]),
         (values, ir.DataType.FLOAT, [batch, len(columns)]),
+        (scores, ir.DataType.FLOAT, [batch, scorer.classes]),  # may be exposed
     ):
         value.dtype = dtype
         value.shape = ir.Shape(sizes)

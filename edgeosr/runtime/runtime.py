@@ -56,7 +56,8 @@ class Runtime:
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
         MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        DeviceError: a named backend cannot run here; says why and what to do.
+        InferenceError: onnxruntime cannot load or run ``model.onnx``.
+        EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
 
@@ -131,7 +132,9 @@ class Runtime:
         Raises:
             FrameError: wrong type, dtype, shape or size; says how to convert.
             UsageError: unknown ``color``, or the runtime is closed.
+            InferenceError: onnxruntime failed.
             DeviceError: the engine failed; says whether the runtime can go on.
+            BundleError: the network gave a class that the manifest does not name.
         """
         started = time.perf_counter()
         backend, threshold = self._backend, self._threshold

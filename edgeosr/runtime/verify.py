@@ -1,17 +1,20 @@
-"""``edgeosr verify``: the golden frames through every backend that runs here, decision by decision.
+"""``edgeosr verify``: the golden frames through every backend that runs here, verdict by verdict.
 
-A verdict is the class name, or "unknown". One that differs is forgiven only if the expected score is so near
-to the threshold that rounding decides.
+``model.onnx`` must say what it said where the bundle was made; an engine with the kernel what the typed graph
+said there (``agreement.py`` tells a difference from rounding).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.errors import (
+    BundleError,
     EdgeosrError,
     EngineError,
     MissingDependencyError,
@@ -19,16 +22,16 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
+from edgeosr.preprocessing import COLORS
+from edgeosr.runtime.agreement import SAME_GRAPH, Band, agreement, engine_band
 from edgeosr.runtime.backends.backend import BACKENDS
-from edgeosr.runtime.golden import Golden, read_golden
+from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
 from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
-from edgeosr.verdict import UNKNOWN, Verdict
+from edgeosr.scoring.scorer_file import read_scorer
+from edgeosr.verdict import Verdict
 
-# Scores that two processors give for one frame differ by rounding only; in standard deviations.
-SAME_GRAPH = 1e-3
-# The kernel's fp16 weights move a score by up to this (kernels/selftest.py), beside what the gate measured.
-KERNEL = 1e-2
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
 
@@ -48,7 +51,7 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
     for name in backends:
         require_choice("the backend", name, BACKENDS)
     bundle = read_bundle(path)
-    golden = read_golden(bundle.files["golden.npz"])
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     checks = tuple(_checked(bundle, golden, name, threads) for name in (backends or BACKENDS))
     return VerifyReport(bundle=str(bundle.path), checks=checks, required=tuple(backends))
 
@@ -64,57 +67,58 @@ def _checked(bundle: Bundle, golden: Golden, name: str, threads: int | None) -> 
 
 
 def _compared(bundle: Bundle, golden: Golden, runtime: Runtime, threads: int | None) -> BackendCheck:
-    threshold = bundle.manifest.threshold.value
-    frames, label, score = golden.frames, golden.label, golden.score
-    if runtime.frame is not None and frames.shape[1:3] != runtime.frame:
-        # An engine for a camera of another size: model.onnx says on the CPU what is expected of such frames.
-        frames = golden.resized(runtime.frame)
-        label, score = _expected(bundle, frames, threads)
-    band = SAME_GRAPH
-    backbone = bundle.manifest.backbone
-    if runtime.backend != "onnxruntime" and backbone is not None:
-        band = backbone.gate.score_distance[1] + KERNEL
-    found = [_one(runtime, frame) for frame in frames] + _many(runtime, frames)
-    agreed, ties, differences = 0, 0, []
-    for number, verdict in enumerate(found):
-        index = number % len(frames)
-        value = float(score[index])
-        accepted = bool(np.isfinite(value)) and value <= threshold
-        wanted = runtime.classes[int(label[index])] if accepted else UNKNOWN
-        if verdict.label == wanted:
-            agreed += 1
-        elif abs(value - threshold) <= band:
-            ties += 1
-        else:
-            how = "alone" if number < len(frames) else "in a batch"
-            differences.append(
-                f"golden frame {index} {how}: expected {wanted} (score {value:.4f}, threshold "
-                f"{threshold:.4f}), got {verdict.label} ({verdict.score:.4f}, {verdict.threshold:.4f})"
-            )
+    size = golden.size
+    expected, band = golden.portable, Band(SAME_GRAPH, SAME_GRAPH)
+    if runtime.backend == "onnxruntime":
+        if runtime.frame not in (None, size):
+            raise BundleError(f"golden.npz is for frames of {size}; this bundle takes {runtime.frame}")
+    else:
+        size = runtime.frame or size
+        expected, band = _of_an_engine(bundle, golden, size, threads)
+    found = _alone(runtime, golden, size) + _in_batches(runtime, golden, size)
+    result = agreement(expected, found, classes=runtime.classes, threshold=runtime.threshold, band=band)
     return BackendCheck(
         backend=runtime.backend,
         available=True,
         detail=", ".join(runtime.providers),
         frames=len(found),
-        agreed=agreed,
-        ties=ties,
-        differences=tuple(differences),
+        agreed=result.agreed,
+        ties=result.ties,
+        band=band.score,
+        score_distance=result.distance,
+        differences=result.differences,
     )
 
 
-def _expected(
-    bundle: Bundle, frames: NDArray[np.uint8], threads: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    with Runtime(bundle.path, backend="onnxruntime", threads=threads, warmup=0) as portable:
-        found = _many(portable, frames)
-    label = np.array([verdict.index for verdict in found], np.int64)
-    return label, np.array([verdict.score for verdict in found], np.float32)
+def _of_an_engine(
+    bundle: Bundle, golden: Golden, size: tuple[int, int], threads: int | None
+) -> tuple[Expected, Band]:
+    assert golden.typed is not None and golden.rounding is not None, "an engine without a backbone"
+    expected = golden.typed
+    if size != golden.size:
+        # An engine for a camera of another size: other frames, of which nothing is recorded.
+        scorer = read_scorer(bundle.files["scorer.npz"])
+        backbone = bundle.files[BACKBONE]
+        expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
+    return expected, engine_band(golden.rounding)
 
 
-def _one(runtime: Runtime, frame: NDArray[np.uint8]) -> Verdict:
-    (verdict,) = runtime([frame])
-    return verdict
+def _alone(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[tuple[int, str, Verdict]]:
+    found = []
+    for index in range(len(golden)):
+        (frame,) = enlarged(golden.frames[index : index + 1], size)
+        color = COLORS[int(golden.bgr[index])]
+        (verdict,) = runtime([frame], color=color)
+        found.append((index, f"({color}) alone", verdict))
+    return found
 
 
-def _many(runtime: Runtime, frames: NDArray[np.uint8]) -> list[Verdict]:
-    return runtime(list(frames))
+def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[tuple[int, str, Verdict]]:
+    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
+        verdicts = np.empty(len(batch), object)
+        verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
+        return (verdicts,)
+
+    (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
+    colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
+    return [(index, f"({colors[index]}) in a batch", verdict) for index, verdict in enumerate(verdicts)]

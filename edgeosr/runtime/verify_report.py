@@ -12,10 +12,12 @@ class BackendCheck:
         backend: its name.
         available: it runs here.
         detail: what ran; or why it is not available, or how it failed.
-        frames: verdicts compared: each golden frame alone, and all in one batch.
-        agreed: of these, with the expected verdict.
-        ties: of these, another one, with a score too near to the threshold to tell.
-        differences: what the others said, one line each.
+        frames: verdicts compared: each golden frame alone, and again in batches.
+        agreed: of these, the expected ones.
+        ties: of these, too near to the threshold or to another class to tell, whatever came.
+        band: what counts as near, in standard deviations: what rounding can do here.
+        score_distance: (median, largest) distance of the scores from the expected ones.
+        differences: what the others said, one line each; and what is wrong with all of them together.
         failed: it should run here, but broke.
     """
 
@@ -25,6 +27,8 @@ class BackendCheck:
     frames: int = 0
     agreed: int = 0
     ties: int = 0
+    band: float = 0.0
+    score_distance: tuple[float, float] = (0.0, 0.0)
     differences: tuple[str, ...] = ()
     failed: bool = False
 
@@ -42,7 +46,8 @@ class BackendCheck:
         result = "ok" if self.passed else "DIFFERS"
         ties = f", {self.ties} too near to the threshold to tell" if self.ties else ""
         counts = f"{self.agreed} of {self.frames} verdicts as expected{ties}"
-        return f"{self.backend:14}{result}  {counts} ({self.detail})"
+        scores = f"scores within {self.score_distance[1]:.2g}, rounding explains {self.band:.2g}"
+        return f"{self.backend:14}{result}  {counts}; {scores} ({self.detail})"
 
 
 @dataclass(frozen=True, kw_only=True)

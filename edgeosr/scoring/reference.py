@@ -50,7 +50,7 @@ def reference_scores(
 
     Returns:
         ``label`` int64 ``[B]``, ``score`` float64 ``[B]``, ``values`` float64 ``[B, parts]``, the parts that
-        the scorer's fusion lists, in its order, and ``accepted`` bool ``[B]``.
+        the scorer's fusion lists, in its order, ``accepted`` bool ``[B]`` and ``logits`` float64 ``[B, C]``.
 
     Raises:
         UsageError: an array is missing or has the wrong shape.
@@ -92,7 +92,13 @@ def reference_scores(
         finite &= np.isfinite(y).all(axis=(1, 2, 3))
     score = np.where(finite, score, np.nan)
     accepted = score <= scorer.threshold
-    return {"label": label.astype(np.int64), "score": score, "values": values, "accepted": accepted}
+    return {
+        "label": label.astype(np.int64),
+        "score": score,
+        "values": values,
+        "accepted": accepted,
+        "logits": scores,
+    }
 
 
 def closed_form_squared(closed_form: ClosedForm, slopes: Float64) -> Float64:

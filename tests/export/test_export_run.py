@@ -14,6 +14,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
+from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
 from edgeosr.scoring.thresholds import conformal_threshold
@@ -93,13 +94,11 @@ def test_no_part_of_the_calibration_has_seen_the_unknown_test_classes(bundle):
 
 
 def test_golden_frames_give_the_recorded_scores(bundle, runner):
-    import io
-
-    golden = np.load(io.BytesIO(bundle.files["golden.npz"]), allow_pickle=False)
-    label, score, values = runner.run(golden["frames"])
-    assert np.array_equal(label, golden["label"])
-    np.testing.assert_array_equal(score, golden["score"])
-    np.testing.assert_array_equal(values, golden["values"])
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    frames = np.where(golden.bgr[:, None, None, None], golden.frames[..., ::-1], golden.frames)
+    label, score, _ = runner.run(frames)
+    assert np.array_equal(label, golden.portable.label)
+    np.testing.assert_allclose(score, golden.portable.score, atol=1e-6)
 
 
 def test_the_runtime_decides_as_the_graph_does(digits_bundle, bundle, parts, runner):

@@ -1,6 +1,5 @@
 """A tiny bundle whose graph honours the contract, and the same arithmetic in NumPy as the oracle."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import Manifest, parse_manifest
+from edgeosr.runtime import golden
 
 # Class k prefers red, green, blue, or all three.
 WEIGHT = np.array([[4, -2, -2], [-2, 4, -2], [-2, -2, 4], [1.2, 1.2, 1.2]], np.float32)
@@ -24,6 +24,7 @@ class Expected(NamedTuple):
     label: NDArray[Any]
     score: NDArray[Any]
     values: NDArray[Any]
+    logits: NDArray[Any]
 
 
 def oracle(frames: NDArray[np.uint8]) -> Expected:
@@ -37,7 +38,7 @@ def oracle(frames: NDArray[np.uint8]) -> Expected:
         score = (bounded @ MIX)[:, 0] + 0 * (1 / (1 - z.min(axis=1)))
         values = bounded.copy()
         values[:, 0] = 1 / z[:, 0]
-        return Expected(logits.argmax(axis=1), score, values)
+        return Expected(logits.argmax(axis=1), score, values, logits)
 
 
 def build_graph(
@@ -99,9 +100,23 @@ def sample_frames(count: int = 9, height: int = 20, width: int = 30, seed: int =
     return (rng.integers(20, 250, (count, height, width, 3)) * cast).astype(np.uint8)
 
 
+def golden_verdicts(size: tuple[int, int] | None = None) -> golden.Golden:
+    """What the formulas say of 64 frames, every second one BGR."""
+    frames = sample_frames(golden.LEAST_FRAMES, 8, 8)
+    expected = oracle(frames)
+    bgr = np.arange(len(frames)) % 2 == 1
+    frames[bgr] = frames[bgr][..., ::-1]
+    said = golden.Expected(
+        label=expected.label,
+        score=expected.score.astype(np.float32),
+        gap=golden.class_gaps(expected.logits),
+    )
+    return golden.Golden(frames=frames, size=size or (16, 16), bgr=bgr, portable=said)
+
+
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
-    sample = Path(__file__).parent.parent / "core" / "sample_manifest.json"
+    sample = Path(__file__).parent.parent / "core" / "bundle" / "sample_manifest.json"
     checked = parse_manifest(sample.read_bytes())
     middle = float(np.float32(np.median(oracle(sample_frames()).score)))
     return replace(checked, threshold=replace(checked.threshold, value=middle))
@@ -111,13 +126,10 @@ def manifest() -> Manifest:
 def make_bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(*, model: bytes | None = None, **changes: Any) -> Path:
         path = tmp_path_factory.mktemp("bundle") / "tiny.edgeosr"
-        golden = io.BytesIO()
-        frames = sample_frames(4, 16, 16)
-        np.savez(golden, frames=frames, **oracle(frames)._asdict())
         files = {
             "model.onnx": model or build_graph(),
             "scorer.npz": b"not read here",
-            "golden.npz": golden.getvalue(),
+            "golden.npz": golden.write_golden(golden_verdicts(changes.get("frame"))),
         }
         write_bundle(path, replace(manifest, **changes), files)
         return path

@@ -13,10 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeosr
-from edgeosr.errors import BundleError, MissingDependencyError, UsageError
+from edgeosr.bundle.manifest import Manifest
+from edgeosr.errors import BundleError, InferenceError, MissingDependencyError, UsageError
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.runtime import Runtime
-from edgeosr.verdict import PART_NAMES, Verdict
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.verdict import Verdict
 
 Frames = NDArray[np.uint8]
 
@@ -50,9 +52,9 @@ def test_verdicts_are_those_of_the_formulas(
         assert verdict.accepted == (verdict.score <= threshold)
         assert verdict.label == (verdict.nearest if verdict.accepted else "unknown")
         assert verdict.finite and verdict.threshold == threshold and verdict.latency_ms > 0
-        jacobian, discriminator, loss, top, norm = expected.values[i]
-        parts = [math.log(jacobian), -discriminator, loss, -top, -math.log(norm)]
-        assert verdict.parts == pytest.approx(dict(zip(PART_NAMES, parts, strict=True)), abs=1e-5)
+        named = dict(zip(runtime.manifest.parts, expected.values[i].tolist(), strict=True))
+        assert list(verdict.parts) == list(named)
+        assert verdict.parts == pytest.approx(named, abs=1e-5)
 
 
 def test_one_frame_a_batch_and_a_list_agree(runtime: Runtime, frames: Frames) -> None:
@@ -163,9 +165,12 @@ def test_warm_up_runs_at_the_size_that_will_come(
     assert seen == [(1, 16, 16, 3), (1, 16, 16, 3), (1, 24, 36, 3)]
 
 
-def test_only_the_parts_of_the_bundle_are_reported(make_bundle: Callable[..., Path], frames: Frames) -> None:
-    runtime = Runtime(make_bundle(parts=("movr_loss", "log_norm")))
-    assert list(one(runtime(frames[0])).parts) == ["movr_loss", "log_norm"]
+def test_a_graph_of_another_number_of_parts_is_refused(
+    make_bundle: Callable[..., Path], manifest: Manifest
+) -> None:
+    two = Fusion(parts=("movr_loss", "log_norm"), means=(0.0,) * 2, stds=(1.0,) * 2, weights=(1.0,) * 2)
+    with pytest.raises(BundleError, match=r"values \(float \[batch, 2\]\); got .* values \[\[5\]\]"):
+        Runtime(make_bundle(fusion=two))
 
 
 def test_the_provider_is_the_one_that_runs(runtime: Runtime, bundle_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_a_graph_that_breaks_the_contract_is_refused_at_once(
     for model in (graph_bytes(optional_order=False), graph_bytes(outputs=("label", "score"))):
         with pytest.raises(BundleError, match="no edgeosr scoring graph: expected"):
             Runtime(make_bundle(model=model))
-    with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
+    with pytest.raises(InferenceError, match=r"cannot load model\.onnx"):
         Runtime(make_bundle(model=b"not a model"))
     few = Runtime(make_bundle(classes=("zero",)), warmup=0)
     with pytest.raises(BundleError, match="its manifest names 1 classes"):

@@ -1,11 +1,13 @@
 """Plans in a bundle: ``engines/NAME.plan``, with their hashes in the manifest.
 
 Adding one writes the plan, then the manifest, each atomically: whoever reads meanwhile sees the bundle with
-the plan or without it. A lock keeps two builds from each other's manifest.
+the plan or without it. A lock keeps two builds from each other's manifest, where the system has such locks
+(not on Windows).
 """
 
 import contextlib
-import fcntl
+import importlib
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from edgeosr.bundle.manifest import BACKBONE, Manifest, manifest_bytes, parse_ma
 from edgeosr.errors import BundleError, EngineError
 from edgeosr.files import sha256_of, storage_errors, write_bytes
 
+_log = logging.getLogger(__name__)
 FOLDER = "engines"
 _LOCK = ".lock"
 _BUILD_AGAIN = "build it again: edgeosr build"
@@ -27,6 +30,8 @@ _BUILD_AGAIN = "build it again: edgeosr build"
 def engine_lock(bundle: Path) -> Iterator[None]:
     """Keep other builds off the bundle while the block runs.
 
+    Without ``fcntl`` nothing keeps them off; a warning says so.
+
     Raises:
         EngineError: another process is building.
         StorageError: the bundle cannot be written.
@@ -34,17 +39,30 @@ def engine_lock(bundle: Path) -> Iterator[None]:
     folder = Path(bundle) / FOLDER
     with storage_errors("write", folder):
         folder.mkdir(exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EngineError(
-                f"another process is building an engine of {bundle}; wait until it is done, then try again"
-            ) from error
+        _lock(descriptor, bundle)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, bundle: Path) -> None:
+    try:
+        fcntl = importlib.import_module("fcntl")
+    except ModuleNotFoundError:
+        _log.warning(
+            "this system has no file locks (fcntl): of two builds into %s at the same time, one engine may "
+            "be lost; build one after the other",
+            bundle,
+        )
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise EngineError(
+            f"another process is building an engine of {bundle}; wait until it is done, then try again"
+        ) from error
 
 
 def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:

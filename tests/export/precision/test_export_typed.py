@@ -1,7 +1,6 @@
 """``edgeosr export --engine``: what is in the bundle, and what happens when the gate fails."""
 
 import dataclasses
-import io
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.precision import export_typed
+from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
 
@@ -99,9 +99,10 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     scorer = read_scorer(bundle.files["scorer.npz"])
     assert scorer.threshold == np.float32(record.threshold.value)
     assert scorer.fusion.weights.tolist() == np.float32(record.fusion.weights).tolist()
-    with np.load(io.BytesIO(bundle.files["golden.npz"])) as golden:
-        feed = {"frames": golden["frames"], "channel_order": np.arange(3)}
-        labels = golden["label"]
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    rgb = ~golden.bgr
+    feed = {"frames": golden.frames[rgb], "channel_order": np.arange(3)}
+    labels = golden.portable.label[rgb]
     session = onnxruntime.InferenceSession(bundle.files[BACKBONE], providers=["CPUExecutionProvider"])
     (y,) = session.run(["map"], feed)
     assert y.dtype == np.float16

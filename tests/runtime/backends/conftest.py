@@ -47,7 +47,7 @@ class Rig:
 
 @pytest.fixture(scope="session")
 def sample_manifest() -> Manifest:
-    sample = Path(__file__).parents[2] / "core" / "sample_manifest.json"
+    sample = Path(__file__).parents[2] / "core" / "bundle" / "sample_manifest.json"
     return parse_manifest(sample.read_bytes())
 
 

@@ -1,6 +1,5 @@
 """Small bundles with a typed backbone, made by the export's own graph code around random weights."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +9,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.bundle.backbone import BackboneRecord, GateRecord
 from edgeosr.bundle.directory import write_bundle
-from edgeosr.bundle.manifest import BACKBONE, BACKBONE_SINCE, Manifest
+from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import EmbeddingRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.golden import Graphs, recorded
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
+from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
-from edgeosr.scoring.fusion import Fusion, parts_from_values
+from edgeosr.runtime.rows import Rows
+from edgeosr.scoring.fusion import Fusion, float32_values
 from edgeosr.scoring.scorer import Head
 from edgeosr.scoring.scorer_file import write_scorer
 
@@ -96,11 +98,7 @@ def write_typed_bundle(
     graph = scored_graph(classifier, method, probes)
     fusion = _fusion(graph)
     model = graph.model(fusion)
-    frames = sample_frames(4, seed=9)
-    label, score, values, _ = OnnxRuntimeGraph(model).run(frames)
-    limit = float(np.float32(np.median(OnnxRuntimeGraph(model).run(sample_frames(40, seed=2)).score)))
-    golden = io.BytesIO()
-    np.savez(golden, frames=frames, label=label, score=score, values=values)
+    limit = float(np.float32(np.median(_run(graph, model).score)))
     scaled = None
     if probes is not None and precision != "fp32":
         scaled = scaled_tangents(graph, probes, open_image_set("digits").train.subset(np.arange(24)))
@@ -108,6 +106,11 @@ def write_typed_bundle(
     scorer = graph.fitted(fusion, limit)
     if scorer.probes is not None:
         scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
+    asked = Graphs(
+        graph=graph, fusion=fusion, threshold=limit, frame=(HEIGHT, WIDTH), model=model, any_size=model,
+        typed=(typed.backbone(), scorer),
+    )  # fmt: skip
+    golden = recorded(asked, sample_frames(LEAST_FRAMES, seed=9))
     record = BackboneRecord(
         precision=precision, ending=typed.boundary.ending, logits=typed.boundary.logits, dtype=typed.dtype,
         converter=typed.converter, fusion=None, threshold=None, gate=GATE,
@@ -115,12 +118,12 @@ def write_typed_bundle(
     files = {
         "model.onnx": model,
         "scorer.npz": write_scorer(scorer),
-        "golden.npz": golden.getvalue(),
+        "golden.npz": write_golden(golden),
         BACKBONE: typed.backbone(),
     }
     changed = replace(
-        manifest, classes=CLASSES, schema=BACKBONE_SINCE, backbone=record, jacobian=graph.jacobian,
-        parts=graph.usable_parts, preprocessing=classifier.preprocessing,
+        manifest, classes=CLASSES, backbone=record, jacobian=graph.jacobian, fusion=fusion,
+        preprocessing=classifier.preprocessing,
         embedding=EmbeddingRecord(graph.scorer.dimension), discriminator=None,
         threshold=replace(manifest.threshold, value=limit),
     )  # fmt: skip
@@ -148,10 +151,17 @@ def _with_own_head(classifier: ClassifierGraph) -> ClassifierGraph:
 
 def _fusion(graph: ScoredGraph) -> Fusion:
     """Standardise each part on sample frames; equal weights."""
-    values = OnnxRuntimeGraph(graph.model()).run(sample_frames(40, seed=2)).values
-    parts = parts_from_values(values)
-    spread = parts.std(axis=0)
+    values = _run(graph, graph.model()).values
+    spread = values.std(axis=0)
     used = spread > 1e-3
-    stds = np.where(used, spread, 1.0).astype(np.float32)
-    weights = (used / used.sum()).astype(np.float32)
-    return Fusion(means=parts.mean(axis=0).astype(np.float32), stds=stds, weights=weights, note="equal")
+    return Fusion(
+        parts=graph.parts,
+        means=float32_values(values.mean(axis=0)),
+        stds=float32_values(np.where(used, spread, 1.0)),
+        weights=float32_values(used / used.sum()),
+        note="equal",
+    )
+
+
+def _run(graph: ScoredGraph, model: bytes) -> Rows:
+    return OnnxRuntimeGraph(model, parts=len(graph.parts)).run(sample_frames(40, seed=2))

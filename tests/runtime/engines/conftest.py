@@ -29,7 +29,9 @@ def api(request, genuine_apis):
 
 @pytest.fixture(scope="session")
 def written_bundle(tmp_path_factory):
-    sample = parse_manifest((Path(__file__).parents[2] / "core" / "sample_manifest.json").read_bytes())
+    sample = parse_manifest(
+        (Path(__file__).parents[2] / "core" / "bundle" / "sample_manifest.json").read_bytes()
+    )
     return write_typed_bundle(tmp_path_factory.mktemp("written") / "small.edgeosr", sample)
 
 

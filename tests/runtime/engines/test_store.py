@@ -177,3 +177,19 @@ def test_batches_may_be_given_short():
     assert (numbers_of((4,)), numbers_of((1, 8)), numbers_of((1, 2, 8))) == ((4, 4, 4), (1, 1, 8), (1, 2, 8))
     with pytest.raises(UsageError, match="one to three"):
         numbers_of((1, 2, 3, 4))
+
+
+def test_without_file_locks_an_engine_is_added_and_a_warning_says_what_is_lost(
+    bundle_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with engine_lock(bundle_path):
+        add_engine(bundle_path, record_of(bundle_path), PLAN)
+    assert len(read_manifest(bundle_path).engines) == 1
+    assert "no file locks (fcntl): of two builds" in caplog.text
+
+
+def test_importing_the_store_loads_no_file_locks():
+    program = "import sys; sys.modules['fcntl'] = None; import edgeosr.runtime.engines.build_bundle"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,219 @@
+"""The golden verdicts of a bundle: which frames, and what its graphs say of them.
+
+They are chosen by what they are for: accepted and rejected ones, near to the threshold and far from it, but
+none so near that rounding decides, as far as there are enough.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
+from edgeosr.errors import DataError, ExportError
+from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
+from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.scoring_graph import LOGITS
+from edgeosr.runtime.agreement import SAME_GRAPH, Band, engine_band
+from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, class_gaps, judged
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
+from edgeosr.runtime.typed_expected import typed_expected
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.scorer import Scorer
+
+# Images of each part that are tried; the next number if too few of them are accepted, or rejected.
+TRIED = (32, 128, 512)
+# Of either decision.
+LEAST_A_SIDE = LEAST_FRAMES // 4
+# A frame counts as near a tie up to this many times what rounding can do.
+CLEAR = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenImages:
+    """``known``: parts of known images; ``unknown``: open validation images, or None."""
+
+    known: tuple[LabelledImages, ...]
+    unknown: LabelledImages | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """What is asked.
+
+    Attributes:
+        graph: the scored graph.
+        fusion: of ``model``.
+        threshold: of ``model``.
+        frame: (height, width) of the only frames that ``model`` takes; None for any.
+        model: ``model.onnx`` as it ships.
+        any_size: the calibrated graph; ``model`` itself, or its twin for frames of any size.
+        typed: (backbone.onnx, its scorer), or None.
+        threads: of onnxruntime.
+    """
+
+    graph: ScoredGraph
+    fusion: Fusion
+    threshold: float
+    frame: tuple[int, int] | None
+    model: bytes
+    any_size: bytes
+    typed: tuple[bytes, Scorer] | None = None
+    threads: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) that golden frames are judged at."""
+        preprocessing = self.graph.classifier.preprocessing
+        return self.frame or (preprocessing.height, preprocessing.width)
+
+
+def golden_verdicts(graphs: Graphs, images: GoldenImages) -> Golden:
+    """Choose ``LEAST_FRAMES`` golden frames and record what the graphs say of them.
+
+    Args:
+        graphs: of the bundle.
+        images: what the frames are made of.
+
+    Raises:
+        DataError: none of the images tried can be read.
+        ExportError: the graph that ships does not score like the one that was calibrated.
+    """
+    for tried in TRIED:
+        pool = _pool(images, tried, stored_size(graphs.size))
+        verdicts = recorded(graphs, pool)
+        margins, clear = _margins(graphs, verdicts)
+        accepted, rejected = clear & (margins <= 0), clear & (margins > 0)
+        if min(int(accepted.sum()), int(rejected.sum())) >= LEAST_A_SIDE:
+            break
+    golden = recorded(graphs, pool[_chosen(margins, accepted, rejected, verdicts.portable.label)])
+    if graphs.model is not graphs.any_size:
+        _require_same_scores(graphs, golden)
+    return golden
+
+
+def recorded(graphs: Graphs, frames: Frames) -> Golden:
+    """Return what the graphs say of RGB frames ``[n, h, w, 3]``; every second one is judged as BGR."""
+    bgr = np.arange(len(frames)) % 2 == 1
+    stored = frames.copy()
+    stored[bgr] = stored[bgr][..., ::-1]
+    portable, values = _portable(graphs, graphs.model, stored, bgr, graphs.frame)
+    if graphs.typed is None:
+        return Golden(frames=stored, size=graphs.size, bgr=bgr, portable=portable)
+    backbone, scorer = graphs.typed
+    typed = typed_expected(backbone, scorer, stored, bgr, graphs.size, threads=graphs.threads)
+    wide = scorer.fusion.scores(values)
+    same = typed.label == portable.label
+    rounding = (_median(typed.score - wide), _median((typed.gap - portable.gap)[same]))
+    return Golden(frames=stored, size=graphs.size, bgr=bgr, portable=portable, typed=typed, rounding=rounding)
+
+
+def _portable(
+    graphs: Graphs, model: bytes, frames: Frames, bgr: NDArray[np.bool_], frame: tuple[int, int] | None
+) -> tuple[Expected, NDArray[np.float32]]:
+    """Return what ``model`` says, and the values of the parts; its logits come from a twin."""
+    twin = graphs.graph.model(graphs.fusion, frame=frame, expose=(LOGITS,))
+    label, score, values = _judged(graphs, model, ("label", "score", "values"), frames, bgr)
+    (logits,) = _judged(graphs, twin, (LOGITS,), frames, bgr)
+    return Expected(label=label, score=score, gap=class_gaps(logits)), values
+
+
+def _judged(
+    graphs: Graphs, model: bytes, outputs: tuple[str, ...], frames: Frames, bgr: NDArray[np.bool_]
+) -> tuple[NDArray[Any], ...]:
+    settings = SessionSettings(threads=graphs.threads)
+    session = open_session(model, settings, name="the exported graph")
+
+    def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
+        order = np.array([2, 1, 0] if blue_first else [0, 1, 2], np.int64)
+        feed: dict[str, NDArray[Any]] = {"frames": batch, "channel_order": order}
+        return tuple(run_session(session, outputs, feed, name="the exported graph"))
+
+    probes = graphs.graph.scorer.probes
+    most = LEAST_FRAMES // (1 + (probes.K if probes else 0))
+    return judged(frames, bgr, graphs.size, judge, most=most)
+
+
+def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:
+    known = np.concatenate([pictures(part, tried, size) for part in images.known])
+    if not len(known):
+        raise DataError("none of the images picked as golden frames can be read; repair the data set")
+    opened = known[:0] if images.unknown is None else pictures(images.unknown, tried, size)
+    return np.concatenate(
+        [varied(known, max(LEAST_FRAMES, len(known))), opened, unknown_looking(known, 2 * tried)]
+    )
+
+
+def _margins(graphs: Graphs, verdicts: Golden) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return score - threshold of each frame, and whether it is clear: rounding is far from deciding it.
+
+    Of two graphs the smaller distance counts. A score that is not finite is far above.
+    """
+    margins = _margin(verdicts.portable, graphs.threshold)
+    band, gap = Band(SAME_GRAPH, SAME_GRAPH), verdicts.portable.gap
+    if verdicts.typed is not None and verdicts.rounding is not None and graphs.typed is not None:
+        typed = _margin(verdicts.typed, graphs.typed[1].threshold)
+        margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
+        band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
+    return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
+
+
+def _margin(expected: Expected, threshold: float) -> NDArray[np.float64]:
+    score = expected.score.astype(np.float64)
+    return np.where(np.isfinite(score), score - threshold, np.inf)
+
+
+def _chosen(
+    margins: NDArray[np.float64],
+    accepted: NDArray[np.bool_],
+    rejected: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return which frames, in their order: one of each class, of both decisions the nearest, and others."""
+    sides = [np.flatnonzero(accepted), np.flatnonzero(rejected)]
+    half = [min(len(side), LEAST_FRAMES // 2) for side in sides]
+    shares = [min(len(side), LEAST_FRAMES - half[1 - i]) for i, side in enumerate(sides)]
+    clear = np.flatnonzero(accepted | rejected)
+    one_each = clear[np.unique(labels[clear], return_index=True)[1]]
+    one_each = one_each[evenly_spaced(len(one_each), LEAST_FRAMES // 4)]
+    picked = [np.intersect1d(side, one_each)[:share] for side, share in zip(sides, shares, strict=True)]
+    for i, side in enumerate(sides):
+        rest = np.setdiff1d(side, picked[i])
+        ordered = rest[np.argsort(np.abs(margins[rest]), kind="stable")]
+        picked[i] = np.concatenate([picked[i], _spread(ordered, shares[i] - len(picked[i]))])
+    chosen = np.concatenate(picked)
+    if len(chosen) < LEAST_FRAMES:  # then with the clearest of those that are near a tie
+        others = np.setdiff1d(np.arange(len(margins)), chosen)
+        others = others[np.argsort(-np.abs(margins[others]), kind="stable")]
+        chosen = np.concatenate([chosen, others[: LEAST_FRAMES - len(chosen)]])
+    return np.sort(chosen)
+
+
+def _spread(ordered: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return ``count`` of them: half from the front, the others spread evenly over the rest."""
+    front = min(count, count // 2 + 1)
+    rest = ordered[front:]
+    return np.concatenate([ordered[:front], rest[evenly_spaced(len(rest), count - front)]])
+
+
+def _require_same_scores(graphs: Graphs, golden: Golden) -> None:
+    # Two graphs that differ in the front end alone (weights folded, or computed from the frame's size) round
+    # differently; more than SAME_GRAPH is not rounding.
+    other, _ = _portable(graphs, graphs.any_size, golden.frames, golden.bgr, None)
+    shipped = golden.portable
+    with np.errstate(invalid="ignore"):
+        distance = np.where(shipped.score == other.score, 0.0, np.abs(shipped.score - other.score))
+    distance = np.where(np.isnan(shipped.score) & np.isnan(other.score), 0.0, distance)
+    classes = (shipped.label == other.label) | (shipped.gap <= SAME_GRAPH) | ~np.isfinite(shipped.score)
+    if not ((distance <= SAME_GRAPH).all() and classes.all()):
+        raise ExportError(
+            f"the graph for {graphs.frame} frames does not score like the calibrated one (scores differ by "
+            f"{distance.max():.3g}); this is a defect of edgeosr: please report it, and export without "
+            "--frame"
+        )
+
+
+def _median(distances: NDArray[np.floating[Any]]) -> float:
+    finite = distances[np.isfinite(distances)]
+    return float(np.median(np.abs(finite))) if finite.size else 0.0

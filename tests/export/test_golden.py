@@ -1,0 +1,223 @@
+"""Golden verdicts: both decisions and both orders, near and far, no ties, small; the typed graph's too."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "backends"))
+
+from typed_bundle import CLASSES, _fusion, deployed_classifier, sample_frames
+
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError, ExportError
+from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.golden import LEAST_A_SIDE, GoldenImages, Graphs, _chosen, golden_verdicts, recorded
+from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.precision.typed import typed_graph
+from edgeosr.export.scored_graph import scored_graph
+from edgeosr.runtime.agreement import SAME_GRAPH, engine_band
+from edgeosr.runtime.golden import LARGEST_BYTES, LEAST_FRAMES, enlarged, read_golden, write_golden
+from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.verify import verify_bundle
+
+
+def images_of(frames, unreadable=()):
+    def read(index):
+        if index in unreadable:
+            raise DataError(f"image {index} is damaged")
+        return frames[index]
+
+    count = np.arange(len(frames))
+    return LabelledImages(CLASSES, count % len(CLASSES), count, read, lambda i: f"image {i}")
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    """A small network of random weights; accepts three quarters of its known images."""
+    path = deployed_classifier(tmp_path_factory.mktemp("deployed") / "net.onnx")
+    graph = scored_graph(classifier_from_onnx(path, CLASSES, ExportSettings()), "closed-form")
+    fusion = _fusion(graph)
+    model = graph.model(fusion)
+    scores = GraphRunner(model).run(sample_frames(100, seed=1))[1]
+    limit = float(np.quantile(scores, 0.75))
+    typed = typed_graph(graph, "fp16")
+    return Graphs(
+        graph=graph, fusion=fusion, threshold=limit, frame=None, model=model, any_size=model,
+        typed=(typed.backbone(), graph.fitted(fusion, limit)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images():
+    parts = tuple(images_of(sample_frames(60, seed=seed)) for seed in (3, 4))
+    return GoldenImages(known=parts, unknown=images_of(255 - sample_frames(20, seed=5)))
+
+
+def margins_of(expected, threshold):
+    return np.where(np.isfinite(expected.score), expected.score - threshold, np.inf)
+
+
+def test_both_decisions_near_and_far_and_both_orders_are_among_them(graphs, images):
+    golden = golden_verdicts(graphs, images)
+    assert len(golden) == LEAST_FRAMES and golden.bgr.sum() == LEAST_FRAMES // 2
+    margins = margins_of(golden.portable, graphs.threshold)
+    for side in (margins[margins <= 0], margins[margins > 0]):
+        assert len(side) >= LEAST_A_SIDE
+        assert np.abs(side).min() < 0.1 and np.abs(side[np.isfinite(side)]).max() > 0.5
+
+
+def test_of_every_class_there_is_one_as_far_as_they_go():
+    random = np.random.default_rng(0)
+    margins = random.normal(0, 1, 400)
+    labels = random.integers(0, 9, 400)
+    labels[np.argsort(np.abs(margins))[200]] = 9  # one frame, neither near nor far
+    clear = np.abs(margins) > 0.01
+    chosen = _chosen(margins, clear & (margins <= 0), clear & (margins > 0), labels)
+    assert len(chosen) == len(set(chosen.tolist())) == LEAST_FRAMES
+    assert set(labels[chosen].tolist()) == set(range(10)) and clear[chosen].all()
+    assert (margins[chosen] > 0).sum() == LEAST_FRAMES // 2
+    nearest = np.argsort(np.where(clear, np.abs(margins), np.inf))[:8]
+    assert set(nearest.tolist()) <= set(chosen.tolist())
+    many = _chosen(margins, margins <= 0, margins > 0, np.arange(400))
+    assert len(many) == LEAST_FRAMES
+
+
+def test_with_too_few_clear_frames_the_clearest_of_the_others_follow():
+    margins = np.concatenate([np.full(10, -1.0), np.full(5, 1.0), np.linspace(1e-4, 1e-2, 100)])
+    clear = np.abs(margins) > 0.5
+    chosen = _chosen(margins, clear & (margins < 0), clear & (margins > 0), np.zeros(115, np.int64))
+    assert len(chosen) == LEAST_FRAMES and set(range(15)) <= set(chosen.tolist())
+    assert 114 in chosen and 15 not in chosen
+
+
+def test_none_is_a_tie_for_the_portable_graph_or_an_engine(graphs, images):
+    golden = golden_verdicts(graphs, images)
+    band = engine_band(golden.rounding)
+    assert np.abs(margins_of(golden.portable, graphs.threshold)).min() > SAME_GRAPH
+    assert np.abs(margins_of(golden.typed, graphs.threshold)).min() > band.score
+    assert golden.typed.gap.min() > band.gap
+
+
+def test_the_same_images_give_the_same_file_contents(graphs, images):
+    one, other = golden_verdicts(graphs, images), golden_verdicts(graphs, images)
+    assert np.array_equal(one.frames, other.frames)
+    assert np.array_equal(one.portable.score, other.portable.score)
+
+
+def test_what_is_recorded_is_the_verdict_of_the_enlarged_frame_in_its_order(graphs):
+    size = (21, 46)
+    fixed = graphs.graph.model(graphs.fusion, frame=size)
+    pictures_ = sample_frames(LEAST_FRAMES, seed=7)[:, :10, :15]
+    golden = recorded(replace(graphs, frame=size, model=fixed, typed=None), pictures_)
+    assert golden.size == size and golden.frames.shape == (LEAST_FRAMES, 10, 15, 3)
+    seen = golden.frames.copy()
+    seen[golden.bgr] = seen[golden.bgr][..., ::-1]
+    assert np.array_equal(seen, pictures_)
+    label, score, _ = GraphRunner(fixed).run(enlarged(seen, size))
+    assert np.array_equal(golden.portable.label, label)
+    np.testing.assert_allclose(golden.portable.score, score, atol=1e-5)
+
+
+def test_the_typed_half_is_the_typed_graphs_and_its_rounding_is_measured(graphs, images):
+    golden = golden_verdicts(graphs, images)
+    distance = np.abs(golden.typed.score - golden.portable.score)
+    assert 0 < golden.rounding[0] < 0.02
+    assert golden.rounding[0] == pytest.approx(np.median(distance), rel=0.05)
+    # A fusion of its own, as recalibration leaves it, is no rounding.
+    backbone, scorer = graphs.typed
+    other = replace(scorer, fusion=replace(scorer.fusion, means=tuple(m - 1 for m in scorer.fusion.means)))
+    moved = recorded(replace(graphs, typed=(backbone, other)), golden.frames)
+    assert np.median(np.abs(moved.typed.score - moved.portable.score)) > 0.5
+    assert moved.rounding[0] < 0.02
+    assert recorded(replace(graphs, typed=None), golden.frames).typed is None
+
+
+def test_few_images_are_varied_until_there_are_enough(graphs):
+    few = GoldenImages(known=(images_of(sample_frames(2, seed=3)),), unknown=None)
+    golden = golden_verdicts(graphs, few)
+    assert len(golden) == LEAST_FRAMES
+    assert len(np.unique(golden.frames.reshape(LEAST_FRAMES, -1), axis=0)) > LEAST_FRAMES * 3 // 4
+    copies = varied(sample_frames(3, seed=3), 20)
+    assert len(copies) == 20 and np.array_equal(copies, varied(sample_frames(3, seed=3), 20))
+    assert len(np.unique(copies.reshape(20, -1), axis=0)) == 20
+
+
+def test_unreadable_images_are_passed_over_and_none_at_all_is_an_error(graphs):
+    size = (8, 8)
+    frames = sample_frames(5, seed=3)
+    assert len(pictures(images_of(frames, unreadable=(1, 2)), 5, size)) == 3
+    broken = images_of(frames, unreadable=range(5))
+    with pytest.raises(DataError, match="none of the images picked as golden frames can be read"):
+        golden_verdicts(graphs, GoldenImages(known=(broken,), unknown=None))
+
+
+def test_a_twin_that_scores_otherwise_is_no_bundle(graphs, images):
+    other = replace(graphs.fusion, means=tuple(mean + 0.1 for mean in graphs.fusion.means))
+    twin = graphs.graph.model(other, frame=(20, 30))
+    with pytest.raises(ExportError, match=r"graph for \(20, 30\) frames does not score like the calibrated"):
+        golden_verdicts(replace(graphs, frame=(20, 30), model=twin), images)
+    same = graphs.graph.model(graphs.fusion, frame=(20, 30))
+    assert golden_verdicts(replace(graphs, frame=(20, 30), model=same), images).size == (20, 30)
+
+
+def test_grey_images_still_tell_rgb_from_bgr():
+    grey = np.repeat(sample_frames(10, seed=3)[..., :1], 3, axis=3)
+    made = unknown_looking(grey, 40)
+    assert np.array_equal(made, unknown_looking(grey, 40))
+    coloured = (made[..., 0] != made[..., 2]).any(axis=(1, 2))
+    assert coloured.sum() >= 20
+    assert len(np.unique(made.reshape(40, -1), axis=0)) == 40
+
+
+@pytest.mark.parametrize(
+    ("size", "stored"),
+    [
+        ((16, 16), (16, 16)),
+        ((197, 197), (197, 197)),
+        ((224, 224), (112, 112)),
+        ((480, 640), (160, 214)),
+        ((1080, 1920), (135, 240)),
+        ((1, 16384), (1, 16384)),
+        ((16384, 16384), (196, 196)),
+    ],
+)
+def test_frames_are_stored_as_large_as_the_file_allows(size, stored):
+    assert stored_size(size) == stored
+    assert LEAST_FRAMES * stored[0] * stored[1] * 3 < LARGEST_BYTES
+
+
+def test_noise_of_the_largest_stored_size_fits_into_the_file(graphs):
+    frames = np.random.default_rng(0).integers(0, 256, (LEAST_FRAMES, *stored_size((224, 224)), 3), np.uint8)
+    data = write_golden(recorded(replace(graphs, frame=(224, 224), model=graphs.any_size), frames))
+    assert len(data) < LARGEST_BYTES
+
+
+def test_the_bundle_of_a_run_holds_golden_verdicts_that_verify(digits_bundle):
+    bundle = read_bundle(digits_bundle)
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    margins = margins_of(golden.portable, bundle.manifest.threshold.value)
+    assert min((margins <= 0).sum(), (margins > 0).sum()) >= LEAST_A_SIDE
+    report = verify_bundle(digits_bundle, backends=("onnxruntime",))
+    assert report.passed and report.checks[0].ties == 0
+    with Runtime(digits_bundle) as runtime:
+        wrong = [runtime(enlarged(golden.frames, golden.size)[i], color="rgb") for i in range(len(golden))]
+    moved = np.abs([verdict.score for verdict in wrong] - golden.portable.score) > 0.01
+    assert moved.sum() > 0.1 * len(golden)  # digits are grey: the order would else be proved by nothing
+
+
+def test_a_typed_bundle_for_one_camera_holds_both_halves_of_enlarged_frames(digits_run, tmp_path):
+    out = tmp_path / "fixed.edgeosr"
+    export_run(digits_run, ExportSettings(out=out, precision="fp16", frame=(480, 640), min_agreement=0.9))
+    bundle = read_bundle(out)
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    assert golden.size == (480, 640) and golden.frames.shape[1:] == (160, 214, 3)
+    assert len(bundle.files["golden.npz"]) < LARGEST_BYTES
+    assert golden.typed is not None and golden.rounding is not None
+    assert (golden.typed.label == golden.portable.label).mean() > 0.9
+    assert verify_bundle(out, backends=("onnxruntime",)).passed

@@ -1,0 +1,230 @@
+"""golden.npz: every field is checked when it is read; frames are enlarged, judged and put back in order."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeosr.bundle.backbone import BackboneRecord, GateRecord
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.manifest import Manifest
+from edgeosr.errors import BundleError
+from edgeosr.runtime import golden as module
+from edgeosr.runtime.golden import (
+    LARGEST_BYTES,
+    LEAST_FRAMES,
+    Expected,
+    Golden,
+    class_gaps,
+    enlarged,
+    judged,
+    read_golden,
+    write_golden,
+)
+from edgeosr.runtime.verify import verify_bundle
+
+COUNT = LEAST_FRAMES + 3
+GATE = GateRecord(
+    known=900, unknown=100, ties=0, agreement=1.0, labels=1.0, decisions=1.0, minimum=0.995,
+    score_distance=(0.001, 1.6), auroc=None, recalibrated=False,
+)  # fmt: skip
+
+
+def said(seed: int, classes: int = 4) -> Expected:
+    random = np.random.default_rng(seed)
+    return Expected(
+        label=random.integers(0, classes, COUNT),
+        score=random.normal(0, 1, COUNT).astype(np.float32),
+        gap=random.uniform(0, 2, COUNT).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def sample() -> Golden:
+    frames = np.random.default_rng(0).integers(0, 256, (COUNT, 6, 8, 3), np.uint8)
+    return Golden(
+        frames=frames, size=(12, 16), bgr=np.arange(COUNT) % 2 == 1, portable=said(1), typed=said(2),
+        rounding=(0.004, 0.002),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def typed_manifest(manifest: Manifest) -> Manifest:
+    record = BackboneRecord(
+        precision="fp16", ending="map", logits=False, dtype="float16", converter="none", fusion=None,
+        threshold=None, gate=GATE,
+    )  # fmt: skip
+    return replace(manifest, backbone=record)
+
+
+def with_changes(golden: Golden, **changes: Any) -> bytes:
+    """The file with fields exchanged; None leaves one out."""
+    with np.load(io.BytesIO(write_golden(golden))) as file:
+        arrays = {**file, **changes}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
+    return buffer.getvalue()
+
+
+def assert_equal(one: Expected | None, other: Expected | None) -> None:
+    assert one is not None and other is not None
+    for name, array in vars(one).items():
+        np.testing.assert_array_equal(array, getattr(other, name))
+
+
+def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_manifest: Manifest) -> None:
+    found = read_golden(write_golden(sample), typed_manifest)
+    assert_equal(found.portable, sample.portable)
+    assert_equal(found.typed, sample.typed)
+    np.testing.assert_array_equal(found.frames, sample.frames)
+    np.testing.assert_array_equal(found.bgr, sample.bgr)
+    assert (found.size, len(found)) == ((12, 16), COUNT)
+    assert found.rounding == pytest.approx((0.004, 0.002), abs=1e-9)
+    plain = read_golden(write_golden(replace(sample, typed=None, rounding=None)), manifest)
+    assert plain.typed is None and plain.rounding is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"label": None}, "holds no frames with their verdicts"),
+        ({"gap": None, "size": None}, "holds no frames with their verdicts"),
+        ({"frames": np.array(["pickled", None], object)}, "holds no frames"),
+        ({"frames": np.zeros((COUNT, 8, 8, 3), np.float32)}, r"frames must be uint8 .* got float32 \[67, 8"),
+        ({"frames": np.zeros((COUNT, 8, 8), np.uint8)}, "frames must be uint8"),
+        ({"frames": np.zeros((COUNT, 0, 8, 3), np.uint8)}, "frames must be uint8"),
+        ({"frames": np.zeros((4, 8, 8, 3), np.uint8)}, "at least 64: fewer prove too little"),
+        ({"frames": np.zeros((COUNT - 1, 8, 8, 3), np.uint8)}, r"bgr must be bool \[66\]"),
+        ({"size": np.array([12, 0])}, r"size must be .* got int64 \[2\] \[12, 0\]"),
+        ({"size": np.array([12, 16385])}, "size must be"),
+        ({"size": np.array([12])}, "size must be"),
+        ({"bgr": np.zeros(COUNT, bool)}, "frames of both channel orders"),
+        ({"bgr": np.ones(COUNT, bool)}, "frames of both channel orders"),
+        ({"bgr": np.zeros(COUNT, np.uint8)}, "bgr must be bool"),
+        ({"label": np.full(COUNT, 4)}, r"label must be classes from 0 to 3, int64 \[67\]"),
+        ({"label": np.full(COUNT, -1)}, "label must be classes"),
+        ({"label": np.zeros(COUNT, np.int32)}, "label must be classes"),
+        ({"score": np.zeros(3, np.float32)}, r"score must be float32 \[67\]; got float32 \[3\]"),
+        ({"score": np.zeros(COUNT)}, "score must be float32"),
+        ({"gap": np.full(COUNT, -0.1, np.float32)}, "gap must be numbers from 0"),
+        ({"gap": np.full(COUNT, np.nan, np.float32)}, "gap must be numbers from 0"),
+        ({"typed_label": None}, "holds no frames with their verdicts"),
+        ({"typed_label": np.full(COUNT, 4)}, "typed_label must be classes"),
+        ({"typed_score": np.zeros(3, np.float32)}, "typed_score must be float32"),
+        ({"typed_gap": np.full(COUNT, -1, np.float32)}, "typed_gap must be numbers"),
+        ({"rounding": np.array([0.1, np.inf], np.float32)}, "rounding must be two finite numbers"),
+        ({"rounding": np.array([-0.1, 0.1], np.float32)}, "rounding must be two finite numbers"),
+        ({"rounding": np.array([0.1], np.float32)}, "rounding must be two finite numbers"),
+    ],
+)
+def test_a_field_that_is_wrong_is_refused(
+    sample: Golden, typed_manifest: Manifest, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BundleError, match=words) as refusal:
+        read_golden(with_changes(sample, **changes), typed_manifest)
+    assert str(refusal.value).endswith("export the bundle again")
+
+
+def test_frames_of_another_size_than_the_bundles_are_refused(sample: Golden, manifest: Manifest) -> None:
+    data = write_golden(sample)
+    assert read_golden(data, replace(manifest, frame=(12, 16))).size == (12, 16)
+    with pytest.raises(
+        BundleError, match=r"size must be that of the bundle's frames, 16x12; got .* \[12, 16"
+    ):
+        read_golden(data, replace(manifest, frame=(16, 12)))
+
+
+def test_a_file_of_an_older_edgeosr_is_refused(manifest: Manifest) -> None:
+    old = io.BytesIO()
+    frames = np.zeros((4, 16, 16, 3), np.uint8)
+    np.savez(old, frames=frames, label=np.zeros(4, np.int64), score=np.zeros(4, np.float32))
+    with pytest.raises(BundleError, match=r"holds no frames with their verdicts.*export the bundle again"):
+        read_golden(old.getvalue(), manifest)
+
+
+def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_unread(
+    sample: Golden, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = with_changes(sample, more=np.zeros(LARGEST_BYTES, np.uint8))
+    assert len(bomb) < 100_000
+    monkeypatch.setattr(module.np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(BundleError, match=r"unpacks to .* bytes, more than 8000000"):
+        read_golden(bomb, manifest)
+    for damaged in (b"", b"PK\x03\x04", bomb[:-30]):
+        with pytest.raises(BundleError, match="holds no frames"):
+            read_golden(damaged, manifest)
+
+
+def test_enlarging_repeats_pixels_and_changes_none() -> None:
+    frames = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
+    large = enlarged(frames, (4, 9))
+    assert np.array_equal(large, frames.repeat(2, axis=1).repeat(3, axis=2))
+    assert np.array_equal(enlarged(frames, (2, 3)), frames)
+    uneven = enlarged(frames, (5, 4))
+    assert uneven.shape == (2, 5, 4, 3) and set(uneven.ravel()) == set(frames.ravel())
+
+
+@pytest.mark.parametrize("most", [1, 3, 64])
+def test_batches_are_of_one_order_and_answers_go_back_to_their_frames(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (11, 2, 2, 3), np.uint8)
+    bgr = random.random(11) < 0.4
+    seen: list[int] = []
+
+    def judge(batch: np.ndarray, blue_first: bool) -> tuple[np.ndarray, ...]:
+        seen.append(len(batch))
+        assert batch.shape[1:] == (4, 6, 3)
+        return batch[:, 0, 0].astype(int), np.full(len(batch), blue_first)
+
+    first, order = judged(frames, bgr, (4, 6), judge, most=most)
+    assert np.array_equal(first, frames[:, 0, 0]) and np.array_equal(order, bgr)
+    assert max(seen) <= most
+    monkeypatch.setattr(module, "BATCH_PIXELS", 48)
+    seen.clear()
+    judged(frames, bgr, (4, 6), judge)
+    assert max(seen) == 2
+
+
+def test_the_gap_is_between_the_first_two_classes_in_deviations_of_the_logits() -> None:
+    logits = np.array([[0.0, 3.0, 1.0], [2.0, 2.0, -1.0], [np.nan, 1.0, 0.0]])
+    gaps = class_gaps(logits)
+    spread = logits[:2].std()
+    np.testing.assert_allclose(gaps, [2 / spread, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(class_gaps(logits * 1000), gaps, rtol=1e-6)
+    assert class_gaps(np.ones((2, 1))).tolist() == [np.inf, np.inf]
+    assert class_gaps(np.ones((2, 3))).tolist() == [0, 0]
+
+
+def test_a_bundle_decides_as_recorded_alone_and_in_batches(bundle_path: Path) -> None:
+    report = verify_bundle(bundle_path, backends=("onnxruntime",))
+    (check,) = report.checks
+    assert report.passed and check.frames == 2 * LEAST_FRAMES
+    assert check.agreed + check.ties == check.frames and check.ties <= 4
+    assert check.score_distance[1] < 1e-4
+
+
+def test_a_graph_that_mistakes_the_order_of_the_channels_fails(
+    make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
+
+    run = OnnxRuntimeGraph.run
+    monkeypatch.setattr(OnnxRuntimeGraph, "run", lambda self, frames, *, bgr: run(self, frames))
+    report = verify_bundle(make_bundle(), backends=("onnxruntime",))
+    assert not report.passed
+    differences = report.checks[0].differences
+    assert any("(bgr) alone" in line for line in differences)
+    assert not any("(rgb)" in line for line in differences)
+
+
+def test_a_golden_file_of_another_bundle_is_refused(make_bundle: Callable[..., Path]) -> None:
+    path = make_bundle()
+    data = read_bundle(path).files["golden.npz"]
+    with pytest.raises(BundleError, match="label must be classes from 0 to 1"):
+        read_golden(data, replace(read_bundle(path).manifest, classes=("a", "b")))

@@ -1,0 +1,69 @@
+"""onnxruntime sessions are made in one place; what onnxruntime cannot do is an InferenceError."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeosr.errors import EdgeosrError, InferenceError, UsageError
+from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
+from edgeosr.runtime.verify import verify_bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_session_of_the_product_is_made_in_one_place() -> None:
+    makers = [
+        path.relative_to(ROOT).as_posix()
+        for room in ("edgeosr", "export", "kernels", "bench")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if re.search(r"\bInferenceSession\(", path.read_text(encoding="utf-8"))
+    ]
+    assert makers == ["edgeosr/runtime/sessions.py"]
+
+
+def test_a_file_that_is_no_graph_is_an_inference_error_that_names_it() -> None:
+    with pytest.raises(InferenceError, match=r"onnxruntime [\d.]+ cannot load the plan: .*a newer one may"):
+        open_session(b"not a graph", SessionSettings(quiet=True), name="the plan")
+
+
+def test_a_run_that_fails_names_the_shapes_that_went_in(graph_bytes: Callable[..., bytes]) -> None:
+    session = open_session(graph_bytes())
+    frames = np.zeros((1, 4, 6, 2), np.uint8)
+    with pytest.raises(InferenceError, match=r"could not run the graph on frames \[1, 4, 6, 2\]: "):
+        run_session(session, ["label"], {"frames": frames})
+    assert len(run_session(session, None, {"frames": np.zeros((1, 4, 6, 3), np.uint8)})) == 3
+
+
+@pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
+def test_threads_are_checked_when_settings_are_made(threads: int) -> None:
+    with pytest.raises(UsageError, match=r"threads must be a whole number from 1, or None for all cores"):
+        SessionSettings(threads=threads)
+
+
+def test_a_graph_that_does_not_run_is_no_damaged_bundle(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with Runtime(bundle_path) as runtime:
+        monkeypatch.setattr(runtime._backend._graph._session, "run", fails)  # type: ignore[union-attr]
+        with pytest.raises(
+            InferenceError, match=r"could not run model\.onnx on frames .*: out of memory"
+        ) as error:
+            runtime(np.zeros((8, 8, 3), np.uint8))
+    assert error.value.exit_code == 1 and isinstance(error.value, EdgeosrError)
+
+
+def test_verify_calls_a_graph_that_does_not_load_a_failure_not_an_absence(
+    make_bundle: Callable[..., Path],
+) -> None:
+    report = verify_bundle(make_bundle(model=b"not a model"), backends=("onnxruntime",))
+    (check,) = report.checks
+    assert check.failed and not check.available and not report.passed
+    assert "cannot load model.onnx" in check.detail
+    assert "onnxruntime   FAILED" in report.as_text()
