@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(
             ROOT / folder, clean / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so", "cubins")
         )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, clean / name)
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
