@@ -64,6 +64,4 @@ def _place(path: str) -> str:
 
 def _file(path: Path, target: str, config: Any) -> File:
     # Pages that the navigation does not list are fine: one gets to them by a link.
-    return File.generated(
-        config, _place(target), abs_src_path=str(path), inclusion=InclusionLevel.NOT_IN_NAV
-    )
+    return File.generated(config, _place(target), abs_src_path=str(path), inclusion=InclusionLevel.NOT_IN_NAV)
