@@ -1,9 +1,9 @@
 """MkDocs hook: pages may link to files of the repository as they do on a code host, and the site holds them.
 
-A link of a page in ``docs/`` to ``../CONTRIBUTING.md`` works on a code host. A site has no such place, so each
-file of the repository that a page links to becomes part of it, under ``repository/``: Markdown as a page (its
-own links are followed too), anything else as it is. A link to a file that does not exist is left alone, and
-MkDocs refuses it.
+A link of a page in ``docs/`` to ``../CONTRIBUTING.md`` works on a code host. A site has no such place, so
+each file of the repository that a page links to becomes part of it, under ``repository/``: Markdown as a page
+(its own links are followed too), anything else as it is. A link to a file that does not exist is left alone,
+and MkDocs refuses it.
 """
 
 import posixpath
@@ -29,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
         text = CODE.sub("", (root / page).read_text(encoding="utf-8"))
         for _, link, _ in LINK.findall(text):
             target = _target(page, link)
-            if target in seen or target.startswith(DOCS) or not (root / target).is_file():
+            if target in seen or _is_of_the_site(target) or not (root / target).is_file():
                 continue
             seen.add(target)
             waiting += [target] if target.endswith(".md") else []
@@ -59,7 +59,12 @@ def _target(page: str, link: str) -> str:
 
 def _place(path: str) -> str:
     """Return where a file of the repository lies in the site's sources."""
-    return path.removeprefix(DOCS) if path.startswith(DOCS) else SITE + path
+    return path.removeprefix(DOCS) if _is_of_the_site(path) else SITE + path
+
+
+def _is_of_the_site(path: str) -> bool:
+    """Tell whether a file is one of the site's own sources; this hook is not."""
+    return path.startswith(DOCS) and not path.endswith(".py")
 
 
 def _file(path: Path, target: str, config: Any) -> File:
