@@ -13,7 +13,7 @@ from edgeosr.kernels.fused_score import FusedScorer
 
 BLOCKS = [(page.path, number, text) for page in pages() for number, text in enumerate(page.blocks("python"))]
 # A page may show what is coming, if it says so in a sentence that begins like this.
-NOT_YET = re.compile(r"^Not yet in this version: (.*?)\.$", re.MULTILINE | re.DOTALL)
+NOT_YET = re.compile(r"^Not yet in this version: (.*?)\.(?=\s)", re.MULTILINE | re.DOTALL)
 
 
 def promised(page: Page) -> set[str]:

@@ -69,7 +69,7 @@ def test_a_planted_link_or_anchor_that_leads_nowhere_fails_the_build(
     page.write_text(page.read_text("utf-8") + planted, "utf-8")
     done = build(copy, tmp_path / "out")
     assert done.returncode != 0
-    assert named in done.stderr and "strict mode" in done.stderr
+    assert named in done.stderr and "strict mode" in done.stdout + done.stderr
 
 
 def test_a_page_that_the_navigation_forgets_fails_the_build(copy: Path, tmp_path: Path) -> None:
