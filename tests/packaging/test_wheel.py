@@ -75,6 +75,7 @@ def test_the_wheel_is_pure_and_carries_licence_readme_and_command(wheel: Path) -
     archive = zipfile.ZipFile(wheel)
     information = "edgeosr-0.1.0.dist-info"
     assert "Apache License" in archive.read(f"{information}/licenses/LICENSE").decode()
+    assert "class_splits.py" in archive.read(f"{information}/licenses/NOTICE").decode()
     assert "edgeosr = edgeosr.cli.app:main" in archive.read(f"{information}/entry_points.txt").decode()
     metadata = email.message_from_bytes(archive.read(f"{information}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
