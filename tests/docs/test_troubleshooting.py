@@ -3,12 +3,10 @@
 import re
 
 import pytest
-from error_messages import ROOT, VALUE, Message, error_classes, messages, messages_of
+from error_messages import FEWEST_LETTERS, ROOT, VALUE, Message, error_classes, messages, messages_of
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 FIRST_CELL = re.compile(r"^\| (`.*?) \| (.*) \|$", re.MULTILINE)
-# Fewer letters than these would fit nearly every message.
-FEWEST_LETTERS = 6
 
 
 def shown() -> list[str]:
