@@ -1,8 +1,8 @@
 """A figure that README or documentation quotes is the one in the file it names.
 
 ``<!-- g = bench/results/NAME.json -->`` gives a file a short name on a page.
-``0.936<!--g:scores/fused/auroc-->`` says where a figure comes from: keys and list positions, and with ``*100``
-a factor. The figure must be that value, rounded to the digits that are shown.
+``0.936<!--g:scores/fused/auroc-->`` says where a figure comes from: keys and list positions, and with
+``*100`` a factor. The figure must be that value, rounded to the digits that are shown.
 """
 
 import json
@@ -39,7 +39,7 @@ def value_at(document: Any, place: str) -> float:
 def is_rounded(shown: str, value: float) -> bool:
     number = shown.replace(",", "")
     digits = len(number.partition(".")[2])
-    return abs(float(number) - value) <= 0.5 * 10**-digits * (1 + 1e-9)
+    return abs(float(number) - value) <= 0.5 * 0.1**digits * (1 + 1e-9)
 
 
 FIGURES = [

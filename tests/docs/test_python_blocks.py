@@ -23,7 +23,9 @@ def promised(page: Page) -> set[str]:
 
 @pytest.mark.parametrize(("page", "number", "block"), BLOCKS)
 def test_what_a_block_imports_is_there(page: str, number: int, block: str) -> None:
-    imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [
+        node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     assert imports
     exec(compile(ast.Module(imports, []), page, "exec"), {})
 
