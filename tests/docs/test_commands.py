@@ -40,7 +40,7 @@ def test_any_other_line_names_what_is_there(line: str, page: str) -> None:
 
 def require_there(words: list[str]) -> None:
     if words[0] == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert words[1] in targets
     elif words[0] == "pip":
         assert words[1] in {"install", "uninstall"}

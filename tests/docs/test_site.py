@@ -38,44 +38,56 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The site, and what building it said."""
     out = tmp_path_factory.mktemp("site")
     done = build(ROOT, out)
     assert done.returncode == 0, done.stderr
-    return out
+    return out, done.stderr
 
 
-def test_a_build_says_nothing_but_that_it_builds(site: Path, tmp_path: Path) -> None:
-    said = build(ROOT, tmp_path).stderr
-    assert "WARNING" not in said
-    assert "contains" not in said, "an INFO about a link that leads nowhere"
+@pytest.fixture(scope="module")
+def site(built: tuple[Path, str]) -> Path:
+    return built[0]
 
 
-@pytest.mark.parametrize(
-    ("planted", "named"),
-    [
-        ("\n[gone](nowhere.md)\n", "nowhere.md"),
-        ("\n[gone](../NOWHERE.md)\n", "NOWHERE.md"),
-        ("\n[gone](commands.md#no-such-heading)\n", "no-such-heading"),
-        ("\n[gone](#no-such-heading)\n", "no-such-heading"),
-        ("\n[gone](../CONTRIBUTING.md#no-such-heading)\n", "no-such-heading"),
-        ("\n![gone](images/nothing.png)\n", "images/nothing.png"),
-    ],
-)
-def test_a_planted_link_or_anchor_that_leads_nowhere_fails_the_build(
-    copy: Path, tmp_path: Path, planted: str, named: str
-) -> None:
+def test_a_build_says_nothing_but_that_it_builds(built: tuple[Path, str]) -> None:
+    assert "WARNING" not in built[1]
+    assert "contains" not in built[1], "an INFO about a link that leads nowhere"
+
+
+def plant(copy: Path, *lines: str) -> None:
     page = copy / "docs" / "jetson.md"
-    page.write_text(page.read_text("utf-8") + planted, "utf-8")
+    page.write_text(page.read_text("utf-8") + "".join(f"\n{line}\n" for line in lines), "utf-8")
+
+
+@pytest.mark.parametrize("planted", ["[gone](nowhere.md)", "[gone](commands.md#nowhere)"])
+def test_a_planted_link_or_anchor_that_leads_nowhere_fails_the_build(
+    copy: Path, tmp_path: Path, planted: str
+) -> None:
+    plant(copy, planted)
     done = build(copy, tmp_path / "out")
     assert done.returncode != 0
-    assert named in done.stderr and "strict mode" in done.stdout + done.stderr
+    assert "nowhere" in done.stderr and "Aborted with 1 warnings in strict mode" in done.stdout + done.stderr
 
 
-def test_a_page_that_the_navigation_forgets_fails_the_build(copy: Path, tmp_path: Path) -> None:
-    (copy / "docs" / "forgotten.md").write_text("# Forgotten\n", "utf-8")
+def test_each_kind_of_link_that_leads_nowhere_counts(copy: Path, tmp_path: Path) -> None:
+    places = (
+        "nowhere.md",
+        "../NOWHERE.md",
+        "commands.md#nowhere",
+        "#no-such-heading",
+        "../CONTRIBUTING.md#nowhere-there",
+        "images/nothing.png",
+        "/absolute.md",
+    )
+    plant(copy, *(f"[gone]({place})" for place in places))
+    (copy / "docs" / "forgotten.md").write_text("# Not in the navigation\n", "utf-8")
     done = build(copy, tmp_path / "out")
-    assert done.returncode != 0 and "forgotten.md" in done.stderr
+    assert done.returncode != 0
+    named = [place.removeprefix("../CONTRIBUTING.md") for place in places]
+    assert [name for name in (*named, "forgotten.md") if name not in done.stderr] == []
+    assert f"Aborted with {len(places) + 1} warnings in strict mode" in done.stdout + done.stderr
 
 
 def loaded_from_elsewhere(text: str) -> list[str]:
