@@ -1,6 +1,7 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test
-# make check    set everything up, then formatting, lint and types
+# make check    set everything up, then formatting, lint, types and documentation
+# make docs     set everything up, then build the documentation: open build/docs/index.html
 # make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
 # make clean    remove build products, caches and the demo's output; .venv and other runs stay
 
@@ -18,7 +19,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test check types wheel setup clean
+.PHONY: demo test check docs types wheel setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -27,11 +28,15 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest $(PYTEST)
 
-check: $(STAMP) types
+check: $(STAMP) types docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	MYPYPATH=build/types $(BIN)/mypy --strict -p edgeosr
 	$(if $(NATIVE),$(BIN)/clang-format -n --Werror $(NATIVE))
+
+# Strict (mkdocs.yml), and loud: with --quiet the warnings that fail it would not be printed.
+docs: $(STAMP)
+	$(BIN)/mkdocs build
 
 # mypy cannot follow setuptools' import hook, so it reads a tree of links that looks like the installed package.
 types:

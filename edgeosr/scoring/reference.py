@@ -102,7 +102,7 @@ def reference_scores(
 
 
 def closed_form_squared(closed_form: ClosedForm, slopes: Float64) -> Float64:
-    """Return |dz/dh|_F^2, ``[B]``, from the activation's derivatives at the map (design.md part 2).
+    """Return |dz/dh|_F^2, ``[B]``, from the activation's derivatives at the map (docs/design.md).
 
     Args:
         closed_form: table and offsets.

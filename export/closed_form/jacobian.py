@@ -5,7 +5,7 @@ With ``y = conv(h) [+ skip]``, ``a = act(y)``, ``z_d = 1/Q sum_q a_d(q)`` and ``
     |dz/dh|_F^2 = 1/Q^2 sum_d sum_{q,q'} m_d(q) m_d(q') A_d(q - q')
 
 where A_d is the autocorrelation of filter d (``autocorrelation.py``): exact with respect to the explicitly
-zero-padded input h of the convolution, any skip held constant (design.md, part 2).
+zero-padded input h of the convolution, any skip held constant (docs/design.md).
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ With orthonormal directions v_k, tangents t_k = (dz/dh) v_k and u = z / |z|:
 
     |du . v_k|^2 = (|t_k|^2 - (u . t_k)^2) / |z|^2,        J_u^2 = n/K sum_k |du . v_k|^2
 
-where n is the size of the space of h: unbiased for random directions, exact for K = n (design.md, part 2).
+where n is the size of the space of h: unbiased for random directions, exact for K = n (docs/design.md).
 """
 
 from dataclasses import dataclass

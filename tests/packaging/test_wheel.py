@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(
             ROOT / folder, clean / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so", "cubins")
         )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, clean / name)
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
@@ -77,6 +77,7 @@ def test_the_wheel_is_pure_and_carries_licence_readme_and_command(wheel: Path) -
     archive = zipfile.ZipFile(wheel)
     information = "edgeosr-0.1.0.dist-info"
     assert "Apache License" in archive.read(f"{information}/licenses/LICENSE").decode()
+    assert "class_splits.py" in archive.read(f"{information}/licenses/NOTICE").decode()
     assert "edgeosr = edgeosr.cli.app:main" in archive.read(f"{information}/entry_points.txt").decode()
     metadata = email.message_from_bytes(archive.read(f"{information}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"

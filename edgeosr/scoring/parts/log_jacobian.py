@@ -9,7 +9,7 @@ from edgeosr.verdict import FLOOR
 
 
 class LogJacobian(Part):
-    """log J, J = |dz/dh|_F / |z| or |du/dh|_F (design.md part 2), J not taken below FLOOR."""
+    """log J, J = |dz/dh|_F / |z| or |du/dh|_F (docs/design.md), J not taken below FLOOR."""
 
     name, code = "log_jacobian", 0
     title, meaning = "Jacobian norm", "z reacts strongly to small changes"

@@ -87,7 +87,7 @@ def test_a_wheel_made_afterwards_carries_the_builds(compilers: Compilers, tmp_pa
     ignored = shutil.ignore_patterns("__pycache__", "cubins")
     for folder in ("edgeosr", "export", "kernels", "bench"):
         shutil.copytree(root / folder, tree / folder, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(root / name, tree / name)
     assert build_cubins.main(["--out", str(tree / "kernels" / "cubins")]) == 0
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
