@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import DeviceError
+from edgeosr.errors import DeviceError, UsageError
 from edgeosr.kernels.driver.async_driver import HostMemory
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.verdict import MOST_PARTS
@@ -66,6 +66,14 @@ class DeviceVerdicts:
             raise
         self.address = self._allocated if host is None else host.device_address
         self.workspace = self._allocated + kept
+
+    def require(self, batch: int, workspace_bytes: int) -> None:
+        """Raise UsageError unless this is open room for a launch of ``batch`` samples."""
+        if self.batch != batch or self.workspace_bytes < workspace_bytes or not self.address:
+            raise UsageError(
+                f"into must be open room for {batch} verdicts of this scorer; got one for {self.batch}; make "
+                f"it with room({batch})"
+            )
 
     def begin(self, stream: int) -> None:
         """Order ``stream`` behind the last launch into this room, and clear flags and counters."""

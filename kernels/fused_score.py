@@ -17,7 +17,14 @@ from edgeosr.kernels.device_verdicts import DeviceVerdicts
 from edgeosr.kernels.driver.arrays import stream_handle
 from edgeosr.kernels.driver.async_driver import HostMemory
 from edgeosr.kernels.driver.driver import Driver, open_driver
-from edgeosr.kernels.inputs import Inputs, map_inputs, require_one_device, tangent_inputs, with_logits
+from edgeosr.kernels.inputs import (
+    Inputs,
+    map_inputs,
+    must_wait,
+    require_one_device,
+    tangent_inputs,
+    with_logits,
+)
 from edgeosr.kernels.packing import constants_bytes, pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
 from edgeosr.scoring.scorer import Scorer
@@ -136,7 +143,9 @@ class FusedScorer:
         Args:
             z: ``[B, D]``, fp16 or fp32.
             t: ``[K, B, D]`` of the same dtype; None if K = 0.
-            logits, stream, into: see ``score_map``, as for the result and the errors.
+            logits: see ``score_map``, as are ``stream``, ``into``, the result and the errors.
+            stream: see there.
+            into: see there.
         """
         handle = stream_handle(stream)
         return self._launch(tangent_inputs(self.packed, z, t, handle), logits, handle, into)
@@ -168,18 +177,14 @@ class FusedScorer:
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
         room = into or self.room(params.batch)
-        if room.batch != params.batch or room.workspace_bytes < plan.workspace_bytes or not room.address:
-            raise UsageError(
-                f"into must be open room for {params.batch} verdicts of this scorer; got one for "
-                f"{room.batch}; make it with room({params.batch})"
-            )
+        room.require(params.batch, plan.workspace_bytes)
         if params.batch == 0:
             return room
         function = self._function(plan)
         for name, array in inputs.arrays.items():
             setattr(params, name, array.pointer)
-            if array.stream is not None and _one_name(array.stream) != _one_name(stream):
-                self.driver.follow(stream, array.stream)
+            if (other := other_stream(stream, array)) is not None:
+                self.driver.follow(stream, other)
         params.scorer, params.workspace, params.verdicts = self._weights, room.workspace, room.address
         room.begin(stream)
         self.driver.launch(function, plan.blocks, plan.threads, plan.shared_bytes, stream, params)
@@ -193,8 +198,3 @@ class FusedScorer:
             largest = max([plan.shared_bytes, *(s for name, s in self._functions if name == plan.entry)])
             self._functions[key] = self.driver.function(self._module, plan.entry, largest)
         return self._functions[key]
-
-
-def _one_name(stream: int) -> int:
-    """The legacy default stream is 0 for the driver and 1 for the array interfaces."""
-    return 0 if stream == 1 else stream

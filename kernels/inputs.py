@@ -104,6 +104,13 @@ def require_one_device(inputs: Inputs, scorer: int, current: int) -> None:
             raise UsageError(f"the scorer is on device {scorer}, but {what} is {where}")
 
 
+def other_stream(stream: int, array: DeviceArray) -> int | None:
+    """Return the stream that ``stream`` must be ordered behind for ``array``; None: no other one."""
+    if array.stream is None or max(array.stream, 1) == max(stream, 1):  # the default stream is 0 and also 1
+        return None
+    return array.stream
+
+
 def _map_shape(dimension: int, y: DeviceArray, layout: str) -> tuple[int, MapShape]:
     if layout == "nchw":
         _require_shape("y", y, ("B", dimension, "H", "W"))
