@@ -20,7 +20,7 @@ from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.inputs import (
     Inputs,
     map_inputs,
-    must_wait,
+    other_stream,
     require_one_device,
     tangent_inputs,
     with_logits,

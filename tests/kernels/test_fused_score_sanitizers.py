@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fused_cases import Case, covering_cases, random_inputs, random_scorer, reference_of
-from fused_run import SOURCE, VERDICT, prepared
+from fused_run import SOURCE, prepared
 from simt_build import ADDRESS, CACHE, DEVICE, THREAD, built
 from simt_run import run_case, write_case
 
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import pack_scorer, unpacked_weights
 
 _SMALL = 4_000  # numbers of an input
