@@ -112,7 +112,7 @@ def random_scorer(case: Case, constants: Mapping[str, PartConstants] | None = No
         weight /= np.float32(np.sqrt(dimension))
         bias = rng.standard_normal(classes).astype(np.float32)
     if case.head == "external":
-        weight, bias = np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
+        weight, bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     cosine = case.head == "cosine"
     layers = []
     width = dimension

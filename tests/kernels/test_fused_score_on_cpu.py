@@ -20,6 +20,7 @@ from fused_outcome import outcome
 from fused_run import SOURCE, prepared
 from fused_suite import problem
 from fused_values import wrong_part
+from largest_row import DEFINE, HEADER
 from simt_build import built
 from simt_run import Library
 
@@ -141,7 +142,8 @@ def test_both_layouts_of_a_map_and_every_alignment_give_the_same_bits(case):
 
 def test_turings_instructions_pass_the_short_suite_too():
     # sm_75: two m16n8k8 for an m16n8k16, plain copies for cp.async.
-    assert problem(Library(built(SOURCE, defines=("EDGEOSR_SIMT_ARCH=750",)))) is None
+    defines = ("EDGEOSR_SIMT_ARCH=750", DEFINE)
+    assert problem(Library(built(SOURCE, defines=defines, headers=(HEADER,)))) is None
 
 
 def test_an_empty_batch_is_no_launch():
