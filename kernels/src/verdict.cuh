@@ -172,28 +172,29 @@ EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
 }
 
-// The first listed part from `part` on that needs a sum over classes; p.parts if there is none.
-EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part) {
-    while (part < p.parts && !sums_over_classes(p.part[part].code))
-        ++part;
+// The first listed part from `part` on, in steps of `step`, that needs a sum over classes; none: out of
+// range.
+EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
+    while (part >= 0 && part < p.parts && !sums_over_classes(p.part[part].code))
+        part += step;
     return part;
 }
 
-// Sums over classes, part after part, all but the last reduced; returns the last one's part, or p.parts.
-EDGEOSR_DEVICE int find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
-    int part = next_sum(p, 0);
+// Sums over classes, part after part; write_verdict's caller reduces the last one's, behind later barriers.
+EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
+    int part = next_sum(p, 0, 1);
 #pragma unroll 1
     while (part < p.parts) {
         sum_classes(p, block, partials, p.part[part].code);
-        int const next = next_sum(p, part + 1);
-        if (next == p.parts) break;
-        block_sync();
-        int const warp = thread_index_again() >> 5;
-        if (warp < block.valid) keep_sum(p, warp, part);
-        block_sync();
+        int const next = next_sum(p, part + 1, 1);
+        if (next < p.parts) {
+            block_sync();
+            int const warp = thread_index_again() >> 5;
+            if (warp < block.valid) keep_sum(p, warp, part);
+            block_sync();
+        }
         part = next;
     }
-    return part;
 }
 
 // One warp: the parts, the fused score, the threshold; 80 bytes out, a word a lane. Lane 4 + i has part i.
@@ -233,7 +234,6 @@ EDGEOSR_DEVICE void write_verdict(
 template <bool kMap, bool kMma>
 EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
-    int last_sum;
     {
         int const warp = thread_index_again() >> 5;
         Block const block = this_block<kTile>(p);
@@ -245,7 +245,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         block_sync();
         find_top<kTile>(p, block, partials);
         block_sync();
-        last_sum = find_sums(p, block, partials);
+        find_sums(p, block, partials);
     }
     for (int layer = 1; layer < p.layers - 1; ++layer) {
         hidden_layer<kMma>(p,
@@ -264,8 +264,9 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     }
     block_sync();
     if (warp >= block.valid) return;
-    if (last_sum < p.parts) {
-        keep_sum(p, warp, last_sum);
+    // Found anew: kept from find_sums on, it would take a register from the hidden layers.
+    if (int const last = next_sum(p, p.parts - 1, -1); last >= 0) {
+        keep_sum(p, warp, last);
         warp_sync();
     }
     float const* partials = slab_partials<kTile>(p, block.tile, 0) + warp * p.rows;
