@@ -4,7 +4,7 @@
 namespace edgeosr {
 
 EDGEOSR_DEVICE float largest_row(Sample const& s) {
-    return number_of(s, 0) * largest_product_of(s) / norm_of(s) + number_of(s, 1);
+    return number_of(s, 0) * largest_product_of(s) / (norm_of(s) + number_of(s, 1));
 }
 
 }  // namespace edgeosr

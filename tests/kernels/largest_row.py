@@ -20,22 +20,22 @@ ROWS = 64
 
 
 class LargestRow(Part):
-    """numbers[0] * (largest product of z with its rows, biases added) / |z| + numbers[1]."""
+    """numbers[0] * (largest product of z with its rows, biases added) / (|z| + numbers[1])."""
 
     name, code = "largest_row", 100
     title, meaning = "largest row", "far from all rows"
 
     def value(self, batch: Batch, scorer: Scorer) -> Float64:
         """See ``Part``."""
-        scale, shift = scorer.constants[self.name].numbers.astype(np.float64)
-        return scale * self.products(batch, scorer).max(axis=1) / batch.norm + shift
+        scale, more = scorer.constants[self.name].numbers.astype(np.float64)
+        return scale * self.products(batch, scorer).max(axis=1) / (batch.norm + more)
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        scale, shift = scorer.constants[self.name].numbers.tolist()
+        scale, more = scorer.constants[self.name].numbers.tolist()
         largest = writer.reduce("ReduceMax", self.write_products(writer, tensors, scorer), [1])
-        scaled = writer.op("Mul", writer.op("Div", largest, tensors.norm), number(writer, scale))
-        return writer.op("Add", scaled, number(writer, shift))
+        size = writer.op("Add", tensors.norm, number(writer, more))
+        return writer.op("Mul", writer.op("Div", largest, size), number(writer, scale))
 
 
 PART = LargestRow()

@@ -133,12 +133,6 @@ MUTANTS = [
         "if (lane == kFirst + (where.part ^ 1)) value = found;",
     ),
     Mutant(
-        "a logit that is not finite goes unseen",
-        "verdict.cuh",
-        "bad |= !finite(logit);",
-        "",
-    ),
-    Mutant(
         "one sum over classes for all parts",
         "verdict.cuh",
         "result(kSums, column * kMaxParts + part)",
@@ -178,7 +172,7 @@ MUTANTS = [
     Mutant("never says written", "verdict.cuh", "unsigned flags = kWritten;", "unsigned flags = 0u;"),
     Mutant(
         "a slab is left out of the sums",
-        "verdict.cuh",
+        "tile.cuh",
         "first + i < slabs ? load_shared",
         "first + i < slabs - 1 ? load_shared",
     ),
