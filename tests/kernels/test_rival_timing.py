@@ -7,11 +7,12 @@ import pytest
 from graph_double import GraphDouble
 
 from edgeosr.errors import CudaError, MissingDependencyError
-from edgeosr.kernels import rival_timing, selftest_cases
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph, OwnStream
 from edgeosr.kernels.fused_score import FusedScorer
+from edgeosr.kernels.selftest import cases as selftest_cases
+from edgeosr.kernels.selftest import rivals as rival_timing
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.kernels.selftest.rivals import TRAIN, installed_rivals, time_beside_rivals
 from edgeosr.scoring.reference import reference_scores

@@ -19,9 +19,9 @@ from edgeosr.bench.kernel_scoring_onnx import scoring_onnx
 from edgeosr.bench.kernel_tensorrt import TensorRTScoring
 from edgeosr.bench.kernel_torch import TorchChain, UnfusedTorch
 from edgeosr.errors import MissingDependencyError, UsageError
-from edgeosr.kernels import selftest_cases
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import OwnStream
+from edgeosr.kernels.selftest import cases as selftest_cases
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.scoring.reference import reference_scores
 
