@@ -1,4 +1,4 @@
-"""Run the selftest: ``python -m edgeosr.kernels.selftest``."""
+"""The selftest as a command: python -m edgeosr.kernels.selftest."""
 
 import sys
 

@@ -11,8 +11,7 @@ from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph, OwnStream
 from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.selftest import cases as selftest_cases
-from edgeosr.kernels.selftest import rivals as rival_timing
+from edgeosr.kernels.selftest import cases, rivals
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.kernels.selftest.rivals import TRAIN, installed_rivals, time_beside_rivals
 from edgeosr.scoring.reference import reference_scores
@@ -22,8 +21,8 @@ CASE = SelftestCase(dimension=37, batch=3, size=4)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
-    monkeypatch.setattr(rival_timing, "WARM_UP", 1)
+    monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
+    monkeypatch.setattr(rivals, "WARM_UP", 1)
 
 
 class Clock(GraphDouble):
@@ -84,12 +83,12 @@ def breaks(case: SelftestCase, driver: Driver, stream: int) -> Any:
 made: list[Slower] = []
 
 
-def timed(cuda: GraphDouble, runs: int, rivals: dict[str, Any]) -> dict[str, Any]:
+def timed(cuda: GraphDouble, runs: int, others: dict[str, Any]) -> dict[str, Any]:
     made.clear()
     with FusedScorer(
         case_scorer(CASE), half=True, driver=Driver(cuda), image=Image(b"\x7fELF", "the emulation")
     ) as scorer:
-        return time_beside_rivals(scorer, CASE, runs, rivals)
+        return time_beside_rivals(scorer, CASE, runs, others)
 
 
 def test_each_is_timed_in_trains_and_the_ratio_is_the_rivals_time_in_kernels() -> None:
@@ -105,8 +104,8 @@ def test_each_is_timed_in_trains_and_the_ratio_is_the_rivals_time_in_kernels() -
 
 
 def test_a_rival_that_is_missing_or_breaks_or_computes_something_else_has_a_reason_and_no_figure() -> None:
-    rivals = {"missing": missing, "breaks": breaks, "wrong": Wrong, "nan": NotANumber}
-    found = timed(Clock(), 1, rivals)
+    others = {"missing": missing, "breaks": breaks, "wrong": Wrong, "nan": NotANumber}
+    found = timed(Clock(), 1, others)
     assert found["missing"] == {"not_timed": "not here; run: pip install it"}
     assert found["breaks"] == {"not_timed": "RuntimeError: out of memory"}
     assert found["wrong"] == {"not_timed": "its scores are 0.2 from the reference's: other work"}
@@ -122,7 +121,7 @@ def test_the_kernel_s_graph_gives_the_verdicts_of_its_launch() -> None:
         FusedScorer(case_scorer(CASE), half=True, driver=driver, image=Image(b"\x7fELF", "")) as scorer,
         OwnStream(driver) as own,
     ):
-        contender = rival_timing.FusedContender(scorer, CASE, own.handle)
+        contender = rivals.FusedContender(scorer, CASE, own.handle)
         launches = cuda.count("cuLaunchKernel")
         contender.launch()
         replayed = contender.scores()

@@ -21,7 +21,7 @@ from edgeosr.bench.kernel_torch import TorchChain, UnfusedTorch
 from edgeosr.errors import MissingDependencyError, UsageError
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import OwnStream
-from edgeosr.kernels.selftest import cases as selftest_cases
+from edgeosr.kernels.selftest import cases
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.scoring.reference import reference_scores
 
@@ -34,7 +34,7 @@ TOLERANCE = {True: 5e-3, False: 1e-5}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
+    monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
 
 
 def reference(case: SelftestCase) -> dict[str, Any]:

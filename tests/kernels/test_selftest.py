@@ -11,8 +11,7 @@ from graph_double import GraphDouble
 
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
-from edgeosr.kernels.selftest import cases as selftest_cases
-from edgeosr.kernels.selftest import selftest
+from edgeosr.kernels.selftest import cases, selftest
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer, random_cases
 
 IMAGE = Image(b"\x7fELF", "the emulation")
@@ -23,8 +22,8 @@ SMALL = SelftestCase(dimension=37, batch=3, size=4)
 def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     # The logic is what is tested here: the emulation takes seconds for the sizes of a real classifier.
     monkeypatch.setattr(selftest, "GOLDEN", (SMALL,))
-    monkeypatch.setattr(selftest_cases, "_ODD", (1, 7, 129))
-    monkeypatch.setattr(selftest_cases, "_WIDTHS", (33, 16, 1))
+    monkeypatch.setattr(cases, "_ODD", (1, 7, 129))
+    monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
 
 
 def report(
@@ -91,9 +90,9 @@ def test_xavier_is_tested_with_fp32_weights_alone(capsys: pytest.CaptureFixture[
 
 
 def test_the_cases_are_the_same_on_every_machine_and_cover_both_sources() -> None:
-    cases = random_cases(40, 1)
-    assert cases == random_cases(40, 1) != random_cases(40, 2)
-    assert {bool(case.size) for case in cases} == {True, False}
+    drawn = random_cases(40, 1)
+    assert drawn == random_cases(40, 1) != random_cases(40, 2)
+    assert {bool(case.size) for case in drawn} == {True, False}
     first, again = case_inputs(SMALL)["map"], case_inputs(SMALL)["map"]
     assert first.tobytes() == again.tobytes()
     assert abs(case_scorer(SMALL).threshold) < 5
