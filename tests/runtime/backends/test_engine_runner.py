@@ -157,7 +157,7 @@ def test_frames_on_the_device_are_used_where_they_lie(rig: Make, frames: np.ndar
     batch = aligned(frames[:2])
     for _ in range(4):
         assert_like_portable(each, run_on_device(each, HostArray(batch)), batch)
-    assert each.cuda.bytes_in == 0 and each.cuda.bytes_out == 4 * 64 + 64  # and those of the first run
+    assert each.cuda.bytes_in == 0 and each.cuda.bytes_out == 4 * 160 + 160  # and those of the first run
     assert each.cuda.count("cuMemcpyDtoDAsync") == 0
     # Warm-up, once as it comes, then the same address again: captured, replayed.
     assert [captured for _, _, captured in each.engine.log] == [False, False, True]
