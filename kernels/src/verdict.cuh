@@ -172,8 +172,7 @@ EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
 }
 
-// The first listed part from `part` on, in steps of `step`, that needs a sum over classes; none: out of
-// range.
+// The first part from `part` on, in steps of `step`, that needs a sum over classes; -1 or p.parts: none.
 EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
     while (part >= 0 && part < p.parts && !sums_over_classes(p.part[part].code))
         part += step;
@@ -217,7 +216,8 @@ EDGEOSR_DEVICE void write_verdict(
     if (listed)
         share = load_f32(&constants_of(p)->gain[lane - kFirst]) *
                 (value - load_f32(&constants_of(p)->mean[lane - kFirst]));
-    float score = warp_sum(share);
+    // One lane's for all: where the product is fused into the first addition, two lanes may round apart.
+    float score = float_from_bits(shuffle(bits_from_float(warp_sum(share)), 0));
     sound = sound && finite(norm_of(where)) && finite(jacobian_of(where)) && !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
     unsigned flags = kWritten;
