@@ -103,9 +103,9 @@ EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int l
 // makes its warp's top logit so.
 template <int kTile>
 EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, float* partials) {
-    int const thread = thread_index_again();
 #pragma unroll 1
     for (int sample = 0; sample < block.valid; ++sample) {
+        int const thread = thread_index_again();
         if ((thread & ~31) >= p.classes) break;
         float* from = partials + sample * p.rows + p.hidden_rows;
         TopClass top = no_class();
@@ -130,11 +130,10 @@ EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, floa
         }
         top = top_of_lanes(top);
         bad = any(bad);
-        if ((thread & 31) == 0) {
-            shared_store_f32(result(kBest, sample * kWarps + (thread >> 5)),
-                             bad ? float_from_bits(0x7fc00000u) : top.logit);
-            shared_store_u32(result(kLabel, sample * kWarps + (thread >> 5)),
-                             static_cast<unsigned>(top.label));
+        if (lane_again() == 0) {
+            int const at = sample * kWarps + (thread_index_again() >> 5);
+            shared_store_f32(result(kBest, at), bad ? float_from_bits(0x7fc00000u) : top.logit);
+            shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
         }
     }
 }
