@@ -10,14 +10,16 @@ are assumed and stand apart.
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgeosr.bench.jetson import LAUNCH_US, LAYER_US, MODULES, Module
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import unfitted_fusion
+from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
@@ -148,7 +150,7 @@ def counts_of(workload: Workload) -> Counts:
     return Counts(
         weight_bytes=len(packed.data),
         input_bytes=batch * dimension * per_channel * element,
-        verdict_bytes=32 * batch,
+        verdict_bytes=VERDICT.itemsize * batch,
         first_bytes=split_bytes + table_bytes,
         block_bytes=block_bytes,
         last_bytes=partial_bytes + packed.later_bytes,
@@ -236,14 +238,13 @@ def planned(workload: Workload) -> tuple[PackedScorer, LaunchPlan]:
             bias=np.zeros(CLASSES, np.float32),
             temperature=16.0,
         ),
-        fusion=Fusion(
-            means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.ones(5, np.float32)
-        ),
+        fusion=unfitted_fusion(()),
         threshold=0.0,
         closed_form=closed_form if workload.source == "map" else None,
         probes=Probes(K=workload.probes, n=49 * dimension) if workload.probes else None,
         layers=tuple(layers),
     )
+    scorer = replace(scorer, fusion=unfitted_fusion(carried_parts(scorer)))
     packed = pack_scorer(scorer, half=workload.half)
     side = math.isqrt(workload.positions)
     shape: MapShape | TangentShape = TangentShape(probes=workload.probes, half=workload.half)

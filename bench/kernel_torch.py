@@ -11,9 +11,11 @@ from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_score
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.verdict import FLOOR
 
+PARTS = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
+
 
 class TorchChain:
-    """ReLU map to unknown scores, with a cosine head; matrices in ``dtype``, the rest in fp32."""
+    """ReLU map, cosine head and ``PARTS`` to unknown scores; matrices in ``dtype``, the rest in fp32."""
 
     def __init__(self, torch: Any, scorer: Scorer, *, half: bool, device: str):
         """Move the weights.
@@ -24,6 +26,10 @@ class TorchChain:
         closed_form, head = scorer.closed_form, scorer.head
         if closed_form is None or closed_form.activation != "relu" or head.kind != "cosine" or head.margin:
             raise UsageError("unfused torch is written for a ReLU map and a cosine head without a margin")
+        strange = [name for name in scorer.fusion.parts if name not in PARTS]
+        if strange:
+            words = f"the parts {', '.join(PARTS)}; the scorer has {', '.join(strange)}"
+            raise UsageError(f"unfused torch is written for {words}")
         self._torch = torch
         self._dtype = torch.float16 if half else torch.float32
         radius = int(np.abs(closed_form.offsets).max())
@@ -40,8 +46,9 @@ class TorchChain:
         self._head = moved(head.weight, self._dtype)
         self._layers = [(moved(w, self._dtype), moved(b, self._dtype)) for w, b in scorer.layers]
         self._slope, self._temperature, self._threshold = scorer.slope, head.temperature, scorer.threshold
-        fusion = scorer.fusion
-        self._fusion = [moved(array, torch.float32) for array in (fusion.means, fusion.stds, fusion.weights)]
+        self._parts, fusion = scorer.fusion.parts, scorer.fusion
+        numbers = (np.array(list_, np.float32) for list_ in (fusion.means, fusion.stds, fusion.weights))
+        self._fusion = [moved(array, torch.float32) for array in numbers]
 
     def __call__(self, y: Any) -> tuple[Any, Any, Any]:
         """Return score float32, label int64 and accepted bool, each ``[B]``, of y ``[B, D, H, W]``."""
@@ -65,9 +72,11 @@ class TorchChain:
                 hidden = nn.leaky_relu(hidden, self._slope)
             hidden = nn.linear(hidden, weight, bias)
         known = hidden[:, 0].float() if self._layers else torch.zeros_like(norm)
-        parts = torch.stack([jacobian.clamp_min(FLOOR).log(), -known, loss, -top, -norm.log()], dim=1)
+        found = (jacobian.clamp_min(FLOOR).log(), -known, loss, -top, -norm.log())
+        values = dict(zip(PARTS, found, strict=True))
+        listed = torch.stack([values[name] for name in self._parts], dim=1)
         means, stds, weights = self._fusion
-        score = ((parts - means) / stds) @ weights
+        score = ((listed - means) / stds) @ weights
         return score, label, score <= self._threshold
 
 

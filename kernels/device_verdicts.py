@@ -5,22 +5,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import DeviceError
+from edgeosr.errors import DeviceError, UsageError
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.memory import HostMemory
+from edgeosr.verdict import MOST_PARTS
 
 WRITTEN, ACCEPTED, NOT_FINITE = 1, 2, 4
-# FusedVerdict of src/params.cuh.
+LAYOUT = 1  # version of VERDICT, kVerdictLayout of src/params.cuh
+# FusedVerdict of src/params.cuh, 80 bytes. layout: the version, and the number of values << 16; values: the
+# score parts in the scorer's order, larger = more unknown, NaN beyond them.
 VERDICT = np.dtype(
     [
         ("label", "<i4"),
         ("flags", "<u4"),
         ("score", "<f4"),
-        ("jacobian", "<f4"),
-        ("discriminator", "<f4"),
-        ("movr_loss", "<f4"),
-        ("top_logit", "<f4"),
-        ("norm", "<f4"),
+        ("layout", "<u4"),
+        ("values", "<f4", (MOST_PARTS,)),
     ]
 )
 
@@ -35,9 +35,9 @@ class DeviceVerdicts:
 
     Attributes:
         batch: B.
-        address: of the verdicts, B times 32 bytes.
+        address: of the verdicts, B times 80 bytes.
         workspace: address behind them, or of memory of its own.
-        host: mapped memory of at least B times 32 bytes, or None.
+        host: mapped memory of at least B times 80 bytes, or None.
     """
 
     def __init__(
@@ -67,6 +67,14 @@ class DeviceVerdicts:
         self.address = self._allocated if host is None else host.device_address
         self.workspace = self._allocated + kept
 
+    def require(self, batch: int, workspace_bytes: int) -> None:
+        """Raise UsageError unless this is open room for a launch of ``batch`` samples."""
+        if self.batch != batch or self.workspace_bytes < workspace_bytes or not self.address:
+            raise UsageError(
+                f"into must be open room for {batch} verdicts of this scorer; got one for {self.batch}; make "
+                f"it with room({batch})"
+            )
+
     def begin(self, stream: int) -> None:
         """Order ``stream`` behind the last launch into this room, and clear flags and counters."""
         if self._used and stream != self.stream:
@@ -85,7 +93,7 @@ class DeviceVerdicts:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """The verdicts as bytes, ``[B, 32]``, for CuPy, torch and the like."""
+        """The verdicts as bytes, ``[B, 80]``, for CuPy, torch and the like."""
         return {
             "shape": (self.batch, VERDICT.itemsize),
             "typestr": "|u1",
@@ -128,12 +136,18 @@ def written_verdicts(found: NDArray[Any]) -> NDArray[Any]:
     """Return verdicts ``[B]`` of ``VERDICT`` as they came.
 
     Raises:
-        DeviceError: one was not written: the launch did not run to its end.
+        DeviceError: one was not written: the launch did not run to its end; or it has another layout.
     """
     missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
     if missing:
         raise DeviceError(
             f"{missing} of {len(found)} verdicts were not written: the launch did not run to its end; "
             "look for an earlier CUDA error, and take none of this batch as accepted"
+        )
+    versions = np.unique(found["layout"] & 0xFFFF)
+    if (versions != LAYOUT).any():
+        raise DeviceError(
+            f"verdicts must have layout {LAYOUT}; got {versions.tolist()}: the kernel is of another version; "
+            "build it again: python -m edgeosr.kernels.build_cubins"
         )
     return found

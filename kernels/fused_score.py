@@ -14,11 +14,18 @@ from typing import Any
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.images import Image, image_for
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
-from edgeosr.kernels.driver.arrays import DeviceArray, device_array, rows_stride, stream_handle
+from edgeosr.kernels.driver.arrays import stream_handle
 from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.driver.memory import HostMemory
+from edgeosr.kernels.inputs import (
+    Inputs,
+    map_inputs,
+    other_stream,
+    require_one_device,
+    tangent_inputs,
+    with_logits,
+)
 from edgeosr.kernels.packing import constants_bytes, pack_scorer
-from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
 from edgeosr.scoring.scorer import Scorer
 
@@ -86,11 +93,9 @@ class FusedScorer:
         Raises:
             UsageError: the batch is not 0 to 1024.
         """
-        shape: MapShape | TangentShape
+        shape: MapShape | TangentShape = TangentShape(probes=self.packed.probes)
         if self.packed.closed_form:
             shape = MapShape(height=1, width=1)
-        else:
-            shape = TangentShape(probes=self.packed.probes)
         # Neither size depends on the map's shape or the inputs' dtype.
         plan = plan_launch(self.packed, shape, batch)
         return DeviceVerdicts(self.driver, batch, plan.workspace_bytes, plan.counter_bytes, host=host)
@@ -122,10 +127,7 @@ class FusedScorer:
             CudaError: a driver call failed.
         """
         handle = stream_handle(stream)
-        array = device_array("y", y, handle)
-        batch, shape = self._map_shape(array, layout)
-        plan = plan_launch(self.packed, shape, batch)
-        return self._launch(plan, [("input", "y", array)], logits, handle, into)
+        return self._launch(map_inputs(self.packed, y, layout, handle), logits, handle, into)
 
     def score(
         self,
@@ -146,40 +148,7 @@ class FusedScorer:
             into: see there.
         """
         handle = stream_handle(stream)
-        embedding = device_array("z", z, handle)
-        self._require_shape("z", embedding, ("B", self.packed.dimension))
-        batch = embedding.shape[0]
-        arrays = [("input", "z", embedding)]
-        strides = (0, 0)
-        probes = self.packed.probes
-        if (t is None) != (probes == 0):
-            raise UsageError(
-                f"the scorer has K = {probes} probes; got t {'missing' if t is None else 'given'}"
-            )
-        if t is not None:
-            tangents = device_array("t", t, handle)
-            self._require_shape("t", tangents, (probes, batch, self.packed.dimension))
-            if tangents.half != embedding.half:
-                raise UsageError("z and t must have one dtype; got float16 and float32")
-            if 0 not in tangents.shape:
-                strides = (
-                    rows_stride(
-                        "t",
-                        replace(tangents, shape=tangents.shape[1:], strides=tangents.strides[1:]),
-                        0,
-                        (1,),
-                    ),
-                    tangents.strides[0] if probes > 1 else 0,
-                )
-            arrays.append(("tangents", "t", tangents))
-        shape = TangentShape(
-            probes=probes,
-            half=embedding.half,
-            sample_stride=rows_stride("z", embedding, 0, (1,)) if batch else 0,
-            tangent_sample_stride=strides[0],
-            probe_stride=strides[1],
-        )
-        return self._launch(plan_launch(self.packed, shape, batch), arrays, logits, handle, into)
+        return self._launch(tangent_inputs(self.packed, z, t, handle), logits, handle, into)
 
     def set_threshold(self, threshold: float, *, stream: Any = None) -> None:
         """Use another threshold in the stream's order; captured graphs follow. NaN accepts nothing."""
@@ -198,95 +167,29 @@ class FusedScorer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _map_shape(self, y: DeviceArray, layout: str) -> tuple[int, MapShape]:
-        dimension = self.packed.dimension
-        if layout == "nchw":
-            self._require_shape("y", y, ("B", dimension, "H", "W"))
-            batch, _, height, width = y.shape
-        elif layout == "nhwc":
-            self._require_shape("y", y, ("B", "H", "W", dimension))
-            batch, height, width, _ = y.shape
-            order = (0, 3, 1, 2)
-            y = replace(
-                y, shape=(batch, dimension, height, width), strides=tuple(y.strides[i] for i in order)
-            )
-        else:
-            raise UsageError(f"layout must be nchw or nhwc; got {layout!r}")
-        if batch == 0 or height * width == 0:
-            return batch, MapShape(height=height, width=width, half=y.half)
-        if layout == "nchw" and _fits(y, (height * width, width, 1)):
-            stride = rows_stride("y", y, 0, (height * width, width, 1))
-            return batch, MapShape(height=height, width=width, half=y.half, sample_stride=stride)
-        positions = y.strides[3] if width > 1 else y.strides[2] if height > 1 else dimension
-        if positions < dimension:
-            raise UsageError(
-                f"y must be contiguous, channels first or last; got shape {y.shape} with strides {y.strides} "
-                "(elements, in the order B D H W); make it contiguous"
-            )
-        stride = rows_stride("y", y, 0, (1, width * positions, positions))
-        return batch, MapShape(
-            height=height,
-            width=width,
-            layout="nhwc",
-            half=y.half,
-            position_stride=positions,
-            sample_stride=stride,
-        )
-
     def _launch(
-        self,
-        plan: LaunchPlan,
-        arrays: list[tuple[str, str, DeviceArray]],
-        logits: Any,
-        stream: int,
-        into: DeviceVerdicts | None,
+        self, inputs: Inputs, logits: Any, stream: int, into: DeviceVerdicts | None
     ) -> DeviceVerdicts:
         if not self._weights:
             raise UsageError("this FusedScorer was closed; make a new one")
+        plan = plan_launch(self.packed, inputs.shape, inputs.batch)
         params = plan.params
-        self._add_logits(params, arrays, logits, stream)
-        current = self.driver.current_device()
-        for device, what in [(current, "the current context"), *((a.device, name) for _, name, a in arrays)]:
-            if device is not None and device != self.device.ordinal:
-                where = f"on device {device}" if device >= 0 else "not set on this thread"
-                raise UsageError(f"the scorer is on device {self.device.ordinal}, but {what} is {where}")
+        inputs = with_logits(self.packed, params, inputs, logits, stream)
+        require_one_device(inputs, self.device.ordinal, self.driver.current_device())
         room = into or self.room(params.batch)
-        if room.batch != params.batch or room.workspace_bytes < plan.workspace_bytes or not room.address:
-            raise UsageError(
-                f"into must be open room for {params.batch} verdicts of this scorer; got one for "
-                f"{room.batch}; make it with room({params.batch})"
-            )
+        room.require(params.batch, plan.workspace_bytes)
         if params.batch == 0:
             return room
         function = self._function(plan)
-        for field, _, array in arrays:
-            setattr(params, field, array.pointer)
-            if array.stream is not None and _one_name(array.stream) != _one_name(stream):
-                self.driver.follow(stream, array.stream)
+        for name, array in inputs.arrays.items():
+            setattr(params, name, array.pointer)
+            if (other := other_stream(stream, array)) is not None:
+                self.driver.follow(stream, other)
         params.scorer, params.workspace, params.verdicts = self._weights, room.workspace, room.address
         room.begin(stream)
         self.driver.launch(function, plan.blocks, plan.threads, plan.shared_bytes, stream, params)
         room.end(stream)
         return room
-
-    def _add_logits(
-        self, params: FusedScoreParams, arrays: list[tuple[str, str, DeviceArray]], logits: Any, stream: int
-    ) -> None:
-        external = self.packed.head == 2
-        if (logits is None) == external:
-            raise UsageError(
-                "the scorer's head is external: pass logits [B, C] of the engine's graph"
-                if external
-                else "the scorer has its own head: logits must not be given"
-            )
-        if logits is None:
-            return
-        array = device_array("logits", logits, stream)
-        self._require_shape("logits", array, (params.batch, self.packed.classes))
-        params.logits_half = array.half
-        if params.batch:
-            params.logits_stride = rows_stride("logits", array, 0, (1,)) or self.packed.classes
-        arrays.append(("logits", "logits", array))
 
     def _function(self, plan: LaunchPlan) -> Any:
         key = (plan.entry, plan.shared_bytes)
@@ -295,22 +198,3 @@ class FusedScorer:
             largest = max([plan.shared_bytes, *(s for name, s in self._functions if name == plan.entry)])
             self._functions[key] = self.driver.function(self._module, plan.entry, largest)
         return self._functions[key]
-
-    def _require_shape(self, name: str, array: DeviceArray, expected: tuple[int | str, ...]) -> None:
-        if len(array.shape) != len(expected) or any(
-            isinstance(want, int) and want != got for want, got in zip(expected, array.shape, strict=False)
-        ):
-            words = ", ".join(map(str, expected))
-            raise UsageError(f"{name} must be [{words}]; got {list(array.shape)}")
-
-
-def _fits(array: DeviceArray, inner: tuple[int, ...]) -> bool:
-    return all(
-        size <= 1 or have == want
-        for size, have, want in zip(array.shape[1:], array.strides[1:], inner, strict=True)
-    )
-
-
-def _one_name(stream: int) -> int:
-    """The legacy default stream is 0 for the driver and 1 for the array interfaces."""
-    return 0 if stream == 1 else stream

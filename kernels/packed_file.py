@@ -2,7 +2,7 @@
 
     python -m edgeosr.kernels.packed_file NAME.edgeosr/scorer.npz scorer.bin [--fp32]
 
-256 bytes of header (``EDGEOSR1``, the fields of C++'s ``PackedScorer`` in order, zeros), then the data.
+512 bytes of header (``EDGEOSR2``, the fields of C++'s ``PackedScorer`` in order, zeros), then the data.
 """
 
 import argparse
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from edgeosr.errors import EdgeosrError
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
+from edgeosr.scoring.limits import KERNEL_LIMITS
 from edgeosr.scoring.scorer_file import read_scorer
 
-MAGIC = b"EDGEOSR1"
-HEADER_BYTES = 256
-LAYERS = 6
+MAGIC = b"EDGEOSR2"
+HEADER_BYTES = 512
 
 
 def packed_file(packed: PackedScorer) -> bytes:
@@ -33,6 +33,9 @@ def packed_file(packed: PackedScorer) -> bytes:
         *(packed.later_at, packed.later_bytes, packed.table_at, packed.offsets_at, len(packed.data)),
     ]
     words = struct.pack(f"<{len(signed)}i{len(unsigned)}I", *map(int, signed), *unsigned)
+    words += struct.pack("<i", len(packed.parts))
+    for part in packed.parts:
+        words += struct.pack("<iiiI", part.code, part.row, part.rows, part.numbers_at)
     return (MAGIC + words).ljust(HEADER_BYTES, b"\0") + packed.data
 
 
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _six(values: Sequence[int]) -> list[int]:
-    return [*values, *[0] * (LAYERS - len(values))]
+    return [*values, *[0] * (KERNEL_LIMITS.layers - len(values))]
 
 
 if __name__ == "__main__":

@@ -1,18 +1,10 @@
-"""A scorer as the fused kernel reads it: one block of bytes in device memory, and where its parts lie.
+"""A scorer as the fused kernel reads it: one block of bytes in device memory, and where its pieces lie.
 
-Parts begin at multiples of 16 bytes. First come 128 bytes of constants (``ScorerConstants`` of
+Pieces begin at multiples of 16 bytes. First come 192 bytes of constants (``ScorerConstants`` of
 ``src/params.cuh``), which may be rewritten in place between launches: a new threshold needs no new graph.
-Then the *split matrix*, the discriminator's first layer over the head, both multiplied with z; the later
-layers with their biases; the closed form's table.
-
-Matrices are ``[outputs, inputs]``, both padded with zeros to multiples of 16:
-
-- fp16 weights, for tensor cores: ``[inputs / 16, outputs / 16, 32 lanes, 8 halves]``, a lane's 16 bytes being
-  its registers of the A operand of mma m16n8k16 (PTX ISA): with g = lane // 4 and t = lane % 4, the elements
-  (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1), then the same at input + 8;
-- fp32 weights: ``[inputs / 4, outputs, 4]``.
-
-Both run along the inputs, so that a block's part of z meets one piece of memory.
+Then the *split matrix*, everything that z is multiplied with: the discriminator's first layer, the head, the
+rows of each score part, and their biases; then the discriminator's later layers; the closed form's table; the
+parts' numbers. How a matrix lies is told in ``matrices.py``.
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
-from edgeosr.scoring.scorer import Scorer
+from edgeosr.kernels.matrices import Pieces, pack_matrix, padded_bias, padded_matrix
+from edgeosr.kernels.parts import kernel_parts
+from edgeosr.scoring.limits import KERNEL_LIMITS
+from edgeosr.scoring.parts import part
+from edgeosr.scoring.scorer import Float32, PartConstants, Scorer
+from edgeosr.verdict import MOST_PARTS
 
-CONSTANTS_BYTES = 128
-MOST_LAYERS = 6
-MOST_TAPS = 128
-WIDEST = 1024
-LARGEST_DIMENSION = 2048
-MOST_CLASSES = 4096
+CONSTANTS_BYTES = 192
+MOST_POSITIONS = 256  # H W of a map
 # Codes of src/params.cuh.
 HEAD_CODES = {"cosine": 0, "linear": 1, "external": 2}
 ACTIVATION_CODES = {
@@ -42,6 +35,25 @@ ACTIVATION_CODES = {
     "gelu_tanh": 7,
 }
 SMOOTH = ("hard_swish", "silu", "gelu", "gelu_tanh")
+_INSTEAD = "score with model.onnx (edgeosr export --engine onnx)"
+_PROBES = "edgeosr export --jacobian probes needs no map, model.onnx (--engine onnx) takes any"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedPart:
+    """One score part.
+
+    Attributes:
+        code: of its function in the kernel.
+        row: its first row of the split matrix; 0 without rows.
+        rows: how many, padding not counted.
+        numbers_at: float32, its numbers; 0 without.
+    """
+
+    code: int
+    row: int
+    rows: int
+    numbers_at: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +71,7 @@ class PackedScorer:
         activation: code of the map's activation; 0 without a closed form.
         smooth: its derivative is not constant on pieces.
         taps: of the autocorrelation table; 1 without a closed form.
+        parts: of the score, in the scorer's order.
         widths: outputs of the discriminator's layers; empty without one.
         hidden_rows: rows of the split matrix that belong to the first layer.
         rows: all of them; 0 if there are none.
@@ -82,6 +95,7 @@ class PackedScorer:
     activation: int
     smooth: bool
     taps: int
+    parts: tuple[PackedPart, ...]
     widths: tuple[int, ...]
     hidden_rows: int
     rows: int
@@ -100,20 +114,23 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
 
     Args:
         scorer: a valid one.
-        half: fp16 weights of the discriminator and the head (tensor cores); else fp32. Biases, the last
-            layer's weights, the table and all constants are fp32 either way.
+        half: fp16 weights of the discriminator, the head and the parts' rows (tensor cores); else fp32.
+            Biases, the last layer's weights, the table, numbers and constants are fp32 either way.
 
     Raises:
-        UsageError: a limit of the kernel is exceeded, its activation is not one of the kernel's, or a weight
-            does not fit fp16.
+        UsageError: see ``require_supported``; or a weight does not fit fp16.
     """
     require_supported(scorer)
-    pieces = _Pieces()
+    pieces = Pieces()
     pieces.add(constants_bytes(scorer))
     first = [] if not scorer.layers else [scorer.layers[0]]
     head = [] if scorer.head.kind == "external" else [(scorer.head.weight, scorer.head.bias)]
-    blocks = [(_padded(weight, scorer.dimension), _padded_bias(bias)) for weight, bias in [*first, *head]]
-    rows = sum(len(bias) for _, bias in blocks)
+    own = [scorer.constants.get(name, _NOTHING) for name in scorer.fusion.parts]
+    brought = [(constants.rows, constants.biases) for constants in own if len(constants.rows)]
+    blocks = [
+        (padded_matrix(weight, scorer.dimension), padded_bias(bias))
+        for weight, bias in [*first, *head, *brought]
+    ]
     split_at = split_bias_at = 0
     if blocks:
         split_at = pieces.add(pack_matrix(np.concatenate([weight for weight, _ in blocks]), half=half))
@@ -125,14 +142,22 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
         if number == len(scorer.layers) - 1:
             layer_at[number] = pieces.add(np.asarray(weight[0], np.float32).tobytes())
         else:
-            layer_at[number] = pieces.add(pack_matrix(_padded(weight, weight.shape[1]), half=half))
-            bias_at[number] = pieces.add(_padded_bias(bias).tobytes())
+            layer_at[number] = pieces.add(pack_matrix(padded_matrix(weight, weight.shape[1]), half=half))
+            bias_at[number] = pieces.add(padded_bias(bias).tobytes())
     later_bytes = pieces.length - later_at
     closed_form = scorer.closed_form
     table_at = offsets_at = 0
     if closed_form is not None:
         table_at = pieces.add(np.ascontiguousarray(closed_form.table).tobytes())
         offsets_at = pieces.add(np.ascontiguousarray(closed_form.offsets).tobytes())
+    parts, row = [], sum(len(bias) for _, bias in blocks[: len(first) + len(head)])
+    for name, constants in zip(scorer.fusion.parts, own, strict=True):
+        rows, numbers = len(constants.rows), constants.numbers
+        numbers_at = pieces.add(numbers.astype(np.float32).tobytes()) if numbers.size else 0
+        parts.append(
+            PackedPart(code=part(name).code, row=row if rows else 0, rows=rows, numbers_at=numbers_at)
+        )
+        row += len(padded_bias(constants.biases))
     return PackedScorer(
         data=pieces.joined(),
         half=half,
@@ -144,9 +169,10 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
         activation=0 if closed_form is None else ACTIVATION_CODES[closed_form.activation],
         smooth=closed_form is not None and closed_form.activation in SMOOTH,
         taps=1 if closed_form is None else closed_form.table.shape[1],
+        parts=tuple(parts),
         widths=tuple(len(bias) for _, bias in scorer.layers),
         hidden_rows=0 if not scorer.layers else len(blocks[0][1]),
-        rows=rows,
+        rows=sum(len(bias) for _, bias in blocks),
         split_at=split_at,
         split_bias_at=split_bias_at,
         layer_at=tuple(layer_at),
@@ -159,42 +185,22 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
 
 
 def constants_bytes(scorer: Scorer) -> bytes:
-    """Return the 128 bytes of ``ScorerConstants``; write them over a packed scorer's first to change them."""
+    """Return the 192 bytes of ``ScorerConstants``; write them over a packed scorer's first to change them."""
     constants = np.zeros(CONSTANTS_BYTES // 4, np.float32)
     fusion, closed_form = scorer.fusion, scorer.closed_form
     constants[0] = scorer.threshold
-    constants[1:6] = fusion.weights.astype(np.float64) / fusion.stds
-    constants[6:11] = fusion.means
-    constants[11] = scorer.head.temperature
-    constants[12:14] = np.cos(scorer.head.margin), np.sin(scorer.head.margin)
-    constants[14] = scorer.slope
-    constants[15] = 1.0 if scorer.probes is None else scorer.probes.scale
+    constants[1] = scorer.head.temperature
+    constants[2:4] = np.cos(scorer.head.margin), np.sin(scorer.head.margin)
+    constants[4] = scorer.slope
+    constants[5] = 1.0 if scorer.probes is None else scorer.probes.scale
     if closed_form is not None:
-        constants[16 : 16 + closed_form.parameters.size] = closed_form.parameters
+        constants[6 : 6 + closed_form.parameters.size] = closed_form.parameters
     if len(scorer.layers) > 1:
-        constants[18] = scorer.layers[-1][1][0]
+        constants[8] = scorer.layers[-1][1][0]
+    parts = len(fusion.parts)
+    constants[16 : 16 + parts] = np.asarray(fusion.weights, np.float64) / fusion.stds
+    constants[16 + MOST_PARTS : 16 + MOST_PARTS + parts] = fusion.means
     return constants.tobytes()
-
-
-def pack_matrix(matrix: NDArray[np.float32], *, half: bool) -> bytes:
-    """Return ``matrix``, ``[outputs, inputs]``, both multiples of 16, in the order of the module's docstring.
-
-    Raises:
-        UsageError: a weight is beyond fp16's range.
-    """
-    outputs, inputs = matrix.shape
-    if not half:
-        return matrix.reshape(outputs, inputs // 4, 4).transpose(1, 0, 2).tobytes()
-    with np.errstate(over="ignore"):
-        halves = matrix.astype(np.float16)
-    if not bool(np.isfinite(halves).all()):
-        largest = float(np.abs(matrix).max())
-        raise UsageError(
-            f"fp16 weights reach 65504; the scorer has one of {largest:.4g}; pack it with fp32 weights"
-        )
-    # output = 16 r + 8 high_row + g, input = 16 k + 8 high_input + 2 t + e; lane = 4 g + t.
-    tiles = halves.reshape(outputs // 16, 2, 8, inputs // 16, 2, 4, 2)
-    return tiles.transpose(3, 0, 2, 5, 4, 1, 6).tobytes()
 
 
 def unpacked_weights(scorer: Scorer, *, half: bool) -> Scorer:
@@ -206,7 +212,7 @@ def unpacked_weights(scorer: Scorer, *, half: bool) -> Scorer:
     if not half:
         return scorer
 
-    def rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    def rounded(array: Float32) -> Float32:
         return array.astype(np.float16).astype(np.float32)
 
     last = len(scorer.layers) - 1
@@ -214,62 +220,60 @@ def unpacked_weights(scorer: Scorer, *, half: bool) -> Scorer:
         (weight if number == last and number > 0 else rounded(weight), bias)
         for number, (weight, bias) in enumerate(scorer.layers)
     )
-    return replace(scorer, layers=layers, head=replace(scorer.head, weight=rounded(scorer.head.weight)))
+    constants = {name: replace(own, rows=rounded(own.rows)) for name, own in scorer.constants.items()}
+    head = replace(scorer.head, weight=rounded(scorer.head.weight))
+    return replace(scorer, layers=layers, head=head, constants=constants)
 
 
-def padded_size(size: int) -> int:
-    """Return ``size`` rounded up to a multiple of 16, the least that a tile of the tensor cores covers."""
-    return -(-size // 16) * 16
+def require_supported(scorer: Scorer, *, map_size: tuple[int, int] | None = None) -> None:
+    """Raise UsageError, naming the limit and what to do, if the kernel cannot take ``scorer``.
 
-
-def require_supported(scorer: Scorer) -> None:
-    """Raise UsageError, naming the limit, if the kernel cannot take ``scorer``."""
-    _require("the embedding's length D", scorer.dimension, 1, LARGEST_DIMENSION)
-    _require("the number of classes C", scorer.classes, 1, MOST_CLASSES)
-    _require("the discriminator's layers", len(scorer.layers), 0, MOST_LAYERS)
+    Args:
+        scorer: a valid one; nothing is packed and no device is needed.
+        map_size: (H, W) of the map that a closed form is taken from, where it is known.
+    """
+    limits, closed_form = KERNEL_LIMITS, scorer.closed_form
+    require_within("the embedding's length D", scorer.dimension, 1, limits.dimension, _INSTEAD)
+    require_within("the number of classes C", scorer.classes, 1, limits.classes, _INSTEAD)
+    require_within("the discriminator's layers", len(scorer.layers), 0, limits.layers, _INSTEAD)
     for number, (_, bias) in enumerate(scorer.layers[:-1]):
-        _require(f"the width of the discriminator's layer {number}", len(bias), 1, WIDEST)
+        what = f"the width of the discriminator's layer {number}"
+        require_within(what, len(bias), 1, limits.width, _INSTEAD)
     if scorer.probes is not None:
-        _require("the number of probes K", scorer.probes.K, 1, 32)
-    if scorer.closed_form is not None:
-        activation = scorer.closed_form.activation
-        if activation not in ACTIVATION_CODES:
+        instead = f"export it with --probes {limits.probes} or fewer"
+        require_within("the number of probes K", scorer.probes.K, 1, limits.probes, instead)
+    if closed_form is not None:
+        if closed_form.activation not in ACTIVATION_CODES:
             raise UsageError(
-                f"the fused kernel knows the activations {', '.join(ACTIVATION_CODES)}; the scorer has "
-                f"{activation!r}; score with model.onnx"
+                f"the map's activation must be one of {', '.join(ACTIVATION_CODES)} for the fused kernel; "
+                f"got {closed_form.activation}; {_PROBES}"
             )
-        _require("the taps of the autocorrelation table", scorer.closed_form.table.shape[1], 1, MOST_TAPS)
+        taps = closed_form.table.shape[1]
+        require_within("the taps of the autocorrelation table", taps, 1, limits.taps, _PROBES)
+        if map_size is not None:
+            height, width = map_size
+            require_within("the map's positions", height * width, 1, MOST_POSITIONS, _PROBES)
+    require_within("the number of score parts", len(scorer.fusion.parts), 1, MOST_PARTS, _INSTEAD)
+    for name in scorer.fusion.parts:
+        if part(name).code not in kernel_parts():
+            raise UsageError(
+                f"the score parts must be among {', '.join(kernel_parts().values())} for the fused kernel; "
+                f"got {name}; export without it, or {_INSTEAD}"
+            )
+        own = scorer.constants.get(name, _NOTHING)
+        require_within(f"the matrix rows of {name}", len(own.rows), 0, limits.rows, _INSTEAD)
+        require_within(f"the numbers of {name}", own.numbers.size, 0, limits.numbers, _INSTEAD)
 
 
-def _require(what: str, value: int, least: int, most: int) -> None:
+def require_within(what: str, value: int, least: int, most: int, instead: str = "") -> None:
+    """Raise UsageError unless ``value`` is within a limit of the kernel; ``instead`` says what to do."""
     if not least <= value <= most:
-        raise UsageError(
-            f"the fused kernel takes {least} to {most} as {what}; the scorer has {value}; "
-            "score with model.onnx"
-        )
+        words = f"{what} must be from {least} to {most} for the fused kernel; got {value}"
+        raise UsageError(f"{words}; {instead}" if instead else words)
 
 
-class _Pieces:
-    """Bytes put together, each piece at a multiple of 16."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.length = 0
-
-    def add(self, data: bytes) -> int:
-        at = self.length
-        self.pieces.append(data + bytes(-len(data) % 16))
-        self.length += len(self.pieces[-1])
-        return at
-
-    def joined(self) -> bytes:
-        return b"".join(self.pieces)
+def _empty(*shape: int) -> NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
 
 
-def _padded(weight: NDArray[np.float32], inputs: int) -> NDArray[np.float32]:
-    outputs = len(weight)
-    return np.pad(np.asarray(weight, np.float32), ((0, -outputs % 16), (0, -inputs % 16)))
-
-
-def _padded_bias(bias: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.pad(np.asarray(bias, np.float32), (0, -len(bias) % 16))
+_NOTHING = PartConstants(rows=_empty(0, 0), biases=_empty(0), numbers=_empty(0))

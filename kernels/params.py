@@ -2,7 +2,21 @@
 
 import ctypes
 
-LAYERS = 6
+from edgeosr.scoring.limits import KERNEL_LIMITS
+from edgeosr.verdict import MOST_PARTS
+
+LAYERS = KERNEL_LIMITS.layers
+
+
+class PartPlace(ctypes.Structure):
+    """One score part."""
+
+    _fields_ = (
+        ("code", ctypes.c_int32),
+        ("row", ctypes.c_int32),
+        ("rows", ctypes.c_int32),
+        ("numbers_at", ctypes.c_uint32),
+    )
 
 
 class FusedScoreParams(ctypes.Structure):
@@ -38,6 +52,8 @@ class FusedScoreParams(ctypes.Structure):
         ("head", ctypes.c_int32),
         ("activation", ctypes.c_int32),
         ("taps", ctypes.c_int32),
+        ("parts", ctypes.c_int32),
+        ("part", PartPlace * MOST_PARTS),
         ("batch", ctypes.c_int32),
         ("height", ctypes.c_int32),
         ("width_of_map", ctypes.c_int32),

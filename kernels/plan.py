@@ -7,7 +7,8 @@ memory of a block serves phase A (``src/block.cuh``), then phase B (``src/verdic
 from dataclasses import dataclass
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.packing import PackedScorer, padded_size
+from edgeosr.kernels.matrices import padded_size
+from edgeosr.kernels.packing import MOST_POSITIONS, PackedScorer, require_within
 from edgeosr.kernels.params import FusedScoreParams
 
 THREADS = 512
@@ -17,17 +18,15 @@ GROUP = 16  # channels pooled at a time, one a warp
 MOST_SLABS = 16
 WIDEST_SLAB = 256
 # Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
-# slabs, so that the workspace at B = 1024 stays near 200 MB.
+# slabs, so that the workspace at B = 1024 stays near 200 MB; rows of parts may add to that.
 MOST_PARTIAL_ROWS = 16 * 1536
 STAGE_BYTES = 8192  # aimed at for one of the two halves in flight
 LARGEST_BATCH = 1024
-MOST_PROBES = 32
-MOST_POSITIONS = 256
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_BYTES = 4 * (512 + 16) * 4  # parts of a hidden layer: 512 threads and a gap, 4 samples
 STAGE_AT = 4 * (16 * 8 + 16 * 8 + 8)  # phase A: masks, J^2 sums of the warps, scales
-EVEN_AT = 4 * (3 * 8 + 3 * 8 * 16)  # phase B: three results a sample, three a sample and warp
+EVEN_AT = 4 * (3 * 8 + 4 * 8 * 16)  # phase B: three results a sample; three a sample and warp; sums a part
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -107,7 +106,7 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     Raises:
         UsageError: beyond a limit, or a shape that does not go with the scorer.
     """
-    _require("the batch", batch, 0, LARGEST_BATCH)
+    require_within("the batch", batch, 0, LARGEST_BATCH)
     params = FusedScoreParams(batch=batch)
     _fill_scorer(params, packed)
     tile = TILE_HALF if packed.half else TILE_FULL
@@ -161,6 +160,10 @@ def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:
         setattr(params, name, getattr(packed, name))
     for name in ("rows", "hidden_rows", "dimension", "classes", "head", "activation", "taps"):
         setattr(params, name, getattr(packed, name))
+    params.parts = len(packed.parts)
+    for place, part in zip(params.part, packed.parts, strict=False):
+        place.code, place.row, place.rows = part.code, part.row, part.rows
+        place.numbers_at = part.numbers_at
     params.layers = len(packed.widths)
     for layer, width in enumerate(packed.widths):
         params.width[layer] = width
@@ -177,9 +180,9 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
     if shape.layout not in LAYOUTS:
         raise UsageError(f"the map's layout must be nchw or nhwc; got {shape.layout!r}")
     positions = shape.height * shape.width
-    _require("the map's height", shape.height, 1, MOST_POSITIONS)
-    _require("the map's width", shape.width, 1, MOST_POSITIONS)
-    _require("the map's positions", positions, 1, MOST_POSITIONS)
+    require_within("the map's height", shape.height, 1, MOST_POSITIONS)
+    require_within("the map's width", shape.width, 1, MOST_POSITIONS)
+    require_within("the map's positions", positions, 1, MOST_POSITIONS)
     first = shape.layout == "nchw"
     position_stride = shape.position_stride or packed.dimension
     if position_stride < packed.dimension:
@@ -264,8 +267,3 @@ def _require_elements(elements: int) -> None:
         raise UsageError(
             f"an input must have fewer than 2^31 elements; got {elements}; score it in smaller batches"
         )
-
-
-def _require(what: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise UsageError(f"{what} must be from {least} to {most} for the fused kernel; got {value}")

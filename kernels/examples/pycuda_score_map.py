@@ -35,12 +35,14 @@ def main(arguments: Sequence[str]) -> int:
             # scorer, room, stream and on_device from frame to frame.
             scorer.score_map(on_device, stream=stream, into=room)
             verdicts = room.to_host()  # waits for the stream
+            parts = scorer.scorer.fusion.parts
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     for verdict in verdicts:
         word = "accepted" if verdict["flags"] & ACCEPTED else "unknown "
-        print(f"{word} class {verdict['label']} score {verdict['score']:.6g} J {verdict['jacobian']:.6g}")
+        values = (f"{name} {value:.6g}" for name, value in zip(parts, verdict["values"], strict=False))
+        print(f"{word} class {verdict['label']} score {verdict['score']:.6g}", *values)
     return 0
 
 

@@ -58,10 +58,12 @@ int main(int count, char** words) {
     CHECK(cudaStreamSynchronize(stream));
     for (edgeosr::Verdict const& verdict : verdicts) {
         bool const accepted = (verdict.flags & 3u) == 3u;  // written and accepted
-        std::printf("%s class %d score %.6g J %.6g\n",
+        std::printf("%s class %d score %.6g parts",
                     accepted ? "accepted" : "unknown ",
                     verdict.label,
-                    static_cast<double>(verdict.score),
-                    static_cast<double>(verdict.jacobian));
+                    static_cast<double>(verdict.score));
+        for (int part = 0; part < scorer.parts; ++part)
+            std::printf(" %.6g", static_cast<double>(verdict.value[part]));
+        std::printf("\n");
     }
 }

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import Fusion, float32_values, unfitted_fusion
+from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
-from edgeosr.verdict import FLOOR
 
 _KNOWN = 64  # samples on which the parts and the score are standardised
 _WIDTHS = (512, 256, 128, 64, 1)
@@ -29,6 +29,7 @@ class SelftestCase:
     probes: int = 0
     classes: int = 10
     head: str = "cosine"
+    margin: float = 0.0
     half_weights: bool = True
     half_input: bool = True
     seed: int = 0
@@ -40,7 +41,8 @@ class SelftestCase:
             f"map {self.activation} Q{self.size**2} taps {self.taps}" if self.size else f"z, K{self.probes}"
         )
         bits = f"{16 if self.half_weights else 32}-bit weights, {16 if self.half_input else 32}-bit input"
-        return f"{source}, D{self.dimension} B{self.batch} C{self.classes} {self.head}, {bits}"
+        head = f"{self.head} with a margin" if self.margin else self.head
+        return f"{source}, D{self.dimension} B{self.batch} C{self.classes} {head}, {bits}"
 
 
 GOLDEN = tuple(
@@ -55,7 +57,7 @@ def random_cases(count: int, seed: int) -> list[SelftestCase]:
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
-        from_map = bool(rng.integers(2))
+        from_map, head = bool(rng.integers(2)), str(rng.choice(("cosine", "linear")))
         found.append(
             SelftestCase(
                 dimension=int(rng.choice(_ODD)),
@@ -65,7 +67,8 @@ def random_cases(count: int, seed: int) -> list[SelftestCase]:
                 taps=int(rng.choice((1, 9))),
                 probes=0 if from_map else int(rng.choice((0, 1, 5, 32))),
                 classes=int(rng.choice((1, 6, 1000))),
-                head=str(rng.choice(("cosine", "linear"))),
+                head=head,
+                margin=0.3 * int(rng.integers(2)) if head == "cosine" else 0.0,
                 half_weights=bool(rng.integers(2)),
                 half_input=bool(rng.integers(2)),
                 seed=seed + number + 1,
@@ -75,7 +78,10 @@ def random_cases(count: int, seed: int) -> list[SelftestCase]:
 
 
 def case_scorer(case: SelftestCase) -> Scorer:
-    """Return a scorer whose score has mean 0 and deviation 1 on known samples, and accepts 95 % of them."""
+    """Return a scorer of all parts that it can carry.
+
+    Its score has mean 0 and deviation 1 on known samples, of which it accepts 95 %.
+    """
     rng = np.random.default_rng([case.seed, 1])
     weight = rng.standard_normal((case.classes, case.dimension)).astype(np.float32)
     scale = np.linalg.norm(weight, axis=1, keepdims=True) if case.head == "cosine" else case.dimension**0.5
@@ -92,16 +98,15 @@ def case_scorer(case: SelftestCase) -> Scorer:
             weight=(weight / scale).astype(np.float32),
             bias=np.zeros(case.classes, np.float32),
             temperature=16.0 if case.head == "cosine" else 1.0,
+            margin=case.margin,
         ),
-        fusion=Fusion(
-            means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.ones(5, np.float32)
-        ),
+        fusion=unfitted_fusion(()),
         threshold=0.0,
         closed_form=_closed_form(case) if case.size else None,
         probes=Probes(K=case.probes, n=49 * case.dimension) if case.probes else None,
         layers=tuple(layers),
     )
-    return _standardised(draft, case)
+    return _standardised(replace(draft, fusion=unfitted_fusion(carried_parts(draft))), case)
 
 
 def case_inputs(case: SelftestCase, *, seed: int = 2) -> dict[str, NDArray[Any]]:
@@ -148,14 +153,18 @@ def _closed_form(case: SelftestCase) -> ClosedForm:
 
 
 def _standardised(draft: Scorer, case: SelftestCase) -> Scorer:
-    known = reference_scores(draft, **case_inputs(replace(case, batch=_KNOWN), seed=3))["values"]
-    jacobian, discriminator, loss, top, norm = known.T
-    parts = np.stack([np.log(np.maximum(jacobian, FLOOR)), -discriminator, loss, -top, -np.log(norm)], axis=1)
-    spread = parts.std(axis=0)
+    known = case_inputs(replace(case, batch=_KNOWN), seed=3)
+    values = reference_scores(draft, **known)["values"]
+    spread = values.std(axis=0)
     still = spread < 1e-3  # a part that says nothing here has no weight
-    stds, means = np.where(still, 1.0, spread).astype(np.float32), parts.mean(axis=0).astype(np.float32)
+    stds = np.where(still, 1.0, spread)
     weights = np.where(still, 0.0, 1.0)
-    weights /= max(float((((parts - means) / stds) @ weights).std()), 1e-3)
-    scores = ((parts - means) / stds) @ weights
-    fusion = Fusion(means=means, stds=stds, weights=weights.astype(np.float32))
-    return replace(draft, fusion=fusion, threshold=float(np.float32(np.quantile(scores, 0.95))))
+    weights /= max(float((((values - values.mean(axis=0)) / stds) @ weights).std()), 1e-3)
+    fusion = Fusion(
+        parts=draft.fusion.parts,
+        means=float32_values(values.mean(axis=0)),
+        stds=float32_values(stds),
+        weights=float32_values(weights),
+    )
+    threshold = float(np.float32(np.quantile(fusion.scores(values), 0.95)))
+    return replace(draft, fusion=fusion, threshold=threshold)

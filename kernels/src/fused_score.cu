@@ -1,4 +1,4 @@
-// The fused scoring kernel: one launch from the backbone's last tensor to 32-byte verdicts.
+// The fused scoring kernel: one launch from the backbone's last tensor to 80-byte verdicts.
 // Compiled alone by nvcc or NVRTC (11.8 to 13): it includes nothing but the .cuh files beside it.
 //
 // Grid: tiles x slabs blocks of 512 threads, block = tile * slabs + slab. A tile is T samples (8 with fp16
@@ -10,13 +10,13 @@
 //   (staging.cuh); activation, mean and the Jacobian's bit counts or products (pooling.cuh).
 // - Tangent source: z; partial |t_k|^2 and t_k . z (tangents.cuh).
 // - Both: not finite on the raw bits makes that z (or |t_k|^2) NaN, which nothing later can lose. Partial
-//   |z|^2; the slab of z times its columns of the split matrix, layer 1 over the head (dense.cuh). The first
-//   tile's blocks prefetch the later layers to L2.
+//   |z|^2; the slab of z times its columns of the split matrix, layer 1 over the head over rows of parts
+//   (dense.cuh). The first tile's blocks prefetch the later layers to L2.
 // Then __threadfence, barrier, atomicInc on the tile's counter, which wraps to 0 by itself. The block that
 // arrives last does phase B for the tile: partials added in slab order, hidden layers in shared memory
-// (hidden.cuh), head, loss, fusion, threshold, verdict (verdict.cuh). No grid barrier, no spinning, no float
-// atomics; a sample's additions have one order that depends on the scorer, the map's shape and the dtypes
-// alone: the same bits for every block order, position in the batch, batch size and alignment.
+// (hidden.cuh), head, parts (parts.cuh), fusion, threshold, verdict (verdict.cuh). No grid barrier, no
+// spinning, no float atomics; a sample's additions have one order that depends on the scorer, the map's shape
+// and the dtypes alone: the same bits for every block order, position in the batch, batch size and alignment.
 //
 // fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half
 // (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not

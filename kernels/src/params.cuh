@@ -4,7 +4,8 @@
 
 namespace edgeosr {
 
-// Limits of one launch; kernels/plan.py refuses what is beyond them, in words.
+// Limits of one launch. Those of a scorer are KERNEL_LIMITS of edgeosr/scoring/limits.py (a test holds them
+// equal); kernels/packing.py and kernels/plan.py refuse what is beyond them, in words.
 enum Limit : int {
     kThreads = 512,  // a block
     kWarps = 16,
@@ -16,13 +17,16 @@ enum Limit : int {
     kMaxLayers = 6,        // of the discriminator, the last included
     kMaxWidth = 1024,      // of a hidden layer
     kMaxTaps = 128,        // of the autocorrelation table
+    kMaxParts = 16,        // of the score
+    kMaxPartRows = 4096,   // of the split matrix, for one part
+    kMaxPartNumbers = 16,  // of one part
     kMaxSlabs = 16,        // parts of D, one block each
     kMaxSlabWidth = 256,   // channels
     kGroup = 16,           // channels pooled at a time: one a warp
     kTileMma = 8,          // samples of a tile: the columns of one mma
     kTileFma = 4,
     kStageAt = 1056,  // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 1632,   // of phase B: outputs of the hidden layers 0, 2, ..
+    kEvenAt = 2144,   // of phase B: outputs of the hidden layers 0, 2, ..
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -39,30 +43,37 @@ enum Activation : int {
 };
 enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u };
 
-// One sample's answer, 32 bytes. The host clears `flags` before a launch: without kWritten nothing was said.
-struct FusedVerdict {
+constexpr unsigned kVerdictLayout = 1;  // version of FusedVerdict
+
+// One sample's answer, 80 bytes, aligned to 16. The host clears `flags` before a launch: without kWritten
+// nothing was said.
+struct alignas(16) FusedVerdict {
     int label;  // of the top logit, also if not accepted; any class if kNotFinite
     unsigned flags;
-    float score;  // NaN if kNotFinite
-    float jacobian;
-    float discriminator;  // logit of "known"
-    float movr_loss;
-    float top_logit;
-    float norm;  // |z|, not below FLOOR
+    float score;             // NaN if kNotFinite
+    unsigned layout;         // kVerdictLayout, and the number of values << 16
+    float value[kMaxParts];  // the score parts in the scorer's order, larger = more unknown; NaN beyond them
 };
 
 // First bytes of the packed scorer. In device memory, so that a captured graph follows a change.
 struct ScorerConstants {
     float threshold;
-    float gain[5];  // weight / std, in the order of PART_NAMES
-    float mean[5];
     float temperature;
     float cos_margin, sin_margin;
-    float slope;          // LeakyReLU of the discriminator
-    float probe_scale;    // n / K
-    float activation[2];  // leaky_relu: alpha; clip: low, high
-    float last_bias;      // of the discriminator's last layer, if it has two or more
-    float unused[13];     // 128 bytes in all
+    float slope;            // LeakyReLU of the discriminator
+    float probe_scale;      // n / K / gain^2
+    float activation[2];    // leaky_relu: alpha; clip: low, high
+    float last_bias;        // of the discriminator's last layer, if it has two or more
+    float unused[7];        // to 64 bytes
+    float gain[kMaxParts];  // weight / std of a part; 0 beyond them
+    float mean[kMaxParts];  // 192 bytes in all
+};
+
+// One score part of the scorer.
+struct PartPlace {
+    int code;             // of its function, see parts.cuh
+    int row, rows;        // its rows of the split matrix, biases added to their products
+    unsigned numbers_at;  // float, its numbers
 };
 
 // Offsets are in bytes from `scorer` or `workspace`, all multiples of 16; strides are in elements.
@@ -80,7 +91,7 @@ struct FusedScoreParams {
     unsigned long long stats_at;     // workspace: [tile, slab, T, stats] float
     unsigned long long partials_at;  // workspace: [tile, slab, T, rows] float
     // scorer
-    unsigned split_at;               // matrix of layer 1 over head, [D_padded, rows]
+    unsigned split_at;               // matrix of layer 1 over head over the parts' rows, [D_padded, rows]
     unsigned split_bias_at;          // float [rows]
     unsigned layer_at[kMaxLayers];   // layers 2 .. last - 1 (index 1 ..); the last layer's float vector
     unsigned bias_at[kMaxLayers];    // their float biases (the last layer's is in the constants)
@@ -89,13 +100,16 @@ struct FusedScoreParams {
     unsigned offsets_at;             // int [taps, 2], (vertical, horizontal)
     int width[kMaxLayers];           // outputs of layer i, unpadded; the last is 1
     int layers;                      // 0: no discriminator
-    int rows;                        // of the split matrix: hidden_rows + padded classes (0 if external)
+    int rows;                        // of the split matrix: hidden_rows + padded classes (0 if external) +
+                                     // each part's, padded
     int hidden_rows;                 // layer 1's outputs padded to 16; 0 without a discriminator
     int dimension;                   // D
     int classes;
     int head;
     int activation;
     int taps;
+    int parts;  // of the score, 1 ..
+    PartPlace part[kMaxParts];
     // launch
     int batch;
     int height, width_of_map;  // H, W; Q = H W

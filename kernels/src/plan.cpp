@@ -14,8 +14,8 @@ namespace {
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 8192, kMostSharedBytes = 64 * 1024,
               kSumsBytes = 4 * (512 + 16) * 4;
 constexpr long long kLargestElements = 2147483647LL;
-constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '1'};
-constexpr std::size_t kHeaderBytes = 256;  // magic, PackedScorer, zeros
+constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
+constexpr std::size_t kHeaderBytes = 512;  // magic, PackedScorer, zeros
 
 thread_local char message[256];
 
@@ -134,6 +134,12 @@ void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
     p->head = scorer.head;
     p->activation = scorer.activation;
     p->taps = scorer.taps;
+    p->parts = scorer.parts;
+    for (int part = 0; part < scorer.parts; ++part)
+        p->part[part] = {scorer.part[part].code,
+                         scorer.part[part].row,
+                         scorer.part[part].rows,
+                         scorer.part[part].numbers_at};
     p->layers = scorer.layers;
     for (int layer = 0; layer < scorer.layers; ++layer) {
         p->width[layer] = scorer.width[layer];
@@ -205,22 +211,30 @@ std::size_t read_packed_scorer(void const* file, std::size_t bytes, PackedScorer
                 found.dimension >= 1 && found.dimension <= kMaxDimension && found.classes >= 1 &&
                 found.classes <= kMaxClasses && found.probes >= 0 && found.probes <= kMaxProbes &&
                 found.taps >= 1 && found.taps <= kMaxTaps && found.rows >= 0 &&
-                found.rows <= kMaxWidth + kMaxClasses;
+                found.rows <= kMaxWidth + kMaxClasses + kMaxParts * kMaxPartRows && found.parts >= 1 &&
+                found.parts <= kMaxParts;
     for (int layer = 0; good && layer < found.layers; ++layer)
         good = found.width[layer] >= 1 && found.width[layer] <= kMaxWidth &&
                found.layer_at[layer] <= found.data_bytes && found.bias_at[layer] <= found.data_bytes;
     for (std::uint32_t at :
          {found.split_at, found.split_bias_at, found.later_at, found.table_at, found.offsets_at})
         good = good && at <= found.data_bytes;
+    for (int part = 0; good && part < found.parts; ++part) {
+        auto const& [code, row, rows, numbers_at] = found.part[part];
+        good = row >= 0 && rows >= 0 && rows <= kMaxPartRows && row <= found.rows - rows &&
+               numbers_at <= found.data_bytes;
+    }
     if (!good) return 0;
     *scorer = found;
     return kHeaderBytes;
 }
 
 static_assert(sizeof(PackedScorer) + sizeof kMagic <= kHeaderBytes);
-static_assert(sizeof(Verdict) == sizeof(FusedVerdict) && sizeof(Verdict) == 32);
+static_assert(sizeof(Verdict) == sizeof(FusedVerdict) && alignof(Verdict) == alignof(FusedVerdict));
 static_assert(offsetof(Verdict, flags) == offsetof(FusedVerdict, flags));
 static_assert(offsetof(Verdict, score) == offsetof(FusedVerdict, score));
-static_assert(offsetof(Verdict, norm) == offsetof(FusedVerdict, norm));
+static_assert(offsetof(Verdict, layout) == offsetof(FusedVerdict, layout));
+static_assert(offsetof(Verdict, value) == offsetof(FusedVerdict, value));
+static_assert(kVerdictVersion == kVerdictLayout && kMostParts == kMaxParts);
 
 }  // namespace edgeosr

@@ -1,50 +1,10 @@
-// Phase B, in the last block of a tile to arrive: partials in slab order, head, loss, fusion, threshold,
+// Phase B, in the last block of a tile to arrive: partials in slab order, head, parts, fusion, threshold,
 // verdict.
 #pragma once
 #include "hidden.cuh"
+#include "parts.cuh"
 
 namespace edgeosr {
-
-constexpr float kFloor = 1e-12f;  // edgeosr/verdict.py's FLOOR
-constexpr int kNoClass = 0x7fffffff;
-
-EDGEOSR_DEVICE float not_below_floor(float value) {
-    return value < kFloor ? kFloor : value;
-}  // NaN stays
-EDGEOSR_DEVICE float softplus(float x) {
-    return (x > 0.0f ? x : 0.0f) + log_one_plus(exponential(-absolute(x)));
-}
-EDGEOSR_DEVICE bool finite(float value) {
-    return !float_not_finite(bits_from_float(value));
-}
-
-// Sum over slabs, in slab order, of from[slab * stride]; four loads in flight.
-EDGEOSR_DEVICE float sum_over_slabs(float const* from, int stride, int slabs) {
-    constexpr int kLoads = 4;
-    float sum = 0.0f;
-#pragma unroll 1
-    for (int first = 0; first < slabs; first += kLoads) {
-        float value[kLoads];
-#pragma unroll
-        for (int i = 0; i < kLoads; ++i) {
-            value[i] = first + i < slabs ? load_shared_by_blocks_f32(from) : 0.0f;
-            from = stepped(from, static_cast<unsigned>(stride));
-        }
-#pragma unroll
-        for (int i = 0; i < kLoads; ++i)
-            sum += value[i];
-    }
-    return sum;
-}
-
-// Phase B's shared memory: results of the tile's samples, then the hidden buffers.
-enum Result : int { kNorm = 0, kJacobian = 8, kLogit = 16, kBest = 24, kLabel = 152, kOthers = 280 };
-EDGEOSR_DEVICE float* result(Result which, int at) {  // [8]; best, label, others [8, 16]: a warp's top class
-    return reinterpret_cast<float*>(shared_memory()) + which + at;
-}
-EDGEOSR_DEVICE unsigned char* hidden_values(FusedScoreParams const& p, int layer) {
-    return shared_memory() + (layer & 1 ? p.odd_at : static_cast<int>(kEvenAt));
-}
 
 // |z| and J of one sample, one warp.
 template <bool kMap>
@@ -71,10 +31,6 @@ EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, 
         shared_store_f32(result(kNorm, sample), finite(squared) ? norm : float_from_bits(0x7fc00000u));
         shared_store_f32(result(kJacobian, sample), jacobian);
     }
-}
-
-EDGEOSR_DEVICE const float* split_bias(FusedScoreParams const& p) {  // [rows], of layer 1 and of the head
-    return reinterpret_cast<float const*>(p.scorer + p.split_bias_at);
 }
 
 // Layer 1's sums, bias and LeakyReLU -> hidden values; with a single layer its one output is the logit.
@@ -125,38 +81,15 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
     return top;
 }
 
-// The top class of a sample from those of its warps.
-EDGEOSR_DEVICE TopClass top_of_warps(FusedScoreParams const& p, int sample) {
+// Lane w: the top class of warp w's, for one sample.
+EDGEOSR_DEVICE TopClass top_of_warp(FusedScoreParams const& p, int sample) {
     TopClass top = no_class();
     int const lane = lane_again();
     if (lane < kWarps && lane * 32 < p.classes) {
         top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
         top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
     }
-    return top_of_lanes(top);
-}
-
-struct LossTerms {
-    float temperature, cos_margin, sin_margin;
-    bool cosine;
-};
-
-EDGEOSR_DEVICE LossTerms loss_terms(FusedScoreParams const& p) {
-    ScorerConstants const* constants = constants_of(p);
-    return {load_f32(&constants->temperature),
-            load_f32(&constants->cos_margin),
-            load_f32(&constants->sin_margin),
-            p.head == kHeadCosine};
-}
-
-// T s with the margin on: T cos(arccos(c) + m) for a cosine.
-EDGEOSR_DEVICE float scaled(LossTerms const& terms, float logit) {
-    if (terms.cosine) {
-        float const square = (1.0f - logit) * (1.0f + logit);
-        float const sine = square_root(square > 0.0f ? square : 0.0f);
-        logit = logit * terms.cos_margin - sine * terms.sin_margin;
-    }
-    return logit * terms.temperature;
+    return top;
 }
 
 EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
@@ -166,15 +99,17 @@ EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int l
 }
 
 // Logits and each warp's top class of every sample; class c belongs to thread c % 512 whatever B is. Logits
-// go back to the first slab's partials, for the same thread to read in sum_losses.
+// go back to the first slab's partials, for the same thread to read in sum_classes. One that is not finite
+// makes its warp's top logit so.
 template <int kTile>
 EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, float* partials) {
-    int const thread = thread_index_again();
 #pragma unroll 1
     for (int sample = 0; sample < block.valid; ++sample) {
+        int const thread = thread_index_again();
         if ((thread & ~31) >= p.classes) break;
         float* from = partials + sample * p.rows + p.hidden_rows;
         TopClass top = no_class();
+        bool bad = false;
 #pragma unroll 1
         for (int label = thread; label < p.classes; label += kThreads) {
             float logit;
@@ -188,73 +123,111 @@ EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, floa
                     logit += load_f32(split_bias(p) + p.hidden_rows + label);
                 store_f32(from + label, logit);
             }
+            bad |= !finite(logit);
             bool const better = logit > top.logit || top.label == kNoClass;
             top.logit = better ? logit : top.logit;
             top.label = better ? label : top.label;
         }
         top = top_of_lanes(top);
-        if ((thread & 31) == 0) {
-            shared_store_f32(result(kBest, sample * kWarps + (thread >> 5)), top.logit);
-            shared_store_u32(result(kLabel, sample * kWarps + (thread >> 5)),
-                             static_cast<unsigned>(top.label));
+        bad = any(bad);
+        if (lane_again() == 0) {
+            int const at = sample * kWarps + (thread_index_again() >> 5);
+            shared_store_f32(result(kBest, at), bad ? float_from_bits(0x7fc00000u) : top.logit);
+            shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
         }
     }
 }
 
-// Each warp's sum of softplus(T s) over its classes but the top one; NaN if a logit is not finite.
-EDGEOSR_DEVICE void sum_losses(FusedScoreParams const& p, Block const& block, float const* partials) {
+// Each warp's share of a part's sum over all classes but the top one.
+EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
+                                Block const& block,
+                                float const* partials,
+                                int code) {
     int const thread = thread_index_again();
-    LossTerms const terms = loss_terms(p);
+    HeadConstants const head = head_constants(p);
 #pragma unroll 1
     for (int sample = 0; sample < block.valid; ++sample) {
         if ((thread & ~31) >= p.classes) break;
         float const* from = partials + sample * p.rows + p.hidden_rows;
-        int const top = top_of_warps(p, sample).label;
+        int const top = top_of_lanes(top_of_warp(p, sample)).label;
         float others = 0.0f;
 #pragma unroll 1
         for (int label = thread; label < p.classes; label += kThreads) {
             float const logit = p.head == kHeadExternal ? external_logit(p, block.first + sample, label)
                                                         : load_shared_by_blocks_f32(from + label);
-            if (!finite(logit))
-                others = float_from_bits(0x7fc00000u);
-            else if (label != top)
-                others += softplus(scaled(terms, logit));
+            if (label != top) others += class_term(code, head, logit);
         }
         others = warp_sum(others);
         if ((thread & 31) == 0) shared_store_f32(result(kOthers, sample * kWarps + (thread >> 5)), others);
     }
 }
 
-// One warp: the warps' top classes, the loss, the fused score, the threshold; 32 bytes out.
-EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, int sample, int column) {
-    LossTerms const terms = loss_terms(p);
+// One warp: the sum over classes of part `part` of one sample, from the warps' shares.
+EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     int const lane = lane_again();
-    TopClass const top = top_of_warps(p, column);
     float const others = warp_sum(lane < kWarps && lane * 32 < p.classes
                                       ? shared_load_f32(result(kOthers, column * kWarps + lane))
                                       : 0.0f);
-    if (lane != 0) return;
-    float const norm = shared_load_f32(result(kNorm, column)),
-                jacobian = shared_load_f32(result(kJacobian, column));
-    float const known = p.layers > 0 ? shared_load_f32(result(kLogit, column)) : 0.0f;
-    float const loss = others + softplus(-scaled(terms, top.logit));
-    float const value[5] = {logarithm(not_below_floor(jacobian)), -known, loss, -top.logit, -logarithm(norm)};
-    float score = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 5; ++i)
-        score = multiply_add(
-            load_f32(&constants_of(p)->gain[i]), value[i] - load_f32(&constants_of(p)->mean[i]), score);
-    bool const sound = finite(jacobian) && finite(known) && finite(loss) && finite(top.logit) && finite(norm);
+    if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
+}
+
+// The first part from `part` on, in steps of `step`, that needs a sum over classes; -1 or p.parts: none.
+EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
+    while (part >= 0 && part < p.parts && !sums_over_classes(p.part[part].code))
+        part += step;
+    return part;
+}
+
+// Sums over classes, part after part; write_verdict's caller reduces the last one's, behind later barriers.
+EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
+    int part = next_sum(p, 0, 1);
+#pragma unroll 1
+    while (part < p.parts) {
+        sum_classes(p, block, partials, p.part[part].code);
+        int const next = next_sum(p, part + 1, 1);
+        if (next < p.parts) {
+            block_sync();
+            int const warp = thread_index_again() >> 5;
+            if (warp < block.valid) keep_sum(p, warp, part);
+            block_sync();
+        }
+        part = next;
+    }
+}
+
+// One warp: the parts, the fused score, the threshold; 80 bytes out, a word a lane. Lane 4 + i has part i.
+EDGEOSR_DEVICE void write_verdict(
+    FusedScoreParams const& p, float const* partials, int stride, int sample, int column) {
+    constexpr int kFirst = 4;  // words before the values
+    int const lane = lane_again();
+    TopClass top = top_of_warp(p, column);
+    bool sound = !any(top.label != kNoClass && !finite(top.logit));
+    top = top_of_lanes(top);
+    Sample where = {p, partials, stride, column, 0, top.logit};
+    float value = float_from_bits(0x7fc00000u);
+#pragma unroll 1
+    for (; where.part < p.parts; ++where.part) {
+        float const found = part_value(where);
+        if (lane == kFirst + where.part) value = found;
+    }
+    bool const listed = lane >= kFirst && lane < kFirst + p.parts;
+    float share = 0.0f;
+    if (listed)
+        share = load_f32(&constants_of(p)->gain[lane - kFirst]) *
+                (value - load_f32(&constants_of(p)->mean[lane - kFirst]));
+    // One lane's for all: where the product is fused into the first addition, two lanes may round apart.
+    float score = float_from_bits(shuffle(bits_from_float(warp_sum(share)), 0));
+    sound = sound && finite(norm_of(where)) && finite(jacobian_of(where)) && !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
     unsigned flags = kWritten;
     if (!sound) flags |= kNotFinite;
     if (sound && score <= load_f32(&constants_of(p)->threshold)) flags |= kAccepted;
     unsigned const label = static_cast<unsigned>(top.label < p.classes ? top.label : 0);
-    FusedVerdict* verdict = p.verdicts + sample;
-    store_16(&verdict->label, {label, flags, bits_from_float(score), bits_from_float(jacobian)});
-    store_16(
-        &verdict->discriminator,
-        {bits_from_float(known), bits_from_float(loss), bits_from_float(top.logit), bits_from_float(norm)});
+    if (lane == 0) value = float_from_bits(label);
+    if (lane == 1) value = float_from_bits(flags);
+    if (lane == 2) value = score;
+    if (lane == 3) value = float_from_bits(kVerdictLayout | static_cast<unsigned>(p.parts) << 16);
+    if (lane < kFirst + kMaxParts) store_f32(reinterpret_cast<float*>(p.verdicts + sample) + lane, value);
 }
 
 template <bool kMap, bool kMma>
@@ -271,7 +244,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         block_sync();
         find_top<kTile>(p, block, partials);
         block_sync();
-        sum_losses(p, block, partials);
+        find_sums(p, block, partials);
     }
     for (int layer = 1; layer < p.layers - 1; ++layer) {
         hidden_layer<kMma>(p,
@@ -289,7 +262,14 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
             shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
     }
     block_sync();
-    if (warp < block.valid) write_verdict(p, block.first + warp, warp);
+    if (warp >= block.valid) return;
+    // Found anew: kept from find_sums on, it would take a register from the hidden layers.
+    if (int const last = next_sum(p, p.parts - 1, -1); last >= 0) {
+        keep_sum(p, warp, last);
+        warp_sync();
+    }
+    float const* partials = slab_partials<kTile>(p, block.tile, 0) + warp * p.rows;
+    write_verdict(p, partials, kTile * p.rows, block.first + warp, warp);
 }
 
 }  // namespace edgeosr

@@ -22,7 +22,7 @@ def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
         256 + 128 + 64 + 64
     )  # biases and the last layer fp32
     table, offsets = 512 * 13 * 4, 112  # 13 taps of a 3x3 filter's half plane; offsets padded to 16
-    assert counts.weight_bytes == 128 + split + 4 * rows + later + table + offsets
+    assert counts.weight_bytes == 192 + split + 4 * rows + later + table + offsets
     assert counts.input_bytes == 512 * 49 * 2
     assert counts.first_bytes == split + table
     assert counts.last_bytes == later + 16 * (rows + 2) * 4

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import Fusion, float32_values, unfitted_fusion
+from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.reference import reference_scores
-from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
-from edgeosr.verdict import FLOOR
+from edgeosr.scoring.scorer import ClosedForm, Head, PartConstants, Scorer
 
 SIZES = {1: (1, 1), 16: (4, 4), 49: (7, 7), 64: (8, 8), 100: (10, 10), 256: (16, 16)}
 PARAMETERS = {"leaky_relu": [0.1], "clip": [0.0, 6.0]}
@@ -97,8 +97,11 @@ def covering_cases() -> list[Case]:
     return [replace(case, seed=number) for number, case in enumerate([*maps, *tangents])]
 
 
-def random_scorer(case: Case) -> Scorer:
-    """A scorer of the case's shape whose score has mean 0 and deviation 1 on known samples."""
+def random_scorer(case: Case, constants: Mapping[str, PartConstants] | None = None) -> Scorer:
+    """A scorer of the case's shape whose score has mean 0 and deviation 1 on known samples.
+
+    It lists every part that it can carry, in any order: both losses where there is a margin.
+    """
     rng = np.random.default_rng([case.seed, 1])
     dimension, classes = case.dimension, case.classes
     weight = rng.standard_normal((classes, dimension)).astype(np.float32)
@@ -109,7 +112,7 @@ def random_scorer(case: Case) -> Scorer:
         weight /= np.float32(np.sqrt(dimension))
         bias = rng.standard_normal(classes).astype(np.float32)
     if case.head == "external":
-        weight, bias = np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
+        weight, bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     cosine = case.head == "cosine"
     layers = []
     width = dimension
@@ -127,15 +130,15 @@ def random_scorer(case: Case) -> Scorer:
             temperature=16.0 if cosine else 1.0,
             margin=0.3 if cosine and case.seed % 2 else 0.0,
         ),
-        fusion=Fusion(
-            means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=np.ones(5, np.float32)
-        ),
+        fusion=unfitted_fusion(()),
         threshold=0.0,
         closed_form=_closed_form(case, rng) if case.positions else None,
         probes=Probes(K=case.probes, n=49 * dimension) if case.probes else None,
         layers=tuple(layers),
+        constants=constants or {},
     )
-    return _standardised(draft, case, rng)
+    parts = [str(name) for name in rng.permutation(carried_parts(draft))]
+    return _standardised(replace(draft, fusion=unfitted_fusion(parts)), case, rng)
 
 
 def random_inputs(case: Case, batch: int | None = None, *, seed: int = 2) -> Inputs:
@@ -194,19 +197,20 @@ def _closed_form(case: Case, rng: np.random.Generator) -> ClosedForm:
 
 def _standardised(draft: Scorer, case: Case, rng: np.random.Generator) -> Scorer:
     count = min(max(_KNOWN_ELEMENTS // (case.dimension * max(case.positions, 1)), 8), 32)
-    known = reference_of(draft, random_inputs(case, count, seed=3))["values"]
-    jacobian, discriminator, loss, top, norm = known.T
-    parts = np.stack([np.log(np.maximum(jacobian, FLOOR)), -discriminator, loss, -top, -np.log(norm)], axis=1)
-    spread = parts.std(axis=0)
-    still = spread < 1e-3  # a part that says nothing (J of one channel, no discriminator) has no weight
-    stds = np.where(still, 1.0, spread).astype(np.float32)
-    weights = np.where(still, 0.0, rng.uniform(0.5, 1.5, 5)).astype(np.float32)
-    means = parts.mean(axis=0).astype(np.float32)
-    deviation = (((parts - means) / stds) @ weights).std()
-    weights = (weights / max(deviation, 1e-3)).astype(np.float32)
-    scores = ((parts - means) / stds) @ weights
-    fusion = Fusion(means=means, stds=stds, weights=weights)
-    return replace(draft, fusion=fusion, threshold=float(np.float32(np.quantile(scores, 0.6))))
+    values = reference_of(draft, random_inputs(case, count, seed=3))["values"]
+    spread = values.std(axis=0)
+    still = spread < 1e-3  # a part that says nothing (J of one channel) has no weight
+    stds = np.where(still, 1.0, spread)
+    weights = np.where(still, 0.0, rng.uniform(0.5, 1.5, len(spread)))
+    weights /= max((((values - values.mean(axis=0)) / stds) @ weights).std(), 1e-3)
+    fusion = Fusion(
+        parts=draft.fusion.parts,
+        means=float32_values(values.mean(axis=0)),
+        stds=float32_values(stds),
+        weights=float32_values(weights),
+    )
+    threshold = float(np.float32(np.quantile(fusion.scores(values), 0.6)))
+    return replace(draft, fusion=fusion, threshold=threshold)
 
 
 def _pairwise(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

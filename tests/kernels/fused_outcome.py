@@ -24,6 +24,7 @@ class Outcome:
     verdicts: NDArray[Any]
     bits: dict[str, bytes]
     threshold: float
+    parts: tuple[str, ...]
     condition: NDArray[np.float64]
 
 
@@ -40,7 +41,14 @@ def outcome(case: Case) -> Outcome:
     for schedule in schedules:  # in one workspace: the counters wrap by themselves
         verdicts = launch.run(_library(), schedule=schedule, seed=case.seed + 1)
         bits[schedule] = verdicts.tobytes()
-    return Outcome(reference_of(reference, inputs), verdicts, bits, scorer.threshold, condition(inputs))
+    return Outcome(
+        expected=reference_of(reference, inputs),
+        verdicts=verdicts,
+        bits=bits,
+        threshold=scorer.threshold,
+        parts=scorer.fusion.parts,
+        condition=condition(inputs),
+    )
 
 
 def condition(inputs: Inputs) -> NDArray[np.float64]:

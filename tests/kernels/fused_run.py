@@ -9,24 +9,12 @@ from numpy.typing import NDArray
 from simt_build import SHIM
 from simt_run import Library, Pointer, Report, ScheduleName, Shape
 
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
 
 SOURCE = SHIM / "run_fused.cpp"
-VERDICT = np.dtype(
-    [
-        ("label", np.int32),
-        ("flags", np.uint32),
-        ("score", np.float32),
-        ("jacobian", np.float32),
-        ("discriminator", np.float32),
-        ("movr_loss", np.float32),
-        ("top_logit", np.float32),
-        ("norm", np.float32),
-    ]
-)
-WRITTEN, ACCEPTED, NOT_FINITE = 1, 2, 4
 GUARD = 0xA5
 
 

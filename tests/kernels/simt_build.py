@@ -55,7 +55,14 @@ THREAD = Build(
 )
 
 
-def built(source: Path, build: Build = PLAIN, *, device: Path = DEVICE, defines: Sequence[str] = ()) -> Path:
+def built(
+    source: Path,
+    build: Build = PLAIN,
+    *,
+    device: Path = DEVICE,
+    defines: Sequence[str] = (),
+    headers: Sequence[Path] = (),
+) -> Path:
     """Compile ``source`` with the shim; return the shared library or the program.
 
     Args:
@@ -63,9 +70,11 @@ def built(source: Path, build: Build = PLAIN, *, device: Path = DEVICE, defines:
         build: one of the builds above.
         device: the folder of the device sources (mutants have their own).
         defines: NAME=VALUE macros.
+        headers: files from elsewhere that they name.
     """
-    flags = (*_machine_flags(), *(f"-D{define}" for define in defines), *build.kernel)
-    sources = (source, *sorted(SHIM.glob("*.h")), *sorted(device.glob("*.cu*")))
+    folders = sorted({f"-I{header.parent}" for header in headers})
+    flags = (*_machine_flags(), *(f"-D{define}" for define in defines), *folders, *build.kernel)
+    sources = (source, *sorted(SHIM.glob("*.h")), *sorted(device.glob("*.cu*")), *headers)
     parts = [_runtime_object(SHIM / name, build.runtime) for name in (*RUNTIME, *build.extra)]
     parts.append(_object(source, (*flags, "-DEDGEOSR_SIMT", *build.runtime, f"-I{device}"), sources))
     target = CACHE / (_digest([str(parts), str(build.link)], ()) + (".run" if build.program else ".so"))

@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fused_cases import PARAMETERS, Case, random_inputs, random_scorer, reference_of
-from fused_run import ACCEPTED, NOT_FINITE, SOURCE, WRITTEN, prepared
+from fused_run import SOURCE, prepared
+from fused_values import wrong_part
 from simt_build import built
 from simt_run import Library
 
+from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
 from edgeosr.kernels.packing import pack_scorer, unpacked_weights
+from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.verdict import FLOOR
 
 ENTRIES = [
@@ -40,6 +43,11 @@ def library():
 
 def run(case, scorer, inputs):
     return prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=1).run(library())
+
+
+def column(verdicts, scorer, part):
+    """One part's values."""
+    return verdicts["values"][:, scorer.fusion.parts.index(part)]
 
 
 def assert_unknown(verdicts, rows):
@@ -96,8 +104,9 @@ def test_zeros_give_the_floors_and_finite_scores(case):
     verdicts = run(case, scorer, inputs)
     expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
     assert_unknown(verdicts, [])
-    assert verdicts["norm"][1] == np.float32(FLOOR)
-    assert verdicts["jacobian"][3] == 0
+    floor = -np.log(FLOOR)
+    np.testing.assert_allclose(column(verdicts, scorer, "log_norm")[1], floor, rtol=1e-6)
+    np.testing.assert_allclose(column(verdicts, scorer, "log_jacobian")[3], -floor, rtol=1e-6)
     np.testing.assert_allclose(verdicts["score"], expected["score"], rtol=1e-5, atol=1e-2)
     assert ((verdicts["flags"] & ACCEPTED != 0) == expected["accepted"]).all()
 
@@ -111,8 +120,7 @@ def test_derivatives_at_the_kinks_are_the_reference_ones(activation, half_input)
     kinks = np.array([0.0, -0.0, 6.0, 3.0, -3.0, *PARAMETERS.get(activation, [])], inputs.map.dtype)
     inputs.map[...] = np.random.default_rng(4).choice(kinks, inputs.map.shape)
     verdicts, expected = run(case, scorer, inputs), reference_of(scorer, inputs)
-    np.testing.assert_allclose(verdicts["jacobian"], expected["values"][:, 0], rtol=1e-6)
-    np.testing.assert_allclose(verdicts["norm"], expected["values"][:, 4], rtol=1e-6)
+    assert wrong_part(case, scorer.fusion.parts, verdicts, expected["values"]) is None
 
 
 @pytest.mark.parametrize("classes", [2, 33, 513, 1100])
@@ -129,8 +137,36 @@ def test_among_equal_logits_the_lowest_class_wins(classes):
 
 def test_without_anything_optional_j_is_1_and_the_logit_0():
     case = replace(ENTRIES[7], probes=0, discriminator="none")
-    verdicts = run(case, random_scorer(case), random_inputs(case))
-    assert (verdicts["jacobian"] == 1).all() and (verdicts["discriminator"] == 0).all()
+    scorer = replace(random_scorer(case), fusion=unfitted_fusion(("discriminator", "log_jacobian")))
+    assert (run(case, scorer, random_inputs(case))["values"][:, :2] == 0).all()
+
+
+@pytest.mark.parametrize("case", [ENTRIES[0], ENTRIES[7]], ids=str)
+@pytest.mark.parametrize("parts", [("log_norm",), ("max_logit", "log_jacobian"), ("movr_loss", "ovr_loss")])
+def test_only_what_is_listed_is_in_a_verdict_but_every_logit_counts(case, parts):
+    case = replace(case, head="external", classes=40)
+    scorer = replace(random_scorer(case), fusion=replace(unfitted_fusion(parts), weights=(0.5,) * len(parts)))
+    inputs = random_inputs(case)
+    # Not the top class, in another warp than it, and of no weight in a sum: only a rule can see it.
+    inputs.logits[3, 36] = -np.inf
+    verdicts = run(case, scorer, inputs)
+    assert_unknown(verdicts, [3])
+    sound = np.arange(case.batch) != 3
+    expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+    assert wrong_part(case, parts, verdicts[sound], expected["values"][sound]) is None
+    np.testing.assert_allclose(verdicts["score"], expected["score"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_value_that_is_not_finite_counts_even_with_weight_0():
+    case = ENTRIES[7]
+    scorer = random_scorer(case)
+    weight, bias = scorer.layers[-1]
+    scorer = replace(
+        scorer,
+        layers=(*scorer.layers[:-1], (np.full_like(weight, 3e38), bias)),
+        fusion=replace(scorer.fusion, weights=(0.0,) * len(scorer.fusion.parts)),
+    )
+    assert_unknown(run(case, scorer, random_inputs(case)), slice(None))
 
 
 @pytest.mark.parametrize("case", [ENTRIES[0], ENTRIES[7]], ids=str)

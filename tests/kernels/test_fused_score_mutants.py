@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import pytest
 from fused_suite import problem
+from largest_row import DEFINE, HEADER
 from simt_build import CACHE, DEVICE, Build, built, compiled_in_parallel
 from simt_run import Library
 
 ENTRIES = ("map, mma, f16, true, true, true", "tangents, fma, f32, false, false, false")
 QUICK = Build(kernel=("-O1", "-w"))  # a fault may leave a variable unused
-RUN = """
+RUN = f"""
+#define {DEFINE.replace("=", " ")}
 #include "fused_score.cu"
 #include "harness.h"
-const simt::Entry simt::entries[] = {
+const simt::Entry simt::entries[] = {{
     EDGEOSR_SIMT_ENTRY(fused_score_map_mma_f16, edgeosr::FusedScoreParams),
     EDGEOSR_SIMT_ENTRY(fused_score_tangents_fma_f32, edgeosr::FusedScoreParams),
-    {nullptr, nullptr, 0}};
+    {{nullptr, nullptr, 0}}}};
 """
 
 
@@ -112,6 +114,37 @@ MUTANTS = [
         "+ block.tile, wrap + 1u);",
     ),
     Mutant(
+        "a row too far of a part's own",
+        "parts.cuh",
+        "row += s.p.part[s.part].row;",
+        "row += s.p.part[s.part].row + 1;",
+    ),
+    Mutant(
+        "the numbers of the first part",
+        "parts.cuh",
+        "s.p.part[s.part].numbers_at",
+        "s.p.part[0].numbers_at",
+    ),
+    Mutant("the mean of another part", "verdict.cuh", "->mean[lane - kFirst]", "->mean[lane - kFirst ^ 1]"),
+    Mutant(
+        "a part's value in its neighbour's place",
+        "verdict.cuh",
+        "if (lane == kFirst + where.part) value = found;",
+        "if (lane == kFirst + (where.part ^ 1)) value = found;",
+    ),
+    Mutant(
+        "one sum over classes for all parts",
+        "verdict.cuh",
+        "result(kSums, column * kMaxParts + part)",
+        "result(kSums, column * kMaxParts)",
+    ),
+    Mutant(
+        "no barrier between two sums over classes",
+        "verdict.cuh",
+        "keep_sum(p, warp, part); block_sync();",
+        "keep_sum(p, warp, part);",
+    ),
+    Mutant(
         "no barrier between hidden layers",
         "verdict.cuh",
         "p.sums_at)); block_sync(); }",
@@ -139,7 +172,7 @@ MUTANTS = [
     Mutant("never says written", "verdict.cuh", "unsigned flags = kWritten;", "unsigned flags = 0u;"),
     Mutant(
         "a slab is left out of the sums",
-        "verdict.cuh",
+        "tile.cuh",
         "first + i < slabs ? load_shared",
         "first + i < slabs - 1 ? load_shared",
     ),
@@ -168,6 +201,7 @@ def mutated(mutant):
         if mutant and path.name == mutant.file:
             text = re.sub(pattern(mutant), lambda _: mutant.after, text)
         (folder / path.name).write_text(text)
+    shutil.copy(HEADER, folder)
     (folder / "run.cpp").write_text(RUN)
     return folder
 

@@ -1,6 +1,5 @@
 """The fused kernel's source under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer."""
 
-import functools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fused_cases import Case, covering_cases, random_inputs, random_scorer, reference_of
-from fused_run import SOURCE, VERDICT, prepared
+from fused_run import SOURCE, prepared
+from largest_row import DEFINE, HEADER, known, random_constants
 from simt_build import ADDRESS, CACHE, DEVICE, THREAD, built
 from simt_run import run_case, write_case
 
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import pack_scorer, unpacked_weights
 
 _SMALL = 4_000  # numbers of an input
@@ -57,7 +58,8 @@ def racing_cases():
 
 
 def run(program, case, folder, schedule="shuffled"):
-    scorer, inputs = random_scorer(case), random_inputs(case)
+    scorer = random_scorer(case, random_constants(case.dimension, 33))  # one more than the lanes of a warp
+    inputs = random_inputs(case)
     launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs)
     launch.clear()
     path = folder / "case"
@@ -77,6 +79,16 @@ def run(program, case, folder, schedule="shuffled"):
     assert np.abs(verdicts["score"] - expected["score"]).max() <= (1e-2 if case.half_weights else 2e-5)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def part():
+    with known():
+        yield
+
+
+def compiled(build, device=DEVICE):
+    return built(SOURCE, build, device=device, defines=(DEFINE,), headers=(HEADER,))
+
+
 def entry(case):
     return bool(case.positions), case.half_weights, case.half_input
 
@@ -86,7 +98,7 @@ def test_every_entry_is_among_the_small_cases():
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def said(part, tmp_path_factory):
     """What the sanitizers had against each case, or None; two programs run at a time."""
 
     def attempt(job):
@@ -98,7 +110,7 @@ def said(tmp_path_factory):
         return None
 
     with ThreadPoolExecutor(2) as pool:
-        address, thread = pool.map(functools.partial(built, SOURCE), (ADDRESS, THREAD))
+        address, thread = pool.map(compiled, (ADDRESS, THREAD))
         jobs = [(address, case) for case in small_cases()] + [(thread, case) for case in racing_cases()]
         return dict(zip([case for _, case in jobs], pool.map(attempt, jobs), strict=True))
 
@@ -133,4 +145,4 @@ def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_p
         (folder / path.name).write_text(text)
     case = replace(racing_cases()[0], batch=2, discriminator="deep")
     with pytest.raises(AssertionError, match="data race"):
-        run(built(SOURCE, THREAD, device=folder), case, tmp_path)
+        run(compiled(THREAD, folder), case, tmp_path)

@@ -1,6 +1,7 @@
 """Bytes that the fused kernel asks for, in 32-byte sectors without any cache, and its bank conflicts."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 from fused_cases import Case, random_inputs, random_scorer
@@ -9,6 +10,7 @@ from simt_build import COUNTING, built
 from simt_run import Library
 
 from edgeosr.kernels.packing import pack_scorer
+from edgeosr.scoring.fusion import unfitted_fusion
 
 SECTOR = 32
 
@@ -131,6 +133,21 @@ def test_shared_memory_has_no_bank_conflicts(chosen):
 
 def test_verdicts_are_stored_once():
     _, counted, sizes = report(MAPS[0])
-    # Two stores of 16 bytes each, one after the other.
-    assert counted.arrays["verdicts"].store_sectors == 2 * sizes["verdicts"] // SECTOR
+    # 80 bytes that begin at a multiple of 16: three sectors in one request.
+    samples = MAPS[0].batch
+    assert counted.arrays["verdicts"].store_requests == samples
+    assert counted.arrays["verdicts"].store_sectors == 3 * samples
+    assert sizes["verdicts"] == 80 * samples
     assert counted.arrays["verdicts"].load_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("parts", "passes"),
+    [(("max_logit",), 1), (("movr_loss", "log_norm"), 2), (("movr_loss", "max_logit", "ovr_loss"), 3)],
+)
+def test_classes_are_gone_through_once_and_once_more_for_each_part_that_sums_over_them(parts, passes):
+    chosen = case(batch=3, classes=1000, head="external", discriminator="none", positions=1, half_input=False)
+    scorer = replace(random_scorer(chosen), fusion=unfitted_fusion(parts))
+    launch = prepared(chosen, pack_scorer(scorer, half=True), random_inputs(chosen))
+    counted, logits = launch.counted(library()), launch.arrays["logits"]
+    assert counted.arrays["logits"].load_sectors == passes * logits.nbytes // SECTOR

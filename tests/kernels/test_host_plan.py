@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from edgeosr.kernels.packed_file import packed_file
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
+from edgeosr.scoring.scorer import PartConstants, Scorer
 from edgeosr.scoring.scorer_file import write_scorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +109,14 @@ def cuda_of(nvcc: Nvcc) -> list[str]:
 
 def layout_of(packed: PackedScorer) -> ctypes.Array[ctypes.c_char]:
     """The bytes of the C++ PackedScorer."""
-    return ctypes.create_string_buffer(packed_file(packed)[8:256], 248)
+    return ctypes.create_string_buffer(packed_file(packed)[8:512], 504)
+
+
+def with_rows(scorer: Scorer) -> Scorer:
+    """Rows and numbers of its own for the second part that is listed."""
+    rows = np.ones((70, scorer.dimension), np.float32)
+    own = PartConstants(rows=rows, biases=np.ones(70, np.float32), numbers=np.ones(3, np.float32))
+    return replace(scorer, constants={scorer.fusion.parts[1]: own})
 
 
 def random_case(rng: np.random.Generator) -> tuple[Case, MapShape | TangentShape, int]:
@@ -184,7 +193,7 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
     for _ in range(60):
         case, shape, batch = random_case(rng)
 
-        packed = pack_scorer(random_scorer(case), half=case.half_weights)
+        packed = pack_scorer(with_rows(random_scorer(case)), half=case.half_weights)
         found = HostPlan()
         error = host.host_plan(layout_of(packed), ctypes.byref(c_input(shape, batch)), ctypes.byref(found))
         try:
@@ -199,7 +208,7 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
             assert getattr(found, name) == getattr(expected, name), (name, case, shape, batch)
         for name, *_ in FusedScoreParams._fields_:
             got, want = getattr(found.params, name), getattr(expected.params, name)
-            same = list(got) == list(want) if isinstance(got, ctypes.Array) else got == want
+            same = bytes(got) == bytes(want) if isinstance(got, ctypes.Array) else got == want
             assert same, (name, case, shape, batch)
     assert refused < 30
 
@@ -245,12 +254,25 @@ def map_case(**changes: object) -> Case:
 def test_a_packed_file_is_read_back_and_a_damaged_one_refused(host: ctypes.CDLL) -> None:
     packed = pack_scorer(random_scorer(map_case()), half=True)
     content = packed_file(packed)
-    layout = ctypes.create_string_buffer(248)
-    assert host.host_read(content, ctypes.c_size_t(len(content)), layout) == 256
-    assert layout.raw[:40] == content[8:48]
-    for damaged in (content[:-1], content[:100], b"EDGEOSR2" + content[8:], content + b"\0"):
+    layout = ctypes.create_string_buffer(504)
+    assert host.host_read(content, ctypes.c_size_t(len(content)), layout) == 512
+    assert layout.raw[:412] == content[8:420]
+    for damaged in (content[:-1], content[:100], b"EDGEOSR1" + content[8:], content + b"\0"):
         assert host.host_read(damaged, ctypes.c_size_t(len(damaged)), layout) == 0
-    for word, value in ((1, 0), (1, 4096), (9, 7), (9, -1), (2, 5000)):
+    # Words of PackedScorer: D, layers, C, parts, then of the first part row, rows and where its numbers lie.
+    words = (
+        (1, 0),
+        (1, 4096),
+        (9, 7),
+        (9, -1),
+        (2, 5000),
+        (37, 0),
+        (37, 17),
+        (39, 5000),
+        (40, -1),
+        (41, 1 << 30),
+    )
+    for word, value in words:
         broken = bytearray(content)
         broken[8 + 4 * word : 12 + 4 * word] = value.to_bytes(4, "little", signed=True)
         assert host.host_read(bytes(broken), ctypes.c_size_t(len(broken)), layout) == 0
@@ -260,7 +282,7 @@ def test_the_packing_command_writes_the_file_and_words_its_errors(tmp_path: Path
     (tmp_path / "scorer.npz").write_bytes(write_scorer(random_scorer(map_case())))
     words = [str(tmp_path / "scorer.npz"), str(tmp_path / "scorer.bin")]
     assert packed_file_main(words) == 0
-    assert (tmp_path / "scorer.bin").read_bytes()[:8] == b"EDGEOSR1"
+    assert (tmp_path / "scorer.bin").read_bytes()[:8] == b"EDGEOSR2"
     (tmp_path / "scorer.npz").write_bytes(b"damaged")
     assert packed_file_main(words) == 1
     assert "scorer.npz cannot be read" in capsys.readouterr().err

@@ -209,7 +209,7 @@ def test_an_empty_batch_is_a_success_without_a_launch() -> None:
 def test_closing_frees_what_was_allocated_and_a_closed_scorer_says_so() -> None:
     cuda = CudaDouble()
     with loaded(case(), cuda) as scorer, scorer.room(3) as room:
-        assert room.__cuda_array_interface__["shape"] == (3, 32)
+        assert room.__cuda_array_interface__["shape"] == (3, 80)
     assert cuda.memory == {}
     with pytest.raises(UsageError, match="was closed"):
         scorer.score_map(HostArray(random_inputs(case()).map))

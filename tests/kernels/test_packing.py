@@ -1,22 +1,29 @@
 """The device layout, read back element by element as the kernel reads it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
+from edgeosr.kernels.matrices import pack_matrix
 from edgeosr.kernels.packing import (
     CONSTANTS_BYTES,
+    PackedPart,
     constants_bytes,
-    pack_matrix,
     pack_scorer,
+    require_supported,
     unpacked_weights,
 )
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.kernels.parts import kernel_parts
+from edgeosr.scoring.fusion import Fusion, float32_values, unfitted_fusion
+from edgeosr.scoring.parts import part, part_names
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
+from edgeosr.scoring.scorer import ClosedForm, Head, PartConstants, Scorer
 
 Float32 = NDArray[np.float32]
+PARTS = ("log_norm", "movr_loss", "log_jacobian")
 
 
 def a_scorer(
@@ -28,6 +35,8 @@ def a_scorer(
     activation: str | None = "relu",
     taps: int = 3,
     probes: int = 0,
+    parts: tuple[str, ...] = PARTS,
+    constants: dict[str, PartConstants] | None = None,
     seed: int = 0,
 ) -> Scorer:
     """A scorer of random constants."""
@@ -62,13 +71,27 @@ def a_scorer(
             temperature=16.0,
             margin=0.25 if kind == "cosine" else 0.0,
         ),
-        fusion=Fusion(means=normal(5), stds=np.abs(normal(5)) + 0.5, weights=normal(5)),
+        fusion=Fusion(
+            parts=parts,
+            means=float32_values(normal(len(parts))),
+            stds=float32_values(np.abs(normal(len(parts))) + 0.5),
+            weights=float32_values(normal(len(parts))),
+        ),
         threshold=1.25,
         closed_form=closed_form,
         probes=Probes(K=probes, n=1000) if probes else None,
         layers=tuple(layers),
         slope=0.125,
+        constants=constants or {},
     )
+
+
+def own(rows: int, numbers: int, dimension: int = 37) -> PartConstants:
+    """Constants of a part."""
+    rng = np.random.default_rng(rows)
+    sizes = ((rows, dimension), (rows,), (numbers,))
+    matrix, biases, few = (rng.standard_normal(size).astype(np.float32) for size in sizes)
+    return PartConstants(rows=matrix, biases=biases, numbers=few)
 
 
 def fragment_product(packed: bytes, outputs: int, inputs: int, column: Float32) -> Float32:
@@ -134,25 +157,59 @@ def test_every_part_is_found_where_the_offsets_say(half: bool) -> None:
     np.testing.assert_array_equal(offsets, scorer.closed_form.offsets)
 
 
+def test_the_rows_of_parts_lie_behind_the_head_in_the_parts_order_and_their_numbers_last() -> None:
+    constants = {"max_logit": own(5, 2), "log_jacobian": own(17, 0), "log_norm": own(0, 1)}
+    scorer = a_scorer(parts=("log_jacobian", "log_norm", "movr_loss", "max_logit"), constants=constants)
+    packed = pack_scorer(scorer, half=False)
+    assert (packed.hidden_rows, packed.rows) == (32, 32 + 16 + 32 + 16)
+    places = [(place.code, place.row, place.rows) for place in packed.parts]
+    assert places == [(part("log_jacobian").code, 48, 17), (4, 0, 0), (2, 0, 0), (3, 80, 5)]
+    bare = pack_scorer(replace(scorer, constants={}), half=False)
+    matrix = np.frombuffer(packed.data, np.float32, 48 * 96, packed.split_at).reshape(12, 96, 4)
+    head = np.frombuffer(bare.data, np.float32, 48 * 48, bare.split_at).reshape(12, 48, 4)
+    np.testing.assert_array_equal(matrix[:, :48], head)
+    biases = np.frombuffer(packed.data, np.float32, 96, packed.split_bias_at)
+    for place, name in ((packed.parts[0], "log_jacobian"), (packed.parts[3], "max_logit")):
+        rows = matrix[:, place.row : place.row + place.rows].transpose(1, 0, 2).reshape(place.rows, 48)
+        np.testing.assert_array_equal(rows[:, :37], constants[name].rows)
+        np.testing.assert_array_equal(biases[place.row : place.row + place.rows], constants[name].biases)
+    for place, name in ((packed.parts[1], "log_norm"), (packed.parts[3], "max_logit")):
+        numbers = constants[name].numbers
+        assert place.numbers_at % 16 == 0 and place.numbers_at >= packed.offsets_at
+        np.testing.assert_array_equal(
+            np.frombuffer(packed.data, np.float32, numbers.size, place.numbers_at), numbers
+        )
+    assert packed.parts[2] == PackedPart(code=2, row=0, rows=0, numbers_at=0)
+
+
 def test_constants_come_first_and_in_the_order_of_the_struct() -> None:
     scorer = a_scorer(activation="clip")
     data = pack_scorer(scorer, half=True).data
     assert data[:CONSTANTS_BYTES] == constants_bytes(scorer)
-    constants = np.frombuffer(data, np.float32, 32)
-    assert constants[0] == 1.25
-    np.testing.assert_allclose(constants[1:6], scorer.fusion.weights / scorer.fusion.stds, rtol=1e-6)
-    np.testing.assert_array_equal(constants[6:11], scorer.fusion.means)
-    np.testing.assert_allclose(constants[11:16], [16, np.cos(0.25), np.sin(0.25), 0.125, 1], rtol=1e-6)
+    constants = np.frombuffer(data, np.float32, CONSTANTS_BYTES // 4)
+    np.testing.assert_allclose(constants[:6], [1.25, 16, np.cos(0.25), np.sin(0.25), 0.125, 1], rtol=1e-6)
     assert scorer.closed_form is not None
-    np.testing.assert_array_equal(constants[16:18], scorer.closed_form.parameters)
-    assert constants[18] == scorer.layers[-1][1][0]
-    assert not constants[19:].any()
+    np.testing.assert_array_equal(constants[6:8], scorer.closed_form.parameters)
+    assert constants[8] == scorer.layers[-1][1][0]
+    gain = np.array(scorer.fusion.weights) / scorer.fusion.stds
+    np.testing.assert_allclose(constants[16:19], gain, rtol=1e-6)
+    np.testing.assert_array_equal(constants[32:35], np.array(scorer.fusion.means, np.float32))
+    assert not constants[9:16].any() and not constants[19:32].any() and not constants[35:].any()
 
 
-def test_probe_scale_is_n_over_k() -> None:
-    packed = pack_scorer(a_scorer(activation=None, probes=8), half=True)
-    assert np.frombuffer(packed.data, np.float32, 16)[15] == 125.0
+def test_probe_scale_is_n_over_k_and_the_squared_gain() -> None:
+    scorer = a_scorer(activation=None, probes=8)
+    packed = pack_scorer(scorer, half=True)
+    assert np.frombuffer(packed.data, np.float32, 16)[5] == 125.0
     assert (packed.probes, packed.closed_form, packed.taps) == (8, False, 1)
+    gained = replace(scorer, probes=Probes(K=8, n=1000, gain=0.25))
+    assert np.frombuffer(pack_scorer(gained, half=True).data, np.float32, 16)[5] == 2000.0
+
+
+def test_the_kernel_has_a_function_for_every_part_of_the_registry_under_its_name() -> None:
+    assert {code: name for code, name in kernel_parts().items()} == {
+        part(name).code: name for name in part_names()
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,8 +225,11 @@ def test_equal_scorers_give_equal_bytes() -> None:
 
 
 def test_the_weights_to_compare_with_are_those_that_were_packed() -> None:
-    scorer = a_scorer()
+    scorer = a_scorer(constants={"log_norm": own(5, 2)})
     rounded = unpacked_weights(scorer, half=True)
+    brought, kept = rounded.constants["log_norm"], scorer.constants["log_norm"]
+    np.testing.assert_array_equal(brought.rows, kept.rows.astype(np.float16))
+    np.testing.assert_array_equal(brought.biases, kept.biases)
     np.testing.assert_array_equal(rounded.layers[0][0], scorer.layers[0][0].astype(np.float16))
     np.testing.assert_array_equal(rounded.head.weight, scorer.head.weight.astype(np.float16))
     np.testing.assert_array_equal(rounded.layers[2][0], scorer.layers[2][0])  # the last layer stays fp32
@@ -187,15 +247,44 @@ def test_a_weight_beyond_fp16_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dimension": 2049}, "1 to 2048 as the embedding's length D; the scorer has 2049"),
-        ({"classes": 4097}, "1 to 4096 as the number of classes C; the scorer has 4097"),
-        ({"widths": (1025, 1)}, "width of the discriminator's layer 0; the scorer has 1025"),
-        ({"widths": (4, 4, 4, 4, 4, 4, 1)}, "0 to 6 as the discriminator's layers; the scorer has 7"),
-        ({"taps": 129}, "taps of the autocorrelation table; the scorer has 129"),
-        ({"activation": None, "probes": 33}, "number of probes K; the scorer has 33"),
-        ({"activation": "mish"}, "gelu_tanh; the scorer has 'mish'; score with model.onnx"),
+        ({"dimension": 2049}, "length D must be from 1 to 2048 .*; got 2049; score with model.onnx"),
+        ({"classes": 4097}, "number of classes C must be from 1 to 4096 .*; got 4097; score with model.onnx"),
+        ({"widths": (1025, 1)}, "width of the discriminator's layer 0 must be .* 1024 .*; got 1025"),
+        ({"widths": (4, 4, 4, 4, 4, 4, 1)}, "discriminator's layers must be from 0 to 6 .*; got 7"),
+        ({"taps": 129}, "taps of the autocorrelation table must be .* 128 .*; got 129; .*--jacobian probes"),
+        ({"activation": None, "probes": 33}, "probes K must be .* 32 .*; got 33; export it with --probes 32"),
+        ({"activation": "mish"}, "one of identity, .*; got mish; .*--jacobian probes .*--engine onnx"),
+        ({"activation": "prelu"}, "got prelu; edgeosr export --jacobian probes"),
+        ({"activation": "elu"}, "got elu; edgeosr export --jacobian probes"),
+        (
+            {"constants": {"log_norm": own(4097, 0)}},
+            "matrix rows of log_norm must be from 0 to 4096 .*; got 4097",
+        ),
+        ({"constants": {"log_norm": own(0, 17)}}, "numbers of log_norm must be from 0 to 16 .*; got 17"),
+        ({"parts": ()}, "number of score parts must be from 1 to 16 .*; got 0"),
     ],
 )
-def test_a_scorer_beyond_a_limit_is_refused_by_name(change: dict[str, object], words: str) -> None:
+def test_a_scorer_beyond_a_limit_is_refused_by_name_with_what_to_do(
+    change: dict[str, object], words: str
+) -> None:
+    scorer = a_scorer(**change)  # type: ignore[arg-type]
+    for refused in (lambda: require_supported(scorer), lambda: pack_scorer(scorer, half=True)):
+        with pytest.raises(UsageError, match=f"{words}"):
+            refused()
+
+
+def test_a_map_that_is_too_large_is_refused_where_its_size_is_known() -> None:
+    scorer = a_scorer()
+    require_supported(scorer)
+    require_supported(scorer, map_size=(16, 16))
+    words = "map's positions must be from 1 to 256 .*; got 272; edgeosr export --jacobian probes"
     with pytest.raises(UsageError, match=words):
-        pack_scorer(a_scorer(**change), half=True)  # type: ignore[arg-type]
+        require_supported(scorer, map_size=(17, 16))
+    require_supported(a_scorer(activation=None, probes=8), map_size=(17, 16))  # takes no map
+
+
+def test_everything_at_its_limit_is_taken() -> None:
+    require_supported(a_scorer(dimension=2048, widths=(1024, 1), taps=128))
+    require_supported(a_scorer(constants={"log_norm": own(4096, 16)}))
+    full = replace(a_scorer(), fusion=unfitted_fusion(part_names()))
+    require_supported(full)

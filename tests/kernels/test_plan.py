@@ -1,15 +1,22 @@
 """Plans: limits, refusals, and what they promise the kernel."""
 
 import ctypes
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.packing import PackedScorer, padded_size
-from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.kernels import plan as plans
+from edgeosr.kernels.device_verdicts import LAYOUT, VERDICT
+from edgeosr.kernels.matrices import padded_size
+from edgeosr.kernels.packing import CONSTANTS_BYTES, MOST_POSITIONS, PackedPart, PackedScorer
+from edgeosr.kernels.params import FusedScoreParams, PartPlace
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch, slab_width
+from edgeosr.scoring.limits import KERNEL_LIMITS
+from edgeosr.verdict import MOST_PARTS
 
 SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "src"
 STANDARD = (512, 256, 128, 64, 1)
@@ -24,6 +31,7 @@ def a_packed(
     smooth: bool = False,
     taps: int = 13,
     probes: int | None = None,
+    part_rows: int = 0,
 ) -> PackedScorer:
     """The sizes of a packed scorer, without its bytes."""
     hidden_rows = padded_size(widths[0]) if widths else 0
@@ -38,9 +46,10 @@ def a_packed(
         activation=5 if smooth else 1,
         smooth=smooth,
         taps=taps,
+        parts=(PackedPart(code=4, row=hidden_rows + padded_size(classes), rows=part_rows, numbers_at=32),),
         widths=widths,
         hidden_rows=hidden_rows,
-        rows=hidden_rows + padded_size(classes),
+        rows=hidden_rows + padded_size(classes) + padded_size(part_rows),
         split_at=128,
         split_bias_at=0,
         layer_at=(0,) * len(widths),
@@ -57,23 +66,68 @@ def plan(packed: PackedScorer, batch: int, height: int = 7, **shape: object) -> 
     return plan_launch(packed, MapShape(height=height, width=height, **shape), batch)  # type: ignore[arg-type]
 
 
-def test_params_have_the_same_offsets_in_c_plus_plus(tmp_path: Path) -> None:
-    names = [field[0] for field in FusedScoreParams._fields_]
-    lines = "".join(
-        f'std::printf("{name} %zu\\n", offsetof(edgeosr::FusedScoreParams, {name}));' for name in names
-    )
-    source = tmp_path / "offsets.cpp"
-    source.write_text(
-        '#include <cstddef>\n#include <cstdio>\n#include "params.cuh"\nint main() {' + lines + "std::printf("
-        '"%zu %zu %zu\\n", sizeof(edgeosr::FusedScoreParams), sizeof(edgeosr::FusedVerdict), '
-        "sizeof(edgeosr::ScorerConstants)); }"
-    )
-    program = tmp_path / "offsets"
+def test_structs_have_the_same_offsets_in_c_plus_plus(tmp_path: Path) -> None:
+    fields = {
+        struct.__name__: {name: getattr(struct, name).offset for name in names(struct)}
+        for struct in (FusedScoreParams, PartPlace)
+    }
+    fields["FusedVerdict"] = {
+        {"values": "value"}.get(name, name): VERDICT.fields[name][1] for name in VERDICT.names or ()
+    }
+    sizes = {
+        "FusedScoreParams": ctypes.sizeof(FusedScoreParams),
+        "PartPlace": ctypes.sizeof(PartPlace),
+        "FusedVerdict": VERDICT.itemsize,
+        "ScorerConstants": CONSTANTS_BYTES,
+    }
+    words = [f"offsetof(edgeosr::{struct}, {name})" for struct in fields for name in fields[struct]]
+    words += [f"sizeof(edgeosr::{struct})" for struct in sizes] + ["alignof(edgeosr::FusedVerdict)"]
+    expected = [offset for struct in fields.values() for offset in struct.values()]
+    assert printed(tmp_path, words) == [*expected, *sizes.values(), 16]
+    assert VERDICT.itemsize == 80
+
+
+def test_limits_are_the_enums_of_params_cuh(tmp_path: Path) -> None:
+    limits = {
+        "kMaxDimension": KERNEL_LIMITS.dimension,
+        "kMaxClasses": KERNEL_LIMITS.classes,
+        "kMaxLayers": KERNEL_LIMITS.layers,
+        "kMaxWidth": KERNEL_LIMITS.width,
+        "kMaxTaps": KERNEL_LIMITS.taps,
+        "kMaxProbes": KERNEL_LIMITS.probes,
+        "kMaxPartRows": KERNEL_LIMITS.rows,
+        "kMaxPartNumbers": KERNEL_LIMITS.numbers,
+        "kMaxParts": MOST_PARTS,
+        "kMaxPositions": MOST_POSITIONS,
+        "kMaxBatch": plans.LARGEST_BATCH,
+        "kThreads": plans.THREADS,
+        "kMaxSlabs": plans.MOST_SLABS,
+        "kMaxSlabWidth": plans.WIDEST_SLAB,
+        "kGroup": plans.GROUP,
+        "kTileMma": plans.TILE_HALF,
+        "kTileFma": plans.TILE_FULL,
+        "kStageAt": plans.STAGE_AT,
+        "kEvenAt": plans.EVEN_AT,
+        "kVerdictLayout": LAYOUT,
+    }
+    text = (SOURCES / "params.cuh").read_text("utf-8")
+    assert set(re.findall(r"\bk(?:Max|Tile)\w+(?= = )", text)) <= set(limits)
+    assert printed(tmp_path, [f"edgeosr::{name}" for name in limits]) == list(limits.values())
+
+
+def names(struct: type[ctypes.Structure]) -> list[str]:
+    return [field[0] for field in struct._fields_]
+
+
+def printed(folder: Path, expressions: list[str]) -> list[int]:
+    """What C++ makes of whole numbers."""
+    source, program = folder / "print.cpp", folder / "print"
+    lines = "".join(f'std::printf("%zu\\n", static_cast<std::size_t>({words}));' for words in expressions)
+    head = '#include <cstddef>\n#include <cstdio>\n#include "params.cuh"\n'
+    source.write_text(f"{head}int main() {{ {lines} }}")
     subprocess.run(["g++", "-std=c++17", f"-I{SOURCES}", str(source), "-o", str(program)], check=True)
-    printed = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout.split("\n")
-    expected = [f"{name} {getattr(FusedScoreParams, name).offset}" for name in names]
-    assert printed[:-2] == expected
-    assert printed[-2] == f"{ctypes.sizeof(FusedScoreParams)} 32 128"
+    done = subprocess.run([str(program)], check=True, capture_output=True, text=True)
+    return [int(line) for line in done.stdout.split()]
 
 
 def test_the_standard_scorer_takes_sixteen_blocks_a_tile() -> None:
@@ -117,6 +171,10 @@ def test_nothing_within_the_limits_needs_more_than_64_kb(half: bool, input_half:
                 assert got.shared_bytes <= 64 * 1024
                 assert got.params.odd_at % 16 == got.params.halves_at % 16 == got.params.z_at % 16 == 0
                 assert got.workspace_bytes < 256 << 20
+                brought = replace(packed, rows=packed.rows + KERNEL_LIMITS.rows)
+                # Rows of a part as many as classes: room for them beside the classes', not shared memory.
+                more = plan(brought, 1024, 16, layout=layout, half=input_half)
+                assert more.shared_bytes <= 64 * 1024 and more.workspace_bytes < 512 << 20
 
 
 def test_shared_parts_do_not_overlap_and_fit() -> None:

@@ -93,6 +93,10 @@ def test_it_prints_the_reference_s_verdicts_and_uses_pycuda_s_stream_alone(
     assert [int(line.split()[2]) for line in lines] == list(expected["label"])
     scores = [float(line.split()[4]) for line in lines]
     assert np.abs(scores - expected["score"]).max() < 1e-2
+    names = random_scorer(CASE).fusion.parts
+    assert [line.split()[5::2] for line in lines] == [list(names)] * 3
+    values = [[float(word) for word in line.split()[6::2]] for line in lines]
+    np.testing.assert_allclose(values, expected["values"], rtol=1e-2, atol=1e-2)
     (launch,) = [call for call in cuda.calls if call[0] == "cuLaunchKernel"]
     assert launch[9] == HANDLE
     (clear,) = [call for call in cuda.calls if call[0] == "cuMemsetD32Async"]

@@ -17,6 +17,15 @@
 
 namespace edgeosr {
 
+constexpr int kMostParts = 16;                // values of a verdict
+constexpr std::uint32_t kVerdictVersion = 1;  // of Verdict's layout
+
+/// A score part of a packed scorer: its code, its rows of the split matrix, where its numbers lie.
+struct PackedPart {
+    std::int32_t code, row, rows;
+    std::uint32_t numbers_at;
+};
+
 /// What a launch must know of a packed scorer; offsets in bytes from the data's begin. The file's header is
 /// this.
 struct PackedScorer {
@@ -25,6 +34,8 @@ struct PackedScorer {
     std::int32_t layers, width[6], hidden_rows, rows;
     std::uint32_t split_at, split_bias_at, layer_at[6], bias_at[6];
     std::uint32_t later_at, later_bytes, table_at, offsets_at, data_bytes;
+    std::int32_t parts;  // of the score; what they are called, the bundle's manifest says in the same order
+    PackedPart part[kMostParts];
 };
 
 /// A batch in device memory. Strides in elements; 0 means without gaps.
@@ -44,12 +55,15 @@ struct ScoreInput {
     long long logits_stride = 0;
 };
 
-/// One sample's answer. Without kWritten the launch did not get there: take it as unknown.
-struct Verdict {
-    std::int32_t label;   // of the top logit, also if not accepted
-    std::uint32_t flags;  // 1 written, 2 accepted, 4 not finite
-    float score, jacobian, discriminator, movr_loss, top_logit, norm;
+/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown.
+struct alignas(16) Verdict {
+    std::int32_t label;       // of the top logit, also if not accepted
+    std::uint32_t flags;      // 1 written, 2 accepted, 4 not finite
+    float score;              // larger = more unknown; NaN if not finite
+    std::uint32_t layout;     // kVerdictVersion, and the number of values << 16
+    float value[kMostParts];  // the score parts in the bundle's order, larger = more unknown; NaN beyond them
 };
+static_assert(sizeof(Verdict) == 80 && offsetof(Verdict, layout) == 12 && offsetof(Verdict, value) == 16);
 
 /// What a launch needs; of `blocks` 0 (an empty batch) nothing is launched.
 struct ScorePlan {

@@ -92,6 +92,8 @@ def test_the_device_source_includes_nothing_but_our_own_files() -> None:
     source = device_source()
     for text in (source.main, *source.headers.values()):
         for line in text.splitlines():
+            if line == "#include EDGEOSR_MORE_PARTS":  # a part from outside, only where one is named
+                continue
             if line.startswith("#include"):
                 name = line.split('"')[1]
                 assert name in source.headers or name == "simt.h"

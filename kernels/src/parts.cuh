@@ -1,0 +1,182 @@
+// The score parts: one small function a part, and one list of them. Nothing else in the kernel names a part.
+//
+// A part's function is called by one warp for one sample and gives all 32 lanes the same; larger = more
+// unknown. It may read what the accessors of `Sample` give, its own numbers, and the products of z with its
+// own rows. A part that adds something up over the classes has a term besides: what each class but the top
+// one adds.
+#pragma once
+#include "tile.cuh"
+
+namespace edgeosr {
+
+// Where a part's function is: one sample of the tile, and which part it is.
+struct Sample {
+    FusedScoreParams const& p;
+    float const* products;  // of the first slab, [rows]; the next slab's are `stride` floats on
+    int stride;
+    int column;  // in the tile
+    int part;
+    float top;  // the largest logit
+};
+
+EDGEOSR_DEVICE float norm_of(Sample const& s) {  // |z|, not below FLOOR
+    return shared_load_f32(result(kNorm, s.column));
+}
+EDGEOSR_DEVICE float jacobian_of(Sample const& s) {  // J; 1 without a Jacobian norm
+    return shared_load_f32(result(kJacobian, s.column));
+}
+EDGEOSR_DEVICE float known_of(Sample const& s) {  // the discriminator's logit of "known"; 0 without one
+    return s.p.layers > 0 ? shared_load_f32(result(kLogit, s.column)) : 0.0f;
+}
+EDGEOSR_DEVICE float sum_of(Sample const& s) {  // the part's term, over all classes but the top one
+    return shared_load_f32(result(kSums, s.column * kMaxParts + s.part));
+}
+EDGEOSR_DEVICE float number_of(Sample const& s, int index) {  // one of the part's numbers
+    return load_f32(s.p.scorer + s.p.part[s.part].numbers_at + index * 4);
+}
+
+// z times one of the part's rows, summed in slab order, its bias added.
+EDGEOSR_DEVICE float product_of(Sample const& s, int row) {
+    row += s.p.part[s.part].row;
+    return sum_over_slabs(s.products + row, s.stride, s.p.slabs) + load_f32(split_bias(s.p) + row);
+}
+
+// The largest of the part's products; NaN if one is.
+EDGEOSR_DEVICE float largest_product_of(Sample const& s) {
+    float largest = -float_from_bits(0x7f800000u);
+#pragma unroll 1
+    for (int row = lane_again(); row < s.p.part[s.part].rows; row += 32) {
+        float const product = product_of(s, row);
+        if (product > largest || product != product) largest = product;
+    }
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes >>= 1) {
+        float const other = shuffle_xor(largest, lanes);
+        if (other > largest || other != other) largest = other;
+    }
+    return largest;
+}
+
+// What the losses need of the scorer.
+struct HeadConstants {
+    float temperature, cos_margin, sin_margin;
+    bool cosine;
+};
+
+EDGEOSR_DEVICE HeadConstants head_constants(FusedScoreParams const& p) {
+    ScorerConstants const* constants = constants_of(p);
+    return {load_f32(&constants->temperature),
+            load_f32(&constants->cos_margin),
+            load_f32(&constants->sin_margin),
+            p.head == kHeadCosine};
+}
+
+EDGEOSR_DEVICE float softplus(float x) {
+    return (x > 0.0f ? x : 0.0f) + log_one_plus(exponential(-absolute(x)));
+}
+
+// T s with the margin on: T cos(arccos(c) + m) for a cosine.
+EDGEOSR_DEVICE float with_margin(HeadConstants const& head, float logit) {
+    if (head.cosine) {
+        float const square = (1.0f - logit) * (1.0f + logit);
+        float const sine = square_root(square > 0.0f ? square : 0.0f);
+        logit = logit * head.cos_margin - sine * head.sin_margin;
+    }
+    return logit * head.temperature;
+}
+
+// The parts, each as its module in edgeosr/scoring/parts says it.
+
+EDGEOSR_DEVICE float log_jacobian(Sample const& s) {
+    return logarithm(not_below_floor(jacobian_of(s)));
+}
+
+EDGEOSR_DEVICE float discriminator(Sample const& s) {
+    return -known_of(s);
+}
+
+EDGEOSR_DEVICE float movr_loss_of_class(HeadConstants const& head, float logit) {
+    return softplus(with_margin(head, logit));
+}
+EDGEOSR_DEVICE float movr_loss(Sample const& s) {
+    return sum_of(s) + softplus(-with_margin(head_constants(s.p), s.top));
+}
+
+EDGEOSR_DEVICE float max_logit(Sample const& s) {
+    return -s.top;
+}
+
+EDGEOSR_DEVICE float log_norm(Sample const& s) {
+    return -logarithm(norm_of(s));
+}
+
+EDGEOSR_DEVICE float ovr_loss_of_class(HeadConstants const& head, float logit) {
+    return softplus(logit * head.temperature);
+}
+EDGEOSR_DEVICE float ovr_loss(Sample const& s) {
+    return sum_of(s) + softplus(-s.top * head_constants(s.p).temperature);
+}
+
+}  // namespace edgeosr
+
+// A part from outside, for tests and experiments: a file with its function and its line.
+#ifdef EDGEOSR_MORE_PARTS
+#include EDGEOSR_MORE_PARTS
+#else
+#define EDGEOSR_MORE_PARTS_LIST(PART, SUM)
+#endif
+
+// Code (the `code` of its Python class), name; with SUM its term of a class too. kernels/parts.py reads this.
+#define EDGEOSR_PARTS(PART, SUM)          \
+    PART(0, log_jacobian)                 \
+    PART(1, discriminator)                \
+    SUM(2, movr_loss, movr_loss_of_class) \
+    PART(3, max_logit)                    \
+    PART(4, log_norm)                     \
+    SUM(5, ovr_loss, ovr_loss_of_class)   \
+    EDGEOSR_MORE_PARTS_LIST(PART, SUM)
+
+namespace edgeosr {
+
+#define EDGEOSR_NOTHING(...)
+#define EDGEOSR_VALUE(code, name, ...) \
+    case code:                         \
+        return name(s);
+#define EDGEOSR_TERM(code, name, term) \
+    case code:                         \
+        return term(head, logit);
+#define EDGEOSR_HAS_TERM(code, name, term) case code:
+
+// The value of the part at `s`; NaN for a code without a function.
+EDGEOSR_DEVICE float part_value(Sample const& s) {
+    switch (s.p.part[s.part].code) {
+        EDGEOSR_PARTS(EDGEOSR_VALUE, EDGEOSR_VALUE)
+        default:
+            return float_from_bits(0x7fc00000u);
+    }
+}
+
+EDGEOSR_DEVICE bool sums_over_classes(int code) {
+    switch (code) {
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_HAS_TERM)
+        return true;
+        default:
+            return false;
+    }
+}
+
+// What a class adds to the sum of a part that has one.
+EDGEOSR_DEVICE float class_term(int code, HeadConstants const& head, float logit) {
+    switch (code) {
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_TERM)
+        default:
+            return 0.0f;
+    }
+}
+
+#undef EDGEOSR_NOTHING
+#undef EDGEOSR_VALUE
+#undef EDGEOSR_TERM
+#undef EDGEOSR_HAS_TERM
+
+}  // namespace edgeosr
