@@ -286,7 +286,7 @@ def test_selftest_on_the_cpu_says_what_it_could_not_prove(
 
 @pytest.fixture
 def kernel_report(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the kernel's own test says (tests/kernels/selftest/test_selftest.py runs it); it may be changed."""
+    """What the kernel's own test says (tests/kernels/selftest runs it); it may be changed."""
     cases = [{"case": "map", "passed": True}, {"case": "z, K5", "passed": True}]
     report: dict[str, Any] = {"passed": True, "cases": cases, "samples": 17, "build": "sm_87.cubin"}
     monkeypatch.setattr("edgeosr.runtime.selftest.run_selftest", lambda settings: report)
