@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeosr.bundle.data import DataRecord, OutliersRecord
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -33,7 +34,7 @@ from edgeosr.export.probing import AUTO, make_probes, require_probes
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
-from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.scoring.scorer import Head

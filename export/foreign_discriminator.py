@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.decode import decode_images
 from edgeosr.data.labelled_images import LabelledImages
@@ -13,7 +14,6 @@ from edgeosr.data.parts import Parts
 from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.scoring_graph import EMBEDDING
 from edgeosr.training.discriminator import SYNTHETIC_PER_KIND
 from edgeosr.training.synthetic_outliers import make_synthetic_outliers
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import UsageError
 from edgeosr.export.graph.assemble import parse_graph, serialise_graph
+from edgeosr.export.graph.names import AT_CUT, TANGENTS_BY_IMAGE
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ClassifierGraph, scored_graph
-from edgeosr.export.scoring_graph import EMBEDDING
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.tangents.cuts import INPUT, LAST_CONV, LAST_STAGE, resolve_cut
 from edgeosr.export.tangents.probe_error import Float64, probe_error
 from edgeosr.export.tangents.probes import (
@@ -37,7 +38,6 @@ PRINCIPAL_IMAGES = 512
 PRINCIPAL_VALUES = 32_000_000  # float32 numbers held at once
 # Tangents in one graph while K is being chosen: bounds memory.
 CHUNK = 16
-AT_CUT = "at_cut"
 _WORDS = {
     INPUT: "the normalised network input",
     LAST_STAGE: "the input of the last stage",

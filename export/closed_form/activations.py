@@ -27,8 +27,8 @@ class Activation:
     """The last activation: ``a = act(y)``, elementwise.
 
     Attributes:
-        name: one of ``kernels.scorer.ACTIVATIONS``.
-        parameters: float32, as ``kernels.scorer.ClosedForm`` lists them.
+        name: one of ``edgeosr.scoring.scorer.ACTIVATIONS``.
+        parameters: float32, as ``edgeosr.scoring.scorer.ClosedForm`` lists them.
         source: y.
     """
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import EMBEDDING, MAP
 from edgeosr.export.closed_form.autocorrelation import autocorrelation
-from edgeosr.export.closed_form.last_convolution import recognise_tail
+from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.closed_form.masks import BINARY, add_mask
-from edgeosr.export.closed_form.pooling import EMBEDDING, embedding_of
+from edgeosr.export.closed_form.pooling import embedding_of
+from edgeosr.export.graph.names import JACOBIAN_SQUARED
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name
 from edgeosr.scoring.scorer import ClosedForm
@@ -26,13 +28,10 @@ from edgeosr.scoring.scorer import ClosedForm
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-MAP = "map"
-JACOBIAN_SQUARED = "jacobian_squared"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Tail:
-    """What ``add_closed_form`` found and named.
+class ClosedFormJacobian:
+    """What ``add_closed_form`` found and added.
 
     Attributes:
         closed_form: the constants, for the kernel and the reference.
@@ -53,7 +52,7 @@ class Tail:
     jacobian_squared: str
 
 
-def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
+def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFormJacobian:
     """Add ``jacobian_squared`` to a classifier's graph, in place.
 
     The graph keeps its inputs and outputs (an output that is the embedding or the map takes that name); the
@@ -64,20 +63,21 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
         embedding: a tensor that overrides the search for the last spatial pool.
 
     Raises:
-        UnsupportedGraphError: the tail is not one with a closed form; the message names the node.
+        UnsupportedGraphError: the network does not end in a way that has a closed form; the message names the
+            node.
     """
-    tail = recognise_tail(model, embedding)
-    table, offsets = autocorrelation(tail.branch.weight, tail.strides, tail.dilations)
-    table *= np.square(tail.branch.scale)[:, None]
-    z = _named(model, embedding_of(model, tail.pool), EMBEDDING)
-    y = _named(model, tail.activation.source, MAP)
+    last = recognise_last_convolution(model, embedding)
+    table, offsets = autocorrelation(last.weight, last.strides, last.dilations)
+    table *= np.square(last.scale)[:, None]
+    z = _named(model, embedding_of(model, last.pool), EMBEDDING)
+    y = _named(model, last.activation.source, MAP)
     claim_name(model, JACOBIAN_SQUARED)
     writer = NodeWriter(model, "closed_form")
-    mask = add_mask(writer, tail.activation, y)
+    mask = add_mask(writer, last.activation, y)
     positions = _positions(y)
     scaled = table if positions is None else table / positions**2
     if len(offsets) == 1:
-        binary = tail.activation.name in BINARY
+        binary = last.activation.name in BINARY
         total = _without_overlap(writer, mask if binary else writer.op("Mul", mask, mask), scaled[:, 0])
     else:
         total = _with_overlap(writer, mask, scaled, offsets)
@@ -86,16 +86,16 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
     squared = writer.op("Reshape", total, writer.constant(np.array([-1])), name=JACOBIAN_SQUARED)
     writer.append()
     _declare(squared, [None if y.shape is None else y.shape[0]])
-    return Tail(
+    return ClosedFormJacobian(
         closed_form=ClosedForm(
-            activation=tail.activation.name,
-            parameters=tail.activation.parameters,
+            activation=last.activation.name,
+            parameters=last.activation.parameters,
             table=table.astype(np.float32),
             offsets=offsets,
         ),
         dimension=len(table),
-        conv_node=tail.branch.conv.name or tail.branch.conv.outputs[0].name or "",
-        pool_node=tail.pool.node.name or tail.pool.node.outputs[0].name or "",
+        conv_node=last.conv.name or last.conv.outputs[0].name or "",
+        pool_node=last.pool.node.name or last.pool.node.outputs[0].name or "",
         map=y.name or "",
         embedding=z.name or "",
         jacobian_squared=JACOBIAN_SQUARED,

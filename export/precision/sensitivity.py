@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import SCORE
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.precision.split import tail_model
 from edgeosr.export.scored_graph import ScoredGraph
@@ -73,7 +74,7 @@ class ScoreShift:
         session = _session(body)
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(names, self._feed), strict=True))
-        scores: NDArray[np.float32] = self._tail.run(["score"], found)[0]
+        scores: NDArray[np.float32] = self._tail.run([SCORE], found)[0]
         return scores
 
 

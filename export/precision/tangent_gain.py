@@ -10,9 +10,10 @@ import numpy as np
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
+from edgeosr.export.graph.names import TANGENTS_BY_IMAGE
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import Scaled
-from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ScoredGraph, scored_graph
+from edgeosr.export.scored_graph import ScoredGraph, scored_graph
 from edgeosr.scoring.probes import Probes
 
 IMAGES = 64

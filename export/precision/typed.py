@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import CHANNEL_ORDER, LOGITS, TANGENTS
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import import_extra
-from edgeosr.export.front_end.front_end import CHANNEL_ORDER, add_preprocessing
+from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import TANGENTS_NOTE, model_bytes, parse_graph
 from edgeosr.export.graph.opset import raised
 from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.precision import fp16, int8
 from edgeosr.export.precision.sensitivity import ScoreShift
-from edgeosr.export.precision.split import TANGENTS, Boundary, body_bytes, boundary_of, tail_model
+from edgeosr.export.precision.split import Boundary, body_bytes, boundary_of, tail_model
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.scoring_graph import LOGITS
 from edgeosr.scoring.fusion import Fusion
 
 if TYPE_CHECKING:
