@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from edgeosr.export.export import ExportSettings, export_run
-from edgeosr.training import opengan
+from edgeosr.training import opengan_settings
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train import train
 
@@ -28,7 +28,8 @@ def digits_run(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         # A third of the discriminator's training is enough for digits.
-        patch.setattr(opengan, "OpenGanSettings", functools.partial(opengan.OpenGanSettings, epochs=10))
+        short = functools.partial(opengan_settings.OpenGanSettings, epochs=10)
+        patch.setattr(opengan_settings, "OpenGanSettings", short)
         return train(settings)
 
 

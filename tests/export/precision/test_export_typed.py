@@ -10,7 +10,7 @@ import pytest
 
 from edgeosr import Runtime
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.bundle.manifest import BACKBONE, BACKBONE_SINCE
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
@@ -27,7 +27,7 @@ def bundle(report):
 def test_the_bundle_holds_the_backbone_and_says_what_it_is(bundle, report):
     assert set(bundle.files) == {"model.onnx", "scorer.npz", "golden.npz", BACKBONE}
     manifest = bundle.manifest
-    assert manifest.schema == BACKBONE_SINCE and manifest.engines == ()
+    assert manifest.engines == ()
     record = manifest.backbone
     assert (record.precision, record.ending, record.dtype, record.logits) == ("fp16", "map", "float16", False)
     assert record.fusion is None and record.threshold is None
@@ -98,7 +98,7 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     assert record.threshold.value != bundle.manifest.threshold.value
     scorer = read_scorer(bundle.files["scorer.npz"])
     assert scorer.threshold == np.float32(record.threshold.value)
-    assert scorer.fusion.weights.tolist() == np.float32(record.fusion.weights).tolist()
+    assert scorer.fusion.weights == record.fusion.weights
     with np.load(io.BytesIO(bundle.files["golden.npz"])) as golden:
         feed = {"frames": golden["frames"], "channel_order": np.arange(3)}
         labels = golden["label"]
@@ -111,9 +111,9 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "fp8"}, "--engine"),
-        ({"engine": "fp16", "min_agreement": 1.5}, "--min-agreement must be from 0 to 1; got 1.5"),
-        ({"engine": "onnx", "recalibrate": True}, "--recalibrate fits the threshold on a typed graph"),
+        ({"precision": "fp8"}, "--engine"),
+        ({"precision": "fp16", "min_agreement": 1.5}, "--min-agreement must be from 0 to 1; got 1.5"),
+        ({"precision": None, "recalibrate": True}, "--recalibrate fits the threshold on a typed graph"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(settings, message):
