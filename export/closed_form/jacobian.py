@@ -39,6 +39,7 @@ class ClosedFormJacobian:
         conv_node: name of the last convolution's node.
         pool_node: name of the pool's node.
         map: name of y, float32 ``[B, D, H, W]``, before the last activation.
+        map_size: (H, W) if the graph fixes them, else None.
         embedding: name of z, float32 ``[B, D]``.
         jacobian_squared: name of |dz/dh|_F^2, float32 ``[B]``.
     """
@@ -48,6 +49,7 @@ class ClosedFormJacobian:
     conv_node: str
     pool_node: str
     map: str
+    map_size: tuple[int, int] | None
     embedding: str
     jacobian_squared: str
 
@@ -74,7 +76,8 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFo
     claim_name(model, JACOBIAN_SQUARED)
     writer = NodeWriter(model, "closed_form")
     mask = add_mask(writer, last.activation, y)
-    positions = _positions(y)
+    size = map_size(y)
+    positions = None if size is None else size[0] * size[1]
     scaled = table if positions is None else table / positions**2
     if len(offsets) == 1:
         binary = last.activation.name in BINARY
@@ -97,6 +100,7 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFo
         conv_node=last.conv.name or last.conv.outputs[0].name or "",
         pool_node=last.pool.node.name or last.pool.node.outputs[0].name or "",
         map=y.name or "",
+        map_size=size,
         embedding=z.name or "",
         jacobian_squared=JACOBIAN_SQUARED,
     )
@@ -116,12 +120,12 @@ def _declare(value: "ir.Value", shape: "list[int | ir.SymbolicDim | None]") -> N
     value.shape = ir.Shape(shape)
 
 
-def _positions(y: "ir.Value") -> int | None:
-    """Return Q = H W if the graph fixes it."""
+def map_size(y: "ir.Value") -> tuple[int, int] | None:
+    """Return (H, W) if the graph fixes them."""
     shape = static_shape(y)
     if shape is None or len(shape) != 4 or shape[2] is None or shape[3] is None:
         return None
-    return shape[2] * shape[3]
+    return shape[2], shape[3]
 
 
 def _squared_positions(writer: NodeWriter, y: "ir.Value") -> "ir.Value":

@@ -107,6 +107,7 @@ def typed_graph(
     pixels: Pixels | None = None,
     fusion: Fusion | None = None,
     scaled: "Scaled | None" = None,
+    threads: int | None = None,
 ) -> TypedGraph:
     """Type a scored graph.
 
@@ -116,6 +117,8 @@ def typed_graph(
         pixels: makes batches of normalised training images, for ``int8``.
         fusion: of the score by which ``int8`` chooses its layers; None: it takes all.
         scaled: the same graph with scaled tangents, for probes in fp16 or int8.
+        threads: of onnxruntime; None for what suits the graph. (Its calibration for int8 takes no such
+            option.)
 
     Raises:
         ExportError: the graph cannot be had in this precision; says why and what to do.
@@ -131,7 +134,7 @@ def typed_graph(
         shift = None
         if fusion is not None:
             some = [batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)]
-            shift = ScoreShift(source, fusion, body, np.concatenate(some))
+            shift = ScoreShift(source, fusion, body, np.concatenate(some), threads)
         made = int8.to_int8(body, graph.classifier.input_name, batches, shift)
         body, converter = made.with_fp16(), made.converter
     return TypedGraph(
