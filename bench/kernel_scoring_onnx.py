@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from edgeosr.bundle.tensors import LABEL, MAP, SCORE, VALUES
 from edgeosr.errors import UsageError, import_extra
 from edgeosr.export.closed_form.jacobian import add_closed_form
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.graph.writer import import_onnx_ir
-from edgeosr.export.scoring_graph import LABEL, MAP, SCORE, VALUES, add_scoring
+from edgeosr.export.scoring_graph import add_scoring
 from edgeosr.kernels.selftest.cases import SelftestCase, case_filters, case_scorer
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.export.graph.reading import attribute, constant, input_of, through, unsupported
+from edgeosr.export.closed_form.unsupported import unsupported
+from edgeosr.export.graph.reading import attribute, constant, input_of, through
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import NoClosedFormError
-from edgeosr.export.graph.reading import attribute, constant, input_of, through, unsupported
+from edgeosr.export.closed_form.unsupported import unsupported
+from edgeosr.export.graph.reading import attribute, constant, input_of, through
 
 if TYPE_CHECKING:
     import onnx_ir as ir

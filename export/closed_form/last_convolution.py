@@ -9,14 +9,8 @@ from edgeosr.errors import NoClosedFormError
 from edgeosr.export.closed_form.activations import Activation, recognise_activation
 from edgeosr.export.closed_form.affine import Reaching, affine_sources
 from edgeosr.export.closed_form.pooling import Pool, find_pool
-from edgeosr.export.graph.reading import (
-    attribute,
-    constant,
-    describe,
-    input_of,
-    static_shape,
-    unsupported,
-)
+from edgeosr.export.closed_form.unsupported import unsupported
+from edgeosr.export.graph.reading import attribute, constant, describe, input_of, static_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

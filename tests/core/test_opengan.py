@@ -171,6 +171,27 @@ def test_the_seed_decides_everything_and_the_global_random_state_is_left_alone()
     assert np.abs(first.logits(UNKNOWN) - other.logits(UNKNOWN)).max() > 1e-3
 
 
+@pytest.mark.parametrize(("asked", "taken"), [(None, 1), (2, 2)])
+def test_it_trains_on_one_thread_or_as_many_as_asked_and_leaves_torchs_own_count(monkeypatch, asked, taken):
+    seen = set()
+    real = opengan_loop._Trainer.step
+
+    def noted(trainer):
+        seen.add(torch.get_num_threads())
+        return real(trainer)
+
+    monkeypatch.setattr(opengan_loop._Trainer, "step", noted)
+    torch.set_num_threads(3)
+    try:
+        train(threads=asked)
+        assert (seen, torch.get_num_threads()) == ({taken}, 3)
+        with pytest.raises(TrainingError, match="is not finite"):
+            train(dataclasses.replace(QUICK, lr_d=1e30))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_without_outliers_only_generated_features_are_fought():
     epoch = train(open_train=None).history[0]
     assert epoch.loss_outliers is None
