@@ -104,9 +104,9 @@ def test_the_folded_layers_give_the_logits_that_were_trained(monkeypatch):
     seen = {}
     inner = opengan_loop.train_layers
 
-    def spy(known, known_select, outliers, open_select, settings):
+    def spy(known, known_select, *others):
         seen["standardised"] = known_select
-        seen["layers"], history, best = inner(known, known_select, outliers, open_select, settings)
+        seen["layers"], history, best = inner(known, known_select, *others)
         return seen["layers"], history, best
 
     monkeypatch.setattr(opengan_loop, "train_layers", spy)

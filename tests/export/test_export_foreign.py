@@ -1,9 +1,9 @@
 """A classifier that edgeosr did not train becomes the same kind of bundle."""
 
-import functools
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -56,12 +56,18 @@ def _graph(weight, bias, *, softmax):
     return onnx.shape_inference.infer_shapes(model)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShortOpenGan(opengan_settings.OpenGanSettings):
+    """What a discriminator is worth, tests/core/test_opengan.py asks; here it must only exist."""
+
+    epochs: int = 3
+    steps: int = 20
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _short_discriminator_training():
-    # What a discriminator is worth, tests/core/test_opengan.py asks; here it must only exist.
     with pytest.MonkeyPatch.context() as patch:
-        short = functools.partial(opengan_settings.OpenGanSettings, epochs=3, steps=20)
-        patch.setattr(opengan_settings, "OpenGanSettings", short)
+        patch.setattr(opengan_settings, "OpenGanSettings", ShortOpenGan)
         yield
 
 
