@@ -1,11 +1,11 @@
 """How many threads a graph is run on during an export: as many as its size is worth.
 
-Threads wait for each other at every node, and they wait by spinning. That costs nothing on an idle machine; on
-a busy one a waiting thread holds a processor that its work needs. How much a thread is worth was measured on 2
-processors with six times as much to do (3x3 convolutions, batches of 64, time on two threads over time on
-one): 1.00 at 1.4 million multiply-adds a frame, 0.84 at 21 million, 0.76 at 85 million, 0.75 at 340 million.
-torch's threads cost more: 100 steps of OpenGAN's discriminator took 3 to 8 s on one and 37 to 40 s on two,
-which is why it trains on one (``edgeosr.training.opengan_loop``).
+Threads wait for each other at every node, and they wait by spinning. That costs nothing on an idle machine;
+on a busy one a waiting thread holds a processor that its work needs. How much a second thread is worth was
+measured on 2 processors with six times as much to do (3x3 convolutions, batches of 64, time on two threads
+over time on one): 1.00 at 1.4 million multiply-adds a frame, 0.84 at 21 million, 0.76 at 85 million, 0.75 at
+340 million. torch's threads cost more: 100 steps of OpenGAN's discriminator took 3 to 8 s on one and 37 to
+40 s on two, which is why it trains on one (``edgeosr.training.opengan_loop``).
 """
 
 import math
