@@ -89,8 +89,6 @@ class ExportSettings:
             )
         if self.frame is not None and not all(1 <= side <= 16384 for side in self.frame):
             raise UsageError(f"--frame must be HEIGHTxWIDTH, each from 1 to 16384; got {self.frame!r}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads must be at least 1; got {self.threads}; leave it out for what suits")
         if self.out is not None and self.out.suffix != ".edgeosr":
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 

@@ -173,7 +173,6 @@ def test_a_rate_that_the_images_cannot_promise_is_refused_with_the_number_needed
         ({"fit": "strech"}, "did you mean 'stretch'"),
         ({"false_reject_rate": 0.0}, "above 0 and below 0.5"),
         ({"frame": (0, 10)}, "HEIGHTxWIDTH"),
-        ({"threads": 0}, "--threads must be at least 1; got 0"),
     ],
 )
 def test_wrong_option_values_are_refused_with_a_hint(wrong, hint):
