@@ -20,7 +20,7 @@ from edgeosr.export.closed_form.autocorrelation import autocorrelation
 from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.closed_form.masks import BINARY, add_mask
 from edgeosr.export.closed_form.pooling import embedding_of
-from edgeosr.export.graph.names import JACOBIAN_SQUARED
+from edgeosr.export.graph.names import CLOSED_FORM_TABLE, JACOBIAN_SQUARED
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name
 from edgeosr.scoring.scorer import ClosedForm
@@ -137,7 +137,7 @@ def _squared_positions(writer: NodeWriter, y: "ir.Value") -> "ir.Value":
 def _without_overlap(writer: NodeWriter, squares: "ir.Value", energy: NDArray[np.float64]) -> "ir.Value":
     """Filters that no two positions share (1x1, or a stride past the kernel): sum_d A_d sum_q m_d(q)^2."""
     sums = writer.reduce("ReduceSum", squares, [2, 3], keepdims=False)
-    return writer.op("MatMul", sums, writer.constant(energy.astype(np.float32)[:, None], "closed_form_table"))
+    return writer.op("MatMul", sums, writer.constant(energy.astype(np.float32)[:, None], CLOSED_FORM_TABLE))
 
 
 def _with_overlap(
@@ -153,7 +153,7 @@ def _with_overlap(
     spread = writer.op(
         "Conv",
         mask,
-        writer.constant(kernel, "closed_form_table"),
+        writer.constant(kernel, CLOSED_FORM_TABLE),
         group=len(table),
         kernel_shape=list(kernel.shape[2:]),
         dilations=[step_y, step_x],

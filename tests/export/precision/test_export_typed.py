@@ -13,7 +13,9 @@ from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import ExportError, UsageError
+from edgeosr.export import export
 from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision import export_typed
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
@@ -106,6 +108,22 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     (y,) = session.run(["map"], feed)
     assert y.dtype == np.float16
     assert (reference_scores(scorer, map=y.astype(np.float64))["label"] == labels).mean() > 0.5
+
+
+def test_the_threads_asked_for_reach_every_graph_that_is_run(digits_run, tmp_path, monkeypatch):
+    given = []
+
+    class Noted(GraphRunner):
+        def __init__(self, model, **options):
+            given.append(options["threads"])
+            super().__init__(model, **options)
+
+    for module in (export, export_typed):
+        monkeypatch.setattr(module, "GraphRunner", Noted)
+    out = tmp_path / "digits.edgeosr"
+    export_run(digits_run, ExportSettings(out=out, precision="fp16", min_agreement=0.9, threads=2))
+    # Fusion and threshold of model.onnx; both graphs in the gate.
+    assert given == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
