@@ -17,6 +17,7 @@ from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.backbone import PRECISIONS
+from edgeosr.bundle.tensors import MAP, TANGENTS
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import require_choice
@@ -30,7 +31,7 @@ from edgeosr.runtime.engines.isolated import build_isolated
 from edgeosr.runtime.engines.request import BuildRequest
 
 SIZES = {"classifier32": 32, "resnet18-32": 32, "resnet18": 224, "efficientnet-lite0": 224}
-ENDINGS = ("map", "tangents")
+ENDINGS = (MAP, TANGENTS)
 FRAME, BATCH, PROBES = (480, 640), (1, 1, 8), 4
 
 
@@ -91,7 +92,7 @@ def builds_of(arch: str, size: int, request: BuildRequest, images: LabelledImage
 def _typed(arch: str, size: int, ending: str, precision: str, images: LabelledImages) -> TypedGraph:
     classifier = random_classifier(arch, size)
     probes = None
-    if ending == "tangents":
+    if ending == TANGENTS:
         probes = make_probes(classifier, K=PROBES, cut="last-conv", family="random", seed=0, images=images)
     graph = scored_graph(classifier, "closed-form" if probes is None else "probes", probes)
     return typed_graph(

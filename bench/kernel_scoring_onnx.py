@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from edgeosr.bundle.tensors import LABEL, MAP, SCORE, VALUES
 from edgeosr.errors import UsageError, import_extra
 from edgeosr.export.closed_form.jacobian import add_closed_form
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.graph.writer import import_onnx_ir
-from edgeosr.export.scoring_graph import LABEL, MAP, SCORE, VALUES, add_scoring
+from edgeosr.export.scoring_graph import add_scoring
 from edgeosr.kernels.selftest.cases import SelftestCase, case_filters, case_scorer
 
 
@@ -27,13 +28,13 @@ def scoring_onnx(case: SelftestCase) -> bytes:
     onnx = import_extra("onnx", extra="export", purpose="building the scoring part for TensorRT")
     utils = import_extra("onnx.utils", extra="export", purpose="building the scoring part for TensorRT")
     model = import_onnx_ir().from_proto(onnx.shape_inference.infer_shapes(_classifier(onnx, case)))
-    tail = add_closed_form(model)
+    added = add_closed_form(model)
     add_scoring(
         model,
         case_scorer(case),
-        embedding=tail.embedding,
-        jacobian_squared=tail.jacobian_squared,
-        map=tail.map,
+        embedding=added.embedding,
+        jacobian_squared=added.jacobian_squared,
+        map=added.map,
     )
     whole: Any = onnx.load_from_string(model_bytes(model))
     inferred = onnx.shape_inference.infer_shapes(whole)
@@ -49,7 +50,7 @@ def scoring_onnx(case: SelftestCase) -> bytes:
 
 
 def _classifier(onnx: Any, case: SelftestCase) -> Any:
-    """Convolution, ReLU, mean: the tail of a backbone, which the export's closed form is added to."""
+    """Convolution, ReLU, mean: the end of a backbone, which the export's closed form is added to."""
     helper, floating = onnx.helper, onnx.TensorProto.FLOAT
     filters = case_filters(case)
     radius = filters.shape[-1] // 2
@@ -61,7 +62,7 @@ def _classifier(onnx: Any, case: SelftestCase) -> Any:
     ]
     graph = helper.make_graph(
         nodes,
-        "tail",
+        "end_of_a_backbone",
         [helper.make_tensor_value_info("h", floating, ["batch", 2, case.size, case.size])],
         [helper.make_tensor_value_info("z", floating, ["batch", case.dimension])],
         [onnx.numpy_helper.from_array(filters, "filters")],

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bench.kernel_scoring_onnx import scoring_onnx
+from edgeosr.bundle.tensors import MAP, SCORE
 from edgeosr.errors import MissingDependencyError, UsageError
-from edgeosr.export.scoring_graph import MAP, SCORE
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs

@@ -23,11 +23,12 @@ from edgeosr.bench.latency_report import (
 )
 from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
-from edgeosr.bench.subgraph import INPUT, front_end, plain_classifier
+from edgeosr.bench.subgraph import front_end, plain_classifier
 from edgeosr.bench.timer import MINIMUM_TURNS, Candidate, Clock, Paced, interleave, pace
 from edgeosr.bench.torch_baseline import TorchLatency, measure_torch
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.tensors import FRAMES, LABEL, LOGITS, SCORE, VALUES
 from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
@@ -154,8 +155,8 @@ def require_equal_verdicts(
     """
     for frames in batches:
         verdicts = runtime(list(frames))
-        label, score = session.run(["label", "score"], {INPUT: frames})
-        plain, logits = classifier.run(["label", "logits"], {INPUT: frames})
+        label, score = session.run([LABEL, SCORE], {FRAMES: frames})
+        plain, logits = classifier.run([LABEL, LOGITS], {FRAMES: frames})
         indices = np.array([verdict.index for verdict in verdicts])
         scores = np.array([verdict.score for verdict in verdicts])
         if not np.array_equal(indices, label) or not np.allclose(
@@ -250,7 +251,7 @@ def _torch(
         return None, ""
     if settings.run is None:
         return None, "not taken, it needs the run directory the bundle was exported from"
-    label, values = session.run(["label", "values"], {INPUT: frames})
+    label, values = session.run([LABEL, VALUES], {FRAMES: frames})
     try:
         measured = measure_torch(
             settings.run,
@@ -268,7 +269,7 @@ def _torch(
 
 
 def _bare_call(session: Any, inputs: Sequence[Frames]) -> Callable[[int], object]:
-    feeds = [{INPUT: np.ascontiguousarray(frames)} for frames in inputs]
+    feeds = [{FRAMES: np.ascontiguousarray(frames)} for frames in inputs]
     return lambda i: session.run(None, feeds[i % len(feeds)])
 
 

@@ -16,11 +16,12 @@ from edgeosr.bundle.data import DataRecord
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import import_extra
 from edgeosr.export.golden import Graphs, recorded
 from edgeosr.export.golden_frames import stored_size
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.scoring.fusion import float32_values, unfitted_fusion

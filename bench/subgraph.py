@@ -2,13 +2,10 @@
 
 from typing import Any
 
+from edgeosr.bundle.tensors import LABEL, LOGITS
 from edgeosr.errors import BundleError, import_extra
+from edgeosr.export.graph.names import PIXELS
 
-# Names that the export promises (see edgeosr.export).
-INPUT = "frames"
-PIXELS = "pixels"
-LOGITS = "logits"
-LABEL = "label"
 # All that may lie between the logits and the label for the cut to be a plain classifier.
 LABEL_OPERATORS = frozenset({"ArgMax", "Cast", "Identity", "Reshape", "Squeeze"})
 

@@ -24,13 +24,14 @@ from edgeosr.bench.samples import Ratio, Samples, ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
 from edgeosr.bench.user_errors import user_errors
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import find_value
 from edgeosr.export.tangents.cuts import CUTS, resolve_cut
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.tangents.probes import random_directions
-from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
 from edgeosr.files import write_text
 
 PROBES = (1, 4, 8)

@@ -1,8 +1,10 @@
 """``edgeosr export``: a training run, or any float ONNX classifier, becomes a calibrated bundle.
 
+    a classifier, ours or a deployed one                      trained.py, foreign.py, foreign_discriminator.py
+    what a device could not score, refused first              kernel_limits.py
     probes of the Jacobian norm, if any                       probing.py
-    graph -> Jacobian norm -> scoring nodes -> front end      scorable.py
-    fusion on the select part, threshold on the calibrate     calibrate.py
+    graph -> Jacobian norm -> scoring nodes -> front end      scored_graph.py, scoring_graph.py
+    fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
     scorer, manifest, bundle                                  bundling.py
@@ -13,9 +15,7 @@ Whatever is fitted is fitted on the scores of the exported graph itself.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from edgeosr.bundle.data import DataRecord, OutliersRecord
+from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -29,16 +29,16 @@ from edgeosr.export.calibrate import (
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
 from edgeosr.export.golden import GoldenImages
+from edgeosr.export.kernel_limits import require_kernel
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
-from edgeosr.export.probing import AUTO, make_probes, require_probes
-from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
+from edgeosr.export.probing import AUTO, drafted, make_probes
+from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
-from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
-from edgeosr.run import read_discriminator, read_run
+from edgeosr.export.trained import classifier_from_run
+from edgeosr.run import read_run
 from edgeosr.scoring.probes import PROBE_FAMILIES
-from edgeosr.scoring.scorer import Head
 from edgeosr.training.discriminator import outlier_halves
 
 __all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run", "export_source"]
@@ -79,7 +79,7 @@ def export_run(run: Path, settings: ExportSettings) -> ExportReport:
         outliers = OutliersRecord(record.outliers["source"], len(halves.train), len(halves.select))
     discriminator = record.discriminator or {}
     return _calibrated(
-        _classifier_of_run(run),
+        classifier_from_run(run),
         CalibrationParts(
             train=parts.train, select=parts.select, calibrate=parts.calibrate, open_select=open_select
         ),
@@ -113,12 +113,8 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
     image_set = open_image_set(settings.data, settings.data_root)
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
-    # Its graph may be one that the Jacobian norm cannot be had of: better said before a discriminator is
-    # trained for it.
-    if settings.jacobian == "probes":
-        require_probes(classifier, settings.probes or AUTO, settings.cut or INPUT_CUT)
-    else:
-        scored_graph(classifier, settings.jacobian)
+    # Better said before a discriminator is trained for it.
+    _draft(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     halves = None
     if settings.outliers is not None:
@@ -126,23 +122,14 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
     selected_by = ""
     if torch_is_there():
         found = discriminator_for(
-            classifier, parts, halves.train if halves else None, halves.select if halves else None
+            classifier,
+            parts,
+            halves.train if halves else None,
+            halves.select if halves else None,
+            threads=settings.threads,
         )
         classifier = replace(classifier, layers=found.layers)
         selected_by = found.selected_by
-    data = DataRecord(
-        source=settings.data,
-        title=image_set.title,
-        known=parts.known,
-        unknown=parts.unknown,
-        split=None,
-        seed=parts.seed,
-        fractions=parts.fractions,
-        per_group=parts.per_group,
-        test_fraction=parts.test_fraction,
-        digests=parts.digests,
-        sizes=parts.sizes,
-    )
     return _calibrated(
         classifier,
         CalibrationParts(
@@ -155,7 +142,7 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
         Provenance(
             name=path.stem,
             out=settings.out or path.with_suffix(".edgeosr"),
-            data=data,
+            data=parts.record(settings.data, image_set.title),
             outliers=None
             if halves is None
             else OutliersRecord(str(settings.outliers), len(halves.train), len(halves.select)),
@@ -171,7 +158,7 @@ def _calibrated(
     settings: ExportSettings,
     provenance: Provenance,
 ) -> ExportReport:
-    probes = None
+    graph, probes = _draft(classifier, settings), None
     if settings.jacobian == "probes":
         probes = make_probes(
             classifier,
@@ -180,10 +167,11 @@ def _calibrated(
             family=settings.probe_family or PROBE_FAMILIES[0],
             seed=settings.seed,
             images=parts.select,
+            threads=settings.threads,
         )
-    graph = scored_graph(classifier, settings.jacobian, probes)
+        graph = scored_graph(classifier, settings.jacobian, probes)
     fit = fit_on_select(
-        GraphRunner(graph.model()),
+        GraphRunner(graph.model(), threads=settings.threads),
         parts.select,
         parts.open_select,
         default_part=classifier.default_part,
@@ -192,7 +180,7 @@ def _calibrated(
     require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
     threshold, measured = threshold_on_calibrate(
-        GraphRunner(shipped), parts.calibrate, settings.false_reject_rate
+        GraphRunner(shipped, threads=settings.threads), parts.calibrate, settings.false_reject_rate
     )
     typed = None
     if settings.precision is not None:
@@ -213,28 +201,18 @@ def _calibrated(
     )
 
 
-def _classifier_of_run(run: Path) -> ClassifierGraph:
-    from edgeosr.model.classifier import load_classifier
+def _draft(classifier: ClassifierGraph, settings: ExportSettings) -> ScoredGraph:
+    """Return the scored graph, with one probe if there are probes: whatever refuses it does so here.
 
-    record = read_run(run)
-    network = load_classifier(run)
-    cosine = record.model["head"] == "cosine"
-    preprocessing = record.preprocessing
-    return ClassifierGraph(
-        graph=onnx_bytes_from_backbone(network.backbone, preprocessing.height, preprocessing.width),
-        input_name=INPUT,
-        embedding=EMBEDDING,
-        logits=None,
-        dimension=network.dimension,
-        classes=tuple(record.data["known"]),
-        head=Head(
-            kind=record.model["head"],
-            weight=network.head_weight.detach().numpy().astype(np.float32),
-            bias=network.head_bias.detach().numpy().astype(np.float32),
-            temperature=float(record.model["temperature"]) if cosine else 1.0,
-            margin=float(record.training["margin"]) if cosine else 0.0,
-        ),
-        preprocessing=preprocessing,
-        layers=read_discriminator(run) or (),
-        default_part="movr_loss" if cosine else "max_logit",
-    )
+    Raises:
+        UsageError, UnsupportedGraphError: there is no such Jacobian norm of this classifier.
+        ExportError: it is for a device, whose kernel cannot take it.
+    """
+    if settings.jacobian == "probes":
+        K = settings.probes or AUTO
+        draft = drafted(classifier, K, settings.cut or INPUT_CUT)
+        require_kernel(draft, settings.precision, probes=K if isinstance(K, int) else None)
+    else:
+        draft = scored_graph(classifier, settings.jacobian)
+        require_kernel(draft, settings.precision)
+    return draft

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.errors import ExportError, UsageError
-from edgeosr.export.graph.checks import find_embedding, load_classifier_onnx
+from edgeosr.export.closed_form.pooling import find_embedding
+from edgeosr.export.graph.checks import load_classifier_onnx
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.preprocessing import Preprocessing

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.decode import decode_images
 from edgeosr.data.labelled_images import LabelledImages
@@ -13,7 +14,6 @@ from edgeosr.data.parts import Parts
 from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.scoring_graph import EMBEDDING
 from edgeosr.training.discriminator import SYNTHETIC_PER_KIND
 from edgeosr.training.synthetic_outliers import make_synthetic_outliers
 
@@ -35,6 +35,7 @@ def discriminator_for(
     parts: Parts,
     open_train: LabelledImages | None,
     open_select: LabelledImages | None,
+    threads: int | None = None,
 ) -> "Discriminator":
     """Train a discriminator on the embeddings that the exported graph itself computes.
 
@@ -44,6 +45,7 @@ def discriminator_for(
         open_train: one half of real outliers, or None.
         open_select: the other half, or None: synthetic outliers made from the select part then choose the
             epoch.
+        threads: of onnxruntime and torch; None for what suits the work.
 
     Raises:
         DataError: the classifier is hardly better than chance on its known images.
@@ -51,9 +53,8 @@ def discriminator_for(
     from edgeosr.training.opengan import train_discriminator
     from edgeosr.training.opengan_settings import OpenGanSettings
 
-    runner = GraphRunner(
-        scored_graph(classifier, "none").model(expose=(EMBEDDING,)), extra_outputs=(EMBEDDING,)
-    )
+    model = scored_graph(classifier, "none").model(expose=(EMBEDDING,))
+    runner = GraphRunner(model, extra_outputs=(EMBEDDING,), threads=threads)
 
     def embeddings(images: LabelledImages, what: str) -> NDArray[np.float32]:
         _, (embedding,) = runner.measure_with_extras(images, f"embedding {what} images")
@@ -77,4 +78,5 @@ def discriminator_for(
         open_select=embeddings(open_select, "open validation"),
         open_select_kind="real" if kind == "real" else "synthetic",
         settings=OpenGanSettings(seed=parts.seed),
+        threads=threads,
     )

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import FRAMES, LABEL, SCORE, VALUES
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
+from edgeosr.export.threads import threads_for
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 # Frames of one size share a call; large frames go in fewer at a time, to bound memory.
@@ -60,11 +62,13 @@ class GraphRunner:
             model: the serialised graph.
             extra_outputs: further graph outputs to return from ``run``, by name.
             as_typed: keep every rounding that the types of the graph ask for (``SessionSettings``).
-            threads: of one call; None for one a physical core.
+            threads: of one call; None for what suits the graph (``threads_for``).
         """
-        settings = SessionSettings(threads=threads, optimisation="as-typed" if as_typed else "all")
+        settings = SessionSettings(
+            threads=threads or threads_for(model), optimisation="as-typed" if as_typed else "all"
+        )
         self._session: Any = open_session(model, settings, name="the exported graph")
-        self._outputs = ["label", "score", "values", *extra_outputs]
+        self._outputs = [LABEL, SCORE, VALUES, *extra_outputs]
         # Every tangent is as large as what it is the tangent of: with K of them, fewer frames go at a time.
         noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
         self._frames = max(1, BATCH_FRAMES // (1 + (int(noted) if noted.isdecimal() else 0)))
@@ -74,7 +78,7 @@ class GraphRunner:
         return run_session(
             self._session,
             self._outputs,
-            {"frames": np.ascontiguousarray(frames)},
+            {FRAMES: np.ascontiguousarray(frames)},
             name="the exported graph",
         )
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import UsageError
 from edgeosr.export.graph.assemble import parse_graph, serialise_graph
+from edgeosr.export.graph.names import AT_CUT, TANGENTS_BY_IMAGE
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ClassifierGraph, scored_graph
-from edgeosr.export.scoring_graph import EMBEDDING
+from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.tangents.cuts import INPUT, LAST_CONV, LAST_STAGE, resolve_cut
 from edgeosr.export.tangents.probe_error import Float64, probe_error
 from edgeosr.export.tangents.probes import (
@@ -37,7 +38,6 @@ PRINCIPAL_IMAGES = 512
 PRINCIPAL_VALUES = 32_000_000  # float32 numbers held at once
 # Tangents in one graph while K is being chosen: bounds memory.
 CHUNK = 16
-AT_CUT = "at_cut"
 _WORDS = {
     INPUT: "the normalised network input",
     LAST_STAGE: "the input of the last stage",
@@ -92,8 +92,11 @@ def find_cut(classifier: ClassifierGraph, asked: str) -> Cut:
     return Cut(asked, str(value.name), tuple(size for size in shape[1:] if size is not None))
 
 
-def require_probes(classifier: ClassifierGraph, K: int | str, cut: str) -> None:
+def drafted(classifier: ClassifierGraph, K: int | str, cut: str) -> ScoredGraph:
     """Check, before anything that takes long, that a classifier can be probed at a cut.
+
+    Returns:
+        The scored graph with one probe.
 
     Raises:
         UsageError, UnsupportedGraphError: as ``make_probes``.
@@ -101,7 +104,7 @@ def require_probes(classifier: ClassifierGraph, K: int | str, cut: str) -> None:
     place = find_cut(classifier, cut)
     if isinstance(K, int):
         require_room(K, place.shape, place.tensor)
-    scored_graph(classifier, "probes", _probe_set(place, "", 0, random_directions(1, place.n, 0)))
+    return scored_graph(classifier, "probes", _probe_set(place, "", 0, random_directions(1, place.n, 0)))
 
 
 def make_probes(
@@ -112,6 +115,7 @@ def make_probes(
     family: str,
     seed: int,
     images: LabelledImages,
+    threads: int | None = None,
 ) -> Probes:
     """Make the probes of an export.
 
@@ -123,6 +127,7 @@ def make_probes(
         family: one of ``PROBE_FAMILIES``.
         seed: of the directions.
         images: the select part.
+        threads: of onnxruntime; None for what suits the graph.
 
     Raises:
         UsageError: the cut cannot be used, or K is larger than its space.
@@ -132,13 +137,13 @@ def make_probes(
     place = find_cut(classifier, cut)
     if isinstance(K, int):
         require_room(K, place.shape, place.tensor)
-        directions = _directions(classifier, place, K, family, seed, images)
+        directions = _directions(classifier, place, K, family, seed, images, threads)
         return _probe_set(place, family, seed, directions)
     most = min(2 * CANDIDATES[-1], place.n)
     if family == "principal":
         most = max(1, min(most, len(images) - 1))
-    directions = _directions(classifier, place, most, family, seed, images, fewer=True)
-    chosen, errors = _choose(classifier, place, directions, images)
+    directions = _directions(classifier, place, most, family, seed, images, threads, fewer=True)
+    chosen, errors = _choose(classifier, place, directions, images, threads)
     found = _probe_set(place, family, seed, directions[:chosen])
     return replace(found, errors=errors, largest_error=LARGEST_ERROR)
 
@@ -163,6 +168,7 @@ def _directions(
     family: str,
     seed: int,
     images: LabelledImages,
+    threads: int | None,
     *,
     fewer: bool = False,
 ) -> Float32:
@@ -171,12 +177,11 @@ def _directions(
     if family == "dct":
         return dct_directions(K, cut.shape)
     count = max(K + 1, min(PRINCIPAL_IMAGES, PRINCIPAL_VALUES // cut.n))
-    return principal_directions(
-        K, _values_at(classifier, cut, images.evenly_spaced(count)), seed, fewer=fewer
-    )
+    values = _values_at(classifier, cut, images.evenly_spaced(count), threads)
+    return principal_directions(K, values, seed, fewer=fewer)
 
 
-def _values_at(classifier: ClassifierGraph, cut: Cut, images: LabelledImages) -> Float32:
+def _values_at(classifier: ClassifierGraph, cut: Cut, images: LabelledImages, threads: int | None) -> Float32:
     """Return h of each image, ``[m, n]``."""
     ir = import_onnx_ir()
     model = parse_graph(classifier.graph)
@@ -187,13 +192,17 @@ def _values_at(classifier: ClassifierGraph, cut: Cut, images: LabelledImages) ->
     value.dtype, value.shape = ir.DataType.FLOAT, ir.Shape(["batch", *cut.shape])
     writer.append()
     graph = scored_graph(replace(classifier, graph=serialise_graph(model)), "none")
-    runner = GraphRunner(graph.model(expose=(AT_CUT,)), extra_outputs=(AT_CUT,))
+    runner = GraphRunner(graph.model(expose=(AT_CUT,)), extra_outputs=(AT_CUT,), threads=threads)
     _, (values,) = runner.measure_with_extras(images, "looking at known images at the cut")
     return np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
 
 
 def _choose(
-    classifier: ClassifierGraph, cut: Cut, directions: Float32, images: LabelledImages
+    classifier: ClassifierGraph,
+    cut: Cut,
+    directions: Float32,
+    images: LabelledImages,
+    threads: int | None,
 ) -> tuple[int, tuple[tuple[int, float], ...]]:
     """Return (K, the errors of each K tried); probes are run only as far as they are needed."""
     chosen = images.evenly_spaced(AUTO_IMAGES)
@@ -204,7 +213,7 @@ def _choose(
             break
         while squares.shape[1] < 2 * K:
             chunk = directions[squares.shape[1] :][: min(CHUNK, max(2 * K, 8))]
-            part, norms = _squares(classifier, cut, chunk, chosen)
+            part, norms = _squares(classifier, cut, chunk, chosen, threads)
             squares = np.concatenate([squares[: len(part)], part], axis=1)
         errors.append((K, round(probe_error(squares, norms, K), 4)))
         if errors[-1][1] <= LARGEST_ERROR:
@@ -215,12 +224,16 @@ def _choose(
 
 
 def _squares(
-    classifier: ClassifierGraph, cut: Cut, directions: Float32, images: LabelledImages
+    classifier: ClassifierGraph,
+    cut: Cut,
+    directions: Float32,
+    images: LabelledImages,
+    threads: int | None,
 ) -> tuple[Float64, Float64]:
     """Return |t_k|^2 - (u . t_k)^2 ``[images, probes]`` and |z| ``[images]`` of the exported graph."""
     graph = scored_graph(classifier, "probes", _probe_set(cut, "", 0, directions))
     outputs = (TANGENTS_BY_IMAGE, EMBEDDING)
-    runner = GraphRunner(graph.model(expose=outputs), extra_outputs=outputs)
+    runner = GraphRunner(graph.model(expose=outputs), extra_outputs=outputs, threads=threads)
     _, (tangents, z) = runner.measure_with_extras(images, "choosing the number of probes")
     t, embedding = tangents.astype(np.float64), z.astype(np.float64)
     norms = np.linalg.norm(embedding, axis=1)

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeosr.bundle.network import JacobianRecord
-from edgeosr.export.closed_form.jacobian import add_closed_form
+from edgeosr.export.closed_form.jacobian import add_closed_form, map_size
 from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import TANGENTS_NOTE, model_bytes, parse_graph, serialise_graph
+from edgeosr.export.graph.names import TANGENTS_BY_IMAGE
+from edgeosr.export.graph.observed_shapes import observe_shapes
 from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.scoring_graph import add_scoring, set_fusion
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
@@ -18,8 +20,6 @@ from edgeosr.scoring.scorer import ClosedForm, Float32, Head, Scorer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-TANGENTS_BY_IMAGE = "tangents_by_image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ class ScoredGraph:
         scorer: the constants.
         jacobian: which Jacobian norm it computes.
         tangents: name of the embedding's tangents ``[K, B, D]``; None without probes.
+        map_size: (H, W) of the map y of a closed form, whatever the frames; None without one, or where
+            neither shape inference nor a run of the graph tells.
     """
 
     classifier: ClassifierGraph
@@ -67,6 +69,7 @@ class ScoredGraph:
     scorer: Scorer
     jacobian: JacobianRecord
     tangents: str | None = None
+    map_size: tuple[int, int] | None = None
 
     @property
     def with_respect_to(self) -> str:
@@ -120,27 +123,28 @@ def scored_graph(classifier: ClassifierGraph, jacobian: str, probes: Probes | No
         probes: for ``probes`` only.
 
     Raises:
-        UnsupportedGraphError: the tail of the network is not one the closed form covers, or a node between
-            the cut and the embedding has no derivative; the message names the node.
+        UnsupportedGraphError: the network does not end in a way that has a closed form, or a node between the
+            cut and the embedding has no derivative; the message names the node.
     """
     assert (probes is not None) == (jacobian == "probes"), jacobian
     model = parse_graph(classifier.graph)
     closed_form: ClosedForm | None = None
     written: Probes | None = None
-    map_name, squared, tangents, embedding = None, None, None, classifier.embedding
+    map_name, size, squared, tangents, embedding = None, None, None, None, classifier.embedding
     record = JacobianRecord("none", "J_z", "")
     if jacobian == "closed-form":
-        tail = add_closed_form(model, classifier.embedding)
-        closed_form, map_name, squared = tail.closed_form, tail.map, tail.jacobian_squared
-        embedding = tail.embedding
-        words = f"the zero-padded input of the last convolution, {tail.conv_node}"
+        added = add_closed_form(model, classifier.embedding)
+        closed_form, map_name, squared = added.closed_form, added.map, added.jacobian_squared
+        embedding = added.embedding
+        size = added.map_size or _observed_size(model, added.map)
+        words = f"the zero-padded input of the last convolution, {added.conv_node}"
         record = JacobianRecord("closed-form", "J_z", words)
     elif probes is not None:
         assert probes.directions is not None, "the probes of a graph that is written already"
-        added = add_probe_jacobian(
+        probed = add_probe_jacobian(
             model, cut=probes.tensor, embedding=embedding, directions=probes.directions
         )
-        squared, tangents = added.jacobian_squared, added.tangents
+        squared, tangents = probed.jacobian_squared, probed.tangents
         written = replace(probes, directions=None)  # from here on they are constants of the graph
         record = JacobianRecord("probes", "J_u", probes.with_respect_to, written)
     scorer = Scorer(
@@ -158,8 +162,20 @@ def scored_graph(classifier: ClassifierGraph, jacobian: str, probes: Probes | No
         model, scorer, embedding=embedding, logits=classifier.logits, jacobian_squared=squared, map=map_name
     )
     return ScoredGraph(
-        classifier=classifier, core=serialise_graph(model), scorer=scorer, jacobian=record, tangents=tangents
+        classifier=classifier,
+        core=serialise_graph(model),
+        scorer=scorer,
+        jacobian=record,
+        tangents=tangents,
+        map_size=size,
     )
+
+
+def _observed_size(model: "ir.Model", name: str) -> tuple[int, int] | None:
+    """Return (H, W) of a map whose size shape inference did not find, read off runs of the graph."""
+    y = find_value(model, name)
+    observe_shapes(model.graph, [y])
+    return map_size(y)
 
 
 def _add_tangents_by_image(model: "ir.Model", tangents: str) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import EMBEDDING, LABEL, LOGITS, MAP, SCORE, VALUES
 from edgeosr.errors import ExportError
+from edgeosr.export.graph.names import FUSION_BIAS, FUSION_GAIN
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.graph import GraphTensors, number
@@ -19,15 +21,6 @@ from edgeosr.verdict import FLOOR
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-LABEL = "label"
-SCORE = "score"
-VALUES = "values"
-EMBEDDING = "embedding"
-LOGITS = "logits"
-MAP = "map"
-GAIN = "fusion_gain"
-BIAS = "fusion_bias"
 
 
 def add_scoring(
@@ -70,7 +63,7 @@ def add_scoring(
     shape = ("batch", scorer.dimension, "map_height", "map_width")
     watched = None if map is None else _renamed(model, map, MAP, *shape)
     squared = None if jacobian_squared is None else find_value(model, jacobian_squared)
-    for name in (LABEL, SCORE, VALUES, GAIN, BIAS, *(() if own_logits else (LOGITS,))):
+    for name in (LABEL, SCORE, VALUES, FUSION_GAIN, FUSION_BIAS, *(() if own_logits else (LOGITS,))):
         claim_name(model, name)
     writer = NodeWriter(model, "scoring")
     op = writer.op
@@ -95,7 +88,7 @@ def add_scoring(
     columns = [part(name).write(writer, tensors, scorer) for name in scorer.fusion.parts]
     values = op("Concat", *columns, axis=1, name=VALUES)
     gain, bias = fusion_constants(scorer.fusion)
-    fused = op("Gemm", values, writer.constant(gain, GAIN), writer.constant(bias, BIAS))
+    fused = op("Gemm", values, writer.constant(gain, FUSION_GAIN), writer.constant(bias, FUSION_BIAS))
     # 0 * x is NaN where x is not finite: whatever went wrong anywhere makes the score NaN.
     fused = op("Reshape", fused, _shape(writer, -1))
     suspect = fused
@@ -130,7 +123,7 @@ def set_fusion(model: "ir.Model", fusion: Fusion) -> None:
         ExportError: the graph has no fusion.
     """
     ir = import_onnx_ir()
-    for name, array in zip((GAIN, BIAS), fusion_constants(fusion), strict=True):
+    for name, array in zip((FUSION_GAIN, FUSION_BIAS), fusion_constants(fusion), strict=True):
         if name not in model.graph.initializers:
             raise ExportError(f"the graph has no constant {name!r}; add the scoring nodes first")
         model.graph.initializers[name].const_value = ir.tensor(array, name=name)

@@ -4,11 +4,11 @@ import logging
 import warnings
 from typing import Any
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import ExportError, import_extra
 
 OPSET = 18
 INPUT = "input"
-EMBEDDING = "embedding"
 
 
 def onnx_bytes_from_backbone(backbone: Any, height: int, width: int) -> bytes:

@@ -4,16 +4,14 @@ from dataclasses import dataclass
 
 from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
+from edgeosr.bundle.tensors import EMBEDDING, LOGITS, MAP, TANGENTS
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
 
 PRECISIONS = ("fp32", "fp16", "int8")
-# What backbone.onnx ends at, and the names of its outputs; "logits" comes behind for an external head.
-ENDINGS = {
-    "map": ("map",),
-    "tangents": ("embedding", "tangents"),
-    "embedding": ("embedding",),
-}
+# What backbone.onnx ends at, called after its last tensor, and the names of its outputs; LOGITS comes behind
+# for an external head.
+ENDINGS = {MAP: (MAP,), TANGENTS: (EMBEDDING, TANGENTS), EMBEDDING: (EMBEDDING,)}
 DTYPES = ("float16", "float32")
 
 
@@ -83,7 +81,7 @@ class BackboneRecord:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""
-        return (*ENDINGS[self.ending], *(("logits",) if self.logits else ()))
+        return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
 
     def described(self) -> str:
         """Return one line for people."""

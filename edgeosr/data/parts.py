@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.data import DataRecord
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, UsageError, suggestion
 from edgeosr.verdict import UNKNOWN
@@ -55,6 +56,28 @@ class Parts:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return (images, groups) of every part, by part name."""
         return {name: (len(part), len(np.unique(part.groups))) for name, part in self._by_name().items()}
+
+    def record(self, source: str, title: str, split: int | None = None) -> DataRecord:
+        """Return what a run or a bundle keeps of them, from which ``reopen_parts`` makes them again.
+
+        Args:
+            source: path or name of the image set, as the user gave it.
+            title: what it is, for reports.
+            split: number of the split that named the known classes; None if they were named.
+        """
+        return DataRecord(
+            source=source,
+            title=title,
+            known=self.known,
+            unknown=self.unknown,
+            split=split,
+            seed=self.seed,
+            fractions=self.fractions,
+            per_group=self.per_group,
+            test_fraction=self.test_fraction,
+            digests=self.digests,
+            sizes=self.sizes,
+        )
 
     def _by_name(self) -> dict[str, LabelledImages]:
         return _named(self.train, self.select, self.calibrate, self.test, self.unknown_test)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES
 from edgeosr.errors import BundleError
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY, SessionSettings, open_session, run_session
 
-_OUTPUTS = {"label": "tensor(int64)", "score": "tensor(float)", "values": "tensor(float)"}
+_OUTPUTS = {LABEL: "tensor(int64)", SCORE: "tensor(float)", VALUES: "tensor(float)"}
 
 
 class OnnxRuntimeGraph:
@@ -53,7 +54,7 @@ class OnnxRuntimeGraph:
         Raises:
             InferenceError: onnxruntime failed.
         """
-        feed: dict[str, NDArray[Any]] = {"frames": frames, "channel_order": self._orders[bgr]}
+        feed: dict[str, NDArray[Any]] = {FRAMES: frames, CHANNEL_ORDER: self._orders[bgr]}
         return Rows(*run_session(self._session, tuple(_OUTPUTS), feed, name="model.onnx"))
 
 
@@ -62,10 +63,10 @@ def _require_contract(session: Any, parts: int) -> None:
     found = {node.name: node.type for node in session.get_inputs()}
     optional = {node.name: node.type for node in session.get_overridable_initializers()}
     outputs = {node.name: node.type for node in session.get_outputs()}
-    widths = [node.shape[-1:] for node in session.get_outputs() if node.name == "values"]
+    widths = [node.shape[-1:] for node in session.get_outputs() if node.name == VALUES]
     if (
-        found != {"frames": "tensor(uint8)"}
-        or optional.get("channel_order") != "tensor(int64)"
+        found != {FRAMES: "tensor(uint8)"}
+        or optional.get(CHANNEL_ORDER) != "tensor(int64)"
         or any(outputs.get(name) != kind for name, kind in _OUTPUTS.items())
         or widths != [[parts]]
     ):

@@ -75,12 +75,19 @@ def same_set(first: str, second: str) -> bool:
     return first.partition(":")[0] == second.partition(":")[0]
 
 
-def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> RunRecord:
+def add_discriminator(
+    run_directory: Path, *, data_root: Path | None = None, threads: int | None = None
+) -> RunRecord:
     """Train a discriminator on the embeddings of a finished run's best weights and add it to the run.
 
     Reads the known train and select parts and the run's outliers; the calibrate and test parts are not
     touched. Classes of the run's own set that serve as outliers are no longer unknown ones of the record:
     figures must not be measured on them.
+
+    Args:
+        run_directory: of a finished run.
+        data_root: where named data sets are looked for.
+        threads: of torch while the discriminator trains; None for one.
 
     Raises:
         StorageError, DataError: the run or its images cannot be read.
@@ -139,6 +146,7 @@ def add_discriminator(run_directory: Path, *, data_root: Path | None = None) -> 
         open_select=open_select,
         open_select_kind="real" if source else "synthetic",
         settings=settings,
+        threads=threads,
     )
     description = {
         "slope": found.slope,

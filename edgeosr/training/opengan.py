@@ -96,6 +96,7 @@ def train_discriminator(
     open_select: Float32,
     open_select_kind: OpenKind,
     settings: OpenGanSettings | None = None,
+    threads: int | None = None,
 ) -> Discriminator:
     """Train D against a feature generator and, if given, outliers; keep the best epoch.
 
@@ -110,6 +111,7 @@ def train_discriminator(
         open_select: open validation embeddings, ``[j, D]``, j >= 1.
         open_select_kind: what ``open_select`` was made from; recorded as ``selected_by``.
         settings: the defaults if None.
+        threads: of torch while it trains; None for one.
 
     Raises:
         DataError: shapes do not fit, a part is empty or not finite, or known embeddings are all equal.
@@ -141,6 +143,7 @@ def train_discriminator(
         None if outliers is None else (outliers - mean) / std,
         (open_select - mean) / std,
         settings,
+        threads,
     )
     first = fold_standardisation(*layers[0], mean, std)
     return Discriminator(

@@ -16,6 +16,7 @@ from edgeosr.errors import TrainingError
 from edgeosr.metrics import auroc
 from edgeosr.progress import progress
 from edgeosr.training.opengan_settings import HIDDEN_SIZES, SLOPE, Float32, OpenGanEpoch, OpenGanSettings
+from edgeosr.training.processors import limited_threads
 
 Layers = tuple[tuple[Float32, Float32], ...]
 ADAM_BETAS = (0.5, 0.999)
@@ -63,8 +64,11 @@ def train_layers(
     outliers: Float32 | None,
     open_select: Float32,
     settings: OpenGanSettings,
+    threads: int | None = None,
 ) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
     """Train on standardised features (see ``opengan.train_discriminator`` for the arguments).
+
+    On one thread if not told otherwise: layers this small are over before threads have shared them out.
 
     Returns:
         (layers of the best epoch's discriminator, history, the best epoch's entry). Of equal epochs the
@@ -73,6 +77,17 @@ def train_layers(
     Raises:
         TrainingError: a loss is not finite.
     """
+    with limited_threads(threads or 1):
+        return _trained(known, known_select, outliers, open_select, settings)
+
+
+def _trained(
+    known: Float32,
+    known_select: Float32,
+    outliers: Float32 | None,
+    open_select: Float32,
+    settings: OpenGanSettings,
+) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
     # Our own generator everywhere: the global random state is neither read nor changed.
     random = torch.Generator().manual_seed(settings.seed)
     trainer = _Trainer(torch.from_numpy(known), outliers, settings, random)

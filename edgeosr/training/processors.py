@@ -57,6 +57,17 @@ def use_threads(threads: int | None) -> None:
 
 
 @contextlib.contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` CPU threads inside the block, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def quiet_unless(speaking: bool) -> Iterator[None]:
     """Silence standard error inside the block in processes that are not the first one."""
     if speaking:

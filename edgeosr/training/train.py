@@ -138,7 +138,7 @@ def _finish(directory: Path, settings: TrainSettings) -> Path:
         return directory
     if settings.discriminator and read_run(directory).discriminator is None:
         try:
-            add_discriminator(directory, data_root=settings.data_root)
+            add_discriminator(directory, data_root=settings.data_root, threads=settings.threads)
         except KeyboardInterrupt:
             _say(f"the run is trained but has no discriminator; add it: edgeosr train --resume {directory}")
             raise
@@ -290,25 +290,13 @@ def _record(
     progress: Progress,
     name: str,
 ) -> RunRecord:
-    parts = material.parts
+    data = material.parts.record(settings.data, material.image_set.title, settings.split)
     best = progress.history[progress.best_epoch - 1]
     return RunRecord(
         name=name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
-        data={
-            "source": settings.data,
-            "title": material.image_set.title,
-            "known": list(parts.known),
-            "unknown": list(parts.unknown),
-            "split": settings.split,
-            "seed": settings.seed,
-            "fractions": list(settings.fractions),
-            "per_group": settings.per_group,
-            "test_fraction": settings.test_fraction,
-            "digests": parts.digests,
-            "sizes": {key: list(size) for key, size in parts.sizes.items()},
-        },
+        data=data.as_json(),
         outliers=None,
         model={
             "arch": settings.arch,

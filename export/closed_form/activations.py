@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.export.graph.reading import attribute, constant, input_of, through, unsupported
+from edgeosr.export.closed_form.unsupported import unsupported
+from edgeosr.export.graph.reading import attribute, constant, input_of, through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,8 @@ class Activation:
     """The last activation: ``a = act(y)``, elementwise.
 
     Attributes:
-        name: one of ``kernels.scorer.ACTIVATIONS``.
-        parameters: float32, as ``kernels.scorer.ClosedForm`` lists them.
+        name: one of ``edgeosr.scoring.scorer.ACTIVATIONS``.
+        parameters: float32, as ``edgeosr.scoring.scorer.ClosedForm`` lists them.
         source: y.
     """
 

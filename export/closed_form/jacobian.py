@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import EMBEDDING, MAP
 from edgeosr.export.closed_form.autocorrelation import autocorrelation
-from edgeosr.export.closed_form.last_convolution import recognise_tail
+from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.closed_form.masks import BINARY, add_mask
-from edgeosr.export.closed_form.pooling import EMBEDDING, embedding_of
+from edgeosr.export.closed_form.pooling import embedding_of
+from edgeosr.export.graph.names import CLOSED_FORM_TABLE, JACOBIAN_SQUARED
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name
 from edgeosr.scoring.scorer import ClosedForm
@@ -26,13 +28,10 @@ from edgeosr.scoring.scorer import ClosedForm
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-MAP = "map"
-JACOBIAN_SQUARED = "jacobian_squared"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Tail:
-    """What ``add_closed_form`` found and named.
+class ClosedFormJacobian:
+    """What ``add_closed_form`` found and added.
 
     Attributes:
         closed_form: the constants, for the kernel and the reference.
@@ -40,6 +39,7 @@ class Tail:
         conv_node: name of the last convolution's node.
         pool_node: name of the pool's node.
         map: name of y, float32 ``[B, D, H, W]``, before the last activation.
+        map_size: (H, W) if the graph fixes them, else None.
         embedding: name of z, float32 ``[B, D]``.
         jacobian_squared: name of |dz/dh|_F^2, float32 ``[B]``.
     """
@@ -49,11 +49,12 @@ class Tail:
     conv_node: str
     pool_node: str
     map: str
+    map_size: tuple[int, int] | None
     embedding: str
     jacobian_squared: str
 
 
-def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
+def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFormJacobian:
     """Add ``jacobian_squared`` to a classifier's graph, in place.
 
     The graph keeps its inputs and outputs (an output that is the embedding or the map takes that name); the
@@ -64,20 +65,22 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
         embedding: a tensor that overrides the search for the last spatial pool.
 
     Raises:
-        UnsupportedGraphError: the tail is not one with a closed form; the message names the node.
+        UnsupportedGraphError: the network does not end in a way that has a closed form; the message names the
+            node.
     """
-    tail = recognise_tail(model, embedding)
-    table, offsets = autocorrelation(tail.branch.weight, tail.strides, tail.dilations)
-    table *= np.square(tail.branch.scale)[:, None]
-    z = _named(model, embedding_of(model, tail.pool), EMBEDDING)
-    y = _named(model, tail.activation.source, MAP)
+    last = recognise_last_convolution(model, embedding)
+    table, offsets = autocorrelation(last.weight, last.strides, last.dilations)
+    table *= np.square(last.scale)[:, None]
+    z = _named(model, embedding_of(model, last.pool), EMBEDDING)
+    y = _named(model, last.activation.source, MAP)
     claim_name(model, JACOBIAN_SQUARED)
     writer = NodeWriter(model, "closed_form")
-    mask = add_mask(writer, tail.activation, y)
-    positions = _positions(y)
+    mask = add_mask(writer, last.activation, y)
+    size = map_size(y)
+    positions = None if size is None else size[0] * size[1]
     scaled = table if positions is None else table / positions**2
     if len(offsets) == 1:
-        binary = tail.activation.name in BINARY
+        binary = last.activation.name in BINARY
         total = _without_overlap(writer, mask if binary else writer.op("Mul", mask, mask), scaled[:, 0])
     else:
         total = _with_overlap(writer, mask, scaled, offsets)
@@ -86,17 +89,18 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> Tail:
     squared = writer.op("Reshape", total, writer.constant(np.array([-1])), name=JACOBIAN_SQUARED)
     writer.append()
     _declare(squared, [None if y.shape is None else y.shape[0]])
-    return Tail(
+    return ClosedFormJacobian(
         closed_form=ClosedForm(
-            activation=tail.activation.name,
-            parameters=tail.activation.parameters,
+            activation=last.activation.name,
+            parameters=last.activation.parameters,
             table=table.astype(np.float32),
             offsets=offsets,
         ),
         dimension=len(table),
-        conv_node=tail.branch.conv.name or tail.branch.conv.outputs[0].name or "",
-        pool_node=tail.pool.node.name or tail.pool.node.outputs[0].name or "",
+        conv_node=last.conv.name or last.conv.outputs[0].name or "",
+        pool_node=last.pool.node.name or last.pool.node.outputs[0].name or "",
         map=y.name or "",
+        map_size=size,
         embedding=z.name or "",
         jacobian_squared=JACOBIAN_SQUARED,
     )
@@ -116,12 +120,12 @@ def _declare(value: "ir.Value", shape: "list[int | ir.SymbolicDim | None]") -> N
     value.shape = ir.Shape(shape)
 
 
-def _positions(y: "ir.Value") -> int | None:
-    """Return Q = H W if the graph fixes it."""
+def map_size(y: "ir.Value") -> tuple[int, int] | None:
+    """Return (H, W) if the graph fixes them."""
     shape = static_shape(y)
     if shape is None or len(shape) != 4 or shape[2] is None or shape[3] is None:
         return None
-    return shape[2] * shape[3]
+    return shape[2], shape[3]
 
 
 def _squared_positions(writer: NodeWriter, y: "ir.Value") -> "ir.Value":
@@ -133,7 +137,7 @@ def _squared_positions(writer: NodeWriter, y: "ir.Value") -> "ir.Value":
 def _without_overlap(writer: NodeWriter, squares: "ir.Value", energy: NDArray[np.float64]) -> "ir.Value":
     """Filters that no two positions share (1x1, or a stride past the kernel): sum_d A_d sum_q m_d(q)^2."""
     sums = writer.reduce("ReduceSum", squares, [2, 3], keepdims=False)
-    return writer.op("MatMul", sums, writer.constant(energy.astype(np.float32)[:, None], "closed_form_table"))
+    return writer.op("MatMul", sums, writer.constant(energy.astype(np.float32)[:, None], CLOSED_FORM_TABLE))
 
 
 def _with_overlap(
@@ -149,7 +153,7 @@ def _with_overlap(
     spread = writer.op(
         "Conv",
         mask,
-        writer.constant(kernel, "closed_form_table"),
+        writer.constant(kernel, CLOSED_FORM_TABLE),
         group=len(table),
         kernel_shape=list(kernel.shape[2:]),
         dilations=[step_y, step_x],

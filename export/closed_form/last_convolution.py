@@ -1,4 +1,4 @@
-"""Recognise how a classifier ends: convolution, affine steps, activation, global average pool."""
+"""Recognise a classifier's last convolution, then affine steps, an activation, a global average pool."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,174 +7,101 @@ import numpy as np
 
 from edgeosr.errors import NoClosedFormError
 from edgeosr.export.closed_form.activations import Activation, recognise_activation
+from edgeosr.export.closed_form.affine import Reaching, affine_sources
 from edgeosr.export.closed_form.pooling import Pool, find_pool
-from edgeosr.export.graph.reading import (
-    attribute,
-    constant,
-    input_of,
-    static_shape,
-    through,
-    unsupported,
-)
+from edgeosr.export.closed_form.unsupported import unsupported
+from edgeosr.export.graph.reading import attribute, constant, describe, input_of, static_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx_ir as ir
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Branch:
-    """A convolution and what scales its output per channel on the way to the activation.
+class LastConvolution:
+    """The convolution that a classifier's embedding has a closed-form Jacobian norm with respect to.
 
     Attributes:
         conv: the Conv node.
         weight: its weight ``[D, channels / groups, kernel height, kernel width]``.
-        scale: float64 ``[D]``, the product of the scales of BatchNormalizations and constant factors.
+        scale: float64 ``[D]``, what multiplies its output on the way to the activation: per way the product
+            of the scales of BatchNormalizations and constant factors, and the sum over all ways.
+        activation: what follows; its ``source`` is the map y ``[B, D, H, W]``.
+        pool: the last spatial pool, a mean.
     """
 
     conv: "ir.Node"
     weight: "NDArray[np.generic]"
     scale: "NDArray[np.float64]"
-
-
-@dataclass(frozen=True)
-class RecognisedTail:
-    """A tail that has a closed form.
-
-    Attributes:
-        pool: the last spatial pool, a mean.
-        activation: its ``source`` is the map y ``[B, D, H, W]``.
-        branch: the main branch into y.
-    """
-
-    pool: Pool
     activation: Activation
-    branch: Branch
+    pool: Pool
 
     @property
     def strides(self) -> tuple[int, int]:
         """(vertical, horizontal) stride of the convolution."""
-        return _pair(self.branch.conv, "strides")
+        return _pair(self.conv, "strides")
 
     @property
     def dilations(self) -> tuple[int, int]:
         """(vertical, horizontal) dilation of the convolution."""
-        return _pair(self.branch.conv, "dilations")
+        return _pair(self.conv, "dilations")
 
 
-def recognise_tail(model: "ir.Model", embedding: str | None = None) -> RecognisedTail:
+def recognise_last_convolution(model: "ir.Model", embedding: str | None = None) -> LastConvolution:
     """Walk up from the last pool to the last convolution.
 
-    Between the convolution and the activation may lie, in any order, BatchNormalization, a constant per
-    channel or scalar multiplied or added, and Adds of skips. A skip is held constant. Where several operands
-    of the Adds end in a convolution (a residual block with a downsampling convolution, or a chain of
-    un-activated residual blocks), the main branch is the convolution with the most convolutions above it,
-    then the one with the larger kernel, then the one later in the graph: that is the residual branch, not
-    the shortcut.
+    Between the convolution and the activation may lie, in any order, what ``affine_sources`` knows:
+    BatchNormalization, constants, and sums of several operands. A convolution that gets there by several ways
+    counts with the sum of its scales; where they cancel, it does not count at all. Any other operand of a
+    sum is a skip and held constant. Where several convolutions get there (a residual block with a
+    downsampling convolution, or a chain of un-activated residual blocks), the last one is that with the most
+    convolutions above it, then the one with the larger kernel, then the one later in the graph: that is the
+    residual branch, not the shortcut.
 
     Args:
         model: a float classifier.
         embedding: a tensor name that overrides the search for the last pool.
 
     Raises:
-        UnsupportedGraphError: the pattern is not there; the message names the node that broke it.
+        UnsupportedGraphError: the pattern is not there, or the last convolution gets to the activation by a
+            way that is not affine too; the message names the node that broke it.
     """
     pool = find_pool(model, embedding)
     if not pool.is_mean:
         raise unsupported(pool.node.outputs[0], "the last pool is not an average")
     activation = recognise_activation(pool.map)
-    branches: list[Branch] = []
-    broken: list[NoClosedFormError] = []
-    _collect(activation.source, np.ones(()), branches, broken)
-    if not branches:
-        raise NoClosedFormError([place for error in broken for place in error.places])
+    found = affine_sources(activation.source)
+    broken = [*found.broken]
+    candidates: list[tuple[Reaching, NDArray[np.generic]]] = []
+    for reaching in found.convolutions:
+        try:
+            candidates.append((reaching, _weight(reaching, activation.source)))
+        except NoClosedFormError as error:
+            broken.append((reaching.conv.outputs[0], error))
+    if not candidates:
+        raise NoClosedFormError([place for _, error in broken for place in error.places])
     depth = _convolutions_above(model)
     order = {node: index for index, node in enumerate(model.graph)}
-    main = max(
-        branches,
-        key=lambda branch: (depth[branch.conv], np.prod(branch.weight.shape[2:]), order[branch.conv]),
+    last, weight = max(
+        candidates,
+        key=lambda each: (depth[each[0].conv], np.prod(each[1].shape[2:]), order[each[0].conv]),
     )
-    channels = main.weight.shape[0]
+    _refuse_second_way(last.conv, broken)
+    channels = weight.shape[0]
     if activation.name == "prelu" and activation.parameters.size not in (1, channels):
         raise unsupported(
             pool.map,
             f"it has {activation.parameters.size} slopes for {channels} channels; expected 1 or {channels}",
         )
-    return RecognisedTail(pool, activation, main)
+    scale = np.broadcast_to(last.scale.reshape(-1), (channels,))
+    return LastConvolution(last.conv, weight, scale, activation, pool)
 
 
-def _collect(
-    value: "ir.Value",
-    scale: "NDArray[np.float64]",
-    branches: list[Branch],
-    broken: list[NoClosedFormError],
-) -> None:
-    """Find every convolution that reaches ``value`` through affine steps and Adds only."""
-    pending = [(value, scale)]
-    while pending:
-        edge, factor = pending.pop()
-        edge = through(edge)
-        node = edge.producer()
-        operator = None if node is None or node.domain not in ("", "ai.onnx") else node.op_type
-        try:
-            if node is None or operator is None:
-                raise unsupported(edge, "expected a Conv")
-            if operator == "Conv":
-                branches.append(_branch(node, factor, value))
-            elif operator == "BatchNormalization":
-                source = node.inputs[0]
-                assert source is not None
-                pending.append((source, factor * _batch_norm_scale(node)))
-            elif operator in ("Add", "Sub", "Mul", "Div"):
-                pending.extend(_operands(node, factor))
-            else:
-                raise unsupported(edge, "expected a Conv, or a BatchNormalization or Add behind one")
-        except NoClosedFormError as error:
-            broken.append(error)
-
-
-def _operands(node: "ir.Node", factor: "NDArray[np.float64]") -> "list[tuple[ir.Value, NDArray[np.float64]]]":
-    """Return the operands that vary, each with the scale down to the activation."""
-    first, second = node.inputs[0], node.inputs[1]
-    assert first is not None and second is not None
-    held = constant(first), constant(second)
-    if node.op_type in ("Add", "Sub"):
-        # The sign of a subtracted operand does not matter: the scale is squared.
-        return [
-            (edge, factor) for edge, known in zip((second, first), held[::-1], strict=True) if known is None
-        ]
-    if held[1] is not None:
-        multiplier = _per_channel(node, held[1])
-        return [(first, factor * multiplier if node.op_type == "Mul" else factor / multiplier)]
-    if held[0] is not None and node.op_type == "Mul":
-        return [(second, factor * _per_channel(node, held[0]))]
-    raise unsupported(
-        node.outputs[0],
-        "it multiplies two computed tensors (a gate, or an activation that is not known here)",
-    )
-
-
-def _per_channel(node: "ir.Node", known: "NDArray[np.generic]") -> "NDArray[np.float64]":
-    if known.size == 1:
-        return known.astype(np.float64).reshape(())
-    if known.ndim in (3, 4) and known.shape[-2:] == (1, 1) and known.shape[-3] == known.size:
-        return known.astype(np.float64).reshape(-1)
-    raise unsupported(
-        node.outputs[0], f"its constant {list(known.shape)} is neither a scalar nor one value a channel"
-    )
-
-
-def _batch_norm_scale(node: "ir.Node") -> "NDArray[np.float64]":
-    gamma, variance = constant(input_of(node, 1)), constant(input_of(node, 4))
-    if gamma is None or variance is None:
-        raise unsupported(node.outputs[0], "its scale or variance is computed, not a constant")
-    if attribute(node, "training_mode", 0):
-        raise unsupported(node.outputs[0], "it is in training mode; export the classifier in eval mode")
-    epsilon = float(attribute(node, "epsilon", 1e-5))
-    return gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-
-
-def _branch(conv: "ir.Node", scale: "NDArray[np.float64]", y: "ir.Value") -> Branch:
+def _weight(reaching: Reaching, y: "ir.Value") -> "NDArray[np.generic]":
+    """Return a convolution's weight; raises NoClosedFormError if its output is not the map's own size."""
+    conv, scale = reaching.conv, reaching.scale
     weight = constant(input_of(conv, 1))
     if weight is None:
         raise unsupported(conv.outputs[0], "its weight is computed, not a constant")
@@ -187,7 +114,7 @@ def _branch(conv: "ir.Node", scale: "NDArray[np.float64]", y: "ir.Value") -> Bra
         raise unsupported(
             conv.outputs[0], f"a scale behind it has {scale.size} values for {weight.shape[0]} channels"
         )
-    return Branch(conv, weight, np.broadcast_to(scale.reshape(-1), (weight.shape[0],)))
+    return weight
 
 
 def _is_broadcast(own: tuple[int | None, ...], whole: tuple[int | None, ...]) -> bool:
@@ -196,11 +123,39 @@ def _is_broadcast(own: tuple[int | None, ...], whole: tuple[int | None, ...]) ->
     return any(mine != its and mine is not None and (its is not None or mine == 1) for mine, its in pairs)
 
 
+def _refuse_second_way(conv: "ir.Node", broken: "Iterable[tuple[ir.Value, NoClosedFormError]]") -> None:
+    """Raise NoClosedFormError where an operand that would be held constant depends on the convolution itself.
+
+    A skip goes around the convolution. ``c + tanh(c)`` does not, and holding one half of it would be wrong.
+    """
+    for value, error in broken:
+        if _depends_on(value, conv):
+            raise NoClosedFormError(
+                [
+                    f"{place} (and {describe(conv)} reaches the activation past it too)"
+                    for place in error.places
+                ]
+            )
+
+
+def _depends_on(value: "ir.Value", node: "ir.Node") -> bool:
+    pending, seen = [value], set()
+    while pending:
+        maker = pending.pop().producer()
+        if maker is node:
+            return True
+        if maker is not None and maker not in seen:
+            seen.add(maker)
+            pending.extend(edge for edge in maker.inputs if edge is not None)
+    return False
+
+
 def _convolutions_above(model: "ir.Model") -> "dict[ir.Node, int]":
     """Return the most Conv nodes on any path into each node, itself counted."""
     depth: dict[ir.Node, int] = {}
     for node in model.graph:
-        above = [depth[edge.producer()] for edge in node.inputs if edge and edge.producer() in depth]  # type: ignore[index]
+        makers = [edge.producer() for edge in node.inputs if edge is not None]
+        above = [depth[maker] for maker in makers if maker is not None and maker in depth]
         depth[node] = max(above, default=0) + (node.op_type == "Conv")
     return depth
 

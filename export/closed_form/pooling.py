@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.graph.reading import (
     PASS_THROUGH,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-EMBEDDING = "embedding"
 _MEANS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 _MAXIMA = ("GlobalMaxPool", "ReduceMax", "MaxPool", "GlobalLpPool")
 _RESHAPES = ("Flatten", "Reshape", "Squeeze")
@@ -48,8 +48,8 @@ class Pool:
 def find_embedding(model: "ir.Model") -> str:
     """Name the embedding of any classifier: the output of its last spatial pool, flattened to ``[B, D]``.
 
-    Where the graph flattens it nowhere (a convolution as head), a Flatten node is added beside the tail,
-    which is kept as it is.
+    Where the graph flattens it nowhere (a convolution as head), a Flatten node is added beside what
+    follows the pool, which is kept as it is.
 
     Args:
         model: a classifier with the input ``[B, 3, H, W]``; opset 13 or later.
@@ -71,7 +71,7 @@ def embedding_of(model: "ir.Model", pool: Pool) -> "ir.Value":
         _set_dimension(pool.flat, pool)
         return pool.flat
     claim_name(model, EMBEDDING)
-    writer = NodeWriter(model, "embedding")
+    writer = NodeWriter(model, EMBEDDING)
     flat = writer.op("Flatten", pool.node.outputs[0], name=EMBEDDING, axis=1)
     writer.append()
     _set_dimension(flat, pool)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES
 from edgeosr.errors import ExportError
 from edgeosr.export.front_end.resize import dynamic_resize, fixed_resize
+from edgeosr.export.graph.names import PIXELS
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-FRAMES = "frames"
-CHANNEL_ORDER = "channel_order"
-PIXELS = "pixels"
 
 
 def add_preprocessing(

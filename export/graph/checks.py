@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
-from edgeosr.export.closed_form.pooling import find_embedding
 from edgeosr.export.graph.free_batch import free_batch
 from edgeosr.export.graph.operators import QUANTISED
 from edgeosr.export.graph.opset import converted, require_readable_opset
@@ -13,8 +12,6 @@ from edgeosr.files import storage_errors
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-__all__ = ["find_embedding", "load_classifier_onnx"]
 
 _STANDARD = ("", "ai.onnx")
 

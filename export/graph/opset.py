@@ -118,7 +118,8 @@ def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
 
 def _run(proto: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
     try:
-        session = open_session(proto.SerializeToString(), SessionSettings(quiet=True))
+        # A few images, once: threads would save a second at most, and cost minutes on a busy machine.
+        session = open_session(proto.SerializeToString(), SessionSettings(threads=1, quiet=True))
         return run_session(session, None, {session.get_inputs()[0].name: images})[0]
     except InferenceError:
         return None

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from edgeosr.errors import NoClosedFormError
-
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
@@ -24,11 +22,6 @@ def describe_value(value: "ir.Value") -> str:
     """Name a tensor for an error message, by the node that makes it."""
     producer = value.producer()
     return f"tensor {value.name!r}, which no node makes" if producer is None else describe(producer)
-
-
-def unsupported(value: "ir.Value", problem: str) -> NoClosedFormError:
-    """Make the error for a graph whose closed form stops at the node that makes ``value``."""
-    return NoClosedFormError([f"{describe_value(value)}: {problem}"])
 
 
 def constant(value: "ir.Value | None") -> "NDArray[np.generic] | None":

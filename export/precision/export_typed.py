@@ -71,9 +71,9 @@ def export_typed(
     assert settings.precision is not None
     typed = _typed(graph, probes, fit.fusion, parts, settings)
     fusion, limit = _fitted(typed, fit.fusion, threshold, parts, settings)
-    whole = GraphRunner(typed.whole(fusion), as_typed=True)
+    whole = GraphRunner(typed.whole(fusion), as_typed=True, threads=settings.threads)
     gate = decision_gate(
-        GraphRunner(portable),
+        GraphRunner(portable, threads=settings.threads),
         whole,
         thresholds=(threshold.value, limit.value),
         known=(parts.select, parts.calibrate),
@@ -110,13 +110,14 @@ def _typed(
     scaled = None
     assert settings.precision is not None
     if probes is not None and settings.precision != "fp32":
-        scaled = scaled_tangents(graph, probes, parts.select)
+        scaled = scaled_tangents(graph, probes, parts.select, threads=settings.threads)
     return typed_graph(
         graph,
         settings.precision,
         scaled=scaled,
         fusion=fusion,
         pixels=lambda: calibration_pixels(parts.train, graph.classifier.preprocessing),
+        threads=settings.threads,
     )
 
 
@@ -130,13 +131,13 @@ def _fitted(
     if not settings.recalibrate:
         return fusion, threshold
     anew = fit_on_select(
-        GraphRunner(typed.whole(), as_typed=True),
+        GraphRunner(typed.whole(), as_typed=True, threads=settings.threads),
         parts.select,
         parts.open_select,
         default_part=typed.graph.classifier.default_part,
         parts=typed.graph.parts,
     )
-    runner = GraphRunner(typed.whole(anew.fusion), as_typed=True)
+    runner = GraphRunner(typed.whole(anew.fusion), as_typed=True, threads=settings.threads)
     limit, _ = threshold_on_calibrate(runner, parts.calibrate, settings.false_reject_rate)
     return anew.fusion, limit
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import ExportError, MissingDependencyError, import_extra
+from edgeosr.export.graph.names import TANGENT_NODES
 from edgeosr.export.graph.opset import raised
 from edgeosr.export.precision import fp16
 from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
@@ -28,7 +29,6 @@ from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Axis of the output channels in each weight.
 _CHANNELS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": 1}
-TANGENT_PREFIX = "tangents"
 # The first opset whose Q/DQ take scales in fp16, and the IR version that goes with it.
 OPSET, IR_VERSION = 19, 9
 # The share of values that the range of an activation keeps: a single outlier would cost all others bits.
@@ -214,7 +214,7 @@ def _layers(graph: Any) -> list[str]:
     return [
         node.name
         for node in graph.node
-        if node.op_type in QUANTISED and not node.name.startswith(TANGENT_PREFIX)
+        if node.op_type in QUANTISED and not node.name.startswith(TANGENT_NODES)
     ]
 
 
@@ -225,7 +225,7 @@ def _last_layers(graph: Any) -> set[str]:
     waiting = [output.name for output in graph.output]
     while waiting:
         node = makers.get(waiting.pop())
-        if node is None or id(node) in seen or node.name.startswith(TANGENT_PREFIX):
+        if node is None or id(node) in seen or node.name.startswith(TANGENT_NODES):
             continue
         seen.add(id(node))
         if node.op_type in QUANTISED:

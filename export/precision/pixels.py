@@ -5,13 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import FRAMES
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.data.reading import readable_images
 from edgeosr.errors import import_extra
-from edgeosr.export.front_end.front_end import PIXELS, add_preprocessing
+from edgeosr.export.front_end.front_end import add_preprocessing
+from edgeosr.export.graph.names import PIXELS
 from edgeosr.export.graph.writer import import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.runtime.sessions import open_session
+from edgeosr.runtime.sessions import SessionSettings, open_session
 
 CALIBRATION_IMAGES = 256
 BATCH = 8
@@ -27,11 +29,12 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     Raises:
         DataError: more than 1 % of the images cannot be read.
     """
-    session = open_session(_front_end(preprocessing))
+    # A resize of one image: nothing to share out.
+    session = open_session(_front_end(preprocessing), SessionSettings(threads=1))
     chosen = evenly_spaced(len(images), CALIBRATION_IMAGES)
     waiting: list[NDArray[np.float32]] = []
     for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
-        waiting.append(session.run(["output"], {"frames": image[None]})[0])
+        waiting.append(session.run(["output"], {FRAMES: image[None]})[0])
         if len(waiting) == BATCH:
             yield np.concatenate(waiting)
             waiting.clear()

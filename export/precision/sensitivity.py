@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import SCORE
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.precision.split import tail_model
 from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.threads import threads_for
 from edgeosr.progress import progress
 from edgeosr.runtime.sessions import SessionSettings, open_session
 from edgeosr.scoring.fusion import Fusion
@@ -58,11 +60,20 @@ class ScoreShift:
         fusion: of the score.
         body: float32, serialised: the body that is left as it is.
         pixels: normalised images, float32 ``[b, 3, h, w]``.
+        threads: of onnxruntime; None for what suits the graph.
     """
 
-    def __init__(self, graph: ScoredGraph, fusion: Fusion, body: bytes, pixels: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        graph: ScoredGraph,
+        fusion: Fusion,
+        body: bytes,
+        pixels: NDArray[np.float32],
+        threads: int | None = None,
+    ) -> None:
+        self._threads = threads
         self._feed = {graph.classifier.input_name: pixels}
-        self._tail = _session(model_bytes(tail_model(graph, fusion)))
+        self._tail = _session(model_bytes(tail_model(graph, fusion)), threads)
         self._scores = self._scored(body)
 
     def __call__(self, body: bytes) -> float:
@@ -70,13 +81,13 @@ class ScoreShift:
         return float(np.median(np.abs(self._scored(body) - self._scores)))
 
     def _scored(self, body: bytes) -> NDArray[np.float32]:
-        session = _session(body)
+        session = _session(body, self._threads)
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(names, self._feed), strict=True))
-        scores: NDArray[np.float32] = self._tail.run(["score"], found)[0]
+        scores: NDArray[np.float32] = self._tail.run([SCORE], found)[0]
         return scores
 
 
-def _session(data: bytes) -> Any:
+def _session(data: bytes, threads: int | None) -> Any:
     # Q/DQ as they are written; integer kernels of the CPU here are not what an engine runs.
-    return open_session(data, SessionSettings(optimisation="as-typed"))
+    return open_session(data, SessionSettings(threads=threads or threads_for(data), optimisation="as-typed"))

@@ -9,17 +9,16 @@ Both come from one graph, so body and tail together are that graph.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeosr.bundle.tensors import EMBEDDING, LOGITS, MAP, TANGENTS
 from edgeosr.errors import ExportError
 from edgeosr.export.graph.assemble import model_bytes, parse_graph, remove_unused
 from edgeosr.export.graph.writer import claim_name, find_value, import_onnx_ir
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.scoring_graph import EMBEDDING, LOGITS, MAP, set_fusion
+from edgeosr.export.scoring_graph import set_fusion
 from edgeosr.scoring.fusion import Fusion
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-TANGENTS = "tangents"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Boundary:
     """Where a scored graph is cut.
 
     Attributes:
-        ending: see ``edgeosr.bundle.typed_records.ENDINGS``.
+        ending: see ``edgeosr.bundle.backbone.ENDINGS``.
         logits: the body computes the logits too.
         tensors: the scored graph's names of the outputs, in order.
         outputs: the body's names of them.
@@ -44,17 +43,15 @@ def boundary_of(graph: ScoredGraph) -> Boundary:
     logits = graph.scorer.head.kind == "external"
     extra = (LOGITS,) if logits else ()
     if graph.scorer.closed_form is not None:
-        return Boundary(ending="map", logits=logits, tensors=(MAP, *extra), outputs=(MAP, *extra))
+        return Boundary(ending=MAP, logits=logits, tensors=(MAP, *extra), outputs=(MAP, *extra))
     if graph.tangents is not None:
         return Boundary(
-            ending="tangents",
+            ending=TANGENTS,
             logits=logits,
             tensors=(EMBEDDING, graph.tangents, *extra),
             outputs=(EMBEDDING, TANGENTS, *extra),
         )
-    return Boundary(
-        ending="embedding", logits=logits, tensors=(EMBEDDING, *extra), outputs=(EMBEDDING, *extra)
-    )
+    return Boundary(ending=EMBEDDING, logits=logits, tensors=(EMBEDDING, *extra), outputs=(EMBEDDING, *extra))
 
 
 def body_bytes(graph: ScoredGraph) -> bytes:

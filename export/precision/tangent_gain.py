@@ -10,9 +10,10 @@ import numpy as np
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
+from edgeosr.export.graph.names import TANGENTS_BY_IMAGE
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import Scaled
-from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, ScoredGraph, scored_graph
+from edgeosr.export.scored_graph import ScoredGraph, scored_graph
 from edgeosr.scoring.probes import Probes
 
 IMAGES = 64
@@ -21,19 +22,23 @@ FP16_LARGEST = float(np.finfo(np.float16).max)
 HEADROOM = 16.0
 
 
-def scaled_tangents(graph: ScoredGraph, probes: Probes, images: LabelledImages) -> Scaled:
+def scaled_tangents(
+    graph: ScoredGraph, probes: Probes, images: LabelledImages, *, threads: int | None = None
+) -> Scaled:
     """Return the graph with its probes scaled so that the tangents' root mean square is about 1.
 
     Args:
         graph: scored with ``probes``.
         probes: unscaled.
         images: known images to look at the tangents of.
+        threads: of onnxruntime; None for what suits the graph.
 
     Raises:
         ExportError: the tangents spread over more than fp16 holds.
     """
     assert probes.directions is not None, "the probes of a graph that is written already"
-    runner = GraphRunner(graph.model(expose=(TANGENTS_BY_IMAGE,)), extra_outputs=(TANGENTS_BY_IMAGE,))
+    model = graph.model(expose=(TANGENTS_BY_IMAGE,))
+    runner = GraphRunner(model, extra_outputs=(TANGENTS_BY_IMAGE,), threads=threads)
     chosen = images.evenly_spaced(IMAGES)
     _, (tangents,) = runner.measure_with_extras(chosen, "looking at the tangents' range")
     size = float(np.sqrt(np.mean(np.square(tangents, dtype=np.float64))))

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import CHANNEL_ORDER, LOGITS, TANGENTS
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import import_extra
-from edgeosr.export.front_end.front_end import CHANNEL_ORDER, add_preprocessing
+from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import TANGENTS_NOTE, model_bytes, parse_graph
 from edgeosr.export.graph.opset import raised
 from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.precision import fp16, int8
 from edgeosr.export.precision.sensitivity import ScoreShift
-from edgeosr.export.precision.split import TANGENTS, Boundary, body_bytes, boundary_of, tail_model
+from edgeosr.export.precision.split import Boundary, body_bytes, boundary_of, tail_model
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.scoring_graph import LOGITS
 from edgeosr.scoring.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def typed_graph(
     pixels: Pixels | None = None,
     fusion: Fusion | None = None,
     scaled: "Scaled | None" = None,
+    threads: int | None = None,
 ) -> TypedGraph:
     """Type a scored graph.
 
@@ -116,6 +117,8 @@ def typed_graph(
         pixels: makes batches of normalised training images, for ``int8``.
         fusion: of the score by which ``int8`` chooses its layers; None: it takes all.
         scaled: the same graph with scaled tangents, for probes in fp16 or int8.
+        threads: of onnxruntime; None for what suits the graph. (Its calibration for int8 takes no such
+            option.)
 
     Raises:
         ExportError: the graph cannot be had in this precision; says why and what to do.
@@ -131,7 +134,7 @@ def typed_graph(
         shift = None
         if fusion is not None:
             some = [batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)]
-            shift = ScoreShift(source, fusion, body, np.concatenate(some))
+            shift = ScoreShift(source, fusion, body, np.concatenate(some), threads)
         made = int8.to_int8(body, graph.classifier.input_name, batches, shift)
         body, converter = made.with_fp16(), made.converter
     return TypedGraph(

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import TANGENTS
 from edgeosr.errors import UnsupportedGraphError, UsageError
+from edgeosr.export.graph.names import TANGENT_NODES
 from edgeosr.export.graph.operators import QUANTISED
 from edgeosr.export.graph.reading import WITHOUT_JACOBIAN, describe, static_shape
 from edgeosr.export.graph.writer import claim_name, import_onnx_ir
@@ -15,8 +17,6 @@ from edgeosr.export.tangents.rules import load_rules
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-TANGENTS = "tangents"
 
 _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _STANDARD = ("", "ai.onnx")
@@ -166,7 +166,7 @@ def _is_discrete(node: "ir.Node") -> bool:
 def _unused_prefix(model: "ir.Model") -> str:
     names = [value.name or "" for node in model.graph for value in node.outputs]
     names += [node.name or "" for node in model.graph] + list(model.graph.initializers)
-    prefix = "tangents"
+    prefix = TANGENT_NODES
     while any(name.startswith(prefix + "/") for name in names):
         prefix += "_"
     return prefix

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
+from edgeosr.export.graph.names import JACOBIAN_SQUARED
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.tangents.differentiate import add_tangents
@@ -22,8 +23,6 @@ from edgeosr.verdict import FLOOR
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-JACOBIAN_SQUARED = "jacobian_squared"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import UnsupportedGraphError
+from edgeosr.export.graph.observed_shapes import observe_shapes
 from edgeosr.export.graph.reading import attribute, describe, static_shape
 from edgeosr.export.graph.writer import import_onnx_ir
 from edgeosr.export.tangents.axes import axes_of, constant_input, ints, prepended
 from edgeosr.export.tangents.context import RuleContext
-from edgeosr.export.tangents.observed_shapes import observe_shapes
 from edgeosr.export.tangents.rules import rule
 
 if TYPE_CHECKING:

@@ -104,9 +104,9 @@ def test_the_folded_layers_give_the_logits_that_were_trained(monkeypatch):
     seen = {}
     inner = opengan_loop.train_layers
 
-    def spy(known, known_select, outliers, open_select, settings):
+    def spy(known, known_select, *others):
         seen["standardised"] = known_select
-        seen["layers"], history, best = inner(known, known_select, outliers, open_select, settings)
+        seen["layers"], history, best = inner(known, known_select, *others)
         return seen["layers"], history, best
 
     monkeypatch.setattr(opengan_loop, "train_layers", spy)
@@ -169,6 +169,27 @@ def test_the_seed_decides_everything_and_the_global_random_state_is_left_alone()
     assert first.history == second.history
     np.testing.assert_array_equal(first.logits(UNKNOWN), second.logits(UNKNOWN))
     assert np.abs(first.logits(UNKNOWN) - other.logits(UNKNOWN)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(None, 1), (2, 2)])
+def test_it_trains_on_one_thread_or_as_many_as_asked_and_leaves_torchs_own_count(monkeypatch, asked, taken):
+    seen = set()
+    real = opengan_loop._Trainer.step
+
+    def noted(trainer):
+        seen.add(torch.get_num_threads())
+        return real(trainer)
+
+    monkeypatch.setattr(opengan_loop._Trainer, "step", noted)
+    torch.set_num_threads(3)
+    try:
+        train(threads=asked)
+        assert (seen, torch.get_num_threads()) == ({taken}, 3)
+        with pytest.raises(TrainingError, match="is not finite"):
+            train(dataclasses.replace(QUICK, lr_d=1e30))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_without_outliers_only_generated_features_are_fought():

@@ -70,8 +70,9 @@ def test_the_shipped_graph_classifies_as_the_torch_model_does(digits_run, bundle
         logits = classifier.logits(z).numpy()
     label, _, values = runner.run(np.stack([parts.test.read(i) for i in range(40)]))
     # Torch sees Pillow's rounded pixels, the graph resizes in float: both within one grey level.
-    np.testing.assert_allclose(values[:, 3], logits.max(axis=1), atol=0.02)
-    np.testing.assert_allclose(values[:, 4], np.linalg.norm(z.numpy(), axis=1), rtol=0.02)
+    named = dict(zip(bundle.manifest.parts, values.T, strict=True))
+    np.testing.assert_allclose(-named["max_logit"], logits.max(axis=1), atol=0.02)
+    np.testing.assert_allclose(np.exp(-named["log_norm"]), np.linalg.norm(z.numpy(), axis=1), rtol=0.02)
     assert np.mean(label == logits.argmax(axis=1)) >= 0.95
 
 
@@ -128,8 +129,8 @@ def test_without_a_jacobian_its_part_is_gone_and_the_rest_is_the_same(digits_run
     frames = np.stack([parts.test.read(i) for i in range(8)])
     _, _, values = GraphRunner(read_bundle(report.path).files["model.onnx"]).run(frames)
     _, _, expected = GraphRunner(bundle.files["model.onnx"]).run(frames)
-    assert np.all(values[:, 0] == 1)
-    np.testing.assert_allclose(values[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-4)
+    assert bundle.manifest.parts == ("log_jacobian", *report.manifest.parts)
+    np.testing.assert_allclose(values, expected[:, 1:], rtol=1e-4, atol=1e-4)
 
 
 def test_the_report_names_what_was_made(digits_run, tmp_path):
@@ -166,7 +167,7 @@ def test_a_rate_that_the_images_cannot_promise_is_refused_with_the_number_needed
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        ({"engine": "onx"}, "did you mean 'onnx'"),
+        ({"precision": "fp61"}, "--engine must be one of fp32, fp16, int8; got 'fp61'; did you mean 'fp16'"),
         ({"jacobian": "closedform"}, "did you mean 'closed-form'"),
         ({"fit": "strech"}, "did you mean 'stretch'"),
         ({"false_reject_rate": 0.0}, "above 0 and below 0.5"),

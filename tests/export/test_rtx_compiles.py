@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import nn
 
+from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.precision.pixels import calibration_pixels
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.torch_export import EMBEDDING, INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.scorer import Head
 

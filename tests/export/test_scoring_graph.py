@@ -10,14 +10,23 @@ from edgeosr.errors import ExportError
 from edgeosr.export.closed_form.jacobian import add_closed_form
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.scoring_graph import add_scoring, set_fusion
-from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.fusion import Fusion, float32_values
+from edgeosr.scoring.parts import carried_parts, part_names
 from edgeosr.scoring.reference import reference_scores
-from edgeosr.scoring.scorer import Head, Scorer
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
 DIMENSION, CLASSES, SIDE = 24, 7, 3
+# Of a norm that the test hands in as a tensor: the table itself is not looked at.
+ANY_FORM = ClosedForm(
+    activation="relu",
+    parameters=np.zeros(0, np.float32),
+    table=np.zeros((DIMENSION, 1), np.float32),
+    offsets=np.zeros((1, 2), np.int32),
+)
 
 
-def random_scorer(kind="cosine", *, layers=True, weights=(0.7, 0.4, 1.1, 0.3, 0.5), temperature=32.0, seed=0):
+def random_scorer(kind="cosine", *, jacobian=True, layers=True, alone=None, temperature=32.0, seed=0):
+    """A scorer with every part that it carries; ``alone`` names the one part with a weight."""
     rng = np.random.default_rng(seed)
 
     def floats(*shape):
@@ -31,18 +40,28 @@ def random_scorer(kind="cosine", *, layers=True, weights=(0.7, 0.4, 1.1, 0.3, 0.
         weight, bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     margin = 0.5 if kind == "cosine" else 0.0
     sizes = [(16, DIMENSION), (8, 16), (1, 8)] if layers else []
-    return Scorer(
+    draft = Scorer(
         dimension=DIMENSION,
         classes=CLASSES,
         head=Head(kind=kind, weight=weight, bias=bias, temperature=temperature, margin=margin),
-        fusion=Fusion(means=floats(5), stds=np.abs(floats(5)) + 0.2, weights=np.array(weights, np.float32)),
+        fusion=Fusion(parts=(), means=(), stds=(), weights=()),
         threshold=1.0,
+        closed_form=ANY_FORM if jacobian else None,
         layers=tuple((floats(*size) / 4, floats(size[0])) for size in sizes),
     )
+    parts = carried_parts(draft)
+    fusion = Fusion(
+        parts=parts,
+        means=float32_values(floats(len(parts))),
+        stds=float32_values(np.abs(floats(len(parts))) + 0.2),
+        weights=tuple(0.5 if alone is None else float(name == alone) for name in parts),
+    )
+    return dataclasses.replace(draft, fusion=fusion)
 
 
-def scored(scorer, *, with_jacobian=True, opset=18):
-    """Return a session: map (and jacobian_squared, logits) in, verdict values out; a ReLU tail between."""
+def scored(scorer, *, opset=18):
+    """Return a model: map (and jacobian_squared, logits) in, scores out; ReLU and a pool between."""
+    with_jacobian = scorer.closed_form is not None
 
     def given(name, *shape):
         return ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(shape))
@@ -95,17 +114,10 @@ def run(session, y, squared=None, logits=None):
 
 
 def expected_of(scorer, y, squared=None, logits=None):
-    """Return the float64 reference of the same tail."""
-    from edgeosr.scoring.scorer import ClosedForm
-
+    """Return the float64 reference of the same."""
     y = y.astype(np.float32)
     with np.errstate(invalid="ignore"):
         z = np.maximum(y.astype(np.float64), 0).mean((2, 3))
-    if squared is not None:
-        table = np.zeros((DIMENSION, 1), np.float32)
-        none = np.zeros(0, np.float32)
-        form = ClosedForm(activation="relu", parameters=none, table=table, offsets=np.zeros((1, 2), np.int32))
-        scorer = dataclasses.replace(scorer, closed_form=form)
     return reference_scores(scorer, map=y, embedding=z, logits=logits, jacobian_squared=squared)
 
 
@@ -129,18 +141,29 @@ def test_the_graph_equals_the_reference_on_random_maps(kind, opset):
     squared = rng.exponential(1, 64).astype(np.float32)
     logits = rng.normal(0, 5, (64, CLASSES)).astype(np.float32) if kind == "external" else None
     got = run(session_of(scored(scorer, opset=opset)), y, squared, logits)
-    assert got["label"].dtype == np.int64 and got["values"].shape == (64, 5)
+    assert got["label"].dtype == np.int64 and got["values"].shape == (64, len(scorer.fusion.parts))
     assert_same(got, expected_of(scorer, y, squared, logits))
 
 
 @pytest.mark.parametrize("layers", [True, False])
-def test_without_a_jacobian_or_a_discriminator_their_values_are_neutral(layers):
-    scorer = random_scorer(layers=layers)
-    y = maps(5)
-    got = run(session_of(scored(scorer, with_jacobian=False)), y)
-    assert_same(got, expected_of(scorer, y))
-    assert (got["values"][:, 0] == 1).all()
-    assert layers or (got["values"][:, 1] == 0).all()
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_without_a_jacobian_or_a_discriminator_there_is_no_such_column(jacobian, layers):
+    scorer = random_scorer(jacobian=jacobian, layers=layers)
+    y, squared = maps(5), np.ones(5) if jacobian else None
+    got = run(session_of(scored(scorer)), y, squared)
+    assert_same(got, expected_of(scorer, y, squared))
+    gone = [*(["log_jacobian"] if not jacobian else []), *(["discriminator"] if not layers else [])]
+    assert scorer.fusion.parts == tuple(name for name in part_names() if name not in gone)
+    assert got["values"].shape == (5, len(scorer.fusion.parts))
+
+
+def test_columns_stand_in_the_order_that_the_fusion_lists():
+    scorer = random_scorer()
+    y, squared = maps(4), np.ones(4)
+    turned = dataclasses.replace(scorer.fusion, parts=scorer.fusion.parts[::-1])
+    got = run(session_of(scored(dataclasses.replace(scorer, fusion=turned))), y, squared)
+    plain = run(session_of(scored(scorer)), y, squared)
+    np.testing.assert_array_equal(got["values"], plain["values"][:, ::-1])
 
 
 def test_an_embedding_and_a_jacobian_of_zero_are_finite():
@@ -173,9 +196,9 @@ def test_the_loss_is_stable_for_extreme_logits(scale):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", part_names())
 def test_one_value_that_is_not_finite_makes_its_frame_and_no_other_nan(bad, part):
-    scorer = random_scorer(weights=np.eye(5)[part])
+    scorer = random_scorer(alone=part)
     y = maps(4)
     y[2, 5, 1, 1] = bad
     got = run(session_of(scored(scorer)), y, np.ones(4))
@@ -239,10 +262,21 @@ def test_scoring_says_which_tensor_is_missing_and_which_head_wants_logits():
         add_scoring(model, random_scorer("linear"), embedding="features", logits="a")
 
 
-def test_only_standard_operators_and_few_nodes_are_added():
-    proto = onnx.load_model_from_string(model_bytes(scored(random_scorer())))
+def scoring_nodes(scorer, without=()):
+    """The nodes that scoring adds for a scorer's parts but for some."""
+    kept = tuple(name for name in scorer.fusion.parts if name not in without)
+    zeros = (0.0,) * len(kept)
+    fusion = Fusion(parts=kept, means=zeros, stds=(1.0,) * len(kept), weights=zeros)
+    proto = onnx.load_model_from_string(model_bytes(scored(dataclasses.replace(scorer, fusion=fusion))))
     assert {node.domain for node in proto.graph.node} == {""}
-    assert len([node for node in proto.graph.node if node.name.startswith("scoring/")]) <= 42
+    return [node for node in proto.graph.node if node.name.startswith("scoring/")]
+
+
+def test_only_standard_operators_and_few_nodes_are_added():
+    scorer = random_scorer()
+    five = scoring_nodes(scorer, without=["ovr_loss"])
+    assert len(five) <= 44
+    assert len(scoring_nodes(scorer)) - len(five) <= 9
 
 
 def convolutional_classifier(rng):
@@ -279,9 +313,11 @@ def convolutional_classifier(rng):
 def test_with_the_closed_form_the_whole_graph_equals_the_reference_on_its_map():
     rng = np.random.default_rng(0)
     model = convolutional_classifier(rng)
-    tail = add_closed_form(model)
-    scorer = dataclasses.replace(random_scorer(), closed_form=tail.closed_form)
-    add_scoring(model, scorer, embedding=tail.embedding, jacobian_squared=tail.jacobian_squared, map=tail.map)
+    added = add_closed_form(model)
+    scorer = dataclasses.replace(random_scorer(), closed_form=added.closed_form)
+    add_scoring(
+        model, scorer, embedding=added.embedding, jacobian_squared=added.jacobian_squared, map=added.map
+    )
     model.graph.outputs.extend(
         value for node in model.graph for value in node.outputs if value.name in ("map", "embedding")
     )

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeosr.bundle.backbone import BackboneRecord
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LOGITS
 from edgeosr.errors import EngineRunError, FrameError
 
-FRAMES, CHANNEL_ORDER, LOGITS = "frames", "channel_order", "logits"
 _AGAIN = "it is no plan of this bundle; build it again: edgeosr build BUNDLE"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import CHANNEL_ORDER, EMBEDDING, FRAMES, LOGITS, MAP, TANGENTS
 from edgeosr.errors import CudaError, EngineRunError, UsageError
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
@@ -21,7 +22,7 @@ from edgeosr.runtime.backends.contexts import Contexts
 from edgeosr.runtime.backends.cuda_frames import CudaFrames
 from edgeosr.runtime.backends.device_buffers import DeviceTensor, FrameBuffer, VerdictBuffer
 from edgeosr.runtime.backends.device_failure import is_capture_failure
-from edgeosr.runtime.backends.engine_io import CHANNEL_ORDER, FRAMES, LOGITS, EngineIo
+from edgeosr.runtime.backends.engine_io import EngineIo
 
 _log = logging.getLogger(__name__)
 ALIGNMENT = 256  # bytes, of an address that TensorRT takes
@@ -195,11 +196,11 @@ class EngineSlot:
             )
         outputs, into = dict(self._outputs), self._verdicts.room
         logits = outputs.pop(LOGITS, None)
-        if "map" in outputs:
-            shared.scorer.score_map(outputs["map"], logits=logits, stream=stream, into=into)
+        if MAP in outputs:
+            shared.scorer.score_map(outputs[MAP], logits=logits, stream=stream, into=into)
         else:
             shared.scorer.score(
-                outputs["embedding"], outputs.get("tangents"), logits=logits, stream=stream, into=into
+                outputs[EMBEDDING], outputs.get(TANGENTS), logits=logits, stream=stream, into=into
             )
         self._verdicts.download(stream)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from edgeosr.bundle.tensors import FRAMES, LOGITS
 from edgeosr.errors import EngineError
 from edgeosr.runtime.engines.request import BuildRequest
 from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger
 
-FRAMES = "frames"
 # (finished steps, all steps known so far, what is being done); False stops the build.
 Advance = Callable[[int, int, str], bool]
 
@@ -109,7 +109,7 @@ def _check_outputs(trt: ModuleType, network: Any, outputs: Sequence[str], dtype:
     if names != list(outputs):
         raise EngineError(f"the backbone must have the outputs {', '.join(outputs)}; got {', '.join(names)}")
     for tensor in found:
-        half = dtype == "float16" and tensor.name != "logits"
+        half = dtype == "float16" and tensor.name != LOGITS
         wanted = trt.DataType.HALF if half else trt.DataType.FLOAT
         if tensor.dtype != wanted:
             raise EngineError(

@@ -10,6 +10,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.folder import read_folder
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import four_parts
+from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, UsageError
 
 Write = Callable[..., Path]
@@ -116,6 +117,18 @@ def test_parts_do_not_depend_on_where_and_in_which_order_files_were_written(
     ]
     assert digests[0] == digests[1]
     assert set(digests[0]) == {"train", "select", "calibrate", "test", "unknown_test"}
+
+
+@pytest.mark.parametrize("split", [None, 4])
+def test_the_record_of_parts_reads_back_and_opens_them_again(
+    write_folder: Write, tmp_path: Path, split: int | None
+) -> None:
+    folder = str(write_folder({"ant": 9, "bee": 12, "cow": 8}, tmp_path / "images"))
+    parts = four_parts(open_image_set(folder), known=["ant", "bee"], seed=3, per_group=2)
+    record = parts.record(folder, "insects", split)
+    assert (record.source, record.title, record.split) == (folder, "insects", split)
+    assert data_record(record.as_json(), "run.json") == record
+    assert reopen_parts(record)[1].record(folder, "insects", split) == record
 
 
 def test_digests_of_the_bundled_digits_stay_what_they_were() -> None:

@@ -258,7 +258,7 @@ def test_unknown_function_is_refused_by_node(nodes, constants, named):
 
 
 class Tails(nn.Module):
-    """One trunk, a tail for each activation, exported together to spare the test time."""
+    """One trunk, an end for each activation, exported together to spare the test time."""
 
     def __init__(self, activations):
         super().__init__()

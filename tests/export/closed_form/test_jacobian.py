@@ -215,9 +215,9 @@ CASES = sorted(
 def test_norm_equals_autograd_on_the_padded_input(activation, convolution, join):
     case = Case(activation, convolution, join)
     images = case.images(2)
-    tail = add_closed_form(case.model)
-    assert (tail.conv_node, tail.map, tail.embedding) == ("last_conv", "map", "embedding")
-    assert tail.closed_form.activation == activation
+    added = add_closed_form(case.model)
+    assert (added.conv_node, added.map, added.embedding) == ("last_conv", "map", "embedding")
+    assert added.closed_form.activation == activation
     expected = [case.exact_norm(image) for image in images]
     np.testing.assert_allclose(norms(case.model, images), expected, rtol=1e-5)
 
@@ -250,7 +250,7 @@ def test_constants_for_the_kernel_give_the_norm_of_the_graph(convolution):
     images = case.images(3)
     form = add_closed_form(case.model).closed_form
     y, squared = run(case.model, images, "map", "jacobian_squared")
-    # torch's derivative of the activation, then the formula of kernels.scorer.ClosedForm, word by word.
+    # torch's derivative of the activation, then the formula of scoring.scorer.ClosedForm, word by word.
     leaf = torch.tensor(y, dtype=torch.float64, requires_grad=True)
     mask = torch.autograd.grad(functional.hardswish(leaf).sum(), leaf)[0].numpy()
     height, width = mask.shape[2:]

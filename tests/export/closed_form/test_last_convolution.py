@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from edgeosr.errors import ExportError, UnsupportedGraphError
 from edgeosr.export.closed_form.jacobian import add_closed_form
-from edgeosr.export.closed_form.last_convolution import recognise_tail
+from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.closed_form.pooling import find_embedding
 
 SIDE = 6
@@ -34,7 +34,7 @@ def weights(**shapes):
 def graph(nodes, held, output="logits", *, opset=18, shape=("batch", 5), side=SIDE):
     made = helper.make_graph(
         nodes,
-        "tail",
+        "classifier",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, side, side])],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, list(shape))],
         [numpy_helper.from_array(values, name) for name, values in held.items()],
@@ -117,8 +117,13 @@ POOL_CONSTANTS = {"hw": np.array([-2, -1]), "flat": np.array([0, -1])}
 def test_pool_is_recognised_however_it_is_written(pool):
     nodes, opset = POOLS[pool]
     model = graph([*START, *nodes, *HEAD], HELD | POOL_CONSTANTS, opset=opset)
-    tail = add_closed_form(model)
-    assert (tail.embedding, tail.map, tail.conv_node, tail.dimension) == ("embedding", "map", "node_c2", 8)
+    found = add_closed_form(model)
+    assert (found.embedding, found.map, found.conv_node, found.dimension) == (
+        "embedding",
+        "map",
+        "node_c2",
+        8,
+    )
     images = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     np.testing.assert_allclose(run(model, images), exact_squares(images), rtol=1e-5)
     assert run(model, images, "embedding").shape == (3, 8)
@@ -163,7 +168,7 @@ def residual(*, down_last):
 
 @pytest.mark.parametrize("down_last", [False, True])
 def test_main_branch_is_the_deeper_one_when_both_end_in_a_convolution(down_last):
-    assert recognise_tail(residual(down_last=down_last)).branch.conv.name == "node_m3"
+    assert recognise_last_convolution(residual(down_last=down_last)).conv.name == "node_m3"
 
 
 def test_last_of_a_chain_of_unactivated_blocks_is_the_main_branch():
@@ -181,9 +186,9 @@ def test_last_of_a_chain_of_unactivated_blocks_is_the_main_branch():
         op("Gemm", "z small", "logits", transB=1),
     ]
     norms = {name: np.full(4, value, np.float32) for name, value in zip("gbmv", (2, 0, 0, 4), strict=True)}
-    tail = recognise_tail(graph(nodes, HELD | weights(one=(4, 4, 1, 1), small=(5, 4)) | norms))
-    assert tail.branch.conv.name == "node_r2"
-    np.testing.assert_allclose(tail.branch.scale, np.ones(4), rtol=1e-5)
+    found = recognise_last_convolution(graph(nodes, HELD | weights(one=(4, 4, 1, 1), small=(5, 4)) | norms))
+    assert found.conv.name == "node_r2"
+    np.testing.assert_allclose(found.scale, np.ones(4), rtol=1e-5)
 
 
 def test_pools_of_squeeze_and_excite_gates_are_not_the_last_pool():
@@ -197,8 +202,8 @@ def test_pools_of_squeeze_and_excite_gates_are_not_the_last_pool():
         op("HardSwish", "c2", "a"),
         *POOLED,
     ]
-    tail = recognise_tail(graph(nodes, HELD | weights(gate=(4, 4, 1, 1))))
-    assert (tail.pool.node.name, tail.branch.conv.name) == ("node_p", "node_c2")
+    found = recognise_last_convolution(graph(nodes, HELD | weights(gate=(4, 4, 1, 1))))
+    assert (found.pool.node.name, found.conv.name) == ("node_p", "node_c2")
 
 
 def mobilenet_like(*, flat):
@@ -222,8 +227,8 @@ def test_embedding_is_the_last_spatial_pool_also_with_layers_behind_it(flat):
     assert list(values[name].shape)[1] == 8
     images = torch.randn(2, 3, SIDE, SIDE)
     np.testing.assert_allclose(run(model, images, name), run(model, images, "a").mean((2, 3)), rtol=1e-5)
-    tail = add_closed_form(model, name)
-    assert tail.dimension == 8
+    found = add_closed_form(model, name)
+    assert found.dimension == 8
     np.testing.assert_allclose(run(model, images), exact_squares(images), rtol=1e-5)
 
 

@@ -66,10 +66,10 @@ def exact_norm(backbone, image):
 def test_norm_in_an_exported_backbone_equals_autograd(exported_backbone, arch, side, activation, taps):
     backbone, data = exported_backbone(arch, side)
     model = ir.from_proto(onnx.load_model_from_string(data))
-    tail = add_closed_form(model)
-    assert tail.closed_form.activation == activation
-    assert len(tail.closed_form.offsets) == taps
-    assert tail.dimension == backbone.dimension
+    added = add_closed_form(model)
+    assert added.closed_form.activation == activation
+    assert len(added.closed_form.offsets) == taps
+    assert added.dimension == backbone.dimension
     values = {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs[:] = [values["jacobian_squared"], values["embedding"]]
     session = onnxruntime.InferenceSession(

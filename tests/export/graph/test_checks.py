@@ -14,7 +14,8 @@ from torch import nn
 
 from edgeosr.errors import ExportError, StorageError, UnsupportedGraphError
 from edgeosr.export.closed_form.jacobian import add_closed_form
-from edgeosr.export.graph.checks import find_embedding, load_classifier_onnx
+from edgeosr.export.closed_form.pooling import find_embedding
+from edgeosr.export.graph.checks import load_classifier_onnx
 
 SIDE = 8
 RNG = np.random.default_rng(0)
@@ -295,7 +296,7 @@ def test_a_classifier_of_torchs_older_exporter_with_a_frozen_batch_is_read(opset
             network, (torch.zeros(1, 3, SIDE, SIDE),), stream, dynamo=False, opset_version=opset
         )
     model = load_classifier_onnx(saved(stream.getvalue(), tmp_path))
-    tail = add_closed_form(model, find_embedding(model))
-    assert (tail.closed_form.activation, tail.dimension) == ("hard_swish", 8)
+    added = add_closed_form(model, find_embedding(model))
+    assert (added.closed_form.activation, added.dimension) == ("hard_swish", 8)
     expected = network(torch.tensor(IMAGES)).detach().numpy()
     np.testing.assert_allclose(outputs_of(model, IMAGES), expected, rtol=1e-4, atol=1e-6)

@@ -9,10 +9,12 @@ import pytest
 
 from edgeosr import Runtime
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.bundle.manifest import BACKBONE, BACKBONE_SINCE
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import ExportError, UsageError
+from edgeosr.export import export
 from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision import export_typed
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
@@ -27,7 +29,7 @@ def bundle(report):
 def test_the_bundle_holds_the_backbone_and_says_what_it_is(bundle, report):
     assert set(bundle.files) == {"model.onnx", "scorer.npz", "golden.npz", BACKBONE}
     manifest = bundle.manifest
-    assert manifest.schema == BACKBONE_SINCE and manifest.engines == ()
+    assert manifest.engines == ()
     record = manifest.backbone
     assert (record.precision, record.ending, record.dtype, record.logits) == ("fp16", "map", "float16", False)
     assert record.fusion is None and record.threshold is None
@@ -98,7 +100,7 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     assert record.threshold.value != bundle.manifest.threshold.value
     scorer = read_scorer(bundle.files["scorer.npz"])
     assert scorer.threshold == np.float32(record.threshold.value)
-    assert scorer.fusion.weights.tolist() == np.float32(record.fusion.weights).tolist()
+    assert scorer.fusion.weights == record.fusion.weights
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     rgb = ~golden.bgr
     feed = {"frames": golden.frames[rgb], "channel_order": np.arange(3)}
@@ -109,12 +111,28 @@ def test_recalibrating_fits_fusion_and_threshold_on_the_typed_graph(digits_run, 
     assert (reference_scores(scorer, map=y.astype(np.float64))["label"] == labels).mean() > 0.5
 
 
+def test_the_threads_asked_for_reach_every_graph_that_is_run(digits_run, tmp_path, monkeypatch):
+    given = []
+
+    class Noted(GraphRunner):
+        def __init__(self, model, **options):
+            given.append(options["threads"])
+            super().__init__(model, **options)
+
+    for module in (export, export_typed):
+        monkeypatch.setattr(module, "GraphRunner", Noted)
+    out = tmp_path / "digits.edgeosr"
+    export_run(digits_run, ExportSettings(out=out, precision="fp16", min_agreement=0.9, threads=2))
+    # Fusion and threshold of model.onnx; both graphs in the gate.
+    assert given == [2, 2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "fp8"}, "--engine"),
-        ({"engine": "fp16", "min_agreement": 1.5}, "--min-agreement must be from 0 to 1; got 1.5"),
-        ({"engine": "onnx", "recalibrate": True}, "--recalibrate fits the threshold on a typed graph"),
+        ({"precision": "fp8"}, "--engine"),
+        ({"precision": "fp16", "min_agreement": 1.5}, "--min-agreement must be from 0 to 1; got 1.5"),
+        ({"precision": None, "recalibrate": True}, "--recalibrate fits the threshold on a typed graph"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(settings, message):

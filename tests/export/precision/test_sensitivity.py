@@ -55,8 +55,13 @@ def test_none_may_be_taken():
 
 
 def fitted():
-    weights = np.array([0.3, 0.0, 0.2, 0.4, 0.1], np.float32)
-    return Fusion(means=np.zeros(5, np.float32), stds=np.ones(5, np.float32), weights=weights, note="test")
+    """Weights on all parts of this network: without a discriminator and a margin these four."""
+    return Fusion(
+        parts=("log_jacobian", "movr_loss", "max_logit", "log_norm"),
+        means=(0.0,) * 4,
+        stds=(1.0,) * 4,
+        weights=(0.3, 0.2, 0.4, 0.1),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,6 @@ def test_the_manifest_and_inspect_say_which_norm_and_with_respect_to_what(bundle
     assert (record.probes.cut, record.probes.family) == ("input", "random")
     assert (record.probes.K, record.probes.n, record.probes.seed) == (PROBES, 768, 0)
     assert record.probes.errors == ()
-    assert bundle.manifest.schema == 2
     said = text_from_bundle(bundle)
     assert "J_u = |du/dh|" in said
     assert "the normalised network input" in said and "3x16x16" in said

@@ -16,9 +16,10 @@ from edgeosr.errors import DataError, UsageError
 from edgeosr.export import probing
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.graph.names import TANGENTS_BY_IMAGE
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.probing import LARGEST_ERROR, make_probes
-from edgeosr.export.scored_graph import TANGENTS_BY_IMAGE, scored_graph
+from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.tangents.probes import random_directions
 
 SIDE, CHANNELS = 8, 12
@@ -89,10 +90,10 @@ def at_cut(classifier, images, tensor):
 )
 def test_a_cut_is_recorded_by_its_tensor_its_size_and_in_words(classifier, images, cut, tensor, n, words):
     made = probes(classifier, images, cut=cut, seed=5)
-    assert (made.record.cut, made.record.tensor, made.record.n, made.record.K) == (cut, tensor, n, 2)
+    assert (made.cut, made.tensor, made.n, made.K) == (cut, tensor, n, 2)
     assert made.with_respect_to == words
     np.testing.assert_array_equal(made.directions, random_directions(2, n, 5))
-    assert made.record.errors == () and made.record.largest_error is None
+    assert made.errors == () and made.largest_error is None
 
 
 @pytest.mark.parametrize(("cut", "tensor"), [("input", "pixels"), ("y2", "y2")])
@@ -109,23 +110,23 @@ def test_principal_directions_hold_as_much_variance_of_known_images_as_two_direc
 
 def test_auto_takes_the_smallest_number_with_little_enough_noise_and_records_what_it_saw(classifier, images):
     made = probes(classifier, images, K="auto")
-    tried = dict(made.record.errors)
+    tried = dict(made.errors)
     assert list(tried) == [1, 2, 4, 8, 16, 32][: len(tried)]
-    assert made.record.largest_error == LARGEST_ERROR
-    assert list(tried)[-1] == made.record.K
-    assert tried[made.record.K] <= LARGEST_ERROR
-    assert all(error > LARGEST_ERROR for K, error in tried.items() if made.record.K > K)
-    np.testing.assert_allclose(made.directions, random_directions(made.record.K, 192, 0), atol=1e-6)
+    assert made.largest_error == LARGEST_ERROR
+    assert list(tried)[-1] == made.K
+    assert tried[made.K] <= LARGEST_ERROR
+    assert all(error > LARGEST_ERROR for K, error in tried.items() if made.K > K)
+    np.testing.assert_allclose(made.directions, random_directions(made.K, 192, 0), atol=1e-6)
 
 
 def test_the_noise_that_auto_records_is_what_other_seeds_really_do_to_log_j(classifier, images):
-    recorded = dict(probes(classifier, images, K="auto").record.errors)[1]
+    recorded = dict(probes(classifier, images, K="auto").errors)[1]
     logs = []
     for seed in range(1, 9):
         runner = GraphRunner(
             scored_graph(classifier, "probes", probes(classifier, images, K=1, seed=seed)).model()
         )
-        logs.append(np.log(runner.measure(images, "test").values[:, 0]))
+        logs.append(runner.measure(images, "test").values[:, 0])
     table = np.stack(logs) - np.mean(logs, axis=1, keepdims=True)
     noise, spread = table.var(axis=0, ddof=1).mean(), table.var(axis=1, ddof=1).mean()
     assert np.sqrt(noise / spread) == pytest.approx(recorded, abs=0.12)
@@ -136,7 +137,7 @@ def test_a_smaller_share_needs_more_probes_and_the_largest_candidate_is_taken_if
 ):
     monkeypatch.setattr(probing, "CANDIDATES", (1, 2, 4))
     monkeypatch.setattr(probing, "LARGEST_ERROR", 0.01)
-    record = probes(classifier, images, K="auto").record
+    record = probes(classifier, images, K="auto")
     assert record.K == 4
     errors = [error for _, error in record.errors]
     assert errors == sorted(errors, reverse=True)
@@ -145,14 +146,14 @@ def test_a_smaller_share_needs_more_probes_and_the_largest_candidate_is_taken_if
 
 def test_auto_makes_do_with_the_directions_that_known_images_vary_in(classifier, images, monkeypatch):
     monkeypatch.setattr(probing, "LARGEST_ERROR", 0.0)
-    record = probes(classifier, images.subset(np.arange(10)), K="auto", family="principal").record
+    record = probes(classifier, images.subset(np.arange(10)), K="auto", family="principal")
     assert [K for K, _ in record.errors] == [1, 2, 4]
     assert record.K == 9
 
 
 def test_auto_takes_the_whole_of_a_space_too_small_for_halves(classifier, images, monkeypatch):
     monkeypatch.setattr(probing, "LARGEST_ERROR", 0.0)
-    record = probes(classifier, images, K="auto", cut="pooled").record
+    record = probes(classifier, images, K="auto", cut="pooled")
     assert (record.K, record.n) == (CHANNELS, CHANNELS)
     assert [K for K, _ in record.errors] == [1, 2, 4]
 
@@ -163,7 +164,7 @@ def test_as_many_probes_as_the_space_has_give_the_same_norm_in_every_family(clas
         made = probes(classifier, images, K=192, family=family)
         graph = scored_graph(classifier, "probes", made)
         values = GraphRunner(graph.model()).measure(images.subset(np.arange(6)), "test").values
-        norms.append(values[:, 0])
+        norms.append(np.exp(values[:, 0]))
     np.testing.assert_allclose(*norms, rtol=1e-4)
 
 

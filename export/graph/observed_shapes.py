@@ -69,8 +69,10 @@ def _run(
     dtype = np.dtype(np.float32) if image.dtype is None else image.dtype.numpy()
     sizes = [size for size in (static_shape(image) or ())[1:] if size is not None]
     zeros = np.zeros((batch, *sizes), dtype)
+    # Five images in all: threads would save little, and cost much on a busy machine.
+    settings = SessionSettings(threads=1, optimisation="none", quiet=True)
     try:
-        session = open_session(proto.SerializeToString(), SessionSettings(optimisation="none", quiet=True))
+        session = open_session(proto.SerializeToString(), settings)
         return run_session(session, [str(value.name) for value in values], {str(image.name): zeros})
     except InferenceError:
         return None

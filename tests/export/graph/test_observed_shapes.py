@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edgeosr.export.graph.observed_shapes import observe_shapes
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.tangents.differentiate import add_tangents
-from edgeosr.export.tangents.observed_shapes import observe_shapes
 
 
 def hidden_rank():
