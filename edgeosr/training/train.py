@@ -1,4 +1,4 @@
-"""`edgeosr train` as one function: from settings to a run directory."""
+"""From settings to a run directory, in one process or many; ``train_run.py`` is the way in."""
 
 import contextlib
 import functools
@@ -33,7 +33,7 @@ from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
 from edgeosr.training.open_data import open_parts
 from edgeosr.training.processors import device_name, make_fabric, quiet_unless, use_threads
-from edgeosr.training.settings import TrainSettings, default_name, settings_from_json
+from edgeosr.training.settings import TrainSettings, default_name
 from edgeosr.training.watch_jacobian import JacobianWatch, WatchedImages, watched_images
 
 _INITIALISATION = 2**32 - 1  # stands for an epoch number in the seed of the initial weights
@@ -76,22 +76,6 @@ def train(settings: TrainSettings) -> Path:
         reason = str(error).strip().splitlines()[-1]
         raise TrainingError(f"one of the training processes failed: {reason}") from error
     return _finish(directory, settings)
-
-
-def resumed_settings(directory: Path, **circumstances: Any) -> TrainSettings:
-    """Return the settings of the unfinished or finished run in ``directory``, to go on with.
-
-    Args:
-        directory: the run.
-        circumstances: data_root, max_minutes and the like (``settings.CIRCUMSTANCES``).
-
-    Raises:
-        UsageError: there is no run to resume.
-        DataError: it is damaged.
-    """
-    finished = (Path(directory) / RECORD).exists()
-    values = read_run(directory).training if finished else read_checkpoint(directory).settings
-    return settings_from_json(values, **{**circumstances, "out": Path(directory), "resume": True})
 
 
 def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
