@@ -117,15 +117,16 @@ def train(
         edgeosr train --data parts/ --arch efficientnet-lite0 --pretrained --freeze
     """
     settings = _settings(
-        ctx, resume, data=data, data_root=data_root, known=names_from(known), split=split, arch=arch, fit=fit,
-        outliers=outliers, input_size=input_size, pretrained=pretrained, freeze=freeze, loss=loss, flip=flip,
+        ctx, resume, known=names_from(known), devices=int(devices) if devices.isdecimal() else devices,
+        data=data, data_root=data_root, split=split, arch=arch, fit=fit, outliers=outliers,
+        input_size=input_size, pretrained=pretrained, freeze=freeze, loss=loss, flip=flip,
         temperature=temperature, margin=margin, rotation_weight=rotation_weight, epochs=epochs, lr=lr,
         max_minutes=max_minutes, batch_size=batch_size, weight_decay=weight_decay, shift=shift,
         discriminator=discriminator, color_jitter=color_jitter, lambda_g=lambda_g, lambda_o=lambda_o,
-        fractions=fractions, watch_jacobian=watch_jacobian, watch_images=watch_images, watch_probes=watch_probes, out=out,
-        watch_unknown=watch_unknown, test_fraction=test_fraction, per_group=per_group, seed=seed,
-        devices=int(devices) if devices.isdecimal() else devices, num_nodes=num_nodes, strategy=strategy,
-        precision=precision, compile=compile, threads=threads,
+        fractions=fractions, watch_jacobian=watch_jacobian, watch_images=watch_images,
+        watch_probes=watch_probes, watch_unknown=watch_unknown, test_fraction=test_fraction,
+        per_group=per_group, seed=seed, out=out, num_nodes=num_nodes, strategy=strategy, precision=precision,
+        compile=compile, threads=threads,
     )  # fmt: skip
     _train(settings, json=json)
 
