@@ -4,10 +4,7 @@ import functools
 
 import pytest
 
-from edgeosr.export.export import ExportSettings, export_run
-from edgeosr.training import opengan
-from edgeosr.training.settings import TrainSettings
-from edgeosr.training.train import train
+from edgeosr import ExportSettings, TrainSettings, export_run, train_run
 
 OUTLIER = "digits:0"
 
@@ -15,6 +12,8 @@ OUTLIER = "digits:0"
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
     """A run on six digits in seconds; the digit 0 serves as real outliers, 1, 6 and 7 stay unknown."""
+    from edgeosr.training import opengan
+
     settings = TrainSettings(
         data="digits",
         split=0,
@@ -29,7 +28,7 @@ def digits_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # A third of the discriminator's training is enough for digits.
         patch.setattr(opengan, "OpenGanSettings", functools.partial(opengan.OpenGanSettings, epochs=10))
-        return train(settings)
+        return train_run(settings)
 
 
 @pytest.fixture(scope="session")
