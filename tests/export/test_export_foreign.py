@@ -157,7 +157,9 @@ def test_no_torch_is_needed_and_then_there_is_no_discriminator(deployed, tmp_pat
         export_model(Path({str(deployed)!r}), ExportSettings(
             data="digits", known={KNOWN!r}, mean={MEAN!r}, std={STD!r}, out=Path({str(out)!r})))
     """)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     manifest = read_bundle(out).manifest
     assert manifest.discriminator is None
