@@ -1,9 +1,11 @@
-"""Random changes of training images by kornia, and normalisation."""
+"""Random changes of training images by kornia, and normalisation: applied, and measured."""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeosr.errors import import_extra
