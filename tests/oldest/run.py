@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,7 +165,6 @@ def make_environment(chosen: OldestSet, python: str, wheel: Path) -> Path:
         step(*pip, "--only-binary", ":all:", "--constraint", listed, wanted, "pytest")
         state.touch()
     step(*pip, "--no-deps", "--force-reinstall", wheel)
-    print(f"{chosen.name}: {', '.join(pins)}", flush=True)
     return folder
 
 
@@ -175,34 +175,31 @@ def main() -> int:
     parser.add_argument("--set", action="append", choices=[one.name for one in SETS], help="only this one")
     asked = parser.parse_args()
     chosen = [one for one in SETS if one.name in (asked.set or [one.name]) and (one.quick or not asked.quick)]
-    pythons = {one.python: find_python(one.python) for one in chosen}
-    missing = sorted(version for version, path in pythons.items() if path is None)
+    found = {one.python: find_python(one.python) for one in chosen}
+    pythons = {version: path for version, path in found.items() if path is not None}
+    missing = sorted(set(found) - set(pythons))
     if missing:
         names = ", ".join(f"python{version}" for version in missing)
         print(f"no {names} on this machine; install it, then run this again", file=sys.stderr)
         return 1
     HOME.mkdir(parents=True, exist_ok=True)
-    wheel, bundle = make_wheel(), make_bundle()
+    wheel = make_wheel()
+    started = time.monotonic()
+    # Installing waits for the network more than it computes.
+    with ThreadPoolExecutor(max_workers=len(chosen) + 1) as pool:
+        making = pool.submit(make_bundle)
+        folders = list(pool.map(lambda one: make_environment(one, pythons[one.python], wheel), chosen))
+        bundle = making.result()
+    print(f"{time.monotonic() - started:.0f} s to install and to make a bundle", flush=True)
     failed = []
-    for one in chosen:
+    for one, folder in zip(chosen, folders, strict=True):
         started = time.monotonic()
-        python = pythons[one.python]
-        assert python is not None
-        environment = make_environment(one, python, wheel)
-        installed = time.monotonic()
-        # Warnings of old versions are no failures of ours. The tests of a folder above need more than this.
-        pytest = (tool(environment, "pytest"), "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
-        done = subprocess.run(
-            [*pytest, *one.tests],
-            cwd=ROOT,
-            env={**os.environ, "EDGEOSR_OLDEST_BUNDLE": str(bundle)},
-            check=False,
-        )
-        print(
-            f"{one.name}: exit code {done.returncode}; {installed - started:.0f} s to install, "
-            f"{time.monotonic() - installed:.0f} s of tests",
-            flush=True,
-        )
+        print(f"{one.name}: {', '.join(constraints(one.extras, one.python))}", flush=True)
+        # Warnings of old versions are no failures of ours.
+        pytest = (tool(folder, "pytest"), "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
+        variables = {**os.environ, "EDGEOSR_OLDEST_BUNDLE": str(bundle)}
+        done = subprocess.run([*pytest, *one.tests], cwd=ROOT, env=variables, check=False)
+        print(f"{one.name}: exit code {done.returncode}, {time.monotonic() - started:.0f} s", flush=True)
         failed += [one.name] if done.returncode else []
     print(f"oldest versions: {len(chosen) - len(failed)} passed, {len(failed)} failed {' '.join(failed)}")
     return 1 if failed else 0
