@@ -1,5 +1,8 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test
+# make test-oldest         run a part of the tests with the lowest versions that pyproject.toml declares: the
+#                          runtime on Python 3.10 and 3.13, foreign export without torch and training on 3.11
+# make test-oldest-quick   the same without training
 # make check    set everything up, then formatting, lint, types and documentation
 # make docs     set everything up, then build the documentation: open build/docs/index.html
 # make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
@@ -19,7 +22,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test check docs types wheel setup clean
+.PHONY: demo test test-oldest test-oldest-quick check docs types wheel setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -27,6 +30,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest $(PYTEST)
+
+test-oldest: $(STAMP)
+	$(BIN)/python tests/oldest/run.py
+
+test-oldest-quick: $(STAMP)
+	$(BIN)/python tests/oldest/run.py --quick
 
 check: $(STAMP) types docs
 	$(BIN)/ruff format --check .

@@ -15,20 +15,20 @@ from typing import Any
 from edgeosr.bench.demo_picture import Shown, draw_grid
 from edgeosr.bench.latency import measure_latency
 from edgeosr.bench.latency_report import LatencyReport
-from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bench.quality_report import QualityReport
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, four_parts
-from edgeosr.errors import UsageError
+from edgeosr.errors import UsageError, require_seed, require_threads, require_whole
 from edgeosr.export.export import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors
 from edgeosr.run import LAST, RECORD, read_run
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
-from edgeosr.training.train import train
+from edgeosr.training.train_run import train_run
 
 DATA = "digits"
 SPLIT = 0
@@ -46,6 +46,7 @@ class DemoSettings:
         max_minutes: cap of the training time, above 0.
         epochs: passes over the train part, if time allows.
         seed: everything random follows from it, the choice of pictured digits included.
+        threads: processor threads of each step; None: by the size of its work.
         say: takes a line for the user before each step.
     """
 
@@ -53,11 +54,15 @@ class DemoSettings:
     max_minutes: float = 1.2
     epochs: int = 40
     seed: int = 0
+    threads: int | None = None
     say: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         if not self.max_minutes > 0:
             raise UsageError(f"--max-minutes must be above 0; got {self.max_minutes!r}; try 1.2")
+        require_whole("epochs", self.epochs, 1)
+        require_seed("--seed", self.seed)
+        require_threads("--threads", self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +134,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     out, say = settings.out, settings.say
     clear_run(out)
     say(f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes")
-    run = train(
+    run = train_run(
         TrainSettings(
             data=DATA,
             split=SPLIT,
@@ -140,19 +145,21 @@ def run_demo(settings: DemoSettings) -> DemoReport:
             max_minutes=settings.max_minutes,
             seed=settings.seed,
             out=out,
+            threads=settings.threads,
         )
     )
     say("2/5  calibrating and exporting")
-    bundle = export_run(run, ExportSettings(out=out / "digits.edgeosr")).path
+    bundle = export_run(run, ExportSettings(out=out / "digits.edgeosr", threads=settings.threads)).path
     say("3/5  evaluating on digits it has never seen")
-    quality = evaluate(bundle, QualitySettings(out=out / "evaluation"))
+    quality = evaluate_bundle(bundle, QualitySettings(out=out / "evaluation", threads=settings.threads))
     say("4/5  timing")
     latency = measure_latency(
-        bundle, LatencySettings(runs=100, duration_s=4, torch_s=2, processes=1, run=run)
+        bundle,
+        LatencySettings(runs=100, duration_s=4, torch_s=2, processes=1, run=run, threads=settings.threads),
     )
     say("5/5  drawing")
     parts = four_parts(open_image_set(DATA), split=SPLIT, seed=settings.seed)
-    known, unknown = shown_from_bundle(bundle, parts)
+    known, unknown = shown_from_bundle(bundle, parts, settings.threads)
     picture = out / "digits.png"
     draw_grid(picture, known, unknown, title=headline(known, unknown), seed=settings.seed)
     return DemoReport(
@@ -180,11 +187,13 @@ def clear_run(run: Path) -> None:
             shutil.rmtree(run)
 
 
-def shown_from_bundle(bundle: Path, parts: Parts) -> tuple[tuple[Shown, ...], tuple[Shown, ...]]:
+def shown_from_bundle(
+    bundle: Path, parts: Parts, threads: int | None = None
+) -> tuple[tuple[Shown, ...], tuple[Shown, ...]]:
     """Return the verdicts on all known test images and all images of the other classes."""
     if parts.unknown_test is None:
         raise ValueError("the demo needs classes that are not known")
-    with Runtime(bundle) as runtime:
+    with Runtime(bundle, threads=threads) as runtime:
         known = tuple(_shown(runtime, parts.test, truth_known=True))
         return known, tuple(_shown(runtime, parts.unknown_test, truth_known=False))
 

@@ -14,7 +14,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, suggestion
+from edgeosr.errors import DataError, require_extra, require_threads, suggestion
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
@@ -31,40 +31,48 @@ class QualitySettings:
         known: path or name of labelled images of known classes; None: the recorded test part.
         data_root: where named sets are looked for.
         out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
+        threads: processor threads of onnxruntime; None: by the size of the work.
     """
 
     unknown: str | None = None
     known: str | None = None
     data_root: Path | None = None
     out: Path | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        require_threads("threads", self.threads)
 
 
-def evaluate(bundle_path: Path, settings: QualitySettings) -> QualityReport:
+def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None) -> QualityReport:
     """Measure a bundle on known and unknown test images, and write report and plots.
 
     Args:
-        bundle_path: the bundle.
-        settings: which images, and where to write.
+        bundle: path of the ``.edgeosr`` directory.
+        settings: which images, and where to write; the defaults if None.
 
     Raises:
         BundleError: the bundle is damaged.
         DataError: images are missing, changed since training, or of the wrong classes.
         StorageError: the report cannot be written.
+        MissingDependencyError: the extra ``export`` is not installed.
     """
-    bundle = read_bundle(bundle_path)
-    known_title, known, unknown_title, unknown = _test_images(bundle, settings)
-    runner = GraphRunner(bundle.files["model.onnx"])
+    require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
+    settings, bundle_path = settings or QualitySettings(), Path(bundle)
+    checked = read_bundle(bundle_path)
+    known_title, known, unknown_title, unknown = _test_images(checked, settings)
+    runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     known_measured = runner.measure(known, "scoring known test images")
     unknown_measured = runner.measure(unknown, "scoring unknown test images")
-    threshold = bundle.manifest.threshold
-    scores = _scores_by_name(bundle, known_measured, unknown_measured)
+    threshold = checked.manifest.threshold
+    scores = _scores_by_name(checked, known_measured, unknown_measured)
     rows = tuple(
-        PartRow(name=name, metrics=_metrics(bundle, name, pair, known_measured, unknown_measured))
+        PartRow(name=name, metrics=_metrics(checked, name, pair, known_measured, unknown_measured))
         for name, pair in scores.items()
     )
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
-    out = settings.out or beside.with_name(f"{bundle.manifest.name}-evaluation")
+    out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
     report = QualityReport(
         bundle=str(bundle_path),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -73,7 +81,7 @@ def evaluate(bundle_path: Path, settings: QualitySettings) -> QualityReport:
         unknown=unknown_title,
         skipped=len(known_measured.skipped) + len(unknown_measured.skipped),
         rows=rows,
-        manifest=bundle.manifest,
+        manifest=checked.manifest,
         out=out,
         plots=(out / "scores.png", out / "roc.png", out / "oscr.png"),
     )

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import UsageError, require_seed, require_threads, require_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +44,15 @@ class LatencySettings:
         if not self.batches or len(set(self.batches)) != len(self.batches):
             raise UsageError(f"batches must be distinct numbers, at least one; got {self.batches!r}")
         for batch in self.batches:
-            _require("batch", batch, 1, 1024)
-        _require("runs", self.runs, 1, 1_000_000)
-        _require("warmup", self.warmup, 0, 10_000)
-        _require("processes", self.processes, 0, 100)
-        if self.threads is not None:
-            _require("threads", self.threads, 1, 1024)
+            require_whole("batch", batch, 1, 1024)
+        require_whole("runs", self.runs, 1, 1_000_000)
+        require_whole("warmup", self.warmup, 0, 10_000)
+        require_whole("processes", self.processes, 0, 100)
+        require_threads("threads", self.threads)
         if self.frame is not None:
-            _require("frame height", self.frame[0], 1, 16384)
-            _require("frame width", self.frame[1], 1, 16384)
+            require_whole("frame height", self.frame[0], 1, 16384)
+            require_whole("frame width", self.frame[1], 1, 16384)
+        require_seed("seed", self.seed)
         for name in ("duration_s", "torch_s"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise UsageError(
@@ -67,8 +67,3 @@ class LatencySettings:
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
         return {**values, "run": None if self.run is None else self.run.name}
-
-
-def _require(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}; got {value!r}")

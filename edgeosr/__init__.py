@@ -1,20 +1,63 @@
 """edgeosr: image classifiers for edge cameras that can say "I don't know".
 
-Importing this package loads nothing heavy: ``Runtime`` and ``Verdict`` are loaded on first use.
+    run = edgeosr.train_run(edgeosr.TrainSettings(data="photos/"))        one sub-folder a class
+    bundle = edgeosr.export_run(run).path                                 or export_model, of an ONNX file
+    report = edgeosr.evaluate_bundle(bundle)                              what it accepts and rejects
+    with edgeosr.Runtime(bundle) as runtime:
+        print(runtime(frame).label)                                       on the device, without torch
+
+Importing this package loads nothing heavy: each name is loaded when it is first used, and torch, ONNX or
+matplotlib when a function that needs it is called; a missing one is told with the line that installs it. The
+command line is a translation of these functions.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+    from edgeosr.bench.quality_report import QualityReport
+    from edgeosr.export.bundling import ExportReport
+    from edgeosr.export.export import export_model, export_run
+    from edgeosr.export.settings import ExportSettings
     from edgeosr.runtime.runtime import Runtime
+    from edgeosr.training.settings import TrainSettings
+    from edgeosr.training.train_run import resumed_settings, train_run
     from edgeosr.verdict import Verdict
 
 __version__ = "0.1.0"
-__all__ = ["EdgeosrError", "Runtime", "Verdict", "__version__"]
+__all__ = [
+    "EdgeosrError",
+    "ExportReport",
+    "ExportSettings",
+    "QualityReport",
+    "QualitySettings",
+    "Runtime",
+    "TrainSettings",
+    "Verdict",
+    "__version__",
+    "evaluate_bundle",
+    "export_model",
+    "export_run",
+    "resumed_settings",
+    "train_run",
+]
 
 from edgeosr.errors import EdgeosrError
 
-_HOME = {"Runtime": "edgeosr.runtime.runtime", "Verdict": "edgeosr.verdict"}
+_HOME = {
+    "ExportReport": "edgeosr.export.bundling",
+    "ExportSettings": "edgeosr.export.settings",
+    "QualityReport": "edgeosr.bench.quality_report",
+    "QualitySettings": "edgeosr.bench.quality",
+    "Runtime": "edgeosr.runtime.runtime",
+    "TrainSettings": "edgeosr.training.settings",
+    "Verdict": "edgeosr.verdict",
+    "evaluate_bundle": "edgeosr.bench.quality",
+    "export_model": "edgeosr.export.export",
+    "export_run": "edgeosr.export.export",
+    "resumed_settings": "edgeosr.training.train_run",
+    "train_run": "edgeosr.training.train_run",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -23,3 +66,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,6 +36,9 @@ from types import ModuleType
 from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=str)
+# What every generator of random numbers that we use takes as its seed.
+LARGEST_SEED = 2**32 - 1
+MOST_THREADS = 1024
 
 
 class EdgeosrError(Exception):
@@ -169,6 +172,25 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
         if choice == value:
             return choice
     raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {value!r}{suggestion(value, allowed)}")
+
+
+def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise a UsageError unless ``value`` is a whole number from ``least`` to ``most`` (None: any)."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UsageError(f"{what} must be a whole number {bounds}; got {value!r}")
+
+
+def require_seed(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is a seed: a whole number from 0 to ``LARGEST_SEED``."""
+    require_whole(what, value, 0, LARGEST_SEED)
+
+
+def require_threads(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is None or a number of threads, 1 to ``MOST_THREADS``."""
+    if value is not None:
+        require_whole(what, value, 1, MOST_THREADS)
 
 
 def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:

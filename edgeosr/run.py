@@ -111,7 +111,7 @@ def write_discriminator(
     }
     sizes = [int(layers[0][0].shape[1]), *(int(weight.shape[0]) for weight, _ in layers)]
     with atomic_file(Path(directory) / DISCRIMINATOR) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
     record = replace(
         record,
         discriminator={"layers": sizes, **description},

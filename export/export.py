@@ -19,7 +19,7 @@ from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
-from edgeosr.errors import UsageError
+from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
 from edgeosr.export.calibrate import (
     fit_on_select,
@@ -41,28 +41,27 @@ from edgeosr.run import read_run
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.training.discriminator import outlier_halves
 
-__all__ = ["ExportReport", "ExportSettings", "export_classifier", "export_run", "export_source"]
+__all__ = ["ExportReport", "ExportSettings", "export_model", "export_run"]
 
 # A foreign classifier is trained already: its known images serve the discriminator a little and the
 # calibration a lot.
 FOREIGN_FRACTIONS = (0.3, 0.3, 0.4)
 
 
-def export_source(origin: Path, settings: ExportSettings) -> ExportReport:
-    """Export a run, or a classifier if ``origin`` is an ONNX file; see there."""
-    return (export_classifier if origin.suffix == ".onnx" else export_run)(origin, settings)
-
-
-def export_run(run: Path, settings: ExportSettings) -> ExportReport:
+def export_run(run: Path | str, settings: ExportSettings | None = None) -> ExportReport:
     """Export a run made by ``edgeosr train``.
 
     Args:
         run: the run directory.
-        settings: see ``ExportSettings``; what is for foreign classifiers must be left alone.
+        settings: see ``ExportSettings``, its defaults if None; what is for foreign classifiers must be left
+            alone.
 
     Raises:
         UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
+        MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
     """
+    require_extra("onnx_ir", extra="export", purpose="exporting")
+    run, settings = Path(run), settings or ExportSettings()
     record = read_run(run)
     if settings.fit not in (None, record.preprocessing.fit):
         raise UsageError(
@@ -95,7 +94,7 @@ def export_run(run: Path, settings: ExportSettings) -> ExportReport:
     )
 
 
-def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
+def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     """Wrap a classifier that is already deployed.
 
     Args:
@@ -104,7 +103,10 @@ def export_classifier(path: Path, settings: ExportSettings) -> ExportReport:
 
     Raises:
         UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
+        MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
     """
+    require_extra("onnx_ir", extra="export", purpose="exporting")
+    path = Path(path)
     if settings.data is None:
         raise UsageError(
             f"{path.name} needs images of the classes it knows to be calibrated on; "

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import LOGITS
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.scoring_graph import LOGITS
 from edgeosr.runtime.agreement import SAME_GRAPH, Band, engine_band
 from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, class_gaps, judged
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeosr.bundle.backbone import PRECISIONS
-from edgeosr.errors import UsageError, require_choice
+from edgeosr.errors import UsageError, require_choice, require_seed, require_threads
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
@@ -68,6 +68,8 @@ class ExportSettings:
         if self.precision is not None:
             require_choice("--engine", self.precision, PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
+        require_seed("--seed", self.seed)
+        require_threads("--threads", self.threads)
         require_choice("--color", self.color, COLORS)
         self._check_probes()
         if not 0 <= self.min_agreement <= 1:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from edgeosr.export.export import ExportSettings, export_run
+from edgeosr import ExportSettings, TrainSettings, export_run, train_run
 from edgeosr.training import opengan_settings
-from edgeosr.training.settings import TrainSettings
-from edgeosr.training.train import train
 
 OUTLIER = "digits:0"
 
@@ -22,6 +20,7 @@ class ShortOpenGan(opengan_settings.OpenGanSettings):
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
     """A run on six digits in seconds; the digit 0 serves as real outliers, 1, 6 and 7 stay unknown."""
+
     settings = TrainSettings(
         data="digits",
         split=0,
@@ -36,7 +35,7 @@ def digits_run(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opengan_settings, "OpenGanSettings", ShortOpenGan)
-        return train(settings)
+        return train_run(settings)
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,19 @@
 """``edgeosr bench``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json, Threads, numbers_from, settings_values, size_from
+from edgeosr.cli.options import Bundle, Json, Threads, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, results_only, show
 
 if TYPE_CHECKING:
     from edgeosr.bench.latency_report import LatencyReport
+    from edgeosr.bench.settings import LatencySettings
 
 
 def bench(
-    ctx: typer.Context,
     bundle: Bundle = None,
     batches: Annotated[
         str, typer.Option("--batches", "--batch", metavar="1,8", help="Batch sizes to time.")
@@ -66,20 +66,31 @@ def bench(
         edgeosr bench --kernel-model                        what the CUDA kernel costs at least, by device
     """
     from edgeosr.bench.latency import measure_latency
-    from edgeosr.bench.settings import LatencySettings
-    from edgeosr.bundle.directory import newest_bundle
 
     if kernel_model:
         return _show_kernel_model(json=json)
-    values = settings_values(ctx, batches=numbers_from("--batches", batches), frame=size_from(frame))
-    path = bundle or newest_bundle()
-    values["run"] = run or (path.parent if (path.parent / "run.json").is_file() else None)
-    del values["out"], values["kernel_model"]
+    path, settings = _settings(
+        bundle, batches, frame, run, runs=runs, warmup=warmup, duration_s=duration_s, threads=threads,
+        rate_hz=rate_hz, baseline_torch=baseline_torch, torch_s=torch_s, processes=processes, seed=seed,
+    )  # fmt: skip
     with results_only():
-        report = measure_latency(path, LatencySettings(**values))
+        report = measure_latency(path, settings)
         _write(report, out)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=out, then=then)
+
+
+def _settings(
+    bundle: Path | None, batches: str, frame: str | None, run: Path | None, **values: Any
+) -> tuple[Path, "LatencySettings"]:
+    from edgeosr.bench.settings import LatencySettings
+    from edgeosr.bundle.directory import newest_bundle
+
+    sizes = {"batches": numbers_from("--batches", batches), "frame": size_from(frame)}
+    path = bundle or newest_bundle()
+    if run is None and (path.parent / "run.json").is_file():
+        run = path.parent
+    return path, settings_from(LatencySettings, run=run, **sizes, **values)
 
 
 def _show_kernel_model(*, json: bool) -> None:

@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Json
+from edgeosr.cli.options import Json, Threads
 from edgeosr.cli.output import results_only, show
-from edgeosr.errors import import_extra
+from edgeosr.errors import require_extra
 
 
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("runs/demo"),
     max_minutes: Annotated[float, typer.Option(help="Training stops in this time.")] = 1.2,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """See six digits learnt and four rejected.
@@ -24,11 +25,12 @@ def demo(
     Examples:
         edgeosr demo
     """
-    import_extra("torch", extra="train", purpose="the demo, which trains,")
+    require_extra("torch", extra="train", purpose="the demo, which trains,")
     from edgeosr.bench.demo import DemoSettings, run_demo
 
+    say = partial(typer.echo, err=True)
+    settings = DemoSettings(out=out, max_minutes=max_minutes, seed=seed, threads=threads, say=say)
     with results_only():
-        say = partial(typer.echo, err=True)
-        report = run_demo(DemoSettings(out=out, max_minutes=max_minutes, seed=seed, say=say))
+        report = run_demo(settings)
     then = "edgeosr train --data FOLDER_WITH_ONE_SUBFOLDER_A_CLASS"
     show(text=report.as_text(), document=report.as_json(), json=json, written=report.picture, then=then)

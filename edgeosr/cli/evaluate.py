@@ -4,12 +4,11 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Bundle, DataRoot, Json, Out, settings_values
+from edgeosr.cli.options import Bundle, DataRoot, Json, Out, Threads, settings_from
 from edgeosr.cli.output import command_line, results_only, show
 
 
 def evaluate(
-    ctx: typer.Context,
     bundle: Bundle = None,
     unknown: Annotated[
         str | None,
@@ -24,6 +23,7 @@ def evaluate(
     ] = None,
     data_root: DataRoot = None,
     out: Out = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Measure what a bundle accepts and rejects.
@@ -34,12 +34,14 @@ def evaluate(
         edgeosr evaluate                                    the newest bundle
         edgeosr evaluate cats.edgeosr --unknown dtd10
     """
-    from edgeosr.bench.quality import QualitySettings
-    from edgeosr.bench.quality import evaluate as measure_quality
+    from edgeosr import QualitySettings, evaluate_bundle
     from edgeosr.bundle.directory import newest_bundle
 
+    settings = settings_from(
+        QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads
+    )
     path = bundle or newest_bundle()
     with results_only():
-        report = measure_quality(path, QualitySettings(**settings_values(ctx)))
+        report = evaluate_bundle(path, settings)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=report.out, then=then)

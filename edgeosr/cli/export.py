@@ -1,14 +1,18 @@
 """``edgeosr export``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeosr.cli.options import DataRoot, Json, names_from, settings_values
+from edgeosr.cli.options import DataRoot, Json, Threads, names_from, settings_from
 from edgeosr.cli.output import command_line, results_only, show
-from edgeosr.errors import UsageError, import_extra
+from edgeosr.errors import UsageError, require_choice
 from edgeosr.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from edgeosr import ExportReport, ExportSettings
+    from edgeosr.runtime.engines.build_bundle import BuildOptions
 
 Source = Annotated[
     Path | None,
@@ -17,7 +21,6 @@ Source = Annotated[
 
 
 def export(
-    ctx: typer.Context,
     source: Source = None,
     data: Annotated[
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of the classes it knows.")
@@ -88,6 +91,7 @@ def export(
         str | None,
         typer.Option(metavar="LEAST,OPTIMAL,LARGEST", help="Batches of the engine. Default: 1,1,8."),
     ] = None,
+    threads: Threads = None,
     out: Annotated[
         Path | None, typer.Option(metavar="NAME.edgeosr", help="The bundle to write. Default: beside SOURCE.")
     ] = None,
@@ -104,26 +108,40 @@ def export(
         edgeosr export --jacobian probes --probes 4 --cut last-stage
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
-    from edgeosr.cli.engine_step import options_from, with_engine
+    from edgeosr.cli.engine_step import options_from
     from edgeosr.export.settings import ExportSettings
-    from edgeosr.run import newest_run
 
     options = options_from(engine, target, batch, frame)
-    parsed = {
-        "known": names_from(known),
-        "frame": options.frame,
-        "probes": _count_from(probes),
-        "precision": None if engine == "onnx" else engine,
-    }
-    settings = ExportSettings(**settings_values(ctx, **parsed))
-    origin = source or newest_run()
-    import_extra("onnx_ir", extra="export", purpose="exporting")
-    from edgeosr.export.export import export_source
-
-    with results_only():
-        report, line = with_engine(export_source(origin, settings), options)
+    settings = settings_from(
+        ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
+        recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
+        probe_family=probe_family, fit=fit, false_reject_rate=false_reject_rate, frame=options.frame,
+        data_root=data_root, out=out, data=data, known=names_from(known), outliers=outliers, mean=mean,
+        embedding=embedding, std=std, color=color, seed=seed, threads=threads,
+    )  # fmt: skip
+    report, line = _exported(source, settings, options)
     then = command_line("edgeosr", "evaluate", report.path)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
+
+
+def _exported(
+    source: Path | None, settings: "ExportSettings", options: "BuildOptions"
+) -> tuple["ExportReport", str]:
+    from edgeosr import export_model, export_run
+    from edgeosr.cli.engine_step import with_engine
+    from edgeosr.run import newest_run
+
+    origin = source or newest_run()
+    with results_only():
+        report = (export_model if origin.suffix == ".onnx" else export_run)(origin, settings)
+        return with_engine(report, options)
+
+
+def _precision_from(engine: str) -> str | None:
+    """Return the precision of ``--engine``; None for ``onnx``, which needs no typed backbone."""
+    from edgeosr.bundle.backbone import PRECISIONS
+
+    return None if require_choice("--engine", engine, ("onnx", *PRECISIONS)) == "onnx" else engine
 
 
 def _count_from(text: str | None) -> int | str | None:

@@ -1,7 +1,9 @@
 """Options and arguments that several commands share, each worded once; and the parsing of their values."""
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -22,21 +24,25 @@ Bundle = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads. Default: what onnxruntime chooses.")
+    int | None, typer.Option("--threads", help="CPU threads. Default: by the size of the work.")
 ]
+Settings = TypeVar("Settings")
 
 
-def settings_values(ctx: typer.Context, **changed: Any) -> dict[str, Any]:
-    """Return the command's options under their names, which are the names of its settings' fields.
+def settings_from(kind: Callable[..., Settings], **values: Any) -> Settings:
+    """Return a command's settings, made of its options.
+
+    What the context of older versions of typer holds is text, not values: a command passes on what it was
+    called with.
 
     Args:
-        ctx: of the running command.
-        changed: values that are not the parsed text itself, by name. ``source``, ``bundle``, ``json`` and
-            the options of an engine are no settings and are left out.
+        kind: the settings' dataclass.
+        values: one for each of its fields, by name; none may be left out, lest an option be without effect.
     """
-    others = {"source", "bundle", "json", "target", "batch", "engine"}
-    values = {name: value for name, value in ctx.params.items() if name not in others}
-    return {**values, **changed}
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a class, not any callable
+    if set(values) != names:
+        raise TypeError(f"{kind} has the fields {sorted(names)}; got {sorted(values)}")
+    return kind(**values)
 
 
 def names_from(text: str | None) -> tuple[str, ...] | None:

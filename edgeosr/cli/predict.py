@@ -2,7 +2,7 @@
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,11 @@ from edgeosr.cli.options import Json, Threads
 from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
 
+if TYPE_CHECKING:
+    from edgeosr.runtime.prediction_summary import PredictionSummary
+
 
 def predict(
-    ctx: typer.Context,
     bundle: Annotated[
         str | None,
         typer.Argument(
@@ -57,14 +59,21 @@ def predict(
     path, wanted = bundle_and_source(bundle, source)
     lines: list[str] = []
     emit = lines.append if json else typer.echo
-    chosen = {name: ctx.params[name] for name in ("out", "threshold", "threads", "limit", "shown")}
-    summary = predict_source(path, wanted, json_lines=json or jsonl, emit=emit, **chosen)
-    verdicts = [json_format.loads(line) for line in lines]
-    document = json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
+    summary = predict_source(
+        path, wanted, out=out, json_lines=json or jsonl, threshold=threshold, threads=threads, limit=limit,
+        shown=shown, emit=emit,
+    )  # fmt: skip
     if not jsonl:
         then = command_line("edgeosr", "bench", path)
+        document = document_from(summary, lines)
         show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
     raise typer.Exit(INTERRUPTED_CODE if summary.interrupted else int(not summary.ok))
+
+
+def document_from(summary: "PredictionSummary", lines: list[str]) -> str:
+    """Return the counts and the verdicts, each a line of JSON, as one document."""
+    verdicts = [json_format.loads(line) for line in lines]
+    return json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
 
 
 def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str]:

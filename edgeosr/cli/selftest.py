@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json
+from edgeosr.cli.options import Bundle, Json, Threads
 from edgeosr.cli.output import command_line, results_only, show
 
 
@@ -17,6 +17,7 @@ def selftest(
             help="Prove the GPU's part: kernel, engine (built if need be), golden frames through it.",
         ),
     ] = False,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Prove what can be proved on this machine.
@@ -32,7 +33,7 @@ def selftest(
 
     path = bundle or newest_bundle()
     with results_only():
-        report = run(path, device=device)
+        report = run(path, device=device, threads=threads)
     then = command_line("edgeosr", "verify", path)
     show(text=report.as_text(), document=report.as_json(), json=json, written=None, then=then)
     raise typer.Exit(0 if report.passed else 1)

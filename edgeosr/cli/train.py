@@ -1,16 +1,16 @@
 """``edgeosr train``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeosr.cli.options import DataRoot, Json, names_from, settings_values
+from edgeosr.cli.options import DataRoot, Json, Threads, names_from, settings_from
 from edgeosr.cli.output import command_line, results_only, show
-from edgeosr.errors import UsageError, import_extra, require_extra
+from edgeosr.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeosr.training.settings import TrainSettings
+    from edgeosr import TrainSettings
 
 
 def train(
@@ -103,7 +103,7 @@ def train(
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile the network: faster after a slow start.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each process.")] = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train a classifier; writes a run.
@@ -116,14 +116,24 @@ def train(
         edgeosr train --data photos/ --known cat,dog --outliers other/
         edgeosr train --data parts/ --arch efficientnet-lite0 --pretrained --freeze
     """
-    from edgeosr.cli.run_report import RunReport, is_first_process
-    from edgeosr.training.open_data import open_parts
+    settings = _settings(
+        ctx, resume, known=names_from(known), devices=int(devices) if devices.isdecimal() else devices,
+        data=data, data_root=data_root, split=split, arch=arch, fit=fit, outliers=outliers,
+        input_size=input_size, pretrained=pretrained, freeze=freeze, loss=loss, flip=flip,
+        temperature=temperature, margin=margin, rotation_weight=rotation_weight, epochs=epochs, lr=lr,
+        max_minutes=max_minutes, batch_size=batch_size, weight_decay=weight_decay, shift=shift,
+        discriminator=discriminator, color_jitter=color_jitter, lambda_g=lambda_g, lambda_o=lambda_o,
+        fractions=fractions, watch_jacobian=watch_jacobian, watch_images=watch_images,
+        watch_probes=watch_probes, watch_unknown=watch_unknown, test_fraction=test_fraction,
+        per_group=per_group, seed=seed, out=out, num_nodes=num_nodes, strategy=strategy, precision=precision,
+        compile=compile, threads=threads,
+    )  # fmt: skip
+    _train(settings, json=json)
 
-    settings = _settings(ctx)
-    require_extra("torch", extra="train", purpose="training")
-    # Importing torch takes seconds: a wrong path or class is told before it, not after.
-    open_parts(settings)
-    from edgeosr.training.train import train as train_run
+
+def _train(settings: "TrainSettings", *, json: bool) -> None:
+    from edgeosr import train_run
+    from edgeosr.cli.run_report import RunReport, is_first_process
 
     with results_only():
         run = train_run(settings)
@@ -133,30 +143,26 @@ def train(
         show(text=report.as_text(), document=report.as_json(), json=json, written=run, then=then)
 
 
-def _settings(ctx: typer.Context) -> "TrainSettings":
-    from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings
+def _settings(ctx: typer.Context, resume: Path | None, **values: Any) -> "TrainSettings":
+    from edgeosr import TrainSettings, resumed_settings
+    from edgeosr.training.settings import CIRCUMSTANCES
 
-    values = ctx.params
-    if values["resume"] is None:
+    if resume is None:
         if values["data"] is None:
             raise UsageError("training needs images; add --data FOLDER, or --data digits to try it")
-        devices = int(values["devices"]) if values["devices"].isdecimal() else values["devices"]
-        known = names_from(values["known"])
-        return TrainSettings(**settings_values(ctx, known=known, devices=devices, resume=False))
-    _refuse_settings_beside_resume(ctx, CIRCUMSTANCES)
+        return settings_from(TrainSettings, resume=False, **values)
+    _refuse_settings_beside_resume(ctx, set(values) - (set(CIRCUMSTANCES) - {"out"}))
     kept = {name: values[name] for name in CIRCUMSTANCES if name not in {"out", "resume"}}
-    import_extra("torch", extra="train", purpose="training")
-    from edgeosr.training.train import resumed_settings
-
-    return resumed_settings(values["resume"], **kept)
+    return resumed_settings(resume, **kept)
 
 
-def _refuse_settings_beside_resume(ctx: typer.Context, allowed: tuple[str, ...]) -> None:
+def _refuse_settings_beside_resume(ctx: typer.Context, settled: set[str]) -> None:
     # Compared by name: older versions of typer take this enumeration from click, newer ones bring their own.
-    given = [
-        name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    foreign = [
+        name
+        for name in sorted(settled)
+        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
-    foreign = [name for name in given if name not in {*allowed, "json"} or name == "out"]
     if foreign:
         options = ", ".join("--" + name.replace("_", "-") for name in foreign)
         raise UsageError(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.data import DataRecord
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
-from edgeosr.errors import DataError, UsageError, suggestion
+from edgeosr.errors import DataError, UsageError, require_whole, suggestion
 from edgeosr.verdict import UNKNOWN
 
 Fractions = tuple[float, float, float]
@@ -174,12 +174,25 @@ def _named(
 def _require_settings(seed: int, fractions: Fractions, test_fraction: float, per_group: int | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UsageError(f"seed must be a whole number; got {seed!r}")
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise UsageError(f"fractions must be three positive numbers that sum to 1; got {tuple(fractions)}")
+    require_shares(fractions, test_fraction)
+    if per_group is not None:
+        require_whole("per_group", per_group, 1)
+
+
+def require_shares(fractions: Sequence[float], test_fraction: float) -> None:
+    """Refuse shares of the parts that no cut can be made with.
+
+    Raises:
+        UsageError: ``fractions`` are not three shares above 0 that sum to 1, or ``test_fraction`` is not
+            above 0 and below 1.
+    """
+    if len(fractions) != 3 or not min(fractions) > 0 or not abs(sum(fractions) - 1) <= 1e-6:
+        raise UsageError(
+            "fractions must be three shares above 0 (train, select, calibrate) that sum to 1; "
+            f"got {tuple(fractions)}; 0.8 0.1 0.1 is the default"
+        )
     if not 0 < test_fraction < 1:
-        raise UsageError(f"test_fraction must lie between 0 and 1; got {test_fraction!r}")
-    if per_group is not None and per_group < 1:
-        raise UsageError(f"per_group must be at least 1; got {per_group!r}")
+        raise UsageError(f"test_fraction must be above 0 and below 1; got {test_fraction!r}")
 
 
 def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | None) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ def selftest(
     *,
     device: bool,
     settings: SelftestSettings | None = None,
+    threads: int | None = None,
     probe: Callable[[], GpuProbe] = probe_gpus,
 ) -> SelftestReport:
     """Run it.
@@ -81,6 +82,7 @@ def selftest(
         bundle: path of the bundle.
         device: prove the GPU's part too; an engine is built into the bundle if it has none for this GPU.
         settings: of the kernel's test.
+        threads: of onnxruntime; None for one a physical core.
         probe: asks the driver.
 
     Raises:
@@ -96,7 +98,7 @@ def selftest(
     read_bundle(bundle)  # a wrong path or a damaged bundle is no step that failed
     machine = _machine(gpus)
     if not device:
-        steps = [_step("cpu", lambda: _verified(bundle, ("onnxruntime",)))]
+        steps = [_step("cpu", lambda: _verified(bundle, ("onnxruntime",), threads))]
         left = (
             "that the fused kernel and an engine decide the same: edgeosr selftest --device, on the device",
         )
@@ -104,7 +106,7 @@ def selftest(
     steps = [
         _step("kernel", lambda: _kernel(settings or SelftestSettings())),
         _step("engine", lambda: _engine(bundle)),
-        _step("verify", lambda: _verified(bundle, ())),
+        _step("verify", lambda: _verified(bundle, (), threads)),
     ]
     return SelftestReport(machine=machine, steps=tuple(steps), left=())
 
@@ -155,8 +157,8 @@ def _engine(bundle: Path) -> str:
     raise _Failed("; ".join(reasons))
 
 
-def _verified(bundle: Path, backends: tuple[str, ...]) -> str:
-    report = verify_bundle(bundle, backends=backends)
+def _verified(bundle: Path, backends: tuple[str, ...], threads: int | None) -> str:
+    report = verify_bundle(bundle, backends=backends, threads=threads)
     if not backends and not any(check.passed for check in report.checks if check.backend in ENGINE_BACKENDS):
         raise _Failed("no engine gave the expected verdicts:\n" + report.as_text())
     if not report.passed:

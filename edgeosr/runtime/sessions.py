@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import InferenceError, MissingDependencyError, UsageError, require_choice
+from edgeosr.errors import InferenceError, MissingDependencyError, require_choice, require_threads
 
 CPU_ONLY = ("CPUExecutionProvider",)
 Optimisation = Literal["all", "as-typed", "none"]
@@ -46,9 +46,7 @@ class SessionSettings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        count = self.threads
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise UsageError(f"threads must be a whole number from 1, or None for all cores; got {count!r}")
+        require_threads("threads", self.threads)
 
 
 def open_session(model: bytes, settings: SessionSettings | None = None, *, name: str = "the graph") -> Any:

@@ -23,7 +23,7 @@ rejected share below the law, never above it.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,10 +58,6 @@ class Threshold:
     groups: int
     images: int
     method: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values for the manifest."""
-        return {**asdict(self), "interval": list(self.interval)}
 
 
 def groups_needed(false_reject_rate: float) -> int:

@@ -1,9 +1,11 @@
-"""Random changes of training images by kornia, and normalisation."""
+"""Random changes of training images by kornia, and normalisation: applied, and measured."""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeosr.errors import import_extra
@@ -65,3 +67,20 @@ class Normalise:
             with torch.no_grad():
                 images = augment(images)
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def pixel_statistics(
+    pixels: NDArray[np.uint8],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return per-channel (mean, std) of uint8 ``[n, H, W, 3]`` scaled to 0..1, exact, rounded to 6 places.
+
+    A constant channel gets std 1 / 255, so that it can be divided by.
+    """
+    levels = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(3):
+        share = np.bincount(pixels[..., channel].reshape(-1), minlength=256) / pixels[..., channel].size
+        mean = float(share @ levels)
+        means.append(round(mean, 6))
+        stds.append(round(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1 / 255), 6))
+    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])

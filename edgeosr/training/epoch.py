@@ -59,7 +59,8 @@ class Feed:
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     """Seed torch for one epoch of one process: augmentation and dropout repeat after a resume."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1))
+    # Shifted as a Python number: NumPy 1 turns uint64 >> int into a float, and refuses.
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0]) >> 1)
 
 
 def epoch_order(seed: int, epoch: int, images: int) -> NDArray[np.int64]:

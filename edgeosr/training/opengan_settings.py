@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import UsageError, require_seed, require_whole
 
 Float32 = NDArray[np.float32]
 OpenKind = Literal["real", "synthetic"]
@@ -48,10 +48,9 @@ class OpenGanSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 2), ("epochs", 1), ("steps", 1), ("noise", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"OpenGAN {name} must be a whole number of at least {least}; got {value!r}")
+        for name, least in (("batch", 2), ("epochs", 1), ("steps", 1), ("noise", 1)):
+            require_whole(f"OpenGAN {name}", getattr(self, name), least)
+        require_seed("OpenGAN seed", self.seed)
         for name in ("lambda_g", "lambda_o"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

@@ -12,6 +12,8 @@ import torch
 from edgeosr.errors import import_extra
 from edgeosr.training.settings import TrainSettings
 
+# Input pixels of a step that keep one thread busy: 32 images of 32 x 32.
+PIXELS_A_THREAD = 32 * 32 * 32
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # x86; without them bfloat16 is emulated and slower than float32
 
 
@@ -48,6 +50,30 @@ def make_fabric(settings: TrainSettings) -> Any:
         strategy=settings.strategy,
         precision=choose_precision(settings.precision, cuda=cuda),
     )
+
+
+def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
+    """Return the CPU threads of torch in each process: those asked for, or as many as a step is worth.
+
+    Torch's threads wait for each other after every operation. A small step is over sooner on one thread, and
+    far sooner where other programs want the processors too; so each thread gets ``PIXELS_A_THREAD`` at least,
+    and all processes together get no more threads than there are processors.
+
+    Args:
+        settings: of the run.
+        processes: how many of them train on this machine.
+    """
+    if settings.threads is not None:
+        return settings.threads
+    pixels = settings.batch_size * settings.size**2 // processes
+    return max(1, min(pixels // PIXELS_A_THREAD, processors() // processes))
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def use_threads(threads: int | None) -> None:

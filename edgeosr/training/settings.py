@@ -5,7 +5,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeosr.errors import DataError, UsageError, require_choice
+from edgeosr.data.parts import require_shares
+from edgeosr.errors import (
+    DataError,
+    UsageError,
+    require_choice,
+    require_seed,
+    require_threads,
+    require_whole,
+)
 from edgeosr.model.catalogue import TIMM_PREFIX, architecture
 from edgeosr.preprocessing import FITS, Fit
 
@@ -15,6 +23,9 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "32-true", "bf16-mixed")
 Strategy = Literal["auto", "ddp", "ddp_spawn"]
 STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
+
+LARGEST_SIDE = 4096  # pixels; what ``Preprocessing`` takes
+MOST_WATCH_PROBES = 4096
 
 # Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
 # when it is resumed.
@@ -74,7 +85,8 @@ class TrainSettings:
         precision: "auto" takes bf16-mixed where the processor multiplies bfloat16, else 32-true.
         compile: torch.compile the backbone: needs a C++ compiler on a CPU, takes a minute to begin, and
             rounds differently, so it belongs to what a run is.
-        threads: CPU threads of torch in each process; None: torch's own choice.
+        threads: CPU threads of torch in each process; None: by the size of the work (see
+            ``edgeosr.training.processors.threads_for``).
     """
 
     data: str
@@ -131,17 +143,20 @@ class TrainSettings:
         require_choice("fit", self.fit, FITS)
         require_choice("precision", self.precision, PRECISIONS)
         require_choice("strategy", self.strategy, STRATEGIES)
-        self._require_whole("epochs", 1)
-        self._require_whole("batch_size", 2)
-        self._require_whole("num_nodes", 1)
-        self._require_whole("watch_images", 2)
-        self._require_whole("watch_probes", 1)
-        self._require_whole("seed", 0)
-        for name in ("split", "input_size", "per_group", "threads"):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("num_nodes", 1), ("watch_images", 2)):
+            require_whole(name, getattr(self, name), least)
+        require_whole("watch_probes", self.watch_probes, 1, MOST_WATCH_PROBES)
+        require_seed("seed", self.seed)
+        for name, least, most in (
+            ("split", 0, None),
+            ("input_size", 1, LARGEST_SIDE),
+            ("per_group", 1, None),
+        ):
             if getattr(self, name) is not None:
-                self._require_whole(name, 0 if name == "split" else 1)
+                require_whole(name, getattr(self, name), least, most)
+        require_threads("threads", self.threads)
         if self.devices != "auto":
-            self._require_whole("devices", 1)
+            require_whole("devices", self.devices, 1)
         for name in ("lr", "temperature"):
             self._require_between(name, 0, math.inf, above=True)
         for name in ("rotation_weight", "weight_decay", "lambda_g", "lambda_o"):
@@ -149,7 +164,6 @@ class TrainSettings:
         self._require_between("margin", 0, math.pi / 2)
         self._require_between("shift", 0, 0.5)
         self._require_between("color_jitter", 0, 1)
-        self._require_between("test_fraction", 0, 0.9, above=True)
         if self.max_minutes is not None:
             self._require_between("max_minutes", 0, math.inf, above=True)
         if self.input_size is not None and self.input_size < known.smallest:
@@ -171,16 +185,7 @@ class TrainSettings:
             )
         if self.watch_unknown is not None and not self.watch_jacobian:
             raise UsageError("watch_unknown names the images of watch_jacobian; add watch_jacobian")
-        if len(self.fractions) != 3 or min(self.fractions) <= 0 or sum(self.fractions) > 1 + 1e-9:
-            raise UsageError(
-                "fractions must be three shares above 0 (train, select, calibrate) that add up to 1; "
-                f"got {self.fractions!r}"
-            )
-
-    def _require_whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}")
+        require_shares(self.fractions, self.test_fraction)
 
     def _require_between(self, name: str, low: float, high: float, *, above: bool = False) -> None:
         value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""`edgeosr train` as one function: from settings to a run directory."""
+"""From settings to a run directory, in one process or many; ``train_run.py`` is the way in."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import LAST, RECORD, RunRecord, read_run, write_run
-from edgeosr.training.augmentation import Normalise, make_augmentation
+from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
@@ -32,8 +32,15 @@ from edgeosr.training.jacobian_plot import conditions, require_matplotlib
 from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
 from edgeosr.training.open_data import open_parts
-from edgeosr.training.processors import device_name, make_fabric, quiet_unless, use_threads
-from edgeosr.training.settings import TrainSettings, default_name, settings_from_json
+from edgeosr.training.processors import (
+    device_name,
+    limited_threads,
+    make_fabric,
+    quiet_unless,
+    threads_for,
+    use_threads,
+)
+from edgeosr.training.settings import TrainSettings, default_name
 from edgeosr.training.watch_jacobian import JacobianWatch, WatchedImages, watched_images
 
 _INITIALISATION = 2**32 - 1  # stands for an epoch number in the seed of the initial weights
@@ -62,41 +69,29 @@ def train(settings: TrainSettings) -> Path:
         StorageError: the run cannot be written.
         KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
     """
-    directory = settings.out
-    if directory is not None:
-        if settings.resume and (directory / RECORD).exists():
-            return _finish(directory, settings)
-        _require_free(directory, settings.resume)
+    with limited_threads(threads_for(settings)):
+        if settings.resume and settings.out is not None and (settings.out / RECORD).exists():
+            return _finish(settings.out, settings)
+        return _finish(_launched(settings), settings)
+
+
+def _launched(settings: TrainSettings) -> Path:
+    """Train in as many processes as wanted and return the run directory."""
+    if settings.out is not None:
+        _require_free(settings.out, settings.resume)
     fabric = make_fabric(settings)
     # Settings are bound, not passed: Fabric takes arguments apart and refuses frozen dataclasses.
     work = functools.partial(_train_in_process, settings=settings)
     try:
-        directory = Path(fabric.launch(work))
+        return Path(fabric.launch(work))
     except ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
         raise TrainingError(f"one of the training processes failed: {reason}") from error
-    return _finish(directory, settings)
-
-
-def resumed_settings(directory: Path, **circumstances: Any) -> TrainSettings:
-    """Return the settings of the unfinished or finished run in ``directory``, to go on with.
-
-    Args:
-        directory: the run.
-        circumstances: data_root, max_minutes and the like (``settings.CIRCUMSTANCES``).
-
-    Raises:
-        UsageError: there is no run to resume.
-        DataError: it is damaged.
-    """
-    finished = (Path(directory) / RECORD).exists()
-    values = read_run(directory).training if finished else read_checkpoint(directory).settings
-    return settings_from_json(values, **{**circumstances, "out": Path(directory), "resume": True})
 
 
 def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
     """Train in one of the launched processes; all return the run directory."""
-    use_threads(settings.threads)
+    use_threads(threads_for(settings, processes=max(1, fabric.world_size // settings.num_nodes)))
     with quiet_unless(fabric.global_rank == 0):
         material = _open(settings)
     resumed = read_checkpoint(settings.out) if settings.resume and settings.out else None
@@ -189,23 +184,6 @@ def _normalised(
         return replace(preprocessing, mean=backbone.mean, std=backbone.std)
     mean, std = pixel_statistics(pixels)
     return replace(preprocessing, mean=mean, std=std)
-
-
-def pixel_statistics(
-    pixels: NDArray[np.uint8],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return per-channel (mean, std) of uint8 ``[n, H, W, 3]`` scaled to 0..1, exact, rounded to 6 places.
-
-    A constant channel gets std 1 / 255, so that it can be divided by.
-    """
-    levels = np.arange(256) / 255.0
-    means, stds = [], []
-    for channel in range(3):
-        share = np.bincount(pixels[..., channel].reshape(-1), minlength=256) / pixels[..., channel].size
-        mean = float(share @ levels)
-        means.append(round(mean, 6))
-        stds.append(round(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1 / 255), 6))
-    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
 
 
 def _feed(settings: TrainSettings, preprocessing: Preprocessing, flips: bool, device: torch.device) -> Feed:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from edgeosr import Runtime
-from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_manifest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
@@ -16,7 +16,7 @@ from edgeosr.errors import DataError
 
 @pytest.fixture(scope="module")
 def report(digits_bundle, tmp_path_factory):
-    return evaluate(digits_bundle, QualitySettings(out=tmp_path_factory.mktemp("evaluation")))
+    return evaluate_bundle(digits_bundle, QualitySettings(out=tmp_path_factory.mktemp("evaluation")))
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +71,26 @@ def test_other_images_can_serve_as_unknown(digits_bundle, tmp_path):
     for i in range(12):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    report = evaluate(digits_bundle, QualitySettings(unknown=str(folder), out=tmp_path / "out"))
+    report = evaluate_bundle(digits_bundle, QualitySettings(unknown=str(folder), out=tmp_path / "out"))
     assert report.fused.unknown == 12
 
 
 def test_known_classes_given_as_unknown_are_refused(digits_bundle, tmp_path):
     with pytest.raises(DataError, match="holds the known classes"):
-        evaluate(digits_bundle, QualitySettings(unknown="digits", out=tmp_path / "out"))
+        evaluate_bundle(digits_bundle, QualitySettings(unknown="digits", out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_known_images_of_a_class_the_bundle_does_not_know_are_refused(digits_bundle, tmp_path):
     with pytest.raises(DataError, match="which the bundle does not know"):
-        evaluate(digits_bundle, QualitySettings(known="digits:1,2", unknown="digits:6", out=tmp_path / "out"))
+        evaluate_bundle(
+            digits_bundle, QualitySettings(known="digits:1,2", unknown="digits:6", out=tmp_path / "out")
+        )
 
 
 def test_known_images_of_the_users_own_keep_their_labels(digits_bundle, tmp_path):
     # In another order of names than the bundle's, and with a class left out.
-    report = evaluate(
+    report = evaluate_bundle(
         digits_bundle, QualitySettings(known="digits:3,2,9", unknown="digits:6", out=tmp_path / "out")
     )
     images = open_image_set("digits:3,2,9").train

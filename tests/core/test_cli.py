@@ -11,11 +11,13 @@ from typing import Any, get_args
 import pytest
 
 from edgeosr import __version__
+from edgeosr.bench.quality import QualitySettings
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.cli import app as application
 from edgeosr.cli.bench import bench
+from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.export import export
-from edgeosr.cli.options import names_from, numbers_from, size_from
+from edgeosr.cli.options import names_from, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, last_line
 from edgeosr.cli.train import train
 from edgeosr.errors import DataError, UsageError
@@ -203,14 +205,17 @@ def defaults_of(settings: type[Any]) -> dict[str, Any]:
 
 # Where the text of an option is parsed further, its default is written as text.
 AS_TEXT: dict[str, Any] = {"batches": "1", "resume": None}
+# Set by an option of another name: --engine onnx is no precision.
+OTHERWISE = {ExportSettings: {"precision": "engine"}}
 
 
 @pytest.mark.parametrize(
     ("command", "settings", "beside"),
     [
         (train, TrainSettings, {"ctx", "json", "data"}),
-        (export, ExportSettings, {"ctx", "json", "source", "target", "batch"}),
-        (bench, LatencySettings, {"ctx", "json", "bundle", "out", "kernel_model"}),
+        (export, ExportSettings, {"json", "source", "target", "batch", "engine"}),
+        (evaluate, QualitySettings, {"json", "bundle"}),
+        (bench, LatencySettings, {"json", "bundle", "out", "kernel_model"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -219,8 +224,78 @@ def test_the_options_of_a_command_are_the_fields_of_its_settings_with_the_same_d
 ) -> None:
     parameters = inspect.signature(command).parameters
     options = {name: given.default for name, given in parameters.items() if name not in beside}
-    expected = defaults_of(settings)
+    renamed = OTHERWISE.get(settings, {})
+    expected = {name: value for name, value in defaults_of(settings).items() if name not in renamed}
     assert options == {name: AS_TEXT.get(name, value) for name, value in expected.items()}
+    assert set(renamed.values()) <= beside <= set(parameters)
+
+
+def test_a_command_that_leaves_out_a_setting_is_a_defect() -> None:
+    with pytest.raises(TypeError, match="threads"):
+        settings_from(QualitySettings, unknown=None, known=None, data_root=None, out=None)
+
+
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (["train", "--data", "digits"], "edgeosr.training.train_run.train_run"),
+        (["export", "run"], "edgeosr.export.export.export_run"),
+        (["export", "m.onnx"], "edgeosr.export.export.export_model"),
+        (["evaluate", "b"], "edgeosr.bench.quality.evaluate_bundle"),
+        (["bench", "b"], "edgeosr.bench.latency.measure_latency"),
+        (["predict", "b", "x.png"], "edgeosr.runtime.predict.predict_source"),
+        (["verify", "b"], "edgeosr.runtime.verify.verify_bundle"),
+        (["selftest", "b"], "edgeosr.runtime.selftest.selftest"),
+        (["demo"], "edgeosr.bench.demo.run_demo"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_reach_what_runs_as_values_of_their_types(
+    command: list[str], target: str, edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text where a Path is expected was a traceback for every ``--out`` with an older typer."""
+    seen: dict[str, Any] = {}
+
+    def called(*positional: Any, **named: Any) -> None:
+        for value in positional:
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                seen.update({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+        seen.update(named)
+        raise DataError("called")
+
+    monkeypatch.setattr(target, called)
+    takes_out = command[0] in {"train", "export", "evaluate", "predict", "demo"}
+    words = ["--out", "o.edgeosr"] if takes_out else []
+    code, _, err = edgeosr(*command, "--threads", "3", *words)
+    assert (code, err) == (1, "error: called\n")
+    assert seen["threads"] == 3
+    assert not takes_out or seen["out"] == Path("o.edgeosr")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--data", "digits", "--seed", "-1"], "seed must be a whole number from 0"),
+        (["export", "--seed", "-1"], "--seed must be a whole number from 0"),
+        (["export", "--seed", "4294967296"], "4294967295"),
+        (["bench", "b.edgeosr", "--seed", "-1"], "seed must be a whole number from 0"),
+        (["demo", "--seed", "-1"], "--seed must be a whole number from 0"),
+        (["train", "--data", "digits", "--threads", "0"], "threads must be a whole number from 1"),
+        (["evaluate", "b.edgeosr", "--threads", "-2"], "threads must be a whole number from 1"),
+        (["demo", "--threads", "100000"], "--threads must be a whole number from 1"),
+        (["train", "--data", "digits", "--input-size", "100000"], "input_size must be a whole number from 1"),
+        (["train", "--data", "digits", "--fractions", "0.5", "0.1", "0.1"], "that sum to 1"),
+        (["train", "--data", "digits", "--fractions", "nan", "0.5", "0.5"], "that sum to 1"),
+        (["train", "--data", "digits", "--test-fraction", "nan"], "test_fraction must be above 0"),
+    ],
+)
+def test_a_number_out_of_range_is_a_wrong_option_and_no_defect(
+    arguments: list[str], said: str, edgeosr: Run, tmp_path: Path
+) -> None:
+    code, out, err = edgeosr(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [info.callback for info in application.app.registered_commands])

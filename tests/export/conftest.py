@@ -1,13 +1,11 @@
-"""Backbones as torch exports them, each exported once: it takes seconds."""
+"""Backbones as torch exports them, each exported once: it takes seconds.
+
+Torch is imported on use: wrapping a foreign classifier is tested without it too.
+"""
 
 import functools
 
 import pytest
-import torch
-from torch import nn
-
-from edgeosr.export.torch_export import onnx_bytes_from_backbone
-from edgeosr.model.catalogue import build_backbone
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +14,9 @@ def randomised():
 
     Fresh ones would hide a wrong scale.
     """
+
+    import torch
+    from torch import nn
 
     def changed(network, seed=0):
         generator = torch.Generator().manual_seed(seed)
@@ -32,6 +33,11 @@ def randomised():
 @pytest.fixture(scope="session")
 def exported_backbone(randomised):
     """Return what gives (the torch network, its ONNX file) of an architecture and side; for reading only."""
+
+    import torch
+
+    from edgeosr.export.torch_export import onnx_bytes_from_backbone
+    from edgeosr.model.catalogue import build_backbone
 
     @functools.cache
     def exported(arch, side):

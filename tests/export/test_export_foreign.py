@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
-from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError
-from edgeosr.export.export import ExportSettings, export_classifier
+from edgeosr.export.export import ExportSettings, export_model
 from edgeosr.export.measure import GraphRunner
 from edgeosr.training import opengan_settings
 
@@ -97,7 +97,7 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def report(deployed, tmp_path_factory):
-    return export_classifier(deployed, settings(out=tmp_path_factory.mktemp("out") / "wrapped.edgeosr"))
+    return export_model(deployed, settings(out=tmp_path_factory.mktemp("out") / "wrapped.edgeosr"))
 
 
 def test_labels_are_the_deployed_classifiers_own(report, deployed):
@@ -129,14 +129,14 @@ def test_without_unknown_images_max_logit_alone_decides(report):
 
 
 def test_its_bundle_can_be_evaluated_on_the_classes_it_does_not_know(report, tmp_path):
-    quality = evaluate(report.path, QualitySettings(out=tmp_path / "evaluation"))
+    quality = evaluate_bundle(report.path, QualitySettings(out=tmp_path / "evaluation"))
     assert quality.manifest.data.unknown == ("7", "8", "9")
     assert quality.fused.closed_accuracy > 0.7
     assert quality.fused.auroc > 0.55
 
 
 def test_real_outliers_may_weigh_the_parts(deployed, tmp_path):
-    made = export_classifier(deployed, settings(outliers="digits:7", out=tmp_path / "with.edgeosr"))
+    made = export_model(deployed, settings(outliers="digits:7", out=tmp_path / "with.edgeosr"))
     assert made.manifest.outliers is not None
     assert made.manifest.discriminator is not None
     assert made.manifest.discriminator.selected_by == "real"
@@ -155,11 +155,13 @@ def test_no_torch_is_needed_and_then_there_is_no_discriminator(deployed, tmp_pat
 
         sys.meta_path.insert(0, NoTorch())
         from pathlib import Path
-        from edgeosr.export.export import ExportSettings, export_classifier
-        export_classifier(Path({str(deployed)!r}), ExportSettings(
+        from edgeosr.export.export import ExportSettings, export_model
+        export_model(Path({str(deployed)!r}), ExportSettings(
             data="digits", known={KNOWN!r}, mean={MEAN!r}, std={STD!r}, out=Path({str(out)!r})))
     """)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     manifest = read_bundle(out).manifest
     assert manifest.discriminator is None
@@ -174,25 +176,25 @@ def test_a_network_without_a_closed_form_names_the_node_and_the_way_out(deployed
     path = tmp_path / "odd.onnx"
     onnx.save(model, path)
     with pytest.raises(ExportError, match=r"odd_activation.*--jacobian none"):
-        export_classifier(path, settings())
+        export_model(path, settings())
     assert [file.name for file in tmp_path.iterdir()] == ["odd.onnx"]
 
 
 def test_images_are_asked_for(deployed):
     with pytest.raises(UsageError, match="add --data FOLDER"):
-        export_classifier(deployed, settings(data=None, known=None))
+        export_model(deployed, settings(data=None, known=None))
 
 
 def test_another_number_of_classes_than_outputs_is_refused(deployed):
     with pytest.raises(UsageError, match="7 outputs, but there are 10 known classes"):
-        export_classifier(deployed, settings(known=None))
+        export_model(deployed, settings(known=None))
 
 
 def test_classes_in_the_wrong_order_are_noticed(deployed):
     with pytest.raises(DataError, match="hardly more than by chance"):
-        export_classifier(deployed, settings(known=KNOWN[3:] + KNOWN[:3]))
+        export_model(deployed, settings(known=KNOWN[3:] + KNOWN[:3]))
 
 
 def test_an_embedding_that_is_not_there_is_refused(deployed):
     with pytest.raises(ExportError, match="no tensor named 'nowhere'"):
-        export_classifier(deployed, settings(embedding="nowhere"))
+        export_model(deployed, settings(embedding="nowhere"))

@@ -72,7 +72,10 @@ def test_the_base_install_can_import_core_runtime_kernels_and_the_command_line(t
     ("arguments", "install_line"),
     [
         (["train", "--data", "digits"], "pip install 'edgeosr[train]'"),
+        (["train", "--resume", "photos"], "pip install 'edgeosr[train]'"),
+        (["demo"], "pip install 'edgeosr[train]'"),
         (["export", "model.onnx", "--data", "photos"], "pip install 'edgeosr[export]'"),
+        (["evaluate", "photos"], "pip install 'edgeosr[export]'"),
     ],
 )
 def test_a_missing_extra_names_its_install_line(
@@ -85,6 +88,33 @@ def test_a_missing_extra_names_its_install_line(
     assert done.returncode == 1
     assert install_line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_public_name_can_be_had_without_the_extras_and_is_missed_when_called(tmp_path: Path) -> None:
+    code = f"""{BLOCK}
+import edgeosr
+for name in edgeosr.__all__:
+    getattr(edgeosr, name)
+assert not {set(EXTRAS)!r} & set(sys.modules)
+for folder in ("photos/a", "photos/b"):
+    __import__("pathlib").Path(folder).mkdir(parents=True)
+    for i in range(8):
+        __import__("PIL.Image").Image.new("RGB", (20, 20), (i, 0, 0)).save(f"{{folder}}/{{i}}.png")
+for call in (
+    lambda: edgeosr.train_run(edgeosr.TrainSettings(data="photos")),
+    lambda: edgeosr.resumed_settings("photos"),
+    lambda: edgeosr.export_run("photos"),
+    lambda: edgeosr.export_model("m.onnx", edgeosr.ExportSettings(data="photos")),
+    lambda: edgeosr.evaluate_bundle("photos"),
+):
+    try:
+        call()
+    except edgeosr.EdgeosrError as error:
+        print(type(error).__name__, "pip install" in str(error))
+"""
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["MissingDependencyError True"] * 5
 
 
 def test_importing_edgeosr_takes_no_processor_time_worth_naming(tmp_path: Path) -> None:

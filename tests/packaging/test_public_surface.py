@@ -2,6 +2,9 @@
 
 import importlib
 import types
+from pathlib import Path
+
+import pytest
 
 import edgeosr
 
@@ -23,9 +26,39 @@ def test_everything_of_ours_that_is_visible_is_in_all() -> None:
     assert sorted(edgeosr.__all__) == edgeosr.__all__
 
 
-def test_the_lazy_names_are_the_objects_of_their_modules() -> None:
-    assert edgeosr.Verdict is importlib.import_module("edgeosr.verdict").Verdict
-    assert edgeosr.Runtime is importlib.import_module("edgeosr.runtime.runtime").Runtime
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("Runtime", "runtime.runtime"),
+        ("Verdict", "verdict"),
+        ("TrainSettings", "training.settings"),
+        ("train_run", "training.train_run"),
+        ("resumed_settings", "training.train_run"),
+        ("ExportSettings", "export.settings"),
+        ("ExportReport", "export.bundling"),
+        ("export_run", "export.export"),
+        ("export_model", "export.export"),
+        ("QualitySettings", "bench.quality"),
+        ("QualityReport", "bench.quality_report"),
+        ("evaluate_bundle", "bench.quality"),
+    ],
+)
+def test_a_lazy_name_is_the_object_of_its_module(name: str, home: str) -> None:
+    offered = getattr(edgeosr, name)
+    assert offered is getattr(importlib.import_module(f"edgeosr.{home}"), name)
+    assert offered.__doc__
+    assert name in dir(edgeosr)
+
+
+def test_the_list_above_is_complete_and_no_name_is_a_room_s() -> None:
+    lazy = set(edgeosr.__all__) - {"EdgeosrError", "__version__"}
+    tested = {row[0] for row in test_a_lazy_name_is_the_object_of_its_module.pytestmark[0].args[1]}
+    assert tested == lazy
+    folder = Path(edgeosr.__file__).parent
+    rooms = {"export", "kernels", "bench"} | {
+        path.stem for path in folder.iterdir() if path.suffix != ".typed"
+    }
+    assert not lazy & rooms
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

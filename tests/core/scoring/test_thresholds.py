@@ -1,6 +1,7 @@
 """The conformal threshold: its definition, and its promise by simulation."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_scores_and_groups_must_be_of_one_length():
 
 
 def test_a_threshold_is_plain_json():
-    plain = json.loads(json.dumps(conformal_threshold(np.arange(99), singles(99), 0.05).as_json()))
+    plain = json.loads(json.dumps(asdict(conformal_threshold(np.arange(99), singles(99), 0.05))))
     assert plain["value"] == 94 and plain["method"] == "split conformal, rank 95 of 99 groups"
     assert plain["interval"][0] < 0.05 < plain["interval"][1]
 

@@ -15,7 +15,8 @@ from edgeosr.errors import DataError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
-from edgeosr.training.train import resumed_settings, train
+from edgeosr.training.train import train
+from edgeosr.training.train_run import resumed_settings
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,9 @@ from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError, TrainingError, UsageError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_run
-from edgeosr.training.train import pixel_statistics, resumed_settings, train
+from edgeosr.training.augmentation import pixel_statistics
+from edgeosr.training.train import train
+from edgeosr.training.train_run import resumed_settings
 
 
 def state_of(run):

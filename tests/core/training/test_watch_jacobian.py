@@ -16,7 +16,8 @@ from edgeosr.errors import DataError, UsageError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.training.jacobian_plot import draw_jacobian
 from edgeosr.training.settings import TrainSettings, settings_from_json
-from edgeosr.training.train import resumed_settings, train
+from edgeosr.training.train import train
+from edgeosr.training.train_run import resumed_settings
 from edgeosr.training.watch_jacobian import jacobian_norms, probe_directions, watched_images
 
 SIDE = 4

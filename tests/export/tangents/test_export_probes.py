@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgeosr import Runtime
-from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.data.recorded import reopen_parts
@@ -98,7 +98,7 @@ def test_the_manifest_and_inspect_say_which_norm_and_with_respect_to_what(bundle
 
 def test_the_norm_takes_part_in_fusion_threshold_and_evaluation(bundle, report, tmp_path):
     assert "log_jacobian" in bundle.manifest.parts
-    quality = evaluate(report.path, QualitySettings(out=tmp_path / "evaluation"))
+    quality = evaluate_bundle(report.path, QualitySettings(out=tmp_path / "evaluation"))
     plain = json.loads(quality.as_json())
     assert plain["jacobian"]["kind"] == "J_u"
     assert "log_jacobian" in plain["scores"]

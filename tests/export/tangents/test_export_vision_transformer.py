@@ -10,12 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from edgeosr import Runtime
-from edgeosr.bench.quality import QualitySettings, evaluate
+from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError
 from edgeosr.export import export as exporting
-from edgeosr.export.export import ExportSettings, export_classifier
+from edgeosr.export.export import ExportSettings, export_model
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.torch_export import onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
@@ -106,7 +106,7 @@ def settings(**changes):
 def report(deployed, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # a discriminator is not what is tested here
         patch.setattr(exporting, "torch_is_there", lambda: False)
-        return export_classifier(deployed, settings(out=tmp_path_factory.mktemp("out") / "vit.edgeosr"))
+        return export_model(deployed, settings(out=tmp_path_factory.mktemp("out") / "vit.edgeosr"))
 
 
 def test_its_scores_are_those_of_the_reference_from_torchs_own_derivatives(report, backbone):
@@ -143,7 +143,7 @@ def test_its_scores_are_those_of_the_reference_from_torchs_own_derivatives(repor
 
 
 def test_its_bundle_is_evaluated_on_the_digits_it_does_not_know(report, tmp_path):
-    quality = evaluate(report.path, QualitySettings(out=tmp_path / "evaluation"))
+    quality = evaluate_bundle(report.path, QualitySettings(out=tmp_path / "evaluation"))
     assert quality.manifest.jacobian.kind == "J_u"
     assert quality.manifest.data.unknown == ("7", "8", "9")
     assert quality.fused.closed_accuracy > 0.6
@@ -155,7 +155,7 @@ def test_a_cut_inside_it_is_named_by_its_tensor(deployed, monkeypatch, tmp_path)
     monkeypatch.setattr(exporting, "torch_is_there", lambda: False)
     graph = onnx.load(deployed).graph
     tokens = next(node.output[0] for node in graph.node if node.op_type == "LayerNormalization")
-    made = export_classifier(deployed, settings(cut=tokens, probes=1, out=tmp_path / "inside.edgeosr"))
+    made = export_model(deployed, settings(cut=tokens, probes=1, out=tmp_path / "inside.edgeosr"))
     assert made.manifest.jacobian.probes is not None
     assert made.manifest.jacobian.probes.n == 17 * WIDTH
     assert tokens in made.manifest.jacobian.with_respect_to
@@ -163,7 +163,7 @@ def test_a_cut_inside_it_is_named_by_its_tensor(deployed, monkeypatch, tmp_path)
 
 def test_a_wrong_cut_is_answered_with_the_near_names_and_nothing_is_written(deployed, tmp_path):
     with pytest.raises(UsageError, match=r"must lead to the embedding 'embedding'; 'scores' does not"):
-        export_classifier(deployed, settings(cut="scores", out=tmp_path / "no.edgeosr"))
+        export_model(deployed, settings(cut="scores", out=tmp_path / "no.edgeosr"))
     with pytest.raises(UsageError, match=r"got 'embeding'; did you mean 'embedding'"):
-        export_classifier(deployed, settings(cut="embeding", out=tmp_path / "no.edgeosr"))
+        export_model(deployed, settings(cut="embeding", out=tmp_path / "no.edgeosr"))
     assert not list(tmp_path.iterdir())

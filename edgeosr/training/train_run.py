@@ -1,0 +1,57 @@
+"""The way into training. Importing it imports no torch, which takes seconds: what is wrong is told before."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeosr.errors import require_extra
+from edgeosr.run import RECORD, read_run
+from edgeosr.training.open_data import open_parts
+from edgeosr.training.settings import TrainSettings, settings_from_json
+
+
+def train_run(settings: TrainSettings) -> Path:
+    """Train a classifier as told, discriminator included.
+
+        run = edgeosr.train_run(edgeosr.TrainSettings(data="photos/", epochs=20))
+
+    Args:
+        settings: what to train on and how.
+
+    Returns:
+        The run directory, for ``edgeosr.export_run``.
+
+    Raises:
+        UsageError, DataError: settings or images cannot be used; nothing is written.
+        MissingDependencyError: the extra ``train`` is not installed.
+        TrainingError: the loss is not finite; the last finished epoch stays, to be resumed.
+        StorageError: the run cannot be written.
+        KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
+    """
+    require_extra("torch", extra="train", purpose="training")
+    open_parts(settings)
+    from edgeosr.training.train import train
+
+    return train(settings)
+
+
+def resumed_settings(directory: Path | str, **circumstances: Any) -> TrainSettings:
+    """Return the settings of the run in ``directory``, finished or not, with which ``train_run`` goes on.
+
+    Args:
+        directory: the run.
+        circumstances: data_root, max_minutes and the like (``settings.CIRCUMSTANCES``).
+
+    Raises:
+        UsageError: there is no run to resume.
+        DataError: it is damaged.
+        MissingDependencyError: the extra ``train`` is not installed.
+    """
+    run = Path(directory)
+    if (run / RECORD).exists():
+        values = read_run(run).training
+    else:
+        require_extra("torch", extra="train", purpose="training")
+        from edgeosr.training.checkpoint import read_checkpoint
+
+        values = read_checkpoint(run).settings
+    return settings_from_json(values, **{**circumstances, "out": run, "resume": True})

@@ -1,0 +1,48 @@
+"""How many threads a run takes: by the size of its steps, unless it is told."""
+
+import pytest
+import torch
+
+from edgeosr.training import processors
+from edgeosr.training.settings import TrainSettings
+from edgeosr.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def _eight_processors(monkeypatch):
+    monkeypatch.setattr(processors, "processors", lambda: 8)
+
+
+def wanted(**changes):
+    return TrainSettings(**{"data": "digits", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "threads"),
+    [
+        ({"input_size": 16, "batch_size": 32}, 1, 1),
+        ({"input_size": 32, "batch_size": 32}, 1, 1),
+        ({"input_size": 32, "batch_size": 128}, 1, 4),
+        ({"input_size": 32, "batch_size": 128}, 2, 2),
+        ({"input_size": 224, "batch_size": 32}, 1, 8),
+        ({"input_size": 224, "batch_size": 32}, 4, 2),
+        ({"input_size": 224, "batch_size": 32}, 16, 1),
+        ({"input_size": 16, "batch_size": 32, "threads": 3}, 1, 3),
+        ({"input_size": 224, "batch_size": 128, "threads": 1}, 1, 1),
+    ],
+)
+def test_each_thread_gets_a_step_s_worth_and_no_more_are_taken_than_there_are(changes, processes, threads):
+    assert processors.threads_for(wanted(**changes), processes=processes) == threads
+
+
+def test_a_run_takes_the_threads_it_was_told_and_leaves_torch_as_it_was(settings, changed, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "edgeosr.training.train.train_epochs", lambda *_, **__: seen.append(torch.get_num_threads()) or 1 / 0
+    )
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        with pytest.raises(ZeroDivisionError):
+            train(changed(settings, threads=threads))
+    assert seen == [1, 3]
+    assert torch.get_num_threads() == before
