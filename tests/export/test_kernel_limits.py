@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.errors import ExportError
 from edgeosr.export import export as story
-from edgeosr.export.export import ExportSettings, export_classifier, export_run
+from edgeosr.export.export import ExportSettings, export_model, export_run
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.kernel_limits import require_kernel
 from edgeosr.export.scored_graph import scored_graph
@@ -100,7 +100,7 @@ def test_what_the_kernel_cannot_take_is_refused_first_and_nothing_is_written(pre
     path = saved(tmp_path / "deployed.onnx", **network)
     settings = ExportSettings(data="digits", precision=precision, **options)
     with pytest.raises(ExportError) as caught:
-        export_classifier(path, settings)
+        export_model(path, settings)
     text = str(caught.value)
     assert text.startswith(f"--engine {precision} makes a backbone for the fused kernel")
     assert reason in text and instead in text and text.endswith("--engine onnx")
