@@ -57,7 +57,7 @@ def require_there(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["make magic", "python -m edgeosr.nothing", "pip install 'edgeosr[gold]'", "magic"]
+    "line", ["make magic", "python -m no_such_module", "pip install 'edgeosr[gold]'", "magic"]
 )
 def test_a_line_that_names_what_is_not_there_is_refused(line: str) -> None:
     with pytest.raises(AssertionError):
