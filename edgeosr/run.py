@@ -104,7 +104,7 @@ def write_discriminator(
     import numpy as np
 
     record = read_run(directory)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{key}{i}": np.asarray(array, np.float32)
         for i, layer in enumerate(layers)
         for key, array in zip("wb", layer, strict=True)
