@@ -32,6 +32,7 @@ from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name
         ({"lr": 1e39}, "lr must be a number above 0 and at most 1e"),
         ({"per_group": 10**20}, "per_group must be a whole number from 1 to 2147483647"),
         ({"epochs": 10**20}, "epochs must be a whole number from 1 to 2147483647"),
+        ({"threads": 0}, "threads must be a whole number from 1 to 1024; got 0"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295; got -1"),
         ({"input_size": 5000}, "input_size must be a whole number from 1 to 4096"),
         ({"devices": 0}, "devices must be a whole number from 1"),
