@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import MOST_THREADS, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataRoot = Annotated[
@@ -24,7 +24,8 @@ Bundle = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", help="CPU threads. Default: by the size of the work.")
+    int | None,
+    typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads. Default: by the size of the work."),
 ]
 Settings = TypeVar("Settings")
 

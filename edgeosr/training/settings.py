@@ -26,6 +26,8 @@ STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
 
 LARGEST_SIDE = 4096  # pixels; what ``Preprocessing`` takes
 MOST_WATCH_PROBES = 4096
+LARGEST_COUNT = 2**31 - 1
+LARGEST_FACTOR = 1e30  # torch refuses what float32 cannot hold; the record, what JSON cannot
 
 # Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
 # when it is resumed.
@@ -144,23 +146,23 @@ class TrainSettings:
         require_choice("precision", self.precision, PRECISIONS)
         require_choice("strategy", self.strategy, STRATEGIES)
         for name, least in (("epochs", 1), ("batch_size", 2), ("num_nodes", 1), ("watch_images", 2)):
-            require_whole(name, getattr(self, name), least)
+            require_whole(name, getattr(self, name), least, LARGEST_COUNT)
         require_whole("watch_probes", self.watch_probes, 1, MOST_WATCH_PROBES)
         require_seed("seed", self.seed)
         for name, least, most in (
-            ("split", 0, None),
+            ("split", 0, LARGEST_COUNT),
             ("input_size", 1, LARGEST_SIDE),
-            ("per_group", 1, None),
+            ("per_group", 1, LARGEST_COUNT),
         ):
             if getattr(self, name) is not None:
                 require_whole(name, getattr(self, name), least, most)
         require_threads("threads", self.threads)
         if self.devices != "auto":
-            require_whole("devices", self.devices, 1)
+            require_whole("devices", self.devices, 1, LARGEST_COUNT)
         for name in ("lr", "temperature"):
-            self._require_between(name, 0, math.inf, above=True)
+            self._require_between(name, 0, LARGEST_FACTOR, above=True)
         for name in ("rotation_weight", "weight_decay", "lambda_g", "lambda_o"):
-            self._require_between(name, 0, math.inf)
+            self._require_between(name, 0, LARGEST_FACTOR)
         self._require_between("margin", 0, math.pi / 2)
         self._require_between("shift", 0, 0.5)
         self._require_between("color_jitter", 0, 1)
