@@ -40,7 +40,7 @@ def test_a_run_that_fails_names_the_shapes_that_went_in(graph_bytes: Callable[..
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
 def test_threads_are_checked_when_settings_are_made(threads: int) -> None:
-    with pytest.raises(UsageError, match=r"threads must be a whole number from 1, or None for all cores"):
+    with pytest.raises(UsageError, match=r"threads must be a whole number from 1 to 1024"):
         SessionSettings(threads=threads)
 
 

@@ -136,8 +136,8 @@ def test_runs_from_before_the_watch_and_the_compiler_read_as_they_did():
             {"watch_jacobian": True, "arch": "efficientnet-lite0", "pretrained": True, "freeze": True},
             "freeze keeps it as it is",
         ),
-        ({"watch_jacobian": True, "watch_images": 1}, "watch_images must be a whole number of at least 2"),
-        ({"watch_jacobian": True, "watch_probes": 0}, "watch_probes must be a whole number of at least 1"),
+        ({"watch_jacobian": True, "watch_images": 1}, "watch_images must be a whole number from 2"),
+        ({"watch_jacobian": True, "watch_probes": 0}, "watch_probes must be a whole number from 1"),
     ],
 )
 def test_settings_that_cannot_watch_are_refused(changes, said):

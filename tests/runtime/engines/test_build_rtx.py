@@ -142,7 +142,7 @@ def test_ctrl_c_ends_the_builder_too_and_leaves_the_bundle(bundle_path, tmp_path
     (tmp_path / "slow.py").write_text(
         "import os, pathlib, sys, time\n"
         "pathlib.Path(sys.argv[1], 'alive').write_text(str(os.getpid()))\n"
-        "print('progress\\t1\\t9\\tTactics', flush=True)\ntime.sleep(60)\n",
+        "print('progress\\t1\\t9\\tTactics', flush=True)\ntime.sleep(900)\n",
         encoding="utf-8",
     )
     script = (
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_the_builder_too_and_leaves_the_bundle(bundle_path, tmp_path
     assert alive, "the builder never started"
     child = int(alive[0].read_text("utf-8"))
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert b"KeyboardInterrupt" in said
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
