@@ -95,6 +95,28 @@ def test_a_number_given_as_default_is_the_default(command: str) -> None:
             assert shown == default, option
 
 
+def test_the_page_says_how_many_threads_each_command_takes_by_default() -> None:
+    shared = COMMANDS.text.partition("\n## What all commands share\n")[2].partition("\n## ")[0]
+    table = shared.partition("| without `--threads` | ")[2].partition("\n\n")[0]
+    said = {
+        command: words
+        for commands, words in re.findall(r"^\| (`.*?) \| (.+) \|$", table, re.MULTILINE)
+        for command in re.findall(r"`(\w+)`", commands)
+    }
+    group: Any = get_command(app)
+    helps = {
+        name: one.help
+        for name, command in group.commands.items()
+        for one in command.params
+        if "--threads" in one.opts
+    }
+    assert {name: f"CPU threads. Default: {words}." for name, words in said.items()} == helps
+    # Those that open a Runtime, which leaves the number to onnxruntime.
+    assert {name for name, words in said.items() if words == "one a physical core"} == {
+        *("predict", "bench", "verify", "selftest"),
+    }
+
+
 def test_every_extra_is_in_the_install_lines() -> None:
     install = "\n".join(Page("docs/index.md").blocks("sh"))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
