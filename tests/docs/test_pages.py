@@ -1,7 +1,10 @@
 """README and documentation: links lead somewhere, names are the code's, the README is short."""
 
+import ast
+import importlib.util
 import os
 import re
+import sys
 
 import pytest
 import tomllib
@@ -9,10 +12,13 @@ from document import ROOT, Page, pages
 
 from edgeosr.data.named_sets import NAMED_SETS
 from edgeosr.export.tangents.rules import load_rules
+from edgeosr.kernels.packing import MOST_POSITIONS
+from edgeosr.kernels.plan import LARGEST_BATCH
 from edgeosr.model.catalogue import ARCHITECTURES
 from edgeosr.preprocessing import FITS
 from edgeosr.scoring.limits import KERNEL_LIMITS
-from edgeosr.scoring.parts import part_names
+from edgeosr.scoring.parts import part, part_names
+from edgeosr.verdict import MOST_PARTS
 
 README = Page("README.md")
 PAGES = {page.path: page for page in pages()}
@@ -57,10 +63,10 @@ def test_the_table_of_rooms_is_in_contributing() -> None:
     assert all(f"| `{folder}`" in PAGES["CONTRIBUTING.md"].text for folder in ROOM_FOLDERS)
 
 
-def test_every_score_part_has_its_line() -> None:
+def test_every_score_part_has_its_line_with_the_words_of_the_code() -> None:
     text = PAGES["docs/how-it-decides.md"].text.partition("\n## Score parts\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", text, re.MULTILINE)
-    assert sorted(rows) == sorted(part_names())
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \| (.+?) \|$", text, re.MULTILINE)
+    assert sorted(rows) == sorted((name, part(name).title, part(name).meaning) for name in part_names())
 
 
 def test_sets_fits_and_networks_are_the_code_s() -> None:
@@ -69,17 +75,71 @@ def test_sets_fits_and_networks_are_the_code_s() -> None:
 
 
 def test_limits_and_numbers_of_rules_are_the_code_s() -> None:
-    rows = dict(re.findall(r"^\| (\w+), .*? \| (\d+) \|$", PAGES["docs/kernel.md"].text, re.MULTILINE))
-    assert (int(rows["D"]), int(rows["C"]), int(rows["K"])) == (
-        KERNEL_LIMITS.dimension,
-        KERNEL_LIMITS.classes,
-        KERNEL_LIMITS.probes,
-    )
+    text = PAGES["docs/kernel.md"].text.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!what \|)(.+?) \| (\d.*?) \|$", text, re.MULTILINE)
+    assert dict(rows) == {
+        "B, samples of a launch": str(LARGEST_BATCH),
+        "K, tangents": str(KERNEL_LIMITS.probes),
+        "D, length of the embedding": str(KERNEL_LIMITS.dimension),
+        "Q, positions of the map": str(MOST_POSITIONS),
+        "C, classes": str(KERNEL_LIMITS.classes),
+        "layers of the discriminator": f"{KERNEL_LIMITS.layers}, each of at most {KERNEL_LIMITS.width}",
+        "taps of the closed form's table": str(KERNEL_LIMITS.taps),
+        "score parts": str(MOST_PARTS),
+        "rows of one part": str(KERNEL_LIMITS.rows),
+        "numbers of one part": str(KERNEL_LIMITS.numbers),
+    }
+    for page in ("docs/models.md", "CHANGELOG.md"):
+        assert f"maps of more than {MOST_POSITIONS} positions" in " ".join(PAGES[page].text.split())
     assert f"rules for {len(load_rules())} operators" in " ".join(
         PAGES["docs/how-it-decides.md"].text.split()
     )
     limits = f"{KERNEL_LIMITS.rows} rows and {KERNEL_LIMITS.numbers} numbers a part"
     assert limits in " ".join(PAGES["CONTRIBUTING.md"].text.split())
+
+
+def listed(path: str, name: str) -> int:
+    """How many entries a list of a test file has; it is read, not run."""
+    for node in ast.parse((ROOT / path).read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            assert isinstance(node.value, ast.List)
+            return len(node.value.elts)
+    raise AssertionError(f"{path} has no list {name}")
+
+
+def test_what_the_kernel_page_counts_is_what_the_kernel_s_tests_do() -> None:
+    text = " ".join(PAGES["docs/kernel.md"].text.split())
+    mutants = listed("tests/kernels/test_fused_score_mutants.py", "MUTANTS")
+    assert f" {mutants} seeded faults must each be caught" in text
+    # Under a name of its own: the kernel's tests import this file too.
+    specification = importlib.util.spec_from_file_location(
+        "fused_cases_of_the_page", ROOT / "tests" / "kernels" / "fused_cases.py"
+    )
+    assert specification is not None and specification.loader is not None
+    fused_cases = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = fused_cases
+    specification.loader.exec_module(fused_cases)
+    assert f"pairwise covering set of {len(fused_cases.covering_cases())} shapes" in text
+    names = (path.stem.removeprefix("sm_") for path in (ROOT / "kernels" / "budgets").glob("sm_*.json"))
+    *most, last = sorted(int(name) for name in names if name.isdecimal())
+    assert f"compiles for sm_{', '.join(map(str, most))} and {last} with all warnings" in text
+
+
+def test_the_changelog_names_the_extras_and_pythons_that_no_run_of_the_lowest_versions_has() -> None:
+    text = " ".join(PAGES["CHANGELOG.md"].text.split())
+    sets = ast.parse((ROOT / "tests" / "oldest" / "run.py").read_text("utf-8"))
+    keywords = [
+        {str(keyword.arg): keyword.value for keyword in node.keywords}
+        for node in ast.walk(sets)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "OldestSet"
+    ]
+    ran = {extra for one in keywords if "extras" in one for extra in ast.literal_eval(one["extras"])}
+    pythons = sorted({ast.literal_eval(one["python"]) for one in keywords})
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    *most, last = (f"`{extra}`" for extra in extras if extra not in ran | {"export", "dev"})
+    assert f"and those of the extras {', '.join(most)} and {last}." in text
+    assert f"on Python {', '.join(pythons[:-1])} and {pythons[-1]}. Not run: numpy's" in text
+    assert "3.12" not in pythons
 
 
 def test_every_file_is_named_in_the_navigation_once() -> None:
