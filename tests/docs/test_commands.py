@@ -50,6 +50,8 @@ def require_there(words: list[str]) -> None:
         assert extras <= set(project["optional-dependencies"])
     elif words[0] in {"python", "python3"} and words[1] == "-m":
         assert importlib.util.find_spec(words[2])
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()
     elif words[0] == "cmake":
         assert (ROOT / "CMakeLists.txt").is_file()
     else:
@@ -57,7 +59,8 @@ def require_there(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["make magic", "python -m no_such_module", "pip install 'edgeosr[gold]'", "magic"]
+    "line",
+    ["make magic", "python -m no_such_module", "python tests/no.py", "pip install 'edgeosr[gold]'", "magic"],
 )
 def test_a_line_that_names_what_is_not_there_is_refused(line: str) -> None:
     with pytest.raises(AssertionError):

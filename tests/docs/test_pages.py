@@ -142,6 +142,14 @@ def test_the_changelog_names_the_extras_and_pythons_that_no_run_of_the_lowest_ve
     assert "3.12" not in pythons
 
 
+def test_every_path_that_contributing_names_is_there() -> None:
+    text = PAGES["CONTRIBUTING.md"].prose
+    named = re.findall(r"`((?:edgeosr|export|kernels|bench|tests|docs)/[\w./-]*)`", text)
+    examples = {"edgeosr/scoring/parts/NAME.py"}
+    assert len(named) > 15
+    assert [path for path in named if path not in examples and not (ROOT / path).exists()] == []
+
+
 def test_every_file_is_named_in_the_navigation_once() -> None:
     lines = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:\n")[2].partition("\nvalidation:")[0]
     named = re.findall(r": (\S+\.md)$", lines, re.MULTILINE)
