@@ -10,11 +10,17 @@ import pytest
 import tomllib
 from document import ROOT, Page, pages
 
+from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
+from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.model.catalogue import ARCHITECTURES
 from edgeosr.preprocessing import FITS
+from edgeosr.runtime.golden import LEAST_FRAMES
 from edgeosr.scoring.parts import part, part_names
+from edgeosr.scoring.scorer_file import FORMAT as SCORER_FORMAT
+from edgeosr.verdict import MOST_PARTS
 
 README = Page("README.md")
 PAGES = {page.path: page for page in pages()}
@@ -97,6 +103,21 @@ def test_limits_and_numbers_of_rules_are_the_code_s() -> None:
     assert f"Limits: {most['Parts']} parts a bundle; in the kernel {of_parts}" in " ".join(
         PAGES["CONTRIBUTING.md"].text.split()
     )
+
+
+def test_formats_and_sizes_that_pages_name_are_the_code_s() -> None:
+    texts = {name: " ".join(page.text.split()) for name, page in PAGES.items()}
+    assert f"The manifest says its schema, {SCHEMA}." in texts["docs/embedding.md"]
+    assert f"`manifest.json` has schema {SCHEMA}." in texts["CHANGELOG.md"]
+    assert f"`scorer.npz` has format {SCORER_FORMAT}." in texts["CHANGELOG.md"]
+    assert f"`golden.npz` holds at least {LEAST_FRAMES} expected verdicts" in texts["CHANGELOG.md"]
+    verdict = f"{VERDICT.itemsize} bytes, aligned to 16: label, flags"
+    assert verdict in texts["CHANGELOG.md"] and verdict in texts["docs/kernel.md"]
+    for page in ("CHANGELOG.md", "docs/kernel.md", "docs/design.md"):
+        assert f"{MOST_PARTS} values" in texts[page]
+    gate = f"up to {GATE_IMAGES:,} validation images on the CPU (at most {OPEN_IMAGES} of"
+    assert gate in texts["docs/jetson.md"]
+    assert f"up to {GATE_IMAGES:,} validation images" in texts["docs/results.md"]
 
 
 def listed(path: str, name: str) -> int:
