@@ -12,6 +12,7 @@ from document import ROOT, Page, pages
 
 from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
+from edgeosr.export.foreign import _SQUASHING
 from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
 from edgeosr.kernels.device_verdicts import VERDICT
@@ -103,6 +104,12 @@ def test_limits_and_numbers_of_rules_are_the_code_s() -> None:
     assert f"Limits: {most['Parts']} parts a bundle; in the kernel {of_parts}" in " ".join(
         PAGES["CONTRIBUTING.md"].text.split()
     )
+
+
+def test_what_is_looked_through_at_a_model_s_end_is_the_code_s() -> None:
+    words = {"Softmax": "softmax", "LogSoftmax": "log-softmax"}
+    said = f"A {' or '.join(words[name] for name in _SQUASHING)} at the end is looked through"
+    assert said in " ".join(PAGES["docs/models.md"].text.split())
 
 
 def test_formats_and_sizes_that_pages_name_are_the_code_s() -> None:
