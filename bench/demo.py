@@ -46,7 +46,7 @@ class DemoSettings:
         max_minutes: cap of the training time, above 0.
         epochs: passes over the train part, if time allows.
         seed: everything random follows from it, the choice of pictured digits included.
-        threads: processor threads of each step; None: by the size of its work.
+        threads: processor threads of each step; None: what the step's own command takes.
         say: takes a line for the user before each step.
     """
 

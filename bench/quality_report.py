@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.metrics import OpenSetMetrics, Rate
+from edgeosr.scoring.parts import part
 
 _COLUMNS = (
     ("AUROC", "auroc"),
@@ -116,11 +117,13 @@ class QualityReport:
 
 def _table(rows: tuple[PartRow, ...], manifest: Manifest) -> str:
     weights = dict(zip(manifest.parts, manifest.fusion.weights, strict=True))
-    lines = [f"{'score':<15}{'weight':>8}" + "".join(f"{title:>12}" for title, _ in _COLUMNS)]
+    width = max(15, *(len(row.name) + 2 for row in rows))
+    lines = [f"{'score':<{width}}{'weight':>8}" + "".join(f"{title:>12}" for title, _ in _COLUMNS)]
     for row in rows:
         weight = weights.get(row.name)
         cells = "".join(f"{getattr(row.metrics, field):>12.4f}" for _, field in _COLUMNS)
-        lines.append(f"{row.name:<15}{'' if weight is None else f'{weight:.3g}':>8}{cells}")
+        shown, title = ("", "") if weight is None else (f"{weight:.3g}", f"  {part(row.name).title}")
+        lines.append(f"{row.name:<{width}}{shown:>8}{cells}{title}")
     return "\n".join(lines)
 
 

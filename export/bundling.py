@@ -19,6 +19,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.metrics import auroc
 from edgeosr.runtime.golden import write_golden
+from edgeosr.scoring.parts import part
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
 
@@ -85,7 +86,7 @@ class ExportReport:
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",
-            f"score parts      {', '.join(manifest.parts)}",
+            f"score parts      {_parts(manifest.parts)}",
             f"fusion weights   {weights} ({manifest.fusion.note})",
             f"threshold        {threshold.value:.4g}, for at most "
             f"{threshold.target_false_reject_rate:.1%} of known "
@@ -229,6 +230,11 @@ def _jacobian(record: JacobianRecord) -> str:
         if probes.errors[-1][1] > aim and probes.n != probes.K:
             lines.append(f"more than the {aim:g} aimed at: a deeper --cut needs fewer probes")
     return "\n                 ".join(lines)
+
+
+def _parts(names: tuple[str, ...]) -> str:
+    width = max(map(len, names), default=0)
+    return "\n                 ".join(f"{name:<{width}}  {part(name).title}" for name in names)
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json, Threads, numbers_from, settings_from, size_from
+from edgeosr.cli.options import Bundle, Json, RuntimeThreads, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, results_only, show
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def bench(
     duration_s: Annotated[
         float, typer.Option("--duration", help="Most seconds for the rows of one batch size.")
     ] = 10.0,
-    threads: Threads = None,
+    threads: RuntimeThreads = None,
     rate_hz: Annotated[
         float, typer.Option("--rate", help="Frames a second of the camera row; 0 = none.")
     ] = 30.0,

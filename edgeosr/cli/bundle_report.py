@@ -5,6 +5,7 @@ import json
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
+from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 
 
@@ -14,7 +15,7 @@ def document_from_bundle(bundle: Bundle) -> str:
 
 
 def text_from_bundle(bundle: Bundle) -> str:
-    """Return one aligned line for each thing a user may want to know."""
+    """Return one aligned line for each thing a user may want to know, and for each score part."""
     manifest = bundle.manifest
     facts = {
         "bundle": f"{bundle.path}, every byte as its manifest says",
@@ -22,6 +23,7 @@ def text_from_bundle(bundle: Bundle) -> str:
         "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
         "frames": _frames(manifest),
         "network": f"embedding of {manifest.embedding.dimension}, {manifest.head.kind} head",
+        "score parts": _parts(manifest),
         "Jacobian": _jacobian(manifest),
         "discriminator": _discriminator(manifest),
         "score": _score(manifest),
@@ -31,7 +33,8 @@ def text_from_bundle(bundle: Bundle) -> str:
         "files": ", ".join(f"{name} {record.bytes:,} bytes" for name, record in manifest.files.items()),
     }
     width = max(map(len, facts))
-    return "\n".join(f"{name:<{width}}  {fact}" for name, fact in facts.items())
+    margin = "\n" + " " * (width + 2)
+    return "\n".join(f"{name:<{width}}  {fact.replace(chr(10), margin)}" for name, fact in facts.items())
 
 
 def _typed(manifest: Manifest) -> dict[str, str]:
@@ -55,6 +58,12 @@ def _frames(manifest: Manifest) -> str:
     share = f" {preprocessing.crop_fraction:g}" if preprocessing.crop_fraction < 1 else ""
     network = f"{preprocessing.height}x{preprocessing.width}"
     return f"uint8 RGB or BGR, {size}; {preprocessing.fit}{share} to {network}"
+
+
+def _parts(manifest: Manifest) -> str:
+    width = max(map(len, manifest.parts), default=0)
+    lines = (f"{name:<{width}}  {part(name).title}: {part(name).meaning}" for name in manifest.parts)
+    return "\n".join(["larger = more unknown:", *lines])
 
 
 def _jacobian(manifest: Manifest) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Json, Threads
+from edgeosr.cli.options import DemoThreads, Json
 from edgeosr.cli.output import results_only, show
 from edgeosr.errors import require_extra
 
@@ -15,7 +15,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("runs/demo"),
     max_minutes: Annotated[float, typer.Option(help="Training stops in this time.")] = 1.2,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    threads: Threads = None,
+    threads: DemoThreads = None,
     json: Json = False,
 ) -> None:
     """See six digits learnt and four rejected.

@@ -23,11 +23,19 @@ Bundle = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads. Default: by the size of the work."),
-]
 Settings = TypeVar("Settings")
+
+
+def _threads(default: str) -> Any:
+    return typer.Option("--threads", min=1, max=MOST_THREADS, help=f"CPU threads. Default: {default}.")
+
+
+# Of commands that train, export or evaluate: each graph and each step of training takes what it is worth.
+Threads = Annotated[int | None, _threads("by the size of the work")]
+# Of commands that open a Runtime: what an app gets that opens one without a number.
+RuntimeThreads = Annotated[int | None, _threads("one a physical core")]
+# Of the demo, which does both.
+DemoThreads = Annotated[int | None, _threads("what each step's own command takes")]
 
 
 def settings_from(kind: Callable[..., Settings], **values: Any) -> Settings:

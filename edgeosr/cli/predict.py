@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeosr.cli.exit_codes import INTERRUPTED_CODE
-from edgeosr.cli.options import Json, Threads
+from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
 
@@ -41,7 +41,7 @@ def predict(
         Path | None,
         typer.Option(metavar="PATH", help="The drawn video; or a folder for drawn copies of images."),
     ] = None,
-    threads: Threads = None,
+    threads: RuntimeThreads = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON line an image or frame.")] = False,
     json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json, Threads
+from edgeosr.cli.options import Bundle, Json, RuntimeThreads
 from edgeosr.cli.output import command_line, results_only, show
 
 
@@ -17,7 +17,7 @@ def selftest(
             help="Prove the GPU's part: kernel, engine (built if need be), golden frames through it.",
         ),
     ] = False,
-    threads: Threads = None,
+    threads: RuntimeThreads = None,
     json: Json = False,
 ) -> None:
     """Prove what can be proved on this machine.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgeosr.cli.options import Bundle, Json, Threads, names_from
+from edgeosr.cli.options import Bundle, Json, RuntimeThreads, names_from
 from edgeosr.cli.output import command_line, results_only, show
 
 
@@ -17,7 +17,7 @@ def verify(
             help="Check only these: onnxruntime, tensorrt, tensorrt_rtx; they must be available.",
         ),
     ] = None,
-    threads: Threads = None,
+    threads: RuntimeThreads = None,
     json: Json = False,
 ) -> None:
     """Check that a bundle decides here as where it was made.

@@ -1,6 +1,7 @@
 """``evaluate`` reports what an independent count over the Runtime's verdicts gives."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from edgeosr.bundle.directory import read_manifest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError
+from edgeosr.scoring.parts import part
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,8 @@ def test_the_report_and_its_pictures_are_written(report):
     text = report.as_text()
     assert "known is the positive class" in text.replace("known / unknown", "known")
     assert "target 5.0%" in text
+    for row in report.rows[1:]:
+        assert re.search(rf"^{row.name} .*\d  {part(row.name).title}$", text, re.MULTILINE), row.name
 
 
 def test_other_images_can_serve_as_unknown(digits_bundle, tmp_path):

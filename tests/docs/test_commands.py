@@ -50,6 +50,8 @@ def require_there(words: list[str]) -> None:
         assert extras <= set(project["optional-dependencies"])
     elif words[0] in {"python", "python3"} and words[1] == "-m":
         assert importlib.util.find_spec(words[2])
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()
     elif words[0] == "cmake":
         assert (ROOT / "CMakeLists.txt").is_file()
     else:
@@ -57,7 +59,8 @@ def require_there(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["make magic", "python -m no_such_module", "pip install 'edgeosr[gold]'", "magic"]
+    "line",
+    ["make magic", "python -m no_such_module", "python tests/no.py", "pip install 'edgeosr[gold]'", "magic"],
 )
 def test_a_line_that_names_what_is_not_there_is_refused(line: str) -> None:
     with pytest.raises(AssertionError):
@@ -93,6 +96,28 @@ def test_a_number_given_as_default_is_the_default(command: str) -> None:
             assert tuple(map(float, shown.split())) == default, option
         elif isinstance(default, str):
             assert shown == default, option
+
+
+def test_the_page_says_how_many_threads_each_command_takes_by_default() -> None:
+    shared = COMMANDS.text.partition("\n## What all commands share\n")[2].partition("\n## ")[0]
+    table = shared.partition("| without `--threads` | ")[2].partition("\n\n")[0]
+    said = {
+        command: words
+        for commands, words in re.findall(r"^\| (`.*?) \| (.+) \|$", table, re.MULTILINE)
+        for command in re.findall(r"`(\w+)`", commands)
+    }
+    group: Any = get_command(app)
+    helps = {
+        name: one.help
+        for name, command in group.commands.items()
+        for one in command.params
+        if "--threads" in one.opts
+    }
+    assert {name: f"CPU threads. Default: {words}." for name, words in said.items()} == helps
+    # Those that open a Runtime, which leaves the number to onnxruntime.
+    assert {name for name, words in said.items() if words == "one a physical core"} == {
+        *("predict", "bench", "verify", "selftest"),
+    }
 
 
 def test_every_extra_is_in_the_install_lines() -> None:

@@ -83,6 +83,23 @@ def test_every_decimal_in_a_table_of_measurements_says_where_it_comes_from(name:
     assert bare == []
 
 
+def bare_figures(text: str) -> list[str]:
+    """Figures in sentences that neither a file holds nor a dagger marks; targets are not measured."""
+    paragraphs = [part for part in text.split("\n\n") if not part.startswith(("|", "Target:", "#"))]
+    prose = QUOTED.sub("", re.sub(r"`[^`]*`", "", "\n\n".join(paragraphs)))
+    return re.findall(r"(?<![\w.])(?:0\.\d+|\d[\d.,]*(?=\s(?:images/s|[GM]B|ms|s|%)(?!\w)))(?![\d†])", prose)
+
+
+def test_a_figure_in_a_sentence_of_the_results_is_a_file_s_or_marked() -> None:
+    assert bare_figures(Page("docs/results.md").prose) == ["5"], "the target false-reject rate"
+    assert "A figure with a dagger (†)" in Page("docs/results.md").prose
+
+
+def test_a_figure_in_a_sentence_without_file_or_mark_is_found() -> None:
+    assert bare_figures("It took 77 s, 2.6 GB and scored 0.61.") == ["77", "2.6", "0.61"]
+    assert bare_figures("It took 77† s and 2.6<!--g:a/b--> GB, `0.5`.\n\nTarget: 99.8 %") == []
+
+
 def test_rounding_is_to_the_digits_shown() -> None:
     assert is_rounded("97.4", 97.35294)
     assert not is_rounded("97.3", 97.35294)

@@ -1,18 +1,27 @@
 """README and documentation: links lead somewhere, names are the code's, the README is short."""
 
+import ast
+import importlib.util
 import os
 import re
+import sys
 
 import pytest
 import tomllib
 from document import ROOT, Page, pages
 
+from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
+from edgeosr.export.foreign import _SQUASHING
+from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.model.catalogue import ARCHITECTURES
 from edgeosr.preprocessing import FITS
-from edgeosr.scoring.limits import KERNEL_LIMITS
-from edgeosr.scoring.parts import part_names
+from edgeosr.runtime.golden import LEAST_FRAMES
+from edgeosr.scoring.parts import part, part_names
+from edgeosr.scoring.scorer_file import FORMAT as SCORER_FORMAT
+from edgeosr.verdict import MOST_PARTS
 
 README = Page("README.md")
 PAGES = {page.path: page for page in pages()}
@@ -57,10 +66,10 @@ def test_the_table_of_rooms_is_in_contributing() -> None:
     assert all(f"| `{folder}`" in PAGES["CONTRIBUTING.md"].text for folder in ROOM_FOLDERS)
 
 
-def test_every_score_part_has_its_line() -> None:
+def test_every_score_part_has_its_line_with_the_words_of_the_code() -> None:
     text = PAGES["docs/how-it-decides.md"].text.partition("\n## Score parts\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", text, re.MULTILINE)
-    assert sorted(rows) == sorted(part_names())
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \| (.+?) \|$", text, re.MULTILINE)
+    assert sorted(rows) == sorted((name, part(name).title, part(name).meaning) for name in part_names())
 
 
 def test_sets_fits_and_networks_are_the_code_s() -> None:
@@ -69,17 +78,105 @@ def test_sets_fits_and_networks_are_the_code_s() -> None:
 
 
 def test_limits_and_numbers_of_rules_are_the_code_s() -> None:
-    rows = dict(re.findall(r"^\| (\w+), .*? \| (\d+) \|$", PAGES["docs/kernel.md"].text, re.MULTILINE))
-    assert (int(rows["D"]), int(rows["C"]), int(rows["K"])) == (
-        KERNEL_LIMITS.dimension,
-        KERNEL_LIMITS.classes,
-        KERNEL_LIMITS.probes,
-    )
+    text = PAGES["docs/kernel.md"].text.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!what \|)(.+?) \| (\d.*?) \|$", text, re.MULTILINE)
+    # Those of the launch itself; another test holds what Python refuses equal to them.
+    source = (ROOT / "kernels" / "src" / "params.cuh").read_text("utf-8")
+    most = dict(re.findall(r"^ +kMax(\w+) = (\d+),", source, re.MULTILINE))
+    assert dict(rows) == {
+        "B, samples of a launch": most["Batch"],
+        "K, tangents": most["Probes"],
+        "D, length of the embedding": most["Dimension"],
+        "Q, positions of the map": most["Positions"],
+        "C, classes": most["Classes"],
+        "layers of the discriminator": f"{most['Layers']}, each of at most {most['Width']}",
+        "taps of the closed form's table": most["Taps"],
+        "score parts": most["Parts"],
+        "rows of one part": most["PartRows"],
+        "numbers of one part": most["PartNumbers"],
+    }
+    for page in ("docs/models.md", "CHANGELOG.md"):
+        assert f"maps of more than {most['Positions']} positions" in " ".join(PAGES[page].text.split())
     assert f"rules for {len(load_rules())} operators" in " ".join(
         PAGES["docs/how-it-decides.md"].text.split()
     )
-    limits = f"{KERNEL_LIMITS.rows} rows and {KERNEL_LIMITS.numbers} numbers a part"
-    assert limits in " ".join(PAGES["CONTRIBUTING.md"].text.split())
+    of_parts = f"{most['PartRows']} rows and {most['PartNumbers']} numbers a part"
+    assert f"Limits: {most['Parts']} parts a bundle; in the kernel {of_parts}" in " ".join(
+        PAGES["CONTRIBUTING.md"].text.split()
+    )
+
+
+def test_what_is_looked_through_at_a_model_s_end_is_the_code_s() -> None:
+    words = {"Softmax": "softmax", "LogSoftmax": "log-softmax"}
+    said = f"A {' or '.join(words[name] for name in _SQUASHING)} at the end is looked through"
+    assert said in " ".join(PAGES["docs/models.md"].text.split())
+
+
+def test_formats_and_sizes_that_pages_name_are_the_code_s() -> None:
+    texts = {name: " ".join(page.text.split()) for name, page in PAGES.items()}
+    assert f"The manifest says its schema, {SCHEMA}." in texts["docs/embedding.md"]
+    assert f"`manifest.json` has schema {SCHEMA}." in texts["CHANGELOG.md"]
+    assert f"`scorer.npz` has format {SCORER_FORMAT}." in texts["CHANGELOG.md"]
+    assert f"`golden.npz` holds at least {LEAST_FRAMES} expected verdicts" in texts["CHANGELOG.md"]
+    verdict = f"{VERDICT.itemsize} bytes, aligned to 16: label, flags"
+    assert verdict in texts["CHANGELOG.md"] and verdict in texts["docs/kernel.md"]
+    for page in ("CHANGELOG.md", "docs/kernel.md", "docs/design.md"):
+        assert f"{MOST_PARTS} values" in texts[page]
+    gate = f"up to {GATE_IMAGES:,} validation images on the CPU (at most {OPEN_IMAGES} of"
+    assert gate in texts["docs/jetson.md"]
+    assert f"up to {GATE_IMAGES:,} validation images" in texts["docs/results.md"]
+
+
+def listed(path: str, name: str) -> int:
+    """How many entries a list of a test file has; it is read, not run."""
+    for node in ast.parse((ROOT / path).read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            assert isinstance(node.value, ast.List)
+            return len(node.value.elts)
+    raise AssertionError(f"{path} has no list {name}")
+
+
+def test_what_the_kernel_page_counts_is_what_the_kernel_s_tests_do() -> None:
+    text = " ".join(PAGES["docs/kernel.md"].text.split())
+    mutants = listed("tests/kernels/test_fused_score_mutants.py", "MUTANTS")
+    assert f" {mutants} seeded faults must each be caught" in text
+    # Under a name of its own: the kernel's tests import this file too.
+    specification = importlib.util.spec_from_file_location(
+        "fused_cases_of_the_page", ROOT / "tests" / "kernels" / "fused_cases.py"
+    )
+    assert specification is not None and specification.loader is not None
+    fused_cases = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = fused_cases
+    specification.loader.exec_module(fused_cases)
+    assert f"pairwise covering set of {len(fused_cases.covering_cases())} shapes" in text
+    names = (path.stem.removeprefix("sm_") for path in (ROOT / "kernels" / "budgets").glob("sm_*.json"))
+    *most, last = sorted(int(name) for name in names if name.isdecimal())
+    assert f"compiles for sm_{', '.join(map(str, most))} and {last} with all warnings" in text
+
+
+def test_the_changelog_names_the_extras_and_pythons_that_no_run_of_the_lowest_versions_has() -> None:
+    text = " ".join(PAGES["CHANGELOG.md"].text.split())
+    sets = ast.parse((ROOT / "tests" / "oldest" / "run.py").read_text("utf-8"))
+    keywords = [
+        {str(keyword.arg): keyword.value for keyword in node.keywords}
+        for node in ast.walk(sets)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "OldestSet"
+    ]
+    ran = {extra for one in keywords if "extras" in one for extra in ast.literal_eval(one["extras"])}
+    pythons = sorted({ast.literal_eval(one["python"]) for one in keywords})
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    *most, last = (f"`{extra}`" for extra in extras if extra not in ran | {"export", "dev"})
+    assert f"and those of the extras {', '.join(most)} and {last}." in text
+    assert f"on Python {', '.join(pythons[:-1])} and {pythons[-1]}. Not run: numpy's" in text
+    assert "3.12" not in pythons
+
+
+def test_every_path_that_contributing_names_is_there() -> None:
+    text = PAGES["CONTRIBUTING.md"].prose
+    named = re.findall(r"`((?:edgeosr|export|kernels|bench|tests|docs)/[\w./-]*)`", text)
+    examples = {"edgeosr/scoring/parts/NAME.py"}
+    assert len(named) > 15
+    assert [path for path in named if path not in examples and not (ROOT / path).exists()] == []
 
 
 def test_every_file_is_named_in_the_navigation_once() -> None:

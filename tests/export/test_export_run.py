@@ -15,6 +15,7 @@ from edgeosr.errors import DataError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
 from edgeosr.runtime.golden import read_golden
+from edgeosr.scoring.parts import part
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
 from edgeosr.scoring.thresholds import conformal_threshold
@@ -137,7 +138,10 @@ def test_the_report_names_what_was_made(digits_run, tmp_path):
     report = export_run(digits_run, ExportSettings(false_reject_rate=0.1, out=tmp_path / "ten.edgeosr"))
     plain = json.loads(report.as_json())
     assert plain["manifest"]["threshold"]["target_false_reject_rate"] == 0.1
-    assert "10.0%" in report.as_text()
+    text = report.as_text()
+    assert "10.0%" in text
+    assert [name for name in report.manifest.parts if f"{name}  " not in text] == []
+    assert [name for name in report.manifest.parts if f"  {part(name).title}\n" not in text] == []
     assert (tmp_path / "ten.edgeosr" / "manifest.json").is_file()
 
 

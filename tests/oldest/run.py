@@ -62,7 +62,7 @@ SETS = (
                     "its_bundle_can_be_evaluated_on_the_classes_it_does_not_know",
                     "classes_in_the_wrong_order_are_noticed",
                     "no_torch_is_needed_and_then_there_is_no_discriminator",
-                    "a_tail_without_closed_form_names_the_node_and_the_way_out",
+                    "a_network_without_a_closed_form_names_the_node_and_the_way_out",
                 )
             ),
         ),

@@ -9,7 +9,7 @@ class Discriminator(Part):
     """-logit D(z), D the probability of "known" (Kong and Ramanan, OpenGAN, ICCV 2021)."""
 
     name, code = "discriminator", 1
-    title, meaning = "discriminator", "unlike the known embeddings"
+    title, meaning = "OpenGAN discriminator", "unlike the known embeddings"
 
     def carried_by(self, scorer: Scorer) -> bool:
         """Any scorer with a discriminator."""
