@@ -33,6 +33,8 @@ from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.sessions import run_session
+from edgeosr.scoring.parts.log_jacobian import LogJacobian
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
@@ -155,8 +157,8 @@ def require_equal_verdicts(
     """
     for frames in batches:
         verdicts = runtime(list(frames))
-        label, score = session.run([LABEL, SCORE], {FRAMES: frames})
-        plain, logits = classifier.run([LABEL, LOGITS], {FRAMES: frames})
+        label, score = run_session(session, [LABEL, SCORE], {FRAMES: frames}, name="model.onnx")
+        plain, logits = run_session(classifier, [LABEL, LOGITS], {FRAMES: frames}, name="the classifier")
         indices = np.array([verdict.index for verdict in verdicts])
         scores = np.array([verdict.score for verdict in verdicts])
         if not np.array_equal(indices, label) or not np.allclose(
@@ -251,21 +253,28 @@ def _torch(
         return None, ""
     if settings.run is None:
         return None, "not taken, it needs the run directory the bundle was exported from"
-    label, values = session.run([LABEL, VALUES], {FRAMES: frames})
+    label, values = run_session(session, [LABEL, VALUES], {FRAMES: frames}, name="model.onnx")
     try:
         measured = measure_torch(
             settings.run,
             manifest.preprocessing,
             frames,
             labels=label.tolist(),
-            # What torch computes is J_z at the last convolution, which only the closed form gives.
-            jacobian=float(values[0, 0]) if manifest.jacobian.method == "closed-form" else None,
+            jacobian=_jacobian(manifest, values),
             threads=settings.threads,
             seconds=settings.torch_s,
         )
     except EdgeosrError as error:
         return None, f"not taken: {error}"
     return measured, ""
+
+
+def _jacobian(manifest: Manifest, values: NDArray[np.float32]) -> float | None:
+    """Return J_z of the first frame, of which the bundle reports the logarithm; None without one."""
+    # What torch computes is J_z at the last convolution, which only the closed form gives.
+    if manifest.jacobian.method != "closed-form" or LogJacobian.name not in manifest.parts:
+        return None
+    return float(np.exp(values[0, manifest.parts.index(LogJacobian.name)]))
 
 
 def _bare_call(session: Any, inputs: Sequence[Frames]) -> Callable[[int], object]:

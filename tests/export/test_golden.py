@@ -16,7 +16,7 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
-from edgeosr.export.golden import LEAST_A_SIDE, GoldenImages, Graphs, _chosen, golden_verdicts, recorded
+from edgeosr.export.golden import LEAST_A_SIDE, GoldenImages, Calibrated, _chosen, golden_verdicts, recorded
 from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
@@ -47,7 +47,7 @@ def graphs(tmp_path_factory):
     scores = GraphRunner(model).run(sample_frames(100, seed=1))[1]
     limit = float(np.quantile(scores, 0.75))
     typed = typed_graph(graph, "fp16")
-    return Graphs(
+    return Calibrated(
         graph=graph, fusion=fusion, threshold=limit, frame=None, model=model, any_size=model,
         typed=(typed.backbone(), graph.fitted(fusion, limit)),
     )  # fmt: skip
