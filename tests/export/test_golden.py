@@ -16,7 +16,7 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
-from edgeosr.export.golden import LEAST_A_SIDE, GoldenImages, Calibrated, _chosen, golden_verdicts, recorded
+from edgeosr.export.golden import LEAST_A_SIDE, Calibrated, GoldenImages, _chosen, golden_verdicts, recorded
 from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
