@@ -25,7 +25,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end, plain_classifier
 from edgeosr.bench.timer import MINIMUM_TURNS, Candidate, Clock, Paced, interleave, pace
-from edgeosr.bench.torch_baseline import TorchLatency, measure_torch
+from edgeosr.bench.torch_baseline import TorchLatency, first_jacobian, measure_torch
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.tensors import FRAMES, LABEL, LOGITS, SCORE, VALUES
@@ -34,7 +34,6 @@ from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.sessions import run_session
-from edgeosr.scoring.parts.log_jacobian import LogJacobian
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
@@ -260,21 +259,13 @@ def _torch(
             manifest.preprocessing,
             frames,
             labels=label.tolist(),
-            jacobian=_jacobian(manifest, values),
+            jacobian=first_jacobian(manifest, values),
             threads=settings.threads,
             seconds=settings.torch_s,
         )
     except EdgeosrError as error:
         return None, f"not taken: {error}"
     return measured, ""
-
-
-def _jacobian(manifest: Manifest, values: NDArray[np.float32]) -> float | None:
-    """Return J_z of the first frame, of which the bundle reports the logarithm; None without one."""
-    # What torch computes is J_z at the last convolution, which only the closed form gives.
-    if manifest.jacobian.method != "closed-form" or LogJacobian.name not in manifest.parts:
-        return None
-    return float(np.exp(values[0, manifest.parts.index(LogJacobian.name)]))
 
 
 def _bare_call(session: Any, inputs: Sequence[Frames]) -> Callable[[int], object]:
