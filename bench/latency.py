@@ -25,7 +25,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end, plain_classifier
 from edgeosr.bench.timer import MINIMUM_TURNS, Candidate, Clock, Paced, interleave, pace
-from edgeosr.bench.torch_baseline import TorchLatency, measure_torch
+from edgeosr.bench.torch_baseline import TorchLatency, first_jacobian, measure_torch
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.tensors import FRAMES, LABEL, LOGITS, SCORE, VALUES
@@ -33,6 +33,7 @@ from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.sessions import run_session
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
@@ -155,8 +156,8 @@ def require_equal_verdicts(
     """
     for frames in batches:
         verdicts = runtime(list(frames))
-        label, score = session.run([LABEL, SCORE], {FRAMES: frames})
-        plain, logits = classifier.run([LABEL, LOGITS], {FRAMES: frames})
+        label, score = run_session(session, [LABEL, SCORE], {FRAMES: frames}, name="model.onnx")
+        plain, logits = run_session(classifier, [LABEL, LOGITS], {FRAMES: frames}, name="the classifier")
         indices = np.array([verdict.index for verdict in verdicts])
         scores = np.array([verdict.score for verdict in verdicts])
         if not np.array_equal(indices, label) or not np.allclose(
@@ -251,15 +252,14 @@ def _torch(
         return None, ""
     if settings.run is None:
         return None, "not taken, it needs the run directory the bundle was exported from"
-    label, values = session.run([LABEL, VALUES], {FRAMES: frames})
+    label, values = run_session(session, [LABEL, VALUES], {FRAMES: frames}, name="model.onnx")
     try:
         measured = measure_torch(
             settings.run,
             manifest.preprocessing,
             frames,
             labels=label.tolist(),
-            # What torch computes is J_z at the last convolution, which only the closed form gives.
-            jacobian=float(values[0, 0]) if manifest.jacobian.method == "closed-form" else None,
+            jacobian=first_jacobian(manifest, values),
             threads=settings.threads,
             seconds=settings.torch_s,
         )

@@ -18,7 +18,7 @@ from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import import_extra
-from edgeosr.export.golden import Graphs, recorded
+from edgeosr.export.golden import Calibrated, recorded
 from edgeosr.export.golden_frames import stored_size
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
@@ -92,7 +92,7 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         note="equal weights, fitted on nothing",
     )
     model = graph.model(fusion)
-    asked = Graphs(graph=graph, fusion=fusion, threshold=0.0, frame=None, model=model, any_size=model)
+    asked = Calibrated(graph=graph, fusion=fusion, threshold=0.0, frame=None, model=model, any_size=model)
     noise = random.integers(0, 256, (LEAST_FRAMES, *stored_size((size, size)), 3), np.uint8)
     manifest = Manifest(
         name=f"{arch} at {size} px, random weights",

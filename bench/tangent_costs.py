@@ -33,6 +33,7 @@ from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.tangents.probes import random_directions
 from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
 from edgeosr.files import write_text
+from edgeosr.runtime.sessions import run_session
 
 PROBES = (1, 4, 8)
 SIZES = {"resnet18-32": 112, "efficientnet-lite0": 224}
@@ -249,11 +250,11 @@ def _call(session: Any, images: np.ndarray, name: str) -> Callable[[int], object
 
 def _require_equal_embeddings(sessions: dict[str, Any], images: np.ndarray, name: str) -> None:
     for image in images:
-        (plain,) = sessions[PLAIN].run([EMBEDDING], {name: image})
+        (plain,) = run_session(sessions[PLAIN], [EMBEDDING], {name: image}, name="the plain graph")
         for row, session in sessions.items():
             if row == PLAIN:
                 continue
-            embedding, squared = session.run(None, {name: image})
+            embedding, squared = run_session(session, None, {name: image}, name=f"the graph with {row}")
             scale = max(float(np.abs(plain).max()), 1e-30)
             if not np.abs(embedding - plain).max() <= TOLERANCE * scale or not np.isfinite(squared).all():
                 raise BundleError(

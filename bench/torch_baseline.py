@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from edgeosr.bench.samples import Samples
 from edgeosr.bench.timer import Candidate, interleave
+from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import EdgeosrError, import_extra
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.parts.log_jacobian import LogJacobian
 
 ROWS_AT_ONCE = 16
 PLAIN_CALLS = 20
@@ -71,6 +73,14 @@ class TorchLatency:
             "jacobian_norm": self.jacobian_norm,
             "threads": self.threads,
         }
+
+
+def first_jacobian(manifest: Manifest, values: NDArray[np.float32]) -> float | None:
+    """Return J_z of the first frame, of which the bundle reports the logarithm; None without one."""
+    # What torch computes is J_z at the last convolution, which only the closed form gives.
+    if manifest.jacobian.method != "closed-form" or LogJacobian.name not in manifest.parts:
+        return None
+    return float(np.exp(values[0, manifest.parts.index(LogJacobian.name)]))
 
 
 def measure_torch(

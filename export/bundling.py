@@ -13,7 +13,7 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.export.calibrate import SelectFit
-from edgeosr.export.golden import GoldenImages, Graphs, golden_verdicts
+from edgeosr.export.golden import Calibrated, GoldenImages, golden_verdicts
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
@@ -139,7 +139,7 @@ def write_calibrated(
         UsageError, BundleError, StorageError: the bundle cannot be written.
     """
     golden = golden_verdicts(
-        Graphs(
+        Calibrated(
             graph=graph,
             fusion=fit.fusion,
             threshold=threshold.value,

@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import LOGITS
+from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, LOGITS, SCORE, VALUES, channel_order
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.runtime.agreement import SAME_GRAPH, Band, engine_band
-from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, class_gaps, judged
+from edgeosr.export.threads import threads_for
+from edgeosr.runtime.agreement import (
+    MOST_TIES,
+    SAME_GRAPH,
+    cannot_be_told,
+    engine_band,
+    same_graph_band,
+)
+from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, Rounding, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.scoring.fusion import Fusion
@@ -39,8 +47,8 @@ class GoldenImages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graphs:
-    """What is asked.
+class Calibrated:
+    """A calibrated classifier as its bundle holds it.
 
     Attributes:
         graph: the scored graph.
@@ -50,7 +58,7 @@ class Graphs:
         model: ``model.onnx`` as it ships.
         any_size: the calibrated graph; ``model`` itself, or its twin for frames of any size.
         typed: (backbone.onnx, its scorer), or None.
-        threads: of onnxruntime.
+        threads: of onnxruntime; None for what suits each graph (``threads_for``).
     """
 
     graph: ScoredGraph
@@ -69,70 +77,81 @@ class Graphs:
         return self.frame or (preprocessing.height, preprocessing.width)
 
 
-def golden_verdicts(graphs: Graphs, images: GoldenImages) -> Golden:
+def golden_verdicts(calibrated: Calibrated, images: GoldenImages) -> Golden:
     """Choose ``LEAST_FRAMES`` golden frames and record what the graphs say of them.
 
     Args:
-        graphs: of the bundle.
+        calibrated: what is to be bundled.
         images: what the frames are made of.
 
     Raises:
         DataError: none of the images tried can be read.
-        ExportError: the graph that ships does not score like the one that was calibrated.
+        ExportError: the graph that ships does not score like the one that was calibrated, or rounding
+            decides so many of the frames' verdicts that ``edgeosr verify`` could not pass.
     """
     for tried in TRIED:
-        pool = _pool(images, tried, stored_size(graphs.size))
-        verdicts = recorded(graphs, pool)
-        margins, clear = _margins(graphs, verdicts)
+        pool = _pool(images, tried, stored_size(calibrated.size))
+        verdicts = recorded(calibrated, pool)
+        margins, clear = _margins(calibrated, verdicts)
         accepted, rejected = clear & (margins <= 0), clear & (margins > 0)
         if min(int(accepted.sum()), int(rejected.sum())) >= LEAST_A_SIDE:
             break
-    golden = recorded(graphs, pool[_chosen(margins, accepted, rejected, verdicts.portable.label)])
-    if graphs.model is not graphs.any_size:
-        _require_same_scores(graphs, golden)
+    golden = recorded(calibrated, pool[_chosen(margins, accepted, rejected, verdicts.portable.label)])
+    if calibrated.model is not calibrated.any_size:
+        _require_same_scores(calibrated, golden)
+    _require_few_ties(calibrated, golden)
     return golden
 
 
-def recorded(graphs: Graphs, frames: Frames) -> Golden:
+def recorded(calibrated: Calibrated, frames: Frames) -> Golden:
     """Return what the graphs say of RGB frames ``[n, h, w, 3]``; every second one is judged as BGR."""
     bgr = np.arange(len(frames)) % 2 == 1
     stored = frames.copy()
     stored[bgr] = stored[bgr][..., ::-1]
-    portable, values = _portable(graphs, graphs.model, stored, bgr, graphs.frame)
-    if graphs.typed is None:
-        return Golden(frames=stored, size=graphs.size, bgr=bgr, portable=portable)
-    backbone, scorer = graphs.typed
-    typed = typed_expected(backbone, scorer, stored, bgr, graphs.size, threads=graphs.threads)
-    wide = scorer.fusion.scores(values)
+    portable = _portable(calibrated, calibrated.model, stored, bgr, calibrated.frame)
+    if calibrated.typed is None:
+        return Golden(frames=stored, size=calibrated.size, bgr=bgr, portable=portable)
+    backbone, scorer = calibrated.typed
+    threads = calibrated.threads or threads_for(backbone)
+    typed = typed_expected(backbone, scorer, stored, bgr, calibrated.size, threads=threads)
     same = typed.label == portable.label
-    rounding = (_median(typed.score - wide), _median((typed.gap - portable.gap)[same]))
-    return Golden(frames=stored, size=graphs.size, bgr=bgr, portable=portable, typed=typed, rounding=rounding)
+    with np.errstate(invalid="ignore"):
+        score = typed.score - scorer.fusion.scores(portable.values)
+        gap = (typed.gap - portable.gap)[same]
+        values = (typed.values - portable.values) / np.asarray(scorer.fusion.stds, np.float32)
+    rounding = Rounding(_median(score), _median(gap), tuple(_median(column) for column in values.T))
+    return Golden(
+        frames=stored, size=calibrated.size, bgr=bgr, portable=portable, typed=typed, rounding=rounding
+    )
 
 
 def _portable(
-    graphs: Graphs, model: bytes, frames: Frames, bgr: NDArray[np.bool_], frame: tuple[int, int] | None
-) -> tuple[Expected, NDArray[np.float32]]:
-    """Return what ``model`` says, and the values of the parts; its logits come from a twin."""
-    twin = graphs.graph.model(graphs.fusion, frame=frame, expose=(LOGITS,))
-    label, score, values = _judged(graphs, model, ("label", "score", "values"), frames, bgr)
-    (logits,) = _judged(graphs, twin, (LOGITS,), frames, bgr)
-    return Expected(label=label, score=score, gap=class_gaps(logits)), values
+    calibrated: Calibrated,
+    model: bytes,
+    frames: Frames,
+    bgr: NDArray[np.bool_],
+    frame: tuple[int, int] | None,
+) -> Expected:
+    """Return what ``model`` says; its logits come from a twin."""
+    twin = calibrated.graph.model(calibrated.fusion, frame=frame, expose=(LOGITS,))
+    label, score, values = _judged(calibrated, model, (LABEL, SCORE, VALUES), frames, bgr)
+    (logits,) = _judged(calibrated, twin, (LOGITS,), frames, bgr)
+    second, gap = runner_up(logits, label)
+    return Expected(label=label, second=second, gap=gap, score=score, values=values)
 
 
 def _judged(
-    graphs: Graphs, model: bytes, outputs: tuple[str, ...], frames: Frames, bgr: NDArray[np.bool_]
+    calibrated: Calibrated, model: bytes, outputs: tuple[str, ...], frames: Frames, bgr: NDArray[np.bool_]
 ) -> tuple[NDArray[Any], ...]:
-    settings = SessionSettings(threads=graphs.threads)
+    settings = SessionSettings(threads=calibrated.threads or threads_for(model))
     session = open_session(model, settings, name="the exported graph")
 
     def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
-        order = np.array([2, 1, 0] if blue_first else [0, 1, 2], np.int64)
-        feed: dict[str, NDArray[Any]] = {"frames": batch, "channel_order": order}
+        feed: dict[str, NDArray[Any]] = {FRAMES: batch, CHANNEL_ORDER: channel_order(blue_first)}
         return tuple(run_session(session, outputs, feed, name="the exported graph"))
 
-    probes = graphs.graph.scorer.probes
-    most = LEAST_FRAMES // (1 + (probes.K if probes else 0))
-    return judged(frames, bgr, graphs.size, judge, most=most)
+    probes = calibrated.graph.scorer.probes
+    return judged(frames, bgr, calibrated.size, judge, tangents=probes.K if probes else 0)
 
 
 def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:
@@ -145,15 +164,15 @@ def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:
     )
 
 
-def _margins(graphs: Graphs, verdicts: Golden) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _margins(calibrated: Calibrated, verdicts: Golden) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return score - threshold of each frame, and whether it is clear: rounding is far from deciding it.
 
     Of two graphs the smaller distance counts. A score that is not finite is far above.
     """
-    margins = _margin(verdicts.portable, graphs.threshold)
-    band, gap = Band(SAME_GRAPH, SAME_GRAPH), verdicts.portable.gap
-    if verdicts.typed is not None and verdicts.rounding is not None and graphs.typed is not None:
-        typed = _margin(verdicts.typed, graphs.typed[1].threshold)
+    margins = _margin(verdicts.portable, calibrated.threshold)
+    band, gap = same_graph_band(len(calibrated.fusion.parts)), verdicts.portable.gap
+    if verdicts.typed is not None and verdicts.rounding is not None and calibrated.typed is not None:
+        typed = _margin(verdicts.typed, calibrated.typed[1].threshold)
         margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
         band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
     return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
@@ -197,10 +216,10 @@ def _spread(ordered: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.concatenate([ordered[:front], rest[evenly_spaced(len(rest), count - front)]])
 
 
-def _require_same_scores(graphs: Graphs, golden: Golden) -> None:
+def _require_same_scores(calibrated: Calibrated, golden: Golden) -> None:
     # Two graphs that differ in the front end alone (weights folded, or computed from the frame's size) round
     # differently; more than SAME_GRAPH is not rounding.
-    other, _ = _portable(graphs, graphs.any_size, golden.frames, golden.bgr, None)
+    other = _portable(calibrated, calibrated.any_size, golden.frames, golden.bgr, None)
     shipped = golden.portable
     with np.errstate(invalid="ignore"):
         distance = np.where(shipped.score == other.score, 0.0, np.abs(shipped.score - other.score))
@@ -208,10 +227,32 @@ def _require_same_scores(graphs: Graphs, golden: Golden) -> None:
     classes = (shipped.label == other.label) | (shipped.gap <= SAME_GRAPH) | ~np.isfinite(shipped.score)
     if not ((distance <= SAME_GRAPH).all() and classes.all()):
         raise ExportError(
-            f"the graph for {graphs.frame} frames does not score like the calibrated one (scores differ by "
-            f"{distance.max():.3g}); this is a defect of edgeosr: please report it, and export without "
+            f"the graph for {calibrated.frame} frames does not score like the calibrated one (scores differ "
+            f"by {distance.max():.3g}); this is a defect of edgeosr: please report it, and export without "
             "--frame"
         )
+
+
+def _require_few_ties(calibrated: Calibrated, golden: Golden) -> None:
+    halves = [
+        ("model.onnx", golden.portable, calibrated.threshold, same_graph_band(len(calibrated.fusion.parts)))
+    ]
+    if golden.typed is not None and golden.rounding is not None and calibrated.typed is not None:
+        threshold = calibrated.typed[1].threshold
+        halves.append((BACKBONE, golden.typed, threshold, engine_band(golden.rounding)))
+    for name, expected, threshold, band in halves:
+        ties = int(cannot_be_told(expected, threshold, band).sum())
+        if ties > MOST_TIES * len(golden):
+            advice = (
+                "calibrate on more and other images, for the scores of these hardly differ"
+                if name != BACKBONE
+                else "export in a wider precision (--engine fp16 or fp32), or without --engine"
+            )
+            raise ExportError(
+                f"rounding ({band.score:.3g}) decides {ties} of {len(golden)} golden verdicts of {name}, "
+                f"more than {MOST_TIES:.0%}: edgeosr verify could prove nothing with them "
+                f"on any device; {advice}"
+            )
 
 
 def _median(distances: NDArray[np.floating[Any]]) -> float:

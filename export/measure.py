@@ -11,11 +11,8 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
 from edgeosr.export.threads import threads_for
+from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
-
-# Frames of one size share a call; large frames go in fewer at a time, to bound memory.
-BATCH_FRAMES = 64
-BATCH_PIXELS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,8 @@ class GraphRunner:
         )
         self._session: Any = open_session(model, settings, name="the exported graph")
         self._outputs = [LABEL, SCORE, VALUES, *extra_outputs]
-        # Every tangent is as large as what it is the tangent of: with K of them, fewer frames go at a time.
         noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
-        self._frames = max(1, BATCH_FRAMES // (1 + (int(noted) if noted.isdecimal() else 0)))
+        self._tangents = int(noted) if noted.isdecimal() else 0
 
     def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
@@ -105,7 +101,8 @@ class GraphRunner:
 
         skipped: list[str] = []
         for index, image in readable_images(images, description=description, skipped=skipped):
-            full = len(waiting) >= max(1, min(self._frames, BATCH_PIXELS // max(1, image[..., 0].size)))
+            # Frames of one size share a call.
+            full = len(waiting) >= frames_at_once(image.shape[:2], self._tangents)
             if waiting and (full or waiting[0].shape != image.shape):
                 flush()
             waiting.append(image)

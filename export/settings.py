@@ -1,5 +1,6 @@
 """What ``edgeosr export`` can be asked for, checked when made."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.errors import UsageError, require_choice, require_seed, require_threads
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
+from edgeosr.runtime.golden import LARGEST_FRAME, LARGEST_SIDE
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
 JACOBIANS = ("closed-form", "probes", "none")
@@ -89,8 +91,15 @@ class ExportSettings:
                 f"--false-reject-rate must be above 0 and below 0.5; got {self.false_reject_rate!r}; "
                 "0.05 rejects at most 5 % of known images"
             )
-        if self.frame is not None and not all(1 <= side <= 16384 for side in self.frame):
-            raise UsageError(f"--frame must be HEIGHTxWIDTH, each from 1 to 16384; got {self.frame!r}")
+        if self.frame is not None and not all(1 <= side <= LARGEST_SIDE for side in self.frame):
+            raise UsageError(
+                f"--frame must be HEIGHTxWIDTH, each from 1 to {LARGEST_SIDE}; got {self.frame!r}"
+            )
+        if self.frame is not None and math.prod(self.frame) > LARGEST_FRAME:
+            raise UsageError(
+                f"--frame must be of at most {LARGEST_FRAME} pixels; got {self.frame!r}; leave it out, and "
+                "frames of any size are taken"
+            )
         if self.out is not None and self.out.suffix != ".edgeosr":
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 

@@ -1,49 +1,100 @@
 """Does a backend say what it must? Expected verdicts against those that came, one by one.
 
 A class or a decision that differs is a difference, whatever the score: only where the expected score is so
-near to the threshold, or the first two classes so near to each other, that rounding decides, it cannot be
-told. What rounding can do is a ``Band``; it never comes from how far two graphs of different precision are
-apart at most.
+near to the threshold, or the second class so near to the first, that rounding decides, it cannot be told. A
+score or a value may differ by what rounding can do, a ``Band``; it never comes from how far two graphs of
+different precision are apart at most. Frames that were judged alone and in a batch are counted apart: a fault
+of batches touches half of all verdicts at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.runtime.golden import Expected
+from edgeosr.runtime.golden import Expected, Rounding
+from edgeosr.scoring.fusion import Fusion
 from edgeosr.verdict import UNKNOWN, Verdict
 
 # One graph, two processors or two versions of onnxruntime: float32 sums in another order.
 SAME_GRAPH = 1e-3
+SAME_GRAPH_RELATIVE = 1e-5
 # The kernel's fp16 weights against the float64 reference (kernels/selftest).
 KERNEL = 1e-2
+KERNEL_RELATIVE = 1e-3  # 2 of the last bits of fp16
 # Of the typed graph's own rounding (its median on the golden frames), this much may come out differently:
 # an engine fuses and sums in another order, so it rounds some tensors at other places than the CPU does.
 OTHER_ORDER = 1.0
 # Verdicts that cannot be told, of all: with more, the frames prove too little.
 MOST_TIES = 0.25
-# Scores that may lie outside the band, of all: a mask that flips moves one frame, a fault moves most.
+# Scores of an engine that may lie outside the band, of all: a mask that flips moves one frame, a fault moves
+# most. None may lie further away than this many bands.
 MOST_OUTSIDE = 0.1
+CEILING = 8.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Band:
     """What rounding can do.
 
     Attributes:
         score: to a score, in standard deviations of known images.
         gap: to the gap between the first two classes, in standard deviations of the logits.
+        values: to the value of each part, in the fusion's ``stds``;
+        relative: and, on top of that, to any value, as a share of it.
+        most_outside: share of the frames, of those judged alone and of those judged in a batch, whose score
+            (or value) may lie outside, by up to ``CEILING`` bands. 0 to 1.
     """
 
     score: float
     gap: float
+    values: tuple[float, ...]
+    relative: float
+    most_outside: float
 
 
-def engine_band(rounding: tuple[float, float]) -> Band:
+def same_graph_band(parts: int) -> Band:
+    """Return the band of one graph that runs elsewhere; ``parts``: their number."""
+    return Band(
+        score=SAME_GRAPH,
+        gap=SAME_GRAPH,
+        values=(SAME_GRAPH,) * parts,
+        relative=SAME_GRAPH_RELATIVE,
+        most_outside=0.0,
+    )
+
+
+def engine_band(rounding: Rounding) -> Band:
     """Return the band of an engine with the kernel; ``rounding`` as ``golden.npz`` records it."""
-    return Band(*(KERNEL + OTHER_ORDER * share for share in rounding))
+    return Band(
+        score=KERNEL + OTHER_ORDER * rounding.score,
+        gap=KERNEL + OTHER_ORDER * rounding.gap,
+        values=tuple(KERNEL + OTHER_ORDER * share for share in rounding.values),
+        relative=KERNEL_RELATIVE,
+        most_outside=MOST_OUTSIDE,
+    )
+
+
+def cannot_be_told(expected: Expected, threshold: float, band: Band) -> NDArray[np.bool_]:
+    """Tell which verdicts rounding decides, ``[n]``: the decision, or which of two classes it is."""
+    near = np.abs(expected.score.astype(np.float64) - threshold) <= band.score
+    return np.asarray(np.isfinite(expected.score) & (near | (expected.gap <= band.gap)))
+
+
+class Found(NamedTuple):
+    """A verdict that came: ``frame`` is its number, ``color`` its channel order."""
+
+    frame: int
+    color: str
+    batched: bool
+    verdict: Verdict
+
+    @property
+    def how(self) -> str:
+        """How it was judged, in words."""
+        return "in a batch" if self.batched else "alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,76 +105,115 @@ class Agreement:
         agreed: verdicts that are the expected ones.
         ties: verdicts that cannot be told, equal or not.
         distance: (median, largest) distance of the scores; of those that are finite on both sides.
-        differences: the others, one line each; and what is wrong with all of them together.
+        one_sided: verdicts that are finite on one side only; each is a difference.
+        differences: the others, one line each; and what is wrong with many of them together.
     """
 
     agreed: int
     ties: int
     distance: tuple[float, float]
+    one_sided: int
     differences: tuple[str, ...]
 
 
 def agreement(
     expected: Expected,
-    found: Sequence[tuple[int, str, Verdict]],
+    found: Sequence[Found],
     *,
     classes: Sequence[str],
     threshold: float,
     band: Band,
+    fusion: Fusion,
 ) -> Agreement:
     """Compare.
 
     Args:
         expected: of every frame.
-        found: (frame, how it was judged, what came).
+        found: what came.
         classes: names by index.
         threshold: of the expected scores.
         band: what rounding can do.
+        fusion: of the expected scores.
     """
-    agreed, ties, differences = 0, 0, []
-    for index, how, verdict in found:
+    finite = np.isfinite(expected.score) & np.isfinite(expected.values).all(axis=1)
+    told = ~cannot_be_told(expected, threshold, band)
+    agreed, ties, one_sided, differences = 0, 0, 0, []
+    for one in found:
+        index, verdict = one.frame, one.verdict
         score, label = float(expected.score[index]), int(expected.label[index])
-        accepted = bool(np.isfinite(score)) and score <= threshold
-        # With a score that is not finite the class is any.
-        same_class = verdict.index == label or not np.isfinite(score)
-        same_decision = verdict.accepted == accepted
-        near_threshold = bool(abs(score - threshold) <= band.score)
-        near_class = not same_class and bool(expected.gap[index] <= band.gap)
-        if (same_decision or near_threshold) and (same_class or near_class):
-            tie = near_threshold or near_class
-            ties += tie
-            agreed += not tie
+        accepted = bool(finite[index]) and score <= threshold
+        if finite[index] != verdict.finite:
+            one_sided += 1
+        elif _as_expected(expected, index, verdict, accepted, bool(finite[index]), threshold, band):
+            agreed += bool(told[index])
+            ties += not told[index]
             continue
-        name = classes[label]
         differences.append(
-            f"golden frame {index} {how}: expected {_said(accepted, name, score)}, got "
-            f"{_said(verdict.accepted, verdict.nearest, verdict.score)}; threshold {threshold:.4f}"
+            f"golden frame {index} ({one.color}) {one.how}: expected {_said(accepted, classes[label], score)}"
+            f", got {_said(verdict.accepted, verdict.nearest, verdict.score)}; threshold {threshold:.4f}"
         )
-    scores = np.array([[expected.score[index], verdict.score] for index, _, verdict in found], np.float64)
-    distances = _distances(scores)
-    finite = distances[np.isfinite(distances)]
-    median, largest = (float(np.median(finite)), float(finite.max())) if finite.size else (0.0, 0.0)
-    outside = int((distances > band.score).sum())
-    if outside > MOST_OUTSIDE * len(found):
-        differences.append(
-            f"scores: {outside} of {len(found)} are more than {band.score:.3g} from the expected ones, which "
-            f"rounding does not explain ({median:.3g} in the median, {largest:.3g} at most)"
-        )
+    both = [one for one in found if finite[one.frame] and one.verdict.finite]
+    for batched in (False, True):
+        group = [one for one in both if one.batched == batched]
+        differences += _far_away(expected, group, band, fusion)
+    distances = np.array([abs(one.verdict.score - float(expected.score[one.frame])) for one in both])
+    distance = (float(np.median(distances)), float(distances.max())) if both else (0.0, 0.0)
     if ties > MOST_TIES * len(found):
         differences.append(
             f"{ties} of {len(found)} verdicts are within rounding ({band.score:.3g}) of another one, more "
             f"than {MOST_TIES:.0%}: the golden frames prove too little; export the bundle again, with "
-            "--recalibrate or in a wider precision"
+            "--frame for the frames that this engine takes, or in a wider precision"
         )
-    return Agreement(agreed=agreed, ties=ties, distance=(median, largest), differences=tuple(differences))
+    return Agreement(
+        agreed=agreed, ties=ties, distance=distance, one_sided=one_sided, differences=tuple(differences)
+    )
 
 
-def _distances(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each pair ``[n, 2]``; 0 if neither is finite, infinite if one is not."""
-    finite = np.isfinite(scores)
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(scores[:, 0] - scores[:, 1])
-    return np.where(finite.all(axis=1), distance, np.where(finite.any(axis=1), np.inf, 0.0))
+def _as_expected(
+    expected: Expected,
+    index: int,
+    verdict: Verdict,
+    accepted: bool,
+    finite: bool,
+    threshold: float,
+    band: Band,
+) -> bool:
+    """Tell whether class and decision are the expected ones, or rounding alone can have changed them."""
+    if not finite:  # the class is then any
+        return not verdict.accepted
+    near_threshold = abs(float(expected.score[index]) - threshold) <= band.score
+    near_class = expected.gap[index] <= band.gap and verdict.index == expected.second[index]
+    right_class = verdict.index == expected.label[index] or near_class
+    return bool((verdict.accepted == accepted or near_threshold) and right_class)
+
+
+def _far_away(expected: Expected, group: Sequence[Found], band: Band, fusion: Fusion) -> Iterator[str]:
+    """Yield a line for the scores, and one for each part, that rounding does not explain.
+
+    Args:
+        expected: of every frame.
+        group: verdicts that were judged alike; finite, and expected to be.
+        band: what rounding can do.
+        fusion: of the expected scores.
+    """
+    if not group:
+        return
+    frames = [one.frame for one in group]
+    scores = np.array([one.verdict.score for one in group], np.float64)
+    values = np.array([[one.verdict.parts[name] for name in fusion.parts] for one in group], np.float64)
+    score, wanted = expected.score[frames].astype(np.float64), expected.values[frames].astype(np.float64)
+    kinds = [("scores", np.abs(scores - score), band.score)]
+    apart = np.maximum(np.abs(values - wanted) - band.relative * np.abs(wanted), 0.0) / fusion.stds
+    kinds += [(f"values of {name}", apart[:, i], band.values[i]) for i, name in enumerate(fusion.parts)]
+    for kind, distance, allowed in kinds:
+        outside, worst = int((distance > allowed).sum()), int(distance.argmax())
+        if outside <= band.most_outside * len(group) and distance[worst] <= CEILING * allowed:
+            continue
+        yield (
+            f"{kind} {group[0].how}: {outside} of {len(group)} are more than {allowed:.3g} from the expected "
+            f"ones, which rounding does not explain ({float(np.median(distance)):.3g} in the median, "
+            f"{distance[worst]:.3g} at most, golden frame {frames[worst]})"
+        )
 
 
 def _said(accepted: bool, nearest: str, score: float) -> str:

@@ -6,15 +6,17 @@ The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_BYTES`` when 
     size         int64 [2]              (height, width) that they are judged at, pixels repeated
     bgr          bool [n]               judged as BGR, else as RGB
     label        int64 [n]              what model.onnx says: the nearest class,
+    second       int64 [n]              the class behind it,
+    gap          float32 [n]            how far behind (``runner_up``),
     score        float32 [n]            the unknown score,
-    gap          float32 [n]            and how far the second class is behind (``class_gaps``)
+    values       float32 [n, parts]     and the values of the bundle's score parts in its order
 
 and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says of the same frames
 (``typed_expected``), which is what an engine with the kernel must say:
 
-    typed_label, typed_score, typed_gap
-    rounding     float32 [2]            median distance between the typed graph and the float32 one with the
-                                        typed graph's fusion: of the score, of the gap
+    typed_label, typed_second, typed_gap, typed_score, typed_values
+    rounding     float32 [2 + parts]    median distance between the typed graph and the float32 one with the
+                                        typed graph's fusion: of the score, of the gap, of each value
 """
 
 import io
@@ -29,14 +31,14 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
+from edgeosr.runtime.batch_size import frames_at_once
 
 LEAST_FRAMES = 64
 LARGEST_BYTES = 8_000_000
 LARGEST_SIDE = 16384
-# Frames of one call, in pixels: bounds memory on a small device.
-BATCH_PIXELS = 8_000_000
-_PORTABLE = ("label", "score", "gap")
-_TYPED = ("typed_label", "typed_score", "typed_gap", "rounding")
+# Of one frame, in pixels; one of 8K video has 33 177 600. It is enlarged to this in memory.
+LARGEST_FRAME = 2**25
+_HALF = ("label", "second", "gap", "score", "values")
 _UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, TypeError, OverflowError, MemoryError, RuntimeError,
     struct.error, zipfile.BadZipFile,
@@ -49,13 +51,32 @@ class Expected:
 
     Attributes:
         label: int64 ``[n]``, the nearest class, whether accepted or not.
+        second, gap: int64 and float32 ``[n]``, see ``runner_up``.
         score: float32 ``[n]``, the unknown score; NaN if something was not finite.
-        gap: float32 ``[n]``, see ``class_gaps``.
+        values: float32 ``[n, parts]``, the bundle's score parts in its order; not all finite where the score
+            is not.
     """
 
     label: NDArray[np.int64]
-    score: NDArray[np.float32]
+    second: NDArray[np.int64]
     gap: NDArray[np.float32]
+    score: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Of a typed graph: how far it is from the float32 one with its fusion, in the median of the frames.
+
+    Attributes:
+        score: in standard deviations of known images.
+        gap: between the first two classes, in standard deviations of the logits.
+        values: of each part, in its ``Fusion.stds``.
+    """
+
+    score: float
+    gap: float
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +88,37 @@ class Golden:
     bgr: NDArray[np.bool_]
     portable: Expected
     typed: Expected | None = None
-    rounding: tuple[float, float] | None = None
+    rounding: Rounding | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
 
 
-def class_gaps(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return how far the second class lies behind the first in each row.
+def runner_up(
+    logits: NDArray[np.floating[Any]], label: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the second class of each row, and how far it lies behind the first.
 
     Args:
         logits: ``[n, C]``.
+        label: ``[n]``, the first class as the graph said it.
 
     Returns:
-        float32 ``[n]``, in standard deviations of all logits given; infinite for one class, 0 where a logit
+        The class, int64 ``[n]``, which is another one than ``label``, but for one class; and the distance,
+        float32 ``[n]``, in standard deviations of all logits given: infinite for one class, 0 where a logit
         is not finite (the class is then any).
     """
     rows = np.asarray(logits, np.float64)
     if rows.shape[1] < 2:
-        return np.full(len(rows), np.inf, np.float32)
+        return np.zeros(len(rows), np.int64), np.full(len(rows), np.inf, np.float32)
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
-    best = np.sort(np.where(usable[:, None], rows, 0.0), axis=1)
+    rows = np.where(usable[:, None], rows, 0.0)
+    first, second = np.argsort(-rows, axis=1, kind="stable")[:, :2].T
+    numbers = np.arange(len(rows))
+    distance = rows[numbers, first] - rows[numbers, second]
     spread = float(rows[usable].std()) if usable.any() else 0.0
-    return np.asarray((best[:, -1] - best[:, -2]) / (spread or 1.0), np.float32)
+    other = np.where(first == label, second, first).astype(np.int64)
+    return other, np.asarray(distance / (spread or 1.0), np.float32)
 
 
 def enlarged(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -106,7 +135,7 @@ def judged(
     size: tuple[int, int],
     judge: Callable[[NDArray[np.uint8], bool], tuple[NDArray[Any], ...]],
     *,
-    most: int = LEAST_FRAMES,
+    tangents: int = 0,
 ) -> tuple[NDArray[Any], ...]:
     """Judge stored frames in batches of one channel order each.
 
@@ -115,13 +144,13 @@ def judged(
         bgr: ``[n]``.
         size: (height, width) that they are judged at.
         judge: takes a batch and whether it is BGR; returns arrays with one row a frame.
-        most: frames of one batch.
+        tangents: K, computed beside each frame.
 
     Returns:
         The arrays of ``judge``, one row a frame, in the order of ``frames``.
     """
     order, rows = [], []
-    for indices in _batches(bgr, max(1, min(most, BATCH_PIXELS // (size[0] * size[1])))):
+    for indices in _batches(bgr, frames_at_once(size, tangents)):
         order.append(indices)
         rows.append(judge(enlarged(frames[indices], size), bool(bgr[indices[0]])))
     back = np.argsort(np.concatenate(order))
@@ -146,7 +175,8 @@ def write_golden(golden: Golden) -> bytes:
     if golden.typed is not None:
         assert golden.rounding is not None, "typed verdicts without their rounding"
         arrays |= {f"typed_{name}": array for name, array in vars(golden.typed).items()}
-        arrays["rounding"] = np.array(golden.rounding, np.float32)
+        rounding = golden.rounding
+        arrays["rounding"] = np.array([rounding.score, rounding.gap, *rounding.values], np.float32)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -164,8 +194,9 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         BundleError: a field is missing, or of the wrong type, shape or range; too few frames, or of one
             channel order only.
     """
-    typed, classes = manifest.backbone is not None, len(manifest.classes)
-    entries = _entries(data, (*_PORTABLE, *(_TYPED if typed else ()), "frames", "size", "bgr"))
+    typed, classes, parts = manifest.backbone is not None, len(manifest.classes), len(manifest.parts)
+    names = (*_HALF, *((*(f"typed_{name}" for name in _HALF), "rounding") if typed else ()))
+    entries = _entries(data, (*names, "frames", "size", "bgr"))
     frames, size, bgr = entries["frames"], entries["size"], entries["bgr"]
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         _refuse("frames must be uint8 [n, height, width, 3]", frames)
@@ -175,22 +206,25 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     fixed = manifest.frame
     if size.dtype != np.int64 or size.shape != (2,) or not ((size >= 1) & (size <= LARGEST_SIDE)).all():
         _refuse(f"size must be (height, width) from 1 to {LARGEST_SIDE}, int64 [2]", size)
+    if int(size[0]) * int(size[1]) > LARGEST_FRAME:
+        _refuse(f"size must be of at most {LARGEST_FRAME} pixels", size)
     if fixed is not None and tuple(size.tolist()) != fixed:
         _refuse(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
         _refuse(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
     rounding = None
     if typed:
-        pair = entries["rounding"]
-        if pair.dtype != np.float32 or pair.shape != (2,) or not (np.isfinite(pair) & (pair >= 0)).all():
-            _refuse("rounding must be two finite numbers from 0, float32 [2]", pair)
-        rounding = (float(pair[0]), float(pair[1]))
+        found, shape = entries["rounding"], (2 + parts,)
+        if found.dtype != np.float32 or found.shape != shape or not (np.isfinite(found) & (found >= 0)).all():
+            _refuse(f"rounding must be finite numbers from 0, float32 [{2 + parts}]", found)
+        score, gap, *values = found.tolist()
+        rounding = Rounding(score, gap, tuple(values))
     return Golden(
         frames=frames,
         size=(int(size[0]), int(size[1])),
         bgr=bgr,
-        portable=_expected(entries, "", count, classes),
-        typed=_expected(entries, "typed_", count, classes) if typed else None,
+        portable=_expected(entries, "", count, classes, parts),
+        typed=_expected(entries, "typed_", count, classes, parts) if typed else None,
         rounding=rounding,
     )
 
@@ -209,15 +243,20 @@ def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _expected(entries: dict[str, NDArray[Any]], prefix: str, count: int, classes: int) -> Expected:
-    label, score, gap = (entries[prefix + name] for name in _PORTABLE)
-    if label.dtype != np.int64 or label.shape != (count,) or label.min() < 0 or label.max() >= classes:
-        _refuse(f"{prefix}label must be classes from 0 to {classes - 1}, int64 [{count}]", label)
+def _expected(
+    entries: dict[str, NDArray[Any]], prefix: str, count: int, classes: int, parts: int
+) -> Expected:
+    label, second, gap, score, values = (entries[prefix + name] for name in _HALF)
+    for name, array in (("label", label), ("second", second)):
+        if array.dtype != np.int64 or array.shape != (count,) or array.min() < 0 or array.max() >= classes:
+            _refuse(f"{prefix}{name} must be classes from 0 to {classes - 1}, int64 [{count}]", array)
     if score.dtype != np.float32 or score.shape != (count,):
         _refuse(f"{prefix}score must be float32 [{count}]", score)
     if gap.dtype != np.float32 or gap.shape != (count,) or not (gap >= 0).all():
         _refuse(f"{prefix}gap must be numbers from 0, float32 [{count}]", gap)
-    return Expected(label=label, score=score, gap=gap)
+    if values.dtype != np.float32 or values.shape != (count, parts):
+        _refuse(f"{prefix}values must be float32 [{count}, {parts}]", values)
+    return Expected(label=label, second=second, gap=gap, score=score, values=values)
 
 
 def _refuse(expected: str, got: NDArray[Any]) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import BundleError
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY, SessionSettings, open_session, run_session
@@ -42,7 +42,7 @@ class OnnxRuntimeGraph:
         self._session: Any = open_session(model, settings, name="model.onnx")
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         _require_contract(self._session, parts)
-        self._orders = {bgr: np.array([2, 1, 0] if bgr else [0, 1, 2], np.int64) for bgr in (False, True)}
+        self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
 
     def run(self, frames: NDArray[np.uint8], *, bgr: bool = False) -> Rows:
         """Score a batch.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from edgeosr import __version__
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.errors import EdgeosrError, EngineError
 from edgeosr.kernels.selftest.selftest import SelftestSettings, run_selftest
-from edgeosr.runtime.backends.choose import ENGINE_BACKENDS
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.preflight import installed_version
 from edgeosr.runtime.runtime import Runtime
@@ -131,7 +131,7 @@ def _machine(probe: GpuProbe) -> dict[str, str]:
     }
     if probe.gpus:
         found["driver"] = f"CUDA {probe.driver[0]}.{probe.driver[1]}"
-    for name in ("onnxruntime", *ENGINE_BACKENDS):
+    for name in ("onnxruntime", *BUILDERS):
         found[name] = installed_version(name) or "not installed"
     return found
 
@@ -148,7 +148,7 @@ def _kernel(settings: SelftestSettings) -> str:
 
 def _engine(bundle: Path) -> str:
     reasons = []
-    for name in ENGINE_BACKENDS:
+    for name in BUILDERS:
         try:
             with Runtime(bundle, backend=name, build="auto") as runtime:
                 return f"{name} runs {', '.join(runtime.providers)}"
@@ -159,7 +159,7 @@ def _engine(bundle: Path) -> str:
 
 def _verified(bundle: Path, backends: tuple[str, ...], threads: int | None) -> str:
     report = verify_bundle(bundle, backends=backends, threads=threads)
-    if not backends and not any(check.passed for check in report.checks if check.backend in ENGINE_BACKENDS):
+    if not backends and not any(check.passed for check in report.checks if check.backend in BUILDERS):
         raise _Failed("no engine gave the expected verdicts:\n" + report.as_text())
     if not report.passed:
         raise _Failed(report.as_text())

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.runtime.golden import LEAST_FRAMES, Expected, class_gaps, judged
+from edgeosr.bundle.backbone import ENDINGS
+from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.tensors import CHANNEL_ORDER, EMBEDDING, FRAMES, LOGITS, MAP, TANGENTS, channel_order
+from edgeosr.errors import BundleError
+from edgeosr.runtime.golden import Expected, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer import Scorer
-
-_NAME = "backbone.onnx"
 
 
 def typed_expected(
@@ -37,20 +39,35 @@ def typed_expected(
         threads: of onnxruntime.
 
     Raises:
+        BundleError: the backbone has other outputs than the scorer takes.
         InferenceError: onnxruntime cannot load or run the backbone.
         MissingDependencyError: onnxruntime is missing.
     """
     settings = SessionSettings(threads=threads, optimisation="as-typed")
-    session = open_session(backbone, settings, name=_NAME)
-    names = [node.name for node in session.get_outputs()]
+    session = open_session(backbone, settings, name=BACKBONE)
+    names = _outputs(session, scorer)
 
     def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
-        order = np.array([2, 1, 0] if blue_first else [0, 1, 2], np.int64)
-        outputs = run_session(session, names, {"frames": batch, "channel_order": order}, name=_NAME)
+        feed: dict[str, NDArray[Any]] = {FRAMES: batch, CHANNEL_ORDER: channel_order(blue_first)}
+        outputs = run_session(session, names, feed, name=BACKBONE)
         said = reference_scores(scorer, **dict(zip(names, outputs, strict=True)))
-        return said["label"], said["score"].astype(np.float32), said["logits"]
+        return said["label"], said["score"].astype(np.float32), said["values"], said["logits"]
 
-    # Every tangent is as large as what it is the tangent of.
-    most = LEAST_FRAMES // (1 + (scorer.probes.K if scorer.probes else 0))
-    label, score, logits = judged(frames, bgr, size, judge, most=most)
-    return Expected(label=label, score=score, gap=class_gaps(logits))
+    tangents = scorer.probes.K if scorer.probes else 0
+    label, score, values, logits = judged(frames, bgr, size, judge, tangents=tangents)
+    second, gap = runner_up(logits, label)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    return Expected(label=label, second=second, gap=gap, score=score, values=narrow)
+
+
+def _outputs(session: Any, scorer: Scorer) -> tuple[str, ...]:
+    ending = MAP if scorer.closed_form is not None else EMBEDDING if scorer.probes is None else TANGENTS
+    wanted = (*ENDINGS[ending], *((LOGITS,) if scorer.head.kind == "external" else ()))
+    found = [node.name for node in session.get_outputs()]
+    if sorted(found) != sorted(wanted):
+        raise BundleError(
+            f"{BACKBONE} must have the outputs {', '.join(wanted)}, which scorer.npz takes; got "
+            f"{', '.join(found)}; export the bundle again"
+        )
+    return wanted

@@ -1,7 +1,8 @@
 """``edgeosr verify``: the golden frames through every backend that runs here, verdict by verdict.
 
 ``model.onnx`` must say what it said where the bundle was made; an engine with the kernel what the typed graph
-said there (``agreement.py`` tells a difference from rounding).
+said there: classes, decisions, scores and the values of all parts (``agreement.py`` tells a difference from
+rounding).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
     BundleError,
     EdgeosrError,
@@ -23,14 +25,13 @@ from edgeosr.errors import (
     require_choice,
 )
 from edgeosr.preprocessing import COLORS
-from edgeosr.runtime.agreement import SAME_GRAPH, Band, agreement, engine_band
+from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
 from edgeosr.runtime.backends.backend import BACKENDS
 from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
-from edgeosr.scoring.scorer_file import read_scorer
-from edgeosr.verdict import Verdict
+from edgeosr.scoring.scorer import Scorer
 
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
@@ -45,75 +46,84 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
         threads: of onnxruntime.
 
     Raises:
-        BundleError: the bundle is damaged, or has no golden verdicts.
+        BundleError: the bundle is damaged, has no golden verdicts, or a scorer that is not its manifest's.
         UsageError: there is no such backend.
     """
     for name in backends:
         require_choice("the backend", name, BACKENDS)
     bundle = read_bundle(path)
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
-    checks = tuple(_checked(bundle, golden, name, threads) for name in (backends or BACKENDS))
+    scorer = bundle_scorer(bundle)
+    checks = tuple(_checked(bundle, golden, scorer, name, threads) for name in (backends or BACKENDS))
     return VerifyReport(bundle=str(bundle.path), checks=checks, required=tuple(backends))
 
 
-def _checked(bundle: Bundle, golden: Golden, name: str, threads: int | None) -> BackendCheck:
+def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads: int | None) -> BackendCheck:
     try:
         with Runtime(bundle.path, backend=name, threads=threads, warmup=0) as runtime:
-            return _compared(bundle, golden, runtime, threads)
+            return _compared(bundle, golden, scorer, runtime, threads)
     except _NOT_HERE as error:
         return BackendCheck(backend=name, available=False, detail=str(error))
     except EdgeosrError as error:
         return BackendCheck(backend=name, available=False, detail=str(error), failed=True)
 
 
-def _compared(bundle: Bundle, golden: Golden, runtime: Runtime, threads: int | None) -> BackendCheck:
-    size = golden.size
-    expected, band = golden.portable, Band(SAME_GRAPH, SAME_GRAPH)
+def _compared(
+    bundle: Bundle, golden: Golden, scorer: Scorer, runtime: Runtime, threads: int | None
+) -> BackendCheck:
+    size, fusion = golden.size, bundle.manifest.fusion
+    expected, band = golden.portable, same_graph_band(len(fusion.parts))
     if runtime.backend == "onnxruntime":
         if runtime.frame not in (None, size):
             raise BundleError(f"golden.npz is for frames of {size}; this bundle takes {runtime.frame}")
     else:
-        size = runtime.frame or size
-        expected, band = _of_an_engine(bundle, golden, size, threads)
-    found = _alone(runtime, golden, size) + _in_batches(runtime, golden, size)
-    result = agreement(expected, found, classes=runtime.classes, threshold=runtime.threshold, band=band)
+        size, fusion = runtime.frame or size, scorer.fusion
+        expected, band = _of_an_engine(bundle, golden, scorer, size, threads)
+    result = agreement(
+        expected,
+        _alone(runtime, golden, size) + _in_batches(runtime, golden, size),
+        classes=runtime.classes,
+        threshold=runtime.threshold,
+        band=band,
+        fusion=fusion,
+    )
     return BackendCheck(
         backend=runtime.backend,
         available=True,
         detail=", ".join(runtime.providers),
-        frames=len(found),
+        frames=2 * len(golden),
         agreed=result.agreed,
         ties=result.ties,
         band=band.score,
         score_distance=result.distance,
+        one_sided=result.one_sided,
         differences=result.differences,
     )
 
 
 def _of_an_engine(
-    bundle: Bundle, golden: Golden, size: tuple[int, int], threads: int | None
+    bundle: Bundle, golden: Golden, scorer: Scorer, size: tuple[int, int], threads: int | None
 ) -> tuple[Expected, Band]:
     assert golden.typed is not None and golden.rounding is not None, "an engine without a backbone"
     expected = golden.typed
     if size != golden.size:
         # An engine for a camera of another size: other frames, of which nothing is recorded.
-        scorer = read_scorer(bundle.files["scorer.npz"])
         backbone = bundle.files[BACKBONE]
         expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
     return expected, engine_band(golden.rounding)
 
 
-def _alone(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[tuple[int, str, Verdict]]:
+def _alone(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
     found = []
     for index in range(len(golden)):
         (frame,) = enlarged(golden.frames[index : index + 1], size)
         color = COLORS[int(golden.bgr[index])]
         (verdict,) = runtime([frame], color=color)
-        found.append((index, f"({color}) alone", verdict))
+        found.append(Found(index, color, False, verdict))
     return found
 
 
-def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[tuple[int, str, Verdict]]:
+def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
     def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
         verdicts = np.empty(len(batch), object)
         verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
@@ -121,4 +131,4 @@ def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list
 
     (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
     colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
-    return [(index, f"({colors[index]}) in a batch", verdict) for index, verdict in enumerate(verdicts)]
+    return [Found(index, colors[index], True, verdict) for index, verdict in enumerate(verdicts)]

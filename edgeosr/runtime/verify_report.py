@@ -14,9 +14,11 @@ class BackendCheck:
         detail: what ran; or why it is not available, or how it failed.
         frames: verdicts compared: each golden frame alone, and again in batches.
         agreed: of these, the expected ones.
-        ties: of these, too near to the threshold or to another class to tell, whatever came.
+        ties: of these, too near to the threshold, or the second class to the first, to tell, whatever came.
         band: what counts as near, in standard deviations: what rounding can do here.
-        score_distance: (median, largest) distance of the scores from the expected ones.
+        score_distance: (median, largest) distance of the scores from the expected ones, of those that are
+            finite on both sides.
+        one_sided: verdicts that are not finite where finite ones are expected, or the other way round.
         differences: what the others said, one line each; and what is wrong with all of them together.
         failed: it should run here, but broke.
     """
@@ -29,6 +31,7 @@ class BackendCheck:
     ties: int = 0
     band: float = 0.0
     score_distance: tuple[float, float] = (0.0, 0.0)
+    one_sided: int = 0
     differences: tuple[str, ...] = ()
     failed: bool = False
 
@@ -44,10 +47,11 @@ class BackendCheck:
         if not self.available:
             return f"{self.backend:14}not available: {self.detail}"
         result = "ok" if self.passed else "DIFFERS"
-        ties = f", {self.ties} too near to the threshold to tell" if self.ties else ""
+        ties = f", {self.ties} too near to the threshold or to a second class to tell" if self.ties else ""
         counts = f"{self.agreed} of {self.frames} verdicts as expected{ties}"
         scores = f"scores within {self.score_distance[1]:.2g}, rounding explains {self.band:.2g}"
-        return f"{self.backend:14}{result}  {counts}; {scores} ({self.detail})"
+        infinite = f", {self.one_sided} finite on one side only" if self.one_sided else ""
+        return f"{self.backend:14}{result}  {counts}; {scores}{infinite} ({self.detail})"
 
 
 @dataclass(frozen=True, kw_only=True)

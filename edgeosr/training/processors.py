@@ -107,8 +107,10 @@ def device_name(device: torch.device) -> str:
     """Return a short name of the processor for reports."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' if count > 1 else ''}"
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
-    return f"{os.uname().machine} CPU, {torch.get_num_threads()} threads"
+                return f"{line.split(':', 1)[1].strip()}, {threads}"
+    return f"{os.uname().machine} CPU, {threads}"

@@ -13,7 +13,7 @@ from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.names import PIXELS
 from edgeosr.export.graph.writer import import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.runtime.sessions import SessionSettings, open_session
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 CALIBRATION_IMAGES = 256
 BATCH = 8
@@ -34,7 +34,7 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     chosen = evenly_spaced(len(images), CALIBRATION_IMAGES)
     waiting: list[NDArray[np.float32]] = []
     for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
-        waiting.append(session.run(["output"], {FRAMES: image[None]})[0])
+        waiting += run_session(session, ["output"], {FRAMES: image[None]}, name="the front end")
         if len(waiting) == BATCH:
             yield np.concatenate(waiting)
             waiting.clear()

@@ -16,7 +16,7 @@ from edgeosr.export.precision.split import tail_model
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.threads import threads_for
 from edgeosr.progress import progress
-from edgeosr.runtime.sessions import SessionSettings, open_session
+from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.scoring.fusion import Fusion
 
 # Median distance between the scores of one image before and after, in standard deviations of known images,
@@ -83,8 +83,8 @@ class ScoreShift:
     def _scored(self, body: bytes) -> NDArray[np.float32]:
         session = _session(body, self._threads)
         names = [output.name for output in session.get_outputs()]
-        found = dict(zip(names, session.run(names, self._feed), strict=True))
-        scores: NDArray[np.float32] = self._tail.run([SCORE], found)[0]
+        found = dict(zip(names, run_session(session, names, self._feed, name="the body"), strict=True))
+        (scores,) = run_session(self._tail, [SCORE], found, name="the scoring graph")
         return scores
 
 

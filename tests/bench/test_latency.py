@@ -18,7 +18,7 @@ from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import plain_classifier
 from edgeosr.bench.torch_baseline import JacobianTime, TorchLatency
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.errors import BundleError, FrameError, UsageError
+from edgeosr.errors import BundleError, EdgeosrError, FrameError, UsageError
 
 QUICK = LatencySettings(runs=12, warmup=1, threads=1, processes=0)
 
@@ -113,6 +113,25 @@ def test_a_scaled_torch_baseline_says_from_how_many_rows(report) -> None:
     assert "exact Jacobian at the input: 9,000 ms" in text
     assert "scaled from 2 of 6 rows" in text and text.count("scaled from") == 1
     assert "agrees with the bundle's to 3e-07" in text
+
+
+def test_torch_is_held_against_the_jacobian_norm_and_not_against_its_logarithm(
+    tiny_bundle, fake_clock, tmp_path, monkeypatch
+) -> None:
+    seen = []
+
+    def measured(*_, labels, jacobian, **__):
+        seen.append(jacobian)
+        raise EdgeosrError("enough")
+
+    monkeypatch.setattr("edgeosr.bench.latency.measure_torch", measured)
+    report = measure_latency(tiny_bundle, replace(QUICK, run=tmp_path), clock=fake_clock)
+    assert report.torch_note == "not taken: enough"
+    bundle = read_bundle(tiny_bundle)
+    frames = frames_from_bundle(bundle, frame_size(bundle.manifest, None), QUICK.seed)
+    with Runtime(tiny_bundle) as runtime:
+        verdict = runtime(frames[0])
+    assert seen == [pytest.approx(np.exp(verdict.parts["log_jacobian"]), rel=1e-6)]
 
 
 def test_a_run_that_is_not_there_is_a_note_and_not_the_end(tiny_bundle, fake_clock, tmp_path) -> None:

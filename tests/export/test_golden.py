@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "backends"))
 from typed_bundle import CLASSES, _fusion, deployed_classifier, sample_frames
 
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.tensors import LOGITS
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import DataError, ExportError
+from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
-from edgeosr.export.golden import LEAST_A_SIDE, GoldenImages, Graphs, _chosen, golden_verdicts, recorded
+from edgeosr.export.golden import LEAST_A_SIDE, Calibrated, GoldenImages, _chosen, golden_verdicts, recorded
 from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
@@ -24,6 +25,7 @@ from edgeosr.export.scored_graph import scored_graph
 from edgeosr.runtime.agreement import SAME_GRAPH, engine_band
 from edgeosr.runtime.golden import LARGEST_BYTES, LEAST_FRAMES, enlarged, read_golden, write_golden
 from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.sessions import open_session
 from edgeosr.runtime.verify import verify_bundle
 
 
@@ -38,7 +40,7 @@ def images_of(frames, unreadable=()):
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory):
+def calibrated(tmp_path_factory):
     """A small network of random weights; accepts three quarters of its known images."""
     path = deployed_classifier(tmp_path_factory.mktemp("deployed") / "net.onnx")
     graph = scored_graph(classifier_from_onnx(path, CLASSES, ExportSettings()), "closed-form")
@@ -47,7 +49,7 @@ def graphs(tmp_path_factory):
     scores = GraphRunner(model).run(sample_frames(100, seed=1))[1]
     limit = float(np.quantile(scores, 0.75))
     typed = typed_graph(graph, "fp16")
-    return Graphs(
+    return Calibrated(
         graph=graph, fusion=fusion, threshold=limit, frame=None, model=model, any_size=model,
         typed=(typed.backbone(), graph.fitted(fusion, limit)),
     )  # fmt: skip
@@ -63,10 +65,10 @@ def margins_of(expected, threshold):
     return np.where(np.isfinite(expected.score), expected.score - threshold, np.inf)
 
 
-def test_both_decisions_near_and_far_and_both_orders_are_among_them(graphs, images):
-    golden = golden_verdicts(graphs, images)
+def test_both_decisions_near_and_far_and_both_orders_are_among_them(calibrated, images):
+    golden = golden_verdicts(calibrated, images)
     assert len(golden) == LEAST_FRAMES and golden.bgr.sum() == LEAST_FRAMES // 2
-    margins = margins_of(golden.portable, graphs.threshold)
+    margins = margins_of(golden.portable, calibrated.threshold)
     for side in (margins[margins <= 0], margins[margins > 0]):
         assert len(side) >= LEAST_A_SIDE
         assert np.abs(side).min() < 0.1 and np.abs(side[np.isfinite(side)]).max() > 0.5
@@ -96,25 +98,25 @@ def test_with_too_few_clear_frames_the_clearest_of_the_others_follow():
     assert 114 in chosen and 15 not in chosen
 
 
-def test_none_is_a_tie_for_the_portable_graph_or_an_engine(graphs, images):
-    golden = golden_verdicts(graphs, images)
+def test_none_is_a_tie_for_the_portable_graph_or_an_engine(calibrated, images):
+    golden = golden_verdicts(calibrated, images)
     band = engine_band(golden.rounding)
-    assert np.abs(margins_of(golden.portable, graphs.threshold)).min() > SAME_GRAPH
-    assert np.abs(margins_of(golden.typed, graphs.threshold)).min() > band.score
+    assert np.abs(margins_of(golden.portable, calibrated.threshold)).min() > SAME_GRAPH
+    assert np.abs(margins_of(golden.typed, calibrated.threshold)).min() > band.score
     assert golden.typed.gap.min() > band.gap
 
 
-def test_the_same_images_give_the_same_file_contents(graphs, images):
-    one, other = golden_verdicts(graphs, images), golden_verdicts(graphs, images)
+def test_the_same_images_give_the_same_file_contents(calibrated, images):
+    one, other = golden_verdicts(calibrated, images), golden_verdicts(calibrated, images)
     assert np.array_equal(one.frames, other.frames)
     assert np.array_equal(one.portable.score, other.portable.score)
 
 
-def test_what_is_recorded_is_the_verdict_of_the_enlarged_frame_in_its_order(graphs):
+def test_what_is_recorded_is_the_verdict_of_the_enlarged_frame_in_its_order(calibrated):
     size = (21, 46)
-    fixed = graphs.graph.model(graphs.fusion, frame=size)
+    fixed = calibrated.graph.model(calibrated.fusion, frame=size)
     pictures_ = sample_frames(LEAST_FRAMES, seed=7)[:, :10, :15]
-    golden = recorded(replace(graphs, frame=size, model=fixed, typed=None), pictures_)
+    golden = recorded(replace(calibrated, frame=size, model=fixed, typed=None), pictures_)
     assert golden.size == size and golden.frames.shape == (LEAST_FRAMES, 10, 15, 3)
     seen = golden.frames.copy()
     seen[golden.bgr] = seen[golden.bgr][..., ::-1]
@@ -124,23 +126,76 @@ def test_what_is_recorded_is_the_verdict_of_the_enlarged_frame_in_its_order(grap
     np.testing.assert_allclose(golden.portable.score, score, atol=1e-5)
 
 
-def test_the_typed_half_is_the_typed_graphs_and_its_rounding_is_measured(graphs, images):
-    golden = golden_verdicts(graphs, images)
+def test_the_typed_half_is_the_typed_graphs_and_its_rounding_is_measured(calibrated, images):
+    golden = golden_verdicts(calibrated, images)
     distance = np.abs(golden.typed.score - golden.portable.score)
-    assert 0 < golden.rounding[0] < 0.02
-    assert golden.rounding[0] == pytest.approx(np.median(distance), rel=0.05)
+    assert 0 < golden.rounding.score < 0.02
+    assert golden.rounding.score == pytest.approx(np.median(distance), rel=0.05)
     # A fusion of its own, as recalibration leaves it, is no rounding.
-    backbone, scorer = graphs.typed
+    backbone, scorer = calibrated.typed
     other = replace(scorer, fusion=replace(scorer.fusion, means=tuple(m - 1 for m in scorer.fusion.means)))
-    moved = recorded(replace(graphs, typed=(backbone, other)), golden.frames)
+    moved = recorded(replace(calibrated, typed=(backbone, other)), golden.frames)
     assert np.median(np.abs(moved.typed.score - moved.portable.score)) > 0.5
-    assert moved.rounding[0] < 0.02
-    assert recorded(replace(graphs, typed=None), golden.frames).typed is None
+    assert moved.rounding.score < 0.02
+    assert recorded(replace(calibrated, typed=None), golden.frames).typed is None
 
 
-def test_few_images_are_varied_until_there_are_enough(graphs):
+def test_the_values_of_all_parts_are_recorded_and_their_rounding_in_deviations(calibrated, images):
+    golden = golden_verdicts(calibrated, images)
+    fusion, count = calibrated.fusion, len(calibrated.fusion.parts)
+    assert golden.portable.values.shape == golden.typed.values.shape == (LEAST_FRAMES, count)
+    np.testing.assert_allclose(fusion.scores(golden.portable.values), golden.portable.score, atol=1e-4)
+    apart = np.abs(golden.typed.values - golden.portable.values) / fusion.stds
+    np.testing.assert_allclose(golden.rounding.values, np.median(apart, axis=0), rtol=1e-4)
+
+
+def test_the_second_class_is_the_one_that_the_logits_name(calibrated, images):
+    golden = golden_verdicts(calibrated, images)
+    seen = golden.frames.copy()
+    seen[golden.bgr] = seen[golden.bgr][..., ::-1]
+    twin = calibrated.graph.model(calibrated.fusion, expose=(LOGITS,))
+    logits = GraphRunner(twin, extra_outputs=(LOGITS,)).run(enlarged(seen, golden.size))[-1]
+    assert np.array_equal(golden.portable.second, np.argsort(-logits, axis=1)[:, 1])
+    assert np.array_equal(golden.typed.second, golden.portable.second)
+
+
+def test_without_a_number_of_threads_each_graph_gets_what_suits_it(calibrated, images, monkeypatch):
+    seen = []
+
+    def opened(model, settings, **options):
+        seen.append(settings.threads)
+        return open_session(model, settings, **options)
+
+    for module in ("edgeosr.export.golden", "edgeosr.runtime.typed_expected"):
+        monkeypatch.setattr(f"{module}.open_session", opened)
+    frames = sample_frames(LEAST_FRAMES, seed=7)
+    assert calibrated.threads is None
+    recorded(calibrated, frames)
+    assert len(seen) == 3 and set(seen) == {1}  # small graphs
+    seen.clear()
+    recorded(replace(calibrated, threads=3), frames)
+    assert set(seen) == {3}
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_bundle_whose_own_verify_could_not_pass_is_not_written(calibrated, images, typed, monkeypatch):
+    monkeypatch.setattr("edgeosr.export.golden.TRIED", (32,))
+    flat = replace(calibrated.fusion, weights=(0.0,) * len(calibrated.fusion.parts))
+    backbone, scorer = calibrated.typed
+    if typed:
+        other = replace(calibrated, typed=(backbone, replace(scorer, fusion=flat, threshold=0.0)))
+        words = r"decides 64 of 64 golden verdicts of backbone\.onnx, more than 25%.*wider precision"
+    else:
+        model = calibrated.graph.model(flat)
+        other = replace(calibrated, fusion=flat, threshold=0.0, model=model, any_size=model, typed=None)
+        words = r"rounding \(0\.001\) decides 64 of 64 golden verdicts of model\.onnx.*more and other images"
+    with pytest.raises(ExportError, match=words):
+        golden_verdicts(other, images)
+
+
+def test_few_images_are_varied_until_there_are_enough(calibrated):
     few = GoldenImages(known=(images_of(sample_frames(2, seed=3)),), unknown=None)
-    golden = golden_verdicts(graphs, few)
+    golden = golden_verdicts(calibrated, few)
     assert len(golden) == LEAST_FRAMES
     assert len(np.unique(golden.frames.reshape(LEAST_FRAMES, -1), axis=0)) > LEAST_FRAMES * 3 // 4
     copies = varied(sample_frames(3, seed=3), 20)
@@ -148,22 +203,22 @@ def test_few_images_are_varied_until_there_are_enough(graphs):
     assert len(np.unique(copies.reshape(20, -1), axis=0)) == 20
 
 
-def test_unreadable_images_are_passed_over_and_none_at_all_is_an_error(graphs):
+def test_unreadable_images_are_passed_over_and_none_at_all_is_an_error(calibrated):
     size = (8, 8)
     frames = sample_frames(5, seed=3)
     assert len(pictures(images_of(frames, unreadable=(1, 2)), 5, size)) == 3
     broken = images_of(frames, unreadable=range(5))
     with pytest.raises(DataError, match="none of the images picked as golden frames can be read"):
-        golden_verdicts(graphs, GoldenImages(known=(broken,), unknown=None))
+        golden_verdicts(calibrated, GoldenImages(known=(broken,), unknown=None))
 
 
-def test_a_twin_that_scores_otherwise_is_no_bundle(graphs, images):
-    other = replace(graphs.fusion, means=tuple(mean + 0.1 for mean in graphs.fusion.means))
-    twin = graphs.graph.model(other, frame=(20, 30))
+def test_a_twin_that_scores_otherwise_is_no_bundle(calibrated, images):
+    other = replace(calibrated.fusion, means=tuple(mean + 0.1 for mean in calibrated.fusion.means))
+    twin = calibrated.graph.model(other, frame=(20, 30))
     with pytest.raises(ExportError, match=r"graph for \(20, 30\) frames does not score like the calibrated"):
-        golden_verdicts(replace(graphs, frame=(20, 30), model=twin), images)
-    same = graphs.graph.model(graphs.fusion, frame=(20, 30))
-    assert golden_verdicts(replace(graphs, frame=(20, 30), model=same), images).size == (20, 30)
+        golden_verdicts(replace(calibrated, frame=(20, 30), model=twin), images)
+    same = calibrated.graph.model(calibrated.fusion, frame=(20, 30))
+    assert golden_verdicts(replace(calibrated, frame=(20, 30), model=same), images).size == (20, 30)
 
 
 def test_grey_images_still_tell_rgb_from_bgr():
@@ -192,9 +247,15 @@ def test_frames_are_stored_as_large_as_the_file_allows(size, stored):
     assert LEAST_FRAMES * stored[0] * stored[1] * 3 < LARGEST_BYTES
 
 
-def test_noise_of_the_largest_stored_size_fits_into_the_file(graphs):
+def test_a_frame_too_large_for_every_device_that_verifies_is_refused_before_anything_is_done():
+    assert ExportSettings(frame=(4320, 7680)).frame == (4320, 7680)
+    with pytest.raises(UsageError, match=r"--frame must be of at most 33554432 pixels; got \(16384, 16384\)"):
+        ExportSettings(frame=(16384, 16384))
+
+
+def test_noise_of_the_largest_stored_size_fits_into_the_file(calibrated):
     frames = np.random.default_rng(0).integers(0, 256, (LEAST_FRAMES, *stored_size((224, 224)), 3), np.uint8)
-    data = write_golden(recorded(replace(graphs, frame=(224, 224), model=graphs.any_size), frames))
+    data = write_golden(recorded(replace(calibrated, frame=(224, 224), model=calibrated.any_size), frames))
     assert len(data) < LARGEST_BYTES
 
 

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import Manifest, parse_manifest
 from edgeosr.runtime import golden
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
+from edgeosr.scoring.scorer_file import write_scorer
 
 # Class k prefers red, green, blue, or all three.
 WEIGHT = np.array([[4, -2, -2], [-2, 4, -2], [-2, -2, 4], [1.2, 1.2, 1.2]], np.float32)
@@ -106,12 +108,40 @@ def golden_verdicts(size: tuple[int, int] | None = None) -> golden.Golden:
     expected = oracle(frames)
     bgr = np.arange(len(frames)) % 2 == 1
     frames[bgr] = frames[bgr][..., ::-1]
+    second, gap = golden.runner_up(expected.logits, expected.label)
     said = golden.Expected(
         label=expected.label,
+        second=second,
+        gap=gap,
         score=expected.score.astype(np.float32),
-        gap=golden.class_gaps(expected.logits),
+        values=expected.values.astype(np.float32),
     )
     return golden.Golden(frames=frames, size=size or (16, 16), bgr=bgr, portable=said)
+
+
+def scorer_of(manifest: Manifest) -> Scorer:
+    """A scorer that the manifest describes, of constants that nothing here looks at."""
+    dimension, classes = manifest.embedding.dimension, len(manifest.classes)
+    return Scorer(
+        dimension=dimension,
+        classes=classes,
+        head=Head(
+            kind=manifest.head.kind,
+            weight=np.eye(classes, dimension, dtype=np.float32),
+            bias=np.zeros(classes, np.float32),
+            temperature=manifest.head.temperature,
+            margin=manifest.head.margin,
+        ),
+        fusion=manifest.fusion,
+        threshold=manifest.threshold.value,
+        closed_form=ClosedForm(
+            activation="relu",
+            parameters=np.zeros(0, np.float32),
+            table=np.ones((dimension, 1), np.float32),
+            offsets=np.zeros((1, 2), np.int32),
+        ),
+        layers=((np.ones((1, dimension), np.float32), np.zeros(1, np.float32)),),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +158,7 @@ def make_bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) ->
         path = tmp_path_factory.mktemp("bundle") / "tiny.edgeosr"
         files = {
             "model.onnx": model or build_graph(),
-            "scorer.npz": b"not read here",
+            "scorer.npz": write_scorer(scorer_of(replace(manifest, **changes))),
             "golden.npz": golden.write_golden(golden_verdicts(changes.get("frame"))),
         }
         write_bundle(path, replace(manifest, **changes), files)

@@ -1,16 +1,32 @@
 """Expected verdicts against those that came: a fault is a difference, rounding is not, a tie is counted."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
-from edgeosr.runtime.agreement import KERNEL, SAME_GRAPH, Agreement, Band, agreement, engine_band
-from edgeosr.runtime.golden import Expected
+from edgeosr.runtime.agreement import (
+    CEILING,
+    KERNEL,
+    Agreement,
+    Band,
+    Found,
+    agreement,
+    cannot_be_told,
+    engine_band,
+    same_graph_band,
+)
+from edgeosr.runtime.golden import Expected, Rounding
+from edgeosr.scoring.fusion import Fusion
 from edgeosr.verdict import UNKNOWN, Verdict
 
 CLASSES = ("cat", "dog", "owl")
 COUNT = 64
 LIMIT = 1.0
-BAND = engine_band((0.004, 0.004))
+FUSION = Fusion(parts=("log_norm", "max_logit"), means=(0.0, 0.0), stds=(1.0, 4.0), weights=(1.0, 0.0))
+BAND = engine_band(Rounding(0.004, 0.004, (0.004, 0.01)))
+SAME = same_graph_band(2)
 
 
 def expected_verdicts(near: int = 0) -> Expected:
@@ -21,45 +37,60 @@ def expected_verdicts(near: int = 0) -> Expected:
     label = np.arange(COUNT) % len(CLASSES)
     return Expected(
         label=label.astype(np.int64),
-        score=score.astype(np.float32),
+        second=((label + 1) % len(CLASSES)).astype(np.int64),
         gap=np.full(COUNT, 0.5, np.float32),
+        score=score.astype(np.float32),
+        values=np.stack([score, np.random.default_rng(0).normal(-8, 4, COUNT)], axis=1).astype(np.float32),
     )
 
 
-def verdict(label: int, score: float, threshold: float = LIMIT) -> Verdict:
-    accepted = bool(score <= threshold)
+def verdict(label: int, score: float, values: Any, threshold: float = LIMIT) -> Verdict:
+    finite = bool(np.isfinite([score, *values]).all())
+    accepted = finite and bool(score <= threshold)
     return Verdict(
         accepted=accepted, label=CLASSES[label] if accepted else UNKNOWN, nearest=CLASSES[label],
-        index=label, score=score, threshold=threshold, parts={}, latency_ms=1.0,
-        finite=bool(np.isfinite(score)),
+        index=label, score=score, threshold=threshold, latency_ms=1.0, finite=finite,
+        parts=dict(zip(FUSION.parts, map(float, values), strict=True)),
     )  # fmt: skip
 
 
-def compared(expected: Expected, label: np.ndarray, score: np.ndarray, band: Band = BAND) -> Agreement:
+def compared(
+    expected: Expected,
+    label: Any = None,
+    score: Any = None,
+    values: Any = None,
+    *,
+    band: Band = BAND,
+    batched: Callable[[int], bool] = lambda frame: False,
+) -> Agreement:
+    label = expected.label if label is None else label
+    score = expected.score if score is None else score
+    values = expected.values if values is None else values
     found = [
-        (i, "alone", verdict(int(a), float(b))) for i, (a, b) in enumerate(zip(label, score, strict=True))
+        Found(i, "rgb", batched(i), verdict(int(label[i]), float(score[i]), values[i])) for i in range(COUNT)
     ]
-    return agreement(expected, found, classes=CLASSES, threshold=LIMIT, band=band)
+    return agreement(expected, found, classes=CLASSES, threshold=LIMIT, band=band, fusion=FUSION)
 
 
-def test_equal_verdicts_agree() -> None:
-    expected = expected_verdicts()
-    result = compared(expected, expected.label, expected.score)
-    assert (result.agreed, result.ties, result.differences) == (COUNT, 0, ())
+@pytest.mark.parametrize("band", [BAND, SAME])
+def test_equal_verdicts_agree(band: Band) -> None:
+    result = compared(expected_verdicts(), band=band)
+    assert (result.agreed, result.ties, result.one_sided, result.differences) == (COUNT, 0, 0, ())
     assert result.distance == (0, 0)
 
 
 def test_an_engine_that_shifts_every_score_by_half_a_deviation_fails() -> None:
     expected = expected_verdicts()
     for shift in (0.5, -0.5):
-        result = compared(expected, expected.label, expected.score + shift)
+        result = compared(expected, score=expected.score + shift)
         assert any("golden frame" in line for line in result.differences)
         assert any(
-            "64 of 64 are more than 0.014 from the expected ones" in line for line in result.differences
+            "scores alone: 64 of 64 are more than 0.014 from the expected ones" in line
+            for line in result.differences
         )
     # Even where no decision changes.
-    far = Expected(label=expected.label, score=expected.score * 0 - 5, gap=expected.gap)
-    assert len(compared(far, far.label, far.score + 0.5).differences) == 1
+    expected.score[:] = -5
+    assert len(compared(expected, score=expected.score + 0.5).differences) == 1
 
 
 @pytest.mark.parametrize("accepted", [True, False])
@@ -68,45 +99,58 @@ def test_a_swapped_class_is_a_difference_wherever_it_is(accepted: bool) -> None:
     label = expected.label.copy()
     index = 0 if accepted else COUNT - 1  # inside the band; and far away, rejected
     label[index] = (label[index] + 1) % len(CLASSES)
-    (line,) = compared(expected, label, expected.score).differences
-    assert line.startswith(f"golden frame {index} alone: expected ")
+    (line,) = compared(expected, label).differences
+    assert line.startswith(f"golden frame {index} (rgb) alone: expected ")
     swapped = np.array([1, 0, 2])[expected.label]
-    assert len(compared(expected, swapped, expected.score).differences) > COUNT // 2
+    assert len(compared(expected, swapped).differences) > COUNT // 2
 
 
 def test_rounding_is_no_difference() -> None:
     expected = expected_verdicts()
-    noise = np.random.default_rng(0).uniform(-KERNEL, KERNEL, COUNT)
-    result = compared(expected, expected.label, expected.score + noise)
+    random = np.random.default_rng(0)
+    noise = random.uniform(-KERNEL, KERNEL, COUNT)
+    moved = expected.values + random.uniform(-KERNEL, KERNEL, (COUNT, 2)) * FUSION.stds
+    result = compared(expected, score=expected.score + noise, values=moved)
     assert (result.agreed, result.differences) == (COUNT, ())
-    noise *= 0.05
-    assert compared(expected, expected.label, expected.score + noise, Band(SAME_GRAPH, SAME_GRAPH)).agreed
+    moved = expected.values + 0.05 * (moved - expected.values)
+    result = compared(expected, score=expected.score + 0.05 * noise, values=moved, band=SAME)
+    assert (result.agreed, result.differences) == (COUNT, ())
 
 
 def test_what_cannot_be_told_is_counted_whatever_came() -> None:
     expected = expected_verdicts(near=4)
+    expected.gap[10] = BAND.gap / 2
     score = expected.score.copy()
     score[:2] += np.float32(0.005)  # over the threshold, by rounding
-    result = compared(expected, expected.label, score)
-    assert (result.agreed, result.ties, result.differences) == (COUNT - 4, 4, ())
+    result = compared(expected, score=score)
+    assert (result.agreed, result.ties, result.differences) == (COUNT - 5, 5, ())
+    assert np.flatnonzero(cannot_be_told(expected, LIMIT, BAND)).tolist() == [0, 1, 2, 3, 10]
 
 
 def test_two_classes_within_rounding_are_a_tie_and_others_are_not() -> None:
     expected = expected_verdicts()
-    expected.gap[:2] = BAND.gap / 2, BAND.gap * 2
+    expected.gap[:3] = BAND.gap / 2, BAND.gap * 2, BAND.gap / 2
     label = expected.label.copy()
-    label[:2] = (label[:2] + 1) % len(CLASSES)
-    result = compared(expected, label, expected.score)
-    assert (result.agreed, result.ties) == (COUNT - 2, 1)
-    assert [line.split(" alone")[0] for line in result.differences] == ["golden frame 1"]
+    label[:2] = expected.second[:2]
+    result = compared(expected, label)
+    assert (result.agreed, result.ties) == (COUNT - 3, 2)
+    assert [line.split(" alone")[0] for line in result.differences] == ["golden frame 1 (rgb)"]
+
+
+def test_a_third_class_is_a_difference_however_near_the_first_two_are() -> None:
+    expected = expected_verdicts()
+    expected.gap[:2] = 0.0
+    label = expected.label.copy()
+    label[0], label[1] = expected.second[0], (expected.label[1] + 2) % len(CLASSES)
+    (line,) = compared(expected, label).differences
+    assert line.startswith("golden frame 1 (rgb) alone: expected dog")
 
 
 def test_frames_that_are_nearly_all_ties_prove_too_little() -> None:
-    few, many = expected_verdicts(near=COUNT // 4), expected_verdicts(near=COUNT // 4 + 1)
-    assert compared(few, few.label, few.score).differences == ()
-    (line,) = compared(many, many.label, many.score).differences
+    assert compared(expected_verdicts(near=COUNT // 4)).differences == ()
+    (line,) = compared(expected_verdicts(near=COUNT // 4 + 1)).differences
     assert line.startswith("17 of 64 verdicts are within rounding (0.014) of another one, more than 25%")
-    assert "export the bundle again" in line
+    assert "export the bundle again, with --frame" in line
 
 
 def test_a_score_that_is_not_finite_must_stay_so_and_its_class_is_any() -> None:
@@ -117,19 +161,90 @@ def test_a_score_that_is_not_finite_must_stay_so_and_its_class_is_any() -> None:
     assert compared(expected, label, score).differences == ()
     score[3] = 0.0
     (line,) = compared(expected, label, score).differences
-    assert line.startswith("golden frame 3 alone: expected unknown")
+    assert line.startswith("golden frame 3 (rgb) alone: expected unknown")
 
 
-def test_one_frame_may_round_far_but_not_many() -> None:
+@pytest.mark.parametrize("of_a_value", [False, True])
+def test_nan_is_a_difference_where_a_finite_score_is_expected_though_the_frame_is_rejected(
+    of_a_value: bool,
+) -> None:
+    expected = expected_verdicts()
+    score, values = expected.score.copy(), expected.values.copy()
+    # Of 64, 6 that are rejected anyway: once within the share that may lie outside the band.
+    if of_a_value:
+        values[-6:, 1] = np.nan
+    else:
+        score[-6:] = np.nan
+    result = compared(expected, score=score, values=values)
+    assert (result.agreed, result.one_sided, len(result.differences)) == (COUNT - 6, 6, 6)
+    assert all(line.startswith("golden frame") for line in result.differences)
+    assert not compared(expected, score=score, values=values, band=SAME).agreed > COUNT - 6
+
+
+def test_a_few_frames_may_round_out_of_the_band_but_not_many_and_none_far_away() -> None:
     expected = expected_verdicts()
     score = expected.score.copy()
-    score[:6] -= 0.3
-    assert compared(expected, expected.label, score).differences == ()
-    score[:7] = expected.score[:7] - 0.3
-    (line,) = compared(expected, expected.label, score).differences
-    assert line.startswith("scores: 7 of 64 are more than")
+    score[:6] -= np.float32(0.9 * CEILING * BAND.score)
+    assert compared(expected, score=score).differences == ()
+    score[:7] = expected.score[:7] - np.float32(0.9 * CEILING * BAND.score)
+    (line,) = compared(expected, score=score).differences
+    assert line.startswith("scores alone: 7 of 64 are more than")
+    one = expected.score.copy()
+    one[5] -= np.float32(1.1 * CEILING * BAND.score)
+    (line,) = compared(expected, score=one).differences
+    assert line.startswith("scores alone: 1 of 64 are more than") and "golden frame 5)" in line
+
+
+def test_of_the_same_graph_no_frame_may_lie_outside() -> None:
+    expected = expected_verdicts()
+    score = expected.score.copy()
+    score[9] -= np.float32(2 * SAME.score)
+    (line,) = compared(expected, score=score, band=SAME).differences
+    assert line.startswith("scores alone: 1 of 64 are more than 0.001 from")
+
+
+def test_a_fault_at_one_place_of_every_batch_is_not_outvoted_by_frames_judged_alone() -> None:
+    expected = expected_verdicts()
+    last = np.arange(COUNT) % 8 == 7
+    score = np.where(last, expected.score - 2, expected.score)
+    score[expected.score > LIMIT] = (expected.score + 2 * last)[expected.score > LIMIT]
+    lines = compared(expected, score=score, batched=lambda frame: True).differences
+    assert len(lines) == 1 and lines[0].startswith("scores in a batch: 8 of 64 are more than")
+    # Outside by little: 4 of the 32 in a batch are too many, though they are few of all 64.
+    score = expected.score.copy()
+    score[1:8:2] -= np.float32(2 * BAND.score)
+    (line,) = compared(expected, score=score, batched=lambda frame: frame % 2 == 1).differences
+    assert line.startswith("scores in a batch: 4 of 32 are more than")
+    assert compared(expected, score=score).differences == ()
+
+
+def test_a_part_of_weight_0_that_is_wrong_is_a_difference() -> None:
+    expected = expected_verdicts()
+    for band in (BAND, SAME):
+        values = expected.values.copy()
+        values[:, 1] *= np.float32(1.1)
+        (line,) = compared(expected, values=values, band=band).differences
+        assert line.startswith("values of max_logit alone: ") and "rounding does not explain" in line
+        swapped = compared(expected, values=expected.values[:, ::-1], band=band).differences
+        assert [line.split(" alone")[0] for line in swapped] == ["values of log_norm", "values of max_logit"]
+    one = expected.values.copy()
+    one[7, 1] += np.float32(1.1 * CEILING * BAND.values[1] * FUSION.stds[1])
+    (line,) = compared(expected, values=one).differences
+    assert line.startswith("values of max_logit alone: 1 of 64") and "golden frame 7)" in line
+
+
+def test_a_large_value_may_round_by_a_share_of_itself() -> None:
+    expected = expected_verdicts()
+    expected.values[:, 1] = 1e5
+    values = expected.values.copy()
+    values[:, 1] += np.float32(0.5)  # float32 has 1 / 128 here
+    assert compared(expected, values=values, band=SAME).differences == ()
+    values[:, 1] += np.float32(1.0)
+    assert len(compared(expected, values=values, band=SAME).differences) == 1
 
 
 def test_the_band_of_an_engine_grows_with_the_rounding_of_its_graph_and_not_with_the_worst_frame() -> None:
-    assert engine_band((0.0, 0.0)) == Band(KERNEL, KERNEL)
-    assert engine_band((0.02, 0.01)) == Band(KERNEL + 0.02, KERNEL + 0.01)
+    plain = engine_band(Rounding(0.0, 0.0, (0.0,)))
+    assert (plain.score, plain.gap, plain.values) == (KERNEL, KERNEL, (KERNEL,))
+    wide = engine_band(Rounding(0.02, 0.01, (0.03, 0.0)))
+    assert (wide.score, wide.gap, wide.values) == (KERNEL + 0.02, KERNEL + 0.01, (KERNEL + 0.03, KERNEL))

@@ -13,21 +13,24 @@ from edgeosr.bundle.backbone import BackboneRecord, GateRecord
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
+from edgeosr.runtime import batch_size
 from edgeosr.runtime import golden as module
 from edgeosr.runtime.golden import (
     LARGEST_BYTES,
+    LARGEST_FRAME,
     LEAST_FRAMES,
     Expected,
     Golden,
-    class_gaps,
+    Rounding,
     enlarged,
     judged,
     read_golden,
+    runner_up,
     write_golden,
 )
 from edgeosr.runtime.verify import verify_bundle
 
-COUNT = LEAST_FRAMES + 3
+COUNT, PARTS = LEAST_FRAMES + 3, 5
 GATE = GateRecord(
     known=900, unknown=100, ties=0, agreement=1.0, labels=1.0, decisions=1.0, minimum=0.995,
     score_distance=(0.001, 1.6), auroc=None, recalibrated=False,
@@ -38,8 +41,10 @@ def said(seed: int, classes: int = 4) -> Expected:
     random = np.random.default_rng(seed)
     return Expected(
         label=random.integers(0, classes, COUNT),
-        score=random.normal(0, 1, COUNT).astype(np.float32),
+        second=random.integers(0, classes, COUNT),
         gap=random.uniform(0, 2, COUNT).astype(np.float32),
+        score=random.normal(0, 1, COUNT).astype(np.float32),
+        values=random.normal(0, 1, (COUNT, PARTS)).astype(np.float32),
     )
 
 
@@ -48,7 +53,7 @@ def sample() -> Golden:
     frames = np.random.default_rng(0).integers(0, 256, (COUNT, 6, 8, 3), np.uint8)
     return Golden(
         frames=frames, size=(12, 16), bgr=np.arange(COUNT) % 2 == 1, portable=said(1), typed=said(2),
-        rounding=(0.004, 0.002),
+        rounding=Rounding(0.25, 0.5, (0.125,) * PARTS),
     )  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_ma
     np.testing.assert_array_equal(found.frames, sample.frames)
     np.testing.assert_array_equal(found.bgr, sample.bgr)
     assert (found.size, len(found)) == ((12, 16), COUNT)
-    assert found.rounding == pytest.approx((0.004, 0.002), abs=1e-9)
+    assert found.rounding == sample.rounding
     plain = read_golden(write_golden(replace(sample, typed=None, rounding=None)), manifest)
     assert plain.typed is None and plain.rounding is None
 
@@ -102,6 +107,7 @@ def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_ma
         ({"size": np.array([12, 0])}, r"size must be .* got int64 \[2\] \[12, 0\]"),
         ({"size": np.array([12, 16385])}, "size must be"),
         ({"size": np.array([12])}, "size must be"),
+        ({"size": np.array([16384, 2049])}, "size must be of at most 33554432 pixels"),
         ({"bgr": np.zeros(COUNT, bool)}, "frames of both channel orders"),
         ({"bgr": np.ones(COUNT, bool)}, "frames of both channel orders"),
         ({"bgr": np.zeros(COUNT, np.uint8)}, "bgr must be bool"),
@@ -110,15 +116,22 @@ def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_ma
         ({"label": np.zeros(COUNT, np.int32)}, "label must be classes"),
         ({"score": np.zeros(3, np.float32)}, r"score must be float32 \[67\]; got float32 \[3\]"),
         ({"score": np.zeros(COUNT)}, "score must be float32"),
+        ({"second": np.full(COUNT, 4)}, r"second must be classes from 0 to 3, int64 \[67\]"),
+        ({"second": None}, "holds no frames with their verdicts"),
+        ({"values": None}, "holds no frames with their verdicts"),
+        ({"values": np.zeros((COUNT, PARTS))}, "values must be float32"),
+        ({"values": np.zeros((COUNT, PARTS - 1), np.float32)}, r"values must be float32 \[67, 5\]"),
         ({"gap": np.full(COUNT, -0.1, np.float32)}, "gap must be numbers from 0"),
         ({"gap": np.full(COUNT, np.nan, np.float32)}, "gap must be numbers from 0"),
         ({"typed_label": None}, "holds no frames with their verdicts"),
         ({"typed_label": np.full(COUNT, 4)}, "typed_label must be classes"),
         ({"typed_score": np.zeros(3, np.float32)}, "typed_score must be float32"),
         ({"typed_gap": np.full(COUNT, -1, np.float32)}, "typed_gap must be numbers"),
-        ({"rounding": np.array([0.1, np.inf], np.float32)}, "rounding must be two finite numbers"),
-        ({"rounding": np.array([-0.1, 0.1], np.float32)}, "rounding must be two finite numbers"),
-        ({"rounding": np.array([0.1], np.float32)}, "rounding must be two finite numbers"),
+        ({"typed_second": np.full(COUNT, -1)}, "typed_second must be classes"),
+        ({"typed_values": np.zeros((1, PARTS), np.float32)}, "typed_values must be float32"),
+        ({"rounding": np.full(7, np.inf, np.float32)}, "rounding must be finite numbers"),
+        ({"rounding": np.full(7, -0.1, np.float32)}, "rounding must be finite numbers"),
+        ({"rounding": np.full(2, 0.1, np.float32)}, r"rounding must be .*float32 \[7\]; got float32 \[2\]"),
     ],
 )
 def test_a_field_that_is_wrong_is_refused(
@@ -168,9 +181,14 @@ def test_enlarging_repeats_pixels_and_changes_none() -> None:
     assert uneven.shape == (2, 5, 4, 3) and set(uneven.ravel()) == set(frames.ravel())
 
 
-@pytest.mark.parametrize("most", [1, 3, 64])
+def test_a_frame_of_8k_video_is_no_too_large_one(sample: Golden, manifest: Manifest) -> None:
+    assert LARGEST_FRAME >= 4320 * 7680
+    assert read_golden(write_golden(replace(sample, size=(4320, 7680))), manifest).size == (4320, 7680)
+
+
+@pytest.mark.parametrize(("tangents", "most"), [(0, 64), (20, 3), (64, 1)])
 def test_batches_are_of_one_order_and_answers_go_back_to_their_frames(
-    most: int, monkeypatch: pytest.MonkeyPatch
+    tangents: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (11, 2, 2, 3), np.uint8)
@@ -182,10 +200,10 @@ def test_batches_are_of_one_order_and_answers_go_back_to_their_frames(
         assert batch.shape[1:] == (4, 6, 3)
         return batch[:, 0, 0].astype(int), np.full(len(batch), blue_first)
 
-    first, order = judged(frames, bgr, (4, 6), judge, most=most)
+    first, order = judged(frames, bgr, (4, 6), judge, tangents=tangents)
     assert np.array_equal(first, frames[:, 0, 0]) and np.array_equal(order, bgr)
     assert max(seen) <= most
-    monkeypatch.setattr(module, "BATCH_PIXELS", 48)
+    monkeypatch.setattr(batch_size, "BATCH_PIXELS", 48)
     seen.clear()
     judged(frames, bgr, (4, 6), judge)
     assert max(seen) == 2
@@ -193,12 +211,19 @@ def test_batches_are_of_one_order_and_answers_go_back_to_their_frames(
 
 def test_the_gap_is_between_the_first_two_classes_in_deviations_of_the_logits() -> None:
     logits = np.array([[0.0, 3.0, 1.0], [2.0, 2.0, -1.0], [np.nan, 1.0, 0.0]])
-    gaps = class_gaps(logits)
+    label = np.array([1, 0, 0])
+    second, gaps = runner_up(logits, label)
+    assert second[:2].tolist() == [2, 1]
     spread = logits[:2].std()
     np.testing.assert_allclose(gaps, [2 / spread, 0, 0], rtol=1e-6)
-    np.testing.assert_allclose(class_gaps(logits * 1000), gaps, rtol=1e-6)
-    assert class_gaps(np.ones((2, 1))).tolist() == [np.inf, np.inf]
-    assert class_gaps(np.ones((2, 3))).tolist() == [0, 0]
+    np.testing.assert_allclose(runner_up(logits * 1000, label)[1], gaps, rtol=1e-6)
+    assert runner_up(np.ones((2, 1)), np.zeros(2, np.int64))[1].tolist() == [np.inf, np.inf]
+    assert runner_up(np.ones((2, 3)), np.zeros(2, np.int64))[1].tolist() == [0, 0]
+
+
+def test_the_second_class_is_another_one_than_the_graph_named_though_rounding_swapped_the_two() -> None:
+    logits = np.array([[1.0, 1.0 + 1e-12, 0.0]] * 2)
+    assert runner_up(logits, np.array([0, 1]))[0].tolist() == [1, 0]
 
 
 def test_a_bundle_decides_as_recorded_alone_and_in_batches(bundle_path: Path) -> None:

@@ -25,6 +25,33 @@ def test_every_session_of_the_product_is_made_in_one_place() -> None:
     assert makers == ["edgeosr/runtime/sessions.py"]
 
 
+# Whatever else is run by a method of this name; timing loops time the bare call.
+NO_BARE_RUN = {
+    ("bench/fresh_process.py", "session"),
+    ("bench/fresh_process.py", "subprocess"),
+    ("bench/latency.py", "session"),
+    ("bench/tangent_costs.py", "session"),
+    ("edgeosr/runtime/backends/onnxruntime.py", "self._graph"),
+    ("edgeosr/runtime/backends/open_engine.py", "runner"),
+    ("edgeosr/runtime/runtime.py", "backend"),
+    ("edgeosr/runtime/sessions.py", "session"),
+    ("export/closed_form/activations.py", "evaluator"),
+    ("export/measure.py", "self"),
+    ("kernels/build/toolchain.py", "subprocess"),
+}
+
+
+def test_every_session_of_the_product_is_run_in_one_place_so_that_a_failure_is_an_inference_error() -> None:
+    found = [
+        (path.relative_to(ROOT).as_posix(), call)
+        for room in ("edgeosr", "export", "kernels", "bench")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for call in re.findall(r"([\w.\[\]]+)\.run\(", path.read_text(encoding="utf-8"))
+    ]
+    assert set(found) == NO_BARE_RUN
+    assert len([call for _, call in found if call.endswith("session")]) == 4
+
+
 def test_a_file_that_is_no_graph_is_an_inference_error_that_names_it() -> None:
     with pytest.raises(InferenceError, match=r"onnxruntime [\d.]+ cannot load the plan: .*a newer one may"):
         open_session(b"not a graph", SessionSettings(quiet=True), name="the plan")
@@ -40,7 +67,7 @@ def test_a_run_that_fails_names_the_shapes_that_went_in(graph_bytes: Callable[..
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
 def test_threads_are_checked_when_settings_are_made(threads: int) -> None:
-    with pytest.raises(UsageError, match=r"threads must be a whole number from 1 to 1024"):
+    with pytest.raises(UsageError, match=r"threads must be a whole number from 1 to 1024; got"):
         SessionSettings(threads=threads)
 
 

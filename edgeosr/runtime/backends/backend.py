@@ -4,9 +4,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.runtime.rows import Rows
 
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
+BACKENDS = ("onnxruntime", *BUILDERS)
 
 
 class Backend(Protocol):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -12,7 +13,6 @@ from edgeosr.runtime.sessions import CPU_ONLY
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
-ENGINE_BACKENDS = ("tensorrt", "tensorrt_rtx")  # best first
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def choose_backend(
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
-        if backend in ENGINE_BACKENDS:
+        if backend in BUILDERS:
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
         return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
     if backend == "onnxruntime":
         return _on_onnxruntime(bundle, threads, providers, "it was asked for")
-    if backend in ENGINE_BACKENDS:
+    if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
     if bundle.manifest.backbone is None:
@@ -70,7 +70,7 @@ def choose_backend(
     elif not bundle.manifest.engines and build is None:
         reasons.append("the bundle has no engine yet (edgeosr build makes one, on the device)")
     else:
-        for name in ENGINE_BACKENDS:
+        for name in BUILDERS:  # best first
             if build is None and all(record.builder != name for record in bundle.manifest.engines):
                 continue
             try:

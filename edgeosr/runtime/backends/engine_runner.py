@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeosr.bundle.tensors import channel_order
 from edgeosr.errors import CudaError, DeviceLostError, UsageError
 from edgeosr.kernels.device_verdicts import ACCEPTED
 from edgeosr.kernels.driver.driver import Driver
@@ -123,8 +124,8 @@ class EngineRunner:
         memory = driver.allocate(size)
         held.callback(driver.free, memory)
         orders = {}
-        for bgr, order in ((False, (0, 1, 2)), (True, (2, 1, 0))):
-            data = np.array(order, np.int64).tobytes()
+        for bgr in (False, True):
+            data = channel_order(bgr).tobytes()
             orders[bgr] = driver.allocate(len(data))
             held.callback(driver.free, orders[bgr])
             driver.write(orders[bgr], data, stream)

@@ -8,6 +8,7 @@ import numpy as np
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import CudaError, EngineError, EngineRunError
 from edgeosr.kernels.build.images import cache_folder
 from edgeosr.kernels.driver.driver import Driver, open_driver
@@ -24,7 +25,6 @@ from edgeosr.runtime.engines.request import RTX_TARGETS
 from edgeosr.runtime.engines.store import read_engine
 from edgeosr.runtime.engines.tensorrt_log import tensorrt_logger
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
-from edgeosr.scoring.scorer_file import read_scorer
 
 
 def open_engine(
@@ -44,7 +44,7 @@ def open_engine(
         EngineError: there is no GPU, or no engine for it.
         MissingDependencyError: TensorRT or cuda-python is not installed.
         DeviceError: the GPU cannot be used, or TensorRT does not load or run the plan.
-        BundleError: the plan is not the one that was built.
+        BundleError: the plan is not the one that was built, or the scorer not that of the manifest.
     """
     if bundle.manifest.backbone is None:
         raise EngineError(
@@ -105,7 +105,7 @@ def _opened(bundle: Bundle, trt: Any, driver: Driver, record: EngineRecord, plan
         contexts = RtxContexts(trt, engine, cache)
     with contextlib.ExitStack() as undo:
         try:
-            scorer = FusedScorer(read_scorer(bundle.files["scorer.npz"]), driver=driver)
+            scorer = FusedScorer(bundle_scorer(bundle), driver=driver)
         except CudaError as error:
             raise worded(error, "the scorer is uploaded") from error
         undo.callback(scorer.close)

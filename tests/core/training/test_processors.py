@@ -35,6 +35,12 @@ def test_each_thread_gets_a_step_s_worth_and_no_more_are_taken_than_there_are(ch
     assert processors.threads_for(wanted(**changes), processes=processes) == threads
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 thread"), (3, "3 threads")])
+def test_the_name_of_the_processor_counts_its_threads_in_words(count, words, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert processors.device_name(torch.device("cpu")).endswith(f", {words}")
+
+
 def test_a_run_takes_the_threads_it_was_told_and_leaves_torch_as_it_was(settings, changed, monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -15,10 +15,12 @@ for folder in (HERE, HERE.parent / "engines", HERE.parents[1] / "kernels"):
 
 from cuda_streams import QueuedCudaDouble  # noqa: E402
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
+from machine import Machine  # noqa: E402
 from typed_bundle import sample_frames, write_typed_bundle  # noqa: E402
 
 from edgeosr.bundle.directory import Bundle, read_bundle  # noqa: E402
 from edgeosr.bundle.manifest import BACKBONE, Manifest, parse_manifest  # noqa: E402
+from edgeosr.cli.app import main  # noqa: E402
 from edgeosr.kernels.build.images import Image  # noqa: E402
 from edgeosr.kernels.driver.driver import Driver  # noqa: E402
 from edgeosr.kernels.fused_score import FusedScorer  # noqa: E402
@@ -112,6 +114,23 @@ def rig(typed_bundle: Callable[..., Bundle], tmp_path: Path) -> Iterator[Callabl
         if not each.cuda.lost:
             assert each.cuda.leaks() == []
             assert each.cuda.stack == []
+
+
+@pytest.fixture
+def machine(typed_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch, tmp_path, typed_bundle())
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgeosr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from machine import Machine
 from test_engine_runner import aligned
 
 import edgeosr
-from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import manifest_bytes, parse_manifest
 from edgeosr.errors import (
     BundleError,
@@ -28,6 +28,7 @@ from edgeosr.errors import (
     MissingDependencyError,
     UsageError,
 )
+from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
 TypedBundle = Callable[..., Bundle]
 
@@ -187,14 +188,16 @@ def test_without_the_module_the_named_backend_says_how_to_get_it(
 def test_the_typed_threshold_is_the_one_in_force(
     machine: Machine, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.add()
-    path = machine.path / "manifest.json"
-    checked = parse_manifest(path.read_bytes())
+    bundle = read_bundle(machine.path)
+    checked = bundle.manifest
     assert checked.backbone is not None
     typed = replace(
         checked.backbone, threshold=replace(checked.threshold, value=-100.0), fusion=checked.fusion
     )
-    path.write_bytes(manifest_bytes(replace(checked, backbone=typed)))
+    scorer = replace(read_scorer(bundle.files["scorer.npz"]), threshold=-100.0)
+    files = {**bundle.files, "scorer.npz": write_scorer(scorer)}
+    write_bundle(machine.path, replace(checked, backbone=typed), files)
+    machine.add()
     with edgeosr.Runtime(machine.path) as runtime:
         assert runtime.threshold == -100.0
         verdicts = runtime(frames)

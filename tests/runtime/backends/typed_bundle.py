@@ -10,11 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeosr.bundle.backbone import BackboneRecord, GateRecord
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import BACKBONE, Manifest
-from edgeosr.bundle.network import EmbeddingRecord
+from edgeosr.bundle.network import EmbeddingRecord, HeadRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.export.export import ExportSettings
 from edgeosr.export.foreign import classifier_from_onnx
-from edgeosr.export.golden import Graphs, recorded
+from edgeosr.export.golden import Calibrated, recorded
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
@@ -106,7 +106,7 @@ def write_typed_bundle(
     scorer = graph.fitted(fusion, limit)
     if scorer.probes is not None:
         scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
-    asked = Graphs(
+    asked = Calibrated(
         graph=graph, fusion=fusion, threshold=limit, frame=(HEIGHT, WIDTH), model=model, any_size=model,
         typed=(typed.backbone(), scorer),
     )  # fmt: skip
@@ -124,6 +124,7 @@ def write_typed_bundle(
     changed = replace(
         manifest, classes=CLASSES, backbone=record, jacobian=graph.jacobian, fusion=fusion,
         preprocessing=classifier.preprocessing,
+        head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         embedding=EmbeddingRecord(graph.scorer.dimension), discriminator=None,
         threshold=replace(manifest.threshold, value=limit),
     )  # fmt: skip
