@@ -22,6 +22,7 @@ from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.limits import FILE_LIMITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,7 +181,7 @@ def read_run(directory: Path) -> RunRecord:
     model = field["model"].fields(_MODEL_FIELDS)
     model["arch"].text()
     model["input_size"].integer(1, 4096)
-    model["dimension"].integer(1, 2**20)
+    model["dimension"].integer(1, FILE_LIMITS.dimension)
     model["head"].choice(("cosine", "linear"))
     model["temperature"].number(0)
     for name in ("training", "result"):

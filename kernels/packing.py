@@ -21,7 +21,6 @@ from edgeosr.scoring.scorer import Float32, PartConstants, Scorer
 from edgeosr.verdict import MOST_PARTS
 
 CONSTANTS_BYTES = 192
-MOST_POSITIONS = 256  # H W of a map
 # Codes of src/params.cuh.
 HEAD_CODES = {"cosine": 0, "linear": 1, "external": 2}
 ACTIVATION_CODES = {
@@ -252,8 +251,8 @@ def require_supported(scorer: Scorer, *, map_size: tuple[int, int] | None = None
         require_within("the taps of the autocorrelation table", taps, 1, limits.taps, _PROBES)
         if map_size is not None:
             height, width = map_size
-            require_within("the map's positions", height * width, 1, MOST_POSITIONS, _PROBES)
-    require_within("the number of score parts", len(scorer.fusion.parts), 1, MOST_PARTS, _INSTEAD)
+            require_within("the map's positions", height * width, 1, limits.positions, _PROBES)
+    require_within("the number of score parts", len(scorer.fusion.parts), 1, limits.parts, _INSTEAD)
     for name in scorer.fusion.parts:
         if part(name).code not in kernel_parts():
             raise UsageError(

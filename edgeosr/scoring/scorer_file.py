@@ -18,7 +18,7 @@ from edgeosr.scoring.fusion import Fusion, float32_values
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Float32, Head, PartConstants, Scorer
-from edgeosr.scoring.scorer_checks import LARGEST_SPACE, refuse, require_valid
+from edgeosr.scoring.scorer_checks import refuse, require_valid
 
 FORMAT = 4  # of the file; files of another format are refused
 # A zip cannot hold a year before 1980; every entry has this time, so that bytes depend on values alone.
@@ -120,7 +120,7 @@ def read_scorer(data: bytes) -> Scorer:
     if "probes_K" in entries:
         probes = Probes(
             K=_whole(entries, "probes_K", FILE_LIMITS.probes, "the number of probes"),
-            n=_whole(entries, "probes_n", LARGEST_SPACE, "the size of the space they are in"),
+            n=_whole(entries, "probes_n", FILE_LIMITS.space, "the size of the space they are in"),
             gain=_real(entries, "probes_gain"),
         )
     layers: list[tuple[Float32, Float32]] = []
