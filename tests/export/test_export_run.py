@@ -17,7 +17,7 @@ from edgeosr.export.measure import GraphRunner
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
-from edgeosr.scoring.thresholds import conformal_threshold
+from edgeosr.export.conformal import conformal_threshold
 
 
 @pytest.fixture(scope="module")
