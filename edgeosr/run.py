@@ -7,11 +7,8 @@ runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
 """
 
-import io
 import itertools
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +33,7 @@ LAST = "last.pt"
 
 FORMAT = 1
 _LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes
+_LARGEST_DISCRIMINATOR = 2**30  # bytes
 _MODEL_FIELDS = ("arch", "input_size", "dimension", "head", "temperature", "pretrained")
 
 
@@ -133,15 +131,16 @@ def read_discriminator(
     """
     import numpy as np
 
+    from edgeosr.scoring.npz import NpzError, npz_arrays
+
     path = Path(directory) / DISCRIMINATOR
     if not path.exists():
         return None
     try:
         with storage_errors("read", path):
             data = path.read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = npz_arrays(data, largest=_LARGEST_DISCRIMINATOR)
+    except NpzError as error:
         raise DataError(f"{path} is not a discriminator file ({error}); train the run again") from error
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     while f"w{len(layers)}" in arrays and f"b{len(layers)}" in arrays:

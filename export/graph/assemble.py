@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IR_VERSION = 9
 NEWEST_OPSET = 20
 # A protobuf message ends at 2 GiB; external data would make the bundle's graph two files.
-LARGEST_BYTES = 2_000_000_000
+LARGEST_MODEL = 2_000_000_000
 # Notes on the model that are ours and stay.
 OWN_NOTES = "edgeosr."
 # How many tangents ride along with every tensor: who runs the graph in batches divides them by it.
@@ -48,9 +48,9 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
     remove_unused(model)
     _remove_notes(model, title)
     proto: Any = ir.to_proto(model)
-    if proto.ByteSize() > LARGEST_BYTES:
+    if proto.ByteSize() > LARGEST_MODEL:
         raise ExportError(
-            f"the graph has {proto.ByteSize()} bytes; at most {LARGEST_BYTES} fit one ONNX file; "
+            f"the graph has {proto.ByteSize()} bytes; at most {LARGEST_MODEL} fit one ONNX file; "
             "use a smaller backbone"
         )
     try:
