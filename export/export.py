@@ -35,7 +35,7 @@ from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
+from edgeosr.export.tangents.cuts import INPUT_CUT
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.run import read_run
 from edgeosr.scoring.probes import PROBE_FAMILIES

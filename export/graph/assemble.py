@@ -1,11 +1,9 @@
 """Turn an edited graph into the bytes of ``model.onnx``: clean, checked, the same for the same input."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, import_extra
 from edgeosr.export.graph.writer import import_onnx_ir
-from edgeosr.files import write_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -58,13 +56,6 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the graph is not valid ONNX: {error}; this is a bug, please report it") from error
     data: bytes = proto.SerializeToString(deterministic=True)
-    return data
-
-
-def save_model(model: "ir.Model", path: Path, *, title: str = "") -> bytes:
-    """Write ``model_bytes`` to ``path`` atomically and return them; also raises StorageError."""
-    data = model_bytes(model, title=title)
-    write_bytes(path, data)
     return data
 
 

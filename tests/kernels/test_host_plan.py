@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fused_cases import DISCRIMINATORS, Case, random_scorer
+from kernel_entries import ENTRIES
 
 from edgeosr.errors import UsageError
-from edgeosr.kernels.build.sources import ENTRIES, device_source
+from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.build.toolchain import Nvcc, find_nvcc
 from edgeosr.kernels.packed_file import main as packed_file_main
 from edgeosr.kernels.packed_file import packed_file
