@@ -103,7 +103,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
 
     Raises:
         UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
-        MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
+        MissingDependencyError: the extra ``export`` is not installed. Without ``train`` there is no
+            discriminator, and no error.
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
     path = Path(path)
