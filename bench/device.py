@@ -7,6 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgeosr.usable_processors import usable_processors
+
 PACKAGES = ("edgeosr", "onnxruntime", "numpy", "pillow", "onnx", "torch")
 
 
@@ -49,7 +51,7 @@ def describe_device(root: Path = Path("/")) -> Device:
     return Device(
         cpu=_field(root / "proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         board=_text(root / "proc/device-tree/model").rstrip("\0"),
-        cores=_usable_cores(),
+        cores=usable_processors(),
         machine_cores=os.cpu_count() or 1,
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not visible",
         cpu_quota=_cpu_quota(root),
@@ -79,13 +81,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def _text(path: Path) -> str:

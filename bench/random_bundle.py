@@ -21,7 +21,7 @@ from edgeosr.errors import import_extra
 from edgeosr.export.golden import Calibrated, recorded
 from edgeosr.export.golden_frames import stored_size
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.scoring.fusion import float32_values, unfitted_fusion
@@ -58,7 +58,7 @@ def random_classifier(arch: str, size: int, *, seed: int = 0) -> ClassifierGraph
     prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
     return ClassifierGraph(
         graph=onnx_bytes_from_backbone(backbone, size, size),
-        input_name=INPUT,
+        input_name=INPUT_NAME,
         embedding=EMBEDDING,
         logits=None,
         dimension=dimension,

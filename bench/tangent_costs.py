@@ -28,10 +28,10 @@ from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import find_value
-from edgeosr.export.tangents.cuts import CUTS, resolve_cut
+from edgeosr.export.tangents.cuts import CUTS, INPUT_CUT, resolve_cut
 from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.tangents.probes import random_directions
-from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.files import write_text
 from edgeosr.runtime.sessions import run_session
 
@@ -153,7 +153,7 @@ def time_differentiation(nodes: int, clock: Clock | None = None) -> tuple[float,
     clock = clock or Clock()
     model = chain(nodes)
     cpu, wall = clock.cpu(), clock.wall()
-    graph = with_probes(model, INPUT, 3 * 16 * 16, 4)
+    graph = with_probes(model, INPUT_NAME, 3 * 16 * 16, 4)
     wall, cpu = clock.wall() - wall, clock.cpu() - cpu
     assert len(graph.graph) > nodes
     return wall, cpu
@@ -167,7 +167,7 @@ def chain(nodes: int) -> bytes:
         ("stem", random.normal(size=(8, 3, 3, 3)) / 5),
         ("weight", random.normal(size=(8, 8, 3, 3)) / 9),
     ]
-    made = [helper.make_node("Conv", [INPUT, "stem"], ["x0"], pads=[1, 1, 1, 1])]
+    made = [helper.make_node("Conv", [INPUT_NAME, "stem"], ["x0"], pads=[1, 1, 1, 1])]
     kinds = ("Conv", "Relu", "Add")
     for number in range(1, nodes - 2):
         kind, before = kinds[number % 3], f"x{number - 1}"
@@ -181,7 +181,7 @@ def chain(nodes: int) -> bytes:
     graph = helper.make_graph(
         made,
         "chain",
-        [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info(INPUT_NAME, onnx.TensorProto.FLOAT, ["batch", 3, 16, 16])],
         [helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, ["batch", 8])],
         [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights],
     )
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{arch} built in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
             for cut in CUTS:
                 name = f"{arch} {SIZES[arch]} px"
-                found = pilot if cut == INPUT else {}
+                found = pilot if cut == INPUT_CUT else {}
                 print(f"measuring {cut} ...", file=sys.stderr, flush=True)
                 costs.append(measure_cut(model, cut, network=name, seconds=options.seconds, pilot=found))
         document = {

@@ -7,11 +7,8 @@ runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
 """
 
-import io
 import itertools
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +19,7 @@ from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.scoring.limits import FILE_LIMITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +33,7 @@ LAST = "last.pt"
 
 FORMAT = 1
 _LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes
+_LARGEST_DISCRIMINATOR = 2**30  # bytes
 _MODEL_FIELDS = ("arch", "input_size", "dimension", "head", "temperature", "pretrained")
 
 
@@ -132,15 +131,16 @@ def read_discriminator(
     """
     import numpy as np
 
+    from edgeosr.scoring.npz import NpzError, npz_arrays
+
     path = Path(directory) / DISCRIMINATOR
     if not path.exists():
         return None
     try:
         with storage_errors("read", path):
             data = path.read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = npz_arrays(data, largest=_LARGEST_DISCRIMINATOR)
+    except NpzError as error:
         raise DataError(f"{path} is not a discriminator file ({error}); train the run again") from error
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     while f"w{len(layers)}" in arrays and f"b{len(layers)}" in arrays:
@@ -180,7 +180,7 @@ def read_run(directory: Path) -> RunRecord:
     model = field["model"].fields(_MODEL_FIELDS)
     model["arch"].text()
     model["input_size"].integer(1, 4096)
-    model["dimension"].integer(1, 2**20)
+    model["dimension"].integer(1, FILE_LIMITS.dimension)
     model["head"].choice(("cosine", "linear"))
     model["temperature"].number(0)
     for name in ("training", "result"):

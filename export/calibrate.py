@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.weights import fit_fusion
 from edgeosr.scoring.fusion import Fusion
-from edgeosr.scoring.thresholds import Threshold, conformal_threshold
+from edgeosr.scoring.thresholds import Threshold
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
+from edgeosr.export.tangents.cuts import INPUT_CUT
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.run import read_run
 from edgeosr.scoring.probes import PROBE_FAMILIES
@@ -103,7 +103,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
 
     Raises:
         UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
-        MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
+        MissingDependencyError: the extra ``export`` is not installed. Without ``train`` there is no
+            discriminator, and no error.
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
     path = Path(path)

@@ -16,7 +16,7 @@ from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.threads import threads_for
+from edgeosr.export.threads import graph_threads
 from edgeosr.runtime.agreement import (
     MOST_TIES,
     SAME_GRAPH,
@@ -58,7 +58,7 @@ class Calibrated:
         model: ``model.onnx`` as it ships.
         any_size: the calibrated graph; ``model`` itself, or its twin for frames of any size.
         typed: (backbone.onnx, its scorer), or None.
-        threads: of onnxruntime; None for what suits each graph (``threads_for``).
+        threads: of onnxruntime; None for what suits each graph (``graph_threads``).
     """
 
     graph: ScoredGraph
@@ -112,7 +112,7 @@ def recorded(calibrated: Calibrated, frames: Frames) -> Golden:
     if calibrated.typed is None:
         return Golden(frames=stored, size=calibrated.size, bgr=bgr, portable=portable)
     backbone, scorer = calibrated.typed
-    threads = calibrated.threads or threads_for(backbone)
+    threads = calibrated.threads or graph_threads(backbone)
     typed = typed_expected(backbone, scorer, stored, bgr, calibrated.size, threads=threads)
     same = typed.label == portable.label
     with np.errstate(invalid="ignore"):
@@ -143,7 +143,7 @@ def _portable(
 def _judged(
     calibrated: Calibrated, model: bytes, outputs: tuple[str, ...], frames: Frames, bgr: NDArray[np.bool_]
 ) -> tuple[NDArray[Any], ...]:
-    settings = SessionSettings(threads=calibrated.threads or threads_for(model))
+    settings = SessionSettings(threads=calibrated.threads or graph_threads(model))
     session = open_session(model, settings, name="the exported graph")
 
     def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:

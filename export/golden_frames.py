@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.runtime.golden import LARGEST_BYTES, LEAST_FRAMES
+from edgeosr.runtime.golden import LARGEST_GOLDEN, LEAST_FRAMES
 
 Frames = NDArray[np.uint8]
 # What the other arrays of the file may take.
@@ -27,7 +27,7 @@ def stored_size(size: tuple[int, int]) -> tuple[int, int]:
     factor = 1
     while True:
         height, width = (-(-side // factor) for side in size)
-        if LEAST_FRAMES * height * width * 3 <= LARGEST_BYTES - _RESERVE:
+        if LEAST_FRAMES * height * width * 3 <= LARGEST_GOLDEN - _RESERVE:
             return height, width
         factor += 1
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.kernels.packing import require_supported
+from edgeosr.kernels.packing import NO_MAP, require_supported
 
 
 def require_kernel(graph: ScoredGraph, precision: str | None, *, probes: int | None = None) -> None:
@@ -16,7 +16,8 @@ def require_kernel(graph: ScoredGraph, precision: str | None, *, probes: int | N
         probes: K, if the graph is a draft with fewer.
 
     Raises:
-        ExportError: a limit of the kernel is exceeded; says which, and what to do.
+        ExportError: a limit of the kernel is exceeded, or nothing tells how large the map is; says which, and
+            what to do.
     """
     if precision is None:
         return
@@ -24,9 +25,15 @@ def require_kernel(graph: ScoredGraph, precision: str | None, *, probes: int | N
     if probes is not None and scorer.probes is not None:
         scorer = replace(scorer, probes=replace(scorer.probes, K=probes))
     try:
-        require_supported(scorer, map_size=graph.map_size)
+        if scorer.closed_form is not None and graph.map_size is None:
+            raise UsageError(
+                "the map's height and width must be fixed for the fused kernel; got one whose size neither "
+                f"shape inference nor a run of the graph tells; {NO_MAP}"
+            )
+        # Whatever the backbone's precision: on tensor cores the scorer's weights are fp16.
+        require_supported(scorer, map_size=graph.map_size, half=True)
     except UsageError as error:
         raise ExportError(
             f"--engine {precision} makes a backbone for the fused kernel, which cannot take this classifier: "
-            f"{error}; or export model.onnx alone with --engine onnx"
+            f"{error}"
         ) from error

@@ -10,7 +10,7 @@ from edgeosr.bundle.tensors import FRAMES, LABEL, SCORE, VALUES
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
-from edgeosr.export.threads import threads_for
+from edgeosr.export.threads import graph_threads
 from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
@@ -59,10 +59,10 @@ class GraphRunner:
             model: the serialised graph.
             extra_outputs: further graph outputs to return from ``run``, by name.
             as_typed: keep every rounding that the types of the graph ask for (``SessionSettings``).
-            threads: of one call; None for what suits the graph (``threads_for``).
+            threads: of one call; None for what suits the graph (``graph_threads``).
         """
         settings = SessionSettings(
-            threads=threads or threads_for(model), optimisation="as-typed" if as_typed else "all"
+            threads=threads or graph_threads(model), optimisation="as-typed" if as_typed else "all"
         )
         self._session: Any = open_session(model, settings, name="the exported graph")
         self._outputs = [LABEL, SCORE, VALUES, *extra_outputs]

@@ -14,7 +14,7 @@ from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
-from edgeosr.export.tangents.cuts import INPUT, LAST_CONV, LAST_STAGE, resolve_cut
+from edgeosr.export.tangents.cuts import INPUT_CUT, LAST_CONV, LAST_STAGE, resolve_cut
 from edgeosr.export.tangents.probe_error import Float64, probe_error
 from edgeosr.export.tangents.probes import (
     Float32,
@@ -39,7 +39,7 @@ PRINCIPAL_VALUES = 32_000_000  # float32 numbers held at once
 # Tangents in one graph while K is being chosen: bounds memory.
 CHUNK = 16
 _WORDS = {
-    INPUT: "the normalised network input",
+    INPUT_CUT: "the normalised network input",
     LAST_STAGE: "the input of the last stage",
     LAST_CONV: "the input of the last convolution",
 }

@@ -9,11 +9,10 @@ from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.errors import UsageError, require_choice, require_seed, require_threads
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
 from edgeosr.runtime.golden import LARGEST_FRAME, LARGEST_SIDE
+from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
 JACOBIANS = ("closed-form", "probes", "none")
-
-MOST_PROBES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +112,9 @@ class ExportSettings:
             )
         if self.probe_family is not None:
             require_choice("--probe-family", self.probe_family, PROBE_FAMILIES)
-        if isinstance(self.probes, int) and not 1 <= self.probes <= MOST_PROBES:
+        if isinstance(self.probes, int) and not 1 <= self.probes <= FILE_LIMITS.probes:
             raise UsageError(
-                f"--probes must be from 1 to {MOST_PROBES}, or auto; got {self.probes}; each costs "
+                f"--probes must be from 1 to {FILE_LIMITS.probes}, or auto; got {self.probes}; each costs "
                 "about as much as the network between the cut and the embedding once more"
             )
         if self.cut == "":

@@ -9,29 +9,29 @@ over time on one): 1.00 at 1.4 million multiply-adds a frame, 0.84 at 21 million
 """
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import import_extra
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
+from edgeosr.usable_processors import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Multiply-adds of one frame below which a graph runs on one thread.
 SMALL = 20_000_000
-MOST_THREADS = 4
-# Where the weight, or the second factor, stands among the inputs of what multiplies.
-_MULTIPLYING = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
+ENOUGH_THREADS = 4
+# Their second input is the weight, or the second factor.
+_MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def threads_for(model: bytes) -> int:
+def graph_threads(model: bytes) -> int:
     """Return the threads that suit a serialised graph: one if it is small, else up to 4."""
     onnx = import_extra("onnx", extra="export", purpose="running the graph")
     proto = onnx.load_model_from_string(model)
     if multiply_adds(proto) < SMALL:
         return 1
-    return min(_processors(), MOST_THREADS)
+    return min(usable_processors(), ENOUGH_THREADS)
 
 
 def multiply_adds(proto: Any) -> int:
@@ -68,10 +68,3 @@ def _shapes(proto: Any) -> "dict[str, Sequence[int]]":
         if value.name not in found and value.type.tensor_type.HasField("shape"):
             found[value.name] = tuple(max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim)
     return found
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

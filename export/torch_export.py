@@ -8,7 +8,7 @@ from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import ExportError, import_extra
 
 OPSET = 18
-INPUT = "input"
+INPUT_NAME = "input"
 
 
 def onnx_bytes_from_backbone(backbone: Any, height: int, width: int) -> bytes:
@@ -45,7 +45,7 @@ def onnx_bytes_from_backbone(backbone: Any, height: int, width: int) -> bytes:
                 dynamo=True,
                 opset_version=OPSET,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[INPUT],
+                input_names=[INPUT_NAME],
                 output_names=[EMBEDDING],
                 verbose=False,
             )

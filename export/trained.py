@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.export.scored_graph import ClassifierGraph
-from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.scoring.scorer import Head
 
@@ -30,7 +30,7 @@ def classifier_from_run(run: Path) -> ClassifierGraph:
     preprocessing = record.preprocessing
     return ClassifierGraph(
         graph=onnx_bytes_from_backbone(network.backbone, preprocessing.height, preprocessing.width),
-        input_name=INPUT,
+        input_name=INPUT_NAME,
         embedding=EMBEDDING,
         logits=None,
         dimension=network.dimension,

@@ -35,6 +35,7 @@ class DeviceVerdicts:
 
     Attributes:
         batch: B.
+        parts: of the score, values of a verdict.
         address: of the verdicts, B times 80 bytes.
         workspace: address behind them, or of memory of its own.
         host: mapped memory of at least B times 80 bytes, or None.
@@ -47,10 +48,12 @@ class DeviceVerdicts:
         workspace_bytes: int,
         counter_bytes: int,
         *,
+        parts: int,
         host: HostMemory | None = None,
     ):
         self.driver = driver
         self.batch = batch
+        self.parts = parts
         self.stream = 0
         self.host = host
         self._used = False
@@ -115,7 +118,7 @@ class DeviceVerdicts:
             found[:] = self.host.bytes()[: found.nbytes].view(VERDICT)
         elif self.batch:
             self.driver.read(self.address, found.view(np.uint8).data, self.stream)
-        return written_verdicts(found)
+        return written_verdicts(found, self.parts)
 
     def close(self) -> None:
         """Free the memory, ``host`` excepted; the launch must be over."""
@@ -132,11 +135,16 @@ class DeviceVerdicts:
         self.close()
 
 
-def written_verdicts(found: NDArray[Any]) -> NDArray[Any]:
+def written_verdicts(found: NDArray[Any], parts: int) -> NDArray[Any]:
     """Return verdicts ``[B]`` of ``VERDICT`` as they came.
 
+    Args:
+        found: the verdicts.
+        parts: how many values each must have, the scorer's score parts.
+
     Raises:
-        DeviceError: one was not written: the launch did not run to its end; or it has another layout.
+        DeviceError: one was not written: the launch did not run to its end; or it has another layout, or
+            another number of values.
     """
     missing = int(np.count_nonzero(found["flags"] & WRITTEN == 0))
     if missing:
@@ -149,5 +157,11 @@ def written_verdicts(found: NDArray[Any]) -> NDArray[Any]:
         raise DeviceError(
             f"verdicts must have layout {LAYOUT}; got {versions.tolist()}: the kernel is of another version; "
             "build it again: python -m edgeosr.kernels.build_cubins"
+        )
+    counts = np.unique(found["layout"] >> 16)
+    if (counts != parts).any():
+        raise DeviceError(
+            f"verdicts must have {parts} values, one a score part; got {counts.tolist()}: they were made "
+            "with another scorer; take none of this batch as accepted"
         )
     return found

@@ -8,10 +8,11 @@ Capturing a CUDA graph: make the room first (``room = scorer.room(batch)``), pas
 once before the capture, so that the entry is loaded; a new ``set_threshold`` reaches captured graphs.
 """
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import CudaError, UsageError
 from edgeosr.kernels.build.images import Image, image_for
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
 from edgeosr.kernels.driver.arrays import stream_handle
@@ -80,8 +81,15 @@ class FusedScorer:
         self._module = self.driver.load(image.data)
         self._functions: dict[tuple[str, int], Any] = {}
         self._weights = self.driver.allocate(len(self.packed.data))
-        self.driver.write(self._weights, self.packed.data, 0)
-        self.driver.synchronize(0)  # streams that do not wait for the default one may use them at once
+        try:
+            self.driver.write(self._weights, self.packed.data, 0)
+            self.driver.synchronize(0)  # streams that do not wait for the default one may use them at once
+        except BaseException:
+            with contextlib.suppress(
+                CudaError
+            ):  # of a lost device: the error that lost it is the one to report
+                self.driver.free(self._weights)
+            raise
 
     def room(self, batch: int, *, host: HostMemory | None = None) -> DeviceVerdicts:
         """Return room for the verdicts of ``batch`` samples, to be passed as ``into``; close it after use.
@@ -98,7 +106,14 @@ class FusedScorer:
             shape = MapShape(height=1, width=1)
         # Neither size depends on the map's shape or the inputs' dtype.
         plan = plan_launch(self.packed, shape, batch)
-        return DeviceVerdicts(self.driver, batch, plan.workspace_bytes, plan.counter_bytes, host=host)
+        return DeviceVerdicts(
+            self.driver,
+            batch,
+            plan.workspace_bytes,
+            plan.counter_bytes,
+            parts=len(self.packed.parts),
+            host=host,
+        )
 
     def score_map(
         self,
@@ -151,7 +166,12 @@ class FusedScorer:
         return self._launch(tangent_inputs(self.packed, z, t, handle), logits, handle, into)
 
     def set_threshold(self, threshold: float, *, stream: Any = None) -> None:
-        """Use another threshold in the stream's order; captured graphs follow. NaN accepts nothing."""
+        """Use another threshold in the stream's order; captured graphs follow. NaN accepts nothing.
+
+        Raises:
+            UsageError: the scorer was closed.
+        """
+        self._require_open()
         self.scorer = replace(self.scorer, threshold=threshold)
         self.driver.write(self._weights, constants_bytes(self.scorer), stream_handle(stream))
 
@@ -170,8 +190,7 @@ class FusedScorer:
     def _launch(
         self, inputs: Inputs, logits: Any, stream: int, into: DeviceVerdicts | None
     ) -> DeviceVerdicts:
-        if not self._weights:
-            raise UsageError("this FusedScorer was closed; make a new one")
+        self._require_open()
         plan = plan_launch(self.packed, inputs.shape, inputs.batch)
         params = plan.params
         inputs = with_logits(self.packed, params, inputs, logits, stream)
@@ -190,6 +209,10 @@ class FusedScorer:
         self.driver.launch(function, plan.blocks, plan.threads, plan.shared_bytes, stream, params)
         room.end(stream)
         return room
+
+    def _require_open(self) -> None:
+        if not self._weights:
+            raise UsageError("this FusedScorer was closed; make a new one")
 
     def _function(self, plan: LaunchPlan) -> Any:
         key = (plan.entry, plan.shared_bytes)

@@ -21,7 +21,6 @@ from edgeosr.scoring.scorer import Float32, PartConstants, Scorer
 from edgeosr.verdict import MOST_PARTS
 
 CONSTANTS_BYTES = 192
-MOST_POSITIONS = 256  # H W of a map
 # Codes of src/params.cuh.
 HEAD_CODES = {"cosine": 0, "linear": 1, "external": 2}
 ACTIVATION_CODES = {
@@ -35,8 +34,9 @@ ACTIVATION_CODES = {
     "gelu_tanh": 7,
 }
 SMOOTH = ("hard_swish", "silu", "gelu", "gelu_tanh")
-_INSTEAD = "score with model.onnx (edgeosr export --engine onnx)"
-_PROBES = "edgeosr export --jacobian probes needs no map, model.onnx (--engine onnx) takes any"
+# Ways out, for people: what no option of an export avoids, and what one does.
+MODEL_ONNX = "score with model.onnx, which takes any: edgeosr export --engine onnx"
+NO_MAP = f"export with --jacobian probes, which needs no map, or {MODEL_ONNX}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +118,11 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
             Biases, the last layer's weights, the table, numbers and constants are fp32 either way.
 
     Raises:
-        UsageError: see ``require_supported``; or a weight does not fit fp16.
+        UsageError: see ``require_supported``.
     """
     require_supported(scorer)
+    if half:
+        _require_half(scorer, "pack it with fp32 weights")
     pieces = Pieces()
     pieces.add(constants_bytes(scorer))
     first = [] if not scorer.layers else [scorer.layers[0]]
@@ -225,44 +227,47 @@ def unpacked_weights(scorer: Scorer, *, half: bool) -> Scorer:
     return replace(scorer, layers=layers, head=head, constants=constants)
 
 
-def require_supported(scorer: Scorer, *, map_size: tuple[int, int] | None = None) -> None:
+def require_supported(scorer: Scorer, *, map_size: tuple[int, int] | None = None, half: bool = False) -> None:
     """Raise UsageError, naming the limit and what to do, if the kernel cannot take ``scorer``.
 
     Args:
         scorer: a valid one; nothing is packed and no device is needed.
         map_size: (H, W) of the map that a closed form is taken from, where it is known.
+        half: its weights are to be packed in fp16, as every device with tensor cores has them.
     """
     limits, closed_form = KERNEL_LIMITS, scorer.closed_form
-    require_within("the embedding's length D", scorer.dimension, 1, limits.dimension, _INSTEAD)
-    require_within("the number of classes C", scorer.classes, 1, limits.classes, _INSTEAD)
-    require_within("the discriminator's layers", len(scorer.layers), 0, limits.layers, _INSTEAD)
+    require_within("the embedding's length D", scorer.dimension, 1, limits.dimension, MODEL_ONNX)
+    require_within("the number of classes C", scorer.classes, 1, limits.classes, MODEL_ONNX)
+    require_within("the discriminator's layers", len(scorer.layers), 0, limits.layers, MODEL_ONNX)
     for number, (_, bias) in enumerate(scorer.layers[:-1]):
         what = f"the width of the discriminator's layer {number}"
-        require_within(what, len(bias), 1, limits.width, _INSTEAD)
+        require_within(what, len(bias), 1, limits.width, MODEL_ONNX)
     if scorer.probes is not None:
-        instead = f"export it with --probes {limits.probes} or fewer"
+        instead = f"export with --probes {limits.probes} or fewer, or {MODEL_ONNX}"
         require_within("the number of probes K", scorer.probes.K, 1, limits.probes, instead)
     if closed_form is not None:
         if closed_form.activation not in ACTIVATION_CODES:
             raise UsageError(
                 f"the map's activation must be one of {', '.join(ACTIVATION_CODES)} for the fused kernel; "
-                f"got {closed_form.activation}; {_PROBES}"
+                f"got {closed_form.activation}; {NO_MAP}"
             )
         taps = closed_form.table.shape[1]
-        require_within("the taps of the autocorrelation table", taps, 1, limits.taps, _PROBES)
+        require_within("the taps of the autocorrelation table", taps, 1, limits.taps, NO_MAP)
         if map_size is not None:
             height, width = map_size
-            require_within("the map's positions", height * width, 1, MOST_POSITIONS, _PROBES)
-    require_within("the number of score parts", len(scorer.fusion.parts), 1, MOST_PARTS, _INSTEAD)
+            require_within("the map's positions", height * width, 1, limits.positions, NO_MAP)
+    require_within("the number of score parts", len(scorer.fusion.parts), 1, limits.parts, MODEL_ONNX)
     for name in scorer.fusion.parts:
         if part(name).code not in kernel_parts():
             raise UsageError(
                 f"the score parts must be among {', '.join(kernel_parts().values())} for the fused kernel; "
-                f"got {name}; export without it, or {_INSTEAD}"
+                f"got {name}; {MODEL_ONNX}"
             )
         own = scorer.constants.get(name, _NOTHING)
-        require_within(f"the matrix rows of {name}", len(own.rows), 0, limits.rows, _INSTEAD)
-        require_within(f"the numbers of {name}", own.numbers.size, 0, limits.numbers, _INSTEAD)
+        require_within(f"the matrix rows of {name}", len(own.rows), 0, limits.rows, MODEL_ONNX)
+        require_within(f"the numbers of {name}", own.numbers.size, 0, limits.numbers, MODEL_ONNX)
+    if half:
+        _require_half(scorer, MODEL_ONNX)
 
 
 def require_within(what: str, value: int, least: int, most: int, instead: str = "") -> None:
@@ -270,6 +275,24 @@ def require_within(what: str, value: int, least: int, most: int, instead: str = 
     if not least <= value <= most:
         words = f"{what} must be from {least} to {most} for the fused kernel; got {value}"
         raise UsageError(f"{words}; {instead}" if instead else words)
+
+
+def _require_half(scorer: Scorer, instead: str) -> None:
+    """Refuse weights beyond fp16's range, of the matrices that ``unpacked_weights`` rounds."""
+    matrices = {f"the discriminator's layer {i}": weight for i, (weight, _) in enumerate(scorer.layers)}
+    if len(scorer.layers) > 1:
+        matrices.popitem()  # the last one is a vector, and stays fp32
+    matrices["the head"] = scorer.head.weight
+    matrices |= {f"the rows of {name}": own.rows for name, own in scorer.constants.items()}
+    for name, weight in matrices.items():
+        with np.errstate(over="ignore"):
+            fits = bool(np.isfinite(weight.astype(np.float16)).all())
+        if not fits:
+            largest = float(np.abs(weight).max())
+            raise UsageError(
+                f"the weights of {name} must be within 65504 for the fused kernel's fp16; got one of "
+                f"{largest:.4g}; {instead}"
+            )
 
 
 def _empty(*shape: int) -> NDArray[np.float32]:

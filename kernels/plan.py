@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels.matrices import padded_size
-from edgeosr.kernels.packing import MOST_POSITIONS, PackedScorer, require_within
+from edgeosr.kernels.packing import PackedScorer, require_within
 from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.scoring.limits import KERNEL_LIMITS
 
 THREADS = 512
 TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
@@ -180,9 +181,9 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
     if shape.layout not in LAYOUTS:
         raise UsageError(f"the map's layout must be nchw or nhwc; got {shape.layout!r}")
     positions = shape.height * shape.width
-    require_within("the map's height", shape.height, 1, MOST_POSITIONS)
-    require_within("the map's width", shape.width, 1, MOST_POSITIONS)
-    require_within("the map's positions", positions, 1, MOST_POSITIONS)
+    require_within("the map's height", shape.height, 1, KERNEL_LIMITS.positions)
+    require_within("the map's width", shape.width, 1, KERNEL_LIMITS.positions)
+    require_within("the map's positions", positions, 1, KERNEL_LIMITS.positions)
     first = shape.layout == "nchw"
     position_stride = shape.position_stride or packed.dimension
     if position_stride < packed.dimension:

@@ -2,8 +2,8 @@
 
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
 from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.thresholds import Threshold
-from edgeosr.verdict import MOST_PARTS
 
 PART_NAME = "[a-z][a-z0-9_]{0,39}"
 
@@ -11,7 +11,7 @@ PART_NAME = "[a-z][a-z0-9_]{0,39}"
 def fusion_from_json(node: JsonNode) -> Fusion:
     """Check the object of ``fusion``; which parts this edgeosr knows is not looked at."""
     field = node.fields(Fusion.__dataclass_fields__)
-    for item in field["parts"].items(1, MOST_PARTS):
+    for item in field["parts"].items(1, FILE_LIMITS.parts):
         item.matching(PART_NAME, "a part's name, such as log_jacobian")
     names = field["parts"].texts()
     stds = field["stds"].numbers(len(names))

@@ -197,6 +197,13 @@ class JsonNode:
             self.fail(f"a number from {low:g} to {high:g}")
         return value
 
+    def above_zero(self) -> float:
+        """Return a finite number above 0."""
+        value = self.number()
+        if value <= 0:
+            self.fail("a number above 0")
+        return value
+
     def numbers(self, count: int) -> tuple[float, ...]:
         """Return a list of exactly ``count`` finite numbers."""
         return tuple(item.number() for item in self.items(count, count))
@@ -204,7 +211,9 @@ class JsonNode:
     def texts(self) -> tuple[str, ...]:
         """Return a list of texts, none empty, none twice."""
         found = tuple(item.text() for item in self.items())
+        seen = set[str]()  # the list may be long, and not ours
         for i, name in enumerate(found):
-            if name in found[:i]:
+            if name in seen:
                 self._raise(f"{self.path}[{i}]: {name!r} is in the list twice")
+            seen.add(name)
         return found

@@ -28,6 +28,7 @@ from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.parts import unknown_parts
 from edgeosr.scoring.thresholds import Threshold
 
@@ -36,7 +37,6 @@ SCHEMA = 4
 # Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 BACKBONE = "backbone.onnx"
-MOST_CLASSES = 65536
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
     _require_schema(root, document)
     field = root.fields(("schema", *Manifest.__dataclass_fields__))
     classes = field["classes"].texts()
-    if not 1 <= len(classes) <= MOST_CLASSES:
-        field["classes"].fail(f"1 to {MOST_CLASSES} class names")
+    if not 1 <= len(classes) <= FILE_LIMITS.classes:
+        field["classes"].fail(f"1 to {FILE_LIMITS.classes} class names")
     training = field["training"]
     if not training.is_null:
         training.entries()

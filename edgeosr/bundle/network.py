@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from edgeosr.bundle.checked_json import LARGEST, JsonNode
+from edgeosr.bundle.checked_json import JsonNode
+from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES, Probes
 from edgeosr.scoring.scorer import HEADS
 
@@ -71,7 +72,7 @@ class DiscriminatorRecord:
 
 def embedding_from_json(node: JsonNode) -> EmbeddingRecord:
     """Check the object of ``embedding``."""
-    return EmbeddingRecord(node.fields(("dimension",))["dimension"].integer(1, 2**20))
+    return EmbeddingRecord(node.fields(("dimension",))["dimension"].integer(1, FILE_LIMITS.dimension))
 
 
 def jacobian_from_json(node: JsonNode) -> JacobianRecord:
@@ -90,18 +91,19 @@ def jacobian_from_json(node: JsonNode) -> JacobianRecord:
 def probes_from_json(node: JsonNode, with_respect_to: str) -> Probes:
     """Check the object of ``jacobian.probes``; ``with_respect_to`` stands beside it."""
     field = node.fields(Probes.WRITTEN)
-    size = field["n"].integer(1, LARGEST)
+    size = field["n"].integer(1, FILE_LIMITS.space)
+    most = min(size, FILE_LIMITS.probes)
     pairs = [pair.items(2, 2) for pair in field["errors"].items(0, 64)]
     largest = field["largest_error"]
     return Probes(
-        K=field["K"].integer(1, size),
+        K=field["K"].integer(1, most),
         n=size,
-        gain=field["gain"].number(),
+        gain=field["gain"].above_zero(),
         cut=field["cut"].text(),
         tensor=field["tensor"].text(),
         family=field["family"].choice(PROBE_FAMILIES),
         seed=field["seed"].integer(0, 2**64),
-        errors=tuple((count.integer(1, size), error.number(0)) for count, error in pairs),
+        errors=tuple((count.integer(1, most), error.number(0)) for count, error in pairs),
         largest_error=None if largest.is_null else largest.number(0),
         with_respect_to=with_respect_to,
     )
@@ -110,14 +112,19 @@ def probes_from_json(node: JsonNode, with_respect_to: str) -> Probes:
 def head_from_json(node: JsonNode) -> HeadRecord:
     """Check the object of ``head``."""
     field = node.fields(HeadRecord.__dataclass_fields__)
-    temperature = field["temperature"].number()
-    if temperature <= 0:
-        field["temperature"].fail("a number above 0")
-    return HeadRecord(field["kind"].choice(HEADS), temperature, field["margin"].number(0, math.pi / 2))
+    return HeadRecord(
+        field["kind"].choice(HEADS),
+        field["temperature"].above_zero(),
+        field["margin"].number(0, math.pi / 2),
+    )
 
 
 def discriminator_from_json(node: JsonNode) -> DiscriminatorRecord:
     """Check the object of ``discriminator``."""
     field = node.fields(DiscriminatorRecord.__dataclass_fields__)
-    layers = tuple(item.integer(1, 2**20) for item in field["layers"].items(2, 64))
+    first, *others = field["layers"].items(2, FILE_LIMITS.layers + 1)
+    layers = (
+        first.integer(1, FILE_LIMITS.dimension),
+        *(item.integer(1, FILE_LIMITS.width) for item in others),
+    )
     return DiscriminatorRecord(layers, field["selected_by"].text())

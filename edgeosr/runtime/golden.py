@@ -1,6 +1,6 @@
 """``golden.npz``: frames with the verdicts that were given where the bundle was made.
 
-The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_BYTES`` when unpacked:
+The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN`` when unpacked:
 
     frames       uint8 [n, h, w, 3]     stored small; in the channel order of ``bgr``
     size         int64 [2]              (height, width) that they are judged at, pixels repeated
@@ -20,8 +20,6 @@ and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says 
 """
 
 import io
-import struct
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -32,17 +30,14 @@ from numpy.typing import NDArray
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
 from edgeosr.runtime.batch_size import frames_at_once
+from edgeosr.scoring.npz import NpzError, npz_arrays
 
 LEAST_FRAMES = 64
-LARGEST_BYTES = 8_000_000
+LARGEST_GOLDEN = 8_000_000
 LARGEST_SIDE = 16384
 # Of one frame, in pixels; one of 8K video has 33 177 600. It is enlarged to this in memory.
 LARGEST_FRAME = 2**25
 _HALF = ("label", "second", "gap", "score", "values")
-_UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, TypeError, OverflowError, MemoryError, RuntimeError,
-    struct.error, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,16 +226,15 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
 
 def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > LARGEST_BYTES:
-            raise ValueError(f"it unpacks to {unpacked} bytes, more than {LARGEST_BYTES}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {name: file[name] for name in wanted}
-    except _UNREADABLE as error:
+        found = npz_arrays(data, largest=LARGEST_GOLDEN, compressed=True)
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise NpzError(f"it lacks {', '.join(missing)}")
+    except NpzError as error:
         raise BundleError(
             f"golden.npz holds no frames with their verdicts: {error}; export the bundle again"
         ) from error
+    return found
 
 
 def _expected(

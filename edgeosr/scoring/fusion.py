@@ -1,7 +1,7 @@
 """One unknown score out of several parts: standardised, then weighed. Larger always means more unknown."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,6 @@ class Fusion:
     def used(self) -> dict[str, float]:
         """Return the weights that are not zero, by part."""
         return {name: weight for name, weight in zip(self.parts, self.weights, strict=True) if weight}
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values for the manifest."""
-        return asdict(self)
 
 
 def unfitted_fusion(parts: Sequence[str]) -> Fusion:

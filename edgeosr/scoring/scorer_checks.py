@@ -9,10 +9,8 @@ from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ACTIVATIONS, HEADS, ClosedForm, Float32, Scorer
-from edgeosr.verdict import MOST_PARTS
 
 LARGEST_MARGIN = 1.5708  # radians, pi / 2 rounded up for float32
-LARGEST_SPACE = 1 << 31  # n of the probes
 ACTIVATION_PARAMETERS = {"leaky_relu": 1, "elu": 1, "clip": 2}
 
 
@@ -45,8 +43,8 @@ def require_valid(scorer: Scorer) -> None:
 
 
 def _require_fusion(fusion: Fusion) -> None:
-    if not 1 <= len(fusion.parts) <= MOST_PARTS:
-        refuse(f"it must list 1 to {MOST_PARTS} parts; got {len(fusion.parts)}")
+    if not 1 <= len(fusion.parts) <= FILE_LIMITS.parts:
+        refuse(f"it must list 1 to {FILE_LIMITS.parts} parts; got {len(fusion.parts)}")
     if len(set(fusion.parts)) < len(fusion.parts):
         refuse(f"it lists a part twice: {', '.join(fusion.parts)}")
     for name in ("means", "stds", "weights"):
@@ -96,8 +94,8 @@ def _require_probes(probes: Probes, closed_form: ClosedForm | None) -> None:
         refuse("it has a closed form and probes; the Jacobian norm has one source")
     if not 1 <= probes.K <= FILE_LIMITS.probes:
         refuse(f"probes_K must be from 1 to {FILE_LIMITS.probes}; got {probes.K}")
-    if not probes.K <= probes.n <= LARGEST_SPACE:
-        refuse(f"probes_n must be from probes_K = {probes.K} to {LARGEST_SPACE}; got {probes.n}")
+    if not probes.K <= probes.n <= FILE_LIMITS.space:
+        refuse(f"probes_n must be from probes_K = {probes.K} to {FILE_LIMITS.space}; got {probes.n}")
     if not (np.isfinite(probes.gain) and probes.gain > 0):
         refuse(f"probes_gain must be above 0; got {probes.gain!r}")
 
@@ -108,6 +106,8 @@ def _require_layers(scorer: Scorer) -> None:
     width = scorer.dimension
     for number, (weight, bias) in enumerate(scorer.layers):
         rows = 1 if number == len(scorer.layers) - 1 else max(bias.size, 1)
+        if rows > FILE_LIMITS.width:
+            refuse(f"layer_{number} must have at most {FILE_LIMITS.width} outputs; got {rows}")
         require_array(f"layer_{number}_weight", weight, (rows, width))
         require_array(f"layer_{number}_bias", bias, (rows,))
         width = rows

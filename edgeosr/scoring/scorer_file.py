@@ -6,7 +6,6 @@ NumPy's text arrays would be four bytes a character.
 """
 
 import io
-import struct
 import zipfile
 from typing import Any
 
@@ -16,29 +15,16 @@ from numpy.typing import NDArray
 from edgeosr.errors import BundleError
 from edgeosr.scoring.fusion import Fusion, float32_values
 from edgeosr.scoring.limits import FILE_LIMITS
+from edgeosr.scoring.npz import NpzError, npz_arrays
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Float32, Head, PartConstants, Scorer
-from edgeosr.scoring.scorer_checks import LARGEST_SPACE, refuse, require_valid
+from edgeosr.scoring.scorer_checks import refuse, require_valid
 
 FORMAT = 4  # of the file; files of another format are refused
 # A zip cannot hold a year before 1980; every entry has this time, so that bytes depend on values alone.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-LARGEST_BYTES = 1 << 30
+LARGEST_SCORER = 1 << 30  # bytes
 LONGEST_TEXT = 1024
-# What zipfile and NumPy raise for bytes that are damaged or made to harm (an array header that asks for more
-# memory than there is, an encrypted entry).
-_UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 def write_scorer(scorer: Scorer) -> bytes:
@@ -120,7 +106,7 @@ def read_scorer(data: bytes) -> Scorer:
     if "probes_K" in entries:
         probes = Probes(
             K=_whole(entries, "probes_K", FILE_LIMITS.probes, "the number of probes"),
-            n=_whole(entries, "probes_n", LARGEST_SPACE, "the size of the space they are in"),
+            n=_whole(entries, "probes_n", FILE_LIMITS.space, "the size of the space they are in"),
             gain=_real(entries, "probes_gain"),
         )
     layers: list[tuple[Float32, Float32]] = []
@@ -157,19 +143,9 @@ def read_scorer(data: bytes) -> Scorer:
 
 
 def _entries(data: bytes) -> dict[str, NDArray[Any]]:
-    if len(data) > LARGEST_BYTES:
-        refuse(f"it has {len(data)} bytes; at most {LARGEST_BYTES} are read")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # Stored, never compressed: then no entry can be larger than the file itself.
-            packed = [
-                info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED
-            ]
-        if packed:
-            refuse(f"its entry {packed[0]!r} is compressed; edgeosr writes stored entries only")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except _UNREADABLE as error:
+        return npz_arrays(data, largest=LARGEST_SCORER)
+    except NpzError as error:
         raise BundleError(
             f"scorer.npz cannot be read: {error}; export the bundle again, or copy it again"
         ) from error
@@ -178,10 +154,7 @@ def _entries(data: bytes) -> dict[str, NDArray[Any]]:
 def _take(entries: dict[str, NDArray[Any]], name: str) -> Any:
     if name not in entries:
         refuse(f"its entry {name!r} is missing")
-    value = entries.pop(name)
-    if not isinstance(value, np.ndarray):
-        refuse(f"its entry {name!r} is not an array")
-    return value
+    return entries.pop(name)
 
 
 def _require_format(entries: dict[str, NDArray[Any]]) -> None:

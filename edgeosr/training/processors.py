@@ -11,6 +11,7 @@ import torch
 
 from edgeosr.errors import import_extra
 from edgeosr.training.settings import TrainSettings
+from edgeosr.usable_processors import usable_processors
 
 # Input pixels of a step that keep one thread busy: 32 images of 32 x 32.
 PIXELS_A_THREAD = 32 * 32 * 32
@@ -66,20 +67,7 @@ def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
     if settings.threads is not None:
         return settings.threads
     pixels = settings.batch_size * settings.size**2 // processes
-    return max(1, min(pixels // PIXELS_A_THREAD, processors() // processes))
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def use_threads(threads: int | None) -> None:
-    """Limit torch's CPU threads in this process; None leaves them."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    return max(1, min(pixels // PIXELS_A_THREAD, usable_processors() // processes))
 
 
 @contextlib.contextmanager

@@ -38,7 +38,6 @@ from edgeosr.training.processors import (
     make_fabric,
     quiet_unless,
     threads_for,
-    use_threads,
 )
 from edgeosr.training.settings import TrainSettings, default_name
 from edgeosr.training.watch_jacobian import JacobianWatch, WatchedImages, watched_images
@@ -69,10 +68,14 @@ def train(settings: TrainSettings) -> Path:
         StorageError: the run cannot be written.
         KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
     """
+    directory = _trained_before(settings) or _launched(settings)
     with limited_threads(threads_for(settings)):
-        if settings.resume and settings.out is not None and (settings.out / RECORD).exists():
-            return _finish(settings.out, settings)
-        return _finish(_launched(settings), settings)
+        return _finish(directory, settings)
+
+
+def _trained_before(settings: TrainSettings) -> Path | None:
+    out = settings.out if settings.resume else None
+    return out if out is not None and (out / RECORD).exists() else None
 
 
 def _launched(settings: TrainSettings) -> Path:
@@ -91,7 +94,12 @@ def _launched(settings: TrainSettings) -> Path:
 
 def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
     """Train in one of the launched processes; all return the run directory."""
-    use_threads(threads_for(settings, processes=max(1, fabric.world_size // settings.num_nodes)))
+    processes = max(1, fabric.world_size // settings.num_nodes)
+    with limited_threads(threads_for(settings, processes=processes)):
+        return str(_trained(fabric, settings))
+
+
+def _trained(fabric: Any, settings: TrainSettings) -> Path:
     with quiet_unless(fabric.global_rank == 0):
         material = _open(settings)
     resumed = read_checkpoint(settings.out) if settings.resume and settings.out else None
@@ -123,7 +131,7 @@ def _train_in_process(fabric: Any, settings: TrainSettings) -> str:
             write_run(directory, record)
             (directory / LAST).unlink(missing_ok=True)
         fabric.barrier()
-    return str(directory)
+    return directory
 
 
 def _finish(directory: Path, settings: TrainSettings) -> Path:

@@ -63,7 +63,10 @@ def affine_sources(source: "ir.Value") -> AffineSources:
             cancelled.append((edge, unsupported(edge, "its scales on all ways to the activation sum to 0")))
             continue
         try:
-            for operand, factor in _operands(edge, scale):
+            with np.errstate(all="ignore"):
+                operands = _operands(edge, scale)
+            for operand, factor in operands:
+                _require_finite(edge, factor)
                 into = through(operand)
                 scales[into] = _sum(edge, scales[into], factor) if into in scales else factor
         except NoClosedFormError as error:
@@ -114,6 +117,16 @@ def _scaled(node: "ir.Node", scale: "Float64") -> "tuple[ir.Value, Float64]":
         node.outputs[0],
         "it multiplies two computed tensors (a gate, or an activation that is not known here)",
     )
+
+
+def _require_finite(edge: "ir.Value", factor: "Float64") -> None:
+    if not np.isfinite(factor).all():
+        channels = np.flatnonzero(~np.isfinite(factor.reshape(-1))).tolist()
+        raise unsupported(
+            edge,
+            "its constants make a scale that is not finite (a divisor or a variance of 0, for example), in "
+            f"{len(channels)} of {factor.size} channels, the first is {channels[0]}",
+        )
 
 
 def _sum(edge: "ir.Value", one: "Float64", other: "Float64") -> "Float64":

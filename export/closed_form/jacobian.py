@@ -20,6 +20,7 @@ from edgeosr.export.closed_form.autocorrelation import autocorrelation
 from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.closed_form.masks import BINARY, add_mask
 from edgeosr.export.closed_form.pooling import embedding_of
+from edgeosr.export.closed_form.unsupported import unsupported
 from edgeosr.export.graph.names import CLOSED_FORM_TABLE, JACOBIAN_SQUARED
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, claim_name
@@ -70,7 +71,12 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFo
     """
     last = recognise_last_convolution(model, embedding)
     table, offsets = autocorrelation(last.weight, last.strides, last.dilations)
-    table *= np.square(last.scale)[:, None]
+    with np.errstate(all="ignore"):
+        table *= np.square(last.scale)[:, None]
+        if not np.isfinite(table.astype(np.float32)).all():
+            raise unsupported(
+                last.conv.outputs[0], "its filters and their scale make a table that float32 cannot hold"
+            )
     z = _named(model, embedding_of(model, last.pool), EMBEDDING)
     y = _named(model, last.activation.source, MAP)
     claim_name(model, JACOBIAN_SQUARED)

@@ -1,11 +1,9 @@
 """Turn an edited graph into the bytes of ``model.onnx``: clean, checked, the same for the same input."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, import_extra
 from edgeosr.export.graph.writer import import_onnx_ir
-from edgeosr.files import write_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 IR_VERSION = 9
 NEWEST_OPSET = 20
 # A protobuf message ends at 2 GiB; external data would make the bundle's graph two files.
-LARGEST_BYTES = 2_000_000_000
+LARGEST_MODEL = 2_000_000_000
 # Notes on the model that are ours and stay.
 OWN_NOTES = "edgeosr."
 # How many tangents ride along with every tensor: who runs the graph in batches divides them by it.
@@ -48,9 +46,9 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
     remove_unused(model)
     _remove_notes(model, title)
     proto: Any = ir.to_proto(model)
-    if proto.ByteSize() > LARGEST_BYTES:
+    if proto.ByteSize() > LARGEST_MODEL:
         raise ExportError(
-            f"the graph has {proto.ByteSize()} bytes; at most {LARGEST_BYTES} fit one ONNX file; "
+            f"the graph has {proto.ByteSize()} bytes; at most {LARGEST_MODEL} fit one ONNX file; "
             "use a smaller backbone"
         )
     try:
@@ -58,13 +56,6 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the graph is not valid ONNX: {error}; this is a bug, please report it") from error
     data: bytes = proto.SerializeToString(deterministic=True)
-    return data
-
-
-def save_model(model: "ir.Model", path: Path, *, title: str = "") -> bytes:
-    """Write ``model_bytes`` to ``path`` atomically and return them; also raises StorageError."""
-    data = model_bytes(model, title=title)
-    write_bytes(path, data)
     return data
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
 from edgeosr.export.graph.free_batch import free_batch
-from edgeosr.export.graph.operators import QUANTISED
+from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import converted, require_readable_opset
 from edgeosr.files import storage_errors
 
@@ -99,7 +99,7 @@ def _refuse_foreign_operator(node: Any, path: Path) -> None:
         raise UnsupportedGraphError(
             f"only standard ONNX operators can be exported; {where} is {node.domain}.{node.op_type}; {hint}"
         )
-    if node.op_type in QUANTISED:
+    if node.op_type in QUANTISED_GRAPH:
         raise UnsupportedGraphError(
             f"a float32 classifier is needed, because thresholds are fitted on what is exported; {where} is "
             f"{node.op_type}, of a quantised graph; pass the graph from before quantisation"

@@ -1,7 +1,7 @@
 """Operators that several checks name."""
 
 # A graph with one of these is quantised already.
-QUANTISED = (
+QUANTISED_GRAPH = (
     "QuantizeLinear",
     "DequantizeLinear",
     "DynamicQuantizeLinear",

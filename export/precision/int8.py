@@ -26,7 +26,7 @@ from edgeosr.export.graph.opset import raised
 from edgeosr.export.precision import fp16
 from edgeosr.export.precision.sensitivity import LIMIT, robust_layers
 
-QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+QUANTISABLE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Axis of the output channels in each weight.
 _CHANNELS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": 1}
 # The first opset whose Q/DQ take scales in fp16, and the IR version that goes with it.
@@ -153,7 +153,7 @@ class _Quantiser:
                 str(out),
                 reader,
                 quant_format=self._module.QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED),
+                op_types_to_quantize=list(QUANTISABLE),
                 nodes_to_quantize=list(layers),
                 per_channel=True,
                 activation_type=self._module.QuantType.QInt8,
@@ -214,7 +214,7 @@ def _layers(graph: Any) -> list[str]:
     return [
         node.name
         for node in graph.node
-        if node.op_type in QUANTISED and not node.name.startswith(TANGENT_NODES)
+        if node.op_type in QUANTISABLE and not node.name.startswith(TANGENT_NODES)
     ]
 
 
@@ -228,7 +228,7 @@ def _last_layers(graph: Any) -> set[str]:
         if node is None or id(node) in seen or node.name.startswith(TANGENT_NODES):
             continue
         seen.add(id(node))
-        if node.op_type in QUANTISED:
+        if node.op_type in QUANTISABLE:
             found.add(node.name)
         else:
             waiting.extend(node.input)

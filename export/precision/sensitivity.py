@@ -14,7 +14,7 @@ from edgeosr.bundle.tensors import SCORE
 from edgeosr.export.graph.assemble import model_bytes
 from edgeosr.export.precision.split import tail_model
 from edgeosr.export.scored_graph import ScoredGraph
-from edgeosr.export.threads import threads_for
+from edgeosr.export.threads import graph_threads
 from edgeosr.progress import progress
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.scoring.fusion import Fusion
@@ -90,4 +90,6 @@ class ScoreShift:
 
 def _session(data: bytes, threads: int | None) -> Any:
     # Q/DQ as they are written; integer kernels of the CPU here are not what an engine runs.
-    return open_session(data, SessionSettings(threads=threads or threads_for(data), optimisation="as-typed"))
+    return open_session(
+        data, SessionSettings(threads=threads or graph_threads(data), optimisation="as-typed")
+    )

@@ -9,10 +9,10 @@ from edgeosr.export.tangents.path import nodes_between, tensor_named
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-INPUT = "input"
+INPUT_CUT = "input"
 LAST_STAGE = "last-stage"
 LAST_CONV = "last-conv"
-CUTS = (INPUT, LAST_STAGE, LAST_CONV)
+CUTS = (INPUT_CUT, LAST_STAGE, LAST_CONV)
 
 
 def resolve_cut(model: "ir.Model", cut: str, embedding: str) -> str:
@@ -34,7 +34,7 @@ def resolve_cut(model: "ir.Model", cut: str, embedding: str) -> str:
     source = next(value for value in model.graph.inputs if value.name not in model.graph.initializers)
     end = tensor_named(model, embedding, "the embedding")
     nodes = nodes_between(model, source, end)
-    if cut == INPUT:
+    if cut == INPUT_CUT:
         found = source
     elif cut == LAST_CONV:
         found = _read_by(_last_convolution(nodes))
@@ -69,7 +69,7 @@ def _last_convolution(nodes: "list[ir.Node]") -> "ir.Node":
     if last is None:
         raise UsageError(
             f"the cuts {LAST_STAGE} and {LAST_CONV} need a convolution between input and embedding; there is "
-            f"none; pass --cut {INPUT} or the name of a tensor"
+            f"none; pass --cut {INPUT_CUT} or the name of a tensor"
         )
     return last
 

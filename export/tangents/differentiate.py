@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import TANGENTS
 from edgeosr.errors import UnsupportedGraphError, UsageError
 from edgeosr.export.graph.names import TANGENT_NODES
-from edgeosr.export.graph.operators import QUANTISED
+from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.reading import WITHOUT_JACOBIAN, describe, static_shape
 from edgeosr.export.graph.writer import claim_name, import_onnx_ir
 from edgeosr.export.tangents.context import RuleContext
@@ -137,7 +137,7 @@ def _refuse_unsupported(nodes: "list[ir.Node]", start: "ir.Value", end: "ir.Valu
     """Raise UnsupportedGraphError at the first node that no rule can be for, or that has none."""
     rules = load_rules()
     for node in nodes:
-        if node.op_type in QUANTISED:
+        if node.op_type in QUANTISED_GRAPH:
             raise UnsupportedGraphError(
                 f"the graph must be a float graph to be differentiated; {describe(node)} is quantised; "
                 "differentiate the float graph first, and quantise the result"

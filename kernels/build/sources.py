@@ -6,16 +6,6 @@ from pathlib import Path
 
 MAIN = "fused_score.cu"
 FOLDER = Path(__file__).parent.parent / "src"
-ENTRIES = (
-    "fused_score_map_mma_f16",
-    "fused_score_map_mma_f32",
-    "fused_score_map_fma_f16",
-    "fused_score_map_fma_f32",
-    "fused_score_tangents_mma_f16",
-    "fused_score_tangents_mma_f32",
-    "fused_score_tangents_fma_f16",
-    "fused_score_tangents_fma_f32",
-)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class SelftestCase:
         return f"{source}, D{self.dimension} B{self.batch} C{self.classes} {head}, {bits}"
 
 
-GOLDEN = tuple(
+TIMED_CASES = tuple(
     SelftestCase(dimension=dimension, batch=batch, half_weights=half, half_input=half)
     for dimension, batch, half in itertools.product((512, 1280), (1, 16, 64), (True, False))
 )

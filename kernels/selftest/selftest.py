@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import EdgeosrError
+from edgeosr.errors import EdgeosrError, require_seed, require_whole
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.device_verdicts import ACCEPTED, DeviceVerdicts
 from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.packing import unpacked_weights
-from edgeosr.kernels.selftest.cases import GOLDEN, SelftestCase, case_inputs, case_scorer, random_cases
+from edgeosr.kernels.selftest.cases import TIMED_CASES, SelftestCase, case_inputs, case_scorer, random_cases
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.kernels.selftest.rivals import Rival, installed_rivals, time_beside_rivals
 from edgeosr.scoring.reference import reference_scores
@@ -44,11 +44,16 @@ JACOBIAN = "log_jacobian"  # the part that holds J
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestSettings:
-    """What to run: random cases, their seed, and timed rounds of each golden case (0: no timing)."""
+    """What to run: random cases, their seed, and timed rounds of each of ``TIMED_CASES`` (0: no timing)."""
 
     cases: int = 40
     seed: int = 1
     runs: int = 300
+
+    def __post_init__(self) -> None:
+        require_whole("--cases", self.cases, 0)
+        require_seed("--seed", self.seed)
+        require_whole("--runs", self.runs, 0)
 
 
 def run_selftest(
@@ -71,7 +76,7 @@ def run_selftest(
     """
     driver = driver or open_driver()
     rivals = installed_rivals() if rivals is None else rivals
-    cases = [*GOLDEN, *random_cases(settings.cases, settings.seed)]
+    cases = [*TIMED_CASES, *random_cases(settings.cases, settings.seed)]
     tensor_cores = driver.device(None).architecture >= (7, 5)
     cases = [case for case in cases if tensor_cores or not case.half_weights]
     results, timings, about = [], [], {}
@@ -79,7 +84,7 @@ def run_selftest(
         with FusedScorer(case_scorer(case), half=case.half_weights, driver=driver, image=image) as scorer:
             about = _about(scorer)
             results.append(_checked(scorer, case))
-            if case in GOLDEN and settings.runs:
+            if case in TIMED_CASES and settings.runs:
                 timings.append(time_beside_rivals(scorer, case, settings.runs, rivals))
     inside = sum(result["inside_band"] for result in results)
     samples = sum(result["samples"] for result in results)
@@ -171,13 +176,13 @@ def main(
     )
     parser.add_argument("--cases", type=int, default=40, help="random cases")
     parser.add_argument("--seed", type=int, default=1, help="of the random cases")
-    parser.add_argument("--runs", type=int, default=300, help="timed rounds of each golden case; 0: none")
+    parser.add_argument("--runs", type=int, default=300, help="timed rounds of each timed case; 0: none")
     parser.add_argument("--quick", action="store_true", help="4 random cases, no timing (compute-sanitizer)")
     options = parser.parse_args(arguments)
-    settings = SelftestSettings(cases=options.cases, seed=options.seed, runs=options.runs)
-    if options.quick:
-        settings = replace(settings, cases=4, runs=0)
     try:
+        settings = SelftestSettings(cases=options.cases, seed=options.seed, runs=options.runs)
+        if options.quick:
+            settings = replace(settings, cases=4, runs=0)
         report = run_selftest(settings, driver=driver, image=image, rivals=rivals)
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,13 +12,13 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError
+from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
-from edgeosr.scoring.thresholds import conformal_threshold
 
 
 @pytest.fixture(scope="module")

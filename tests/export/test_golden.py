@@ -23,7 +23,7 @@ from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.runtime.agreement import SAME_GRAPH, engine_band
-from edgeosr.runtime.golden import LARGEST_BYTES, LEAST_FRAMES, enlarged, read_golden, write_golden
+from edgeosr.runtime.golden import LARGEST_GOLDEN, LEAST_FRAMES, enlarged, read_golden, write_golden
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.sessions import open_session
 from edgeosr.runtime.verify import verify_bundle
@@ -244,7 +244,7 @@ def test_grey_images_still_tell_rgb_from_bgr():
 )
 def test_frames_are_stored_as_large_as_the_file_allows(size, stored):
     assert stored_size(size) == stored
-    assert LEAST_FRAMES * stored[0] * stored[1] * 3 < LARGEST_BYTES
+    assert LEAST_FRAMES * stored[0] * stored[1] * 3 < LARGEST_GOLDEN
 
 
 def test_a_frame_too_large_for_every_device_that_verifies_is_refused_before_anything_is_done():
@@ -256,7 +256,7 @@ def test_a_frame_too_large_for_every_device_that_verifies_is_refused_before_anyt
 def test_noise_of_the_largest_stored_size_fits_into_the_file(calibrated):
     frames = np.random.default_rng(0).integers(0, 256, (LEAST_FRAMES, *stored_size((224, 224)), 3), np.uint8)
     data = write_golden(recorded(replace(calibrated, frame=(224, 224), model=calibrated.any_size), frames))
-    assert len(data) < LARGEST_BYTES
+    assert len(data) < LARGEST_GOLDEN
 
 
 def test_the_bundle_of_a_run_holds_golden_verdicts_that_verify(digits_bundle):
@@ -278,7 +278,7 @@ def test_a_typed_bundle_for_one_camera_holds_both_halves_of_enlarged_frames(digi
     bundle = read_bundle(out)
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     assert golden.size == (480, 640) and golden.frames.shape[1:] == (160, 214, 3)
-    assert len(bundle.files["golden.npz"]) < LARGEST_BYTES
+    assert len(bundle.files["golden.npz"]) < LARGEST_GOLDEN
     assert golden.typed is not None and golden.rounding is not None
     assert (golden.typed.label == golden.portable.label).mean() > 0.9
     assert verify_bundle(out, backends=("onnxruntime",)).passed

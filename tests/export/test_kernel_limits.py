@@ -76,7 +76,7 @@ def _nothing_long(monkeypatch):
 
 
 PROBES = {"jacobian": "probes", "cut": "last-conv"}
-CLOSED_FORM = "--jacobian probes"
+CLOSED_FORM = "export with --jacobian probes, which needs no map, or"
 REFUSED = {
     "PReLU": ({"activation": "PRelu"}, {}, "activation", CLOSED_FORM),
     "ELU": ({"activation": "Elu"}, {}, "activation", CLOSED_FORM),
@@ -103,7 +103,8 @@ def test_what_the_kernel_cannot_take_is_refused_first_and_nothing_is_written(pre
         export_model(path, settings)
     text = str(caught.value)
     assert text.startswith(f"--engine {precision} makes a backbone for the fused kernel")
-    assert reason in text and instead in text and text.endswith("--engine onnx")
+    assert reason in text and instead in text and text.endswith("edgeosr export --engine onnx")
+    assert text.count("--engine onnx") == 1 and text.count("model.onnx") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["deployed.onnx"]
 
 
@@ -148,3 +149,30 @@ def test_the_discriminator_counts_too(tmp_path):
     graph = scored_graph(dataclasses.replace(classifier, layers=layers), "closed-form")
     with pytest.raises(ExportError, match="1025"):
         require_kernel(graph, "fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_weight_that_the_devices_fp16_cannot_hold_is_refused_here_and_not_on_the_device(
+    tmp_path, precision
+):
+    classifier = classifier_from_onnx(saved(tmp_path / "deployed.onnx"), KNOWN, ExportSettings())
+    layers = ((weights(5, 12), np.zeros(5, np.float32)), (weights(1, 5), np.zeros(1, np.float32)))
+    layers[0][0][3, 2] = -7e4
+    graph = scored_graph(dataclasses.replace(classifier, layers=layers), "closed-form")
+    words = r"layer 0 must be within 65504 .*; got one of 7e\+04; score with model\.onnx"
+    with pytest.raises(ExportError, match=words):
+        require_kernel(graph, precision)
+    require_kernel(graph, None)
+
+
+def test_a_map_whose_size_nothing_tells_is_refused(tmp_path):
+    classifier = classifier_from_onnx(saved(tmp_path / "deployed.onnx"), KNOWN, ExportSettings())
+    graph = scored_graph(classifier, "closed-form")
+    require_kernel(graph, "fp16")
+    with pytest.raises(
+        ExportError, match="neither shape inference nor a run of the graph tells; export with"
+    ):
+        require_kernel(dataclasses.replace(graph, map_size=None), "fp16")
+    without = scored_graph(classifier, "none")
+    assert without.map_size is None
+    require_kernel(without, "fp16")

@@ -22,7 +22,7 @@ from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.export.torch_export import INPUT, onnx_bytes_from_backbone
+from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.scorer import Head
 
@@ -99,7 +99,7 @@ def classifier(backbone, data, side):
     layers = ((0.1 * random.normal(size=(1, dimension)).astype(np.float32), np.zeros(1, np.float32)),)
     return ClassifierGraph(
         graph=data,
-        input_name=INPUT,
+        input_name=INPUT_NAME,
         embedding=EMBEDDING,
         logits=None,
         dimension=dimension,

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeosr.export import measure, threads
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.threads import MOST_THREADS, SMALL, multiply_adds, threads_for
+from edgeosr.export.threads import ENOUGH_THREADS, SMALL, graph_threads, multiply_adds
 
 
 def model(nodes, arrays, inputs, outputs, notes=()):
@@ -82,15 +82,15 @@ def test_tangents_multiply_the_work():
     assert multiply_adds(convolution(notes={TANGENTS_NOTE: "7"})) == 8 * multiply_adds(convolution())
 
 
-@pytest.mark.parametrize(("processors", "many"), [(1, 1), (3, 3), (64, MOST_THREADS)])
+@pytest.mark.parametrize(("processors", "many"), [(1, 1), (3, 3), (64, ENOUGH_THREADS)])
 def test_a_small_graph_gets_one_thread_and_a_large_one_as_many_as_there_are_up_to_four(
     monkeypatch, processors, many
 ):
-    monkeypatch.setattr(threads, "_processors", lambda: processors)
+    monkeypatch.setattr(threads, "usable_processors", lambda: processors)
     side = 256
     below = (SMALL - 1) // (27 * side * side)
-    assert threads_for(convolution(below, side).SerializeToString()) == 1
-    assert threads_for(convolution(below + 1, side).SerializeToString()) == many
+    assert graph_threads(convolution(below, side).SerializeToString()) == 1
+    assert graph_threads(convolution(below + 1, side).SerializeToString()) == many
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, 1), (3, 3)])

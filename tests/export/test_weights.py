@@ -1,6 +1,7 @@
 """Standardisation and weights of the score parts, fitted on values."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -123,9 +124,7 @@ def test_tracks_share_a_fold_so_that_two_tracks_cannot_be_cross_validated():
 
 
 def test_the_same_parts_give_the_same_fusion_as_plain_json():
-    first, second = (
-        json.dumps(fit_fusion(KNOWN, OPEN, default_part="movr_loss").as_json()) for _ in range(2)
-    )
+    first, second = (json.dumps(asdict(fit_fusion(KNOWN, OPEN, default_part="movr_loss"))) for _ in range(2))
     assert first == second and set(json.loads(first)) == {*("parts", "means", "stds", "weights", "note")}
 
 

@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kernel_entries import ENTRIES
+
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.ahead import BUILDS as AHEAD
 from edgeosr.kernels.build.nvrtc import FLAGS as NVRTC_FLAGS
 from edgeosr.kernels.build.nvrtc import newest_nvrtc
-from edgeosr.kernels.build.sources import ENTRIES, device_source
+from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.build.toolchain import FLAGS, PTXAS_FLAGS, find_nvcc, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from fused_run import SOURCE
+from kernel_entries import ENTRIES
 from simt_build import built
 from simt_run import Library, Shape
 
-from edgeosr.kernels.build.sources import ENTRIES
 from edgeosr.kernels.params import FusedScoreParams
 
 

@@ -213,6 +213,18 @@ def test_closing_frees_what_was_allocated_and_a_closed_scorer_says_so() -> None:
     assert cuda.memory == {}
     with pytest.raises(UsageError, match="was closed"):
         scorer.score_map(HostArray(random_inputs(case()).map))
+    uploads = cuda.count("cuMemcpyHtoDAsync")
+    with pytest.raises(UsageError, match="was closed"):
+        scorer.set_threshold(0.5)
+    assert cuda.count("cuMemcpyHtoDAsync") == uploads
+
+
+@pytest.mark.parametrize("call", ["cuMemcpyHtoDAsync", "cuStreamSynchronize"])
+def test_an_upload_that_fails_leaves_no_weights_behind(call: str) -> None:
+    cuda = CudaDouble(failures={call: Result.CUDA_ERROR_LAUNCH_FAILED})
+    with pytest.raises(DeviceError):
+        loaded(case(), cuda)
+    assert cuda.count("cuMemAlloc") == 1 and cuda.memory == {}
 
 
 Y = np.zeros((3, 37, 4, 4), np.float16)

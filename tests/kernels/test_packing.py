@@ -1,5 +1,7 @@
 """The device layout, read back element by element as the kernel reads it."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -236,12 +238,52 @@ def test_the_weights_to_compare_with_are_those_that_were_packed() -> None:
     assert unpacked_weights(scorer, half=False) is scorer
 
 
-def test_a_weight_beyond_fp16_is_refused() -> None:
-    scorer = a_scorer()
-    scorer.layers[1][0][0, 0] = 7e4
-    with pytest.raises(UsageError, match=r"65504.*7e\+04.*fp32 weights"):
+@pytest.mark.parametrize("value", [7e4, -7e4, 65520.0])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (lambda scorer: scorer.layers[0][0], "the discriminator's layer 0"),
+        (lambda scorer: scorer.layers[1][0], "the discriminator's layer 1"),
+        (lambda scorer: scorer.head.weight, "the head"),
+        (lambda scorer: scorer.constants["log_norm"].rows, "the rows of log_norm"),
+    ],
+)
+def test_a_weight_beyond_fp16_is_refused_by_name(
+    place: Callable[[Scorer], Float32], name: str, value: float
+) -> None:
+    scorer = a_scorer(constants={"log_norm": own(5, 2)})
+    place(scorer)[0, 0] = value
+    words = f"weights of {name} must be within 65504 .*; got one of {re.escape(f'{abs(value):.4g}')}; "
+    with pytest.raises(UsageError, match=words + "pack it with fp32 weights"):
         pack_scorer(scorer, half=True)
+    with pytest.raises(UsageError, match=words + "score with model.onnx"):
+        require_supported(scorer, half=True)
+    require_supported(scorer)
     pack_scorer(scorer, half=False)
+
+
+def test_what_stays_fp32_may_be_beyond_fp16() -> None:
+    scorer = a_scorer(constants={"log_norm": own(5, 2)})
+    assert scorer.closed_form is not None
+    brought = scorer.constants["log_norm"]
+    for array in (
+        scorer.layers[-1][0],
+        scorer.layers[0][1],
+        scorer.closed_form.table,
+        brought.biases,
+        brought.numbers,
+    ):
+        array.flat[0] = 7e4
+    require_supported(scorer, half=True)
+    data = pack_scorer(scorer, half=True).data
+    assert np.isfinite(np.frombuffer(data[:CONSTANTS_BYTES], np.float32)).all()
+
+
+def test_the_only_layer_is_a_row_of_the_split_matrix_and_is_fp16() -> None:
+    alone = a_scorer(widths=(1,))
+    alone.layers[0][0][0, 0] = 7e4
+    with pytest.raises(UsageError, match="layer 0 must be within 65504"):
+        pack_scorer(alone, half=True)
 
 
 @pytest.mark.parametrize(
@@ -252,10 +294,13 @@ def test_a_weight_beyond_fp16_is_refused() -> None:
         ({"widths": (1025, 1)}, "width of the discriminator's layer 0 must be .* 1024 .*; got 1025"),
         ({"widths": (4, 4, 4, 4, 4, 4, 1)}, "discriminator's layers must be from 0 to 6 .*; got 7"),
         ({"taps": 129}, "taps of the autocorrelation table must be .* 128 .*; got 129; .*--jacobian probes"),
-        ({"activation": None, "probes": 33}, "probes K must be .* 32 .*; got 33; export it with --probes 32"),
-        ({"activation": "mish"}, "one of identity, .*; got mish; .*--jacobian probes .*--engine onnx"),
-        ({"activation": "prelu"}, "got prelu; edgeosr export --jacobian probes"),
-        ({"activation": "elu"}, "got elu; edgeosr export --jacobian probes"),
+        (
+            {"activation": None, "probes": 33},
+            "probes K must be .* 32 .*; got 33; export with --probes 32 or fewer, or",
+        ),
+        ({"activation": "mish"}, "one of identity, .*; got mish; .*--jacobian probes, .*--engine onnx"),
+        ({"activation": "prelu"}, "got prelu; export with --jacobian probes"),
+        ({"activation": "elu"}, "got elu; export with --jacobian probes"),
         (
             {"constants": {"log_norm": own(4097, 0)}},
             "matrix rows of log_norm must be from 0 to 4096 .*; got 4097",
@@ -277,7 +322,7 @@ def test_a_map_that_is_too_large_is_refused_where_its_size_is_known() -> None:
     scorer = a_scorer()
     require_supported(scorer)
     require_supported(scorer, map_size=(16, 16))
-    words = "map's positions must be from 1 to 256 .*; got 272; edgeosr export --jacobian probes"
+    words = "map's positions must be from 1 to 256 .*; got 272; export with --jacobian probes"
     with pytest.raises(UsageError, match=words):
         require_supported(scorer, map_size=(17, 16))
     require_supported(a_scorer(activation=None, probes=8), map_size=(17, 16))  # takes no map

@@ -201,8 +201,6 @@ def test_a_scorer_with_a_part_that_the_kernel_has_no_function_for_is_refused(
 ) -> None:
     scorer = scorer_of(CASES[0])
     monkeypatch.setattr("edgeosr.kernels.packing.kernel_parts", lambda: {0: "log_jacobian", 3: "max_logit"})
-    words = (
-        "score parts must be among log_jacobian, max_logit for the fused kernel; got .*; export without it"
-    )
+    words = "must be among log_jacobian, max_logit for the fused kernel; got .*; score with model.onnx"
     with pytest.raises(UsageError, match=words):
         pack_scorer(scorer, half=True)

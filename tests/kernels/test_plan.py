@@ -12,11 +12,10 @@ from edgeosr.errors import UsageError
 from edgeosr.kernels import plan as plans
 from edgeosr.kernels.device_verdicts import LAYOUT, VERDICT
 from edgeosr.kernels.matrices import padded_size
-from edgeosr.kernels.packing import CONSTANTS_BYTES, MOST_POSITIONS, PackedPart, PackedScorer
+from edgeosr.kernels.packing import CONSTANTS_BYTES, PackedPart, PackedScorer
 from edgeosr.kernels.params import FusedScoreParams, PartPlace
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch, slab_width
 from edgeosr.scoring.limits import KERNEL_LIMITS
-from edgeosr.verdict import MOST_PARTS
 
 SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "src"
 STANDARD = (512, 256, 128, 64, 1)
@@ -97,8 +96,8 @@ def test_limits_are_the_enums_of_params_cuh(tmp_path: Path) -> None:
         "kMaxProbes": KERNEL_LIMITS.probes,
         "kMaxPartRows": KERNEL_LIMITS.rows,
         "kMaxPartNumbers": KERNEL_LIMITS.numbers,
-        "kMaxParts": MOST_PARTS,
-        "kMaxPositions": MOST_POSITIONS,
+        "kMaxParts": KERNEL_LIMITS.parts,
+        "kMaxPositions": KERNEL_LIMITS.positions,
         "kMaxBatch": plans.LARGEST_BATCH,
         "kThreads": plans.THREADS,
         "kMaxSlabs": plans.MOST_SLABS,

@@ -25,6 +25,8 @@ RUNTIME = (
     "tests/packaging/test_light_import.py",
     "tests/packaging/test_public_surface.py",
 )
+# What pyproject.toml names beside the rooms.
+TOP_FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 FOREIGN = "tests/export/test_export_foreign.py"
 
 
@@ -123,7 +125,7 @@ def make_wheel() -> Path:
         shutil.copytree(
             ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__", "*.so", "cubins")
         )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in TOP_FILES:
         shutil.copy(ROOT / name, tree / name)
     made = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(tree)],

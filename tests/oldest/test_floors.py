@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tomllib
 
 
 def module(name: str) -> ModuleType:
@@ -62,3 +63,8 @@ def test_an_interpreter_is_found_by_its_version_or_said_to_be_missing() -> None:
     here = "{}.{}".format(*sys.version_info)
     assert run.find_python(here)
     assert run.find_python("2.99") is None
+
+
+def test_the_wheel_is_built_with_every_file_that_the_project_names() -> None:
+    project = tomllib.loads((floors.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {project["readme"], *project["license-files"]} <= set(run.TOP_FILES)

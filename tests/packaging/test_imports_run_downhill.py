@@ -1,6 +1,8 @@
 """The rooms import one way: cli -> bench -> export -> runtime -> kernels -> core; and nowhere in a circle."""
 
 import ast
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +104,50 @@ def test_scoring_and_bundle_import_only_what_a_device_needs(path: Path) -> None:
     assert violations_inside(path, (ROOT / path).read_text("utf-8")) == set()
 
 
+def heavy_inside(path: Path, source: str) -> set[str]:
+    """What a file of the scoring or bundle room imports beyond numpy, the standard library and edgeosr.
+
+    A score part may fit its constants with scikit-learn, through ``import_extra``, which loads it on use.
+    """
+    times = Counter(module.split(".")[0] for module in modules_imported(source))
+    if path.parts[:3] == ("edgeosr", "scoring", "parts"):
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
+        on_use = [ast.unparse(node.args[0]) for node in calls if ast.unparse(node.func) == "import_extra"]
+        times.subtract("sklearn" for name in on_use if name.strip("'").split(".")[0] == "sklearn")
+    return {name for name, many in times.items() if many > 0} - sys.stdlib_module_names - {"edgeosr", "numpy"}
+
+
+@pytest.mark.parametrize("path", [path for path in python_files() if inner_room_of(path)], ids=str)
+def test_scoring_and_bundle_need_numpy_only(path: Path) -> None:
+    assert heavy_inside(path, (ROOT / path).read_text("utf-8")) == set()
+
+
+LAZY = (
+    'from edgeosr.errors import import_extra\ndef f():\n    import_extra("sklearn.cluster", extra="export")'
+)
+
+
+def test_a_score_part_may_fit_with_scikit_learn_on_use_and_nobody_else_may() -> None:
+    assert heavy_inside(Path("edgeosr/scoring/parts/bank.py"), LAZY) == set()
+    assert heavy_inside(Path("edgeosr/scoring/thresholds.py"), LAZY) == {"sklearn"}
+    assert heavy_inside(Path("edgeosr/bundle/data.py"), LAZY) == {"sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("path", "planted"),
+    [
+        ("edgeosr/scoring/parts/bank.py", "def f():\n    import sklearn.cluster"),
+        ("edgeosr/scoring/parts/bank.py", f"{LAZY}\n    from sklearn import cluster"),
+        ("edgeosr/scoring/parts/bank.py", LAZY.replace("sklearn.cluster", "scipy.stats")),
+        ("edgeosr/scoring/thresholds.py", LAZY.replace("sklearn.cluster", "scipy.stats")),
+        ("edgeosr/scoring/fusion.py", "import torch"),
+        ("edgeosr/bundle/directory.py", "import yaml"),
+    ],
+)
+def test_a_planted_heavy_import_in_an_inner_room_is_found(path: str, planted: str) -> None:
+    assert heavy_inside(Path(path), planted)
+
+
 @pytest.mark.parametrize(
     ("path", "planted"),
     [
@@ -183,8 +229,6 @@ def test_a_planted_circle_is_found() -> None:
 def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video_and_cuda(path: Path) -> None:
     tops = {module.split(".")[0] for module in modules_imported((ROOT / path).read_text("utf-8"))}
     assert not tops & HEAVY
-    import sys
-
     assert tops - sys.stdlib_module_names - {"edgeosr"} <= ON_THE_DEVICE
 
 

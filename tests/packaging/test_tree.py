@@ -111,7 +111,7 @@ def test_a_command_has_at_most_15_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "planted", ["import kernels\n", "from export.tail import Tail\n", "import bench.latency\n"]
+    "planted", ["import kernels\n", "from export.measure import Measured\n", "import bench.latency\n"]
 )
 def test_the_linter_bans_rooms_by_their_folder_names(planted: str) -> None:
     ruff = [sys.executable, "-m", "ruff", "check", "--stdin-filename", "export/planted.py", "-"]

@@ -91,7 +91,7 @@ class VerdictBuffer:
         """
         assert self._host is not None
         found = self._host.bytes()[: self._batch * VERDICT.itemsize].view(VERDICT).copy()
-        return written_verdicts(found)
+        return written_verdicts(found, self.room.parts)
 
     def close(self) -> None:
         """Free both places."""

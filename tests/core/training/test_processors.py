@@ -10,7 +10,7 @@ from edgeosr.training.train import train
 
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch):
-    monkeypatch.setattr(processors, "processors", lambda: 8)
+    monkeypatch.setattr(processors, "usable_processors", lambda: 8)
 
 
 def wanted(**changes):

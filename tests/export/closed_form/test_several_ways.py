@@ -35,6 +35,11 @@ HELD = {
     "tenth": np.float32(0.1),
     "fifth": np.float32(0.2),
     "three_tenths": np.float32(0.3),
+    "nothing": np.float32(0.0),
+    "with_a_zero": np.where(np.arange(CHANNELS) == 4, 0, 2).astype(np.float32).reshape(CHANNELS, 1, 1),
+    "with_a_nan": np.where(np.arange(CHANNELS) == 1, np.nan, 2).astype(np.float32).reshape(CHANNELS, 1, 1),
+    "negative": -np.ones(CHANNELS, np.float32),
+    "huge": np.float32(1e25),
 }
 T = {name: torch.tensor(value).double() for name, value in HELD.items()}
 
@@ -195,6 +200,30 @@ CANCELLING = {
 def test_a_convolution_whose_ways_cancel_is_refused(case):
     with pytest.raises(NoClosedFormError, match=r"'node_c' \(Conv, output 'c'\): its scales .* sum to 0"):
         add_closed_form(model_of(CANCELLING[case]))
+
+
+NOT_FINITE = {
+    "a divisor with a 0": ([op("Div", "c with_a_zero", "y")], "1 of 6 channels, the first is 4"),
+    "a divisor of 0": ([op("Div", "c nothing", "y")], "1 of 1 channels, the first is 0"),
+    "0 over 0": ([op("Mul", "c nothing", "w"), op("Div", "w nothing", "y")], "1 of 1 channels"),
+    "a factor that is not a number": ([op("Mul", "c with_a_nan", "y")], "1 of 6 channels, the first is 1"),
+    "a variance below 0": (
+        [op("BatchNormalization", "c gamma beta mean negative", "y")],
+        "6 of 6 channels, the first is 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_a_constant_that_makes_a_scale_that_is_not_finite_is_refused_by_name(case):
+    nodes, said = NOT_FINITE[case]
+    with pytest.raises(NoClosedFormError, match=rf"output 'y'\): its constants make a scale .* in {said}"):
+        add_closed_form(model_of(nodes))
+
+
+def test_a_scale_whose_square_float32_cannot_hold_is_refused():
+    with pytest.raises(NoClosedFormError, match=r"output 'c'\): .* table that float32 cannot hold"):
+        add_closed_form(model_of([op("Mul", "c huge", "y")]))
 
 
 def test_where_the_ways_of_the_deepest_convolution_cancel_the_next_one_is_the_last():

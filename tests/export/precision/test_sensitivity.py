@@ -112,7 +112,7 @@ def quantised_layers(body):
     return {
         node.name
         for node in model.graph.node
-        if node.op_type in int8.QUANTISED and made.get(node.input[0]) == "DequantizeLinear"
+        if node.op_type in int8.QUANTISABLE and made.get(node.input[0]) == "DequantizeLinear"
     }
 
 

@@ -7,10 +7,11 @@ import compile_gate
 import pytest
 from compile_gate import BUILDS, MULTIPROCESSORS, Entry
 from fused_cases import Case, random_scorer
+from kernel_entries import ENTRIES
 
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.nvrtc import newest_nvrtc, nvrtc_from_file
-from edgeosr.kernels.build.sources import ENTRIES, DeviceSource, device_source
+from edgeosr.kernels.build.sources import DeviceSource, device_source
 from edgeosr.kernels.build.toolchain import find_nvcc
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch

@@ -9,6 +9,7 @@ import pytest
 from cuda_double import CudaDouble
 from graph_double import GraphDouble
 
+from edgeosr.errors import LARGEST_SEED
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.selftest import cases, selftest
@@ -21,7 +22,7 @@ SMALL = SelftestCase(dimension=37, batch=3, size=4)
 @pytest.fixture(autouse=True)
 def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     # The logic is what is tested here: the emulation takes seconds for the sizes of a real classifier.
-    monkeypatch.setattr(selftest, "GOLDEN", (SMALL,))
+    monkeypatch.setattr(selftest, "TIMED_CASES", (SMALL,))
     monkeypatch.setattr(cases, "_ODD", (1, 7, 129))
     monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
 
@@ -82,6 +83,23 @@ def test_without_a_device_it_says_so_and_prints_no_report(capsys: pytest.Capture
     assert selftest.main(["--quick"], driver=Driver(CudaDouble(devices=0)), image=IMAGE) == 1
     output = capsys.readouterr()
     assert output.out == "" and "the driver sees 0" in output.err
+
+
+@pytest.mark.parametrize("option", ["--seed", "--cases", "--runs"])
+def test_a_number_below_zero_is_refused_before_the_device_is_looked_for(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    cuda = GraphDouble()
+    code = selftest.main(["--quick", option, "-1"], driver=Driver(cuda), image=IMAGE, rivals={})
+    output = capsys.readouterr()
+    assert code == 2 and output.out == ""
+    assert output.err.startswith(f"error: {option} must be a whole number") and "got -1" in output.err
+    assert not cuda.calls
+
+
+def test_the_largest_seed_makes_cases_too() -> None:
+    assert len(random_cases(3, LARGEST_SEED)) == 3
+    selftest.SelftestSettings(seed=LARGEST_SEED, cases=0, runs=0)
 
 
 def test_xavier_is_tested_with_fp32_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.scoring.thresholds import conformal_threshold, groups_needed
+from edgeosr.export.conformal import conformal_threshold, groups_needed
 
 
 def singles(count: int) -> np.ndarray:
@@ -145,12 +145,12 @@ def test_a_threshold_is_plain_json():
     assert plain["interval"][0] < 0.05 < plain["interval"][1]
 
 
-def test_the_module_needs_numpy_only():
+def test_importing_the_module_loads_numpy_only():
     import subprocess
     import sys
 
     code = (
-        "import sys, edgeosr.scoring.thresholds;"
+        "import sys, edgeosr.export.conformal;"
         "print([m for m in ('scipy', 'sklearn', 'torch', 'onnx', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

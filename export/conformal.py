@@ -1,0 +1,121 @@
+"""The threshold that ships, from known images alone, with a promise about how often it rejects them.
+
+**The promise.** Calibrated on k independent groups of known images (a group is one image, or the near copies
+of one: the frames of a track), the chance that a new known image of a new group is rejected is at most the
+target, averaged over calibration sets. It needs no assumption about the scores' distribution, but the new
+image must come from where the calibration images came from.
+
+**How.** Split conformal prediction: the threshold is the smallest score t with
+
+    sum over groups j of F_j(t)  >=  (k + 1) (1 - target),     F_j(t) = share of group j's scores <= t,
+
+which for groups of one image is the ceil((k + 1)(1 - target))-th smallest score (Vovk et al. 2005;
+Angelopoulos and Bates, A gentle introduction to conformal prediction, 2021, section 1). With larger groups
+every group weighs one, and the (k + 1)-th group, the new one, stands at infinity: the pooled-CDF quantile of
+Dunn, Wasserman and Ramdas (2022, arXiv 1809.07441), in the form for which Lee, Barber and Willett (2023,
+arXiv 2306.06342) prove the promise for finite k.
+
+**The interval.** One calibration set is not the average of all: for groups of one image and no ties, the
+rejected share of a given threshold follows Beta(k + 1 - r, r), r = ceil((k + 1)(1 - target)) (Vovk 2012;
+Angelopoulos and Bates, section 3.2). Its central 95 % is what ``interval`` holds. Groups of several images
+are treated as if all images of a group had one score, the case in which they tell least; ties push the
+rejected share below the law, never above it.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import DataError, UsageError, import_extra
+from edgeosr.scoring.thresholds import Threshold
+
+CONFIDENCE = 0.95
+# Sums of group shares and (k + 1)(1 - target) are compared with this relative slack, so that rounding (20 *
+# 0.95) never asks for one group more. It costs the promise 1e-9.
+ROUNDING = 1e-9
+
+
+def groups_needed(false_reject_rate: float) -> int:
+    """Return the smallest number of groups with which a rate can be promised: 19 for 0.05."""
+    return math.ceil((1 - false_reject_rate) / false_reject_rate * (1 - ROUNDING))
+
+
+def conformal_threshold(
+    scores: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]], false_reject_rate: float
+) -> Threshold:
+    """Return the split-conformal threshold (see the module's docstring).
+
+    Args:
+        scores: unknown scores of the calibrate part, ``[n]``, as the shipped graph computes them (float32);
+            larger = more unknown, not finite = most unknown. None of these images may have been used to
+            train, to select or to fit the fusion.
+        groups: ``[n]``, equal for near copies.
+        false_reject_rate: the target, in (0, 1).
+
+    Raises:
+        UsageError: the target is not in (0, 1).
+        DataError: too few groups for the target, or so many scores not finite that no threshold exists.
+        MissingDependencyError: scipy is not installed.
+    """
+    if not 0 < false_reject_rate < 1:
+        raise UsageError(
+            f"the false-reject rate must be between 0 and 1, for example 0.05; got {false_reject_rate!r}"
+        )
+    values = np.asarray(scores, np.float32)
+    if values.ndim != 1 or np.shape(groups) != values.shape:
+        raise DataError(
+            f"scores and groups must be two rows of one length; got {values.shape} and {np.shape(groups)}"
+        )
+    count, weights = _weights(np.asarray(groups))
+    needed = groups_needed(false_reject_rate)
+    if count < needed:
+        raise DataError(
+            f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
+            f"known images to calibrate on (images of one track count once); got {count}; "
+            + (f"ask for {_smallest_rate(count):g} or more, or " if count else "")
+            + "put more images into the calibrate part"
+        )
+    values = np.where(np.isfinite(values), values, np.float32(np.inf))
+    order = np.argsort(values, kind="stable")
+    pooled = np.cumsum(weights[order])
+    required = (count + 1) * (1 - false_reject_rate) - ROUNDING * (count + 1)
+    position = min(int(np.searchsorted(pooled, required)), len(values) - 1)
+    value = float(values[order[position]])
+    if not math.isfinite(value):
+        unusable = int(np.isinf(values).sum())
+        raise DataError(
+            f"{unusable} of {len(values)} calibration scores are not finite, more than a false-reject rate "
+            f"of {false_reject_rate:g} leaves room for; the network overflows on known images: train it "
+            "again or export it in a wider precision"
+        )
+    images = "" if count == len(values) else f" ({len(values)} images, each group weighs one)"
+    return Threshold(
+        value=value,
+        target_false_reject_rate=false_reject_rate,
+        interval=_interval(count, math.ceil(required)),
+        confidence=CONFIDENCE,
+        groups=count,
+        images=len(values),
+        method=f"split conformal, rank {math.ceil(required)} of {count} groups{images}",
+    )
+
+
+def _weights(groups: NDArray[np.integer[Any]]) -> tuple[int, NDArray[np.float64]]:
+    """Return (number of groups, weight of every image: 1 / size of its group)."""
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return len(sizes), 1.0 / sizes[index]
+
+
+def _smallest_rate(count: int) -> float:
+    """Return the smallest rate that ``count`` groups can promise, rounded up to three digits."""
+    return math.ceil(1000 / (count + 1)) / 1000
+
+
+def _interval(count: int, rank: int) -> tuple[float, float]:
+    """Return the central interval of Beta(count + 1 - rank, rank), the law of the false-reject rate."""
+    stats = import_extra("scipy.stats", extra="export", purpose="calibration")
+    tail = (1 - CONFIDENCE) / 2
+    low, high = stats.beta.ppf([tail, 1 - tail], count + 1 - rank, rank)
+    return float(low), float(high)

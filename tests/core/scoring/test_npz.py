@@ -1,0 +1,112 @@
+"""Arrays of a file that nobody vouches for: what is read, and what is refused before it is unpacked."""
+
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from edgeosr.scoring.npz import NpzError, npz_arrays
+
+LARGEST = 1 << 20
+FEW = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7), "none": np.empty((0, 4))}
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(array), allow_pickle=True)
+    return file.getvalue()
+
+
+def archive(*entries, compression=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as made:
+        for name, content in entries:
+            made.writestr(name, content)
+    return buffer.getvalue()
+
+
+def with_one_body_for_all(count):
+    """A zip whose directory lists ``count`` entries, all of which lie at the first one's place."""
+    body = npy(np.zeros(1000, np.uint8))
+    data = archive(("0000.npy", body))
+    start, size = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06") - data.index(b"PK\x01\x02")
+    entry = data[start : start + size]
+    directory = b"".join(entry.replace(b"0000.npy", b"%04d.npy" % i) for i in range(count))
+    local = data[:start]
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(local), 0)
+    return local + directory + end
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_numpy_saved_is_read_as_numpy_reads_it(save):
+    file = io.BytesIO()
+    save(file, **FEW)
+    found = npz_arrays(file.getvalue(), largest=LARGEST, compressed=True)
+    assert list(found) == list(FEW)
+    for name, array in FEW.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_compressed_entries_are_refused_where_they_are_not_expected():
+    file = io.BytesIO()
+    np.savez_compressed(file, **FEW)
+    with pytest.raises(NpzError, match=r"'a\.npy' is compressed"):
+        npz_arrays(file.getvalue(), largest=LARGEST)
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    with pytest.warns(UserWarning, match="Duplicate"):
+        data = archive(("a.npy", npy(1)), ("a.npy", npy(2)))
+    with pytest.raises(NpzError, match="'a' is there twice"):
+        npz_arrays(data, largest=LARGEST)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_entries_that_share_one_body_are_refused(compressed):
+    assert len(npz_arrays(with_one_body_for_all(1), largest=LARGEST)) == 1
+    with pytest.raises(NpzError, match="overlap"):
+        npz_arrays(with_one_body_for_all(200), largest=LARGEST, compressed=compressed)
+
+
+def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_unread(monkeypatch):
+    data = archive(("a.npy", npy(np.zeros(LARGEST, np.uint8))), compression=zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(NpzError, match="more than 1048576"):
+        npz_arrays(data, largest=LARGEST, compressed=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (("a.npy", npy(np.array([{}], object))), "allow_pickle"),
+        (("a.txt", b"words"), r"'a\.txt' is not an array"),
+        (("a.npy", b"words"), "magic string"),
+        (("a.npy", npy(1) + b"more"), "behind its end"),
+        (("a.npy", npy(np.zeros(9))[:-1]), "EOF"),
+        (("a.npy", npy(np.zeros(9)).replace(b"(9,), }     ", b"(1 << 60,), }")), "malformed"),
+        (("a.npy", npy(np.zeros(9)).replace(b"(9,), }" + b" " * 15, b"(%d,), }" % 10**15)), "allocate"),
+        (("a.npy", npy(np.zeros(9)).replace(b"(9,), }", b"(9     ")), "multi-line"),
+    ],
+)
+def test_an_entry_that_is_no_plain_array_is_refused(entry, said):
+    with pytest.raises(NpzError, match=said):
+        npz_arrays(archive(entry), largest=LARGEST)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_random_damage_is_refused_or_harmless_and_never_anything_else(compressed):
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, **FEW, noise=np.random.default_rng(0).random(200))
+    data, random, refused = file.getvalue(), np.random.default_rng(1), 0
+    for _ in range(500):
+        damaged = bytearray(data)
+        for place in random.integers(0, len(data), 3):
+            damaged[place] = random.integers(0, 256)
+        try:
+            npz_arrays(bytes(damaged), largest=LARGEST, compressed=compressed)
+        except NpzError:
+            refused += 1
+    assert refused > 250

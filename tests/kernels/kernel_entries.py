@@ -1,0 +1,12 @@
+"""Names of the kernel's entries, in the order of ``kEntries`` of ``kernels/src/launch.cu``."""
+
+ENTRIES = (
+    "fused_score_map_mma_f16",
+    "fused_score_map_mma_f32",
+    "fused_score_map_fma_f16",
+    "fused_score_map_fma_f32",
+    "fused_score_tangents_mma_f16",
+    "fused_score_tangents_mma_f32",
+    "fused_score_tangents_fma_f16",
+    "fused_score_tangents_fma_f32",
+)
