@@ -5,6 +5,7 @@ import ctypes
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_the_torch_chain_refuses_a_scorer_that_it_is_not_written_for() -> None:
     case = SelftestCase(dimension=37, batch=3, size=4, activation="silu")
     with pytest.raises(UsageError, match="ReLU map"):
         TorchChain(torch, case_scorer(case), half=True, device="cpu")
+
+
+def test_unfused_torch_is_refused_for_a_part_that_it_does_not_compute() -> None:
+    scorer = case_scorer(SelftestCase(dimension=37, batch=3, size=4))
+    TorchChain(torch, scorer, half=False, device="cpu")
+    fusion = scorer.fusion
+    parts = (*fusion.parts[:-1], "ovr_loss")
+    words = f"written for the parts log_jacobian, .*; the scorer has {parts[-1]}"
+    with pytest.raises(UsageError, match=words):
+        TorchChain(torch, replace(scorer, fusion=replace(fusion, parts=parts)), half=False, device="cpu")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
