@@ -5,8 +5,15 @@ import pytest
 
 from edgeosr.errors import UsageError
 from edgeosr.scoring.fusion import unfitted_fusion
-from edgeosr.scoring.part import Batch, Part
-from edgeosr.scoring.parts import carried_parts, part, part_names, registered, unknown_parts
+from edgeosr.scoring.part import Batch, Part, TrainFeatures
+from edgeosr.scoring.parts import (
+    carried_parts,
+    part,
+    part_names,
+    registered,
+    unknown_parts,
+    with_constants,
+)
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import Head, PartConstants, Scorer
 
@@ -105,3 +112,26 @@ def test_a_part_of_another_package_can_be_registered_and_is_gone_again():
 def test_an_unknown_name_is_refused_with_the_near_ones():
     with pytest.raises(UsageError, match="did you mean 'movr_loss'"):
         part("mover_loss")
+
+
+def test_a_scorer_gets_the_constants_of_the_parts_that_make_some_and_of_no_other():
+    class Mean(FarthestRow):
+        """Its one row is the mean training embedding."""
+
+        def constants_from(self, features, scorer):
+            row = features.embeddings.mean(axis=0, keepdims=True)
+            return PartConstants(rows=row, biases=np.zeros(1, np.float32), numbers=np.ones(1, np.float32))
+
+    features = TrainFeatures(
+        embeddings=np.arange(8, dtype=np.float32).reshape(2, 4),
+        labels=np.array([0, 2]),
+        classes=3,
+        seed=0,
+    )
+    old = PartConstants(rows=np.eye(2, 4), biases=np.zeros(2), numbers=np.zeros(0))
+    with registered(Mean()):
+        made = with_constants(scorer(constants={"farthest_row": old, "gone": old}), features)
+        assert made.constants["farthest_row"].rows.tolist() == [[2, 3, 4, 5]]
+        assert "farthest_row" in carried_parts(made)
+    assert "gone" not in made.constants
+    assert not set(made.constants) & {"log_jacobian", "movr_loss", "max_logit", "log_norm", "ovr_loss"}
