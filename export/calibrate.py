@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.export.weights import fit_fusion
+from edgeosr.export.weights import GivenWeights, fit_fusion
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold, conformal_threshold
 
@@ -27,6 +27,7 @@ def fit_on_select(
     *,
     parts: Sequence[str],
     default_part: str,
+    given: GivenWeights | None = None,
 ) -> SelectFit:
     """Fit standardisation and fusion weights.
 
@@ -37,6 +38,7 @@ def fit_on_select(
             ``default_part`` alone.
         parts: that the graph computes.
         default_part: the part that has weight 1 without open data.
+        given: weights from left-out classes; None to fit them here.
     """
     known = runner.measure(select, "scoring the select part")
     unknown = (
@@ -49,6 +51,7 @@ def fit_on_select(
         default_part=default_part,
         known_groups=known.groups,
         open_groups=None if unknown is None else unknown.groups,
+        given=given,
     )
     return SelectFit(fusion, known, unknown)
 
