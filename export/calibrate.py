@@ -13,11 +13,12 @@ from edgeosr.scoring.thresholds import Threshold, conformal_threshold
 
 @dataclass(frozen=True)
 class SelectFit:
-    """The fusion and the measurements it was fitted on."""
+    """The fusion, the measurements it was fitted on, and the weights that were given to it."""
 
     fusion: Fusion
     known: Measured
     unknown: Measured | None
+    given: GivenWeights | None = None
 
 
 def fit_on_select(
@@ -53,7 +54,7 @@ def fit_on_select(
         open_groups=None if unknown is None else unknown.groups,
         given=given,
     )
-    return SelectFit(fusion, known, unknown)
+    return SelectFit(fusion, known, unknown, given)
 
 
 def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None:

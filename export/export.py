@@ -4,6 +4,8 @@
     what a device could not score, refused first              kernel_limits.py
     probes of the Jacobian norm, if any                       probing.py
     graph -> Jacobian norm -> scoring nodes -> front end      scored_graph.py, scoring_graph.py
+    weights of a frozen backbone's parts, no outlier needed   frozen_features.py, frozen_recipe.py,
+                                                              left_out.py, fold_weights.py
     fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
@@ -28,8 +30,10 @@ from edgeosr.export.calibrate import (
 )
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.frozen_recipe import recipe_of_frozen
 from edgeosr.export.golden import GoldenImages
 from edgeosr.export.kernel_limits import require_kernel
+from edgeosr.export.left_out import Decided, FrozenRecipe, weights_from_left_out
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
@@ -91,6 +95,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
             training={**record.training, "result": record.result},
             discriminator_selected_by=discriminator.get("selected_by", ""),
         ),
+        recipe_of_frozen(record, threads=settings.threads),
     )
 
 
@@ -159,6 +164,7 @@ def _calibrated(
     parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
+    recipe: FrozenRecipe | None = None,
 ) -> ExportReport:
     graph, probes = _draft(classifier, settings), None
     if settings.jacobian == "probes":
@@ -172,12 +178,18 @@ def _calibrated(
             threads=settings.threads,
         )
         graph = scored_graph(classifier, settings.jacobian, probes)
+    decided = Decided(None, None)
+    if recipe is not None:
+        decided = weights_from_left_out(
+            graph, parts, recipe, most_folds=settings.most_folds, threads=settings.threads
+        )
     fit = fit_on_select(
         GraphRunner(graph.model(), threads=settings.threads),
         parts.select,
         parts.open_select,
         default_part=classifier.default_part,
         parts=graph.parts,
+        given=decided.given,
     )
     require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
@@ -200,6 +212,7 @@ def _calibrated(
         settings=settings,
         provenance=provenance,
         typed=typed,
+        left_out=decided.record,
     )
 
 

@@ -98,17 +98,18 @@ def _standardised(fold: FoldValues) -> tuple[Float64, Float64]:
     )
     means, stds = known.mean(axis=0), known.std(axis=0)
     with np.errstate(invalid="ignore"):
-        varies = stds > CONSTANT * (1 + np.abs(means))
-    scaled = [np.where(varies, (side - means) / np.where(varies, stds, 1.0), 0.0) for side in (known, unknown)]
+        varies: NDArray[np.bool_] = stds > CONSTANT * (1 + np.abs(means))
+    scaled = [
+        np.where(varies, (side - means) / np.where(varies, stds, 1.0), 0.0) for side in (known, unknown)
+    ]
     return scaled[0], scaled[1]
 
 
 def _alone(known: Float64, unknown: Float64, fold: FoldValues) -> Float64:
     """Return the AUROC of each part; NaN for one that the fold does not have."""
-    missing = np.isnan(fold.known).all(axis=0)
-    return np.array(
-        [np.nan if missing[i] else auroc(known[:, i], unknown[:, i]) for i in range(known.shape[1])]
-    )
+    found = np.array([auroc(known[:, i], unknown[:, i]) for i in range(known.shape[1])])
+    found[np.isnan(fold.known).all(axis=0)] = np.nan
+    return found
 
 
 def _path(sides: Sequence[tuple[Float64, Float64]], alone: Float64, target: Float64) -> list[Float64]:
@@ -141,8 +142,8 @@ def logistic_weights(sides: Sequence[tuple[Float64, Float64]]) -> Float64:
     """Return the weights of a regularised logistic regression, known against unknown.
 
     Args:
-        sides: (known ``[n, parts]``, unknown ``[m, parts]``) of each fold, standardised and finite. Every fold
-            and side weighs the same, however many images it has.
+        sides: (known ``[n, parts]``, unknown ``[m, parts]``) of each fold, standardised and finite. Every
+            fold and side weighs the same, however many images it has.
 
     Returns:
         ``[parts]``, not negative, sum 1; all 0 if no part helps.

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.left_out import FoldRecord, LeftOutRecord
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, FoldValues, fit_over_folds
-from edgeosr.export.frozen_features import FrozenFeatures, joined
+from edgeosr.export.frozen_features import FeatureReader, FrozenFeatures, joined
+from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.weights import GivenWeights
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.part import TrainFeatures
@@ -118,9 +120,10 @@ def decide_weights(
     if features.outliers is not None and used:
         outliers = _Fold(full, _values(scorer, features.outliers), accuracy, len(classes))
         used = [*used, outliers]
-    fit, parts = None, _candidates(used, equal, scorer)
+    fit, parts = None, _candidates(used, equal)
     if len(used) >= FEWEST_FOLDS:
-        fit = fit_over_folds([fold.of(parts) for fold in used], [parts.index(name) for name in equal])
+        share = [parts.index(name) for name in equal if name in parts]
+        fit = fit_over_folds([fold.of(parts) for fold in used], share)
     scores = iter([] if fit is None else fit.scores.tolist())
     records = []
     for label, fold in [*values.items(), *([((), outliers)] if outliers is not None else [])]:
@@ -130,6 +133,32 @@ def decide_weights(
         why = f"{len(used)} of {len(folds)} folds could be used"
         return Decided(_equal_weights(equal, features, why), _record_of(None, (), records))
     return Decided(_fitted(fit, parts, len(used)), _record_of(fit, parts, records))
+
+
+def weights_from_left_out(
+    graph: ScoredGraph,
+    parts: CalibrationParts,
+    recipe: FrozenRecipe,
+    *,
+    most_folds: int,
+    threads: int | None = None,
+) -> Decided:
+    """Read the features off the exported graph, and decide; see ``decide_weights``."""
+    reader = FeatureReader(graph, threads=threads)
+    outliers = parts.open_select
+    features = KnownFeatures(
+        train=reader.read(parts.train, "embedding the train part"),
+        select=reader.read(parts.select, "embedding the select part"),
+        outliers=None if outliers is None else reader.read(outliers, "embedding the open validation images"),
+    )
+    return decide_weights(
+        graph.scorer,
+        features,
+        recipe,
+        classes=graph.classifier.classes,
+        default_part=graph.classifier.default_part,
+        most_folds=most_folds,
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +197,9 @@ def _fold_values(
 ) -> _Fold:
     """Train a head without the classes ``left``, and measure its own parts on both sides."""
     kept = np.setdiff1d(np.arange(scorer.classes), left)
+    if len(kept) < 2:
+        nothing = _Values(np.zeros(0, np.int64), {})
+        return _Fold(nothing, nothing, 0.0, len(kept))
     train, select = (_known_to(side, kept) for side in (features.train, features.select))
     own = replace(
         scorer,
@@ -210,12 +242,10 @@ def _above_chance(accuracy: float, classes: int) -> float:
     return (accuracy - 1 / classes) / (1 - 1 / classes)
 
 
-def _candidates(folds: Sequence[_Fold], equal: Sequence[str], scorer: Scorer) -> list[str]:
-    """Return the parts to weigh: few, and of the full network; the discriminator only against outliers."""
-    names = [*equal, *(name for name in OTHERS if name in scorer.fusion.parts)]
-    if any(DISCRIMINATOR in fold.known.by_part for fold in folds):
-        names.append(DISCRIMINATOR)
-    return names
+def _candidates(folds: Sequence[_Fold], equal: Sequence[str]) -> list[str]:
+    """Return the parts to weigh that some fold has; only real outliers bring the discriminator."""
+    names = (*equal, *OTHERS, DISCRIMINATOR)
+    return [name for name in names if any(name in fold.known.by_part for fold in folds)]
 
 
 def _equal_weights(equal: Sequence[str], features: KnownFeatures, why: str) -> GivenWeights | None:

@@ -5,6 +5,6 @@ from edgeosr.scoring.parts import part
 
 
 def decides(fusion: Fusion) -> str:
-    """Return ``nearest known image 0.50, margin loss 0.30``, the heaviest first; ``nothing`` without a weight."""
+    """Return ``nearest known image 0.50, margin loss 0.30``, the heaviest first; or ``nothing``."""
     used = sorted(fusion.used().items(), key=lambda item: -abs(item[1]))
     return ", ".join(f"{part(name).title} {weight:.2f}" for name, weight in used) or "nothing"

@@ -1,4 +1,4 @@
-"""A head trained again on kept features of a frozen backbone, by a run's own recipe: for folds of its classes."""
+"""A head trained again on kept features of a frozen backbone, by a run's own recipe."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeosr.model.backbone import Backbone
-from edgeosr.model.classifier import Classifier
+from edgeosr.model.classifier import Classifier, Head
 from edgeosr.model.tensor_file import read_tensors
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import WEIGHTS
@@ -21,7 +21,8 @@ from edgeosr.training.objective import Objective
 from edgeosr.training.processors import limited_threads, make_fabric, quiet_unless
 from edgeosr.training.settings import TrainSettings
 
-_INITIALISATION = 2**32 - 1  # as in ``train.py``: stands for an epoch number in the seed of the initial weights
+# As in ``train.py``: stands for an epoch number in the seed of the initial weights.
+_INITIALISATION = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def train_frozen_head(
         fabric = make_fabric(alone)
         fabric.launch()
         seed_epoch(alone.seed, _INITIALISATION, 0)
-        head = "cosine" if alone.loss == "movr" else "linear"
+        head: Head = "cosine" if alone.loss == "movr" else "linear"
         classifier = Classifier(_Kept(dimension), classes, head, bias=alone.arch != "classifier32")
         objective = Objective(
             classifier, temperature=alone.temperature, margin=alone.margin, rotation_weight=0.0
