@@ -3,6 +3,7 @@
     a classifier, ours or a deployed one                      trained.py, foreign.py, foreign_discriminator.py
     what a device could not score, refused first              kernel_limits.py
     probes of the Jacobian norm, if any                       probing.py
+    train embeddings -> constants of the score parts          train_features.py
     graph -> Jacobian norm -> scoring nodes -> front end      scored_graph.py, scoring_graph.py
     fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
     typed backbone through the decision gate                  precision/
@@ -36,8 +37,11 @@ from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT as INPUT_CUT
+from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.run import read_run
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import with_constants
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.training.discriminator import outlier_halves
 
@@ -116,16 +120,18 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
     # Better said before a discriminator is trained for it.
-    _draft(classifier, settings)
+    draft = _draft(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
     selected_by = ""
+    features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
     if torch_is_there():
         found = discriminator_for(
             classifier,
             parts,
+            features.embeddings,
             halves.train if halves else None,
             halves.select if halves else None,
             threads=settings.threads,
@@ -151,6 +157,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             training=None,
             discriminator_selected_by=selected_by,
         ),
+        features,
     )
 
 
@@ -159,8 +166,13 @@ def _calibrated(
     parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
+    features: TrainFeatures | None = None,
 ) -> ExportReport:
-    graph, probes = _draft(classifier, settings), None
+    draft, probes = _draft(classifier, settings), None
+    if features is None:
+        features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
+    # Every part is computed and reported. To come: rows of a part of weight 0 stay out of scorer.npz.
+    constants = with_constants(draft.scorer, features).constants
     if settings.jacobian == "probes":
         probes = make_probes(
             classifier,
@@ -171,7 +183,7 @@ def _calibrated(
             images=parts.select,
             threads=settings.threads,
         )
-        graph = scored_graph(classifier, settings.jacobian, probes)
+    graph = scored_graph(classifier, settings.jacobian, probes, constants)
     fit = fit_on_select(
         GraphRunner(graph.model(), threads=settings.threads),
         parts.select,

@@ -38,7 +38,7 @@ class Bank(Part):
 
     def value(self, batch: Batch, scorer: Scorer) -> Float64:
         """See ``Part``."""
-        return -self.products(batch, scorer).max(axis=1) / batch.norm
+        return np.asarray(-self.products(batch, scorer).max(axis=1) / batch.norm)
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
@@ -47,7 +47,7 @@ class Bank(Part):
 
 
 def _centres(features: TrainFeatures) -> Float64:
-    """Return unit centres, ``[M, D]``: the same bits for the same embeddings and seed, whatever the threads."""
+    """Return unit centres, ``[M, D]``: the same bits for the same embeddings and seed."""
     unit = _unit(features.embeddings)
     distinct = np.unique(np.round(unit, 6), axis=0, return_index=True)[1]
     if len(distinct) <= CENTRES:
@@ -57,7 +57,8 @@ def _centres(features: TrainFeatures) -> Float64:
         import_extra(name, extra="export", purpose="the bank of training embeddings")
         for name in ("sklearn.cluster", "threadpoolctl")
     )
-    means = cluster.KMeans(n_clusters=CENTRES, n_init=1, max_iter=ROUNDS, random_state=features.seed)
+    seed = features.seed % (1 << 32)  # the most that KMeans takes
+    means = cluster.KMeans(n_clusters=CENTRES, n_init=1, max_iter=ROUNDS, random_state=seed)
     with threads.threadpool_limits(1):  # threads add their shares of a centre in the order in which they end
         means.fit(unit)
     return _unit(means.cluster_centers_)

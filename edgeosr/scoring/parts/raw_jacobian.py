@@ -1,4 +1,4 @@
-"""log of the Jacobian norm as it is, not divided by |z|: how strongly the map before z lets a change through."""
+"""log of the Jacobian norm itself, not divided by |z|."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class RawJacobian(Part):
     """
 
     name, code = "raw_jacobian", 6
-    title, meaning = "undivided Jacobian norm", "z changes much where the input does, whatever its length"
+    title, meaning = "undivided Jacobian norm", "z changes much, however long it is"
 
     def carried_by(self, scorer: Scorer) -> bool:
         """Any scorer with a closed form; the probes' J_u has no such norm."""

@@ -10,11 +10,11 @@ SHRINKAGE = 0.1  # of the covariance, towards its mean variance times the identi
 
 
 class RelativeMahalanobis(Part):
-    """Least over classes of (d_k - d_0) / 2, d_k = (z - mu_k)' S^-1 (z - mu_k) the squared distance to class k.
+    """Least of (d_k - d_0) / 2 over classes k, d_k = (z - mu_k)' S^-1 (z - mu_k) the squared distance.
 
-    mu_0 is the mean of all training embeddings, d_0 the distance to it; S is their shrunk covariance within
-    classes. Relative distances are Ren et al. 2021 (arXiv 2106.09022), who give the background a covariance
-    of its own. With the same S for both the terms z' S^-1 z cancel, and the distance is linear in z::
+    mu_k is the mean embedding of class k, mu_0 that of all training images; S is their shrunk covariance
+    within classes. Relative distances are Ren et al. 2021 (arXiv 2106.09022), who give the background a
+    covariance of its own. With the same S for both, the terms z' S^-1 z cancel and it is linear in z::
 
         (d_0 - d_k) / 2 = z' S^-1 (mu_k - mu_0) - (mu_k' S^-1 mu_k - mu_0' S^-1 mu_0) / 2
 
@@ -39,7 +39,8 @@ class RelativeMahalanobis(Part):
 
     def value(self, batch: Batch, scorer: Scorer) -> Float64:
         """See ``Part``."""
-        return -float(scorer.constants[self.name].numbers[0]) * self.products(batch, scorer).max(axis=1)
+        scale = float(scorer.constants[self.name].numbers[0])
+        return np.asarray(-scale * self.products(batch, scorer).max(axis=1))
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
