@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.scored_graph import ScoredGraph, scored_graph
+from edgeosr.scoring.part import TrainFeatures
 from edgeosr.verdict import FLOOR
 
 
@@ -22,8 +24,7 @@ class FrozenFeatures:
 
     Attributes:
         embeddings: z, float32 ``[n, D]``.
-        jacobian_squared: |dz/dh|_F^2 (for probes without its radial part), float64 ``[n]``; None without a
-            Jacobian norm.
+        jacobian_squared: |dz/dh|_F^2 of the closed form, float64 ``[n]``; None without one.
         labels: int64 ``[n]``.
     """
 
@@ -40,6 +41,42 @@ class FrozenFeatures:
         return FrozenFeatures(
             embeddings=self.embeddings[chosen], jacobian_squared=squared, labels=self.labels[chosen]
         )
+
+    def for_parts(self, classes: int, seed: int) -> TrainFeatures:
+        """Return them as what the constants of parts are made from."""
+        return TrainFeatures(embeddings=self.embeddings, labels=self.labels, classes=classes, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFeatures:
+    """Features of the parts that folds may read; never of the calibrate and test parts."""
+
+    train: FrozenFeatures
+    select: FrozenFeatures
+    outliers: FrozenFeatures | None = None
+
+
+def known_features(
+    graph: ScoredGraph, parts: CalibrationParts, *, threads: int | None = None
+) -> KnownFeatures:
+    """Read the train and select parts, and the real open validation images if there are any.
+
+    Args:
+        graph: of the classifier, with any constants or none; probes are left out, as is their J_u.
+        parts: the images.
+        threads: of onnxruntime; None for what suits the graph.
+
+    Raises:
+        DataError: more than 1 % of the images cannot be read.
+    """
+    if graph.scorer.probes is not None:
+        graph = scored_graph(graph.classifier, "none")
+    reader, outliers = FeatureReader(graph, threads=threads), parts.open_select
+    return KnownFeatures(
+        train=reader.read(parts.train, "embedding the train part"),
+        select=reader.read(parts.select, "embedding the select part"),
+        outliers=None if outliers is None else reader.read(outliers, "embedding the open validation images"),
+    )
 
 
 def joined(*parts: FrozenFeatures) -> FrozenFeatures:

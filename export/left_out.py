@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.left_out import FoldRecord, LeftOutRecord
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, FoldValues, fit_over_folds
-from edgeosr.export.frozen_features import FeatureReader, FrozenFeatures, joined
-from edgeosr.export.precision.export_typed import CalibrationParts
-from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
 from edgeosr.export.weights import GivenWeights
 from edgeosr.scoring.fusion import unfitted_fusion
-from edgeosr.scoring.part import TrainFeatures
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer import Head, Scorer
@@ -39,15 +36,6 @@ KEPT_ACCURACY = 0.7
 FEWEST_IMAGES = 8
 
 HeadTrainer = Callable[[FrozenFeatures, FrozenFeatures, int], Head]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownFeatures:
-    """Features of the parts that folds may read; never of the calibrate and test parts."""
-
-    train: FrozenFeatures
-    select: FrozenFeatures
-    outliers: FrozenFeatures | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +93,8 @@ def decide_weights(
         default_part: the loss of the head.
         most_folds: as ``--folds``; 0 for none.
     """
+    # Probes make no part that is weighed here, and would want tangents.
+    scorer = replace(scorer, probes=None)
     equal = [name for name in (*COMPANIONS, default_part) if name in scorer.fusion.parts]
     folds = planned_folds(len(classes), most_folds, recipe.seed)
     if not folds:
@@ -133,32 +123,6 @@ def decide_weights(
         why = f"{len(used)} of {len(folds)} folds could be used"
         return Decided(_equal_weights(equal, features, why), _record_of(None, (), records))
     return Decided(_fitted(fit, parts, len(used)), _record_of(fit, parts, records))
-
-
-def weights_from_left_out(
-    graph: ScoredGraph,
-    parts: CalibrationParts,
-    recipe: FrozenRecipe,
-    *,
-    most_folds: int,
-    threads: int | None = None,
-) -> Decided:
-    """Read the features off the exported graph, and decide; see ``decide_weights``."""
-    reader = FeatureReader(graph, threads=threads)
-    outliers = parts.open_select
-    features = KnownFeatures(
-        train=reader.read(parts.train, "embedding the train part"),
-        select=reader.read(parts.select, "embedding the select part"),
-        outliers=None if outliers is None else reader.read(outliers, "embedding the open validation images"),
-    )
-    return decide_weights(
-        graph.scorer,
-        features,
-        recipe,
-        classes=graph.classifier.classes,
-        default_part=graph.classifier.default_part,
-        most_folds=most_folds,
-    )
 
 
 @dataclass(frozen=True)
@@ -209,10 +173,7 @@ def _fold_values(
         fusion=unfitted_fusion(()),
         constants={},
     )
-    material = TrainFeatures(
-        embeddings=train.embeddings, labels=train.labels, classes=len(kept), seed=recipe.seed
-    )
-    own = with_constants(own, material)
+    own = with_constants(own, train.for_parts(len(kept), recipe.seed))
     own = replace(own, fusion=unfitted_fusion(carried_parts(own)))
     never_seen = [side.subset(np.isin(side.labels, left)) for side in (features.train, features.select)]
     known = _values(own, select)
