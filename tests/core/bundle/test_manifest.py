@@ -44,7 +44,11 @@ BACKBONE = {
             {"classes": ["zero"], "accuracy": 0.98, "known": 40, "unknown": 90, "auroc": 0.94, "dropped": ""},
             {"classes": [], "accuracy": 0.97, "known": 50, "unknown": 60, "auroc": 0.92, "dropped": ""},
             {
-                "classes": ["one", "三"], "accuracy": 0.4, "known": 30, "unknown": 99, "auroc": None,
+                "classes": ["one", "三"],
+                "accuracy": 0.4,
+                "known": 30,
+                "unknown": 99,
+                "auroc": None,
                 "dropped": "select accuracy 40%, far below the full run's 98%",
             },
         ],
