@@ -21,6 +21,8 @@ Float64 = NDArray[np.float64]
 STRENGTHS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # L2 penalty on the weights of standardised parts, in nats an image.
 PENALTY = 0.01
+# How sure it must be that weights further from equal ones are better.
+CONFIDENCE = 0.95
 # Fewer folds cannot say which weights hold on a fold that they were not made from.
 FEWEST_FOLDS = 2
 # A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
@@ -132,10 +134,12 @@ def _chosen(nested: Float64) -> int:
     Args:
         nested: ``[strengths, folds]``, AUROC on the fold that was held out.
     """
-    best = int(nested.mean(axis=1).argmax())
-    lost = nested[best] - nested
-    chance = lost.std(axis=1, ddof=1) / np.sqrt(nested.shape[1])  # standard error, fold by fold
-    return int(np.flatnonzero(lost.mean(axis=1) <= chance)[0])
+    special = import_extra("scipy.special", extra="export", purpose="fitting fusion weights")
+    count = nested.shape[1]
+    lost = nested[int(nested.mean(axis=1).argmax())] - nested
+    # One-sided paired t test, fold by fold: three or four folds are few, and one standard error is little.
+    limit = float(special.stdtrit(count - 1, CONFIDENCE)) / np.sqrt(count)
+    return int(np.flatnonzero(lost.mean(axis=1) <= limit * lost.std(axis=1, ddof=1))[0])
 
 
 def logistic_weights(sides: Sequence[tuple[Float64, Float64]]) -> Float64:
