@@ -1,10 +1,11 @@
 """One set of weights for several folds, each with unknowns of its own; see ``left_out.py`` for the folds.
 
-    equal weights  <- - - - -  fitted: logistic regression over all folds  - - - - ->  one part alone
-         -1                                     0                                           +1
+    equal weights of the companions -> fitted to the companions -> fitted to all parts -> one part alone
+                  0                               1                          2                  3
 
-Which point of this path ships is what held-out folds say: weights made without a fold are tried on that fold.
-The end on the left is safe and often best, so a point further right must win by more than chance.
+Fitted: by one regularised logistic regression over all folds. Which point of this path ships is what held-out
+folds say: weights made without a fold are tried on that fold. The left end is safe and often best, and few
+parts are better than many, so a point further right must win by more than chance.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from edgeosr.metrics import auroc
 
 Float64 = NDArray[np.float64]
 
-STRENGTHS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = tuple(quarter / 4 for quarter in range(13))
 # L2 penalty on the weights of standardised parts, in nats an image.
 PENALTY = 0.01
 # How sure it must be that weights further from equal ones are better.
@@ -61,22 +62,21 @@ class FoldFit:
     scores: Float64
 
 
-def fit_over_folds(folds: Sequence[FoldValues], equal: Sequence[int]) -> FoldFit:
+def fit_over_folds(folds: Sequence[FoldValues], companions: Sequence[int]) -> FoldFit:
     """Fit weights over all folds.
 
     Args:
         folds: at least ``FEWEST_FOLDS``.
-        equal: columns of the parts that share the weight at the end of equal weights.
+        companions: columns of the parts that share the weight at the end of equal weights.
     """
-    assert len(folds) >= FEWEST_FOLDS and len(equal), (len(folds), equal)
+    assert len(folds) >= FEWEST_FOLDS and len(companions), (len(folds), companions)
     sides = [_standardised(fold) for fold in folds]
     alone = np.array([_alone(*side, fold) for side, fold in zip(sides, folds, strict=True)])
-    target = np.zeros(alone.shape[1])
-    target[list(equal)] = 1 / len(equal)
+    few = list(companions)
     nested = np.empty((len(STRENGTHS), len(folds)))
     for out, (known, unknown) in enumerate(sides):
         rest = [i for i in range(len(folds)) if i != out]
-        path = _path([sides[i] for i in rest], alone[rest], target)
+        path = _path([sides[i] for i in rest], alone[rest], few)
         nested[:, out] = [auroc(known @ weights, unknown @ weights) for weights in path]
     chosen = _chosen(nested)
     with np.errstate(invalid="ignore"):
@@ -84,7 +84,7 @@ def fit_over_folds(folds: Sequence[FoldValues], equal: Sequence[int]) -> FoldFit
         auroc_mean = np.where(there, alone, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
         squares = np.where(there, (alone - auroc_mean) ** 2, 0).sum(axis=0)
     return FoldFit(
-        weights=_path(sides, alone, target)[chosen],
+        weights=_path(sides, alone, few)[chosen],
         strength=STRENGTHS[chosen],
         auroc=auroc_mean,
         spread=np.sqrt(squares / np.maximum(there.sum(axis=0), 1)),
@@ -114,17 +114,20 @@ def _alone(known: Float64, unknown: Float64, fold: FoldValues) -> Float64:
     return found
 
 
-def _path(sides: Sequence[tuple[Float64, Float64]], alone: Float64, target: Float64) -> list[Float64]:
+def _path(sides: Sequence[tuple[Float64, Float64]], alone: Float64, few: list[int]) -> list[Float64]:
     """Return the weights at each of ``STRENGTHS``."""
-    fitted = logistic_weights(sides)
-    if not fitted.sum() > 0:
-        fitted = target
-    means = alone.mean(axis=0)  # NaN for a part that a fold does not have: it cannot stand alone
-    one = np.zeros(len(target))
-    one[int(np.nanargmax(means))] = 1.0
+    equal, fitted_few, one = (np.zeros(alone.shape[1]) for _ in range(3))
+    equal[few] = 1 / len(few)
+    fitted_few[few] = logistic_weights([(known[:, few], unknown[:, few]) for known, unknown in sides])
+    # A part that one of these folds does not have is NaN on average: it cannot stand alone.
+    one[int(np.nanargmax(alone.mean(axis=0)))] = 1.0
+    points = [equal, fitted_few, logistic_weights(sides), one]
+    # Where no part helps there is nothing fitted.
+    points = [point if point.sum() > 0 else equal for point in points]
+    legs = [min(int(strength), len(points) - 2) for strength in STRENGTHS]
     return [
-        (1 - abs(strength)) * fitted + abs(strength) * (target if strength < 0 else one)
-        for strength in STRENGTHS
+        (1 - strength + leg) * points[leg] + (strength - leg) * points[leg + 1]
+        for strength, leg in zip(STRENGTHS, legs, strict=True)
     ]
 
 

@@ -35,6 +35,9 @@ KEPT_ACCURACY = 0.7
 # Images on either side below which a fold tells nothing.
 FEWEST_IMAGES = 8
 
+# The points of the path of ``fold_weights.py``, in words.
+POINTS = ("equal weights", "fitted weights", "weights fitted to all parts", "the best part alone")
+
 HeadTrainer = Callable[[FrozenFeatures, FrozenFeatures, int], Head]
 
 
@@ -217,12 +220,11 @@ def _equal_weights(equal: Sequence[str], features: KnownFeatures, why: str) -> G
 
 
 def _fitted(fit: FoldFit, parts: Sequence[str], folds: int) -> GivenWeights:
-    share = f"{abs(fit.strength):.0%}"
-    towards = {-1: f"{share} shrunk to equal weights", 0: "as fitted", 1: f"{share} moved to the best part"}
-    where = towards[int(np.sign(fit.strength))]
+    leg, share = int(fit.strength), fit.strength % 1
+    where = f"{share:.0%} of the way from {POINTS[leg]} to {POINTS[leg + 1]}" if share else POINTS[leg]
     note = (
-        f"weighed on left-out classes: {folds} folds, {where}, AUROC {fit.scores.mean():.3f} +- "
-        f"{fit.scores.std():.3f} there (an estimate)"
+        f"weighed on left-out classes, {folds} folds: {where}; AUROC {fit.scores.mean():.3f} +- "
+        f"{fit.scores.std():.3f} there, an estimate"
     )
     return GivenWeights(dict(zip(parts, fit.weights.tolist(), strict=True)), note)
 

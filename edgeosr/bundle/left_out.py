@@ -42,8 +42,8 @@ class LeftOutRecord:
     Attributes:
         parts: names; empty if no fold could be used.
         auroc, spread: mean and standard deviation over the folds, one a part, 0 to 1.
-        strength: where the weights lie, -1 (equal weights) over 0 (fitted) to 1 (one part alone); None if
-            they do not come from the folds.
+        strength: where the weights lie: 0 equal weights, 1 fitted ones of the same parts, 2 fitted ones of
+            all, 3 one part alone, and between; None if they do not come from the folds.
         folds: all of them.
     """
 
@@ -104,7 +104,7 @@ def left_out_from_json(node: JsonNode) -> LeftOutRecord:
         parts=names,
         auroc=shares["auroc"],
         spread=shares["spread"],
-        strength=None if field["strength"].is_null else field["strength"].number(-1, 1),
+        strength=None if field["strength"].is_null else field["strength"].number(0, 3),
         folds=folds,
     )
 

@@ -42,7 +42,7 @@ def test_the_weights_come_from_the_classes_that_were_left_out(report):
     assert [fold.classes for fold in manifest.left_out.folds] == [("0",), ("1",), ("2",), ("3",)]
     assert set(manifest.fusion.used()) <= CANDIDATES
     assert sum(manifest.fusion.weights) == pytest.approx(1) and min(manifest.fusion.weights) >= 0
-    assert manifest.fusion.note.startswith("weighed on left-out classes: ")
+    assert manifest.fusion.note.startswith("weighed on left-out classes, 4 folds: ")
     # Digits that were never seen are told from those that were, by each fold's own score.
     assert all(fold.auroc > 0.7 for fold in manifest.left_out.used)
 

@@ -87,7 +87,7 @@ def test_weights_and_record_come_from_one_fold_a_class(capsys):
     # Known: select images of the other four; unknown: train and select images of the one.
     assert {(fold.known, fold.unknown) for fold in found.record.folds} == {(80, 80)}
     assert all(fold.accuracy > 0.9 and fold.auroc > 0.8 and not fold.dropped for fold in found.record.folds)
-    assert found.given.note.startswith("weighed on left-out classes: 5 folds")
+    assert found.given.note.startswith("weighed on left-out classes, 5 folds: ")
     assert "5 heads of 1 epochs, each without 1 of 5 classes, on 300" in capsys.readouterr().err
 
 

@@ -39,7 +39,7 @@ BACKBONE = {
         "parts": ["movr_loss", "max_logit"],
         "auroc": [0.93, 0.9],
         "spread": [0.02, 0.05],
-        "strength": -0.5,
+        "strength": 0.5,
         "folds": [
             {"classes": ["zero"], "accuracy": 0.98, "known": 40, "unknown": 90, "auroc": 0.94, "dropped": ""},
             {"classes": [], "accuracy": 0.97, "known": 50, "unknown": 60, "auroc": 0.92, "dropped": ""},
