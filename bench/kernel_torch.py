@@ -11,7 +11,7 @@ from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_score
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.verdict import FLOOR
 
-PARTS = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm")
+PARTS = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm", "raw_jacobian")
 
 
 class TorchChain:
@@ -72,7 +72,8 @@ class TorchChain:
                 hidden = nn.leaky_relu(hidden, self._slope)
             hidden = nn.linear(hidden, weight, bias)
         known = hidden[:, 0].float() if self._layers else torch.zeros_like(norm)
-        found = (jacobian.clamp_min(FLOOR).log(), -known, loss, -top, -norm.log())
+        raw = (jacobian * norm).clamp_min(FLOOR).log()
+        found = (jacobian.clamp_min(FLOOR).log(), -known, loss, -top, -norm.log(), raw)
         values = dict(zip(PARTS, found, strict=True))
         listed = torch.stack([values[name] for name in self._parts], dim=1)
         means, stds, weights = self._fusion

@@ -10,6 +10,7 @@ from typing import Any
 from edgeosr import __version__
 from edgeosr.bundle.data import DataRecord, OutliersRecord
 from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.export.calibrate import SelectFit
@@ -19,6 +20,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.metrics import auroc
 from edgeosr.runtime.golden import write_golden
+from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
@@ -79,7 +81,6 @@ class ExportReport:
     def as_text(self) -> str:
         """Return what a user wants to know before trusting the bundle."""
         manifest, threshold = self.manifest, self.manifest.threshold
-        weights = ", ".join(f"{name} {weight:.3g}" for name, weight in manifest.fusion.used().items())
         low, high = threshold.interval
         lines = [
             f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
@@ -87,7 +88,8 @@ class ExportReport:
             "(exported graph)",
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",
             f"score parts      {_parts(manifest.parts)}",
-            f"fusion weights   {weights} ({manifest.fusion.note})",
+            f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",
+            *_left_out(manifest.left_out),
             f"threshold        {threshold.value:.4g}, for at most "
             f"{threshold.target_false_reject_rate:.1%} of known "
             f"images rejected\n                 ({threshold.confidence:.0%} interval of that rate: "
@@ -119,6 +121,7 @@ def write_calibrated(
     settings: ExportSettings,
     provenance: Provenance,
     typed: TypedExport | None = None,
+    left_out: LeftOutRecord | None = None,
 ) -> ExportReport:
     """Write the bundle of a calibrated graph.
 
@@ -133,6 +136,7 @@ def write_calibrated(
         settings: of the export.
         provenance: where the classifier comes from.
         typed: the typed half, if one was asked for.
+        left_out: what folds of left-out classes said; None without folds.
 
     Raises:
         ExportError: the graph that ships does not score like the one that was calibrated.
@@ -156,7 +160,7 @@ def write_calibrated(
     if typed is not None:
         files[BACKBONE] = typed.backbone
     manifest = write_bundle(
-        provenance.out, _manifest(graph, fit, threshold, settings, provenance, typed), files
+        provenance.out, _manifest(graph, fit, threshold, settings, provenance, typed, left_out), files
     )
     select_auroc = None
     if fit.unknown is not None:
@@ -177,6 +181,7 @@ def _manifest(
     settings: ExportSettings,
     provenance: Provenance,
     typed: TypedExport | None,
+    left_out: LeftOutRecord | None,
 ) -> Manifest:
     classifier, scorer, fusion = graph.classifier, graph.scorer, fit.fusion
     discriminator = None
@@ -196,6 +201,7 @@ def _manifest(
         head=HeadRecord(scorer.head.kind, scorer.head.temperature, scorer.head.margin),
         discriminator=discriminator,
         fusion=fusion,
+        left_out=left_out,
         threshold=threshold,
         data=provenance.data,
         outliers=provenance.outliers,
@@ -235,6 +241,11 @@ def _jacobian(record: JacobianRecord) -> str:
 def _parts(names: tuple[str, ...]) -> str:
     width = max(map(len, names), default=0)
     return "\n                 ".join(f"{name:<{width}}  {part(name).title}" for name in names)
+
+
+def _left_out(record: LeftOutRecord | None) -> list[str]:
+    lines = [] if record is None else record.described()
+    return [f"{'' if i else 'left-out classes':<16} {line}" for i, line in enumerate(lines)]
 
 
 def _shortened(names: tuple[str, ...]) -> str:

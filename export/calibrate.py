@@ -7,18 +7,19 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.export.weights import fit_fusion
+from edgeosr.export.weights import GivenWeights, fit_fusion
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
 
 
 @dataclass(frozen=True)
 class SelectFit:
-    """The fusion and the measurements it was fitted on."""
+    """The fusion, the measurements it was fitted on, and the weights that were given to it."""
 
     fusion: Fusion
     known: Measured
     unknown: Measured | None
+    given: GivenWeights | None = None
 
 
 def fit_on_select(
@@ -28,6 +29,7 @@ def fit_on_select(
     *,
     parts: Sequence[str],
     default_part: str,
+    given: GivenWeights | None = None,
 ) -> SelectFit:
     """Fit standardisation and fusion weights.
 
@@ -38,6 +40,7 @@ def fit_on_select(
             ``default_part`` alone.
         parts: that the graph computes.
         default_part: the part that has weight 1 without open data.
+        given: weights from left-out classes; None to fit them here.
     """
     known = runner.measure(select, "scoring the select part")
     unknown = (
@@ -50,8 +53,9 @@ def fit_on_select(
         default_part=default_part,
         known_groups=known.groups,
         open_groups=None if unknown is None else unknown.groups,
+        given=given,
     )
-    return SelectFit(fusion, known, unknown)
+    return SelectFit(fusion, known, unknown, given)
 
 
 def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None:

@@ -3,7 +3,10 @@
     a classifier, ours or a deployed one                      trained.py, foreign.py, foreign_discriminator.py
     what a device could not score, refused first              kernel_limits.py
     probes of the Jacobian norm, if any                       probing.py
+    train embeddings -> constants of the score parts          train_features.py
     graph -> Jacobian norm -> scoring nodes -> front end      scored_graph.py, scoring_graph.py
+    weights of a frozen backbone's parts, no outlier needed   frozen_features.py, frozen_recipe.py,
+                                                              left_out.py, fold_weights.py
     fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
@@ -28,16 +31,22 @@ from edgeosr.export.calibrate import (
 )
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
+from edgeosr.export.frozen_features import known_features
+from edgeosr.export.frozen_recipe import recipe_of_frozen
 from edgeosr.export.golden import GoldenImages
 from edgeosr.export.kernel_limits import require_kernel
+from edgeosr.export.left_out import Decided, FrozenRecipe, decide_weights
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT_CUT
+from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.run import read_run
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import with_constants
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.training.discriminator import outlier_halves
 
@@ -91,6 +100,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
             training={**record.training, "result": record.result},
             discriminator_selected_by=discriminator.get("selected_by", ""),
         ),
+        recipe=recipe_of_frozen(record, threads=settings.threads),
     )
 
 
@@ -117,16 +127,18 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
     # Better said before a discriminator is trained for it.
-    _draft(classifier, settings)
+    draft = _draft(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
     selected_by = ""
+    features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
     if torch_is_there():
         found = discriminator_for(
             classifier,
             parts,
+            features.embeddings,
             halves.train if halves else None,
             halves.select if halves else None,
             threads=settings.threads,
@@ -152,6 +164,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             training=None,
             discriminator_selected_by=selected_by,
         ),
+        features,
     )
 
 
@@ -160,8 +173,17 @@ def _calibrated(
     parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
+    features: TrainFeatures | None = None,
+    recipe: FrozenRecipe | None = None,
 ) -> ExportReport:
-    graph, probes = _draft(classifier, settings), None
+    draft, probes, kept = _draft(classifier, settings), None, None
+    if recipe is not None:
+        kept = known_features(draft, parts, threads=settings.threads)
+        features = kept.train.for_parts(len(classifier.classes), settings.seed)
+    if features is None:
+        features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
+    # Every part is computed and reported. To come: rows of a part of weight 0 stay out of scorer.npz.
+    constants = with_constants(draft.scorer, features).constants
     if settings.jacobian == "probes":
         probes = make_probes(
             classifier,
@@ -172,13 +194,24 @@ def _calibrated(
             images=parts.select,
             threads=settings.threads,
         )
-        graph = scored_graph(classifier, settings.jacobian, probes)
+    graph = scored_graph(classifier, settings.jacobian, probes, constants)
+    decided = Decided(None, None)
+    if recipe is not None and kept is not None:
+        decided = decide_weights(
+            graph.scorer,
+            kept,
+            recipe,
+            classes=classifier.classes,
+            default_part=classifier.default_part,
+            most_folds=settings.most_folds,
+        )
     fit = fit_on_select(
         GraphRunner(graph.model(), threads=settings.threads),
         parts.select,
         parts.open_select,
         default_part=classifier.default_part,
         parts=graph.parts,
+        given=decided.given,
     )
     require_better_than_chance(fit.known, classifier.classes)
     shipped = graph.model(fit.fusion)
@@ -201,6 +234,7 @@ def _calibrated(
         settings=settings,
         provenance=provenance,
         typed=typed,
+        left_out=decided.record,
     )
 
 

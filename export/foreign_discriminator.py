@@ -33,6 +33,7 @@ def torch_is_there() -> bool:
 def discriminator_for(
     classifier: ClassifierGraph,
     parts: Parts,
+    train: NDArray[np.float32],
     open_train: LabelledImages | None,
     open_select: LabelledImages | None,
     threads: int | None = None,
@@ -41,7 +42,8 @@ def discriminator_for(
 
     Args:
         classifier: without discriminator.
-        parts: its known images; only train and select are used.
+        parts: its known images; only select is read.
+        train: embeddings of the train part.
         open_train: one half of real outliers, or None.
         open_select: the other half, or None: synthetic outliers made from the select part then choose the
             epoch.
@@ -72,7 +74,7 @@ def discriminator_for(
     else:
         kind = "real"
     return train_discriminator(
-        embeddings(parts.train, "train"),
+        train,
         np.asarray(select, np.float32),
         open_train=None if open_train is None else embeddings(open_train, "outlier"),
         open_select=embeddings(open_select, "open validation"),

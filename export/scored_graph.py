@@ -1,5 +1,6 @@
 """What a training run and a foreign ONNX classifier have in common, and the scored graphs made of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.fusion import Fusion, unfitted_fusion
 from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.scorer import ClosedForm, Float32, Head, Scorer
+from edgeosr.scoring.scorer import ClosedForm, Float32, Head, PartConstants, Scorer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -114,13 +115,20 @@ class ScoredGraph:
         return model_bytes(model)
 
 
-def scored_graph(classifier: ClassifierGraph, jacobian: str, probes: Probes | None = None) -> ScoredGraph:
+def scored_graph(
+    classifier: ClassifierGraph,
+    jacobian: str,
+    probes: Probes | None = None,
+    constants: Mapping[str, PartConstants] | None = None,
+) -> ScoredGraph:
     """Add the Jacobian norm and the scoring nodes to a classifier.
 
     Args:
         classifier: what to score.
         jacobian: ``closed-form``, ``probes`` or ``none``.
         probes: for ``probes`` only.
+        constants: of the parts that bring some, by part (``with_constants``); without its constants such a
+            part is left out.
 
     Raises:
         UnsupportedGraphError: the network does not end in a way that has a closed form, or a node between the
@@ -156,6 +164,7 @@ def scored_graph(classifier: ClassifierGraph, jacobian: str, probes: Probes | No
         closed_form=closed_form,
         probes=written,
         layers=classifier.layers,
+        constants=constants or {},
     )
     scorer = replace(scorer, fusion=unfitted_fusion(carried_parts(scorer)))
     add_scoring(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeosr.bundle.backbone import PRECISIONS
+from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import UsageError, require_choice, require_seed, require_threads
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
 from edgeosr.runtime.golden import LARGEST_FRAME, LARGEST_SIDE
@@ -13,6 +14,9 @@ from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
 JACOBIANS = ("closed-form", "probes", "none")
+
+# Folds of left-out classes of a frozen run, one a class up to here.
+DEFAULT_FOLDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,8 @@ class ExportSettings:
         frame: (height, width) in pixels of a camera whose size never changes, or None for any size.
         data_root: where named data sets are looked for.
         out: the bundle to write, ``NAME.edgeosr``; None: beside the run, or beside the ONNX file.
+        folds: most folds of left-out classes that weigh the score parts, for a run with a frozen backbone:
+            one a class, or groups of classes; 0 for none, None for ``DEFAULT_FOLDS``.
         seed: of the probes and, for a foreign classifier, of the parts.
         threads: processor threads of onnxruntime and torch; None: what suits the size of the work.
         data, known, outliers, embedding, mean, std, color: for a foreign classifier only: its known
@@ -62,6 +68,7 @@ class ExportSettings:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     color: Color = "rgb"
+    folds: int | None = None
     seed: int = 0
     threads: int | None = None
 
@@ -72,6 +79,11 @@ class ExportSettings:
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
         require_choice("--color", self.color, COLORS)
+        if self.folds is not None and not (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS):
+            raise UsageError(
+                f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {self.folds!r}; leave it out for "
+                f"one a known class, up to {DEFAULT_FOLDS}"
+            )
         self._check_probes()
         if not 0 <= self.min_agreement <= 1:
             raise UsageError(
@@ -101,6 +113,11 @@ class ExportSettings:
             )
         if self.out is not None and self.out.suffix != ".edgeosr":
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
+
+    @property
+    def most_folds(self) -> int:
+        """Most folds of left-out classes; 0 for none."""
+        return DEFAULT_FOLDS if self.folds is None else self.folds
 
     def _check_probes(self) -> None:
         given = {"--probes": self.probes, "--cut": self.cut, "--probe-family": self.probe_family}

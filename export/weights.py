@@ -1,12 +1,14 @@
 """Standardisation and weights of the score parts, fitted on values of known and, if given, open images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import DataError, import_extra, require_choice
+from edgeosr.errors import DataError, require_choice
+from edgeosr.export.fold_weights import CONSTANT, logistic_weights
 from edgeosr.metrics import auroc
 from edgeosr.scoring.fusion import Fusion, float32_values, weighted
 
@@ -16,10 +18,14 @@ Float64 = NDArray[np.float64]
 FOLDS = 5
 # Per fold at least this many images of each side; below it, weights are not fitted at all.
 SMALLEST_FOLD = 4
-# L2 penalty on the weights of standardised parts, in nats an image.
-PENALTY = 0.01
-# A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
-CONSTANT = 1e-6
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights that were decided elsewhere: ``weights`` by part, and the ``note`` that says how."""
+
+    weights: dict[str, float]
+    note: str
 
 
 def fit_fusion(
@@ -30,6 +36,7 @@ def fit_fusion(
     default_part: str,
     known_groups: NDArray[np.integer[Any]] | None = None,
     open_groups: NDArray[np.integer[Any]] | None = None,
+    given: GivenWeights | None = None,
 ) -> Fusion:
     """Fit standardisation on known images and, given real open images, the weights.
 
@@ -38,6 +45,8 @@ def fit_fusion(
     penalty; they are kept only if their cross-validated AUROC beats the default part's. Synthetic outliers
     must not be passed: they may choose the discriminator's epoch, never a weight.
 
+    Given weights are taken as they are; what lies on parts that do not vary here goes to the others.
+
     Args:
         parts: names of the columns.
         known: float32 ``[n, parts]``, values of the select part.
@@ -45,6 +54,7 @@ def fit_fusion(
         default_part: ``movr_loss``, or ``max_logit`` for cross-entropy and foreign models.
         known_groups: ``[n]``, equal for near copies, which then share a fold; None if there are none.
         open_groups: ``[m]``, likewise.
+        given: weights from left-out classes; None to fit them here.
 
     Raises:
         UsageError: the default part is not one of ``parts``.
@@ -58,8 +68,14 @@ def fit_fusion(
             "so it cannot tell anything; is the network trained?"
         )
     weights = np.eye(len(parts))[default]
-    note = f"weight 1 on {default_part}: no real open images to fit weights on"
-    if unknown is not None:
+    note = f"weight 1 on {default_part}: no real open images to fit weights on, and no left-out classes "
+    note += "(frozen backbones only, so far)"
+    taken = np.zeros(len(parts))
+    if given is not None:
+        taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies
+    if given is not None and taken.sum() > 0:
+        weights, note = taken / taken.sum(), given.note
+    elif unknown is not None:
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
         smallest = min(int(np.bincount(part, minlength=FOLDS).min()) for part in folds)
         if smallest < SMALLEST_FOLD:
@@ -130,23 +146,8 @@ def _choose(
 
 def _logistic_weights(known: Float64, unknown: Float64, varies: NDArray[np.bool_]) -> Float64:
     """Return weights >= 0 that sum to 1 (all 0 if no part helps), of standardised parts ``[n, parts]``."""
-    optimize = import_extra("scipy.optimize", extra="export", purpose="fitting fusion weights")
     sides = [side[:, varies] for side in (known, unknown)]
     sides = [side[np.isfinite(side).all(axis=1)] for side in sides]
-    rows = np.concatenate(sides)
-    signs = np.repeat([-1.0, 1.0], [len(side) for side in sides])
-    shares = np.repeat([0.5 / max(len(side), 1) for side in sides], [len(side) for side in sides])
-
-    def loss(parameters: Float64) -> tuple[float, Float64]:
-        margins = signs * (rows @ parameters[:-1] + parameters[-1])
-        slopes = -shares * signs * np.exp(-np.logaddexp(0, margins))
-        gradient = np.append(rows.T @ slopes + PENALTY * parameters[:-1], slopes.sum())
-        penalty = PENALTY / 2 * float(parameters[:-1] @ parameters[:-1])
-        return float(shares @ np.logaddexp(0, -margins)) + penalty, gradient
-
-    count = rows.shape[1]
-    bounds = [(0.0, None)] * count + [(None, None)]
-    found = optimize.minimize(loss, np.zeros(count + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = np.zeros(len(varies))
-    weights[varies] = np.maximum(found.x[:-1], 0)
-    return weights / weights.sum() if weights.sum() > 0 else weights
+    weights[varies] = logistic_weights([(sides[0], sides[1])])
+    return weights

@@ -14,6 +14,7 @@ from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode, parse_json, parse_time
 from edgeosr.bundle.data import DataRecord, OutliersRecord, data_from_json, outliers_from_json
 from edgeosr.bundle.engines import EngineRecord, engines_from_json
+from edgeosr.bundle.left_out import LeftOutRecord, left_out_from_json
 from edgeosr.bundle.network import (
     DiscriminatorRecord,
     EmbeddingRecord,
@@ -63,6 +64,7 @@ class Manifest:
         training: the run's settings as plain values, None for a wrapped classifier.
         files: by name; empty until ``write_bundle`` fills it.
         versions: of packages it was made with, by package.
+        left_out: what left-out classes said about the parts; None where no fold was tried.
         backbone: the backbone in an engine's precision; None for a bundle without one.
         engines: plans built from it.
     """
@@ -84,6 +86,7 @@ class Manifest:
     training: dict[str, Any] | None
     files: dict[str, FileRecord]
     versions: dict[str, str]
+    left_out: LeftOutRecord | None = None
     backbone: BackboneRecord | None = None
     engines: tuple[EngineRecord, ...] = ()
 
@@ -160,6 +163,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         if field["discriminator"].is_null
         else discriminator_from_json(field["discriminator"]),
         fusion=fusion,
+        left_out=None if field["left_out"].is_null else left_out_from_json(field["left_out"]),
         threshold=threshold_from_json(field["threshold"]),
         data=data_from_json(field["data"]),
         outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),

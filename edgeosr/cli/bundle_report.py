@@ -5,6 +5,7 @@ import json
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
+from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 
@@ -26,7 +27,9 @@ def text_from_bundle(bundle: Bundle) -> str:
         "score parts": _parts(manifest),
         "Jacobian": _jacobian(manifest),
         "discriminator": _discriminator(manifest),
+        "decides": f"{decides(manifest.fusion)} (share of the score)",
         "score": _score(manifest),
+        **_left_out(manifest),
         "threshold": _threshold(manifest),
         "data": _data(manifest),
         **_typed(manifest),
@@ -101,6 +104,11 @@ def _discriminator(manifest: Manifest) -> str:
 def _score(manifest: Manifest) -> str:
     used = " + ".join(f"{weight:.3g} {name}" for name, weight in manifest.fusion.used().items())
     return f"{used or 'nothing'} (standardised; larger = more unknown); {manifest.fusion.note}"
+
+
+def _left_out(manifest: Manifest) -> dict[str, str]:
+    lines = [] if manifest.left_out is None else manifest.left_out.described()
+    return {"left-out classes": "; ".join(lines)} if lines else {}
 
 
 def _threshold(manifest: Manifest) -> str:

@@ -80,6 +80,14 @@ def export(
         tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's standard deviation.")
     ] = IMAGENET_STD,
     color: Annotated[str, typer.Option(help="MODEL.onnx: rgb or bgr, as it was trained.")] = "rgb",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Frozen runs: folds of left-out classes that weigh the score parts; 0 for none. "
+            "Default: one a class, up to 10.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of the probes; MODEL.onnx: of the cut of its images into parts.")
     ] = 0,
@@ -117,7 +125,7 @@ def export(
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, fit=fit, false_reject_rate=false_reject_rate, frame=options.frame,
         data_root=data_root, out=out, data=data, known=names_from(known), outliers=outliers, mean=mean,
-        embedding=embedding, std=std, color=color, seed=seed, threads=threads,
+        embedding=embedding, std=std, color=color, folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = command_line("edgeosr", "evaluate", report.path)

@@ -7,9 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value
-from edgeosr.scoring.scorer import Scorer
+from edgeosr.scoring.scorer import Float32, PartConstants, Scorer
 
 Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFeatures:
+    """What constants of parts are made from: the train part, as the exported graph sees it.
+
+    Attributes:
+        embeddings: z, float32 ``[n, D]``.
+        labels: int64 ``[n]``, from 0 to ``classes`` - 1; a class may have no image.
+        classes: C.
+        seed: of whatever is drawn.
+    """
+
+    embeddings: Float32
+    labels: NDArray[np.int64]
+    classes: int
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +70,15 @@ class Part:
     def carried_by(self, scorer: Scorer) -> bool:
         """Tell whether the scorer has what this part is computed from: by default, constants of its own."""
         return self.name in scorer.constants
+
+    def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
+        """Make the part's own constants; None if it needs none, or if the features do not allow it.
+
+        Args:
+            features: of the train part.
+            scorer: everything else; its ``constants`` are not read.
+        """
+        return None
 
     def value(self, batch: Batch, scorer: Scorer) -> Float64:
         """Return the part of each sample, ``[B]``; may be NaN."""

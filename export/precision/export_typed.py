@@ -70,7 +70,7 @@ def export_typed(
     """
     assert settings.precision is not None
     typed = _typed(graph, probes, fit.fusion, parts, settings)
-    fusion, limit = _fitted(typed, fit.fusion, threshold, parts, settings)
+    fusion, limit = _fitted(typed, fit, threshold, parts, settings)
     whole = GraphRunner(typed.whole(fusion), as_typed=True, threads=settings.threads)
     gate = decision_gate(
         GraphRunner(portable, threads=settings.threads),
@@ -123,19 +123,20 @@ def _typed(
 
 def _fitted(
     typed: TypedGraph,
-    fusion: Fusion,
+    fit: SelectFit,
     threshold: Threshold,
     parts: CalibrationParts,
     settings: ExportSettings,
 ) -> tuple[Fusion, Threshold]:
     if not settings.recalibrate:
-        return fusion, threshold
+        return fit.fusion, threshold
     anew = fit_on_select(
         GraphRunner(typed.whole(), as_typed=True, threads=settings.threads),
         parts.select,
         parts.open_select,
         default_part=typed.graph.classifier.default_part,
         parts=typed.graph.parts,
+        given=fit.given,
     )
     runner = GraphRunner(typed.whole(anew.fusion), as_typed=True, threads=settings.threads)
     limit, _ = threshold_on_calibrate(runner, parts.calibrate, settings.false_reject_rate)

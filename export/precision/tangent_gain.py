@@ -55,4 +55,5 @@ def scaled_tangents(
             f"fp16 ends at {FP16_LARGEST:g}; use --engine fp32, or a deeper --cut"
         )
     scaled = replace(probes, directions=probes.directions * np.float32(gain))
-    return Scaled(graph=scored_graph(graph.classifier, "probes", scaled), gain=gain)
+    again = scored_graph(graph.classifier, "probes", scaled, graph.scorer.constants)
+    return Scaled(graph=again, gain=gain)

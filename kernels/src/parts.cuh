@@ -117,6 +117,18 @@ EDGEOSR_DEVICE float ovr_loss(Sample const& s) {
     return sum_of(s) + softplus(-s.top * head_constants(s.p).temperature);
 }
 
+EDGEOSR_DEVICE float raw_jacobian(Sample const& s) {
+    return logarithm(not_below_floor(jacobian_of(s) * norm_of(s)));
+}
+
+EDGEOSR_DEVICE float bank(Sample const& s) {
+    return -largest_product_of(s) / norm_of(s);
+}
+
+EDGEOSR_DEVICE float relative_mahalanobis(Sample const& s) {
+    return -number_of(s, 0) * largest_product_of(s);
+}
+
 }  // namespace edgeosr
 
 // A part from outside, for tests and experiments: a file with its function and its line.
@@ -134,6 +146,9 @@ EDGEOSR_DEVICE float ovr_loss(Sample const& s) {
     PART(3, max_logit)                    \
     PART(4, log_norm)                     \
     SUM(5, ovr_loss, ovr_loss_of_class)   \
+    PART(6, raw_jacobian)                 \
+    PART(7, bank)                         \
+    PART(8, relative_mahalanobis)         \
     EDGEOSR_MORE_PARTS_LIST(PART, SUM)
 
 namespace edgeosr {

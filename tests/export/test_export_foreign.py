@@ -120,7 +120,16 @@ def test_without_unknown_images_max_logit_alone_decides(report):
     manifest = report.manifest
     weights = dict(zip(manifest.parts, manifest.fusion.weights, strict=True))
     # Without a margin there is no ovr_loss: movr_loss is that very number.
-    assert weights == {"log_jacobian": 0, "discriminator": 0, "movr_loss": 0, "max_logit": 1, "log_norm": 0}
+    assert weights == {
+        "log_jacobian": 0,
+        "discriminator": 0,
+        "movr_loss": 0,
+        "max_logit": 1,
+        "log_norm": 0,
+        "raw_jacobian": 0,
+        "bank": 0,
+        "relative_mahalanobis": 0,
+    }
     assert manifest.head.kind == "external"
     assert manifest.training is None
     assert "last_conv" in manifest.jacobian.with_respect_to

@@ -16,7 +16,8 @@ from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.measure import GraphRunner
 from edgeosr.runtime.golden import read_golden
-from edgeosr.scoring.parts import part
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import part, with_constants
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer
 
@@ -123,15 +124,29 @@ def test_a_fixed_frame_size_scores_like_any_size(digits_run, bundle, tmp_path):
     assert report.manifest.threshold.value == pytest.approx(bundle.manifest.threshold.value, abs=1e-6)
 
 
-def test_without_a_jacobian_its_part_is_gone_and_the_rest_is_the_same(digits_run, bundle, parts, tmp_path):
+def test_without_a_jacobian_its_parts_are_gone_and_the_rest_is_the_same(digits_run, bundle, parts, tmp_path):
     report = export_run(digits_run, ExportSettings(jacobian="none", out=tmp_path / "none.edgeosr"))
-    assert "log_jacobian" not in report.manifest.parts
     assert report.manifest.jacobian.method == "none"
     frames = np.stack([parts.test.read(i) for i in range(8)])
     _, _, values = GraphRunner(read_bundle(report.path).files["model.onnx"]).run(frames)
     _, _, expected = GraphRunner(bundle.files["model.onnx"]).run(frames)
-    assert bundle.manifest.parts == ("log_jacobian", *report.manifest.parts)
-    np.testing.assert_allclose(values, expected[:, 1:], rtol=1e-4, atol=1e-4)
+    kept = [name not in ("log_jacobian", "raw_jacobian") for name in bundle.manifest.parts]
+    assert report.manifest.parts == tuple(np.array(bundle.manifest.parts)[kept])
+    assert kept.count(False) == 2
+    np.testing.assert_allclose(values, expected[:, kept], rtol=1e-4, atol=1e-4)
+
+
+def test_the_rows_come_from_the_train_part_s_embeddings_on_the_exported_graph(bundle, parts):
+    scorer = read_scorer(bundle.files["scorer.npz"])
+    measured, (z,) = exposed(bundle, "embedding").measure_with_extras(parts.train, "test")
+    features = TrainFeatures(embeddings=z, labels=measured.labels, classes=scorer.classes, seed=0)
+    expected = with_constants(scorer, features).constants
+    assert set(scorer.constants) == set(expected) == {"bank", "relative_mahalanobis"}
+    for name, own in expected.items():
+        np.testing.assert_allclose(scorer.constants[name].rows, own.rows, atol=1e-5)
+    values = dict(zip(bundle.manifest.parts, measured.values.T, strict=True))
+    # Their own centres are near, and their own class is nearer than all together.
+    assert np.median(values["bank"]) < -0.9 and np.median(values["relative_mahalanobis"]) < 0
 
 
 def test_the_report_names_what_was_made(digits_run, tmp_path):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgeosr.kernels.device_verdicts import LAYOUT
 
-LOGARITHMS = ("log_jacobian", "log_norm")  # of numbers that are right to 1e-6, relative
+LOGARITHMS = ("log_jacobian", "log_norm", "raw_jacobian")  # of numbers that are right to 1e-6, relative
 
 
 def allowed(case: Case, part: str, exact: NDArray[np.float64], condition: Any) -> NDArray[np.float64]:

@@ -5,28 +5,22 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime
 import pytest
-from fused_cases import Case, Inputs, random_inputs, random_scorer, reference_of
+from fused_cases import Case, random_inputs, random_scorer, reference_of
 from fused_outcome import condition
 from fused_run import SOURCE, prepared
 from fused_values import wrong_part
 from largest_row import DEFINE, HEADER, PART, ROWS, known, random_constants
+from onnx_scoring import onnx_verdicts
 from simt_build import DEVICE, built
 from simt_run import SCHEDULES, Library
 
 from edgeosr.errors import UsageError
-from edgeosr.export.graph.assemble import model_bytes
-from edgeosr.export.scoring_graph import add_scoring
 from edgeosr.kernels.build.toolchain import find_nvcc
 from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
 from edgeosr.kernels.packing import pack_scorer, unpacked_weights
-from edgeosr.scoring.activations import activate
-from edgeosr.scoring.reference import closed_form_squared, probes_squared
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
@@ -130,51 +124,6 @@ def test_the_onnx_graph_s_verdicts_are_the_reference_s(case: Case) -> None:
     place = scorer.fusion.parts.index(PART.name)
     np.testing.assert_allclose(values[:, place], expected["values"][:, place], rtol=1e-5, atol=1e-5)
     assert values.shape == expected["values"].shape
-
-
-def onnx_verdicts(scorer: Scorer, inputs: Inputs) -> list[Any]:
-    """Label, score and values of the scoring nodes on onnxruntime, from z and |dz/dh|_F^2."""
-    if inputs.map is not None:
-        form = scorer.closed_form
-        assert form is not None
-        activated, slopes = activate(form.activation, form.parameters, inputs.map.astype(np.float64))
-        z, squared = activated.mean(axis=(2, 3)), closed_form_squared(form, slopes)
-    else:
-        assert inputs.embedding is not None and inputs.tangents is not None and scorer.probes is not None
-        z = inputs.embedding.astype(np.float64)
-        unit = z / np.linalg.norm(z, axis=1, keepdims=True)
-        squared = probes_squared(scorer.probes, unit, inputs.tangents.astype(np.float64))
-    feeds = {"z": z, "squared": squared}
-    if inputs.logits is not None:
-        feeds["own"] = inputs.logits
-    values = {}
-    for name, array in feeds.items():
-        shape = ir.Shape(["N", *array.shape[1:]])
-        values[name] = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
-    same = {name: ir.Node("", "Identity", [value]) for name, value in values.items()}
-    for name, node in same.items():
-        node.outputs[0].name, node.outputs[0].shape = f"{name}_in", values[name].shape
-        node.outputs[0].dtype = ir.DataType.FLOAT
-    graph = ir.Graph(
-        list(values.values()),
-        [same["z"].outputs[0]],
-        nodes=list(same.values()),
-        opset_imports={"": 18},
-        name="g",
-    )
-    model = ir.Model(graph, ir_version=10)
-    add_scoring(
-        model,
-        scorer,
-        embedding="z_in",
-        logits="own_in" if "own" in feeds else None,
-        jacobian_squared="squared_in",
-    )
-    session = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
-    found = session.run(
-        ["label", "score", "values"], {name: array.astype(np.float32) for name, array in feeds.items()}
-    )
-    return list(found)
 
 
 def test_nvcc_takes_the_same_source_with_the_part_s_one_function(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import contextlib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from edgeosr.errors import require_choice
-from edgeosr.scoring.part import Part
+from edgeosr.scoring.part import Part, TrainFeatures
 from edgeosr.scoring.scorer import Scorer
 
 
@@ -45,6 +46,15 @@ def unknown_parts(names: Iterable[str]) -> list[str]:
 def carried_parts(scorer: Scorer) -> tuple[str, ...]:
     """Return the names of the parts that can be computed from what the scorer holds."""
     return tuple(name for name, entry in _PARTS.items() if entry.carried_by(scorer))
+
+
+def with_constants(scorer: Scorer, features: TrainFeatures) -> Scorer:
+    """Return the scorer with the constants of every part that makes some from ``features``, and no others.
+
+    The fusion stays as it is; ``carried_parts`` of the result says what it could list.
+    """
+    made = {name: entry.constants_from(features, scorer) for name, entry in _PARTS.items()}
+    return replace(scorer, constants={name: own for name, own in made.items() if own is not None})
 
 
 @contextlib.contextmanager

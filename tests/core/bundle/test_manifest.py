@@ -32,9 +32,27 @@ PROBES = {
         },
     },
 }
-# The same bundle with a typed backbone and an engine built from it.
+# The same bundle with folds of left-out classes, a typed backbone and an engine built from it.
 BACKBONE = {
     **PROBES,
+    "left_out": {
+        "parts": ["movr_loss", "max_logit"],
+        "auroc": [0.93, 0.9],
+        "spread": [0.02, 0.05],
+        "strength": 0.5,
+        "folds": [
+            {"classes": ["zero"], "accuracy": 0.98, "known": 40, "unknown": 90, "auroc": 0.94, "dropped": ""},
+            {"classes": [], "accuracy": 0.97, "known": 50, "unknown": 60, "auroc": 0.92, "dropped": ""},
+            {
+                "classes": ["one", "三"],
+                "accuracy": 0.4,
+                "known": 30,
+                "unknown": 99,
+                "auroc": None,
+                "dropped": "select accuracy 40%, far below the full run's 98%",
+            },
+        ],
+    },
     "backbone": {
         "precision": "fp16",
         "ending": "tangents",

@@ -5,10 +5,17 @@ import pytest
 
 from edgeosr.errors import UsageError
 from edgeosr.scoring.fusion import unfitted_fusion
-from edgeosr.scoring.part import Batch, Part
-from edgeosr.scoring.parts import carried_parts, part, part_names, registered, unknown_parts
+from edgeosr.scoring.part import Batch, Part, TrainFeatures
+from edgeosr.scoring.parts import (
+    carried_parts,
+    part,
+    part_names,
+    registered,
+    unknown_parts,
+    with_constants,
+)
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.scorer import Head, PartConstants, Scorer
+from edgeosr.scoring.scorer import ClosedForm, Head, PartConstants, Scorer
 
 
 def scorer(**changes):
@@ -55,6 +62,7 @@ class FarthestRow(Part):
 def test_the_registry_holds_the_modules_of_its_folder_in_the_order_of_their_codes():
     assert part_names() == (
         *("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm", "ovr_loss"),
+        *("raw_jacobian", "bank", "relative_mahalanobis"),
     )
     codes = [part(name).code for name in part_names()]
     assert codes == sorted(set(codes))
@@ -71,6 +79,7 @@ def test_every_part_says_more_unknown_when_it_should():
         ("log_norm", {"norm": np.array([1.0])}),
         ("movr_loss", {"logits": np.array([[0.1, 0.09, 0.08]])}),
         ("ovr_loss", {"logits": np.array([[0.5, 0.49, 0.48]])}),
+        ("raw_jacobian", {"norm": np.array([6.0])}),
     ):
         before, after = (part(name).value(each, plain)[0] for each in (batch(), batch(**more_unknown)))
         assert after > before, name
@@ -79,8 +88,19 @@ def test_every_part_says_more_unknown_when_it_should():
 def test_a_scorer_carries_the_parts_it_has_the_constants_of():
     assert carried_parts(scorer()) == ("movr_loss", "max_logit", "log_norm", "ovr_loss")
     layers = ((np.zeros((1, 4), np.float32), np.zeros(1, np.float32)),)
-    everything = scorer(layers=layers, probes=Probes(K=1, n=4))
-    assert carried_parts(everything) == part_names()
+    form = ClosedForm(
+        activation="relu",
+        parameters=np.zeros(0, np.float32),
+        table=np.ones((4, 1), np.float32),
+        offsets=np.zeros((1, 2), np.int32),
+    )
+    own = PartConstants(
+        rows=np.eye(2, 4, dtype=np.float32), biases=np.zeros(2, np.float32), numbers=np.ones(1, np.float32)
+    )
+    constants = {"bank": own, "relative_mahalanobis": own}
+    assert carried_parts(scorer(layers=layers, closed_form=form, constants=constants)) == part_names()
+    probed = carried_parts(scorer(layers=layers, probes=Probes(K=1, n=4), constants=constants))
+    assert set(part_names()) - set(probed) == {"raw_jacobian"}
     linear = Head(
         kind="linear", weight=np.eye(3, 4, dtype=np.float32), bias=np.zeros(3, np.float32), temperature=1.0
     )
@@ -105,3 +125,26 @@ def test_a_part_of_another_package_can_be_registered_and_is_gone_again():
 def test_an_unknown_name_is_refused_with_the_near_ones():
     with pytest.raises(UsageError, match="did you mean 'movr_loss'"):
         part("mover_loss")
+
+
+def test_a_scorer_gets_the_constants_of_the_parts_that_make_some_and_of_no_other():
+    class Mean(FarthestRow):
+        """Its one row is the mean training embedding."""
+
+        def constants_from(self, features, scorer):
+            row = features.embeddings.mean(axis=0, keepdims=True)
+            return PartConstants(rows=row, biases=np.zeros(1, np.float32), numbers=np.ones(1, np.float32))
+
+    features = TrainFeatures(
+        embeddings=np.arange(8, dtype=np.float32).reshape(2, 4),
+        labels=np.array([0, 2]),
+        classes=3,
+        seed=0,
+    )
+    old = PartConstants(rows=np.eye(2, 4), biases=np.zeros(2), numbers=np.zeros(0))
+    with registered(Mean()):
+        made = with_constants(scorer(constants={"farthest_row": old, "gone": old}), features)
+        assert made.constants["farthest_row"].rows.tolist() == [[2, 3, 4, 5]]
+        assert "farthest_row" in carried_parts(made)
+    assert "gone" not in made.constants
+    assert not set(made.constants) & {"log_jacobian", "movr_loss", "max_logit", "log_norm", "ovr_loss"}

@@ -10,6 +10,8 @@ from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.train_features import train_features
+from edgeosr.scoring.parts import with_constants
 
 SIDE, CHANNELS = 8, 12
 KNOWN = ("2", "4", "5")
@@ -60,8 +62,11 @@ def probes(classifier, images):
 
 
 @pytest.fixture(scope="session", params=["closed-form", "probes", "none"])
-def graph(request, classifier, probes):
-    return scored_graph(classifier, request.param, probes if request.param == "probes" else None)
+def graph(request, classifier, probes, images):
+    bare = scored_graph(classifier, request.param, probes if request.param == "probes" else None)
+    constants = with_constants(bare.scorer, train_features(bare, images, seed=0)).constants
+    assert set(constants) == {"bank", "relative_mahalanobis"}
+    return scored_graph(classifier, request.param, probes if request.param == "probes" else None, constants)
 
 
 @pytest.fixture(scope="session")

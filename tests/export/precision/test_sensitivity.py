@@ -55,12 +55,12 @@ def test_none_may_be_taken():
 
 
 def fitted():
-    """Weights on all parts of this network: without a discriminator and a margin these four."""
+    """The parts of this network: no discriminator, no margin, no constants. Weights on the first four."""
     return Fusion(
-        parts=("log_jacobian", "movr_loss", "max_logit", "log_norm"),
-        means=(0.0,) * 4,
-        stds=(1.0,) * 4,
-        weights=(0.3, 0.2, 0.4, 0.1),
+        parts=("log_jacobian", "movr_loss", "max_logit", "log_norm", "raw_jacobian"),
+        means=(0.0,) * 5,
+        stds=(1.0,) * 5,
+        weights=(0.3, 0.2, 0.4, 0.1, 0.0),
     )
 
 

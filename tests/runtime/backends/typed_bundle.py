@@ -19,10 +19,12 @@ from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
+from edgeosr.export.train_features import train_features
 from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.rows import Rows
 from edgeosr.scoring.fusion import Fusion, float32_values
+from edgeosr.scoring.parts import with_constants
 from edgeosr.scoring.scorer import Head
 from edgeosr.scoring.scorer_file import write_scorer
 
@@ -95,7 +97,11 @@ def write_typed_bundle(
     probes = None
     if method == "probes":
         probes = make_probes(classifier, K=3, cut="input", family="random", seed=0, images=None)
-    graph = scored_graph(classifier, method, probes)
+    bare = scored_graph(classifier, method, probes)
+    known = open_image_set("digits").train.of_classes([str(digit) for digit in range(len(CLASSES))])
+    features = train_features(bare, known.subset(np.arange(60)), seed=0)
+    constants = with_constants(bare.scorer, features).constants
+    graph = scored_graph(classifier, method, probes, constants)
     fusion = _fusion(graph)
     model = graph.model(fusion)
     limit = float(np.float32(np.median(_run(graph, model).score)))

@@ -1,0 +1,76 @@
+"""A run with a frozen backbone, exported: left-out classes decide, and the bundle says so."""
+
+import dataclasses
+import json
+
+import pytest
+
+from edgeosr import ExportSettings, TrainSettings, export_run, train_run
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.cli.bundle_report import text_from_bundle
+
+CANDIDATES = {"bank", "relative_mahalanobis", "movr_loss", "ovr_loss", "raw_jacobian"}
+
+
+@pytest.fixture(scope="module")
+def frozen_run(tmp_path_factory):
+    settings = TrainSettings(
+        data="digits",
+        known=("0", "1", "2", "3"),
+        arch="efficientnet-lite0",
+        input_size=32,
+        pretrained=True,
+        freeze=True,
+        epochs=20,
+        batch_size=32,
+        discriminator=False,
+        threads=1,
+        out=tmp_path_factory.mktemp("runs") / "frozen",
+    )
+    return train_run(settings)
+
+
+@pytest.fixture(scope="module")
+def report(frozen_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "frozen.edgeosr"
+    return export_run(frozen_run, ExportSettings(out=out, threads=1))
+
+
+def test_the_weights_come_from_the_classes_that_were_left_out(report):
+    manifest = report.manifest
+    assert set(manifest.left_out.parts) == CANDIDATES
+    assert [fold.classes for fold in manifest.left_out.folds] == [("0",), ("1",), ("2",), ("3",)]
+    assert set(manifest.fusion.used()) <= CANDIDATES
+    assert sum(manifest.fusion.weights) == pytest.approx(1) and min(manifest.fusion.weights) >= 0
+    assert manifest.fusion.note.startswith("weighed on left-out classes, 4 folds: ")
+    # Digits that were never seen are told from those that were, by each fold's own score.
+    assert all(fold.auroc > 0.7 for fold in manifest.left_out.used)
+
+
+def test_export_and_inspect_say_what_decides_and_what_each_part_won(report):
+    inspected = text_from_bundle(read_bundle(report.path))
+    for text in (report.as_text(), inspected):
+        decides = next(line for line in text.splitlines() if line.startswith("decides"))
+        assert "nearest known image 0." in decides and "(share of the score" in decides
+        assert "AUROC, mean +- spread of 4 folds: " in text and "(estimates, not test figures)" in text
+    assert json.loads(report.as_json())["manifest"]["left_out"]["parts"]
+
+
+def test_without_folds_three_parts_weigh_the_same_on_a_typed_graph_fitted_anew_too(frozen_run, tmp_path):
+    settings = ExportSettings(
+        out=tmp_path / "none.edgeosr", threads=1, folds=0, precision="fp16", recalibrate=True
+    )
+    manifest = export_run(frozen_run, settings).manifest
+    assert manifest.left_out is None
+    equal = dict.fromkeys(("bank", "relative_mahalanobis", "movr_loss"), 1 / 3)
+    assert manifest.fusion.used() == pytest.approx(equal)
+    assert manifest.backbone.fusion.used() == pytest.approx(equal)
+    assert manifest.fusion.note == "equal weights: no folds were asked for"
+
+
+def test_a_fold_count_that_cannot_be_is_refused():
+    from edgeosr.errors import UsageError
+
+    for folds in (1, -1, 65):
+        with pytest.raises(UsageError, match=r"--folds must be 0 \(none\) or from 2 to 64; got"):
+            dataclasses.replace(ExportSettings(), folds=folds)

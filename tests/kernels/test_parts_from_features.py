@@ -1,0 +1,117 @@
+"""The parts whose rows come from training embeddings: file, ONNX graph and kernel against the reference."""
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fused_cases import Case, random_inputs, random_scorer, reference_of
+from fused_outcome import condition
+from fused_run import SOURCE, prepared
+from fused_values import wrong_part
+from numpy.typing import NDArray
+from onnx_scoring import onnx_verdicts
+from simt_build import built
+from simt_run import SCHEDULES, Library
+
+from edgeosr.kernels.device_verdicts import NOT_FINITE, WRITTEN
+from edgeosr.kernels.packing import pack_scorer, unpacked_weights
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import with_constants
+from edgeosr.scoring.scorer import Scorer
+from edgeosr.scoring.scorer_file import read_scorer, write_scorer
+
+BROUGHT = ("bank", "relative_mahalanobis")
+CASES = [
+    Case(
+        dimension=130,
+        batch=9,
+        classes=20,
+        head=head,
+        discriminator="two",
+        half_weights=half_weights,
+        half_input=half_weights,
+        positions=positions,
+        filter=3,
+        probes=probes,
+        seed=61,
+    )
+    for positions, probes in ((49, 0), (0, 3), (0, 0))
+    for half_weights in (True, False)
+    for head in ("cosine", "linear", "external")
+]
+
+
+def embedding_of(case: Case, images: int) -> NDArray[np.float32]:
+    """Embeddings like those of the case's inputs."""
+    inputs = random_inputs(case, images, seed=9)
+    if inputs.map is None:
+        assert inputs.embedding is not None
+        return inputs.embedding.astype(np.float32)
+    return np.maximum(inputs.map.astype(np.float32), 0).mean(axis=(2, 3))
+
+
+def scorer_of(case: Case, images: int = 40) -> Scorer:
+    """A scorer of every part, its constants from as many images, as its file gives it."""
+    z = embedding_of(case, images)
+    labels = np.arange(images) % case.classes
+    features = TrainFeatures(embeddings=z, labels=labels, classes=case.classes, seed=0)
+    made = with_constants(random_scorer(case), features).constants
+    assert tuple(made) == BROUGHT
+    scorer = random_scorer(case, made)
+    assert set(BROUGHT) <= set(scorer.fusion.parts)
+    return read_scorer(write_scorer(scorer))
+
+
+@functools.cache
+def library() -> Library:
+    return Library(built(SOURCE))
+
+
+def kernel_verdicts(case: Case, scorer: Scorer, inputs: Any) -> NDArray[Any]:
+    launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=1)
+    found = [launch.run(library(), schedule=schedule, seed=3) for schedule in SCHEDULES]
+    assert len({verdicts.tobytes() for verdicts in found}) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_kernel_s_values_are_the_reference_s(case: Case) -> None:
+    scorer, inputs = scorer_of(case), random_inputs(case)
+    expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+    verdicts = kernel_verdicts(case, scorer, inputs)
+    assert ((verdicts["flags"] & (WRITTEN | NOT_FINITE)) == WRITTEN).all()
+    assert (verdicts["label"] == expected["label"]).all()
+    assert wrong_part(case, scorer.fusion.parts, verdicts, expected["values"], condition(inputs)) is None
+
+
+@pytest.mark.parametrize("images", [21, 300])
+def test_few_rows_and_many_are_taken(images: int) -> None:
+    case = CASES[0]
+    scorer, inputs = scorer_of(case, images), random_inputs(case)
+    assert len(scorer.constants["bank"].rows) == min(images, 256)
+    assert len(scorer.constants["relative_mahalanobis"].rows) == min(images, case.classes)
+    expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
+    verdicts = kernel_verdicts(case, scorer, inputs)
+    assert wrong_part(case, scorer.fusion.parts, verdicts, expected["values"], condition(inputs)) is None
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_onnx_graph_s_values_are_the_reference_s(case: Case) -> None:
+    scorer, inputs = scorer_of(case), random_inputs(case)
+    expected = reference_of(scorer, inputs)
+    label, _, values = onnx_verdicts(scorer, inputs)
+    assert (label == expected["label"]).all()
+    scale = np.abs(expected["values"]).max(axis=0) + 1
+    assert (np.abs(values - expected["values"]) <= 1e-5 * scale).all()
+
+
+def test_raw_jacobian_is_log_jacobian_with_the_norm_put_back() -> None:
+    case = CASES[0]
+    parts = ("log_jacobian", "log_norm", "raw_jacobian")
+    values = reference_of(scorer_of(case), random_inputs(case))["values"]
+    listed = scorer_of(case).fusion.parts
+    log_j, log_norm, raw = (values[:, listed.index(name)] for name in parts)
+    np.testing.assert_allclose(raw, log_j - log_norm, rtol=1e-12)
+    assert "raw_jacobian" not in scorer_of(replace(case, positions=0, probes=3)).fusion.parts
