@@ -7,7 +7,7 @@ show that the parts fit together; 1,797 scans of 8 x 8 pixels are too few for a 
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,8 @@ class DemoReport:
 
     def as_text(self) -> str:
         """Return the figures and how to do the same with one's own images."""
+        training = self.quality.manifest.training
+        assert training is not None, "the demo wraps no classifier, it trains one"
         return "\n".join(
             [
                 self.quality.as_text().rstrip("\n"),
@@ -113,6 +115,7 @@ class DemoReport:
                 self.latency.as_text().rstrip("\n"),
                 "",
                 headline(self.known, self.unknown),
+                trained(training),
                 f"All of it took {self.seconds:.0f} s. So few images show that the parts fit, no more.",
                 "",
                 "The same with your own images, one folder a class:",
@@ -133,7 +136,10 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     started = time.monotonic()
     out, say = settings.out, settings.say
     clear_run(out)
-    say(f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes")
+    say(
+        f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes; "
+        "how many epochs that is depends on this machine and its load"
+    )
     run = train_run(
         TrainSettings(
             data=DATA,
@@ -224,3 +230,16 @@ def headline(known: tuple[Shown, ...], unknown: tuple[Shown, ...]) -> str:
         f"Known digits: {accepted(known)} of {len(known)} accepted, {correct(known)} named right. "
         f"Digits never seen: {correct(unknown)} of {len(unknown)} called unknown."
     )
+
+
+def trained(training: Mapping[str, Any]) -> str:
+    """Return in one line how many epochs were trained, and what that depends on.
+
+    Args:
+        training: the run's settings and its result, as a bundle's manifest keeps them.
+    """
+    done, asked, seconds = training["result"]["epochs"], training["epochs"], training["result"]["seconds"]
+    line = f"Trained {done} of {asked} epochs in {seconds:.0f} s."
+    if done == asked:
+        return line
+    return f"{line} Time allowed no more: a faster or slower machine shows other figures."

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeosr.bench.demo import DemoSettings, accepted, clear_run, correct, headline
+from edgeosr.bench.demo import DemoSettings, accepted, clear_run, correct, headline, trained
 from edgeosr.bench.demo_picture import Shown, draw_grid
 from edgeosr.errors import UsageError
 from edgeosr.verdict import Verdict
@@ -76,3 +76,10 @@ def test_a_run_on_other_images_is_left_alone(digits_run: Path, tmp_path: Path) -
 def test_a_time_cap_of_zero_is_refused() -> None:
     with pytest.raises(UsageError, match="--max-minutes"):
         DemoSettings(max_minutes=0)
+
+
+def test_the_demo_says_how_many_epochs_the_time_allowed() -> None:
+    cut_short = trained({"epochs": 40, "result": {"epochs": 23, "seconds": 70.6}})
+    assert cut_short.startswith("Trained 23 of 40 epochs in 71 s. Time allowed no more: ")
+    whole = trained({"epochs": 40, "result": {"epochs": 40, "seconds": 60.0}})
+    assert whole == "Trained 40 of 40 epochs in 60 s."
