@@ -7,7 +7,7 @@ show that the parts fit together; 1,797 scans of 8 x 8 pixels are too few for a 
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import UsageError, require_seed, require_threads, require_whole
 from edgeosr.export.export import export_run
 from edgeosr.export.settings import ExportSettings
-from edgeosr.files import storage_errors
-from edgeosr.run import LAST, RECORD, read_run
+from edgeosr.files import storage_errors, write_text
+from edgeosr.run import DEMO
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train_run import train_run
@@ -35,6 +35,11 @@ SPLIT = 0
 SIDE = 16  # pixels; the scans have 8, and a quarter of the arithmetic gives four times the epochs
 # 688 training images: small batches give enough steps; the rotation auxiliary would halve the speed.
 BATCH = 32
+# Written before anything else, so that an interrupted demo is known as one too.
+MARK = (
+    json.dumps({"kind": "demo", "note": "edgeosr demo made this folder and removes it when it runs again"})
+    + "\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,7 @@ class DemoSettings:
 
     Attributes:
         out: the run; it takes the bundle and the pictures too. Under ``runs/`` the other commands find it.
+            It must be missing, empty, or made by an earlier demo, which is removed.
         max_minutes: cap of the training time, above 0.
         epochs: passes over the train part, if time allows.
         seed: everything random follows from it, the choice of pictured digits included.
@@ -106,6 +112,8 @@ class DemoReport:
 
     def as_text(self) -> str:
         """Return the figures and how to do the same with one's own images."""
+        training = self.quality.manifest.training
+        assert training is not None, "the demo wraps no classifier, it trains one"
         return "\n".join(
             [
                 self.quality.as_text().rstrip("\n"),
@@ -113,6 +121,7 @@ class DemoReport:
                 self.latency.as_text().rstrip("\n"),
                 "",
                 headline(self.known, self.unknown),
+                trained(training),
                 f"All of it took {self.seconds:.0f} s. So few images show that the parts fit, no more.",
                 "",
                 "The same with your own images, one folder a class:",
@@ -128,12 +137,16 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     """Train, export, evaluate and time a digits classifier, and draw what it accepts and rejects.
 
     Raises:
+        UsageError: ``out`` holds what no demo made; it is left as it is.
         EdgeosrError: a step failed; what earlier steps wrote stays.
     """
     started = time.monotonic()
     out, say = settings.out, settings.say
-    clear_run(out)
-    say(f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes")
+    claim_folder(out)
+    say(
+        f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes; "
+        "how many epochs that is depends on this machine and its load"
+    )
     run = train_run(
         TrainSettings(
             data=DATA,
@@ -174,17 +187,25 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     )
 
 
-def clear_run(run: Path) -> None:
-    """Remove the run of an earlier demo, and nothing that is not one.
+def claim_folder(folder: Path) -> None:
+    """Remove an earlier demo from ``folder``, and mark it as this demo's.
 
     Raises:
-        UsageError: there is a run on other images.
+        UsageError: it exists, is not empty and no demo made it; nothing is touched.
+        StorageError: it cannot be read, removed or written.
     """
-    if (run / RECORD).exists() and read_run(run).data["source"] != DATA:
-        raise UsageError(f"{run} holds a run on other images than the demo's; give another folder with --out")
-    if (run / RECORD).exists() or (run / LAST).exists():
-        with storage_errors("remove", run):
-            shutil.rmtree(run)
+    with storage_errors("replace", folder):
+        if folder.exists() and not (folder.is_dir() and (_is_marked(folder) or not any(folder.iterdir()))):
+            raise UsageError(f"{folder} exists and is not a demo's folder; choose another --out")
+        if folder.exists():
+            shutil.rmtree(folder)
+    write_text(folder / DEMO, MARK)
+
+
+def _is_marked(folder: Path) -> bool:
+    mark = folder / DEMO
+    # The text too: a file of this name can be anybody's.
+    return mark.is_file() and mark.stat().st_size == len(MARK) and mark.read_text("utf-8") == MARK
 
 
 def shown_from_bundle(
@@ -224,3 +245,16 @@ def headline(known: tuple[Shown, ...], unknown: tuple[Shown, ...]) -> str:
         f"Known digits: {accepted(known)} of {len(known)} accepted, {correct(known)} named right. "
         f"Digits never seen: {correct(unknown)} of {len(unknown)} called unknown."
     )
+
+
+def trained(training: Mapping[str, Any]) -> str:
+    """Return in one line how many epochs were trained, and what that depends on.
+
+    Args:
+        training: the run's settings and its result, as a bundle's manifest keeps them.
+    """
+    done, asked, seconds = training["result"]["epochs"], training["epochs"], training["result"]["seconds"]
+    line = f"Trained {done} of {asked} epochs in {seconds:.0f} s."
+    if done == asked:
+        return line
+    return f"{line} Time allowed no more: a faster or slower machine shows other figures."

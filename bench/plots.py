@@ -16,8 +16,11 @@ KNOWN_COLOR = "#1b7f5c"
 UNKNOWN_COLOR = "#c8452b"
 INK = "#222222"
 CAPTION_WIDTH = {False: 120, True: 95}  # characters that fit under a wide, and under a square, picture
-# Colour-blind safe (Okabe and Ito), the fused score first.
-CURVE_COLORS = ("#222222", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+# Colour-blind safe (Okabe and Ito), the fused score first. The other scores take the rest in turn; a second
+# turn is dashed, so that a bundle with more parts than colours still has one look for each.
+FUSED_COLOR = "#222222"
+PART_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+PART_STYLES = ("-", "--", ":", "-.")
 
 
 def draw_histograms(
@@ -64,16 +67,15 @@ def draw_roc(
 
     Args:
         path: PNG to write.
-        curves: by name, (known rejected ``[k]``, unknown rejected ``[k]``, AUROC); the first is drawn bold.
+        curves: by name, (known rejected ``[k]``, unknown rejected ``[k]``, AUROC); all are drawn, the first
+            bold. The legend says of which the curve is the first's too.
         operating_point: (false-reject rate, unknown rejected) at the shipped threshold.
         title: what was measured.
         caption: its conditions.
     """
     figure, axes = _axes(title, caption, square=True)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
-    for (name, (known, unknown, area)), color in zip(curves.items(), CURVE_COLORS, strict=False):
-        width = 2.2 if color == CURVE_COLORS[0] else 1.1
-        axes.plot(known, unknown, color=color, linewidth=width, label=f"{name}  {area:.3f}")
+    _draw_curves(axes, curves)
     axes.plot(*operating_point, "o", color=UNKNOWN_COLOR, markersize=7, label="shipped threshold", zorder=5)
     axes.set_xlabel("known images rejected (false-reject rate)")
     axes.set_ylabel("unknown images rejected")
@@ -93,7 +95,8 @@ def draw_oscr(
 
     Args:
         path: PNG to write.
-        curves: by name, (unknown accepted ``[k]``, known accepted and correct ``[k]``, area).
+        curves: by name, (unknown accepted ``[k]``, known accepted and correct ``[k]``, area); as in
+            ``draw_roc``.
         accuracy: closed-set accuracy, the curves' ceiling.
         title: what was measured.
         caption: its conditions.
@@ -102,13 +105,38 @@ def draw_oscr(
     axes.axhline(
         accuracy, color="#bbbbbb", linewidth=0.9, linestyle=":", label=f"closed accuracy {accuracy:.3f}"
     )
-    for (name, (accepted, correct, area)), color in zip(curves.items(), CURVE_COLORS, strict=False):
-        width = 2.2 if color == CURVE_COLORS[0] else 1.1
-        axes.plot(accepted, correct, color=color, linewidth=width, label=f"{name}  {area:.3f}")
+    _draw_curves(axes, curves)
     axes.set_xlabel("unknown images accepted (false-accept rate)")
     axes.set_ylabel("known images accepted and correct")
     axes.legend(frameon=False, title="score, OSCR", loc="lower right")
     _save(figure, path)
+
+
+def _draw_curves(axes: Any, curves: Mapping[str, tuple[NDArray[Any], NDArray[Any], float]]) -> None:
+    """Draw every curve, the first bold and the others thin upon it."""
+    (first, (first_x, first_y, first_area)), *others = curves.items()
+    axes.plot(first_x, first_y, color=FUSED_COLOR, linewidth=2.2, label=f"{first}  {first_area:.3f}")
+    for number, (name, (x, y, area)) in enumerate(others):
+        turn, place = divmod(number, len(PART_COLORS))
+        same = f" (on {first}'s curve)" if _lie_together((x, y), (first_x, first_y)) else ""
+        axes.plot(
+            x,
+            y,
+            color=PART_COLORS[place],
+            linestyle=PART_STYLES[turn % len(PART_STYLES)],
+            linewidth=1.1,
+            label=f"{name}  {area:.3f}{same}",
+        )
+
+
+def _lie_together(one: tuple[NDArray[Any], NDArray[Any]], other: tuple[NDArray[Any], NDArray[Any]]) -> bool:
+    """Whether two monotone curves are one line to the eye: nowhere further apart than a line is wide.
+
+    Standardising rounds, so a part that alone is weighed may tie where the fused score does not.
+    """
+    (x, y), (other_x, other_y) = one, other
+    places = np.linspace(0, 1, 512)
+    return bool(np.max(np.abs(np.interp(places, x, y) - np.interp(places, other_x, other_y))) < 0.004)
 
 
 def _axes(title: str, caption: str, *, square: bool = False) -> tuple[Any, Any]:

@@ -11,13 +11,14 @@ from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, require_extra, require_threads, suggestion
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
+from edgeosr.runtime.frames import require_size
 
 FUSED = "fused"
 
@@ -54,6 +55,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     Raises:
         BundleError: the bundle is damaged.
         DataError: images are missing, changed since training, or of the wrong classes.
+        FrameError: the bundle is for one size of frames, and an image has another.
         StorageError: the report cannot be written.
         MissingDependencyError: the extra ``export`` is not installed.
     """
@@ -62,8 +64,9 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     checked = read_bundle(bundle_path)
     known_title, known, unknown_title, unknown = _test_images(checked, settings)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
-    known_measured = runner.measure(known, "scoring known test images")
-    unknown_measured = runner.measure(unknown, "scoring unknown test images")
+    fixed = checked.manifest.frame
+    known_measured = runner.measure(_of_size(known, fixed), "scoring known test images")
+    unknown_measured = runner.measure(_of_size(unknown, fixed), "scoring unknown test images")
     threshold = checked.manifest.threshold
     scores = _scores_by_name(checked, known_measured, unknown_measured)
     rows = tuple(
@@ -140,6 +143,17 @@ def _test_images(
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
     return known_title, known, unknown_title, unknown
+
+
+def _of_size(images: LabelledImages, fixed: tuple[int, int] | None) -> LabelledImages:
+    """Return images whose reading refuses any other size than the bundle's, if it has one."""
+
+    def read(index: int) -> Image:
+        image = images.read(index)
+        require_size((image.shape[0], image.shape[1]), fixed)
+        return image
+
+    return replace(images, read=read)
 
 
 def _left_out(bundle: Bundle, parts: Parts) -> tuple[str, LabelledImages]:

@@ -32,6 +32,7 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -171,7 +172,9 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
     for choice in allowed:
         if choice == value:
             return choice
-    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {value!r}{suggestion(value, allowed)}")
+    raise UsageError(
+        f"{what} must be one of {', '.join(allowed)}; got {value!r}{suggestion(str(value), allowed)}"
+    )
 
 
 def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
@@ -180,6 +183,42 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{what} must be a whole number {bounds}; got {value!r}")
+
+
+def require_number(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is a number; NaN and infinity are, for the caller's bounds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UsageError(f"{what} must be a number; got {value!r}")
+
+
+def require_numbers(what: str, values: object, count: int) -> None:
+    """Raise a UsageError unless ``values`` are a tuple or list of ``count`` numbers."""
+    if not isinstance(values, tuple | list) or len(values) != count:
+        raise UsageError(f"{what} must be {count} numbers; got {values!r}")
+    for value in values:
+        require_number(f"each of the {count} numbers of {what}", value)
+
+
+def require_names(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is None or a tuple or list of texts."""
+    if isinstance(value, str):
+        raise UsageError(f"{what} must be a sequence of names, not one text; got {value!r}")
+    if value is not None and not (
+        isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+    ):
+        raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {value!r}")
+
+
+def require_text(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is None or a text."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{what} must be a text; got {value!r}")
+
+
+def require_path(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is None or a Path."""
+    if value is not None and not isinstance(value, Path):
+        raise UsageError(f"{what} must be a pathlib.Path; got {value!r}")
 
 
 def require_seed(what: str, value: object) -> None:

@@ -5,6 +5,7 @@ runs/NAME/weights.pt         torch state dict of the best epoch (loadable with w
 runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN discriminator
 runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
+runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remove that one
 """
 
 import itertools
@@ -30,6 +31,7 @@ WEIGHTS = "weights.pt"
 DISCRIMINATOR = "discriminator.npz"
 LOG = "log.jsonl"
 LAST = "last.pt"
+DEMO = "demo.json"
 
 FORMAT = 1
 _LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes

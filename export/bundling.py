@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from edgeosr import __version__
@@ -56,6 +57,7 @@ class ExportReport:
         select_accuracy, calibrate_accuracy: closed-set accuracy of the exported graph, 0 to 1.
         select_auroc: of the fused score on the select part against the open validation images, by which its
             weights were chosen (so it flatters); None without such images.
+        without_discriminator: the run, if it should have a discriminator whose training was stopped.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class ExportReport:
     select_accuracy: float
     calibrate_accuracy: float
     select_auroc: float | None
+    without_discriminator: Path | None = None
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -100,6 +103,11 @@ class ExportReport:
             lines.append(
                 f"select AUROC     {self.select_auroc:.3f} against the open validation images that chose the "
                 "weights; not a test figure"
+            )
+        if self.without_discriminator is not None:
+            again = f"edgeosr train --resume {quote(str(self.without_discriminator))}"
+            lines.append(
+                f"discriminator    none: its training was stopped; add it with: {again}, then export again"
             )
         if manifest.backbone is not None:
             lines.append(f"backbone         {manifest.backbone.described()}")

@@ -58,21 +58,26 @@ def fit_on_select(
     return SelectFit(fusion, known, unknown, given)
 
 
-def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None:
+def require_better_than_chance(select: Measured, classes: Sequence[str], *, trained_here: bool) -> None:
     """Refuse a classifier that names known images hardly better than by chance.
 
     Args:
         select: its answers on the select part.
         classes: the names of its outputs.
+        trained_here: it comes from a run, whose classes and normalisation cannot be wrong.
 
     Raises:
         DataError: it is right on at most 1.5 / C of them.
     """
     if select.accuracy <= 1.5 / len(classes):
+        advice = (
+            "train it longer, or on more images"
+            if trained_here
+            else "check the class order (--known, or the sorted folder names), --mean, --std and --color"
+        )
         raise DataError(
             f"the classifier names only {select.accuracy:.1%} of the known select images correctly, hardly "
-            f"more than by chance with {len(classes)} classes; check the order of the classes (--known, or "
-            "the sorted folder names), --mean, --std and --color"
+            f"more than by chance with {len(classes)} classes; {advice}"
         )
 
 

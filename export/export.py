@@ -72,6 +72,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     require_extra("onnx_ir", extra="export", purpose="exporting")
     run, settings = Path(run), settings or ExportSettings()
     record = read_run(run)
+    _require_none_foreign(run, settings)
     if settings.fit not in (None, record.preprocessing.fit):
         raise UsageError(
             f"the run was trained with --fit {record.preprocessing.fit}; got --fit {settings.fit}, "
@@ -86,7 +87,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         open_select = halves.select
         outliers = OutliersRecord(record.outliers["source"], len(halves.train), len(halves.select))
     discriminator = record.discriminator or {}
-    return _calibrated(
+    report = _calibrated(
         classifier_from_run(run),
         CalibrationParts(
             train=parts.train, select=parts.select, calibrate=parts.calibrate, open_select=open_select
@@ -102,6 +103,20 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         ),
         recipe=recipe_of_frozen(record, threads=settings.threads),
     )
+    stopped = bool(record.training.get("discriminator")) and record.discriminator is None
+    return replace(report, without_discriminator=run) if stopped else report
+
+
+def _require_none_foreign(run: Path, settings: ExportSettings) -> None:
+    """Refuse what a run has of its own, which would be ignored."""
+    given = settings.foreign_given()
+    if given:
+        to_train = [option for option in given if option in ("--data", "--known", "--outliers")]
+        advice = (
+            f"for a run give {' and '.join(to_train)} to edgeosr train" if to_train else "a run has its own"
+        )
+        is_or_are = "is" if len(given) == 1 else "are"
+        raise UsageError(f"{', '.join(given)} {is_or_are} only for MODEL.onnx; got the run {run}; " + advice)
 
 
 def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
@@ -213,7 +228,7 @@ def _calibrated(
         parts=graph.parts,
         given=decided.given,
     )
-    require_better_than_chance(fit.known, classifier.classes)
+    require_better_than_chance(fit.known, classifier.classes, trained_here=provenance.training is not None)
     shipped = graph.model(fit.fusion)
     threshold, measured = threshold_on_calibrate(
         GraphRunner(shipped, threads=settings.threads), parts.calibrate, settings.false_reject_rate

@@ -1,18 +1,31 @@
 """What ``edgeosr export`` can be asked for, checked when made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
-from edgeosr.errors import UsageError, require_choice, require_seed, require_threads
+from edgeosr.errors import (
+    UsageError,
+    require_choice,
+    require_names,
+    require_number,
+    require_numbers,
+    require_path,
+    require_seed,
+    require_text,
+    require_threads,
+    require_whole,
+)
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
 from edgeosr.runtime.golden import LARGEST_FRAME, LARGEST_SIDE
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
+# The settings of ``export_model`` alone.
+FOREIGN = ("data", "known", "outliers", "embedding", "mean", "std", "color")
 JACOBIANS = ("closed-form", "probes", "none")
 
 # Folds of left-out classes of a frozen run, one a class up to here.
@@ -73,6 +86,7 @@ class ExportSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.precision is not None:
             require_choice("--engine", self.precision, PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
@@ -102,17 +116,42 @@ class ExportSettings:
                 f"--false-reject-rate must be above 0 and below 0.5; got {self.false_reject_rate!r}; "
                 "0.05 rejects at most 5 % of known images"
             )
-        if self.frame is not None and not all(1 <= side <= LARGEST_SIDE for side in self.frame):
+        self._check_frame()
+        if self.out is not None and self.out.suffix != ".edgeosr":
+            raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
+
+    def _check_types(self) -> None:
+        for name in ("data", "outliers", "embedding", "cut"):
+            require_text(f"--{name}", getattr(self, name))
+        require_names("known", self.known)
+        require_path("out", self.out)
+        require_number("--min-agreement", self.min_agreement)
+        require_number("--false-reject-rate", self.false_reject_rate)
+        require_numbers("--mean", self.mean, 3)
+        require_numbers("--std", self.std, 3)
+        if self.probes not in (None, "auto"):
+            require_whole("--probes", self.probes, 1)
+
+    def _check_frame(self) -> None:
+        if self.frame is None:
+            return
+        sides = self.frame if isinstance(self.frame, tuple | list) else ()
+        whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+        if len(sides) != 2 or not whole or not all(1 <= side <= LARGEST_SIDE for side in sides):
             raise UsageError(
-                f"--frame must be HEIGHTxWIDTH, each from 1 to {LARGEST_SIDE}; got {self.frame!r}"
+                f"--frame must be HEIGHTxWIDTH, each from 1 to {LARGEST_SIDE}; got {self.frame!r}; "
+                "in Python give (480, 640)"
             )
-        if self.frame is not None and math.prod(self.frame) > LARGEST_FRAME:
+        if math.prod(sides) > LARGEST_FRAME:
             raise UsageError(
                 f"--frame must be of at most {LARGEST_FRAME} pixels; got {self.frame!r}; leave it out, and "
                 "frames of any size are taken"
             )
-        if self.out is not None and self.out.suffix != ".edgeosr":
-            raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
+
+    def foreign_given(self) -> tuple[str, ...]:
+        """Return the options of FOREIGN that differ from their defaults, as they are typed: ``--known``."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return tuple(f"--{name}" for name in FOREIGN if getattr(self, name) != defaults[name])
 
     @property
     def most_folds(self) -> int:

@@ -19,7 +19,7 @@ def text_from_bundle(bundle: Bundle) -> str:
     """Return one aligned line for each thing a user may want to know, and for each score part."""
     manifest = bundle.manifest
     facts = {
-        "bundle": f"{bundle.path}, every byte as its manifest says",
+        "bundle": f"{bundle.path}, every file as its manifest says; the manifest itself is not signed",
         "made": f"{manifest.created} by edgeosr {manifest.edgeosr}",
         "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
         "frames": _frames(manifest),

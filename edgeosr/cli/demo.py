@@ -13,14 +13,17 @@ from edgeosr.errors import require_extra
 
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("runs/demo"),
-    max_minutes: Annotated[float, typer.Option(help="Training stops in this time.")] = 1.2,
+    max_minutes: Annotated[
+        float, typer.Option(help="Training stops in this time, after as many epochs as the machine finishes.")
+    ] = 1.2,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     threads: DemoThreads = None,
     json: Json = False,
 ) -> None:
     """See six digits learnt and four rejected.
 
-    Trains, calibrates, exports, evaluates and times on real scans that scikit-learn bundles.
+    Trains, calibrates, exports, evaluates and times on real scans that scikit-learn bundles. The time limits
+    the training, so a slower or busier machine trains fewer epochs and shows other figures.
 
     Examples:
         edgeosr demo

@@ -128,7 +128,7 @@ def export(
         embedding=embedding, std=std, color=color, folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
-    then = command_line("edgeosr", "evaluate", report.path)
+    then = _next_command(report.path, settings.frame)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
 
 
@@ -143,6 +143,13 @@ def _exported(
     with results_only():
         report = (export_model if origin.suffix == ".onnx" else export_run)(origin, settings)
         return with_engine(report, options)
+
+
+def _next_command(bundle: Path, frame: tuple[int, int] | None) -> str:
+    """Return what to type next; test images seldom have the size of a camera's frames."""
+    if frame is None:
+        return command_line("edgeosr", "evaluate", bundle)
+    return command_line("edgeosr", "predict", bundle, "IMAGE")
 
 
 def _precision_from(engine: str) -> str | None:

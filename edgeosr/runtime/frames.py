@@ -64,12 +64,17 @@ def _checked(frame: object, dimensions: tuple[int, ...], fixed: tuple[int, int] 
     height, width = frame.shape[-3:-1]
     if height == 0 or width == 0:
         raise FrameError(f"a frame must have at least one pixel; got {_size((height, width))}")
-    if fixed is not None and (height, width) != fixed:
+    require_size((height, width), fixed)
+    return frame
+
+
+def require_size(size: tuple[int, int], fixed: tuple[int, int] | None) -> None:
+    """Raise a FrameError unless frames of ``size`` (height, width) fit the bundle's ``fixed`` one, if any."""
+    if fixed is not None and size != fixed:
         raise FrameError(
             f"this bundle takes frames of {_size(fixed)} only (height x width); "
-            f"got {_size((height, width))}: export it again without --frame, or with this size"
+            f"got {_size(size)}: export it again without --frame, or with this size"
         )
-    return frame
 
 
 def _from_dtype(frame: NDArray[np.generic]) -> str:

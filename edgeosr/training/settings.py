@@ -10,7 +10,12 @@ from edgeosr.errors import (
     DataError,
     UsageError,
     require_choice,
+    require_names,
+    require_number,
+    require_numbers,
+    require_path,
     require_seed,
+    require_text,
     require_threads,
     require_whole,
 )
@@ -134,13 +139,19 @@ class TrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("data", "arch", "outliers", "watch_unknown"):
+            require_text(name, getattr(self, name))
+        require_names("known", self.known)
+        require_path("out", self.out)
+        require_numbers("fractions", self.fractions, 3)
+        require_number("test_fraction", self.test_fraction)
         if not self.data:
             raise UsageError("data must be a folder of images or a data set's name; got an empty text")
         if self.known is not None and self.split is not None:
             raise UsageError("known and split both choose the known classes; give only one of them")
         if self.resume and self.out is None:
             raise UsageError("resume needs the run directory to go on with; give it as out")
-        known = architecture(self.arch)
+        known = architecture(str(self.arch))  # None too is refused by its words
         require_choice("loss", self.loss, LOSSES)
         require_choice("fit", self.fit, FITS)
         require_choice("precision", self.precision, PRECISIONS)

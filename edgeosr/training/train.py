@@ -23,7 +23,7 @@ from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.run import LAST, RECORD, RunRecord, read_run, write_run
+from edgeosr.run import DEMO, LAST, RECORD, RunRecord, read_run, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
@@ -244,7 +244,12 @@ def _require_free(directory: Path, resume: bool) -> None:
     unfinished = (directory / LAST).exists()
     if resume and not unfinished:
         read_checkpoint(directory)
-    if not resume and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    # The demo marks its folder before it trains.
+    if (
+        not resume
+        and directory.exists()
+        and (not directory.is_dir() or any(entry.name != DEMO for entry in directory.iterdir()))
+    ):
         advice = f"run: edgeosr train --resume {directory}" if unfinished else "choose another --out"
         raise UsageError(f"{directory} exists and is not empty; {advice}")
 

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeosr.bench.demo import DemoSettings, accepted, clear_run, correct, headline
+from edgeosr import TrainSettings, train_run
+from edgeosr.bench.demo import (
+    DemoSettings,
+    accepted,
+    claim_folder,
+    correct,
+    headline,
+    run_demo,
+    trained,
+)
 from edgeosr.bench.demo_picture import Shown, draw_grid
 from edgeosr.errors import UsageError
 from edgeosr.verdict import Verdict
@@ -53,26 +62,59 @@ def test_the_picture_is_the_same_for_the_same_seed_and_marks_right_and_wrong(tmp
         assert (pixels == color).all(axis=1).sum() > 100
 
 
-def test_an_earlier_demo_is_removed_and_any_other_folder_is_not(tmp_path: Path) -> None:
-    earlier, other = tmp_path / "run", tmp_path / "photos"
-    for folder, name in ((earlier, "last.pt"), (other, "cat.png")):
-        folder.mkdir()
-        (folder / name).touch()
-        clear_run(folder)
-    assert not earlier.exists()
-    assert (other / "cat.png").exists()
+def test_a_missing_an_empty_and_an_earlier_demos_folder_are_taken(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "runs" / "missing", tmp_path / "empty"
+    empty.mkdir()
+    for folder in (missing, empty):
+        claim_folder(folder)
+        # Interrupted in training: no run.json yet.
+        (folder / "last.pt").touch()
+        claim_folder(folder)
+        assert [file.name for file in folder.iterdir()] == ["demo.json"]
 
 
-def test_a_run_on_other_images_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
+@pytest.mark.parametrize("name", ["last.pt", "run.json", "cat.png", "demo.json"])
+def test_a_folder_that_no_demo_made_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match="exists and is not a demo's folder; choose another --out"):
+        claim_folder(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_users_own_run_on_the_demos_images_is_refused_and_left_alone(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "digits"
     shutil.copytree(digits_run, mine)
-    record = mine / "run.json"
-    record.write_text(record.read_text("utf-8").replace('"source": "digits"', '"source": "photos/"'))
-    with pytest.raises(UsageError, match="run on other images"):
-        clear_run(mine)
-    assert record.exists()
+    (mine / "digits.edgeosr").mkdir()
+    before = sorted(mine.iterdir())
+    with pytest.raises(UsageError, match="is not a demo's folder"):
+        run_demo(DemoSettings(out=mine))
+    assert sorted(mine.iterdir()) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+    with pytest.raises(UsageError, match="is not a demo's folder"):
+        claim_folder(tmp_path / "demo")
+
+
+def test_training_takes_the_folder_that_the_demo_marked(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "demo")
+    settings = TrainSettings(
+        data="digits", split=0, input_size=16, epochs=1, rotation_weight=0.0, discriminator=False,
+        threads=1, out=tmp_path / "demo",
+    )  # fmt: skip
+    assert {"demo.json", "run.json"} <= {file.name for file in train_run(settings).iterdir()}
 
 
 def test_a_time_cap_of_zero_is_refused() -> None:
     with pytest.raises(UsageError, match="--max-minutes"):
         DemoSettings(max_minutes=0)
+
+
+def test_the_demo_says_how_many_epochs_the_time_allowed() -> None:
+    cut_short = trained({"epochs": 40, "result": {"epochs": 23, "seconds": 70.6}})
+    assert cut_short.startswith("Trained 23 of 40 epochs in 71 s. Time allowed no more: ")
+    whole = trained({"epochs": 40, "result": {"epochs": 40, "seconds": 60.0}})
+    assert whole == "Trained 40 of 40 epochs in 60 s."

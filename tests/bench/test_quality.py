@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from edgeosr import Runtime
+from edgeosr import ExportSettings, Runtime, export_run
 from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_manifest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError
+from edgeosr.errors import DataError, FrameError
 from edgeosr.scoring.parts import part
 
 
@@ -104,3 +104,10 @@ def test_known_images_of_the_users_own_keep_their_labels(digits_bundle, tmp_path
             for i in range(len(images))
         ]
     assert report.fused.closed_accuracy == pytest.approx(np.mean(right))
+
+
+def test_images_of_another_size_than_the_bundles_frames_are_refused_as_predict_does(digits_run, tmp_path):
+    bundle = export_run(digits_run, ExportSettings(frame=(48, 64), out=tmp_path / "fixed.edgeosr")).path
+    with pytest.raises(FrameError, match=r"takes frames of 48x64 only .*again without --frame"):
+        evaluate_bundle(bundle, QualitySettings(out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -19,3 +19,9 @@ def test_inspect_says_of_every_score_part_what_it_is_and_what_a_larger_value_mea
     assert [line[:column].strip() for line in shown] == [""] * len(manifest.parts)
     for name, line in zip(manifest.parts, shown, strict=True):
         assert line[column:].split(maxsplit=1) == [name, f"{part(name).title}: {part(name).meaning}"]
+
+
+def test_inspect_does_not_say_that_the_manifest_itself_is_protected() -> None:
+    manifest = parse_manifest(SAMPLE.read_bytes())
+    first = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={})).splitlines()[0]
+    assert first.endswith("cats.edgeosr, every file as its manifest says; the manifest itself is not signed")

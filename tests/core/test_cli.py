@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -270,6 +271,22 @@ def test_options_reach_what_runs_as_values_of_their_types(
     assert (code, err) == (1, "error: called\n")
     assert seen["threads"] == 3
     assert not takes_out or seen["out"] == Path("o.edgeosr")
+
+
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [([], "edgeosr evaluate b.edgeosr"), (["--frame", "48x64"], "edgeosr predict b.edgeosr IMAGE")],
+)
+def test_after_an_export_for_one_frame_size_evaluate_is_not_the_next_command(
+    options: list[str], then: str, edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = SimpleNamespace(backbone=None)
+    report = SimpleNamespace(
+        path=Path("b.edgeosr"), manifest=manifest, as_text=lambda: "done", as_json=lambda: "{}"
+    )
+    monkeypatch.setattr("edgeosr.export.export.export_run", lambda run, settings: report)
+    code, out, _ = edgeosr("export", "run", *options)
+    assert (code, out) == (0, f"done\nWrote b.edgeosr. Next: {then}\n")
 
 
 @pytest.mark.parametrize(

@@ -123,4 +123,14 @@ def test_the_page_says_how_many_threads_each_command_takes_by_default() -> None:
 def test_every_extra_is_in_the_install_lines() -> None:
     install = "\n".join(Page("docs/index.md").blocks("sh"))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    assert [extra for extra in extras if f"edgeosr[{extra}]" not in install and extra != "dev"] == []
+    assert [extra for extra in extras if f"-e '.[{extra}]'" not in install and extra != "dev"] == []
+
+
+def test_no_page_installs_from_an_index_what_is_not_released() -> None:
+    # A wheel's file name and an upgrade (a message's own words) are no install from nothing.
+    released = re.compile(r"^pip install '?edgeosr(\[[\w,]+\])?'?(\s|$)")
+    assert [line for line, _ in LINES if released.match(line)] == []
+    assert released.match("pip install edgeosr   # run") and released.match("pip install 'edgeosr[cuda,rtx]'")
+    assert not released.match("pip install 'edgeosr-0.1.0-py3-none-any.whl[cuda]'")
+    for page in ("README.md", "docs/index.md"):
+        assert "edgeosr is on no package index yet" in " ".join(Page(page).text.split())

@@ -12,6 +12,7 @@ from document import ROOT, Page, pages
 
 from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
+from edgeosr.export.conformal import groups_needed
 from edgeosr.export.foreign import _SQUASHING
 from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
@@ -75,6 +76,22 @@ def test_every_score_part_has_its_line_with_the_words_of_the_code() -> None:
 def test_sets_fits_and_networks_are_the_code_s() -> None:
     text = PAGES["docs/own-images.md"].text
     assert [name for name in (*NAMED_SETS, *FITS, *ARCHITECTURES) if f"`{name}`" not in text] == []
+
+
+def test_how_many_images_a_rate_needs_is_what_the_code_asks_for() -> None:
+    text = PAGES["docs/own-images.md"].text
+    rows = re.findall(
+        r"^\| (0\.\d+)(?: \(default\))? \| (\d+) \| ([\d,]+) \| ([\d,]+) \|$", text, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == ["0.05", "0.02", "0.01"]
+    for rate, groups, training, pictures in rows:
+        assert int(groups) == groups_needed(float(rate))
+        # The default fractions: a tenth calibrates, and a fifth of all is held out where there is no test.
+        assert int(training.replace(",", "")) == 10 * int(groups)
+        assert int(pictures.replace(",", "")) == round(10 * int(groups) / 0.8, -1)
+    for page in ("README.md", "docs/own-images.md"):
+        (line,) = (one for one in PAGES[page].command_lines() if "--false-reject-rate 0.02" in one)
+        assert f"about {10 * groups_needed(0.02)} training images (5 %: {10 * groups_needed(0.05)})" in line
 
 
 def test_limits_and_numbers_of_rules_are_the_code_s() -> None:

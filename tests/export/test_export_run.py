@@ -166,6 +166,52 @@ def test_another_fit_than_the_trained_one_is_refused(digits_run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"outliers": "digits:0"}, "--outliers is only for MODEL.onnx; .*give --outliers to edgeosr train"),
+        (
+            {"known": ("2", "4"), "data": "digits"},
+            "--data, --known are only .*give --data and --known to edge",
+        ),
+        ({"embedding": "zzz"}, "--embedding is only for MODEL.onnx; .*a run has its own"),
+        ({"mean": (0.5, 0.5, 0.5)}, "--mean is only for MODEL.onnx"),
+        ({"std": (0.5, 0.5, 0.5)}, "--std is only for MODEL.onnx"),
+        ({"color": "bgr"}, "--color is only for MODEL.onnx"),
+    ],
+)
+def test_what_a_run_would_ignore_is_refused(given, said, digits_run, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        export_run(digits_run, ExportSettings(out=tmp_path / "no.edgeosr", **given))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_discriminator_was_stopped_is_exported_and_the_report_says_so(digits_run, tmp_path):
+    run = tmp_path / "my run"
+    shutil.copytree(digits_run, run)
+    (run / "discriminator.npz").unlink()
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert record["training"]["discriminator"] is True
+    record["discriminator"] = None
+    (run / "run.json").write_text(json.dumps(record))
+    report = export_run(run, ExportSettings())
+    assert report.manifest.discriminator is None
+    line = f"none: its training was stopped; add it with: edgeosr train --resume '{run}'"
+    assert line in report.as_text()
+
+    record["training"]["discriminator"] = False
+    (run / "run.json").write_text(json.dumps(record))
+    assert "stopped" not in export_run(run, ExportSettings()).as_text()
+
+
+def test_a_run_hardly_better_than_chance_is_to_be_trained_longer(digits_run, tmp_path, monkeypatch):
+    # A label for each image that its network does not give.
+    monkeypatch.setattr("edgeosr.export.measure.Measured.accuracy", 0.1)
+    with pytest.raises(DataError, match="with 6 classes; train it longer, or on more images") as refused:
+        export_run(digits_run, ExportSettings(out=tmp_path / "no.edgeosr"))
+    assert "--known" not in str(refused.value)
+
+
 def test_images_that_changed_since_training_are_refused(digits_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(digits_run, run)
@@ -191,6 +237,18 @@ def test_a_rate_that_the_images_cannot_promise_is_refused_with_the_number_needed
         ({"fit": "strech"}, "did you mean 'stretch'"),
         ({"false_reject_rate": 0.0}, "above 0 and below 0.5"),
         ({"frame": (0, 10)}, "HEIGHTxWIDTH"),
+        ({"frame": "480x640"}, "HEIGHTxWIDTH, each from 1 to .*; got '480x640'; in Python give"),
+        ({"frame": (480,)}, "HEIGHTxWIDTH"),
+        ({"frame": (480.0, 640.0)}, "HEIGHTxWIDTH"),
+        ({"false_reject_rate": "a"}, "--false-reject-rate must be a number; got 'a'"),
+        ({"min_agreement": None}, "--min-agreement must be a number; got None"),
+        ({"known": "cat,dog"}, "known must be a sequence of names, not one text; got 'cat,dog'"),
+        ({"data": 3}, "--data must be a text; got 3"),
+        ({"out": "cats.edgeosr"}, "out must be a pathlib.Path; got 'cats.edgeosr'"),
+        ({"mean": 0.5}, "--mean must be 3 numbers; got 0.5"),
+        ({"std": (1, 1, "a")}, "each of the 3 numbers of --std must be a number; got 'a'"),
+        ({"color": 3}, "--color must be one of"),
+        ({"jacobian": "probes", "probes": "4"}, "--probes must be a whole number"),
     ],
 )
 def test_wrong_option_values_are_refused_with_a_hint(wrong, hint):

@@ -37,6 +37,17 @@ from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name
         ({"input_size": 5000}, "input_size must be a whole number from 1 to 4096"),
         ({"devices": 0}, "devices must be a whole number from 1"),
         ({"max_minutes": -1.0}, "max_minutes must be a number above 0"),
+        ({"data": 3}, "data must be a text; got 3"),
+        ({"data": None}, "data must be a folder of images"),
+        ({"known": "cat,dog"}, "known must be a sequence of names, not one text; got 'cat,dog'"),
+        ({"known": (1, 2)}, "known must be a sequence of names, such as"),
+        ({"arch": 3}, "arch must be a text; got 3"),
+        ({"arch": None}, "arch must be one of"),
+        ({"loss": 3}, "loss must be one of"),
+        ({"out": "runs/x"}, "out must be a pathlib.Path; got 'runs/x'"),
+        ({"fractions": 0.8}, "fractions must be 3 numbers; got 0.8"),
+        ({"fractions": ("a", 0.1, 0.1)}, "each of the 3 numbers of fractions must be a number; got 'a'"),
+        ({"test_fraction": "a"}, "test_fraction must be a number; got 'a'"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_the_reason(wrong, message):
