@@ -172,7 +172,7 @@ def test_another_fit_than_the_trained_one_is_refused(digits_run, tmp_path):
         ({"outliers": "digits:0"}, "--outliers is only for MODEL.onnx; .*give --outliers to edgeosr train"),
         (
             {"known": ("2", "4"), "data": "digits"},
-            "--data, --known are only .*give --data and --known to edge",
+            "--data, --known are only .*give --data, --known to edge",
         ),
         ({"embedding": "zzz"}, "--embedding is only for MODEL.onnx; .*a run has its own"),
         ({"mean": (0.5, 0.5, 0.5)}, "--mean is only for MODEL.onnx"),
