@@ -20,16 +20,20 @@ from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import import_extra
 from edgeosr.export.golden import Calibrated, recorded
 from edgeosr.export.golden_frames import stored_size
-from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.scoring.fusion import float32_values, unfitted_fusion
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import with_constants
 from edgeosr.scoring.scorer import Float32, Head
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
 
 HIDDEN = (512, 256, 128, 64, 1)
+# As many as the bank has rows at most.
+EMBEDDINGS = 256
 CLASSES = 10
 TEMPERATURE = 32.0
 MARGIN = 0.5
@@ -83,8 +87,8 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
         MissingDependencyError: torch or onnx is not installed.
     """
     classifier = random_classifier(arch, size, seed=seed)
-    graph = scored_graph(classifier, "closed-form")
     random = np.random.default_rng(seed)
+    graph = _graph(classifier, random, seed)
     count = len(graph.parts)
     fusion = replace(
         unfitted_fusion(graph.parts),
@@ -130,6 +134,18 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
     }
     write_bundle(path, manifest, files)
     return path
+
+
+def _graph(classifier: ClassifierGraph, random: np.random.Generator, seed: int) -> ScoredGraph:
+    """Return the scored graph with every part, those with rows included, of random embeddings."""
+    features = TrainFeatures(
+        embeddings=np.abs(random.normal(size=(EMBEDDINGS, classifier.dimension))).astype(np.float32),
+        labels=np.arange(EMBEDDINGS) % CLASSES,
+        classes=CLASSES,
+        seed=seed,
+    )
+    plain = scored_graph(classifier, "closed-form")
+    return scored_graph(classifier, "closed-form", constants=with_constants(plain.scorer, features).constants)
 
 
 def _layers(dimension: int, random: np.random.Generator) -> tuple[tuple[Float32, Float32], ...]:
