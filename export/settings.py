@@ -129,7 +129,8 @@ class ExportSettings:
         require_number("--false-reject-rate", self.false_reject_rate)
         require_numbers("--mean", self.mean, 3)
         require_numbers("--std", self.std, 3)
-        if self.probes not in (None, "auto"):
+        # How many is checked where it is told what each costs; here only that it is a number at all.
+        if self.probes not in (None, "auto") and type(self.probes) is not int:
             require_whole("--probes", self.probes, 1)
 
     def _check_frame(self) -> None:
