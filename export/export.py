@@ -73,6 +73,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     run, settings = Path(run), settings or ExportSettings()
     record = read_run(run)
     _require_none_foreign(run, settings)
+    _require_frozen(run, settings, frozen=bool(record.training.get("freeze")))
     if settings.fit not in (None, record.preprocessing.fit):
         raise UsageError(
             f"the run was trained with --fit {record.preprocessing.fit}; got --fit {settings.fit}, "
@@ -117,6 +118,15 @@ def _require_none_foreign(run: Path, settings: ExportSettings) -> None:
         raise UsageError(f"{', '.join(given)} {is_or_are} only for MODEL.onnx; got the run {run}; " + advice)
 
 
+def _require_frozen(origin: Path, settings: ExportSettings, *, frozen: bool) -> None:
+    """Refuse folds that would be ignored; 0 asks for none."""
+    if settings.folds and not frozen:
+        raise UsageError(
+            f"--folds is only for a run with a frozen backbone (edgeosr train --freeze); got {origin}; "
+            "leave it out"
+        )
+
+
 def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     """Wrap a classifier that is already deployed.
 
@@ -136,6 +146,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             f"{path.name} needs images of the classes it knows to be calibrated on; "
             "add --data FOLDER, with one sub-folder a class"
         )
+    _require_frozen(path, settings, frozen=False)
     image_set = open_image_set(settings.data, settings.data_root)
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
