@@ -5,6 +5,7 @@ runs/NAME/weights.pt         torch state dict of the best epoch (loadable with w
 runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN discriminator
 runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
+runs/NAME/folds/N/           a run of its own, trained without some of the known classes
 runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remove that one
 """
 
@@ -32,6 +33,7 @@ DISCRIMINATOR = "discriminator.npz"
 LOG = "log.jsonl"
 LAST = "last.pt"
 DEMO = "demo.json"
+FOLDS = "folds"
 
 FORMAT = 1
 _LARGEST_RECORD = 16 * 2**20  # bytes; a record is a few kilobytes
@@ -202,6 +204,13 @@ def read_run(directory: Path) -> RunRecord:
         result=field["result"].value,
         discriminator=field["discriminator"].value,
     )
+
+
+def fold_runs(directory: Path) -> list[Path]:
+    """Return the finished folds of a run, in their order."""
+    records = Path(directory).glob(f"{FOLDS}/*/{RECORD}")
+    folds = [path.parent for path in records if path.parent.name.isdecimal()]
+    return sorted(folds, key=lambda path: int(path.name))
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -22,10 +22,36 @@ class SelectFit:
     given: GivenWeights | None = None
 
 
+@dataclass(frozen=True)
+class SelectScores:
+    """What a graph says about the select part, and about real open validation images if there are any."""
+
+    known: Measured
+    unknown: Measured | None
+
+
+def score_select(
+    runner: GraphRunner, select: LabelledImages, open_select: LabelledImages | None
+) -> SelectScores:
+    """Score the images that fusions are fitted on.
+
+    Args:
+        runner: of the scoring graph, its fusion not yet fitted.
+        select: known images of the select part.
+        open_select: real open validation images (never test unknowns), or None.
+
+    Raises:
+        DataError: more than 1 % of the images cannot be read.
+    """
+    known = runner.measure(select, "scoring the select part")
+    unknown = (
+        None if open_select is None else runner.measure(open_select, "scoring the open validation images")
+    )
+    return SelectScores(known, unknown)
+
+
 def fit_on_select(
-    runner: GraphRunner,
-    select: LabelledImages,
-    open_select: LabelledImages | None,
+    scores: SelectScores,
     *,
     parts: Sequence[str],
     default_part: str,
@@ -34,18 +60,12 @@ def fit_on_select(
     """Fit standardisation and fusion weights.
 
     Args:
-        runner: of the scoring graph, its fusion not yet fitted.
-        select: known images of the select part.
-        open_select: real open validation images (never test unknowns), or None: the weights then stay on
-            ``default_part`` alone.
+        scores: without open images, weights that are not given stay on ``default_part`` alone.
         parts: that the graph computes.
         default_part: the part that has weight 1 without open data.
         given: weights from left-out classes; None to fit them here.
     """
-    known = runner.measure(select, "scoring the select part")
-    unknown = (
-        None if open_select is None else runner.measure(open_select, "scoring the open validation images")
-    )
+    known, unknown = scores.known, scores.unknown
     fusion = fit_fusion(
         parts,
         known.values,

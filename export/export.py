@@ -5,8 +5,9 @@
     probes of the Jacobian norm, if any                       probing.py
     train embeddings -> constants of the score parts          train_features.py
     graph -> Jacobian norm -> scoring nodes -> front end      scored_graph.py, scoring_graph.py
-    weights of a frozen backbone's parts, no outlier needed   frozen_features.py, frozen_recipe.py,
-                                                              left_out.py, fold_weights.py
+    weights of the parts, no outlier needed                   folds.py: frozen_features.py,
+                                                              frozen_recipe.py, frozen_folds.py or
+                                                              trained_folds.py; left_out.py, fold_weights.py
     fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
@@ -27,15 +28,15 @@ from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
 from edgeosr.export.calibrate import (
     fit_on_select,
     require_better_than_chance,
+    score_select,
     threshold_on_calibrate,
 )
+from edgeosr.export.folds import Folds, folds_of, weigh
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
 from edgeosr.export.frozen_features import known_features
-from edgeosr.export.frozen_recipe import recipe_of_frozen
 from edgeosr.export.golden import GoldenImages
 from edgeosr.export.kernel_limits import require_kernel
-from edgeosr.export.left_out import Decided, FrozenRecipe, decide_weights
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
@@ -102,7 +103,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
             training={**record.training, "result": record.result},
             discriminator_selected_by=discriminator.get("selected_by", ""),
         ),
-        recipe=recipe_of_frozen(record, threads=settings.threads),
+        folds=folds_of(run, record, settings),
     )
     stopped = bool(record.training.get("discriminator")) and record.discriminator is None
     return replace(report, without_discriminator=run) if stopped else report
@@ -121,9 +122,13 @@ def _require_none_foreign(run: Path, settings: ExportSettings) -> None:
 def _require_frozen(origin: Path, settings: ExportSettings, *, frozen: bool) -> None:
     """Refuse folds that would be ignored; 0 asks for none."""
     if settings.folds and not frozen:
+        advice = "leave it out"
+        if origin.is_dir():
+            advice = f"a trained backbone's folds are trained: edgeosr train --resume {origin} --folds"
+            advice += f" {settings.folds}; then export without --folds"
         raise UsageError(
             f"--folds is only for a run with a frozen backbone (edgeosr train --freeze); got {origin}; "
-            "leave it out"
+            f"{advice}"
         )
 
 
@@ -188,6 +193,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             training=None,
             discriminator_selected_by=selected_by,
         ),
+        Folds(why_none="a deployed classifier has no folds"),
         features,
     )
 
@@ -197,11 +203,11 @@ def _calibrated(
     parts: CalibrationParts,
     settings: ExportSettings,
     provenance: Provenance,
+    folds: Folds,
     features: TrainFeatures | None = None,
-    recipe: FrozenRecipe | None = None,
 ) -> ExportReport:
     draft, probes, kept = _draft(classifier, settings), None, None
-    if recipe is not None:
+    if folds.recipe is not None:
         kept = known_features(draft, parts, threads=settings.threads)
         features = kept.train.for_parts(len(classifier.classes), settings.seed)
     if features is None:
@@ -219,24 +225,11 @@ def _calibrated(
             threads=settings.threads,
         )
     graph = scored_graph(classifier, settings.jacobian, probes, constants)
-    decided = Decided(None, None)
-    if recipe is not None and kept is not None:
-        decided = decide_weights(
-            graph.scorer,
-            kept,
-            recipe,
-            classes=classifier.classes,
-            default_part=classifier.default_part,
-            most_folds=settings.most_folds,
-        )
-    fit = fit_on_select(
-        GraphRunner(graph.model(), threads=settings.threads),
-        parts.select,
-        parts.open_select,
-        default_part=classifier.default_part,
-        parts=graph.parts,
-        given=decided.given,
+    scores = score_select(
+        GraphRunner(graph.model(), threads=settings.threads), parts.select, parts.open_select
     )
+    decided = weigh(graph, scores, kept, folds, parts, settings)
+    fit = fit_on_select(scores, default_part=classifier.default_part, parts=graph.parts, given=decided.given)
     require_better_than_chance(fit.known, classifier.classes, trained_here=provenance.training is not None)
     shipped = graph.model(fit.fusion)
     threshold, measured = threshold_on_calibrate(

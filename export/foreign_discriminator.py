@@ -14,7 +14,6 @@ from edgeosr.data.parts import Parts
 from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
-from edgeosr.training.discriminator import SYNTHETIC_PER_KIND
 from edgeosr.training.synthetic_outliers import make_synthetic_outliers
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def discriminator_for(
     Raises:
         DataError: the classifier is hardly better than chance on its known images.
     """
-    from edgeosr.training.opengan import train_discriminator
+    from edgeosr.training import discriminator_choice as choice
+    from edgeosr.training.open_tasks import SYNTHETIC_PER_KIND
     from edgeosr.training.opengan_settings import OpenGanSettings
 
     model = scored_graph(classifier, "none").model(expose=(EMBEDDING,))
@@ -70,15 +70,14 @@ def discriminator_for(
         synthetic = make_synthetic_outliers(decoded.pixels, parts.seed, SYNTHETIC_PER_KIND)
         nothing = np.zeros(len(synthetic), np.int64)
         open_select = images_from_array(synthetic, nothing, ("synthetic",), name="synthetic outliers")
-        kind = "synthetic"
+        lambdas: tuple[float, ...] = choice.LAMBDAS_OF_SYNTHETIC
     else:
-        kind = "real"
-    return train_discriminator(
-        train,
-        np.asarray(select, np.float32),
+        lambdas = choice.LAMBDAS_WITH_OUTLIERS
+    task = choice.OpenTask(
+        known_train=train,
+        known_select=np.asarray(select, np.float32),
         open_train=None if open_train is None else embeddings(open_train, "outlier"),
         open_select=embeddings(open_select, "open validation"),
-        open_select_kind="real" if kind == "real" else "synthetic",
-        settings=OpenGanSettings(seed=parts.seed),
-        threads=threads,
+        kind="synthetic" if open_train is None else "real",
     )
+    return choice.train_best(task, lambdas, OpenGanSettings(seed=parts.seed), threads)[0]

@@ -1,6 +1,7 @@
 """What a frozen backbone makes of images: computed once on the exported graph, then kept.
 
-The embedding and |dz/dh|_F^2 do not depend on the head: every fold of ``left_out.py`` scores the same ones.
+The embedding and |dz/dh|_F^2 do not depend on the head: every fold of
+``frozen_folds.py`` scores the same ones.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeosr.export.frozen_features import FrozenFeatures
-from edgeosr.export.left_out import FrozenRecipe
+from edgeosr.export.frozen_folds import FrozenRecipe
 from edgeosr.run import RunRecord
 from edgeosr.scoring.scorer import Head
 

@@ -68,7 +68,13 @@ def train(
     discriminator: Annotated[
         bool, typer.Option("--discriminator/--no-discriminator", help="Train OpenGAN's discriminator.")
     ] = True,
-    lambda_g: Annotated[float, typer.Option(help="OpenGAN: weight of generated features.")] = 1.0,
+    lambda_g: Annotated[
+        float | None,
+        typer.Option(
+            help="OpenGAN: weight of generated features. Default: chosen on outliers or left-out classes.",
+            show_default=False,
+        ),
+    ] = None,
     lambda_o: Annotated[float, typer.Option(help="OpenGAN: weight of outliers.")] = 1.0,
     watch_jacobian: Annotated[
         bool,

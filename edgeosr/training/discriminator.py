@@ -1,14 +1,13 @@
 """The discriminator of a trained run: embeddings of its images, outliers, OpenGAN, and the files."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -16,9 +15,14 @@ from edgeosr.errors import DataError
 from edgeosr.run import RunRecord, read_run, write_discriminator
 
 if TYPE_CHECKING:
-    from edgeosr.training.synthetic_outliers import OutlierKind
+    from edgeosr.training.discriminator_choice import (
+        OpenTask,
+    )
+    from edgeosr.training.open_tasks import LeftOutTask
+    from edgeosr.training.opengan import Discriminator
+    from edgeosr.training.opengan_settings import OpenGanSettings
 
-SYNTHETIC_PER_KIND = 400  # synthetic outlier images of each kind, made from the select part
+OPENGAN_EPOCHS = 30  # to choose from
 LARGEST_HALF = 10_000  # outlier images in each half; more changes nothing and takes memory
 
 
@@ -80,6 +84,10 @@ def add_discriminator(
 ) -> RunRecord:
     """Train a discriminator on the embeddings of a finished run's best weights and add it to the run.
 
+    Its epoch and, unless the run says which, the weight of generated features are chosen on real outliers;
+    without them on left-out classes: those of the run's finished folds, whose own discriminators are kept
+    with them, or of a frozen backbone. Synthetic images choose the epoch only where there is neither.
+
     Reads the known train and select parts and the run's outliers; the calibrate and test parts are not
     touched. Classes of the run's own set that serve as outliers are no longer unknown ones of the record:
     figures must not be measured on them.
@@ -87,83 +95,110 @@ def add_discriminator(
     Args:
         run_directory: of a finished run.
         data_root: where named data sets are looked for.
-        threads: of torch while the discriminator trains; None for one.
+        threads: of torch; None for as many as there are processors.
 
     Raises:
         StorageError, DataError: the run or its images cannot be read.
+        UsageError, TrainingError: see ``opengan.train_discriminator``.
     """
-    import torch
+    from edgeosr.training.discriminator_choice import (
+        LAMBDAS_OF_SYNTHETIC,
+        LAMBDAS_WITH_OUTLIERS,
+        OpenTask,
+    )
+    from edgeosr.training.open_tasks import RunNetwork, left_out_tasks, synthetic_task
 
-    from edgeosr.model.backbone import channels_last
-    from edgeosr.model.classifier import load_classifier
-    from edgeosr.training.augmentation import Normalise
-    from edgeosr.training.epoch import embed
-    from edgeosr.training.opengan import train_discriminator
-    from edgeosr.training.opengan_settings import OpenGanSettings
-    from edgeosr.training.synthetic_outliers import make_synthetic_outliers
-
-    record = read_run(run_directory)
+    network = RunNetwork(run_directory)
+    record = network.record
     data = data_record(record.data, str(Path(run_directory) / "run.json"))
     image_set, parts = reopen_parts(data, data_root)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = load_classifier(run_directory)
-    channels_last(classifier, device)
-    normalise = Normalise(record.preprocessing, device)
-
-    def decoded(images: LabelledImages, what: str) -> Decoded:
-        return decode_images(images, record.preprocessing, description=f"reading {what} images")
-
-    def embeddings(pixels: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
-        return embed(classifier, pixels, normalise, f"embedding {what} images")
-
-    known_train = embeddings(decoded(parts.train, "train").pixels, "train")
-    select = decoded(parts.select, "select")
-    source = record.training.get("outliers")
-    outliers: dict[str, Any] | None = None
-    open_train = None
-    if source:
-        halves = outlier_halves(source, parts, image_set, data_root)
-        open_train = embeddings(decoded(halves.train, "outlier").pixels, "outlier")
-        open_select = embeddings(decoded(halves.select, "outlier").pixels, "outlier")
-        outliers = {
-            "source": source,
-            "classes": list(halves.classes),
-            "train": len(open_train),
-            "select": len(open_select),
-        }
-    else:
-        synthetic = make_synthetic_outliers(
-            select.pixels, parts.seed, SYNTHETIC_PER_KIND, labels=select.labels, kinds=_kinds(record)
-        )
-        open_select = embeddings(synthetic, "synthetic")
-    settings = OpenGanSettings(
-        lambda_g=record.training["lambda_g"], lambda_o=record.training["lambda_o"], seed=parts.seed
+    train, select = network.decoded(parts.train, "train"), network.decoded(parts.select, "select")
+    full = OpenTask(
+        known_train=network.embeddings(train.pixels, "train"),
+        known_select=network.embeddings(select.pixels, "select"),
+        open_select=None,
+        kind="left-out classes",
     )
-    found = train_discriminator(
-        known_train,
-        embeddings(select.pixels, "select"),
-        open_train=open_train,
-        open_select=open_select,
-        open_select_kind="real" if source else "synthetic",
-        settings=settings,
-        threads=threads,
+    source, unknown = record.training.get("outliers"), list(record.data["unknown"])
+    if not source:
+        folds = left_out_tasks(run_directory, record, full, train, select)
+        if folds:
+            best, description = _chosen_on_folds(record, full, folds, threads)
+        else:
+            task = synthetic_task(network, full, select)
+            best, description = _chosen_alone(record, task, LAMBDAS_OF_SYNTHETIC, threads)
+        return write_discriminator(run_directory, best.layers, description, None, unknown=unknown)
+    halves = outlier_halves(source, parts, image_set, data_root)
+    open_train, open_select = (
+        network.embeddings(network.decoded(half, "outlier").pixels, "outlier")
+        for half in (halves.train, halves.select)
     )
-    description = {
+    task = replace(full, open_train=open_train, open_select=open_select, kind="real")
+    best, description = _chosen_alone(record, task, LAMBDAS_WITH_OUTLIERS, threads)
+    outliers = {
+        "source": source,
+        "classes": list(halves.classes),
+        "train": len(open_train),
+        "select": len(open_select),
+    }
+    if same_set(source, record.data["source"]):
+        unknown = [name for name in unknown if name not in halves.classes]
+    return write_discriminator(run_directory, best.layers, description, outliers, unknown=unknown)
+
+
+def _chosen_alone(
+    record: RunRecord, task: "OpenTask", lambdas: Sequence[float], threads: int | None
+) -> "tuple[Discriminator, dict[str, Any]]":
+    """Choose by the task's own open validation images."""
+    from edgeosr.training.discriminator_choice import train_best
+
+    asked = record.training["lambda_g"]
+    tried = lambdas if asked is None else (float(asked),)
+    best, aurocs = train_best(task, tried, _settings(record), threads)
+    return best, _description(best, best.select_auroc, aurocs)
+
+
+def _chosen_on_folds(
+    record: RunRecord, full: "OpenTask", folds: "Sequence[LeftOutTask]", threads: int | None
+) -> "tuple[Discriminator, dict[str, Any]]":
+    """Choose by the folds, and keep the discriminators of those that are runs of their own."""
+    from edgeosr.training.discriminator_choice import LAMBDAS, choose, train_chosen
+
+    settings = _settings(record)
+    asked = record.training["lambda_g"]
+    lambdas = LAMBDAS if asked is None else (float(asked),)
+    choice = choose([fold.task for fold in folds], lambdas, settings, threads)
+    runs = [(fold.run, fold.task) for fold in folds if fold.run is not None]
+    best, *own = train_chosen([full, *(task for _, task in runs)], choice, settings, threads)
+    for (run, _), one in zip(runs, own, strict=True):
+        unknown = list(read_run(run).data["unknown"])
+        write_discriminator(run, one.layers, _description(one, None, {}), None, unknown=unknown)
+    return best, _description(best, choice.auroc, choice.tried)
+
+
+def _settings(record: RunRecord) -> "OpenGanSettings":
+    from edgeosr.training.opengan_settings import OpenGanSettings
+
+    seed = int(record.data["seed"])
+    return OpenGanSettings(lambda_o=record.training["lambda_o"], epochs=OPENGAN_EPOCHS, seed=seed)
+
+
+def _description(
+    found: "Discriminator", auroc: float | None, tried: Mapping[float, float | None]
+) -> dict[str, Any]:
+    """Return what ``RunRecord.discriminator`` says.
+
+    Args:
+        found: the discriminator.
+        auroc: on what chose it; None if nothing of its own did.
+        tried: the best AUROC there by the weight of generated features.
+    """
+    return {
         "slope": found.slope,
         "selected_by": found.selected_by,
         "best_epoch": found.best_epoch,
-        "select_auroc": found.select_auroc,
+        "select_auroc": auroc,
+        "lambda_g": found.settings.lambda_g,
+        "tried_lambda_g": {f"{value:g}": best for value, best in tried.items()},
         "history": [epoch.as_json() for epoch in found.history],
     }
-    used = outliers is not None and same_set(outliers["source"], record.data["source"])
-    seen = outliers["classes"] if outliers is not None and used else []
-    unknown = [name for name in record.data["unknown"] if name not in seen]
-    return write_discriminator(run_directory, found.layers, description, outliers, unknown=unknown)
-
-
-def _kinds(record: RunRecord) -> "tuple[OutlierKind, ...]":
-    """Return the kinds of synthetic outliers; turned images are known where the auxiliary trained on them."""
-    from edgeosr.training.synthetic_outliers import OUTLIER_KINDS
-
-    rotates = record.training["rotation_weight"] > 0 and not record.training["freeze"]
-    return tuple(kind for kind in OUTLIER_KINDS if not (rotates and kind == "rotated"))

@@ -18,6 +18,7 @@ Where we depart from the reference, and why:
       are not trained too little.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,8 @@ class Discriminator:
         slope: LeakyReLU's slope below zero.
         history: one entry an epoch.
         best_epoch: the epoch that was kept, counted from 1.
-        select_auroc: its AUROC on the select part.
-        selected_by: ``real`` or ``synthetic`` open validation features.
+        select_auroc: its AUROC on the select part; None if it was chosen elsewhere.
+        selected_by: what chose the epoch.
         settings: as trained.
     """
 
@@ -56,7 +57,7 @@ class Discriminator:
     slope: float
     history: tuple[OpenGanEpoch, ...]
     best_epoch: int
-    select_auroc: float
+    select_auroc: float | None
     selected_by: OpenKind
     settings: OpenGanSettings
 
@@ -93,10 +94,11 @@ def train_discriminator(
     known_select: Float32,
     *,
     open_train: Float32 | None = None,
-    open_select: Float32,
+    open_select: Float32 | None,
     open_select_kind: OpenKind,
     settings: OpenGanSettings | None = None,
     threads: int | None = None,
+    advance: Callable[..., None] | None = None,
 ) -> Discriminator:
     """Train D against a feature generator and, if given, outliers; keep the best epoch.
 
@@ -108,10 +110,12 @@ def train_discriminator(
         known_train: embeddings of the train part, float32 ``[n, D]``, n >= 2.
         known_select: embeddings of the select part, ``[m, D]``, m >= 1.
         open_train: embeddings of real outliers, ``[k, D]``, or None (OpenGAN-0).
-        open_select: open validation embeddings, ``[j, D]``, j >= 1.
-        open_select_kind: what ``open_select`` was made from; recorded as ``selected_by``.
+        open_select: open validation embeddings, ``[j, D]``, j >= 1; None to keep the last of
+            ``settings.epochs``, which were chosen elsewhere (``discriminator_choice.py``).
+        open_select_kind: what the choice was made on; recorded as ``selected_by``.
         settings: the defaults if None.
         threads: of torch while it trains; None for one.
+        advance: of a caller's own bar, called after each epoch; torch's threads are then left as they are.
 
     Raises:
         DataError: shapes do not fit, a part is empty or not finite, or known embeddings are all equal.
@@ -124,7 +128,8 @@ def train_discriminator(
     dimension = known_train.shape[-1]
     _require_features("known_train", known_train, dimension, least=2)
     _require_features("known_select", known_select, dimension, least=1)
-    _require_features("open_select", open_select, dimension, least=1)
+    if open_select is not None:
+        _require_features("open_select", open_select, dimension, least=1)
     outliers = open_train if settings.lambda_o > 0 else None
     if outliers is not None:
         _require_features("open_train", outliers, dimension, least=1)
@@ -137,14 +142,16 @@ def train_discriminator(
     import_extra("torch", extra="train", purpose="training the discriminator")
     from edgeosr.training import opengan_loop
 
-    layers, history, best = opengan_loop.train_layers(
+    features = (
         (known_train - mean) / std,
         (known_select - mean) / std,
         None if outliers is None else (outliers - mean) / std,
-        (open_select - mean) / std,
-        settings,
-        threads,
+        None if open_select is None else (open_select - mean) / std,
     )
+    if advance is None:
+        layers, history, best = opengan_loop.train_layers(*features, settings, threads)
+    else:
+        layers, history, best = opengan_loop.train_layers_here(*features, settings, advance)
     first = fold_standardisation(*layers[0], mean, std)
     return Discriminator(
         layers=(first, *layers[1:]),

@@ -5,7 +5,7 @@ Everything here works on standardised features; ``opengan.py`` folds the standar
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def train_layers(
     known: Float32,
     known_select: Float32,
     outliers: Float32 | None,
-    open_select: Float32,
+    open_select: Float32 | None,
     settings: OpenGanSettings,
     threads: int | None = None,
 ) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
@@ -72,39 +72,49 @@ def train_layers(
 
     Returns:
         (layers of the best epoch's discriminator, history, the best epoch's entry). Of equal epochs the
-        first is best.
+        first is best; without open validation features the last one is.
 
     Raises:
         TrainingError: a loss is not finite.
     """
-    with limited_threads(threads or 1):
-        return _trained(known, known_select, outliers, open_select, settings)
+    with (
+        limited_threads(threads or 1),
+        progress("training the discriminator", settings.epochs) as advance,
+    ):
+        return train_layers_here(known, known_select, outliers, open_select, settings, advance)
 
 
-def _trained(
+def train_layers_here(
     known: Float32,
     known_select: Float32,
     outliers: Float32 | None,
-    open_select: Float32,
+    open_select: Float32 | None,
     settings: OpenGanSettings,
+    advance: Callable[..., None],
 ) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
+    """As ``train_layers``, on torch's threads as they are, under a caller's own bar."""
     # Our own generator everywhere: the global random state is neither read nor changed.
     random = torch.Generator().manual_seed(settings.seed)
     trainer = _Trainer(torch.from_numpy(known), outliers, settings, random)
-    selection = torch.from_numpy(known_select), torch.from_numpy(open_select)
+    selection = torch.from_numpy(known_select), None if open_select is None else torch.from_numpy(open_select)
     history: list[OpenGanEpoch] = []
     best: OpenGanEpoch | None = None
     layers: Layers = ()
-    with progress("training the discriminator", settings.epochs) as advance:
-        for number in range(1, settings.epochs + 1):
-            losses = [trainer.step() for _ in range(settings.steps)]
-            epoch = _summary(number, losses, trainer, selection)
-            history.append(epoch)
-            if best is None or epoch.select_auroc > best.select_auroc:
-                best, layers = epoch, _arrays(trainer.discriminator)
-            advance(note=f"AUROC {epoch.select_auroc:.3f}, best {best.select_auroc:.3f}")
+    for number in range(1, settings.epochs + 1):
+        losses = [trainer.step() for _ in range(settings.steps)]
+        epoch = _summary(number, losses, trainer, selection)
+        history.append(epoch)
+        if _better(epoch, best):
+            best, layers = epoch, _arrays(trainer.discriminator)
+        advance(note="" if epoch.select_auroc is None else f"AUROC {epoch.select_auroc:.3f}")
     assert best is not None
     return layers, tuple(history), best
+
+
+def _better(epoch: OpenGanEpoch, best: OpenGanEpoch | None) -> bool:
+    if best is None or epoch.select_auroc is None or best.select_auroc is None:
+        return True
+    return epoch.select_auroc > best.select_auroc
 
 
 class _Trainer:
@@ -199,18 +209,21 @@ def _summary(
     number: int,
     losses: list[tuple[float, float, float, float]],
     trainer: _Trainer,
-    selection: tuple[Tensor, Tensor],
+    selection: tuple[Tensor, Tensor | None],
 ) -> OpenGanEpoch:
     known, outliers, generated, generator = (float(mean) for mean in np.mean(losses, axis=0))
-    with torch.no_grad():
-        known_scores, open_scores = (-trainer.discriminator(part).squeeze(1).numpy() for part in selection)
+    select_auroc = None
+    if selection[1] is not None:
+        with torch.no_grad():
+            scores = [-trainer.discriminator(part).squeeze(1).numpy() for part in selection]
+        select_auroc = auroc(scores[0], scores[1])
     return OpenGanEpoch(
         epoch=number,
         loss_known=known,
         loss_outliers=None if trainer.outlier_batches is None else outliers,
         loss_generated=None if trainer.generator is None else generated,
         loss_generator=None if trainer.generator is None else generator,
-        select_auroc=auroc(known_scores, open_scores),
+        select_auroc=select_auroc,
         diversity=trainer.diversity(),
     )
 

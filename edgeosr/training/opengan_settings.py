@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from edgeosr.errors import UsageError, require_seed, require_whole
 
 Float32 = NDArray[np.float32]
-OpenKind = Literal["real", "synthetic"]
-OPEN_KINDS: tuple[OpenKind, ...] = ("real", "synthetic")
+OpenKind = Literal["real", "synthetic", "left-out classes"]
+OPEN_KINDS: tuple[OpenKind, ...] = ("real", "synthetic", "left-out classes")
 HIDDEN_SIZES = (512, 256, 128, 64)
 SLOPE = 0.2
 # A channel that hardly moves on known images is scaled as if it moved by this share of the average channel.
@@ -71,7 +71,7 @@ class OpenGanEpoch:
         loss_outliers: -log(1 - D(outlier)).
         loss_generated: -log(1 - D(G(noise))).
         loss_generator: -log D(G(noise)), what the generator minimises.
-        select_auroc: of D on the select part against the open validation set.
+        select_auroc: of D on the select part against the open validation set; None without one.
         diversity: mean distance between pairs of generated features over the mean distance between pairs
             of known ones (standardised features). About 1 is healthy; near 0 the generator has collapsed
             to a point.
@@ -82,7 +82,7 @@ class OpenGanEpoch:
     loss_outliers: float | None
     loss_generated: float | None
     loss_generator: float | None
-    select_auroc: float
+    select_auroc: float | None
     diversity: float | None
 
     def as_json(self) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class TrainSettings:
         discriminator: train the OpenGAN discriminator on the embeddings.
         outliers: path or name of images of no known class for the discriminator; None: synthetic ones
             select its epoch.
-        lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers.
+        lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers; ``lambda_g`` None: chosen
+            on real outliers, or on left-out classes.
         watch_jacobian: after every epoch measure the Jacobian norm J_u of known and unknown images and draw
             it (see ``edgeosr.training.watch_jacobian``); changes nothing in the training.
         watch_images: number of images of each kind.
@@ -122,7 +123,7 @@ class TrainSettings:
     color_jitter: float = 0.0
     discriminator: bool = True
     outliers: str | None = None
-    lambda_g: float = 1.0
+    lambda_g: float | None = None
     lambda_o: float = 1.0
     watch_jacobian: bool = False
     watch_images: int = 256
@@ -172,8 +173,10 @@ class TrainSettings:
             require_whole("devices", self.devices, 1, LARGEST_COUNT)
         for name in ("lr", "temperature"):
             self._require_between(name, 0, LARGEST_FACTOR, above=True)
-        for name in ("rotation_weight", "weight_decay", "lambda_g", "lambda_o"):
+        for name in ("rotation_weight", "weight_decay", "lambda_o"):
             self._require_between(name, 0, LARGEST_FACTOR)
+        if self.lambda_g is not None:
+            self._require_between("lambda_g", 0, LARGEST_FACTOR)
         self._require_between("margin", 0, math.pi / 2)
         self._require_between("shift", 0, 0.5)
         self._require_between("color_jitter", 0, 1)

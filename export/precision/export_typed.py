@@ -6,7 +6,7 @@ from pathlib import Path
 from edgeosr.bundle.backbone import BackboneRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
-from edgeosr.export.calibrate import SelectFit, fit_on_select, threshold_on_calibrate
+from edgeosr.export.calibrate import SelectFit, fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.gate import Gate, decision_gate
 from edgeosr.export.precision.gate_picture import draw_gate
@@ -130,10 +130,9 @@ def _fitted(
 ) -> tuple[Fusion, Threshold]:
     if not settings.recalibrate:
         return fit.fusion, threshold
+    unfitted = GraphRunner(typed.whole(), as_typed=True, threads=settings.threads)
     anew = fit_on_select(
-        GraphRunner(typed.whole(), as_typed=True, threads=settings.threads),
-        parts.select,
-        parts.open_select,
+        score_select(unfitted, parts.select, parts.open_select),
         default_part=typed.graph.classifier.default_part,
         parts=typed.graph.parts,
         given=fit.given,

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeosr.data.class_folds import planned_folds
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
-from edgeosr.export.left_out import FrozenRecipe, decide_weights, planned_folds
+from edgeosr.export.frozen_folds import FrozenRecipe, frozen_folds, full_as_fold
+from edgeosr.export.left_out import candidates_for, decide_weights
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.scorer import Head, Scorer
@@ -60,13 +62,15 @@ def decided(
 ):
     train = features(3 * per_class, 0, classes=classes)
     discriminator = more.pop("discriminator", False)
+    scorer = scorer_for(train, classes=classes, discriminator=discriminator)
+    kept = KnownFeatures(train=train, select=features(per_class, 1, classes=classes), **more)
+    folds = frozen_folds(scorer, kept, recipe, planned_folds(classes, most_folds, recipe.seed))
     return decide_weights(
-        scorer_for(train, classes=classes, discriminator=discriminator),
-        KnownFeatures(train=train, select=features(per_class, 1, classes=classes), **more),
-        recipe,
+        folds,
+        full_as_fold(scorer, kept),
+        candidates_for("movr_loss", frozen=True),
         classes=NAMES[:classes],
-        default_part="movr_loss",
-        most_folds=most_folds,
+        why_none="said so",
     )
 
 
@@ -105,15 +109,11 @@ def test_a_head_never_sees_the_class_that_is_left_out():
         np.testing.assert_array_equal(embeddings, train.embeddings[train.labels != left])
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [({"classes": 2}, "fewer than 3 known classes"), ({"most_folds": 0}, "no folds were asked for")],
-)
-def test_without_folds_the_three_parts_weigh_the_same(asked, said):
-    found = decided(**asked)
+def test_without_folds_the_three_parts_weigh_the_same():
+    found = decided(most_folds=0)
     assert found.record is None
     assert found.given.weights == pytest.approx(dict.fromkeys(EQUAL, 1 / 3))
-    assert found.given.note == f"equal weights: {said}"
+    assert found.given.note == "equal weights: said so"
 
 
 def test_classes_of_few_images_leave_equal_weights_and_say_why():
@@ -184,12 +184,8 @@ def test_the_same_features_give_the_same_weights_and_record():
 def test_an_embedding_without_the_two_companions_keeps_the_rule_of_one_part():
     train = features(60, 0)
     bare = replace(scorer_for(train), constants={}, fusion=unfitted_fusion(("movr_loss", "max_logit")))
+    kept = KnownFeatures(train=train, select=features(20, 1))
     found = decide_weights(
-        bare,
-        KnownFeatures(train=train, select=features(20, 1)),
-        RECIPE,
-        classes=NAMES,
-        default_part="movr_loss",
-        most_folds=0,
+        [], full_as_fold(bare, kept), candidates_for("movr_loss", frozen=True), classes=NAMES, why_none=""
     )
     assert found.given is None and found.record is None

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import edgeosr.training.discriminator as step
-import edgeosr.training.opengan as opengan
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_discriminator, read_run
+from edgeosr.training import discriminator_choice, open_tasks
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.train import train
 from edgeosr.training.train_run import resumed_settings
@@ -22,15 +22,16 @@ from edgeosr.training.train_run import resumed_settings
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few OpenGAN steps and few synthetic images; what was passed is kept."""
-    real = opengan.train_discriminator
+    real = discriminator_choice.train_discriminator
     passed = {}
 
     def short(*arguments, settings, **named):
         passed.update(known_train=arguments[0], known_select=arguments[1], **named)
-        return real(*arguments, settings=dataclasses.replace(settings, epochs=2, steps=3), **named)
+        return real(*arguments, settings=dataclasses.replace(settings, steps=3), **named)
 
-    monkeypatch.setattr(opengan, "train_discriminator", short)
-    monkeypatch.setattr(step, "SYNTHETIC_PER_KIND", 4)
+    monkeypatch.setattr(discriminator_choice, "train_discriminator", short)
+    monkeypatch.setattr(open_tasks, "SYNTHETIC_PER_KIND", 4)
+    monkeypatch.setattr(step, "OPENGAN_EPOCHS", 2)
     return passed
 
 
@@ -90,7 +91,7 @@ def test_a_run_stopped_before_its_discriminator_gets_it_by_resuming(settings, ch
 
     settings = changed(settings, epochs=1, discriminator=True)
     with monkeypatch.context() as patch:
-        patch.setattr(opengan, "train_discriminator", interrupted)
+        patch.setattr(discriminator_choice, "train_discriminator", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(settings)
     assert f"edgeosr train --resume {settings.out}" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""Which weight of generated features, and which epoch: chosen where the discriminator has learnt nothing.
+
+That is the open validation that OpenGAN's authors ask for. Real outliers are one, their other half being
+learnt from. Without them every fold of left-out classes is one: the fold's own discriminator is tried on
+classes that neither it nor its network has seen, and what is best on average is best for the full one.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from edgeosr.progress import progress
+from edgeosr.training.opengan import Discriminator, train_discriminator
+from edgeosr.training.opengan_settings import Float32, OpenGanSettings, OpenKind
+from edgeosr.training.processors import limited_threads
+from edgeosr.usable_processors import usable_processors
+
+# Weights of generated features to try; without outliers there is nothing else to learn from.
+LAMBDAS = (0.2, 1.0)
+# With outliers the generator can be left out (0); the authors weigh it 0.2 with them and 1 without.
+LAMBDAS_WITH_OUTLIERS = (0.0, 0.2, 1.0)
+# Synthetic images may choose an epoch and no more.
+LAMBDAS_OF_SYNTHETIC = (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTask:
+    """Embeddings of one network that a discriminator learns from and is tried on; see ``opengan.py``."""
+
+    known_train: Float32
+    known_select: Float32
+    open_train: Float32 | None = None
+    open_select: Float32 | None
+    kind: OpenKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        lambda_g: weight of the generated features.
+        epoch: counted from 1.
+        aurocs: of this choice, one a task.
+        tried: the best mean AUROC of each weight that was tried.
+    """
+
+    lambda_g: float
+    epoch: int
+    aurocs: tuple[float, ...]
+    tried: dict[float, float]
+
+    @property
+    def auroc(self) -> float:
+        """Mean over the tasks."""
+        return float(np.mean(self.aurocs))
+
+
+def choose(
+    tasks: Sequence[OpenTask],
+    lambdas: Sequence[float],
+    settings: OpenGanSettings,
+    threads: int | None = None,
+) -> Choice:
+    """Choose by the mean AUROC over the tasks; of equal ones the first weight and epoch.
+
+    Args:
+        tasks: each with open validation embeddings.
+        lambdas: weights of the generated features to try.
+        settings: everything else; ``epochs`` are those to choose from.
+        threads: of all of them together; None for as many as there are processors.
+
+    Raises:
+        DataError, UsageError, TrainingError: as ``train_discriminator``.
+    """
+    jobs = [(task, replace(settings, lambda_g=value)) for value in lambdas for task in tasks]
+    found = train_side_by_side(jobs, threads, "choosing the discriminator")
+    curves = np.array([[epoch.select_auroc for epoch in one.history] for one in found], np.float64)
+    curves = curves.reshape(len(lambdas), len(tasks), settings.epochs)
+    means = curves.mean(axis=1)
+    best, epoch = (int(i) for i in np.unravel_index(int(means.argmax()), means.shape))
+    return Choice(
+        lambda_g=lambdas[best],
+        epoch=epoch + 1,
+        aurocs=tuple(curves[best, :, epoch].tolist()),
+        tried=dict(zip(lambdas, means.max(axis=1).tolist(), strict=True)),
+    )
+
+
+def train_best(
+    task: OpenTask, lambdas: Sequence[float], settings: OpenGanSettings, threads: int | None = None
+) -> tuple[Discriminator, dict[float, float | None]]:
+    """Train with each weight and return the best on the task's own open validation, and what each reached."""
+    jobs = [(task, replace(settings, lambda_g=value)) for value in lambdas]
+    found = train_side_by_side(jobs, threads, "training the discriminator")
+    best = max(found, key=lambda one: one.select_auroc or 0.0)
+    return best, {one.settings.lambda_g: one.select_auroc for one in found}
+
+
+def train_chosen(
+    tasks: Sequence[OpenTask], choice: Choice, settings: OpenGanSettings, threads: int | None = None
+) -> list[Discriminator]:
+    """Train a discriminator of each task as chosen, as far as the chosen epoch.
+
+    Args:
+        tasks: their open validation embeddings are not looked at.
+        choice: as ``choose`` made it with the same ``settings``.
+        settings: everything else.
+        threads: as in ``choose``.
+    """
+    chosen = replace(settings, lambda_g=choice.lambda_g, epochs=choice.epoch)
+    jobs = [(replace(task, open_select=None), chosen) for task in tasks]
+    return train_side_by_side(jobs, threads, "training the discriminator")
+
+
+def train_side_by_side(
+    jobs: Sequence[tuple[OpenTask, OpenGanSettings]], threads: int | None, description: str
+) -> list[Discriminator]:
+    """Train as many at once as there are threads, each on one: the same bits however many that is."""
+    at_once = max(1, min(len(jobs), threads or usable_processors()))
+    total = sum(settings.epochs for _, settings in jobs)
+    with limited_threads(1), _bar(description, total) as advance, ThreadPoolExecutor(at_once) as pool:
+
+        def train(job: tuple[OpenTask, OpenGanSettings]) -> Discriminator:
+            task, settings = job
+            return train_discriminator(
+                task.known_train, task.known_select, open_train=task.open_train,
+                open_select=task.open_select, open_select_kind=task.kind, settings=settings, advance=advance,
+            )  # fmt: skip
+
+        futures = [pool.submit(train, job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _bar(description: str, total: int) -> Iterator[Any]:
+    """Show one bar for all threads."""
+    lock = Lock()
+    with progress(description, total) as advance:
+
+        def one(note: str = "") -> None:
+            with lock:
+                advance()
+
+        yield one

@@ -1,0 +1,58 @@
+"""One fold as it was measured: what its own network gives the score parts, for known and left-out images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.export.fold_weights import FoldValues
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartValues:
+    """What a network says about n images.
+
+    Attributes:
+        correct: bool ``[n]``, it names the class; all False for images of no class that it knows.
+        by_part: float64 ``[n]`` by part.
+    """
+
+    correct: NDArray[np.bool_]
+    by_part: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+
+NOTHING = PartValues(correct=np.zeros(0, np.bool_), by_part={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """A network that never saw some classes.
+
+    Attributes:
+        left_out: labels of these classes, as the full network numbers them; empty for real outliers.
+        classes: how many classes it knows.
+        known: select images of the classes that it knows.
+        unknown: images that are unknown to it: the train and select images of the classes left out.
+    """
+
+    left_out: tuple[int, ...]
+    classes: int
+    known: PartValues
+    unknown: PartValues
+
+    @property
+    def accuracy(self) -> float:
+        """Closed-set accuracy on the known images, 0 to 1; 0 without any."""
+        return float(np.mean(self.known.correct)) if len(self.known) else 0.0
+
+    def of(self, parts: Sequence[str]) -> FoldValues:
+        """Return the values of these parts; NaN for one that this network does not have."""
+        known, unknown = (
+            np.stack([side.by_part.get(name, np.full(len(side), np.nan)) for name in parts], axis=1)
+            for side in (self.known, self.unknown)
+        )
+        return FoldValues(known=known, unknown=unknown)

@@ -1,0 +1,86 @@
+"""Where an export's folds of left-out classes come from, and what they decide."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeosr.data.class_folds import FEWEST_CLASSES, planned_folds
+from edgeosr.export import frozen_folds, trained_folds
+from edgeosr.export.calibrate import SelectScores
+from edgeosr.export.frozen_features import KnownFeatures
+from edgeosr.export.frozen_folds import FrozenRecipe
+from edgeosr.export.frozen_recipe import recipe_of_frozen
+from edgeosr.export.left_out import Decided, candidates_for, decide_weights
+from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.run import RunRecord, fold_runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """Where folds come from.
+
+    Attributes:
+        recipe: of a frozen run's heads; None for any other classifier.
+        runs: of a trained run: its folds, whole runs beside it.
+        why_none: why there are none, in words; empty where ``recipe`` makes them.
+    """
+
+    recipe: FrozenRecipe | None = None
+    runs: tuple[Path, ...] = ()
+    why_none: str = ""
+
+
+def folds_of(run: Path, record: RunRecord, settings: ExportSettings) -> Folds:
+    """Return where a run's folds come from.
+
+    Raises:
+        DataError: the record's settings are another version's.
+    """
+    recipe = recipe_of_frozen(record, threads=settings.threads)
+    if settings.folds == 0:
+        return Folds(recipe=recipe, why_none="no folds were asked for")
+    if len(record.data["known"]) < FEWEST_CLASSES:
+        return Folds(recipe=recipe, why_none=f"fewer than {FEWEST_CLASSES} known classes")
+    if recipe is not None:
+        return Folds(recipe=recipe)
+    advice = f"edgeosr train --resume {run} --folds 3"
+    return Folds(runs=tuple(fold_runs(run)), why_none=f"the run has no folds; {advice} trains them")
+
+
+def weigh(
+    graph: ScoredGraph,
+    scores: SelectScores,
+    kept: KnownFeatures | None,
+    folds: Folds,
+    parts: CalibrationParts,
+    settings: ExportSettings,
+) -> Decided:
+    """Make and measure the folds, and weigh the parts on what they say.
+
+    Args:
+        graph: of the full network.
+        scores: of that graph, on select and open validation images.
+        kept: features of a frozen backbone; None for a trained one.
+        folds: where they come from.
+        parts: the images.
+        settings: of the export.
+
+    Raises:
+        DataError, StorageError: a fold or its images cannot be read.
+        TrainingError: a fold's head does not train.
+    """
+    classes, default_part = graph.classifier.classes, graph.classifier.default_part
+    if folds.recipe is not None and kept is not None:
+        most = 0 if folds.why_none else settings.most_folds
+        planned = planned_folds(len(classes), most, folds.recipe.seed)
+        measured = frozen_folds.frozen_folds(graph.scorer, kept, folds.recipe, planned)
+        full = frozen_folds.full_as_fold(graph.scorer, kept)
+    else:
+        measured = trained_folds.trained_folds(
+            folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
+            threads=settings.threads,
+        )  # fmt: skip
+        full = trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts)
+    candidates = candidates_for(default_part, frozen=folds.recipe is not None)
+    return decide_weights(measured, full, candidates, classes=classes, why_none=folds.why_none)

@@ -1,0 +1,110 @@
+"""Folds of a trained backbone: whole runs that ``edgeosr train`` made beside the full one.
+
+Each is exported as far as its scoring graph and measured there, as the full network is: with constants of its
+own train images, on select images of the classes that it knows, and on all images that the full run learnt
+from of the classes that it does not.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.errors import DataError
+from edgeosr.export.fold import NOTHING, Fold, PartValues
+from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.train_features import train_features
+from edgeosr.export.trained import classifier_from_run
+from edgeosr.run import read_run
+from edgeosr.scoring.parts import with_constants
+
+
+def trained_folds(
+    runs: Sequence[Path],
+    train: LabelledImages,
+    select: LabelledImages,
+    *,
+    jacobian: str,
+    seed: int,
+    threads: int | None = None,
+) -> list[Fold]:
+    """Measure the parts of every fold's own network.
+
+    Args:
+        runs: the folds' run directories.
+        train: part of the full run.
+        select: likewise.
+        jacobian: of the full export; folds have no probes, whose parts are not weighed.
+        seed: of the constants of parts.
+        threads: of onnxruntime; None for what suits the graph.
+
+    Raises:
+        DataError: a fold is not one of this run, or more than 1 % of its images cannot be read.
+        StorageError: a fold cannot be read.
+    """
+    if runs:
+        print(
+            f"weighing the score parts on left-out classes: {len(runs)} networks of edgeosr train score "
+            "them; --folds 0 for none",
+            file=sys.stderr,
+            flush=True,
+        )
+    jacobian = "none" if jacobian == "probes" else jacobian
+    return [_fold(run, train, select, jacobian, seed, threads) for run in runs]
+
+
+def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]) -> Fold:
+    """Return the full network as it was measured: its select images, and real outliers if there are any."""
+    return Fold(
+        left_out=(),
+        classes=int(known.labels.max(initial=0)) + 1,
+        known=_values(known, parts),
+        unknown=NOTHING if unknown is None else _values(unknown, parts),
+    )
+
+
+def _fold(
+    run: Path, train: LabelledImages, select: LabelledImages, jacobian: str, seed: int, threads: int | None
+) -> Fold:
+    classes = select.class_names
+    kept = tuple(str(name) for name in read_run(run).data["known"])
+    foreign = [name for name in kept if name not in classes]
+    left = [name for name in classes if name not in kept]
+    if foreign or not left:
+        raise DataError(
+            f"{run} is not a fold of this run: expected a network without some of its {len(classes)} "
+            f"classes, got one that knows {', '.join(kept[:5])}{', ...' if len(kept) > 5 else ''}; remove "
+            f"{run.parent}, then edgeosr train --resume {run.parent.parent} --folds 3 trains its folds again"
+        )
+    classifier = classifier_from_run(run)
+    own = train.of_classes(kept)
+    draft = scored_graph(classifier, jacobian)
+    features = train_features(draft, own, seed=seed, threads=threads)
+    graph = scored_graph(classifier, jacobian, constants=with_constants(draft.scorer, features).constants)
+    runner = GraphRunner(graph.model(), threads=threads)
+    name = f"fold {run.name}"
+    known = runner.measure(select.of_classes(kept), f"{name}: scoring what it knows")
+    sides = [
+        runner.measure(side.of_classes(left), f"{name}: scoring what it never saw")
+        for side in (train, select)
+    ]
+    never_seen = [_values(side, graph.parts) for side in sides]
+    return Fold(
+        left_out=tuple(classes.index(name) for name in left),
+        classes=len(kept),
+        known=_values(known, graph.parts),
+        unknown=PartValues(
+            correct=np.zeros(sum(map(len, never_seen)), np.bool_),
+            by_part={
+                part: np.concatenate([side.by_part[part] for side in never_seen]) for part in graph.parts
+            },
+        ),
+    )
+
+
+def _values(measured: Measured, parts: Sequence[str]) -> PartValues:
+    columns = dict(zip(parts, measured.values.T.astype(np.float64), strict=True))
+    return PartValues(correct=measured.predictions == measured.labels, by_part=columns)
