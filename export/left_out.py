@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.left_out import FoldRecord, LeftOutRecord
+from edgeosr.data.class_folds import FEWEST_CLASSES, planned_folds
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, FoldValues, fit_over_folds
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
 from edgeosr.export.weights import GivenWeights
@@ -23,7 +24,6 @@ from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer import Head, Scorer
 
-FEWEST_CLASSES = 3
 # Where nothing can be fitted these three and the loss of the head share the weight: measured to be sound on
 # features of a frozen pretrained backbone.
 COMPANIONS = ("bank", "relative_mahalanobis")
@@ -62,19 +62,6 @@ class Decided:
 
     given: GivenWeights | None
     record: LeftOutRecord | None
-
-
-def planned_folds(classes: int, most: int, seed: int) -> list[tuple[int, ...]]:
-    """Return the labels that each fold leaves out: one class a fold, or groups of classes if they are many.
-
-    Empty for fewer than ``FEWEST_CLASSES`` classes and for ``most`` = 0.
-    """
-    if classes < FEWEST_CLASSES or most == 0:
-        return []
-    if classes <= most:
-        return [(label,) for label in range(classes)]
-    order = np.random.default_rng([seed, classes]).permutation(classes)
-    return [tuple(sorted(group.tolist())) for group in np.array_split(order, most)]
 
 
 def decide_weights(

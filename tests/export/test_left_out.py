@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
-from edgeosr.export.left_out import FrozenRecipe, decide_weights, planned_folds
+from edgeosr.export.left_out import FrozenRecipe, decide_weights
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.scorer import Head, Scorer
@@ -68,15 +68,6 @@ def decided(
         default_part="movr_loss",
         most_folds=most_folds,
     )
-
-
-def test_every_class_is_left_out_once_and_many_classes_go_in_groups():
-    assert planned_folds(4, 10, 0) == [(0,), (1,), (2,), (3,)]
-    groups = planned_folds(23, 10, 0)
-    assert len(groups) == 10 and sorted(label for group in groups for label in group) == list(range(23))
-    assert {len(group) for group in groups} == {2, 3}
-    assert planned_folds(23, 10, 0) == groups != planned_folds(23, 10, 1)
-    assert planned_folds(2, 10, 0) == planned_folds(5, 0, 0) == []
 
 
 def test_weights_and_record_come_from_one_fold_a_class(capsys):
