@@ -156,6 +156,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
             batch_size=BATCH,
             rotation_weight=0.0,
             max_minutes=settings.max_minutes,
+            folds=0,
             seed=settings.seed,
             out=out,
             threads=settings.threads,

@@ -131,6 +131,7 @@ def training_figures(folder: Path, seconds: float) -> Iterator[Figure]:
             epochs=4,
             rotation_weight=weight,
             discriminator=False,
+            folds=0,
             out=folder / f"run-{weight}",
             threads=2,
             devices=1,

@@ -5,12 +5,14 @@ runs/NAME/weights.pt         torch state dict of the best epoch (loadable with w
 runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN discriminator
 runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
-runs/NAME/folds/N/           a run of its own, trained without some of the known classes
+runs/NAME/folds/1, 2, ...    complete runs of the same recipe, each trained without some known classes
+runs/NAME/folds/plan.json    which classes each fold leaves out, and how long it trains
 runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remove that one
 """
 
 import itertools
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,15 +208,23 @@ def read_run(directory: Path) -> RunRecord:
     )
 
 
+def fold_directory(directory: Path, number: int) -> Path:
+    """Return where a run's fold of this 1-based number lies."""
+    return Path(directory) / FOLDS / str(number)
+
+
 def fold_runs(directory: Path) -> list[Path]:
-    """Return the finished folds of a run, in their order."""
-    records = Path(directory).glob(f"{FOLDS}/*/{RECORD}")
-    folds = [path.parent for path in records if path.parent.name.isdecimal()]
-    return sorted(folds, key=lambda path: int(path.name))
+    """Return the directories of a run's finished folds, in order; each is a run itself."""
+    numbers = sorted(
+        int(record.parent.name)
+        for record in (Path(directory) / FOLDS).glob(f"*/{RECORD}")
+        if re.fullmatch("[1-9][0-9]{0,3}", record.parent.name)
+    )
+    return [fold_directory(directory, number) for number in numbers]
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
-    """Return the run directory under ``root`` whose record was written last.
+    """Return the run directory under ``root`` whose record was written last; never a fold of a run.
 
     Raises:
         UsageError: there is none.

@@ -29,6 +29,7 @@ def digits_run(tmp_path_factory):
         epochs=5,
         rotation_weight=0.0,
         outliers=OUTLIER,
+        folds=0,
         # On a busy machine two threads are ten times slower than one.
         threads=1,
         out=tmp_path_factory.mktemp("runs") / "digits-run",

@@ -4,7 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeosr.run import RunRecord, read_run
+from edgeosr.run import RunRecord, fold_runs, read_run
+
+_FOLD_RESULT = ("select_accuracy", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,13 @@ class RunReport:
     path: Path
 
     def as_json(self) -> str:
-        """Return the run's record and its path as one JSON document."""
-        return json.dumps({"path": str(self.path), **self._record.as_json()}, indent=2)
+        """Return the run's record, its path and its finished folds as one JSON document."""
+        record = self._record
+        folds = [
+            {"path": str(path), "left_out": left_out, **{key: fold.result[key] for key in _FOLD_RESULT}}
+            for path, left_out, fold in self._folds(record)
+        ]
+        return json.dumps({"path": str(self.path), **record.as_json(), "folds": folds}, indent=2)
 
     def as_text(self) -> str:
         """Return what was trained, on what, and how well it names known images."""
@@ -33,7 +40,20 @@ class RunReport:
         ]
         if record.discriminator is None:
             lines.append("no discriminator")
+        lines += [
+            f"fold {path.name}, trained without {listed(left_out)}: select accuracy "
+            f"{100 * fold.result['select_accuracy']:.1f} %, {fold.result['epochs']} epochs"
+            for path, left_out, fold in self._folds(record)
+        ]
         return "\n".join(lines)
+
+    def _folds(self, record: RunRecord) -> list[tuple[Path, list[str], RunRecord]]:
+        """Return of each finished fold: its path, the known classes that it leaves out, its record."""
+        folds = [(path, read_run(path)) for path in fold_runs(self.path)]
+        return [
+            (path, [name for name in record.data["known"] if name not in fold.data["known"]], fold)
+            for path, fold in folds
+        ]
 
     @property
     def _record(self) -> RunRecord:

@@ -54,7 +54,9 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 30,
     max_minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no epoch that would end after this time; the discriminator comes after it."),
+        typer.Option(
+            help="Begin no epoch that would end after this time; discriminator and folds come after it."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch", help="Images a step.")] = 128,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
@@ -76,6 +78,18 @@ def train(
         ),
     ] = None,
     lambda_o: Annotated[float, typer.Option(help="OpenGAN: weight of outliers.")] = 1.0,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Train the recipe again on N folds without some known classes, which tell the export what "
+            "unknown looks like; 0 for none. Default: 3 without --outliers and --freeze.",
+        ),
+    ] = None,
+    fold_epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Epochs of a fold. Default: about the run's own number of steps."),
+    ] = None,
     watch_jacobian: Annotated[
         bool,
         typer.Option(
@@ -114,7 +128,8 @@ def train(
 ) -> None:
     """Train a classifier; writes a run.
 
-    Its discriminator learns what known embeddings look like, from generated ones or from --outliers.
+    Its discriminator learns what known embeddings look like, from generated ones or from --outliers. Folds
+    train the same recipe again without some known classes each: what the export weighs its score parts by.
 
     Examples:
         edgeosr train --data photos/                        one sub-folder a class
@@ -132,7 +147,7 @@ def train(
         fractions=fractions, watch_jacobian=watch_jacobian, watch_images=watch_images,
         watch_probes=watch_probes, watch_unknown=watch_unknown, test_fraction=test_fraction,
         per_group=per_group, seed=seed, out=out, num_nodes=num_nodes, strategy=strategy, precision=precision,
-        compile=compile, threads=threads,
+        compile=compile, threads=threads, folds=folds, fold_epochs=fold_epochs,
     )  # fmt: skip
     _train(settings, json=json)
 

@@ -1,12 +1,19 @@
-"""Which known classes each fold leaves out, and which folds say something about the full network."""
+"""Folds of classes: each leaves some known classes out, and these are its unknowns."""
+
+from collections.abc import Sequence
 
 import numpy as np
+
+from edgeosr.data.labelled_images import ImageSet
+from edgeosr.data.parts import Parts, digest, four_parts
+from edgeosr.errors import DataError
 
 FEWEST_CLASSES = 3
 # A fold that keeps less than this share of the full network's accuracy above chance has collapsed.
 KEPT_ACCURACY = 0.7
 # Images on either side below which a fold tells nothing.
 FEWEST_IMAGES = 8
+MOST_NAMED = 3
 
 
 def planned_folds(classes: int, most: int, seed: int) -> list[tuple[int, ...]]:
@@ -22,6 +29,38 @@ def planned_folds(classes: int, most: int, seed: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(group.tolist())) for group in np.array_split(order, most)]
 
 
+def fold_parts(image_set: ImageSet, parts: Parts, kept: Sequence[str]) -> Parts:
+    """Cut the images of the classes ``kept`` as a run on them alone does.
+
+    Proves that nothing leaks: each of the four parts is the full part without the classes left out, so that
+    no calibrate or test image of the full run is ever trained on.
+
+    Args:
+        image_set: what ``parts`` was cut from.
+        parts: of all known classes.
+        kept: names of the classes that the fold knows, in the order of ``parts.known``.
+
+    Raises:
+        DataError: a part differs: a group holds images of several classes.
+    """
+    own = four_parts(
+        image_set, known=kept, seed=parts.seed, fractions=parts.fractions,
+        test_fraction=parts.test_fraction, per_group=parts.per_group,
+    )  # fmt: skip
+    for name in ("train", "select", "calibrate", "test"):
+        full = getattr(parts, name).of_classes(kept)
+        if digest(full) != own.digests[name]:
+            mine = getattr(own, name)
+            names, others = ({part.name_of(i) for i in range(len(part))} for part in (mine, full))
+            image = min(names ^ others, default="an image")
+            raise DataError(
+                f"without {named_classes([known for known in parts.known if known not in kept])}, "
+                f"{image} of {image_set.title} would change between the parts: its group (track) holds "
+                "images of several classes; give each class its own, or train without folds: --folds 0"
+            )
+    return own
+
+
 def has_collapsed(accuracy: float, classes: int, full_accuracy: float, full_classes: int) -> bool:
     """Tell whether a fold's network is so much worse than the full one that it says nothing about it.
 
@@ -34,3 +73,9 @@ def has_collapsed(accuracy: float, classes: int, full_accuracy: float, full_clas
     above_chance = (accuracy - 1 / classes) / (1 - 1 / classes)
     full_above_chance = (full_accuracy - 1 / full_classes) / (1 - 1 / full_classes)
     return above_chance < KEPT_ACCURACY * full_above_chance
+
+
+def named_classes(names: Sequence[str]) -> str:
+    """Return class names for a line of text, the first ``MOST_NAMED`` of them."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.data.parts import require_shares
 from edgeosr.errors import (
     DataError,
@@ -29,6 +30,7 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "32-true", "bf16-mixed")
 Strategy = Literal["auto", "ddp", "ddp_spawn"]
 STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
 
+DEFAULT_FOLDS = 3
 LARGEST_SIDE = 4096  # pixels; what ``Preprocessing`` takes
 MOST_WATCH_PROBES = 4096
 LARGEST_COUNT = 2**31 - 1
@@ -36,7 +38,10 @@ LARGEST_FACTOR = 1e30  # torch refuses what float32 cannot hold; the record, wha
 
 # Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
 # when it is resumed.
-CIRCUMSTANCES = ("data_root", "out", "resume", "max_minutes", "strategy", "threads")
+# The folds lie beside the run and can be added to any finished one.
+CIRCUMSTANCES = (
+    "data_root", "out", "resume", "max_minutes", "strategy", "threads", "folds", "fold_epochs",
+)  # fmt: skip
 
 # Left out of the record of a run that does not watch: such a run reads and resumes as those made before
 # there was a watch.
@@ -79,6 +84,11 @@ class TrainSettings:
             select its epoch.
         lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers; ``lambda_g`` None: chosen
             on real outliers, or on left-out classes.
+        folds: networks trained on the same recipe beside the run, each without some known classes, which
+            the export then scores as unknown; 0, or 2 to ``MOST_FOLDS`` (never more than known classes).
+            None: ``DEFAULT_FOLDS`` where the backbone is trained, there are at least 3 known classes and
+            no outliers; else 0.
+        fold_epochs: epochs of a fold; None: about as many steps as the run really took.
         watch_jacobian: after every epoch measure the Jacobian norm J_u of known and unknown images and draw
             it (see ``edgeosr.training.watch_jacobian``); changes nothing in the training.
         watch_images: number of images of each kind.
@@ -125,6 +135,8 @@ class TrainSettings:
     outliers: str | None = None
     lambda_g: float | None = None
     lambda_o: float = 1.0
+    folds: int | None = None
+    fold_epochs: int | None = None
     watch_jacobian: bool = False
     watch_images: int = 256
     watch_probes: int = 8
@@ -194,6 +206,7 @@ class TrainSettings:
             raise UsageError(
                 "freeze keeps the backbone as it is, so it needs pretrained weights; add pretrained"
             )
+        self._require_folds()
         if self.watch_jacobian and self.freeze:
             raise UsageError(
                 "watch_jacobian follows the embedding over the epochs, but freeze keeps it as it is; "
@@ -202,6 +215,25 @@ class TrainSettings:
         if self.watch_unknown is not None and not self.watch_jacobian:
             raise UsageError("watch_unknown names the images of watch_jacobian; add watch_jacobian")
         require_shares(self.fractions, self.test_fraction)
+
+    def _require_folds(self) -> None:
+        whole = isinstance(self.folds, int) and not isinstance(self.folds, bool)
+        if self.folds is not None and not (whole and (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS)):
+            raise UsageError(
+                f"folds must be 0 (none) or a whole number from 2 to {MOST_FOLDS}; got {self.folds!r}"
+            )
+        if self.folds and self.freeze:
+            raise UsageError(
+                f"folds train the backbone again, but freeze keeps it as it is; got folds {self.folds}; "
+                "leave them out: edgeosr export --folds makes the folds of a frozen run, in seconds"
+            )
+        if self.fold_epochs is not None:
+            require_whole("fold_epochs", self.fold_epochs, 1, LARGEST_COUNT)
+            if not self.most_folds:
+                raise UsageError(
+                    f"fold_epochs tells how long folds train, and there are none; got {self.fold_epochs!r}; "
+                    "leave it out, or ask for folds, for example --folds 3"
+                )
 
     def _require_between(self, name: str, low: float, high: float, *, above: bool = False) -> None:
         value = getattr(self, name)
@@ -215,6 +247,13 @@ class TrainSettings:
     def size(self) -> int:
         """Side of the network's input, pixels."""
         return self.input_size or architecture(self.arch).input_size
+
+    @property
+    def most_folds(self) -> int:
+        """Most folds of left-out classes, whatever the number of known classes; 0 for none."""
+        if self.folds is not None:
+            return self.folds
+        return 0 if self.freeze or self.outliers is not None else DEFAULT_FOLDS
 
     @property
     def rotates(self) -> bool:

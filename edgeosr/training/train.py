@@ -23,11 +23,13 @@ from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.run import DEMO, LAST, RECORD, RunRecord, read_run, write_run
+from edgeosr.run import DEMO, LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
-from edgeosr.training.discriminator import add_discriminator, outlier_halves
+from edgeosr.training.discriminator import outlier_halves
 from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
+from edgeosr.training.finish import finish
+from edgeosr.training.fold_plan import resume_command
 from edgeosr.training.jacobian_plot import conditions, require_matplotlib
 from edgeosr.training.loop import train_epochs
 from edgeosr.training.objective import Objective
@@ -58,19 +60,19 @@ class _Material:
 
 
 def train(settings: TrainSettings) -> Path:
-    """Train a run as told, discriminator included, and return its directory.
+    """Train a run as told, discriminator and folds included, and return its directory.
 
     The test and calibrate parts are not decoded here.
 
     Raises:
         UsageError, DataError: settings or images cannot be used; nothing is written.
-        TrainingError: the loss is not finite; the last finished epoch stays, to be resumed.
+        TrainingError: the loss is not finite, or a fold failed; what is finished stays, to be resumed.
         StorageError: the run cannot be written.
         KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
     """
     directory = _trained_before(settings) or _launched(settings)
     with limited_threads(threads_for(settings)):
-        return _finish(directory, settings)
+        return finish(directory, settings, say=_say)
 
 
 def _trained_before(settings: TrainSettings) -> Path | None:
@@ -106,7 +108,7 @@ def _trained(fabric: Any, settings: TrainSettings) -> Path:
     if resumed is not None:
         require_same_run(resumed, settings.as_json(), material.parts.digests)
     directory = Path(fabric.broadcast(str(_directory(settings)) if fabric.global_rank == 0 else ""))
-    with _cleaned_up(directory, speaking=fabric.global_rank == 0):
+    with _cleaned_up(directory, settings, speaking=fabric.global_rank == 0):
         seed_epoch(settings.seed, _INITIALISATION, 0)
         classifier = build_classifier(
             settings.arch, settings.size, len(material.parts.known),
@@ -131,20 +133,6 @@ def _trained(fabric: Any, settings: TrainSettings) -> Path:
             write_run(directory, record)
             (directory / LAST).unlink(missing_ok=True)
         fabric.barrier()
-    return directory
-
-
-def _finish(directory: Path, settings: TrainSettings) -> Path:
-    """Add what a trained run still lacks; the first process only."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed and torch.distributed.get_rank() != 0:
-        return directory
-    if settings.discriminator and read_run(directory).discriminator is None:
-        try:
-            add_discriminator(directory, data_root=settings.data_root, threads=settings.threads)
-        except KeyboardInterrupt:
-            _say(f"the run is trained but has no discriminator; add it: edgeosr train --resume {directory}")
-            raise
     return directory
 
 
@@ -255,7 +243,7 @@ def _require_free(directory: Path, resume: bool) -> None:
 
 
 @contextlib.contextmanager
-def _cleaned_up(directory: Path, *, speaking: bool) -> Iterator[None]:
+def _cleaned_up(directory: Path, settings: TrainSettings, *, speaking: bool) -> Iterator[None]:
     """On any end before the first finished epoch leave no directory; on Ctrl-C say how to go on."""
     try:
         yield
@@ -265,7 +253,7 @@ def _cleaned_up(directory: Path, *, speaking: bool) -> Iterator[None]:
                 directory.rmdir()  # only if empty
             if isinstance(error, KeyboardInterrupt):
                 _say(
-                    f"stopped; to go on from the last finished epoch: edgeosr train --resume {directory}"
+                    f"stopped; to go on from the last finished epoch: {resume_command(directory, settings)}"
                     if (directory / LAST).exists()
                     else "stopped before the first epoch was finished; nothing was kept"
                 )

@@ -5,14 +5,18 @@ from typing import Any
 
 from edgeosr.errors import require_extra
 from edgeosr.run import RECORD, read_run
+from edgeosr.training.fold_plan import require_possible_folds
 from edgeosr.training.open_data import open_parts
 from edgeosr.training.settings import TrainSettings, settings_from_json
 
 
 def train_run(settings: TrainSettings) -> Path:
-    """Train a classifier as told, discriminator included.
+    """Train a classifier as told, discriminator included, and the folds that weigh its score parts.
 
         run = edgeosr.train_run(edgeosr.TrainSettings(data="photos/", epochs=20))
+
+    A fold is the same recipe once more without some of the known classes; folds train in processes of their
+    own, several side by side, each about as long as the run itself. ``folds=0`` trains none.
 
     Args:
         settings: what to train on and how.
@@ -23,12 +27,12 @@ def train_run(settings: TrainSettings) -> Path:
     Raises:
         UsageError, DataError: settings or images cannot be used; nothing is written.
         MissingDependencyError: the extra ``train`` is not installed.
-        TrainingError: the loss is not finite; the last finished epoch stays, to be resumed.
+        TrainingError: the loss is not finite, or a fold failed; what is finished stays, to be resumed.
         StorageError: the run cannot be written.
         KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
     """
     require_extra("torch", extra="train", purpose="training")
-    open_parts(settings)
+    require_possible_folds(settings, *open_parts(settings))
     from edgeosr.training.train import train
 
     return train(settings)

@@ -102,7 +102,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_training_takes_the_folder_that_the_demo_marked(tmp_path: Path) -> None:
     claim_folder(tmp_path / "demo")
     settings = TrainSettings(
-        data="digits", split=0, input_size=16, epochs=1, rotation_weight=0.0, discriminator=False,
+        data="digits", split=0, input_size=16, epochs=1, rotation_weight=0.0, discriminator=False, folds=0,
         threads=1, out=tmp_path / "demo",
     )  # fmt: skip
     assert {"demo.json", "run.json"} <= {file.name for file in train_run(settings).iterdir()}

@@ -12,6 +12,8 @@ from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import (
     RunRecord,
+    fold_directory,
+    fold_runs,
     newest_run,
     read_discriminator,
     read_run,
@@ -179,3 +181,18 @@ def test_the_newest_run_is_the_one_written_last_and_unfinished_ones_do_not_count
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "last.pt").touch()
     assert newest_run(tmp_path) == tmp_path / "c"
+
+
+def test_the_finished_folds_of_a_run_are_listed_in_order_and_are_no_newest_run(tmp_path, record):
+    run = tmp_path / "run"
+    assert fold_runs(run) == []
+    write_run(run, record)
+    os.utime(run / "run.json", (1e9, 1e9))
+    for number in (10, 2, 1):
+        write_run(fold_directory(run, number), record)
+    for name in ("3", "copy", "01"):
+        (run / "folds" / name).mkdir()
+    (run / "folds" / "3" / "last.pt").touch()
+    write_run(run / "folds" / "copy", record)
+    assert fold_runs(run) == [run / "folds" / name for name in ("1", "2", "10")]
+    assert newest_run(tmp_path) == run

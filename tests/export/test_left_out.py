@@ -74,15 +74,6 @@ def decided(
     )
 
 
-def test_every_class_is_left_out_once_and_many_classes_go_in_groups():
-    assert planned_folds(4, 10, 0) == [(0,), (1,), (2,), (3,)]
-    groups = planned_folds(23, 10, 0)
-    assert len(groups) == 10 and sorted(label for group in groups for label in group) == list(range(23))
-    assert {len(group) for group in groups} == {2, 3}
-    assert planned_folds(23, 10, 0) == groups != planned_folds(23, 10, 1)
-    assert planned_folds(2, 10, 0) == planned_folds(5, 0, 0) == []
-
-
 def test_weights_and_record_come_from_one_fold_a_class(capsys):
     found = decided()
     assert set(found.given.weights) == EQUAL | {"ovr_loss"}

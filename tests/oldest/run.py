@@ -145,7 +145,8 @@ def make_bundle() -> Path:
     edgeosr = str(Path(sys.executable).with_name("edgeosr"))
     step(
         edgeosr, "train", "--data", "digits", "--known", "2,4,5", "--input-size", "16", "--epochs", "4",
-        "--batch", "32", "--rotation-weight", "0", "--threads", "1", "--out", "runs/newest", cwd=HOME,
+        "--batch", "32", "--rotation-weight", "0", "--threads", "1", "--folds", "0", "--out",
+        "runs/newest", cwd=HOME,
     )  # fmt: skip
     step(edgeosr, "export", "runs/newest", "--threads", "1", cwd=HOME)
     return HOME / "runs" / "newest" / "newest.edgeosr"

@@ -33,6 +33,7 @@ def settings(digits_folder, tmp_path):
         batch_size=16,
         epochs=4,
         discriminator=False,
+        folds=0,
         threads=1,
         out=tmp_path / "run",
     )

@@ -96,7 +96,7 @@ def test_a_run_stopped_before_its_discriminator_gets_it_by_resuming(settings, ch
             train(settings)
     assert f"edgeosr train --resume {settings.out}" in capsys.readouterr().err
     assert read_run(settings.out).discriminator is None
-    train(resumed_settings(settings.out))
+    train(resumed_settings(settings.out, folds=0))
     assert read_run(settings.out).discriminator is not None
 
 

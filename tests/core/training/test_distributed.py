@@ -18,7 +18,8 @@ from edgeosr.training.train import train
 
 if __name__ == "__main__":
     train(TrainSettings(data={data!r}, known=("0", "1", "2"), input_size=16, batch_size=16, epochs=2,
-                        discriminator=False, threads=1, devices=2, strategy={strategy!r}, out=Path({out!r})))
+                        discriminator=False, folds=0, threads=1, devices=2,
+                        strategy={strategy!r}, out=Path({out!r})))
 """
 
 

@@ -1,10 +1,13 @@
 import dataclasses
 import json
+import re
 
 import pytest
 
 from edgeosr.errors import DataError, UsageError
 from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name, settings_from_json
+
+FROZEN = {"arch": "efficientnet-lite0", "pretrained": True, "freeze": True}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,14 @@ from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name
         ({"input_size": 5000}, "input_size must be a whole number from 1 to 4096"),
         ({"devices": 0}, "devices must be a whole number from 1"),
         ({"max_minutes": -1.0}, "max_minutes must be a number above 0"),
+        ({"folds": 1}, "folds must be 0 (none) or a whole number from 2 to 64; got 1"),
+        ({"folds": 65}, "folds must be 0 (none) or a whole number from 2 to 64; got 65"),
+        ({"folds": True}, "folds must be 0 (none) or a whole number from 2 to 64; got True"),
+        ({**FROZEN, "folds": 3}, "folds train the backbone again, but freeze keeps it as it is; got folds 3"),
+        ({"fold_epochs": 0}, "fold_epochs must be a whole number from 1"),
+        ({"fold_epochs": 5, "folds": 0}, "fold_epochs tells how long folds train, and there are none; got 5"),
+        ({**FROZEN, "fold_epochs": 5}, "fold_epochs tells how long folds train"),
+        ({"outliers": "x", "fold_epochs": 5}, "fold_epochs tells how long folds train"),
         ({"data": 3}, "data must be a text; got 3"),
         ({"data": None}, "data must be a folder of images"),
         ({"known": "cat,dog"}, "known must be a sequence of names, not one text; got 'cat,dog'"),
@@ -51,17 +62,18 @@ from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, default_name
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_the_reason(wrong, message):
-    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+    with pytest.raises(UsageError, match=re.escape(message)):
         TrainSettings(**{"data": "digits", **wrong})
 
 
 def test_settings_survive_json_without_the_circumstances():
     settings = TrainSettings(
-        data="digits", known=("0", "1"), fractions=(0.7, 0.1, 0.2), loss="ce", max_minutes=3, threads=1
-    )
+        data="digits", known=("0", "1"), fractions=(0.7, 0.1, 0.2), loss="ce", max_minutes=3, threads=1,
+        folds=4, fold_epochs=5,
+    )  # fmt: skip
     values = json.loads(json.dumps(settings.as_json()))
     assert not set(CIRCUMSTANCES) & set(values)
-    assert settings_from_json(values, max_minutes=3, threads=1) == settings
+    assert settings_from_json(values, max_minutes=3, threads=1, folds=4, fold_epochs=5) == settings
 
 
 def test_settings_of_another_version_are_refused():

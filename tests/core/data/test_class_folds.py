@@ -1,0 +1,73 @@
+"""Folds of classes, and the proof that no image of the full run's other parts is trained on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.class_folds import fold_parts, named_classes, planned_folds
+from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.data.parts import four_parts
+from edgeosr.errors import DataError
+
+DIGITS = open_image_set("digits")
+KNOWN = ("8", "1", "5", "3")
+
+
+def test_every_class_is_left_out_once_and_many_classes_go_in_groups():
+    assert planned_folds(4, 10, 0) == [(0,), (1,), (2,), (3,)]
+    groups = planned_folds(23, 10, 0)
+    assert len(groups) == 10 and sorted(label for group in groups for label in group) == list(range(23))
+    assert {len(group) for group in groups} == {2, 3}
+    assert planned_folds(23, 10, 0) == groups != planned_folds(23, 10, 1)
+    assert planned_folds(2, 10, 0) == planned_folds(5, 0, 0) == []
+
+
+@pytest.mark.parametrize("per_group", [None, 1])
+def test_a_fold_s_parts_are_the_full_run_s_without_the_classes_left_out(per_group):
+    parts = four_parts(DIGITS, known=KNOWN, seed=5, per_group=per_group)
+    own = fold_parts(DIGITS, parts, ("8", "5", "3"))
+    trained = {own.train.name_of(i) for i in range(len(own.train))}
+    for part in (parts.select, parts.calibrate, parts.test):
+        assert not trained & {part.name_of(i) for i in range(len(part))}
+    kept = parts.train.labels != KNOWN.index("1")
+    assert trained == {parts.train.name_of(int(i)) for i in np.flatnonzero(kept)}
+
+
+def straddling() -> ImageSet:
+    """40 images of each of three classes; image 2 of class a and image 2 of class b are one track."""
+    labels = np.repeat(np.arange(3), 40)
+    groups = np.arange(120)
+    groups[42] = groups[2]
+    images = LabelledImages(
+        class_names=("a", "b", "c"),
+        labels=labels,
+        groups=groups,
+        read=lambda i: np.zeros((4, 4, 3), np.uint8),
+        name_of=lambda i: f"{'abc'[i // 40]}/{i % 40}",
+    )
+    return ImageSet(source="x", title="three classes", train=images, test=None)
+
+
+def test_a_group_of_several_classes_that_would_leak_is_refused_by_an_image_s_name():
+    mixed = straddling()
+    refused = 0
+    for seed in range(12):
+        parts = four_parts(mixed, seed=seed)
+        try:
+            own = fold_parts(mixed, parts, ("b", "c"))
+        except DataError as error:
+            refused += 1
+            # One image too many moves others: some image of class b is named.
+            assert "without a, b/" in str(error) and "--folds 0" in str(error)
+        else:
+            assert len(own.train) == len(parts.train.of_classes(("b", "c")))
+    assert refused
+    whole = dataclasses.replace(mixed, train=dataclasses.replace(mixed.train, groups=np.arange(120)))
+    fold_parts(whole, four_parts(whole, seed=0), ("b", "c"))
+
+
+def test_many_classes_are_named_shortly():
+    assert named_classes(["cat", "dog"]) == "cat, dog"
+    assert named_classes(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

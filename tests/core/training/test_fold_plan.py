@@ -1,0 +1,152 @@
+"""Which folds a run gets, and what is said of folds that cannot be."""
+
+import json
+
+import pytest
+
+from edgeosr.errors import DataError, UsageError
+from edgeosr.training import folds as folds_module
+from edgeosr.training.fold_plan import (
+    Fold,
+    FoldPlan,
+    classes_left_out,
+    fold_settings,
+    read_plan,
+    require_same_plan,
+    resume_command,
+    write_plan,
+)
+from edgeosr.training.folds import announcement, duration
+from edgeosr.training.settings import TrainSettings
+from edgeosr.training.train_run import train_run
+
+KNOWN = ("a", "b", "c", "d")
+PLAN = FoldPlan(
+    (Fold(1, ("b",), ("a", "c", "d"), 7), Fold(2, ("a", "c"), ("b", "d"), 9)),
+    threads=2,
+)
+
+
+def wanted(**changes):
+    return TrainSettings(**{"data": "digits", **changes})
+
+
+def test_by_default_a_trained_backbone_without_outliers_gets_three_folds():
+    assert len(classes_left_out(wanted(), KNOWN)) == 3
+    assert sorted(name for left in classes_left_out(wanted(), KNOWN) for name in left) == list(KNOWN)
+    assert classes_left_out(wanted(), KNOWN[:2]) == []
+    assert classes_left_out(wanted(outliers="digits:0"), KNOWN) == []
+    frozen = wanted(arch="efficientnet-lite0", pretrained=True, freeze=True)
+    assert classes_left_out(frozen, KNOWN) == []
+    assert classes_left_out(wanted(folds=0), KNOWN) == []
+
+
+def test_folds_asked_for_are_made_beside_outliers_too_and_never_more_than_classes():
+    assert classes_left_out(wanted(outliers="digits:0", folds=64), KNOWN) == [(name,) for name in KNOWN]
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes", "message"),
+    [
+        ({"folds": 3}, 2, "at least 3; got 2"),
+        ({"fold_epochs": 5}, 2, "at least 3; got 2"),
+        ({"folds": 2}, 3, "each fold must keep 2 known classes.*--folds 3"),
+    ],
+)
+def test_folds_of_too_few_classes_are_refused(settings, classes, message):
+    with pytest.raises(UsageError, match=message):
+        classes_left_out(wanted(**settings), KNOWN[:classes])
+
+
+def test_folds_that_cannot_be_are_refused_before_the_run_is_trained(settings, changed):
+    with pytest.raises(UsageError, match="at least 3; got 2"):
+        train_run(changed(settings, known=("0", "1"), folds=2))
+    assert not settings.out.exists()
+
+
+def test_a_plan_reads_back_equal(tmp_path):
+    assert read_plan(tmp_path, KNOWN) is None
+    write_plan(tmp_path, PLAN)
+    assert read_plan(tmp_path, KNOWN) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda plan: "{", "not valid JSON"),
+        (lambda plan: {**plan, "format": 2}, "format"),
+        (lambda plan: {**plan, "folds": []}, "folds"),
+        (lambda plan: {**plan, "threads": 0}, "threads"),
+        (lambda plan: {**plan, "folds": [{"left_out": ["x"], "epochs": 1}]}, "leaves out x"),
+        (lambda plan: {**plan, "folds": [{"left_out": ["a", "b", "c"], "epochs": 1}]}, "leaves out a, b, c"),
+        (lambda plan: {**plan, "folds": [{"left_out": ["a"], "epochs": 0}]}, "epochs"),
+    ],
+)
+def test_a_damaged_or_foreign_plan_is_refused_with_what_to_do(tmp_path, damage, reason):
+    write_plan(tmp_path, PLAN)
+    path = tmp_path / "folds" / "plan.json"
+    damaged = damage(json.loads(path.read_text()))
+    path.write_text(damaged if isinstance(damaged, str) else json.dumps(damaged))
+    with pytest.raises(
+        DataError, match=rf"(?s)no plan of folds.*{reason}.*; remove .*edgeosr train --resume"
+    ):
+        read_plan(tmp_path, KNOWN)
+
+
+def test_a_run_that_has_begun_with_folds_takes_no_others(tmp_path):
+    require_same_plan(PLAN, wanted(), tmp_path)
+    require_same_plan(PLAN, wanted(folds=2), tmp_path)
+    for other, words in (({"folds": 3}, "3 folds are asked for.*begun with 2"), ({"fold_epochs": 8}, "8 ep")):
+        with pytest.raises(UsageError, match=f"{words}.*remove"):
+            require_same_plan(PLAN, wanted(**other), tmp_path)
+
+
+def test_a_fold_trains_as_the_run_did_but_for_its_classes_and_its_length(tmp_path):
+    run = wanted(
+        split=0, lr=0.02, max_minutes=1, outliers="digits:0", watch_jacobian=True, devices=4, folds=2
+    )
+    fold = fold_settings(run, PLAN.folds[1], tmp_path, threads=2)
+    differing = {key for key, value in fold.as_json().items() if value != run.as_json()[key]}
+    assert differing == {"known", "split", "epochs", "discriminator", "outliers", "devices"}
+    assert (fold.known, fold.epochs, fold.max_minutes, fold.folds) == (("b", "d"), 9, None, 0)
+
+
+def test_the_command_that_goes_on_repeats_what_no_record_keeps(tmp_path):
+    assert resume_command(tmp_path, wanted()) == f"edgeosr train --resume {tmp_path}"
+    assert resume_command(tmp_path, wanted(folds=5, fold_epochs=2)).endswith(" --folds 5 --fold-epochs 2")
+
+
+def test_the_cost_is_announced_in_one_line():
+    line = announcement(PLAN.folds, 2, 2, 245.0)
+    assert "training 2 folds" in line and "(b | a, c)" in line and "7 to 9 epochs each" in line
+    assert "2 at a time: about 4 minutes; --folds 0 for none" in line
+    many = announcement([PLAN.folds[0]] * 9, 12, 1, None)
+    assert "9 of 12 folds" in many and "| and 5 more)" in many and "about" not in many
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "10 s"), (44, "40 s"), (100, "2 minutes"), (6000, "1.7 hours")]
+)
+def test_a_rough_time_is_said_roughly(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("cuda", "visible", "devices", "places"),
+    [
+        (0, None, "auto", [{}, {}]),
+        (4, None, "auto", ["0", "1", "2"]),
+        (1, None, "auto", ["0"]),
+        (2, "5, GPU-x", "auto", ["5", "GPU-x"]),
+        (4, None, 1, ["0"]),
+    ],
+)
+def test_each_fold_at_work_has_a_gpu_or_a_processor_of_its_own(monkeypatch, cuda, visible, devices, places):
+    monkeypatch.setattr(folds_module.torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(folds_module.torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(folds_module, "usable_processors", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = folds_module._places(3, devices)
+    assert found == [place if place == {} else {"CUDA_VISIBLE_DEVICES": place} for place in places]
