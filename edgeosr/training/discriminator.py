@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeosr.training.opengan import Discriminator
     from edgeosr.training.opengan_settings import OpenGanSettings
 
-OPENGAN_EPOCHS = 30  # to choose from
 LARGEST_HALF = 10_000  # outlier images in each half; more changes nothing and takes memory
 
 
@@ -180,7 +179,7 @@ def _settings(record: RunRecord) -> "OpenGanSettings":
     from edgeosr.training.opengan_settings import OpenGanSettings
 
     seed = int(record.data["seed"])
-    return OpenGanSettings(lambda_o=record.training["lambda_o"], epochs=OPENGAN_EPOCHS, seed=seed)
+    return OpenGanSettings(lambda_o=record.training["lambda_o"], seed=seed)
 
 
 def _description(

@@ -212,8 +212,8 @@ def announcement(folds: Sequence[Fold], planned: int, at_once: int, seconds: flo
     count = f"{planned} folds" if len(folds) == planned else f"{len(folds)} of {planned} folds"
     time = "" if seconds is None else f": about {duration(seconds)}"
     return (
-        f"training {count}, each without some known classes ({left}), which weigh the score parts as its "
-        f"unknowns; {epochs} each, {at_once} at a time{time}; --folds 0 for none"
+        f"training {count}: the same network without some known classes ({left}), which then stand for the "
+        f"unknown and weigh the score parts; {epochs} each, {at_once} at a time{time}; --folds 0 for none"
     )
 
 

@@ -6,32 +6,39 @@ import numpy as np
 import pytest
 import torch
 
-import edgeosr.training.discriminator as step
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_discriminator, read_run
-from edgeosr.training import discriminator_choice, open_tasks
+from edgeosr.training import discriminator_choice, open_tasks, opengan_settings
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
 from edgeosr.training.train import train
 from edgeosr.training.train_run import resumed_settings
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuickOpenGan(opengan_settings.OpenGanSettings):
+    """Few OpenGAN steps."""
+
+    epochs: int = 2
+    steps: int = 3
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Few OpenGAN steps and few synthetic images; what was passed is kept."""
+    """Few OpenGAN steps and few synthetic images; what was passed last is kept."""
     real = discriminator_choice.train_discriminator
     passed = {}
 
-    def short(*arguments, settings, **named):
+    def recorded(*arguments, **named):
         passed.update(known_train=arguments[0], known_select=arguments[1], **named)
-        return real(*arguments, settings=dataclasses.replace(settings, steps=3), **named)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(discriminator_choice, "train_discriminator", short)
+    monkeypatch.setattr(discriminator_choice, "train_discriminator", recorded)
+    monkeypatch.setattr(opengan_settings, "OpenGanSettings", QuickOpenGan)
     monkeypatch.setattr(open_tasks, "SYNTHETIC_PER_KIND", 4)
-    monkeypatch.setattr(step, "OPENGAN_EPOCHS", 2)
     return passed
 
 
@@ -72,6 +79,11 @@ def test_real_outliers_are_cut_into_disjoint_halves_and_are_no_longer_unknown(se
     assert len(quick["open_train"]) == len(quick["open_select"]) == 12
     image_set, parts = reopen_parts(data_record(record.data, "run.json"))
     halves = outlier_halves(outliers, parts, image_set, None)
+    # Three weights of generated features were tried on the outliers that it did not learn from.
+    assert set(record.discriminator["tried_lambda_g"]) == {"0", "0.2", "1"}
+    best = max(record.discriminator["tried_lambda_g"].values())
+    assert record.discriminator["select_auroc"] == best
+    assert record.discriminator["tried_lambda_g"][f"{record.discriminator['lambda_g']:g}"] == best
     names = [{half.name_of(i) for i in range(len(half))} for half in (halves.train, halves.select)]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 24
