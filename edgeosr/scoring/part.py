@@ -21,12 +21,14 @@ class TrainFeatures:
         labels: int64 ``[n]``, from 0 to ``classes`` - 1; a class may have no image.
         classes: C.
         seed: of whatever is drawn.
+        jacobian_squared: |dz/dh|_F^2 of the closed form, float64 ``[n]``; None without one.
     """
 
     embeddings: Float32
     labels: NDArray[np.int64]
     classes: int
     seed: int
+    jacobian_squared: Float64 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,11 @@ class Bank(Part):
     name, code = "bank", 7
     title, meaning = "nearest known image", "unlike every known image"
 
+    def carried_by(self, scorer: Scorer) -> bool:
+        """A scorer with rows."""
+        own = scorer.constants.get(self.name)
+        return own is not None and len(own.rows) > 0
+
     def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
         """Return the rows; None without any embedding of a length above FLOOR."""
         rows = _centres(features)

@@ -25,6 +25,11 @@ class RelativeMahalanobis(Part):
     name, code = "relative_mahalanobis", 8
     title, meaning = "relative Mahalanobis distance", "no nearer to a class than to all of them together"
 
+    def carried_by(self, scorer: Scorer) -> bool:
+        """A scorer with rows and their largest entry."""
+        own = scorer.constants.get(self.name)
+        return own is not None and len(own.rows) > 0 and own.numbers.size == 1
+
     def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
         """Return a row for each class with images; None below two such classes, or if none spreads."""
         rows, biases = _discriminants(features)

@@ -32,6 +32,7 @@ def fusion(graph):
         "raw_jacobian": 0.2,
         "bank": 0.3,
         "relative_mahalanobis": 0.1,
+        "class_jacobian": 0.1,
     }
     count = len(graph.parts)
     return Fusion(
