@@ -95,13 +95,15 @@ class Part:
         constants = scorer.constants[self.name]
         return np.asarray(batch.z @ constants.rows.astype(np.float64).T + constants.biases.astype(np.float64))
 
-    def write_products(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
-        """Add the node of ``products``, ``[batch, R]``."""
-        constants = scorer.constants[self.name]
+    def write_products(
+        self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer, times: float = 1.0
+    ) -> Value:
+        """Add the node of ``products``, ``[batch, R]``; ``times`` is a factor that the constants take in."""
+        constants, factor = scorer.constants[self.name], np.float32(times)
         return writer.op(
             "Gemm",
             tensors.z,
-            writer.constant(constants.rows, f"scoring/{self.name}_rows"),
-            writer.constant(constants.biases, f"scoring/{self.name}_biases"),
+            writer.constant(constants.rows * factor, f"scoring/{self.name}_rows"),
+            writer.constant(constants.biases * factor, f"scoring/{self.name}_biases"),
             transB=1,
         )

@@ -47,8 +47,8 @@ class Bank(Part):
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        largest = writer.reduce("ReduceMax", self.write_products(writer, tensors, scorer), [1])
-        return writer.op("Neg", writer.op("Div", largest, tensors.norm))
+        turned = self.write_products(writer, tensors, scorer, times=-1.0)  # a node less than a Neg at the end
+        return writer.op("Div", writer.reduce("ReduceMin", turned, [1]), tensors.norm)
 
 
 def _centres(features: TrainFeatures) -> Float64:

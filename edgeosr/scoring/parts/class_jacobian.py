@@ -60,7 +60,7 @@ class ClassJacobian(Part):
                 ("means", "deviations"), scorer.constants[self.name].numbers.reshape(2, -1), strict=True
             )
         )
-        logs = op("Log", op("Max", op("Mul", tensors.jacobian, tensors.norm), number(writer, FLOOR)))
+        logs = op("Log", op("Max", tensors.undivided, number(writer, FLOOR)))
         return op("Div", op("Sub", logs, means), deviations)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value, number
+from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value
 from edgeosr.scoring.part import Batch, Float64, Part, TrainFeatures
 from edgeosr.scoring.scorer import PartConstants, Scorer
 
@@ -49,8 +49,8 @@ class RelativeMahalanobis(Part):
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        largest = writer.reduce("ReduceMax", self.write_products(writer, tensors, scorer), [1])
-        return writer.op("Mul", largest, number(writer, -float(scorer.constants[self.name].numbers[0])))
+        turned = -float(scorer.constants[self.name].numbers[0])  # float32 holds them with their scale
+        return writer.reduce("ReduceMin", self.write_products(writer, tensors, scorer, turned), [1])
 
 
 def _discriminants(features: TrainFeatures) -> tuple[Float64, Float64]:
