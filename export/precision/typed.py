@@ -205,8 +205,8 @@ def _read_typed(tail: "ir.Model", typed: TypedGraph) -> None:
         value.name = f"{name}__typed"
         read = plain
         if plain.dtype != ir.DataType.FLOAT:
-            # onnxruntime computes fp16 nodes in float32 and rounds behind them; a Cast alone would be taken out
-            # with that rounding, and the tail would read what no engine gives. A copy in fp16 stays.
+            # onnxruntime computes fp16 nodes in float32 and rounds behind them; a Cast alone would be taken
+            # out with that rounding, and the tail would read what no engine gives. A copy in fp16 stays.
             rounded = writer.op("Concat", plain, axis=0)
             read = writer.op("Cast", rounded, to=ir.DataType.FLOAT.value)
         if name == TANGENTS and typed.gain != 1.0:
