@@ -12,12 +12,14 @@ from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.cli.bundle_report import text_from_bundle
+from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.export import ExportSettings, export_run
 from edgeosr.export.graph.names import CLOSED_FORM_TABLE
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.precision.typed import typed_graph
+from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.used_parts import without_unused
 from edgeosr.runtime.verify import verify_bundle
@@ -26,7 +28,7 @@ from edgeosr.scoring.part import TrainFeatures
 from edgeosr.scoring.parts import part_names, with_constants
 from edgeosr.scoring.reference import reference_scores
 
-OWN = {"bank", "relative_mahalanobis"}
+OWN = {"bank", "relative_mahalanobis", "class_jacobian"}
 FRAMES = np.random.default_rng(3).integers(0, 256, (24, 32, 32, 3), np.uint8)
 
 
@@ -41,6 +43,7 @@ def full():
         labels=np.arange(40) % 10,
         classes=10,
         seed=0,
+        jacobian_squared=np.exp(rng.normal(size=40)),
     )
     return scored_graph(classifier, "closed-form", constants=with_constants(bare.scorer, features).constants)
 
@@ -63,7 +66,7 @@ def fit_of(graph, **weights):
 WEIGHTS = (
     {"movr_loss": 1.0},
     {"bank": 0.4, "log_jacobian": 0.6},
-    {"relative_mahalanobis": 0.5, "raw_jacobian": -0.5, "discriminator": 1.0},
+    {"relative_mahalanobis": 0.5, "class_jacobian": 0.5, "discriminator": 1.0},
 )
 
 
@@ -116,6 +119,25 @@ def test_with_used_the_jacobian_table_and_the_discriminator_go_where_nothing_rea
     assert smaller.scorer.closed_form is not None and not smaller.scorer.layers
     smaller, _, _ = without_unused(full, fit_of(full, discriminator=1.0), None, "used")
     assert smaller.scorer.closed_form is None and smaller.scorer.layers
+
+
+def test_probes_go_with_the_last_part_that_reads_them(full):
+    images = open_image_set("digits").train.subset(np.arange(20))
+    classifier = full.classifier
+    probes = make_probes(classifier, K=2, cut="last-conv", family="random", seed=0, images=images)
+    graph = scored_graph(classifier, "probes", probes, full.scorer.constants)
+    assert "log_jacobian" in graph.parts and "raw_jacobian" not in graph.parts
+    for which, parts in (
+        ("reported", set(graph.parts) - set(full.scorer.constants)),
+        ("used", {"movr_loss"}),
+    ):
+        fit = fit_of(graph, movr_loss=1.0)
+        smaller, kept, left = without_unused(graph, fit, probes, which)
+        assert set(smaller.parts) == parts
+        assert (left is probes) == (smaller.tangents is not None) == ("log_jacobian" in parts)
+        expected = GraphRunner(graph.model(fit.fusion)).run(FRAMES)[1]
+        found = GraphRunner(smaller.model(kept.fusion)).run(FRAMES)[1]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_changes_where_all_are_wanted_or_all_weigh_something(full):
