@@ -137,12 +137,13 @@ def write_random_bundle(path: Path, arch: str, size: int, *, seed: int = 0) -> P
 
 
 def _graph(classifier: ClassifierGraph, random: np.random.Generator, seed: int) -> ScoredGraph:
-    """Return the scored graph with every part, those with rows included, of random embeddings."""
+    """Return the scored graph with every part, those with constants included, of random features."""
     features = TrainFeatures(
         embeddings=np.abs(random.normal(size=(EMBEDDINGS, classifier.dimension))).astype(np.float32),
         labels=np.arange(EMBEDDINGS) % CLASSES,
         classes=CLASSES,
         seed=seed,
+        jacobian_squared=np.exp(random.normal(size=EMBEDDINGS)),
     )
     plain = scored_graph(classifier, "closed-form")
     return scored_graph(classifier, "closed-form", constants=with_constants(plain.scorer, features).constants)

@@ -8,7 +8,9 @@
     weights of the parts, no outlier needed                   folds.py: frozen_features.py,
                                                               frozen_recipe.py, frozen_folds.py or
                                                               trained_folds.py; left_out.py, fold_weights.py
-    fusion on the select part, threshold on the calibrate     calibrate.py, weights.py, measure.py
+    fusion on the select part                                 calibrate.py, weights.py, measure.py
+    parts that weigh nothing are taken out                    used_parts.py
+    threshold on the calibrate part                           conformal.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
     scorer, manifest, bundle                                  bundling.py
@@ -45,6 +47,7 @@ from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT_CUT
 from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
+from edgeosr.export.used_parts import without_unused
 from edgeosr.run import read_run
 from edgeosr.scoring.part import TrainFeatures
 from edgeosr.scoring.parts import with_constants
@@ -212,7 +215,6 @@ def _calibrated(
         features = kept.train.for_parts(len(classifier.classes), settings.seed)
     if features is None:
         features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
-    # Every part is computed and reported. To come: rows of a part of weight 0 stay out of scorer.npz.
     constants = with_constants(draft.scorer, features).constants
     if settings.jacobian == "probes":
         probes = make_probes(
@@ -231,6 +233,7 @@ def _calibrated(
     decided = weigh(graph, scores, kept, folds, parts, settings)
     fit = fit_on_select(scores, default_part=classifier.default_part, parts=graph.parts, given=decided.given)
     require_better_than_chance(fit.known, classifier.classes, trained_here=provenance.training is not None)
+    graph, fit, probes = without_unused(graph, fit, probes, settings.parts)
     shipped = graph.model(fit.fusion)
     threshold, measured = threshold_on_calibrate(
         GraphRunner(shipped, threads=settings.threads), parts.calibrate, settings.false_reject_rate

@@ -45,7 +45,13 @@ class FrozenFeatures:
 
     def for_parts(self, classes: int, seed: int) -> TrainFeatures:
         """Return them as what the constants of parts are made from."""
-        return TrainFeatures(embeddings=self.embeddings, labels=self.labels, classes=classes, seed=seed)
+        return TrainFeatures(
+            embeddings=self.embeddings,
+            labels=self.labels,
+            classes=classes,
+            seed=seed,
+            jacobian_squared=self.jacobian_squared,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

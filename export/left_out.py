@@ -43,8 +43,9 @@ def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
             companions=("bank", "relative_mahalanobis", default_part), others=("ovr_loss", "raw_jacobian")
         )
     # The bank is weak on trained networks, and each loss on some of them; the largest logit on none.
-    others = ("ovr_loss", "raw_jacobian", "bank", *([default_part] if default_part != "max_logit" else []))
-    return Candidates(companions=("max_logit", "relative_mahalanobis"), others=others)
+    others = ("ovr_loss", "raw_jacobian", "class_jacobian", "bank")
+    loss = () if default_part == "max_logit" else (default_part,)
+    return Candidates(companions=("max_logit", "relative_mahalanobis"), others=(*others, *loss))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a training run and a foreign ONNX classifier have in common, and the scored graphs made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,7 @@ def scored_graph(
     jacobian: str,
     probes: Probes | None = None,
     constants: Mapping[str, PartConstants] | None = None,
+    parts: Collection[str] | None = None,
 ) -> ScoredGraph:
     """Add the Jacobian norm and the scoring nodes to a classifier.
 
@@ -129,6 +130,7 @@ def scored_graph(
         probes: for ``probes`` only.
         constants: of the parts that bring some, by part (``with_constants``); without its constants such a
             part is left out.
+        parts: which ones to compute, of those that can be; None: all.
 
     Raises:
         UnsupportedGraphError: the network does not end in a way that has a closed form, or a node between the
@@ -166,7 +168,8 @@ def scored_graph(
         layers=classifier.layers,
         constants=constants or {},
     )
-    scorer = replace(scorer, fusion=unfitted_fusion(carried_parts(scorer)))
+    computed = [name for name in carried_parts(scorer) if parts is None or name in parts]
+    scorer = replace(scorer, fusion=unfitted_fusion(computed))
     add_scoring(
         model, scorer, embedding=embedding, logits=classifier.logits, jacobian_squared=squared, map=map_name
     )

@@ -72,10 +72,11 @@ def add_scoring(
     scores = own_logits if own_logits is not None else _head(writer, scorer, z, norm)
     column = op("ArgMax", scores, axis=1, keepdims=1)
     top = writer.reduce("ReduceMax", scores, [1])
-    jacobian = None
+    jacobian, undivided = None, None
     if squared is not None:
         rows = op("Reshape", squared, writer.constant(np.array([-1, 1], np.int64)))
-        jacobian = op("Div", op("Sqrt", op("Relu", rows)), norm)
+        undivided = op("Sqrt", op("Relu", rows))
+        jacobian = op("Div", undivided, norm)
     tensors = GraphTensors(
         z=z,
         norm=norm,
@@ -83,6 +84,7 @@ def add_scoring(
         label=column,
         top=top,
         jacobian=jacobian,
+        undivided=undivided,
         known=_discriminator(writer, scorer, z),
     )
     columns = [part(name).write(writer, tensors, scorer) for name in scorer.fusion.parts]

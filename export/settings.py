@@ -27,6 +27,8 @@ from edgeosr.scoring.probes import PROBE_FAMILIES
 # The settings of ``export_model`` alone.
 FOREIGN = ("data", "known", "outliers", "embedding", "mean", "std", "color")
 JACOBIANS = ("closed-form", "probes", "none")
+# Of --parts, see ``used_parts.py``.
+REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
 
 # Folds of left-out classes of a frozen run, one a class up to here.
 DEFAULT_FOLDS = 10
@@ -46,6 +48,8 @@ class ExportSettings:
         probes, cut, probe_family: for ``probes`` only. How many, from 1, or ``auto`` (None: ``auto``); where
             they start: ``input``, ``last-stage``, ``last-conv`` or a tensor's name (None: ``input``); and
             ``random``, ``dct`` or ``principal`` (None: ``random``).
+        parts: which score parts of weight 0 the bundle has: ``reported`` (all that bring no constants of
+            their own), ``used`` (none) or ``all``.
         fit: how frames are fitted to the network's input. None: as trained, or ``crop`` for a classifier
             that edgeosr did not train. A run cannot be exported with another fit than it was trained with.
         false_reject_rate: share of known images that may be rejected, above 0 and below 0.5.
@@ -69,6 +73,7 @@ class ExportSettings:
     probes: int | Literal["auto"] | None = None
     cut: str | None = None
     probe_family: str | None = None
+    parts: str = REPORTED_PARTS
     fit: Fit | None = None
     false_reject_rate: float = 0.05
     frame: tuple[int, int] | None = None
@@ -90,6 +95,7 @@ class ExportSettings:
         if self.precision is not None:
             require_choice("--engine", self.precision, PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
+        require_choice("--parts", self.parts, PARTS)
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
         require_choice("--color", self.color, COLORS)

@@ -1,8 +1,7 @@
 """The train part as the exported graph sees it: what the constants of score parts are made from."""
 
-from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.export.measure import GraphRunner
+from edgeosr.export.frozen_features import FeatureReader
 from edgeosr.export.scored_graph import ScoredGraph, scored_graph
 from edgeosr.scoring.part import TrainFeatures
 
@@ -10,7 +9,7 @@ from edgeosr.scoring.part import TrainFeatures
 def train_features(
     graph: ScoredGraph, train: LabelledImages, *, seed: int, threads: int | None = None
 ) -> TrainFeatures:
-    """Compute the embedding of every readable train image, in one pass.
+    """Compute embedding and |dz/dh|_F^2 of every readable train image, in one pass.
 
     Args:
         graph: of the classifier, with any constants or none; probes do not change the embedding and are left
@@ -24,8 +23,5 @@ def train_features(
     """
     if graph.scorer.probes is not None:
         graph = scored_graph(graph.classifier, "none")
-    runner = GraphRunner(graph.model(expose=(EMBEDDING,)), extra_outputs=(EMBEDDING,), threads=threads)
-    measured, (embeddings,) = runner.measure_with_extras(train, "embedding the train part")
-    return TrainFeatures(
-        embeddings=embeddings, labels=measured.labels, classes=len(graph.classifier.classes), seed=seed
-    )
+    features = FeatureReader(graph, threads=threads).read(train, "embedding the train part")
+    return features.for_parts(len(graph.classifier.classes), seed)

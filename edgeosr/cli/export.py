@@ -55,6 +55,13 @@ def export(
             metavar="FAMILY", help="With --jacobian probes: random (default), dct or principal directions."
         ),
     ] = None,
+    parts: Annotated[
+        str,
+        typer.Option(
+            metavar="reported|used|all",
+            help="Score parts of weight 0 in the bundle: those without matrix rows, none, or all.",
+        ),
+    ] = "reported",
     fit: Annotated[
         str | None, typer.Option(help="crop, stretch or letterbox. Default: as trained, or crop.")
     ] = None,
@@ -123,9 +130,10 @@ def export(
     settings = settings_from(
         ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
-        probe_family=probe_family, fit=fit, false_reject_rate=false_reject_rate, frame=options.frame,
-        data_root=data_root, out=out, data=data, known=names_from(known), outliers=outliers, mean=mean,
-        embedding=embedding, std=std, color=color, folds=folds, seed=seed, threads=threads,
+        probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
+        frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known),
+        outliers=outliers, mean=mean, embedding=embedding, std=std, color=color, folds=folds, seed=seed,
+        threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)

@@ -37,6 +37,7 @@ class GraphTensors:
         label: the top class, an int64 column.
         top: the top logit, a column.
         jacobian: J, a column; None without a Jacobian norm.
+        undivided: J |z| of the closed form, |dz/dh|_F, a column; None without a Jacobian norm.
         known: the discriminator's logit of "known", a column; None without one.
     """
 
@@ -46,6 +47,7 @@ class GraphTensors:
     label: Value
     top: Value
     jacobian: Value | None
+    undivided: Value | None
     known: Value | None
 
 

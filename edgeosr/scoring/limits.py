@@ -18,7 +18,7 @@ class Limits:
         probes: K.
         parts: of the score.
         rows: that one part brings.
-        numbers: that one part brings.
+        numbers: that one part brings; two for each class are within it.
     """
 
     dimension: int
@@ -56,7 +56,7 @@ FILE_LIMITS = FileLimits(
     probes=1 << 12,
     parts=MOST_PARTS,
     rows=1 << 16,
-    numbers=1 << 16,
+    numbers=1 << 17,
     space=1 << 31,
 )
 # The fused kernel: enums of kernels/src/params.cuh, held equal by a test. All within the file's.
@@ -69,6 +69,6 @@ KERNEL_LIMITS = KernelLimits(
     probes=32,
     parts=MOST_PARTS,
     rows=4096,
-    numbers=16,
+    numbers=8192,
     positions=256,
 )

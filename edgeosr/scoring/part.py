@@ -21,12 +21,14 @@ class TrainFeatures:
         labels: int64 ``[n]``, from 0 to ``classes`` - 1; a class may have no image.
         classes: C.
         seed: of whatever is drawn.
+        jacobian_squared: |dz/dh|_F^2 of the closed form, float64 ``[n]``; None without one.
     """
 
     embeddings: Float32
     labels: NDArray[np.int64]
     classes: int
     seed: int
+    jacobian_squared: Float64 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,15 @@ class Part:
         constants = scorer.constants[self.name]
         return np.asarray(batch.z @ constants.rows.astype(np.float64).T + constants.biases.astype(np.float64))
 
-    def write_products(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
-        """Add the node of ``products``, ``[batch, R]``."""
-        constants = scorer.constants[self.name]
+    def write_products(
+        self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer, times: float = 1.0
+    ) -> Value:
+        """Add the node of ``products``, ``[batch, R]``; ``times`` is a factor that the constants take in."""
+        constants, factor = scorer.constants[self.name], np.float32(times)
         return writer.op(
             "Gemm",
             tensors.z,
-            writer.constant(constants.rows, f"scoring/{self.name}_rows"),
-            writer.constant(constants.biases, f"scoring/{self.name}_biases"),
+            writer.constant(constants.rows * factor, f"scoring/{self.name}_rows"),
+            writer.constant(constants.biases * factor, f"scoring/{self.name}_biases"),
             transB=1,
         )

@@ -81,7 +81,7 @@ class PartConstants:
     Attributes:
         rows: float32 ``[R, D]``, multiplied with z beside the head; R may be 0.
         biases: float32 ``[R]``, added to the products.
-        numbers: float32 ``[n]``, n may be 0.
+        numbers: float32 ``[n]``, n may be 0: a few of the part, or some of each class.
     """
 
     rows: Float32

@@ -61,7 +61,10 @@ def _require_constants(scorer: Scorer) -> None:
             refuse(f"it has constants of {name!r}, which is not among its parts")
         rows, numbers = len(constants.rows), constants.numbers.size
         if rows > FILE_LIMITS.rows or numbers > FILE_LIMITS.numbers:
-            refuse(f"the part {name} has {rows} rows and {numbers} numbers; at most {FILE_LIMITS.rows} each")
+            refuse(
+                f"the part {name} has {rows} rows and {numbers} numbers; at most {FILE_LIMITS.rows} and "
+                f"{FILE_LIMITS.numbers}"
+            )
         require_array(f"part_{name}_rows", constants.rows, (rows, scorer.dimension))
         require_array(f"part_{name}_biases", constants.biases, (rows,))
         require_array(f"part_{name}_numbers", constants.numbers, (numbers,))

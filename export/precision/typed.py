@@ -205,7 +205,10 @@ def _read_typed(tail: "ir.Model", typed: TypedGraph) -> None:
         value.name = f"{name}__typed"
         read = plain
         if plain.dtype != ir.DataType.FLOAT:
-            read = writer.op("Cast", plain, to=ir.DataType.FLOAT.value)
+            # onnxruntime computes fp16 nodes in float32 and rounds behind them; a Cast alone would be taken
+            # out with that rounding, and the tail would read what no engine gives. A copy in fp16 stays.
+            rounded = writer.op("Concat", plain, axis=0)
+            read = writer.op("Cast", rounded, to=ir.DataType.FLOAT.value)
         if name == TANGENTS and typed.gain != 1.0:
             read = writer.op("Mul", read, writer.constant(np.array(1 / typed.gain, np.float32)))
         ir.convenience.replace_all_uses_with(value, read)

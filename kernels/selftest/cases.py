@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.scoring.activations import activate
 from edgeosr.scoring.fusion import Fusion, float32_values, unfitted_fusion
-from edgeosr.scoring.parts import carried_parts
+from edgeosr.scoring.part import TrainFeatures
+from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.probes import Probes
-from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.reference import closed_form_squared, reference_scores
 from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
 _KNOWN = 64  # samples on which the parts and the score are standardised
@@ -19,7 +21,11 @@ _WIDTHS = (512, 256, 128, 64, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestCase:
-    """One launch. ``size`` 0: the tangent source with ``probes`` tangents; else a map of size times size."""
+    """One launch. ``size`` 0: the tangent source with ``probes`` tangents; else a map of size times size.
+
+    ``images``: as many, with a map only, make the constants of parts that have some of their own, rows
+    included; 0: the scorer has no such part.
+    """
 
     dimension: int
     batch: int
@@ -32,6 +38,7 @@ class SelftestCase:
     margin: float = 0.0
     half_weights: bool = True
     half_input: bool = True
+    images: int = 0
     seed: int = 0
 
     @property
@@ -42,12 +49,19 @@ class SelftestCase:
         )
         bits = f"{16 if self.half_weights else 32}-bit weights, {16 if self.half_input else 32}-bit input"
         head = f"{self.head} with a margin" if self.margin else self.head
-        return f"{source}, D{self.dimension} B{self.batch} C{self.classes} {head}, {bits}"
+        rows = f", rows of {self.images} images" if self.images else ""
+        return f"{source}, D{self.dimension} B{self.batch} C{self.classes} {head}{rows}, {bits}"
 
 
 TIMED_CASES = tuple(
     SelftestCase(dimension=dimension, batch=batch, half_weights=half, half_input=half)
     for dimension, batch, half in itertools.product((512, 1280), (1, 16, 64), (True, False))
+)
+# As many images as the bank has rows at most: more would need scikit-learn, which no device has. Of a larger
+# random map all embeddings point almost the same way, and a deviation of the bank is a few hundred roundings.
+ROW_CASES = tuple(
+    SelftestCase(dimension=512, batch=16, size=2, images=256, half_weights=half, half_input=half)
+    for half in (True, False)
 )
 _ODD = (1, 7, 127, 129, 509, 512, 2048)
 
@@ -106,6 +120,8 @@ def case_scorer(case: SelftestCase) -> Scorer:
         probes=Probes(K=case.probes, n=49 * case.dimension) if case.probes else None,
         layers=tuple(layers),
     )
+    if case.images:
+        draft = with_constants(draft, _features(draft, case))
     return _standardised(replace(draft, fusion=unfitted_fusion(carried_parts(draft))), case)
 
 
@@ -130,6 +146,21 @@ def case_filters(case: SelftestCase) -> NDArray[np.float32]:
     rng = np.random.default_rng([case.seed, 4])
     size = 1 if case.taps == 1 else 3
     return (rng.standard_normal((case.dimension, 2, size, size)) / size).astype(np.float32)
+
+
+def _features(draft: Scorer, case: SelftestCase) -> TrainFeatures:
+    """Return features of random train images, every class as often."""
+    form = draft.closed_form
+    assert form is not None, case
+    y = case_inputs(replace(case, batch=case.images), seed=5)["map"].astype(np.float64)
+    activated, slopes = activate(form.activation, form.parameters, y)
+    return TrainFeatures(
+        embeddings=activated.mean(axis=(2, 3)).astype(np.float32),
+        labels=np.arange(case.images) % case.classes,
+        classes=case.classes,
+        seed=case.seed,
+        jacobian_squared=closed_form_squared(form, slopes),
+    )
 
 
 def _closed_form(case: SelftestCase) -> ClosedForm:

@@ -29,7 +29,14 @@ from edgeosr.kernels.device_verdicts import ACCEPTED, DeviceVerdicts
 from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.packing import unpacked_weights
-from edgeosr.kernels.selftest.cases import TIMED_CASES, SelftestCase, case_inputs, case_scorer, random_cases
+from edgeosr.kernels.selftest.cases import (
+    ROW_CASES,
+    TIMED_CASES,
+    SelftestCase,
+    case_inputs,
+    case_scorer,
+    random_cases,
+)
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.kernels.selftest.rivals import Rival, installed_rivals, time_beside_rivals
 from edgeosr.scoring.reference import reference_scores
@@ -76,7 +83,7 @@ def run_selftest(
     """
     driver = driver or open_driver()
     rivals = installed_rivals() if rivals is None else rivals
-    cases = [*TIMED_CASES, *random_cases(settings.cases, settings.seed)]
+    cases = [*TIMED_CASES, *ROW_CASES, *random_cases(settings.cases, settings.seed)]
     tensor_cores = driver.device(None).architecture >= (7, 5)
     cases = [case for case in cases if tensor_cores or not case.half_weights]
     results, timings, about = [], [], {}

@@ -17,6 +17,7 @@ struct Sample {
     int column;  // in the tile
     int part;
     float top;  // the largest logit
+    int label;  // its class; any class if something is not finite
 };
 
 EDGEOSR_DEVICE float norm_of(Sample const& s) {  // |z|, not below FLOOR
@@ -121,6 +122,11 @@ EDGEOSR_DEVICE float raw_jacobian(Sample const& s) {
     return logarithm(not_below_floor(jacobian_of(s) * norm_of(s)));
 }
 
+// numbers: the mean of each class, then the deviations.
+EDGEOSR_DEVICE float class_jacobian(Sample const& s) {
+    return (raw_jacobian(s) - number_of(s, s.label)) / number_of(s, s.p.classes + s.label);
+}
+
 EDGEOSR_DEVICE float bank(Sample const& s) {
     return -largest_product_of(s) / norm_of(s);
 }
@@ -149,6 +155,7 @@ EDGEOSR_DEVICE float relative_mahalanobis(Sample const& s) {
     PART(6, raw_jacobian)                 \
     PART(7, bank)                         \
     PART(8, relative_mahalanobis)         \
+    PART(9, class_jacobian)               \
     EDGEOSR_MORE_PARTS_LIST(PART, SUM)
 
 namespace edgeosr {

@@ -203,7 +203,8 @@ EDGEOSR_DEVICE void write_verdict(
     TopClass top = top_of_warp(p, column);
     bool sound = !any(top.label != kNoClass && !finite(top.logit));
     top = top_of_lanes(top);
-    Sample where = {p, partials, stride, column, 0, top.logit};
+    top.label = top.label < p.classes ? top.label : 0;
+    Sample where = {p, partials, stride, column, 0, top.logit, top.label};
     float value = float_from_bits(0x7fc00000u);
 #pragma unroll 1
     for (; where.part < p.parts; ++where.part) {
@@ -222,8 +223,7 @@ EDGEOSR_DEVICE void write_verdict(
     unsigned flags = kWritten;
     if (!sound) flags |= kNotFinite;
     if (sound && score <= load_f32(&constants_of(p)->threshold)) flags |= kAccepted;
-    unsigned const label = static_cast<unsigned>(top.label < p.classes ? top.label : 0);
-    if (lane == 0) value = float_from_bits(label);
+    if (lane == 0) value = float_from_bits(static_cast<unsigned>(top.label));
     if (lane == 1) value = float_from_bits(flags);
     if (lane == 2) value = score;
     if (lane == 3) value = float_from_bits(kVerdictLayout | static_cast<unsigned>(p.parts) << 16);

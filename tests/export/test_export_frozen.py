@@ -41,6 +41,10 @@ def test_the_weights_come_from_the_classes_that_were_left_out(report):
     assert set(manifest.left_out.parts) == CANDIDATES
     assert [fold.classes for fold in manifest.left_out.folds] == [("0",), ("1",), ("2",), ("3",)]
     assert set(manifest.fusion.used()) <= CANDIDATES
+    # What a part won stays in the record, also if it weighs nothing and is not in the bundle.
+    own = {"bank", "relative_mahalanobis"}
+    assert set(manifest.parts) & own == set(manifest.fusion.used()) & own
+    assert all(name in manifest.fusion.note for name in own - set(manifest.parts))
     assert sum(manifest.fusion.weights) == pytest.approx(1) and min(manifest.fusion.weights) >= 0
     assert manifest.fusion.note.startswith("weighed on left-out classes, 4 folds: ")
     # Digits that were never seen are told from those that were, by each fold's own score.
@@ -65,7 +69,8 @@ def test_without_folds_three_parts_weigh_the_same_on_a_typed_graph_fitted_anew_t
     equal = dict.fromkeys(("bank", "relative_mahalanobis", "movr_loss"), 1 / 3)
     assert manifest.fusion.used() == pytest.approx(equal)
     assert manifest.backbone.fusion.used() == pytest.approx(equal)
-    assert manifest.fusion.note == "equal weights: no folds were asked for"
+    dropped = "; not in the bundle at weight 0: class_jacobian"
+    assert manifest.fusion.note == f"equal weights: no folds were asked for{dropped}"
 
 
 def test_a_fold_count_that_cannot_be_is_refused():

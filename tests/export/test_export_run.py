@@ -14,6 +14,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.graph.names import JACOBIAN_SQUARED
 from edgeosr.export.measure import GraphRunner
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.part import TrainFeatures
@@ -124,27 +125,45 @@ def test_a_fixed_frame_size_scores_like_any_size(digits_run, bundle, tmp_path):
     assert report.manifest.threshold.value == pytest.approx(bundle.manifest.threshold.value, abs=1e-6)
 
 
-def test_without_a_jacobian_its_parts_are_gone_and_the_rest_is_the_same(digits_run, bundle, parts, tmp_path):
-    report = export_run(digits_run, ExportSettings(jacobian="none", out=tmp_path / "none.edgeosr"))
+@pytest.fixture(scope="module")
+def whole(digits_run, tmp_path_factory):
+    """The same with every part, whatever it weighs."""
+    out = tmp_path_factory.mktemp("bundles") / "whole.edgeosr"
+    return read_bundle(export_run(digits_run, ExportSettings(parts="all", out=out)).path)
+
+
+def test_without_a_jacobian_its_parts_are_gone_and_the_rest_is_the_same(digits_run, whole, parts, tmp_path):
+    asked = ExportSettings(jacobian="none", parts="all", out=tmp_path / "none.edgeosr")
+    report = export_run(digits_run, asked)
     assert report.manifest.jacobian.method == "none"
     frames = np.stack([parts.test.read(i) for i in range(8)])
     _, _, values = GraphRunner(read_bundle(report.path).files["model.onnx"]).run(frames)
-    _, _, expected = GraphRunner(bundle.files["model.onnx"]).run(frames)
-    kept = [name not in ("log_jacobian", "raw_jacobian") for name in bundle.manifest.parts]
-    assert report.manifest.parts == tuple(np.array(bundle.manifest.parts)[kept])
-    assert kept.count(False) == 2
+    _, _, expected = GraphRunner(whole.files["model.onnx"]).run(frames)
+    kept = ["jacobian" not in name for name in whole.manifest.parts]
+    assert report.manifest.parts == tuple(np.array(whole.manifest.parts)[kept])
+    assert kept.count(False) == 3
     np.testing.assert_allclose(values, expected[:, kept], rtol=1e-4, atol=1e-4)
 
 
-def test_the_rows_come_from_the_train_part_s_embeddings_on_the_exported_graph(bundle, parts):
-    scorer = read_scorer(bundle.files["scorer.npz"])
-    measured, (z,) = exposed(bundle, "embedding").measure_with_extras(parts.train, "test")
-    features = TrainFeatures(embeddings=z, labels=measured.labels, classes=scorer.classes, seed=0)
+def test_the_constants_come_from_the_train_part_on_the_exported_graph(whole, parts):
+    scorer = read_scorer(whole.files["scorer.npz"])
+    found = exposed(whole, "embedding", JACOBIAN_SQUARED).measure_with_extras(parts.train, "test")
+    measured, (z, squared) = found
+    features = TrainFeatures(
+        embeddings=z,
+        labels=measured.labels,
+        classes=scorer.classes,
+        seed=0,
+        jacobian_squared=squared.astype(np.float64),
+    )
     expected = with_constants(scorer, features).constants
-    assert set(scorer.constants) == set(expected) == {"bank", "relative_mahalanobis"}
+    assert set(scorer.constants) == set(expected) == {"bank", "relative_mahalanobis", "class_jacobian"}
     for name, own in expected.items():
         np.testing.assert_allclose(scorer.constants[name].rows, own.rows, atol=1e-5)
-    values = dict(zip(bundle.manifest.parts, measured.values.T, strict=True))
+        np.testing.assert_allclose(scorer.constants[name].numbers, own.numbers, rtol=1e-4, atol=1e-5)
+    values = dict(zip(whole.manifest.parts, measured.values.T, strict=True))
+    # Of the true class, which it hardly ever misses on the train part.
+    assert abs(np.mean(values["class_jacobian"])) < 0.1 and 0.8 < np.std(values["class_jacobian"]) < 1.2
     # Their own centres are near, and their own class is nearer than all together.
     assert np.median(values["bank"]) < -0.9 and np.median(values["relative_mahalanobis"]) < 0
 

@@ -305,7 +305,10 @@ def test_the_only_layer_is_a_row_of_the_split_matrix_and_is_fp16() -> None:
             {"constants": {"log_norm": own(4097, 0)}},
             "matrix rows of log_norm must be from 0 to 4096 .*; got 4097",
         ),
-        ({"constants": {"log_norm": own(0, 17)}}, "numbers of log_norm must be from 0 to 16 .*; got 17"),
+        (
+            {"constants": {"log_norm": own(0, 8193)}},
+            "numbers of log_norm must be from 0 to 8192 .*; got 8193",
+        ),
         ({"parts": ()}, "number of score parts must be from 1 to 16 .*; got 0"),
     ],
 )
@@ -330,6 +333,6 @@ def test_a_map_that_is_too_large_is_refused_where_its_size_is_known() -> None:
 
 def test_everything_at_its_limit_is_taken() -> None:
     require_supported(a_scorer(dimension=2048, widths=(1024, 1), taps=128))
-    require_supported(a_scorer(constants={"log_norm": own(4096, 16)}))
+    require_supported(a_scorer(constants={"log_norm": own(4096, 8192)}))
     full = replace(a_scorer(), fusion=unfitted_fusion(part_names()))
     require_supported(full)

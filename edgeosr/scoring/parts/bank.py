@@ -26,6 +26,11 @@ class Bank(Part):
     name, code = "bank", 7
     title, meaning = "nearest known image", "unlike every known image"
 
+    def carried_by(self, scorer: Scorer) -> bool:
+        """A scorer with rows."""
+        own = scorer.constants.get(self.name)
+        return own is not None and len(own.rows) > 0
+
     def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
         """Return the rows; None without any embedding of a length above FLOOR."""
         rows = _centres(features)
@@ -42,8 +47,8 @@ class Bank(Part):
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        largest = writer.reduce("ReduceMax", self.write_products(writer, tensors, scorer), [1])
-        return writer.op("Neg", writer.op("Div", largest, tensors.norm))
+        turned = self.write_products(writer, tensors, scorer, times=-1.0)  # a node less than a Neg at the end
+        return writer.op("Div", writer.reduce("ReduceMin", turned, [1]), tensors.norm)
 
 
 def _centres(features: TrainFeatures) -> Float64:

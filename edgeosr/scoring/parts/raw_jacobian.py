@@ -27,8 +27,7 @@ class RawJacobian(Part):
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        op = writer.op
-        return op("Log", op("Max", op("Mul", tensors.jacobian, tensors.norm), number(writer, FLOOR)))
+        return writer.op("Log", writer.op("Max", tensors.undivided, number(writer, FLOOR)))
 
 
 PART = RawJacobian()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value, number
+from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value
 from edgeosr.scoring.part import Batch, Float64, Part, TrainFeatures
 from edgeosr.scoring.scorer import PartConstants, Scorer
 
@@ -25,6 +25,11 @@ class RelativeMahalanobis(Part):
     name, code = "relative_mahalanobis", 8
     title, meaning = "relative Mahalanobis distance", "no nearer to a class than to all of them together"
 
+    def carried_by(self, scorer: Scorer) -> bool:
+        """A scorer with rows and their largest entry."""
+        own = scorer.constants.get(self.name)
+        return own is not None and len(own.rows) > 0 and own.numbers.size == 1
+
     def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
         """Return a row for each class with images; None below two such classes, or if none spreads."""
         rows, biases = _discriminants(features)
@@ -44,8 +49,8 @@ class RelativeMahalanobis(Part):
 
     def write(self, writer: GraphWriter, tensors: GraphTensors, scorer: Scorer) -> Value:
         """See ``Part``."""
-        largest = writer.reduce("ReduceMax", self.write_products(writer, tensors, scorer), [1])
-        return writer.op("Mul", largest, number(writer, -float(scorer.constants[self.name].numbers[0])))
+        turned = -float(scorer.constants[self.name].numbers[0])  # float32 holds them with their scale
+        return writer.reduce("ReduceMin", self.write_products(writer, tensors, scorer, turned), [1])
 
 
 def _discriminants(features: TrainFeatures) -> tuple[Float64, Float64]:

@@ -62,7 +62,7 @@ class FarthestRow(Part):
 def test_the_registry_holds_the_modules_of_its_folder_in_the_order_of_their_codes():
     assert part_names() == (
         *("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm", "ovr_loss"),
-        *("raw_jacobian", "bank", "relative_mahalanobis"),
+        *("raw_jacobian", "bank", "relative_mahalanobis", "class_jacobian"),
     )
     codes = [part(name).code for name in part_names()]
     assert codes == sorted(set(codes))
@@ -97,14 +97,39 @@ def test_a_scorer_carries_the_parts_it_has_the_constants_of():
     own = PartConstants(
         rows=np.eye(2, 4, dtype=np.float32), biases=np.zeros(2, np.float32), numbers=np.ones(1, np.float32)
     )
-    constants = {"bank": own, "relative_mahalanobis": own}
+    two_a_class = PartConstants(
+        rows=np.zeros((0, 4), np.float32), biases=np.zeros(0, np.float32), numbers=np.ones(6, np.float32)
+    )
+    constants = {"bank": own, "relative_mahalanobis": own, "class_jacobian": two_a_class}
     assert carried_parts(scorer(layers=layers, closed_form=form, constants=constants)) == part_names()
     probed = carried_parts(scorer(layers=layers, probes=Probes(K=1, n=4), constants=constants))
-    assert set(part_names()) - set(probed) == {"raw_jacobian"}
+    assert set(part_names()) - set(probed) == {"raw_jacobian", "class_jacobian"}
     linear = Head(
         kind="linear", weight=np.eye(3, 4, dtype=np.float32), bias=np.zeros(3, np.float32), temperature=1.0
     )
     assert "ovr_loss" not in carried_parts(scorer(head=linear))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "numbers"),
+    [
+        *(("bank", 0, 0), ("relative_mahalanobis", 0, 1), ("relative_mahalanobis", 2, 0)),
+        *(("class_jacobian", 0, 5), ("class_jacobian", 0, 7), ("class_jacobian", 0, 0)),
+    ],
+)
+def test_a_part_whose_constants_are_too_short_is_not_carried(name, rows, numbers):
+    form = ClosedForm(
+        activation="relu",
+        parameters=np.zeros(0, np.float32),
+        table=np.ones((4, 1), np.float32),
+        offsets=np.zeros((1, 2), np.int32),
+    )
+    own = PartConstants(
+        rows=np.zeros((rows, 4), np.float32),
+        biases=np.zeros(rows, np.float32),
+        numbers=np.ones(numbers, np.float32),
+    )
+    assert name not in carried_parts(scorer(closed_form=form, constants={name: own}))
 
 
 def test_a_part_of_another_package_can_be_registered_and_is_gone_again():

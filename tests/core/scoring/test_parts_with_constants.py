@@ -1,4 +1,4 @@
-"""``bank`` and ``relative_mahalanobis``: constants from training embeddings, and what they make of z."""
+"""Parts with constants of their own: how train features make them, and what they make of a sample."""
 
 from dataclasses import replace
 
@@ -9,10 +9,11 @@ from edgeosr.errors import MissingDependencyError
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.part import Batch, TrainFeatures
 from edgeosr.scoring.parts import part, with_constants
+from edgeosr.scoring.parts.class_jacobian import FEWEST_IMAGES, LEAST_SPREAD
 from edgeosr.scoring.parts.relative_mahalanobis import SHRINKAGE
-from edgeosr.scoring.scorer import Head, Scorer
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 
-BANK, RELATIVE = part("bank"), part("relative_mahalanobis")
+BANK, RELATIVE, OF_CLASS = part("bank"), part("relative_mahalanobis"), part("class_jacobian")
 
 
 def scorer(dimension, classes=3):
@@ -152,6 +153,76 @@ def test_an_embedding_that_is_not_finite_changes_no_constant():
     for entry in (BANK, RELATIVE):
         rows = [entry.constants_from(features, scorer(12)).rows for features in (clean, dirty)]
         np.testing.assert_array_equal(*rows)
+
+
+def with_closed_form(classes):
+    form = ClosedForm(
+        activation="relu",
+        parameters=np.zeros(0, np.float32),
+        table=np.ones((4, 1), np.float32),
+        offsets=np.zeros((1, 2), np.int32),
+    )
+    return replace(scorer(4, classes), closed_form=form)
+
+
+def norms_of(logs, labels, classes):
+    logs = np.asarray(logs, np.float64)
+    return TrainFeatures(
+        embeddings=np.ones((len(logs), 4), np.float32),
+        labels=np.asarray(labels),
+        classes=classes,
+        seed=0,
+        jacobian_squared=np.exp(2 * logs),
+    )
+
+
+def class_values(made, logs, labels):
+    logs, labels = np.asarray(logs, np.float64), np.asarray(labels)
+    norm = np.full(len(logs), 2.0)
+    none = np.zeros(len(logs))
+    batch = Batch(
+        z=none, norm=norm, logits=none, label=labels, top=none, jacobian=np.exp(logs) / norm, known=none
+    )
+    return OF_CLASS.value(batch, made)
+
+
+def test_class_jacobian_has_mean_0_and_deviation_1_within_each_class_of_the_train_part():
+    labels = np.repeat([0, 1, 2], 50)
+    logs = np.random.default_rng(0).normal(size=150) * (1 + labels) + 5 * labels
+    made = with_constants(with_closed_form(3), norms_of(logs, labels, 3))
+    for label in range(3):
+        found = class_values(made, logs[labels == label], labels[labels == label])
+        np.testing.assert_allclose([found.mean(), found.std()], [0, 1], atol=1e-5)
+    # What is usual for one class is not for another.
+    assert class_values(made, [10.0], [2]) < 1 < class_values(made, [10.0], [0])
+
+
+def test_a_class_of_few_images_takes_mean_and_deviation_of_all():
+    enough, few = FEWEST_IMAGES, FEWEST_IMAGES - 1
+    labels = np.repeat([0, 1], [enough, few])
+    logs = np.random.default_rng(1).normal(size=len(labels)) + 3 * labels
+    made = with_constants(with_closed_form(3), norms_of(logs, labels, 3))
+    of_all = (logs - logs.mean()) / logs.std()
+    for label in (1, 2):  # one of few, one of none
+        np.testing.assert_allclose(class_values(made, logs, np.full(len(logs), label)), of_all, rtol=1e-5)
+    assert np.abs(class_values(made, logs, np.zeros(len(logs), int)) - of_all).max() > 0.5
+
+
+def test_the_deviation_of_a_class_is_not_taken_below_a_share_of_that_of_all():
+    labels = np.repeat([0, 1], 20)
+    logs = np.concatenate([np.full(20, 1.0), np.random.default_rng(2).normal(size=20)])
+    made = with_constants(with_closed_form(2), norms_of(logs, labels, 2))
+    assert class_values(made, [2.0], [0])[0] == pytest.approx(1 / (LEAST_SPREAD * logs.std()), rel=1e-5)
+
+
+def test_class_jacobian_needs_a_closed_form_and_norms_that_vary():
+    varied = norms_of(np.arange(20.0), np.zeros(20, int), 1)
+    assert OF_CLASS.constants_from(varied, with_closed_form(1)) is not None
+    assert OF_CLASS.constants_from(varied, scorer(4, 1)) is None
+    assert OF_CLASS.constants_from(replace(varied, jacobian_squared=None), with_closed_form(1)) is None
+    assert OF_CLASS.constants_from(norms_of([1.0] * 20, [0] * 20, 1), with_closed_form(1)) is None
+    some_not_finite = replace(varied, jacobian_squared=np.append(varied.jacobian_squared[:-1], np.nan))
+    assert np.isfinite(OF_CLASS.constants_from(some_not_finite, with_closed_form(1)).numbers).all()
 
 
 def test_constants_are_the_same_bits_each_time():

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_score
 
 IMAGE = Image(b"\x7fELF", "the emulation")
 SMALL = SelftestCase(dimension=37, batch=3, size=4)
+ROWS = SelftestCase(dimension=37, batch=3, size=4, classes=3, images=40)
 
 
 @pytest.fixture(autouse=True)
 def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     # The logic is what is tested here: the emulation takes seconds for the sizes of a real classifier.
     monkeypatch.setattr(selftest, "TIMED_CASES", (SMALL,))
+    monkeypatch.setattr(selftest, "ROW_CASES", (ROWS,))
     monkeypatch.setattr(cases, "_ODD", (1, 7, 129))
     monkeypatch.setattr(cases, "_WIDTHS", (33, 16, 1))
 
@@ -41,12 +44,42 @@ def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.Captur
     assert code == 0 and found["passed"]
     assert (found["device"], found["architecture"], found["driver"]) == ("Orin", "sm_87", "12.6")
     assert found["build"] == "the emulation"
-    assert len(found["cases"]) == 3
+    assert len(found["cases"]) == 4
     assert all(case["same_bits_again"] and not case["decisions_that_differ"] for case in found["cases"])
     (timing,) = found["timings"]
     kernel = timing["kernel"]
     assert kernel["least_us"] <= kernel["median_us"] <= kernel["p99_us"]
     assert "2 rounds" in timing["how"] and "the emulation" in kernel["conditions"]
+
+
+def test_one_case_has_every_part_with_constants_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    carried = case_scorer(ROWS)
+    assert set(carried.constants) == {"bank", "relative_mahalanobis", "class_jacobian"}
+    assert not case_scorer(SMALL).constants
+    listed = dict(zip(carried.fusion.parts, carried.fusion.weights, strict=True))
+    assert all(listed[name] > 0 for name in carried.constants)
+    _, found = report(capsys, GraphDouble(), "--runs", "0")
+    (checked,) = (case for case in found["cases"] if "rows of 40 images" in case["case"])
+    assert checked["passed"]
+    # What runs on a device has as many rows as a bundle at most.
+    assert {(case.half_weights, case.images) for case in cases.ROW_CASES} == {(True, 256), (False, 256)}
+
+
+def test_a_product_of_rows_that_is_wrong_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "TIMED_CASES", ())
+    right = selftest.reference_scores
+
+    def with_other_rows(scorer: Any, **inputs: Any) -> Any:
+        bank = scorer.constants.get("bank")
+        if bank is not None:
+            scorer = replace(scorer, constants={**scorer.constants, "bank": replace(bank, rows=-bank.rows)})
+        return right(scorer, **inputs)
+
+    monkeypatch.setattr(selftest, "reference_scores", with_other_rows)
+    code, found = report(capsys, GraphDouble(), "--cases", "0", "--runs", "0")
+    assert code == 1 and [case["passed"] for case in found["cases"]] == [False]
 
 
 class Wrong(CudaDouble):
