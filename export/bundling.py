@@ -98,6 +98,7 @@ class ExportReport:
             f"images rejected\n                 ({threshold.confidence:.0%} interval of that rate: "
             f"{low:.1%} to "
             f"{high:.1%}, from {threshold.groups} independent groups)",
+            *_false_accepts(manifest),
         ]
         if self.select_auroc is not None:
             lines.append(
@@ -254,6 +255,13 @@ def _parts(names: tuple[str, ...]) -> str:
 def _left_out(record: LeftOutRecord | None) -> list[str]:
     lines = [] if record is None else record.described()
     return [f"{'' if i else 'left-out classes':<16} {line}" for i, line in enumerate(lines)]
+
+
+def _false_accepts(manifest: Manifest) -> list[str]:
+    if manifest.left_out is None:
+        return []
+    rate = manifest.threshold.target_false_reject_rate
+    return [f"false accepts    {manifest.left_out.false_accepts_described(rate)}"]
 
 
 def _shortened(names: tuple[str, ...]) -> str:

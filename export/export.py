@@ -228,6 +228,7 @@ def _calibrated(
             classes=classifier.classes,
             default_part=classifier.default_part,
             most_folds=settings.most_folds,
+            false_reject_rate=settings.false_reject_rate,
         )
     fit = fit_on_select(
         GraphRunner(graph.model(), threads=settings.threads),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.left_out import FoldRecord, LeftOutRecord
+from edgeosr.bundle.left_out import ESTIMATED_RATES, FoldRecord, LeftOutRecord
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, FoldValues, fit_over_folds
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
 from edgeosr.export.weights import GivenWeights
@@ -36,7 +36,13 @@ KEPT_ACCURACY = 0.7
 FEWEST_IMAGES = 8
 
 # The points of the path of ``fold_weights.py``, in words.
-POINTS = ("equal weights", "fitted weights", "weights fitted to all parts", "the best part alone")
+POINTS = (
+    "equal weights",
+    "fitted weights",
+    "weights fitted to all parts",
+    "the best part alone",
+    "free signs",
+)
 
 HeadTrainer = Callable[[FrozenFeatures, FrozenFeatures, int], Head]
 
@@ -85,6 +91,7 @@ def decide_weights(
     classes: Sequence[str],
     default_part: str,
     most_folds: int,
+    false_reject_rate: float = 0.05,
 ) -> Decided:
     """Decide the weights of a frozen run's parts.
 
@@ -95,6 +102,7 @@ def decide_weights(
         classes: names of the known classes.
         default_part: the loss of the head.
         most_folds: as ``--folds``; 0 for none.
+        false_reject_rate: at which false accepts are estimated, beside ``ESTIMATED_RATES``.
     """
     # Probes make no part that is weighed here, and would want tangents.
     scorer = replace(scorer, probes=None)
@@ -116,7 +124,9 @@ def decide_weights(
     fit, parts = None, _candidates(used, equal)
     if len(used) >= FEWEST_FOLDS:
         share = [parts.index(name) for name in equal if name in parts]
-        fit = fit_over_folds([fold.of(parts) for fold in used], share)
+        fit = fit_over_folds(
+            [fold.of(parts) for fold in used], share, sorted({*ESTIMATED_RATES, false_reject_rate})
+        )
     scores = iter([] if fit is None else fit.scores.tolist())
     records = []
     for label, fold in [*values.items(), *([((), outliers)] if outliers is not None else [])]:
@@ -246,6 +256,7 @@ def _record_of(fit: FoldFit | None, parts: Sequence[str], folds: list[FoldRecord
         auroc=() if fit is None else tuple(fit.auroc.tolist()),
         spread=() if fit is None else tuple(fit.spread.tolist()),
         strength=None if fit is None else fit.strength,
+        false_accepts=() if fit is None else fit.false_accepts,
         folds=tuple(folds),
     )
 
