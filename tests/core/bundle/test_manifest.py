@@ -123,6 +123,11 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert manifest.data.sizes["calibrate"] == (240, 120)
 
 
+def test_weights_of_either_sign_are_read() -> None:
+    manifest = parse_manifest(changed("fusion/weights", [0.5, 0.0, -0.3, 0.2, 0.0]))
+    assert manifest.fusion.used() == {"log_jacobian": 0.5, "movr_loss": -0.3, "max_logit": 0.2}
+
+
 def test_optional_records_may_be_null() -> None:
     plain = copy.deepcopy(SAMPLE)
     for name in ("discriminator", "outliers", "training"):
