@@ -1,5 +1,7 @@
 """``edgeosr evaluate``: open-set quality of a bundle, measured on its own graph and at its own threshold."""
 
+import json
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,14 +18,15 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, require_extra, require_threads, suggestion
+from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
 from edgeosr.export.false_accepts_picture import draw_false_accepts
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.files import write_text
+from edgeosr.files import storage_errors, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.runtime.frames import require_size
 
 FUSED = "fused"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +62,17 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         BundleError: the bundle is damaged.
         DataError: images are missing, changed since training, or of the wrong classes.
         FrameError: the bundle is for one size of frames, and an image has another.
+        UsageError: the folder holds a ``report.json`` that no evaluation wrote.
         StorageError: the report cannot be written.
         MissingDependencyError: the extra ``export`` is not installed.
     """
     require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
     settings, bundle_path = settings or QualitySettings(), Path(bundle)
     checked = read_bundle(bundle_path)
+    # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
+    beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
+    out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
+    _announce_replaced(out)
     known_title, known, unknown_title, unknown = _test_images(checked, settings)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
@@ -75,9 +83,6 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         PartRow(name=name, metrics=_metrics(checked, name, pair, known_measured, unknown_measured))
         for name, pair in scores.items()
     )
-    # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
-    beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
-    out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
     own_rate = checked.manifest.threshold.target_false_reject_rate
     rates = sorted({*ESTIMATED_RATES, own_rate})
     report = QualityReport(
@@ -94,8 +99,30 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         plots=tuple(out / f"{name}.png" for name in ("scores", "roc", "oscr", "false-accepts")),
     )
     _draw(report, scores, known_measured, unknown_measured)
-    write_text(out / "report.json", report.as_json() + "\n")
+    write_text(out / REPORT, report.as_json() + "\n")
     return report
+
+
+def _announce_replaced(out: Path) -> None:
+    """Say which evaluation will be replaced, if any; refuse a report that no evaluation wrote."""
+    path = out / REPORT
+    if not path.exists():
+        return
+    with storage_errors("read", path):
+        text = path.read_text("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != "quality":
+        raise UsageError(
+            f"{out} holds a {REPORT} that no evaluation wrote, and it would be replaced; choose another --out"
+        )
+    print(
+        f"replacing the evaluation in {out}: made {found.get('created')}, unknown images: "
+        f"{found.get('unknown')}; keep both with --out",
+        file=sys.stderr,
+    )
 
 
 def _scored(measured: Measured) -> Scored:

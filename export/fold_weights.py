@@ -41,7 +41,7 @@ PENALTY = 0.01
 CONFIDENCE = 0.95
 # The same for free signs against the best of the others, and the least gain of AUROC that is worth a weight
 # whose sign a new kind of unknown thing may turn round.
-SIGN_CONFIDENCE = 0.99
+SIGN_CONFIDENCE = 0.975
 SIGN_GAIN = 0.01
 # Fewer folds cannot say which weights hold on a fold that they were not made from.
 FEWEST_FOLDS = 2
