@@ -68,12 +68,12 @@ def measured_curve(known: Scored, unknown: Scored, shipped: float) -> MeasuredCu
     """Return the curve to draw, and the rates at the shipped threshold."""
     thresholds, rejected = _steps(known)
     wanted = np.geomspace(LEAST, 1, POINTS)
-    # The nearest step above each of the wanted rates.
+    # The nearest step above each of the wanted rates; no steps where no score is finite.
     nearest = np.searchsorted(-rejected, -wanted, side="right") - 1
-    kept = np.unique(np.clip(nearest, 0, len(thresholds) - 1))[::-1] if len(thresholds) else []
+    kept = np.unique(np.maximum(nearest, 0))[::-1] if len(thresholds) else np.zeros(0, np.int64)
     rates = [acceptance_rate(unknown.scores, float(thresholds[i]), unknown.groups) for i in kept]
     return MeasuredCurve(
-        false_reject=rejected[kept] if len(kept) else np.zeros(0),
+        false_reject=rejected[kept],
         false_accept=np.array([rate.value for rate in rates]),
         low=np.array([rate.low for rate in rates]),
         high=np.array([rate.high for rate in rates]),

@@ -113,7 +113,7 @@ def _draw_measured(axes: Any, curve: MeasuredCurve) -> None:
         markersize=6,
         capsize=3,
         zorder=5,
-        label="shipped threshold, 95 % intervals",
+        label=f"shipped threshold: {100 * reject.value:.1f} % and {100 * accept.value:.1f} %, 95 % intervals",
     )
 
 
@@ -149,7 +149,7 @@ def _axes(title: str, caption: str) -> tuple[Any, Any]:
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_xscale("log")
     axes.set_xlim(LEAST, MOST)
-    axes.set_ylim(0, 1.01)
+    axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_locator(FixedLocator(TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     for axis in (axes.xaxis, axes.yaxis):
