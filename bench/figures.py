@@ -18,6 +18,7 @@ from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.figure import Figure, not_measured, table_from_figures
 from edgeosr.bench.fresh_process import measure_memory, time_import, time_program
 from edgeosr.bench.latency import frames_from_bundle, measure_latency, measure_preprocessing
+from edgeosr.bench.latency_report import thread_words
 from edgeosr.bench.random_bundle import write_random_bundle
 from edgeosr.bench.samples import Ratio, Samples, percentile
 from edgeosr.bench.session import open_session
@@ -148,7 +149,7 @@ def training_figures(folder: Path, seconds: float) -> Iterator[Figure]:
             # The target is one for processors with bfloat16; others are about three times slower.
             reached=rate >= limit if bf16 else None,
             conditions=f"median of epochs 2 to {settings.epochs}, batch {settings.batch_size}, 32 px, "
-            f"{settings.threads} threads, precision {result['precision']}"
+            f"{thread_words(settings.threads)}, precision {result['precision']}"
             + ("" if bf16 else "; this processor has no bfloat16"),
             detail={"epochs_images_per_second": rates, "precision": result["precision"]},
         )

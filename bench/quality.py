@@ -1,5 +1,7 @@
 """``edgeosr evaluate``: open-set quality of a bundle, measured on its own graph and at its own threshold."""
 
+import json
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,18 +11,22 @@ import numpy as np
 from edgeosr import __version__
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_report import PartRow, QualityReport
+from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.left_out import ESTIMATED_RATES
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, require_extra, require_threads, suggestion
+from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
+from edgeosr.export.false_accepts_picture import draw_false_accepts
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.files import write_text
+from edgeosr.files import storage_errors, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.runtime.frames import require_size
 
 FUSED = "fused"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,26 +62,29 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         BundleError: the bundle is damaged.
         DataError: images are missing, changed since training, or of the wrong classes.
         FrameError: the bundle is for one size of frames, and an image has another.
+        UsageError: the folder holds a ``report.json`` that no evaluation wrote.
         StorageError: the report cannot be written.
         MissingDependencyError: the extra ``export`` is not installed.
     """
     require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
     settings, bundle_path = settings or QualitySettings(), Path(bundle)
     checked = read_bundle(bundle_path)
+    # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
+    beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
+    out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
+    _announce_replaced(out)
     known_title, known, unknown_title, unknown = _test_images(checked, settings)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
     known_measured = runner.measure(_of_size(known, fixed), "scoring known test images")
     unknown_measured = runner.measure(_of_size(unknown, fixed), "scoring unknown test images")
-    threshold = checked.manifest.threshold
     scores = _scores_by_name(checked, known_measured, unknown_measured)
     rows = tuple(
         PartRow(name=name, metrics=_metrics(checked, name, pair, known_measured, unknown_measured))
         for name, pair in scores.items()
     )
-    # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
-    beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
-    out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
+    own_rate = checked.manifest.threshold.target_false_reject_rate
+    rates = sorted({*ESTIMATED_RATES, own_rate})
     report = QualityReport(
         bundle=str(bundle_path),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -84,13 +93,40 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         unknown=unknown_title,
         skipped=len(known_measured.skipped) + len(unknown_measured.skipped),
         rows=rows,
+        trade_off=trade_off_rows(_scored(known_measured), _scored(unknown_measured), rates),
         manifest=checked.manifest,
         out=out,
-        plots=(out / "scores.png", out / "roc.png", out / "oscr.png"),
+        plots=tuple(out / f"{name}.png" for name in ("scores", "roc", "oscr", "false-accepts")),
     )
-    _draw(report, scores, known_measured, threshold.value)
-    write_text(out / "report.json", report.as_json() + "\n")
+    _draw(report, scores, known_measured, unknown_measured)
+    write_text(out / REPORT, report.as_json() + "\n")
     return report
+
+
+def _announce_replaced(out: Path) -> None:
+    """Say which evaluation will be replaced, if any; refuse a report that no evaluation wrote."""
+    path = out / REPORT
+    if not path.exists():
+        return
+    with storage_errors("read", path):
+        text = path.read_text("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != "quality":
+        raise UsageError(
+            f"{out} holds a {REPORT} that no evaluation wrote, and it would be replaced; choose another --out"
+        )
+    print(
+        f"replacing the evaluation in {out}: made {found.get('created')}, unknown images: "
+        f"{found.get('unknown')}; keep both with --out",
+        file=sys.stderr,
+    )
+
+
+def _scored(measured: Measured) -> Scored:
+    return Scored(scores=measured.scores, groups=measured.groups)
 
 
 def _scores_by_name(
@@ -200,23 +236,32 @@ def _draw(
     report: QualityReport,
     scores: dict[str, tuple[np.ndarray, np.ndarray]],
     known: Measured,
-    threshold: float,
+    unknown: Measured,
 ) -> None:
-    fused = report.fused
+    fused, record = report.fused, report.manifest.left_out
+    threshold = report.manifest.threshold
     title = f"{report.manifest.name}: {fused.known:,} known, {fused.unknown:,} unknown test images"
     images = f"known: {report.known}.  unknown: {_short(report.unknown)}."
     caption = f"{images}  edgeosr {report.edgeosr}, {report.created}"
     areas = {row.name: row.metrics for row in report.rows}
-    histogram, roc, oscr = report.plots
-    draw_histograms(histogram, *scores[FUSED], threshold=threshold, title=title, caption=caption)
+    histogram, roc, oscr, false_accepts = report.plots
+    draw_histograms(histogram, *scores[FUSED], threshold=threshold.value, title=title, caption=caption)
     roc_curves = {name: (*roc_curve(*pair), areas[name].auroc) for name, pair in scores.items()}
-    rejected_known = float(np.mean(~(scores[FUSED][0] <= threshold)))
-    rejected_unknown = float(np.mean(~(scores[FUSED][1] <= threshold)))
+    rejected_known = float(np.mean(~(scores[FUSED][0] <= threshold.value)))
+    rejected_unknown = float(np.mean(~(scores[FUSED][1] <= threshold.value)))
     point = (rejected_known, rejected_unknown)
     draw_roc(roc, roc_curves, operating_point=point, title=title, caption=caption)
     correct = known.predictions == known.labels
     oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
     draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
+    draw_false_accepts(
+        false_accepts,
+        measured=measured_curve(_scored(known), _scored(unknown), threshold.value),
+        estimated=() if record is None else record.false_accepts,
+        own_rate=threshold.target_false_reject_rate,
+        title=title,
+        caption=caption,
+    )
 
 
 def _short(text: str) -> str:

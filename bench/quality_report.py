@@ -1,10 +1,14 @@
 """The report of an open-set evaluation: text for people, JSON for machines."""
 
 import json
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.scoring.parts import part
@@ -17,6 +21,9 @@ _COLUMNS = (
     ("FPR95 unk+", "fpr_at_95_tpr_unknown_positive"),
     ("OSCR", "oscr"),
 )
+# From this share of accepted unknown images on there is hardly an "I don't know" left.
+NEARLY_ALL = 0.9
+WIDTH = 110
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,7 @@ class QualityReport:
         known, unknown: what the test images are.
         skipped: test images that could not be read.
         rows: the fused score first, then every part the bundle carries.
+        trade_off: what other thresholds give, by rising false-reject rate.
         manifest: the bundle's.
         out: folder of report.json and the plots.
         plots: PNG files.
@@ -50,6 +58,7 @@ class QualityReport:
     unknown: str
     skipped: int
     rows: tuple[PartRow, ...]
+    trade_off: tuple[TradeOffRow, ...]
     manifest: Manifest
     out: Path
     plots: tuple[Path, ...]
@@ -58,6 +67,11 @@ class QualityReport:
     def fused(self) -> OpenSetMetrics:
         """Metrics of the score that is compared with the threshold."""
         return self.rows[0].metrics
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the bundle useless on these images, and what to do; empty if nothing does."""
+        return tuple(_warnings(self))
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -73,6 +87,9 @@ class QualityReport:
             "sign": "larger score = more unknown; unknown is the positive class of AUROC",
             "scores": {row.name: row.metrics.as_json() for row in self.rows},
             "threshold": manifest.as_json()["threshold"],
+            "trade_off": [row.as_json() for row in self.trade_off],
+            "left_out": manifest.as_json()["left_out"],
+            "warnings": list(self.warnings),
             "fusion": manifest.as_json()["fusion"],
             "jacobian": manifest.as_json()["jacobian"],
             "data": manifest.as_json()["data"],
@@ -86,8 +103,9 @@ class QualityReport:
 
     def as_text(self) -> str:
         """Return tables with their conditions."""
-        fused, threshold = self.fused, self.manifest.threshold
+        fused, threshold, record = self.fused, self.manifest.threshold, self.manifest.left_out
         low, high = threshold.interval
+        own_rate = threshold.target_false_reject_rate
         return "\n".join(
             [
                 f"known    {fused.known:,} images: {self.known}",
@@ -96,14 +114,23 @@ class QualityReport:
                 "",
                 _table(self.rows, self.manifest),
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",
+                *_left_out_lines(self.manifest),
                 "",
                 f"at the shipped threshold {threshold.value:.4g}",
                 f"  false-reject rate  {_rate(fused.false_reject)}, target "
-                f"{threshold.target_false_reject_rate:.1%}, "
+                f"{own_rate:.1%}, "
                 f"calibrated interval {low:.1%} to {high:.1%}: {self._verdict()}",
                 f"  false-accept rate  {_rate(fused.false_accept)}",
+                *([] if record is None else _wrapped("  estimated          ", record, own_rate)),
                 f"  macro-F1 (K+1)     {_number(fused.macro_f1)}",
                 f"  closed accuracy    {fused.closed_accuracy:.4f} (nothing rejected)",
+                "",
+                *_trade_off_lines(self),
+                *(
+                    line
+                    for warning in self.warnings
+                    for line in ("", *textwrap.wrap(f"warning: {warning}", WIDTH, subsequent_indent="    "))
+                ),
             ]
         )
 
@@ -115,16 +142,100 @@ class QualityReport:
         return "they overlap" if rate.high >= low and rate.low <= high else "they do NOT overlap"
 
 
+def _warnings(report: QualityReport) -> Iterator[str]:
+    auroc, accepted = report.fused.auroc, report.fused.false_accept
+    look = (
+        "look whether the unknown images show known things after all, and whether both sides were taken "
+        "alike (camera, size, light)"
+    )
+    more = "train with pictures of other things (edgeosr train --outliers FOLDER), or longer"
+    if auroc < 0.5:
+        yield (
+            f"the AUROC of the score that decides is {auroc:.4f}, below 0.5: it takes known images for more "
+            f"unknown than the unknown ones. First {look}. Then see in the column AUROC whether any part "
+            f"does better here, and {more}."
+        )
+    if accepted is not None and accepted.value >= NEARLY_ALL:
+        yield (
+            f"{accepted.value:.0%} of the unknown images are accepted at the shipped threshold: to this "
+            f"bundle such images are known. First {look}. The table of thresholds above says what a higher "
+            f"rate (edgeosr export --false-reject-rate) would change. If that is not enough, {more}."
+        )
+
+
+def _left_out_lines(manifest: Manifest) -> list[str]:
+    """Return what the column of the estimates is, and the folds that are not in it."""
+    record = manifest.left_out
+    if record is None:
+        return []
+    aside = record.described()[1 if record.parts else 0 :]
+    if not record.parts:
+        return aside
+    return [
+        f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
+        "estimate.",
+        *aside,
+    ]
+
+
+def _wrapped(margin: str, record: LeftOutRecord, own_rate: float) -> list[str]:
+    text = record.false_accepts_described(own_rate)
+    return textwrap.wrap(text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin))
+
+
+def _trade_off_lines(report: QualityReport) -> list[str]:
+    """Return the table of other thresholds."""
+    record = report.manifest.left_out
+    estimates = {} if record is None else {one.false_reject: one for one in record.false_accepts}
+    titles = ("known rejected", "measured", "unknown accepted", "threshold", "estimated on left-out classes")
+    widths = (17, 26, 26, 12, 0)
+    lines = [[*titles[:4], *(titles[4:] if estimates else ())]]
+    for row in report.trade_off:
+        found = estimates.get(row.at_most)
+        lines.append(
+            [
+                f"at most {100 * row.at_most:g} %",
+                _share(row.false_reject),
+                _share(row.false_accept),
+                f"{row.threshold:.4g}",
+                *([] if not estimates else ["-" if found is None else found.described()]),
+            ]
+        )
+    return [
+        "other thresholds, found on these test images (to ship one: edgeosr export --false-reject-rate)",
+        *(
+            "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
+            for cells in lines
+        ),
+    ]
+
+
 def _table(rows: tuple[PartRow, ...], manifest: Manifest) -> str:
     weights = dict(zip(manifest.parts, manifest.fusion.weights, strict=True))
+    estimates = _estimates(manifest)
     width = max(15, *(len(row.name) + 2 for row in rows))
-    lines = [f"{'score':<{width}}{'weight':>8}" + "".join(f"{title:>12}" for title, _ in _COLUMNS)]
+    estimated = f"{'left-out':>18}" if estimates else ""
+    lines = [f"{'score':<{width}}{'weight':>8}{estimated}" + "".join(f"{title:>12}" for title, _ in _COLUMNS)]
     for row in rows:
         weight = weights.get(row.name)
-        cells = "".join(f"{getattr(row.metrics, field):>12.4f}" for _, field in _COLUMNS)
+        cells = f"{estimates.get(row.name, '-'):>18}" if estimates else ""
+        cells += "".join(f"{getattr(row.metrics, field):>12.4f}" for _, field in _COLUMNS)
         shown, title = ("", "") if weight is None else (f"{weight:.3g}", f"  {part(row.name).title}")
         lines.append(f"{row.name:<{width}}{shown:>8}{cells}{title}")
     return "\n".join(lines)
+
+
+def _estimates(manifest: Manifest) -> dict[str, str]:
+    """Return what each score won on left-out classes; empty if none is known."""
+    record = manifest.left_out
+    if record is None or not record.parts:
+        return {}
+    won = zip(record.parts, record.auroc, record.spread, strict=True)
+    return {"fused": mean_spread(*record.score()), **{name: mean_spread(*one) for name, *one in won}}
+
+
+def _share(rate: Rate) -> str:
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
 
 
 def _rate(rate: Rate | None) -> str:

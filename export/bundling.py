@@ -15,6 +15,7 @@ from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.export.calibrate import SelectFit
+from edgeosr.export.false_accepts_picture import draw_estimate
 from edgeosr.export.golden import Calibrated, GoldenImages, golden_verdicts
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.scored_graph import ScoredGraph
@@ -58,6 +59,7 @@ class ExportReport:
         select_auroc: of the fused score on the select part against the open validation images, by which its
             weights were chosen (so it flatters); None without such images.
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
+        estimate_picture: PNG of the false accepts that left-out classes let expect; None without them.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class ExportReport:
     calibrate_accuracy: float
     select_auroc: float | None
     without_discriminator: Path | None = None
+    estimate_picture: Path | None = None
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -76,6 +79,7 @@ class ExportReport:
                 "select_accuracy": self.select_accuracy,
                 "calibrate_accuracy": self.calibrate_accuracy,
                 "select_auroc": self.select_auroc,
+                "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
                 "manifest": self.manifest.as_json(),
             },
             indent=1,
@@ -98,6 +102,7 @@ class ExportReport:
             f"images rejected\n                 ({threshold.confidence:.0%} interval of that rate: "
             f"{low:.1%} to "
             f"{high:.1%}, from {threshold.groups} independent groups)",
+            *_false_accepts(manifest, self.estimate_picture),
         ]
         if self.select_auroc is not None:
             lines.append(
@@ -170,7 +175,10 @@ def write_calibrated(
     manifest = write_bundle(
         provenance.out, _manifest(graph, fit, threshold, settings, provenance, typed, left_out), files
     )
-    select_auroc = None
+    select_auroc, picture = None, None
+    if left_out is not None and left_out.false_accepts:
+        picture = provenance.out.with_suffix(".false-accepts.png")
+        draw_estimate(picture, manifest, left_out)
     if fit.unknown is not None:
         select_auroc = auroc(fit.fusion.scores(fit.known.values), fit.fusion.scores(fit.unknown.values))
     return ExportReport(
@@ -179,6 +187,7 @@ def write_calibrated(
         select_accuracy=fit.known.accuracy,
         calibrate_accuracy=calibrate_accuracy,
         select_auroc=select_auroc,
+        estimate_picture=picture,
     )
 
 
@@ -254,6 +263,14 @@ def _parts(names: tuple[str, ...]) -> str:
 def _left_out(record: LeftOutRecord | None) -> list[str]:
     lines = [] if record is None else record.described()
     return [f"{'' if i else 'left-out classes':<16} {line}" for i, line in enumerate(lines)]
+
+
+def _false_accepts(manifest: Manifest, picture: Path | None) -> list[str]:
+    if manifest.left_out is None:
+        return []
+    rate = manifest.threshold.target_false_reject_rate
+    lines = [f"false accepts    {manifest.left_out.false_accepts_described(rate)}"]
+    return lines if picture is None else [*lines, f"{'':<16} other rates: {picture}"]
 
 
 def _shortened(names: tuple[str, ...]) -> str:

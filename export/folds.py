@@ -83,4 +83,7 @@ def weigh(
         )  # fmt: skip
         full = trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts)
     candidates = candidates_for(default_part, frozen=folds.recipe is not None)
-    return decide_weights(measured, full, candidates, classes=classes, why_none=folds.why_none)
+    return decide_weights(
+        measured, full, candidates, classes=classes, why_none=folds.why_none,
+        false_reject_rate=settings.false_reject_rate,
+    )  # fmt: skip

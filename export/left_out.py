@@ -7,7 +7,7 @@ them; here it is decided which folds count, which parts are weighed, and what sh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeosr.bundle.left_out import FoldRecord, LeftOutRecord
+from edgeosr.bundle.left_out import ESTIMATED_RATES, FoldRecord, LeftOutRecord
 from edgeosr.data.class_folds import FEWEST_IMAGES, has_collapsed
 from edgeosr.export.fold import Fold
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, fit_over_folds
@@ -15,7 +15,13 @@ from edgeosr.export.weights import GivenWeights
 
 DISCRIMINATOR = "discriminator"
 # The points of the path of ``fold_weights.py``, in words.
-POINTS = ("equal weights", "fitted weights", "weights fitted to all parts", "the best part alone")
+POINTS = (
+    "equal weights",
+    "fitted weights",
+    "weights fitted to all parts",
+    "the best part alone",
+    "free signs",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,13 @@ class Decided:
 
 
 def decide_weights(
-    folds: Sequence[Fold], full: Fold, candidates: Candidates, *, classes: Sequence[str], why_none: str
+    folds: Sequence[Fold],
+    full: Fold,
+    candidates: Candidates,
+    *,
+    classes: Sequence[str],
+    why_none: str,
+    false_reject_rate: float = 0.05,
 ) -> Decided:
     """Decide the weights of the parts.
 
@@ -67,6 +79,7 @@ def decide_weights(
         candidates: the parts to weigh; those that the full network does not have are left out.
         classes: names of the known classes.
         why_none: why there are no folds, in words.
+        false_reject_rate: at which false accepts are estimated, beside ``ESTIMATED_RATES``.
     """
     equal = [name for name in candidates.companions if name in full.known.by_part]
     if not folds:
@@ -79,7 +92,9 @@ def decide_weights(
     fit, parts = None, _weighed(used, equal, candidates.others)
     if len(used) >= FEWEST_FOLDS:
         share = [parts.index(name) for name in equal if name in parts]
-        fit = fit_over_folds([fold.of(parts) for fold in used], share)
+        fit = fit_over_folds(
+            [fold.of(parts) for fold in used], share, sorted({*ESTIMATED_RATES, false_reject_rate})
+        )
     scores = iter([] if fit is None else fit.scores.tolist())
     records = []
     for fold, gone in zip(everything, dropped, strict=True):
@@ -144,5 +159,6 @@ def _record_of(fit: FoldFit | None, parts: Sequence[str], folds: list[FoldRecord
         auroc=() if fit is None else tuple(fit.auroc.tolist()),
         spread=() if fit is None else tuple(fit.spread.tolist()),
         strength=None if fit is None else fit.strength,
+        false_accepts=() if fit is None else fit.false_accepts,
         folds=tuple(folds),
     )

@@ -45,7 +45,8 @@ def fit_fusion(
     penalty; they are kept only if their cross-validated AUROC beats the default part's. Synthetic outliers
     must not be passed: they may choose the discriminator's epoch, never a weight.
 
-    Given weights are taken as they are; what lies on parts that do not vary here goes to the others.
+    Given weights are taken as they are, negative ones too; what lies on parts that do not vary here goes to
+    the others, so that the sum of the magnitudes stays 1.
 
     Args:
         parts: names of the columns.
@@ -73,8 +74,9 @@ def fit_fusion(
     taken = np.zeros(len(parts))
     if given is not None:
         taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies
-    if given is not None and taken.sum() > 0:
-        weights, note = taken / taken.sum(), given.note
+    # Negative weights alone would call whatever looks unknown known.
+    if given is not None and taken.max() > 0:
+        weights, note = taken / np.abs(taken).sum(), given.note
     elif unknown is not None:
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
         smallest = min(int(np.bincount(part, minlength=FOLDS).min()) for part in folds)

@@ -8,6 +8,34 @@ from edgeosr.scoring.parts import part, unknown_parts
 from edgeosr.verdict import MOST_PARTS
 
 MOST_FOLDS = 64
+# False-reject rates at which every record holds an estimate, beside the bundle's own.
+ESTIMATED_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+# The estimate's bias, in words; what was measured stands in docs/how-it-decides.md.
+BIAS = (
+    "an estimate, optimistic and never promised: a fold has fewer classes to confuse (measured on other "
+    "data: 10 % where real unknowns gave 20, and 53 where they gave 62)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FalseAccepts:
+    """What share of left-out images is accepted at one false-reject rate. An estimate: see ``BIAS``.
+
+    Attributes:
+        false_reject: the rate, above 0 and below 0.5.
+        mean, low, high: share accepted, over the folds and in the best and the worst of them, 0 to 1.
+        folds: how many have images enough for this rate.
+    """
+
+    false_reject: float
+    mean: float
+    low: float
+    high: float
+    folds: int
+
+    def described(self) -> str:
+        """Return ``9.8 % (folds: 4.0 to 18.0 %)``."""
+        return f"{100 * self.mean:.1f} % (folds: {100 * self.low:.1f} to {100 * self.high:.1f} %)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +71,10 @@ class LeftOutRecord:
         parts: names; empty if no fold could be used.
         auroc, spread: mean and standard deviation over the folds, one a part, 0 to 1.
         strength: where the weights lie: 0 equal weights, 1 fitted ones of the same parts, 2 fitted ones of
-            all, 3 one part alone, and between; None if they do not come from the folds.
+            all, 3 one part alone, and between; 4 fitted ones of all with free signs; None if they do not
+            come from the folds.
+        false_accepts: by rising false-reject rate, by weights and thresholds made without the fold that is
+            tried; a rate for which the folds have too few images is missing.
         folds: all of them.
     """
 
@@ -51,6 +82,7 @@ class LeftOutRecord:
     auroc: tuple[float, ...]
     spread: tuple[float, ...]
     strength: float | None
+    false_accepts: tuple[FalseAccepts, ...]
     folds: tuple[FoldRecord, ...]
 
     @property
@@ -58,17 +90,33 @@ class LeftOutRecord:
         """The folds that the figures come from."""
         return tuple(fold for fold in self.folds if not fold.dropped)
 
+    def score(self) -> tuple[float, float]:
+        """Return mean and spread of the fused score's AUROC over the folds that are used, at least one."""
+        scores = [fold.auroc for fold in self.used if fold.auroc is not None]
+        mean = sum(scores) / len(scores)
+        return mean, (sum((score - mean) ** 2 for score in scores) / len(scores)) ** 0.5
+
+    def at(self, false_reject: float) -> FalseAccepts | None:
+        """Return the estimate at a false-reject rate; None if that one was not estimated."""
+        return next((one for one in self.false_accepts if one.false_reject == false_reject), None)
+
+    def false_accepts_described(self, false_reject: float) -> str:
+        """Return what is estimated at the bundle's own false-reject rate, its bias included."""
+        found, rate = self.at(false_reject), f"{100 * false_reject:g} % false rejects"
+        if not self.parts:
+            return "not estimated: no fold of left-out classes is used"
+        if found is None:
+            return f"not estimated at {rate}: too few select images in the folds of left-out classes"
+        return f"at {rate}, on left-out classes: {found.described()}; {BIAS}"
+
     def described(self) -> list[str]:
         """Return one line on what each part won, and one for each fold that was set aside."""
         lines = []
         if self.parts:
-            scores = [fold.auroc for fold in self.used if fold.auroc is not None]
-            mean = sum(scores) / len(scores)
-            spread = (sum((score - mean) ** 2 for score in scores) / len(scores)) ** 0.5
             won = [f"{_title(name)} {mean_spread(*one)}" for name, *one in self._rows()]
             lines.append(
                 f"AUROC, mean +- spread of {len(self.used)} folds: {', '.join(won)}; the score "
-                f"{mean_spread(mean, spread)} (estimates, not test figures)"
+                f"{mean_spread(*self.score())} (estimates, not test figures)"
             )
         lines += [f"set aside: {fold.name} ({fold.dropped})" for fold in self.folds if fold.dropped]
         return lines
@@ -97,16 +145,33 @@ def left_out_from_json(node: JsonNode) -> LeftOutRecord:
         key: tuple(item.number(0, 1) for item in field[key].items(len(names), len(names)))
         for key in ("auroc", "spread")
     }
-    folds = tuple(_fold(item) for item in field["folds"].items(0, MOST_FOLDS))
+    # The real outliers are one more.
+    folds = tuple(_fold(item) for item in field["folds"].items(0, MOST_FOLDS + 1))
     if bool(names) != any(not fold.dropped for fold in folds):
         field["folds"].fail("a fold that is used for the figures of the parts, and none without them")
     return LeftOutRecord(
         parts=names,
         auroc=shares["auroc"],
         spread=shares["spread"],
-        strength=None if field["strength"].is_null else field["strength"].number(0, 3),
+        strength=None if field["strength"].is_null else field["strength"].number(0, 4),
+        false_accepts=_false_accepts(field["false_accepts"], sum(not fold.dropped for fold in folds)),
         folds=folds,
     )
+
+
+def _false_accepts(node: JsonNode, folds: int) -> tuple[FalseAccepts, ...]:
+    """Check the list of estimates; ``folds`` are used: none gives no estimate."""
+    found: list[FalseAccepts] = []
+    for item in node.items(0, (len(ESTIMATED_RATES) + 1) if folds else 0):
+        field = item.fields(FalseAccepts.__dataclass_fields__)
+        rate, mean, low, high = (field[name].number(0, 1) for name in ("false_reject", "mean", "low", "high"))
+        if not (found[-1].false_reject if found else 0) < rate < 0.5:
+            field["false_reject"].fail("a rate below 0.5, above 0 and above the one before it")
+        if not low <= mean <= high:
+            field["mean"].fail("a share from low to high")
+        count = field["folds"].integer(1, folds)
+        found.append(FalseAccepts(false_reject=rate, mean=mean, low=low, high=high, folds=count))
+    return tuple(found)
 
 
 def _fold(node: JsonNode) -> FoldRecord:

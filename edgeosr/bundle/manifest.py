@@ -34,7 +34,7 @@ from edgeosr.scoring.parts import unknown_parts
 from edgeosr.scoring.thresholds import Threshold
 
 # Of this file. Bundles of another schema are refused: an older one is exported again.
-SCHEMA = 4
+SCHEMA = 5
 # Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 BACKBONE = "backbone.onnx"

@@ -7,6 +7,7 @@ import typer
 
 from edgeosr.cli.options import Bundle, Json, RuntimeThreads, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, results_only, show
+from edgeosr.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeosr.bench.latency_report import LatencyReport
@@ -69,6 +70,7 @@ def bench(
 
     if kernel_model:
         return _show_kernel_model(json=json)
+    _require_json(out)
     path, settings = _settings(
         bundle, batches, frame, run, runs=runs, warmup=warmup, duration_s=duration_s, threads=threads,
         rate_hz=rate_hz, baseline_torch=baseline_torch, torch_s=torch_s, processes=processes, seed=seed,
@@ -99,6 +101,15 @@ def _show_kernel_model(*, json: bool) -> None:
     document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())
     then = command_line("python", "-m", "edgeosr.kernels.selftest") + "   (on the device: times it)"
     show(text=text, document=document, json=json, written=None, then=then)
+
+
+def _require_json(out: Path | None) -> None:
+    """Refuse another suffix before seconds of timing: the picture takes the same name with .png."""
+    if out is not None and out.suffix != ".json":
+        raise UsageError(
+            f"bench's --out must end in .json, for a picture is written beside it; got {out}; write "
+            "--out latency.json"
+        )
 
 
 def _write(report: "LatencyReport", out: Path | None) -> None:

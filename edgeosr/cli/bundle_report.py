@@ -107,8 +107,11 @@ def _score(manifest: Manifest) -> str:
 
 
 def _left_out(manifest: Manifest) -> dict[str, str]:
-    lines = [] if manifest.left_out is None else manifest.left_out.described()
-    return {"left-out classes": "; ".join(lines)} if lines else {}
+    record = manifest.left_out
+    if record is None:
+        return {}
+    estimate = record.false_accepts_described(manifest.threshold.target_false_reject_rate)
+    return {"left-out classes": "\n".join(record.described()), "false accepts": estimate}
 
 
 def _threshold(manifest: Manifest) -> str:

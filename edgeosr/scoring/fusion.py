@@ -19,7 +19,8 @@ class Fusion:
         parts: names of the score parts.
         means: one a part, over known select images; 0 where the part is not usable.
         stds: > 0; 1 where the part is not usable or constant.
-        weights: of the standardised parts.
+        weights: of the standardised parts. An export makes the sum of their magnitudes 1. A negative one
+            lets what looks unknown to its part count for known.
         note: one line on where the weights come from, for reports; ``scorer.npz`` does not keep it.
     """
 

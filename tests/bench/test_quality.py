@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_manifest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, FrameError
+from edgeosr.errors import DataError, FrameError, UsageError
 from edgeosr.scoring.parts import part
 
 
@@ -111,3 +112,22 @@ def test_images_of_another_size_than_the_bundles_frames_are_refused_as_predict_d
     with pytest.raises(FrameError, match=r"takes frames of 48x64 only .*again without --frame"):
         evaluate_bundle(bundle, QualitySettings(out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_evaluation_that_is_replaced_is_named(digits_bundle, tmp_path, capsys):
+    settings = QualitySettings(known="digits:2,3", unknown="digits:6", out=tmp_path)
+    evaluate_bundle(digits_bundle, settings)
+    assert "replacing" not in capsys.readouterr().err
+    evaluate_bundle(digits_bundle, replace(settings, unknown="digits:7"))
+    said = capsys.readouterr().err
+    assert f"replacing the evaluation in {tmp_path}: made 2" in said and "--out" in said
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["unknown"].endswith("7")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"kind": "latency"}', "[1]", "no json"])
+def test_a_report_that_no_evaluation_wrote_is_not_replaced(digits_bundle, tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UsageError, match=r"holds a report\.json that no evaluation wrote"):
+        evaluate_bundle(digits_bundle, QualitySettings(unknown="digits:6", out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert (tmp_path / "report.json").read_text() == text

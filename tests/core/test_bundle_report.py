@@ -1,5 +1,6 @@
 """What ``edgeosr inspect`` prints of a bundle."""
 
+import json
 from pathlib import Path
 
 from edgeosr.bundle.directory import Bundle
@@ -25,3 +26,30 @@ def test_inspect_does_not_say_that_the_manifest_itself_is_protected() -> None:
     manifest = parse_manifest(SAMPLE.read_bytes())
     first = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={})).splitlines()[0]
     assert first.endswith("cats.edgeosr, every file as its manifest says; the manifest itself is not signed")
+
+
+def test_inspect_reads_a_negative_weight_in_words() -> None:
+    plain = json.loads(SAMPLE.read_bytes())
+    plain["fusion"]["weights"] = [0.5, 0.0, 0.3, 0.0, -0.2]
+    manifest = parse_manifest(json.dumps(plain).encode())
+    text = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={}))
+    assert "Jacobian norm 0.50, margin loss 0.30, minus embedding norm 0.20 (counts against unknown)" in text
+
+
+def test_inspect_tells_the_estimated_false_accepts_with_their_bias_and_nothing_without_folds() -> None:
+    plain = json.loads(SAMPLE.read_bytes())
+    bundle = Bundle(path=Path("cats.edgeosr"), manifest=parse_manifest(json.dumps(plain).encode()), files={})
+    assert "false accepts" not in text_from_bundle(bundle)
+    fold = {"classes": ["zero"], "accuracy": 1, "known": 40, "unknown": 9, "auroc": 0.9, "dropped": ""}
+    plain["left_out"] = {
+        "parts": ["movr_loss"],
+        "auroc": [0.9],
+        "spread": [0.0],
+        "strength": 0.0,
+        "false_accepts": [{"false_reject": 0.05, "mean": 0.2, "low": 0.1, "high": 0.3, "folds": 2}],
+        "folds": [fold, fold],
+    }
+    bundle = Bundle(path=Path("cats.edgeosr"), manifest=parse_manifest(json.dumps(plain).encode()), files={})
+    (said,) = [line for line in text_from_bundle(bundle).splitlines() if line.startswith("false accepts")]
+    assert "at 5 % false rejects, on left-out classes: 20.0 % (folds: 10.0 to 30.0 %)" in said
+    assert "optimistic and never promised: a fold has fewer classes to confuse" in said

@@ -133,6 +133,16 @@ def test_predict_judges_pictures_like_the_runtime(home: Path, exported: str) -> 
             assert verdict["score"] == pytest.approx(expected.score, abs=1e-5)
 
 
+def test_predict_fails_only_if_not_one_picture_can_be_read(home: Path, exported: str) -> None:
+    (home / "mixed").mkdir()
+    (home / "mixed/broken.png").write_bytes(b"no picture")
+    with pytest.raises(AssertionError, match="exit code 1"):
+        edgeosr("predict", "mixed", "--json")
+    (home / "mixed/whole.png").write_bytes(next((home / "known").iterdir()).read_bytes())
+    document = json.loads(edgeosr("predict", "mixed", "--json"))
+    assert (document["judged"], document["failed"], document["ok"]) == (1, 1, True)
+
+
 def test_a_threshold_given_to_predict_accepts_everything(home: Path, exported: str) -> None:
     document = json.loads(edgeosr("predict", "unknown", "--threshold", "1e9", "--json"))
     assert document["accepted"] == 3
@@ -146,6 +156,17 @@ def test_bench_prints_the_overhead_and_writes_samples_and_picture(home: Path, ex
     assert document["torch"] is not None, document["torch_note"]
     with Image.open(home / "latency.png") as picture:
         assert picture.width > 500
+
+
+@pytest.mark.parametrize("out", ["latency.txt", "latency", "picture.png", "."])
+def test_bench_refuses_an_out_that_is_no_json_before_it_times(home: Path, exported: str, out: str) -> None:
+    with (
+        contextlib.redirect_stderr(io.StringIO()) as said,
+        pytest.raises(AssertionError, match="exit code 2"),
+    ):
+        edgeosr("bench", *QUICK_BENCH, "--out", out)
+    assert f"--out must end in .json, for a picture is written beside it; got {out}; write" in said.getvalue()
+    assert not (home / out).is_file()
 
 
 def test_json_on_standard_output_is_one_document_and_nothing_else(home: Path, trained: str) -> None:

@@ -60,12 +60,26 @@ def test_export_and_inspect_say_what_decides_and_what_each_part_won(report):
     assert json.loads(report.as_json())["manifest"]["left_out"]["parts"]
 
 
+def test_export_and_inspect_say_and_draw_what_unknown_images_are_let_through_by_estimate(report):
+    record = report.manifest.left_out
+    estimate = record.at(report.manifest.threshold.target_false_reject_rate)
+    assert 0 < estimate.low <= estimate.mean <= estimate.high <= 1 and estimate.folds == 4
+    inspected = text_from_bundle(read_bundle(report.path))
+    for text in (report.as_text(), inspected):
+        said = next(line for line in text.splitlines() if line.startswith("false accepts "))
+        assert f"at 5 % false rejects, on left-out classes: {estimate.described()}; an estimate" in said
+    assert report.estimate_picture == report.path.with_name("frozen.false-accepts.png")
+    assert report.estimate_picture.read_bytes().startswith(b"\x89PNG")
+    assert str(report.estimate_picture) in report.as_text()
+
+
 def test_without_folds_three_parts_weigh_the_same_on_a_typed_graph_fitted_anew_too(frozen_run, tmp_path):
     settings = ExportSettings(
         out=tmp_path / "none.edgeosr", threads=1, folds=0, precision="fp16", recalibrate=True
     )
     manifest = export_run(frozen_run, settings).manifest
     assert manifest.left_out is None
+    assert not list(tmp_path.glob("*.png"))
     equal = dict.fromkeys(("bank", "relative_mahalanobis", "movr_loss"), 1 / 3)
     assert manifest.fusion.used() == pytest.approx(equal)
     assert manifest.backbone.fusion.used() == pytest.approx(equal)

@@ -65,12 +65,14 @@ def decided(
     scorer = scorer_for(train, classes=classes, discriminator=discriminator)
     kept = KnownFeatures(train=train, select=features(per_class, 1, classes=classes), **more)
     folds = frozen_folds(scorer, kept, recipe, planned_folds(classes, most_folds, recipe.seed))
+    rate = more.pop("false_reject_rate", 0.05)
     return decide_weights(
         folds,
         full_as_fold(scorer, kept),
         candidates_for("movr_loss", frozen=True),
         classes=NAMES[:classes],
         why_none="said so",
+        false_reject_rate=rate,
     )
 
 
@@ -84,6 +86,18 @@ def test_weights_and_record_come_from_one_fold_a_class(capsys):
     assert all(fold.accuracy > 0.9 and fold.auroc > 0.8 and not fold.dropped for fold in found.record.folds)
     assert found.given.note.startswith("weighed on left-out classes, 5 folds: ")
     assert "5 heads of 1 epochs, each without 1 of 5 classes, on 300" in capsys.readouterr().err
+
+
+def test_false_accepts_are_estimated_at_the_bundles_own_rate_too():
+    record = decided(false_reject_rate=0.03).record
+    rates = [one.false_reject for one in record.false_accepts]
+    # 80 select images a fold: 1 % would need 99.
+    assert rates == [0.02, 0.03, 0.05, 0.1, 0.2]
+    assert {one.folds for one in record.false_accepts} == {5}
+    said = record.false_accepts_described(0.03)
+    assert said.startswith("at 3 % false rejects, on left-out classes: ") and "never promised" in said
+    assert "not estimated at 1 %" in record.false_accepts_described(0.01)
+    assert decided(per_class=1).record.false_accepts == ()
 
 
 def test_a_head_never_sees_the_class_that_is_left_out():

@@ -54,7 +54,11 @@ def random_scorer(kind="cosine", *, jacobian=True, layers=True, alone=None, temp
         parts=parts,
         means=float32_values(floats(len(parts))),
         stds=float32_values(np.abs(floats(len(parts))) + 0.2),
-        weights=tuple(0.5 if alone is None else float(name == alone) for name in parts),
+        # Of both signs.
+        weights=tuple(
+            0.5 * (-1) ** number if alone is None else float(name == alone)
+            for number, name in enumerate(parts)
+        ),
     )
     return dataclasses.replace(draft, fusion=fusion)
 

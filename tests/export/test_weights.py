@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.weights import _logistic_weights
+from edgeosr.export.weights import GivenWeights, _logistic_weights
 from edgeosr.export.weights import fit_fusion as fit_any_fusion
 from edgeosr.metrics import auroc
 
@@ -133,3 +133,21 @@ def test_a_default_part_that_is_not_there_is_refused_with_the_near_ones():
         fit_fusion(KNOWN, None, default_part="log_jacobean")
     with pytest.raises(DataError, match=r"5 parts must be \[n, 5\]"):
         fit_fusion(KNOWN[:, :4], None, default_part="movr_loss")
+
+
+def test_given_weights_of_either_sign_keep_their_sign_and_magnitudes_that_sum_to_one():
+    given = GivenWeights({"movr_loss": 0.5, "max_logit": 0.1, "log_norm": -0.4}, "by hand")
+    fusion = fit_fusion(KNOWN, None, default_part="movr_loss", given=given)
+    assert fusion.used() == pytest.approx({"movr_loss": 0.5, "max_logit": 0.1, "log_norm": -0.4})
+    still = KNOWN.copy()
+    still[:, column("max_logit")] = 3.0  # it does not vary here: its share goes to the others
+    fusion = fit_fusion(still, None, default_part="movr_loss", given=given)
+    assert fusion.used() == pytest.approx({"movr_loss": 0.5 / 0.9, "log_norm": -0.4 / 0.9})
+
+
+def test_where_only_a_negative_given_weight_is_left_the_default_part_decides():
+    still = KNOWN.copy()
+    still[:, column("max_logit")] = 3.0
+    given = GivenWeights({"max_logit": 0.6, "log_norm": -0.4}, "by hand")
+    fusion = fit_fusion(still, None, default_part="movr_loss", given=given)
+    assert fusion.used() == {"movr_loss": 1.0}

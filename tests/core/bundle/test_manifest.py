@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.bundle.manifest import SCHEMA, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError
 
@@ -40,6 +41,10 @@ BACKBONE = {
         "auroc": [0.93, 0.9],
         "spread": [0.02, 0.05],
         "strength": 0.5,
+        "false_accepts": [
+            {"false_reject": 0.05, "mean": 0.2, "low": 0.1, "high": 0.3, "folds": 2},
+            {"false_reject": 0.1, "mean": 0.1, "low": 0.1, "high": 0.1, "folds": 2},
+        ],
         "folds": [
             {"classes": ["zero"], "accuracy": 0.98, "known": 40, "unknown": 90, "auroc": 0.94, "dropped": ""},
             {"classes": [], "accuracy": 0.97, "known": 50, "unknown": 60, "auroc": 0.92, "dropped": ""},
@@ -116,6 +121,11 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert parse_manifest(manifest_bytes(manifest)) == manifest
     assert manifest.classes == ("zero", "one", "Zwei", "三")
     assert manifest.data.sizes["calibrate"] == (240, 120)
+
+
+def test_weights_of_either_sign_are_read() -> None:
+    manifest = parse_manifest(changed("fusion/weights", [0.5, 0.0, -0.3, 0.2, 0.0]))
+    assert manifest.fusion.used() == {"log_jacobian": 0.5, "movr_loss": -0.3, "max_logit": 0.2}
 
 
 def test_optional_records_may_be_null() -> None:
@@ -220,6 +230,37 @@ def test_a_backbone_or_engine_out_of_range_is_refused_with_its_path(
 ) -> None:
     with pytest.raises(BundleError, match=re.escape(said)):
         parse_manifest(changed(path, value, BACKBONE))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("strength", 4.5, "strength: expected a number from 0 to 4"),
+        ("false_accepts", MISSING, "left_out.false_accepts is missing"),
+        ("false_accepts/0/mean", 0.31, "false_accepts[0].mean: expected a share from low to high"),
+        ("false_accepts/0/mean", 0.09, "false_accepts[0].mean: expected a share from low to high"),
+        ("false_accepts/1/high", 1.1, "false_accepts[1].high: expected a number from 0 to 1"),
+        ("false_accepts/1/false_reject", 0.05, "false_reject: expected a rate below 0.5, above 0 and above"),
+        ("false_accepts/1/false_reject", 0.5, "false_reject: expected a rate below 0.5"),
+        ("false_accepts/0/false_reject", 0, "false_reject: expected a rate below 0.5, above 0"),
+        ("false_accepts/0/folds", 3, "false_accepts[0].folds: expected a whole number from 1 to 2"),
+        ("false_accepts", [{}] * 7, "left_out.false_accepts: expected a list of 0 to 6 items"),
+    ],
+)  # fmt: skip
+def test_estimates_that_cannot_be_are_refused_with_their_path(path: str, value: object, said: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        parse_manifest(changed(f"left_out/{path}", value, BACKBONE))
+
+
+def test_as_many_folds_as_an_export_may_make_are_read_with_the_real_outliers_beside_them() -> None:
+    plain = copy.deepcopy(BACKBONE)
+    fold = plain["left_out"]["folds"][0]
+    plain["left_out"]["folds"] = [fold] * MOST_FOLDS + [{**fold, "classes": []}]
+    record = parse_manifest(json.dumps(plain).encode()).left_out
+    assert record is not None and record.folds[-1].name == "real outliers"
+    plain["left_out"]["folds"].append(fold)
+    with pytest.raises(BundleError, match="expected a list of 0 to 65 items"):
+        parse_manifest(json.dumps(plain).encode())
 
 
 # Free-form settings, and null where null is allowed, take any type.

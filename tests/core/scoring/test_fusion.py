@@ -1,5 +1,7 @@
 """One score out of several parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,12 @@ def test_the_score_is_the_weighted_sum_of_standardised_values():
     scores = FUSION.scores(np.array([[1.0, -2.0, 9.0], [2.0, 2.0, 0.0]], np.float32))
     assert scores.dtype == np.float32
     assert scores.tolist() == [0.0, 0.25 * 2 + 0.75 * 1]
+
+
+def test_a_negative_weight_lets_what_looks_unknown_to_its_part_count_for_known():
+    fusion = replace(FUSION, weights=(0.25, -0.75, 0.0))
+    assert fusion.scores(np.array([[2.0, 2.0, 0.0]], np.float32)).tolist() == [0.25 * 2 - 0.75 * 1]
+    assert fusion.used() == {"log_jacobian": 0.25, "movr_loss": -0.75}
 
 
 def test_a_value_that_is_not_finite_makes_the_score_nan_whatever_its_weight():

@@ -1,0 +1,151 @@
+"""The text of an evaluation: estimate and truth side by side, other thresholds, and plain warnings."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeosr.bench.quality_report import PartRow, QualityReport
+from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
+from edgeosr.bundle.manifest import parse_manifest
+from edgeosr.metrics import OpenSetMetrics, Rate
+
+SAMPLE = Path(__file__).parents[1] / "core" / "bundle" / "sample_manifest.json"
+RECORD = LeftOutRecord(
+    parts=("movr_loss", "max_logit"),
+    auroc=(0.93, 0.9),
+    spread=(0.02, 0.05),
+    strength=0.5,
+    false_accepts=(
+        FalseAccepts(false_reject=0.05, mean=0.2, low=0.1, high=0.3, folds=2),
+        FalseAccepts(false_reject=0.1, mean=0.15, low=0.1, high=0.25, folds=2),
+    ),
+    folds=(
+        FoldRecord(classes=("zero",), accuracy=0.98, known=40, unknown=90, auroc=0.94, dropped=""),
+        FoldRecord(classes=("one",), accuracy=0.97, known=50, unknown=60, auroc=0.92, dropped=""),
+        FoldRecord(classes=("三",), accuracy=0.3, known=50, unknown=60, auroc=None, dropped="collapsed"),
+    ),
+)
+
+
+def report(
+    *, auroc: float = 0.9, accepted: float = 0.3, record: LeftOutRecord | None = None
+) -> QualityReport:
+    manifest = dataclasses.replace(parse_manifest(SAMPLE.read_bytes()), left_out=record)
+    rate = Rate(value=accepted, low=accepted - 0.01, high=min(1.0, accepted + 0.01), samples=90)
+    metrics = OpenSetMetrics(
+        known=100,
+        unknown=90,
+        auroc=auroc,
+        aupr_unknown_positive=0.5,
+        aupr_known_positive=0.5,
+        fpr_at_95_tpr_known_positive=0.5,
+        fpr_at_95_tpr_unknown_positive=0.5,
+        oscr=0.5,
+        autc=None,
+        closed_accuracy=0.9,
+        threshold=1.25,
+        macro_f1=0.5,
+        false_reject=Rate(value=0.04, low=0.01, high=0.1, samples=100),
+        false_accept=rate,
+    )
+    rows = [PartRow(name=name, metrics=metrics) for name in ("fused", *manifest.parts)]
+    return QualityReport(
+        bundle="cats.edgeosr",
+        created="2026-01-31T12:00:00Z",
+        edgeosr="0.1.0",
+        known="digits",
+        unknown="digits, classes 6, 7",
+        skipped=0,
+        rows=tuple(rows),
+        trade_off=tuple(
+            TradeOffRow(at_most=at, threshold=1.5, false_reject=rate, false_accept=rate)
+            for at in (0.02, 0.05, 0.1)
+        ),
+        manifest=manifest,
+        out=Path("evaluation"),
+        plots=(),
+    )
+
+
+def line(text: str, start: str) -> str:
+    (found,) = [line for line in text.splitlines() if line.strip().startswith(start)]
+    return found
+
+
+def test_what_each_score_won_on_left_out_classes_stands_beside_what_test_images_gave() -> None:
+    text = report(record=RECORD).as_text()
+    assert line(text, "score ").split()[:4] == ["score", "weight", "left-out", "AUROC"]
+    assert line(text, "fused").split()[1:5] == ["0.930", "+-", "0.010", "0.9000"]
+    assert line(text, "movr_loss").split()[1:6] == ["1", "0.930", "+-", "0.020", "0.9000"]
+    assert line(text, "log_norm").split()[1:4] == ["0", "-", "0.9000"]
+    assert "mean +- spread of 2 folds: an estimate" in text
+    assert "set aside: 三 (collapsed)" in text
+
+
+def test_the_estimated_false_accepts_stand_beside_the_measured_ones_with_their_bias() -> None:
+    text = report(record=RECORD).as_text()
+    lines = text.splitlines()
+    measured = lines.index(line(text, "false-accept rate"))
+    said = lines[measured + 1]
+    assert said.strip().startswith(
+        "estimated          at 5 % false rejects, on left-out classes: 20.0 % (folds: 10.0"
+    )
+    assert "optimistic" in text and "never promised" in text.replace("\n", " ")
+    assert line(text, "at most 10 %").endswith("1.5         15.0 % (folds: 10.0 to 25.0 %)")
+    assert line(text, "at most 2 %").endswith(" -")
+
+
+def test_without_folds_nothing_is_said_of_them() -> None:
+    text = report().as_text()
+    assert "left-out" not in text and "estimate" not in text
+    assert line(text, "at most 5 %").split("  ")[-1].strip() == "1.5"
+
+
+def test_folds_that_were_all_set_aside_are_told_without_figures() -> None:
+    empty = dataclasses.replace(
+        RECORD, parts=(), auroc=(), spread=(), strength=None, false_accepts=(), folds=RECORD.folds[2:]
+    )
+    text = report(record=empty).as_text()
+    assert "set aside: 三 (collapsed)" in text
+    assert "not estimated: no fold of left-out classes is used" in text
+
+
+def test_a_useful_bundle_has_no_warning() -> None:
+    assert report(auroc=0.5, accepted=0.8999).warnings == ()
+    assert "warning" not in report().as_text()
+
+
+@pytest.mark.parametrize("auroc", [0.0, 0.4999])
+def test_a_score_that_takes_known_for_unknown_is_warned_of_with_what_to_do(auroc: float) -> None:
+    found = report(auroc=auroc)
+    (warning,) = found.warnings
+    assert f"is {auroc:.4f}, below 0.5" in warning
+    assert "--outliers" in warning and "column AUROC" in warning and "known things" in warning
+    assert "warning: the AUROC of the score that decides" in found.as_text()
+
+
+@pytest.mark.parametrize("accepted", [0.9, 1.0])
+def test_accepting_nearly_all_unknown_images_is_warned_of_with_what_to_do(accepted: float) -> None:
+    found = report(accepted=accepted)
+    (warning,) = found.warnings
+    assert warning.startswith(f"{accepted:.0%} of the unknown images are accepted at the shipped threshold")
+    assert "--false-reject-rate" in warning and "--outliers" in warning
+    assert json.loads(found.as_json())["warnings"] == [warning]
+
+
+def test_the_json_document_holds_estimate_and_other_thresholds() -> None:
+    plain = json.loads(report(record=RECORD).as_json())
+    assert plain["left_out"]["false_accepts"][0]["mean"] == 0.2
+    assert [row["at_most"] for row in plain["trade_off"]] == [0.02, 0.05, 0.1]
+    assert set(plain["trade_off"][0]["false_accept"]) == {"value", "low", "high", "samples"}
+    assert json.loads(report().as_json())["left_out"] is None
+
+
+def test_a_negative_weight_is_shown_with_its_sign() -> None:
+    base = report()
+    fusion = dataclasses.replace(base.manifest.fusion, weights=(0.3, 0.0, 0.5, 0.0, -0.2))
+    text = dataclasses.replace(base, manifest=dataclasses.replace(base.manifest, fusion=fusion)).as_text()
+    assert line(text, "log_norm").split()[1] == "-0.2"
