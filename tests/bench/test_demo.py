@@ -49,7 +49,7 @@ def test_the_headline_counts_all_test_images() -> None:
     assert accepted(KNOWN) == 2
     assert correct(UNKNOWN) == 1
     assert headline(KNOWN, UNKNOWN) == (
-        "Known digits: 2 of 3 accepted, 1 named right. Digits never seen: 1 of 2 called unknown."
+        "Known digits: 2 of 3 accepted, 1 named right. Digits never seen: 1 of 2 (50%) called unknown."
     )
 
 
