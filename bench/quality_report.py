@@ -110,7 +110,11 @@ class QualityReport:
             [
                 f"known    {fused.known:,} images: {self.known}",
                 f"unknown  {fused.unknown:,} images: {self.unknown}",
-                *([f"skipped  {self.skipped} unreadable images"] if self.skipped else []),
+                *(
+                    [f"skipped  {self.skipped} unreadable image{'s' * (self.skipped > 1)}"]
+                    if self.skipped
+                    else []
+                ),
                 "",
                 _table(self.rows, self.manifest),
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",

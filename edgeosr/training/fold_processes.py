@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from edgeosr.errors import TrainingError
 from edgeosr.progress import progress
@@ -56,13 +57,20 @@ def run_folds(
             time.sleep(LOOK_EVERY_S if running else 0)
 
 
+def epochs_done(directory: Path) -> int:
+    """Return how many epochs the run in ``directory`` has finished; 0 before the first."""
+    with contextlib.suppress(FileNotFoundError):
+        return (directory / LOG).read_bytes().count(b"\n")
+    return 0
+
+
 class _Process:
     """One fold at work."""
 
     def __init__(self, fold: Fold, settings: TrainSettings, place: dict[str, str]) -> None:
         assert settings.out is not None
         self.fold, self.place = fold, place
-        self._log, self._epochs = settings.out / LOG, 0
+        self._directory, self._epochs = settings.out, 0
         # Files, not pipes: nobody has to empty them.
         self._answer = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process; see _close
         self._words = tempfile.TemporaryFile()  # noqa: SIM115
@@ -84,10 +92,8 @@ class _Process:
 
     def new_epochs(self) -> int:
         """Return how many epochs were finished since the last look, those of an earlier sitting included."""
-        with contextlib.suppress(OSError):
-            before, self._epochs = self._epochs, self._log.read_bytes().count(b"\n")
-            return self._epochs - before
-        return 0
+        before, self._epochs = self._epochs, epochs_done(self._directory)
+        return self._epochs - before
 
     def require_trained(self) -> None:
         code = self._process.returncode

@@ -50,6 +50,8 @@ def _trained(order: dict[str, Any]) -> str | None:
         )
     except EdgeosrError as error:
         return str(error)
+    except KeyboardInterrupt:
+        os._exit(1)  # everything is written; taking torch down would take seconds
     return None
 
 

@@ -21,6 +21,7 @@ from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, EdgeosrError
 from edgeosr.files import storage_errors
 from edgeosr.run import FOLDS, LAST, LOG, RECORD, WEIGHTS, RunRecord, fold_directory, fold_runs, read_run
+from edgeosr.training.checkpoint import read_checkpoint, require_same_run
 from edgeosr.training.fold_plan import (
     Fold,
     FoldPlan,
@@ -32,7 +33,7 @@ from edgeosr.training.fold_plan import (
     start_again,
     write_plan,
 )
-from edgeosr.training.fold_processes import Order, run_folds
+from edgeosr.training.fold_processes import Order, epochs_done, run_folds
 from edgeosr.training.processors import threads_for
 from edgeosr.training.settings import TrainSettings, settings_from_json
 from edgeosr.usable_processors import usable_processors
@@ -81,19 +82,18 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
             f"and there are {len(run.parts.known)}"
         )
         return
-    _require_own(run, plan)
+    digests = _require_own(run, plan)
     finished = fold_runs(directory)
     waiting = [fold for fold in plan.folds if fold_directory(directory, fold.number) not in finished]
     if not waiting:
         return
     write_plan(directory, plan)
-    orders = [
-        _order(run, fold, plan.threads if settings.threads is None else settings.threads) for fold in waiting
-    ]
+    threads = settings.threads or plan.threads
+    slower = threads / (settings.threads or threads_for(run.settings))
+    orders = [_order(run, fold, threads, digests[fold.number]) for fold in waiting]
     places = _places(len(waiting), settings.devices)
-    say(
-        announcement(waiting, len(plan.folds), len(places), _seconds(run, waiting, len(places), plan.threads))
-    )
+    seconds = _seconds(run, waiting, len(places), slower)
+    say(announcement(waiting, len(plan.folds), len(places), seconds))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # the run's own memory, which the folds want now
     try:
@@ -129,8 +129,12 @@ def _plan(run: _Run, settings: TrainSettings) -> FoldPlan:
     return new_plan(wanted, run.record, dict(zip(run.parts.known, counts, strict=True)), threads)
 
 
-def _require_own(run: _Run, plan: FoldPlan) -> None:
-    """Prove that no fold trains on the run's calibrate or test images, and that what is there is its own."""
+def _require_own(run: _Run, plan: FoldPlan) -> dict[int, dict[str, str]]:
+    """Prove that no fold trains on the run's calibrate or test images, and that what is there is its own.
+
+    Returns:
+        the digests of each fold's parts, by its number.
+    """
     folder = run.directory / FOLDS
     names = {str(fold.number) for fold in plan.folds}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -140,8 +144,9 @@ def _require_own(run: _Run, plan: FoldPlan) -> None:
             f"{folder / strange} is none of the {len(plan.folds)} folds of this run; "
             f"{start_again(run.directory)}"
         )
+    proven = {fold.number: fold_parts(run.image_set, run.parts, fold.kept).digests for fold in plan.folds}
     for fold in plan.folds:
-        digests = fold_parts(run.image_set, run.parts, fold.kept).digests
+        digests = proven[fold.number]
         directory = folder / str(fold.number)
         if not (directory / RECORD).exists():
             continue
@@ -154,9 +159,10 @@ def _require_own(run: _Run, plan: FoldPlan) -> None:
                 f"{directory} is not {fold.name} of this run: it knows {named_classes(data['known'])}, seed "
                 f"{data['seed']}{'' if same else ', of other images'}; {start_again(run.directory)}"
             )
+    return proven
 
 
-def _order(run: _Run, fold: Fold, threads: int) -> Order:
+def _order(run: _Run, fold: Fold, threads: int, digests: dict[str, str]) -> Order:
     """Make the fold's directory ready, and return how to train it or to go on with it."""
     directory = fold_directory(run.directory, fold.number)
     settings = fold_settings(run.settings, fold, directory, threads=threads)
@@ -164,6 +170,13 @@ def _order(run: _Run, fold: Fold, threads: int) -> Order:
         for path in directory.glob(".*.part"):  # what a killed process was writing
             path.unlink()
         if (directory / LAST).exists():
+            try:
+                require_same_run(read_checkpoint(directory), settings.as_json(), digests)
+            except EdgeosrError as error:
+                raise DataError(
+                    f"{directory} was begun as another fold, or its {LAST} is damaged; "
+                    f"{start_again(run.directory)}"
+                ) from error
             return fold, replace(settings, resume=True)
         strange = sorted({path.name for path in directory.glob("*")} - {WEIGHTS, LOG})
         if strange:
@@ -188,19 +201,27 @@ def _places(folds: int, devices: int | str) -> list[dict[str, str]]:
     return [{GPUS: name} for name in names[:folds]]
 
 
-def _seconds(run: _Run, folds: Sequence[Fold], at_once: int, threads: int) -> float | None:
-    """Estimate the time of folds from the speed of the run; None if its record tells none."""
+def _seconds(run: _Run, folds: Sequence[Fold], at_once: int, slower: float) -> float | None:
+    """Estimate the time of folds from the speed of the run; None if its record tells none.
+
+    Args:
+        run: with its record.
+        folds: to train, or to go on with.
+        at_once: how many of them train at a time.
+        slower: a fold's CPU threads, as a share of the run's.
+    """
     told = run.record.result.get("images_per_second")
     if not isinstance(told, int | float) or told <= 0:
         return None
     rate: float = told / run.record.result.get("processes", 1)
-    if not torch.cuda.is_available():
-        rate *= min(1.0, threads / threads_for(run.settings))
+    rate *= 1.0 if torch.cuda.is_available() else slower
     counts = np.bincount(run.parts.train.labels, minlength=len(run.parts.known))
-    images = [
-        fold.epochs * int(sum(counts[run.parts.known.index(name)] for name in fold.kept)) for fold in folds
-    ]
-    return -(-len(folds) // at_once) * (max(images) / rate + START_S)
+    longest = 0
+    for fold in folds:
+        images = int(sum(counts[run.parts.known.index(name)] for name in fold.kept))
+        done = epochs_done(fold_directory(run.directory, fold.number))
+        longest = max(longest, images * (fold.epochs - done))
+    return -(-len(folds) // at_once) * (longest / rate + START_S)
 
 
 def announcement(folds: Sequence[Fold], planned: int, at_once: int, seconds: float | None) -> str:

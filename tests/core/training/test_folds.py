@@ -109,11 +109,18 @@ def test_folds_stopped_halfway_end_with_the_weights_of_folds_that_were_not(bare,
     assert f"edgeosr train --resume {bare}" in capsys.readouterr().err
     second = bare / "folds" / "2"
     assert 1 <= len((second / "log.jsonl").read_text("utf-8").splitlines()) < 2 * EPOCHS
+    first_line = (second / "log.jsonl").read_text("utf-8").splitlines()[0]
+    (second / ".last.pt.x.part").touch()
     assert (second / "last.pt").exists() and second not in fold_runs(bare)
 
     monkeypatch.setattr(fold_processes._Process, "new_epochs", look)
     train(resumed_settings(bare, threads=1))
     assert [path.name for path in fold_runs(bare)] == ["1", "2"]
+    names = sorted(path.name for path in second.iterdir())
+    assert names == ["log.jsonl", "run.json", "weights.pt"]
+    assert (second / "log.jsonl").read_text("utf-8").splitlines()[0] == first_line, (
+        "begun again, not gone on with"
+    )
     for resumed, other in zip(fold_runs(bare), fold_runs(whole), strict=True):
         found, expected = (torch.load(p / "weights.pt", weights_only=True) for p in (resumed, other))
         assert list(found) == list(expected)
@@ -136,16 +143,13 @@ def test_what_is_finished_is_not_trained_again(copy, asked, capsys):
     assert asked == [] and capsys.readouterr().err == ""
 
 
-def test_what_is_plainly_unfinished_is_begun_again_or_gone_on_with(copy, asked):
-    first, second = fold_runs(copy)
+def test_what_is_plainly_unfinished_is_begun_again(copy, asked):
+    first, _ = fold_runs(copy)
     (first / "run.json").unlink()  # killed in its first epoch
     (first / ".weights.pt.x.part").touch()
-    (second / "run.json").rename(second / "last.pt")  # what is in it, the process looks at
-    (second / ".last.pt.x.part").touch()
     train_run(resumed_settings(copy))
-    assert [(fold.number, settings.resume) for fold, settings in asked] == [(1, False), (2, True)]
+    assert [(fold.number, settings.resume) for fold, settings in asked] == [(1, False)]
     assert not first.exists()
-    assert sorted(path.name for path in second.iterdir()) == ["last.pt", "log.jsonl", "weights.pt"]
 
 
 def swap(folder):
@@ -164,9 +168,14 @@ def a_strange_file(folder):
     (folder / "2" / "run.json").rename(folder / "2" / "photo.png")
 
 
+def a_damaged_checkpoint(folder):
+    (folder / "2" / "run.json").rename(folder / "2" / "last.pt")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (a_damaged_checkpoint, r"2 was begun as another fold, or its last\.pt is damaged"),
         (swap, r"2 is not fold 2 \(without .*it knows"),
         (other_images, r"2 is not fold 2 .*of other images"),
         (lambda folder: (folder / "2" / "weights.pt").unlink(), r"2 is not fold 2 "),
