@@ -1,0 +1,139 @@
+"""A list of a frozen protocol: a head on kept features, weighed and calibrated by the product's own pieces.
+
+``edgeosr train --freeze`` and ``edgeosr export`` embed the images again for every list, to the same values. A
+test compares the two ways.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgeosr import __version__
+from edgeosr.bench.open_set.kept_features import KeptFeatures
+from edgeosr.bench.open_set.observed import Observed, Side
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.export.conformal import conformal_threshold
+from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
+from edgeosr.export.frozen_recipe import recipe_of_frozen
+from edgeosr.export.left_out import FrozenRecipe, decide_weights
+from edgeosr.export.settings import ExportSettings
+from edgeosr.export.weights import fit_fusion
+from edgeosr.preprocessing import Preprocessing
+from edgeosr.run import RunRecord
+from edgeosr.scoring.fusion import unfitted_fusion
+from edgeosr.scoring.parts import carried_parts, with_constants
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer import Head, Scorer
+from edgeosr.training.open_data import open_parts
+from edgeosr.training.settings import TrainSettings
+
+
+def observe_frozen(
+    settings: TrainSettings, kept: KeptFeatures, *, linear_head: bool, threads: int | None = None
+) -> Observed:
+    """Train, weigh and calibrate one list.
+
+    Args:
+        settings: of the run, its known classes among them.
+        kept: features of the whole set.
+        linear_head: train a cross-entropy head on the same embeddings too.
+        threads: of torch while a head trains; None for one.
+
+    Raises:
+        UsageError, DataError: the images cannot be cut so, or are too few.
+    """
+    export = ExportSettings()
+    _, parts = open_parts(settings)
+    train, _ = kept.of(parts.train)
+    select, groups = kept.of(parts.select)
+    classes, recipe = len(parts.known), _recipe(settings, threads)
+    scorer = _scorer(kept.scorer, recipe.train_head(train, select, classes), train, export.seed)
+    default_part = "movr_loss" if settings.loss == "movr" else "max_logit"
+    decided = decide_weights(
+        scorer,
+        KnownFeatures(train=train, select=select),
+        recipe,
+        classes=parts.known,
+        default_part=default_part,
+        most_folds=export.most_folds,
+    )
+    names = scorer.fusion.parts
+    fusion = fit_fusion(
+        names,
+        _values(scorer, select),
+        None,
+        default_part=default_part,
+        known_groups=groups,
+        given=decided.given,
+    )
+    scorer = replace(scorer, fusion=fusion)
+
+    def side(images: LabelledImages) -> Side:
+        features, groups = kept.of(images)
+        return _side(scorer, features, groups)
+
+    assert parts.unknown_test is not None, "a protocol leaves classes unknown"
+    calibrate = side(parts.calibrate)
+    threshold = conformal_threshold(calibrate.scores, calibrate.groups, export.false_reject_rate)
+    other = None
+    if linear_head:
+        other = _recipe(replace(settings, loss="ce"), threads).train_head(train, select, classes)
+    return Observed(
+        head=scorer.head,
+        linear_head=other,
+        fusion=fusion,
+        weighed=() if decided.record is None else decided.record.parts,
+        train_embeddings=train.embeddings,
+        train_labels=train.labels,
+        calibrate=calibrate,
+        test=side(parts.test),
+        unknown=side(parts.unknown_test),
+        threshold=threshold.value,
+    )
+
+
+def _recipe(settings: TrainSettings, threads: int | None) -> FrozenRecipe:
+    """Return the recipe as export reads it off the record of a run with these settings."""
+    record = RunRecord(
+        name="",
+        created="",
+        version=__version__,
+        data={},
+        outliers=None,
+        model={},
+        preprocessing=Preprocessing(height=settings.size, width=settings.size),
+        training=settings.as_json(),
+        result={"epochs": settings.epochs},
+    )
+    recipe = recipe_of_frozen(record, threads=threads)
+    assert recipe is not None, "the backbone is frozen"
+    return recipe
+
+
+def _scorer(backbone: Scorer, head: Head, train: FrozenFeatures, seed: int) -> Scorer:
+    """Return the full network's scorer, its fusion not yet fitted."""
+    classes = len(head.weight)
+    bare = replace(backbone, classes=classes, head=head, fusion=unfitted_fusion(()), constants={})
+    scorer = with_constants(bare, train.for_parts(classes, seed))
+    return replace(scorer, fusion=unfitted_fusion(carried_parts(scorer)))
+
+
+def _values(scorer: Scorer, features: FrozenFeatures) -> np.ndarray:
+    found = reference_scores(
+        scorer, embedding=features.embeddings, jacobian_squared=features.jacobian_squared
+    )
+    return np.asarray(found["values"], np.float32)
+
+
+def _side(scorer: Scorer, features: FrozenFeatures, groups: np.ndarray) -> Side:
+    found = reference_scores(
+        scorer, embedding=features.embeddings, jacobian_squared=features.jacobian_squared
+    )
+    return Side(
+        embeddings=features.embeddings,
+        labels=features.labels,
+        groups=groups,
+        predictions=found["label"],
+        values=found["values"].astype(np.float32),
+        scores=found["score"].astype(np.float32),
+    )
