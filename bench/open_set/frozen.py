@@ -1,7 +1,8 @@
 """A list of a frozen protocol: a head on kept features, weighed and calibrated by the product's own pieces.
 
-``edgeosr train --freeze`` and ``edgeosr export`` embed the images again for every list, to the same values. A
-test compares the two ways.
+``edgeosr train --freeze`` and ``edgeosr export`` embed the images again for every list, to the same values:
+the run's head learns from what training sees, all else is made from what the exported graph sees. A test
+compares the two ways.
 """
 
 from dataclasses import replace
@@ -44,10 +45,10 @@ def observe_frozen(
     """
     export = ExportSettings()
     _, parts = open_parts(settings)
-    train, _ = kept.of(parts.train)
-    select, groups = kept.of(parts.select)
+    train, select = kept.of(parts.train), kept.of(parts.select)
+    seen = kept.of(parts.train, trained=True), kept.of(parts.select, trained=True)
     classes, recipe = len(parts.known), _recipe(settings, threads)
-    scorer = _scorer(kept.scorer, recipe.train_head(train, select, classes), train, export.seed)
+    scorer = _scorer(kept.scorer, recipe.train_head(*seen, classes), train, export.seed)
     default_part = "movr_loss" if settings.loss == "movr" else "max_logit"
     decided = decide_weights(
         scorer,
@@ -63,21 +64,20 @@ def observe_frozen(
         _values(scorer, select),
         None,
         default_part=default_part,
-        known_groups=groups,
+        known_groups=parts.select.groups[kept.readable(parts.select)],
         given=decided.given,
     )
     scorer = replace(scorer, fusion=fusion)
 
     def side(images: LabelledImages) -> Side:
-        features, groups = kept.of(images)
-        return _side(scorer, features, groups)
+        return _side(scorer, kept.of(images), images.groups[kept.readable(images)])
 
     assert parts.unknown_test is not None, "a protocol leaves classes unknown"
     calibrate = side(parts.calibrate)
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, export.false_reject_rate)
     other = None
     if linear_head:
-        other = _recipe(replace(settings, loss="ce"), threads).train_head(train, select, classes)
+        other = _recipe(replace(settings, loss="ce"), threads).train_head(*seen, classes)
     return Observed(
         head=scorer.head,
         linear_head=other,

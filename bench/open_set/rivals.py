@@ -3,15 +3,15 @@
 What each is given:
 
 - **On a linear head** ``W z + b``: features z, logits ``W z + b``.
-- **On a cosine head** (m-OvR): its logits are ``T cos(z, w_k)``, T the temperature of its loss. They are linear
-  in the unit embedding, ``T w_k . (z / |z|)``, so the features are ``z / |z|`` and the head has no bias.
+- **On a cosine head** (m-OvR): its logits are ``T cos(z, w_k)``, T the temperature of its loss. They are
+  linear in the unit embedding, ``T w_k . (z / |z|)``, so the features are ``z / |z|`` and there is no bias.
 
 ReAct and ASH shape the activations before the head: here the pooled features, as ``[n, D, 1, 1]`` maps.
-Mahalanobis and RMD invert the covariance of a few hundred embeddings of a thousand numbers, which in float32 is
-rounding noise (AUROC 0.4 to 0.6 on NEU): they get float64. ViM has no default for the dimension d of its
-principal space. It is shown at 32, which our pilot found best for it on NEU, and at 512, which its authors take
-for embeddings of 768 to 2047 numbers; where an embedding has fewer than d, pytorch-ood takes half of them. All
-are fitted on the train part.
+Mahalanobis and RMD invert the covariance of a few hundred embeddings of a thousand numbers, which in float32
+is rounding noise (AUROC 0.4 to 0.6 on NEU): they get float64. ViM has no default for the dimension d of its
+principal space. It is shown at 32, which our pilot found best for it on NEU, and at 512, which its authors
+take for embeddings of 768 to 2047 numbers; where an embedding has fewer than d, pytorch-ood takes half of
+them. All are fitted on the train part.
 """
 
 import importlib

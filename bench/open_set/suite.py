@@ -97,7 +97,9 @@ class ProtocolRun:
 
     @cached_property
     def _kept(self) -> KeptFeatures:
-        return kept_features(self._protocol.recipe, self.folder, self._settings.threads)
+        return kept_features(
+            self._protocol.recipe, self.folder, again=self._settings.again, threads=self._settings.threads
+        )
 
     def _figures(self, network: Observed, number: int, command: str) -> tuple[list[Cell], list[LeftOut]]:
         scores: list[Scored | LeftOut] = [*own_scores(network)]

@@ -72,6 +72,8 @@ def observe_bundle(path: Path, data_root: Path | None = None, threads: int | Non
         )
 
     assert parts.unknown_test is not None, "a protocol leaves classes unknown"
+    # Classes that served as outliers are no longer unknown: the record leaves them out.
+    unknown = parts.unknown_test.of_classes(manifest.data.unknown)
     train, embeddings = measured(parts.train, "train")
     return Observed(
         head=scorer.head,
@@ -82,7 +84,7 @@ def observe_bundle(path: Path, data_root: Path | None = None, threads: int | Non
         train_labels=train.labels,
         calibrate=side(parts.calibrate, "calibrate"),
         test=side(parts.test, "known test"),
-        unknown=side(parts.unknown_test, "unknown test"),
+        unknown=side(unknown, "unknown test"),
         threshold=manifest.threshold.value,
     )
 
