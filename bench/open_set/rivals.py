@@ -6,6 +6,8 @@ What each is given:
 - **On a cosine head** (m-OvR): its logits are ``T cos(z, w_k)``, T the temperature of its loss. They are
   linear in the unit embedding, ``T w_k . (z / |z|)``, so the features are ``z / |z|`` and there is no bias.
 
+On a frozen backbone both are tried, the linear one by logistic regression on the same embeddings.
+
 ReAct and ASH shape the activations before the head: here the pooled features, as ``[n, D, 1, 1]`` maps.
 Mahalanobis and RMD invert the covariance of a few hundred embeddings of a thousand numbers, which in float32
 is rounding noise (AUROC 0.4 to 0.6 on NEU): they get float64. ViM has no default for the dimension d of its
