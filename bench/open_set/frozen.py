@@ -29,7 +29,8 @@ from edgeosr.scoring.scorer import Head, Scorer
 from edgeosr.training.open_data import open_parts
 from edgeosr.training.settings import TrainSettings
 
-
+# As in ``edgeosr.training.train``: stands for an epoch number in the seed of the initial weights.
+INITIALISATION = 2**32 - 1
 CONVERGED = 5000  # steps, which are never all needed
 
 
@@ -52,14 +53,13 @@ def observe_frozen(
     train, select = kept.of(parts.train), kept.of(parts.select)
     seen = kept.of(parts.train, trained=True), kept.of(parts.select, trained=True)
     classes, recipe = len(parts.known), _recipe(settings, threads)
-    scorer = _scorer(kept.scorer, recipe.train_head(*seen, classes), train, export.seed)
-    default_part = "movr_loss" if settings.loss == "movr" else "max_logit"
+    scorer = _scorer(kept.scorer, run_head(settings, *seen, classes), train, export.seed)
     decided = decide_weights(
         scorer,
         KnownFeatures(train=train, select=select),
         recipe,
         classes=parts.known,
-        default_part=default_part,
+        default_part="movr_loss",
         most_folds=export.most_folds,
     )
     names = scorer.fusion.parts
@@ -67,7 +67,7 @@ def observe_frozen(
         names,
         _values(scorer, select),
         None,
-        default_part=default_part,
+        default_part="movr_loss",
         known_groups=parts.select.groups[kept.readable(parts.select)],
         given=decided.given,
     )
@@ -90,6 +90,31 @@ def observe_frozen(
         test=side(parts.test),
         unknown=side(parts.unknown_test),
         threshold=threshold.value,
+    )
+
+
+def run_head(settings: TrainSettings, train: FrozenFeatures, select: FrozenFeatures, classes: int) -> Head:
+    """Return the head that ``edgeosr train --freeze`` trains, from the initial weights that it draws."""
+    from edgeosr.model.classifier import build_classifier
+    from edgeosr.training.epoch import seed_epoch
+    from edgeosr.training.frozen_head import train_frozen_head
+
+    seed_epoch(settings.seed, INITIALISATION, 0)
+    drawn = build_classifier(settings.arch, settings.size, classes, "cosine", pretrained=settings.pretrained)
+    found = train_frozen_head(
+        settings,
+        (train.embeddings, train.labels),
+        (select.embeddings, select.labels),
+        classes=classes,
+        initial=drawn.weight.detach().numpy(),
+    )
+    assert settings.loss == "movr", "the recipes have cosine heads"
+    return Head(
+        kind="cosine",
+        weight=found.weight,
+        bias=found.bias,
+        temperature=settings.temperature,
+        margin=settings.margin,
     )
 
 
