@@ -51,6 +51,7 @@ def train_frozen_head(
     select: tuple[NDArray[np.float32], NDArray[np.int64]],
     *,
     classes: int,
+    initial: NDArray[np.float32] | None = None,
 ) -> FrozenHead:
     """Train a head as ``edgeosr train --freeze`` does, and keep the epoch that is best on the select part.
 
@@ -61,6 +62,7 @@ def train_frozen_head(
         train: embeddings float32 ``[n, D]`` and labels from 0 to ``classes`` - 1.
         select: likewise.
         classes: C.
+        initial: the head's first weight ``[C, D]``; None to draw one. A run draws its own after its backbone.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -81,6 +83,8 @@ def train_frozen_head(
         seed_epoch(alone.seed, _INITIALISATION, 0)
         head: Head = "cosine" if alone.loss == "movr" else "linear"
         classifier = Classifier(_Kept(dimension), classes, head, bias=alone.arch != "classifier32")
+        if initial is not None:
+            classifier.weight.data.copy_(torch.from_numpy(initial))
         objective = Objective(
             classifier, temperature=alone.temperature, margin=alone.margin, rotation_weight=0.0
         )
