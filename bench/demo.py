@@ -147,8 +147,8 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     out, say = settings.out, settings.say
     claim_folder(out)
     say(
-        f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes, and then on four of "
-        f"them, {FOLDS} times; how many epochs that is depends on this machine and its load"
+        f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes, and then {FOLDS} "
+        f"times on four of them; how many epochs that is depends on this machine and its load"
     )
     run = train_run(
         TrainSettings(

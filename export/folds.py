@@ -1,5 +1,6 @@
 """Where an export's folds of left-out classes come from, and what they decide."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.run import RunRecord, fold_runs
+from edgeosr.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +73,59 @@ def weigh(
         TrainingError: a fold's head does not train.
     """
     classes, default_part = graph.classifier.classes, graph.classifier.default_part
+    rate = settings.false_reject_rate
     if folds.recipe is not None and kept is not None:
         most = 0 if folds.why_none else settings.most_folds
-        planned = planned_folds(len(classes), most, folds.recipe.seed)
-        measured = frozen_folds.frozen_folds(graph.scorer, kept, folds.recipe, planned)
-        full = frozen_folds.full_as_fold(graph.scorer, kept)
-    else:
-        measured = trained_folds.trained_folds(
-            folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
-            threads=settings.threads,
+        return weigh_frozen(
+            graph.scorer, kept, folds.recipe, classes=classes, default_part=default_part, most_folds=most,
+            false_reject_rate=rate, why_none=folds.why_none,
         )  # fmt: skip
-        full = trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts)
-    candidates = candidates_for(default_part, frozen=folds.recipe is not None)
-    return decide_weights(
-        measured, full, candidates, classes=classes, why_none=folds.why_none,
-        false_reject_rate=settings.false_reject_rate,
+    measured = trained_folds.trained_folds(
+        folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
+        threads=settings.threads,
     )  # fmt: skip
+    return decide_weights(
+        measured,
+        trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts),
+        candidates_for(default_part, frozen=False),
+        classes=classes,
+        why_none=folds.why_none,
+        false_reject_rate=rate,
+    )
+
+
+def weigh_frozen(
+    scorer: Scorer,
+    kept: KnownFeatures,
+    recipe: FrozenRecipe,
+    *,
+    classes: Sequence[str],
+    default_part: str,
+    most_folds: int,
+    false_reject_rate: float,
+    why_none: str = "",
+) -> Decided:
+    """Make the folds of a frozen backbone and weigh the parts on them.
+
+    Args:
+        scorer: of the full network, with the constants of its parts.
+        kept: features of its parts.
+        recipe: of the run's head.
+        classes: names of the known classes.
+        default_part: the loss of the head.
+        most_folds: as ``--folds``; 0 for none.
+        false_reject_rate: at which false accepts are estimated too.
+        why_none: why there are none, in words.
+
+    Raises:
+        TrainingError: a fold's head does not train.
+    """
+    planned = planned_folds(len(classes), most_folds, recipe.seed)
+    return decide_weights(
+        frozen_folds.frozen_folds(scorer, kept, recipe, planned),
+        frozen_folds.full_as_fold(scorer, kept),
+        candidates_for(default_part, frozen=True),
+        classes=classes,
+        why_none=why_none,
+        false_reject_rate=false_reject_rate,
+    )

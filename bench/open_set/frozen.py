@@ -15,9 +15,10 @@ from edgeosr.bench.open_set.observed import Observed, Side
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import import_extra
 from edgeosr.export.conformal import conformal_threshold
+from edgeosr.export.folds import weigh_frozen
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
+from edgeosr.export.frozen_folds import FrozenRecipe
 from edgeosr.export.frozen_recipe import recipe_of_frozen
-from edgeosr.export.left_out import FrozenRecipe, decide_weights
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.weights import fit_fusion
 from edgeosr.preprocessing import Preprocessing
@@ -54,13 +55,14 @@ def observe_frozen(
     seen = kept.of(parts.train, trained=True), kept.of(parts.select, trained=True)
     classes, recipe = len(parts.known), _recipe(settings, threads)
     scorer = _scorer(kept.scorer, run_head(settings, *seen, classes), train, export.seed)
-    decided = decide_weights(
+    decided = weigh_frozen(
         scorer,
         KnownFeatures(train=train, select=select),
         recipe,
         classes=parts.known,
         default_part="movr_loss",
         most_folds=export.most_folds,
+        false_reject_rate=export.false_reject_rate,
     )
     names = scorer.fusion.parts
     fusion = fit_fusion(
