@@ -89,7 +89,7 @@ class ProtocolRun:
 
     def _observed(self, known: tuple[str, ...]) -> Observed:
         recipe, threads = self._protocol.settings(known), self._settings.threads
-        if recipe.freeze:
+        if recipe.freeze and recipe.outliers is None:
             return observe_frozen(recipe, self._kept, linear_head=True, threads=threads)
         return observe_bundle(
             trained_bundle(recipe, self.folder, threads), data_root=recipe.data_root, threads=threads

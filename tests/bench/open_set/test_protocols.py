@@ -56,7 +56,8 @@ def test_the_command_of_a_recipe_trains_with_the_recipe(name):
     words = shlex.split(train_command(settings))
     assert words[:2] == ["edgeosr", "train"]
     parsed = command.make_context("train", words[2:]).params
-    for field in ("data", "arch", "epochs", "batch_size", "lr", "input_size", "rotation_weight", "per_group"):
+    compared = ("data", "arch", "epochs", "batch_size", "lr", "input_size", "rotation_weight", "per_group")
+    for field in (*compared, "outliers", "folds"):
         assert parsed[field] == getattr(settings, field), field
     for field in ("pretrained", "freeze", "discriminator", "seed", "test_fraction"):
         assert parsed[field] == getattr(settings, field), field
