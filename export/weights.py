@@ -69,8 +69,7 @@ def fit_fusion(
             "so it cannot tell anything; is the network trained?"
         )
     weights = np.eye(len(parts))[default]
-    note = f"weight 1 on {default_part}: no real open images to fit weights on, and no left-out classes "
-    note += "(frozen backbones only, so far)"
+    note = f"weight 1 on {default_part}: no real open images to fit weights on, and no left-out classes"
     taken = np.zeros(len(parts))
     if given is not None:
         taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies

@@ -41,7 +41,8 @@ def trained_bundle(settings: TrainSettings, folder: Path, threads: int | None = 
         train_run(replace(settings, out=out, resume=stopped))
     # The export is done again: what it decides by may be newer than the run.
     bundle = out / "list.edgeosr"
-    return export_run(out, ExportSettings(out=bundle, data_root=settings.data_root, threads=threads)).path
+    export = ExportSettings(out=bundle, data_root=settings.data_root, parts="all", threads=threads)
+    return export_run(out, export).path
 
 
 def observe_bundle(path: Path, data_root: Path | None = None, threads: int | None = None) -> Observed:
