@@ -29,12 +29,14 @@ class Candidates:
     """Parts that may be weighed; few on purpose: choosing among many loses more than it wins.
 
     Attributes:
-        companions: share the weight where nothing can be fitted.
+        companions: share the weight at the end of the path where nothing is fitted.
         others: may join them where folds say so.
+        unchecked: share the weight where there are no folds to say anything.
     """
 
     companions: tuple[str, ...]
     others: tuple[str, ...]
+    unchecked: tuple[str, ...]
 
 
 def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
@@ -45,13 +47,14 @@ def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
         frozen: its backbone is pretrained and was kept as it is; else it was trained with the head.
     """
     if frozen:
-        return Candidates(
-            companions=("bank", "relative_mahalanobis", default_part), others=("ovr_loss", "raw_jacobian")
-        )
-    # The bank is weak on trained networks, and each loss on some of them; the largest logit on none.
-    others = ("ovr_loss", "raw_jacobian", "class_jacobian", "bank")
+        three = ("bank", "relative_mahalanobis", default_part)
+        return Candidates(companions=three, others=("ovr_loss", "raw_jacobian"), unchecked=three)
+    # Each loss is weak on some trained networks, the largest logit on none. The bank is weak on many: there
+    # folds take its weight away, and without them it has none.
+    two = ("max_logit", "relative_mahalanobis")
+    others = ("ovr_loss", "raw_jacobian", "class_jacobian")
     loss = () if default_part == "max_logit" else (default_part,)
-    return Candidates(companions=("max_logit", "relative_mahalanobis"), others=(*others, *loss))
+    return Candidates(companions=(*two, "bank"), others=(*others, *loss), unchecked=two)
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,12 @@ def decide_weights(
         why_none: why there are no folds, in words.
         false_reject_rate: at which false accepts are estimated, beside ``ESTIMATED_RATES``.
     """
-    equal = [name for name in candidates.companions if name in full.known.by_part]
+    equal, unchecked = (
+        [name for name in names if name in full.known.by_part]
+        for names in (candidates.companions, candidates.unchecked)
+    )
     if not folds:
-        return Decided(_equal_weights(equal, full, why_none), None)
+        return Decided(_equal_weights(unchecked, full, why_none), None)
     dropped = [_dropped(fold, full) for fold in folds]
     used = [fold for fold, why in zip(folds, dropped, strict=True) if not why]
     everything = list(folds)
@@ -103,7 +109,7 @@ def decide_weights(
         records.append(_record(fold, names, None if why else next(scores), why))
     if fit is None:
         why = f"{len(used)} of {len(folds)} folds could be used"
-        return Decided(_equal_weights(equal, full, why), _record_of(None, (), records))
+        return Decided(_equal_weights(unchecked, full, why), _record_of(None, (), records))
     return Decided(_fitted(fit, parts, len(used)), _record_of(fit, parts, records))
 
 
