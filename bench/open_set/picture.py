@@ -40,6 +40,7 @@ def draw_open_set(document: dict[str, Any], path: Path) -> None:
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
         _draw_protocol(axes, document, row, -place)
+    axes.margins(x=0.15)  # names stand left of the first dot
     axes.set_yticks([-place for place in range(len(rows))], [_title(row) for row in rows])
     axes.set_xlabel("AUROC, unknown positive: a dot is a list of known classes, a bar the mean over lists")
     axes.set_title("Telling the unknown, on the same networks and images", loc="left", color=INK)

@@ -36,9 +36,8 @@ def trained_bundle(settings: TrainSettings, folder: Path, threads: int | None = 
         UsageError, DataError, TrainingError, ExportError, StorageError: see ``train_run``, ``export_run``.
     """
     out = run_folder(settings, folder)
-    stopped = (out / LAST).exists()
-    if stopped or not (out / RECORD).exists():
-        train_run(replace(settings, out=out, resume=stopped))
+    # Of a finished run only what is still missing is trained.
+    train_run(replace(settings, out=out, resume=(out / LAST).exists() or (out / RECORD).exists()))
     # The export is done again: what it decides by may be newer than the run.
     bundle = out / "list.edgeosr"
     export = ExportSettings(out=bundle, data_root=settings.data_root, parts="all", threads=threads)

@@ -95,7 +95,7 @@ def test_a_trained_list_has_the_figures_of_evaluate(digits_bundle, tmp_path):
     assert network.train_embeddings.shape == (len(network.train_labels), network.head.weight.shape[1])
 
 
-def test_a_finished_run_is_exported_and_not_trained_again(tmp_path, monkeypatch):
+def test_a_finished_run_is_exported_and_not_trained_again(tmp_path):
     tiny = TrainSettings(
         data="digits",
         known=("0", "1", "2"),
@@ -108,7 +108,8 @@ def test_a_finished_run_is_exported_and_not_trained_again(tmp_path, monkeypatch)
     )
     first = trained_bundle(tiny, tmp_path, threads=1)
     assert first.parent == run_folder(tiny, tmp_path)
-    monkeypatch.setattr("edgeosr.bench.open_set.trained.train_run", None)
+    weights = first.with_name("weights.pt").stat().st_mtime_ns
     assert trained_bundle(tiny, tmp_path, threads=1) == first
+    assert first.with_name("weights.pt").stat().st_mtime_ns == weights
     # Another recipe is another run.
     assert run_folder(replace(tiny, epochs=4), tmp_path) != first.parent
