@@ -47,7 +47,7 @@ def frozen(kept):
 
 def test_a_frozen_list_has_the_figures_of_train_export_and_evaluate(frozen, tmp_path):
     run = train_run(replace(FROZEN, out=tmp_path / "run"))
-    bundle = export_run(run, ExportSettings(out=tmp_path / "list.edgeosr", threads=1)).path
+    bundle = export_run(run, ExportSettings(out=tmp_path / "list.edgeosr", parts="all", threads=1)).path
     report = evaluate_bundle(bundle, QualitySettings(out=tmp_path / "evaluation", threads=1))
     found = cells(frozen)
     assert found["shipped"].auroc == pytest.approx(report.fused.auroc, abs=1e-3)
@@ -104,6 +104,7 @@ def test_a_finished_run_is_exported_and_not_trained_again(tmp_path):
         epochs=3,
         rotation_weight=0.0,
         discriminator=False,
+        folds=0,
         threads=1,
     )
     first = trained_bundle(tiny, tmp_path, threads=1)
