@@ -51,7 +51,12 @@ def train(
     temperature: Annotated[float, typer.Option(help="T of the m-OvR loss.")] = 32.0,
     margin: Annotated[float, typer.Option(help="m of the m-OvR loss, in radians.")] = 0.5,
     rotation_weight: Annotated[float, typer.Option(help="Rotation auxiliary; 0 = off.")] = 0.1,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 30,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training images. Default: 30, and 100 with --freeze.", show_default=False
+        ),
+    ] = None,
     max_minutes: Annotated[
         float | None,
         typer.Option(

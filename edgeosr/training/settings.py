@@ -36,6 +36,11 @@ MOST_WATCH_PROBES = 4096
 LARGEST_COUNT = 2**31 - 1
 LARGEST_FACTOR = 1e30  # torch refuses what float32 cannot hold; the record, what JSON cannot
 
+EPOCHS = 30
+# A head on a few hundred kept features learns in seconds, and 30 passes of so few steps leave it unfinished:
+# on NEU and DTD 100 raised the accuracy on select images of the folds by 0.3 and 0.4 points.
+FROZEN_EPOCHS = 100
+
 # Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
 # when it is resumed.
 # The folds lie beside the run and can be added to any finished one.
@@ -68,7 +73,8 @@ class TrainSettings:
         loss: "movr" (margin one-versus-rest on cosines) or "ce" (cross-entropy on linear logits).
         temperature, margin: T and m (radians) of the m-OvR loss.
         rotation_weight: weight of the 4-way rotation auxiliary; 0 switches it and its cost off.
-        epochs: passes over the train part, if time allows.
+        epochs: passes over the train part, if time allows. None: ``EPOCHS``, and ``FROZEN_EPOCHS`` with
+            ``freeze``; the settings then hold that number.
         max_minutes: stop after the epoch that would otherwise pass this time; the learning rate then
             anneals over the epochs that fit. None: no cap.
         batch_size: images a step over all processes together.
@@ -123,7 +129,7 @@ class TrainSettings:
     temperature: float = 32.0
     margin: float = 0.5
     rotation_weight: float = 0.1
-    epochs: int = 30
+    epochs: int = None  # type: ignore[assignment]  # a number from __post_init__ on
     max_minutes: float | None = None
     batch_size: int = 128
     lr: float = 0.01
@@ -152,6 +158,9 @@ class TrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        asked: int | None = self.epochs
+        if asked is None:
+            object.__setattr__(self, "epochs", FROZEN_EPOCHS if self.freeze else EPOCHS)
         for name in ("data", "arch", "outliers", "watch_unknown"):
             require_text(name, getattr(self, name))
         require_names("known", self.known)

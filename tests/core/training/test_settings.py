@@ -76,6 +76,14 @@ def test_settings_survive_json_without_the_circumstances():
     assert settings_from_json(values, max_minutes=3, threads=1, folds=4, fold_epochs=5) == settings
 
 
+def test_a_head_alone_trains_for_more_epochs_unless_told_otherwise():
+    assert TrainSettings(data="digits").epochs == 30
+    assert TrainSettings(data="digits", **FROZEN).epochs == 100
+    assert TrainSettings(data="digits", **FROZEN, epochs=7).epochs == 7
+    recorded = TrainSettings(data="digits", **FROZEN).as_json()
+    assert recorded["epochs"] == 100 and settings_from_json(recorded).epochs == 100
+
+
 def test_settings_of_another_version_are_refused():
     values = {**TrainSettings(data="digits").as_json(), "momentum": 0.8}
     with pytest.raises(DataError, match="momentum"):
