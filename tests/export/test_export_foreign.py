@@ -116,7 +116,7 @@ def test_labels_are_the_deployed_classifiers_own(report, deployed):
     assert top.max() > 1.5
 
 
-def test_without_unknown_images_max_logit_alone_decides(report):
+def test_without_unknown_images_top_logit_and_relative_mahalanobis_decide_alike(report):
     manifest = report.manifest
     weights = dict(zip(manifest.parts, manifest.fusion.weights, strict=True))
     # Without a margin there is no ovr_loss: movr_loss is that very number. Rows that weigh nothing are gone.
@@ -124,10 +124,12 @@ def test_without_unknown_images_max_logit_alone_decides(report):
         "log_jacobian": 0,
         "discriminator": 0,
         "movr_loss": 0,
-        "max_logit": 1,
+        "max_logit": 0.5,
         "log_norm": 0,
         "raw_jacobian": 0,
+        "relative_mahalanobis": 0.5,
     }
+    assert manifest.fusion.note.startswith("equal weights: a deployed classifier has no folds")
     assert manifest.head.kind == "external"
     assert manifest.training is None
     assert "last_conv" in manifest.jacobian.with_respect_to

@@ -197,7 +197,7 @@ def test_another_fit_than_the_trained_one_is_refused(digits_run, tmp_path):
         ({"mean": (0.5, 0.5, 0.5)}, "--mean is only for MODEL.onnx"),
         ({"std": (0.5, 0.5, 0.5)}, "--std is only for MODEL.onnx"),
         ({"color": "bgr"}, "--color is only for MODEL.onnx"),
-        ({"folds": 3}, "--folds is only for a run with a frozen backbone .*leave it out"),
+        ({"folds": 3}, "--folds is only for a run with a frozen backbone .*edgeosr train --resume"),
     ],
 )
 def test_what_a_run_would_ignore_is_refused(given, said, digits_run, tmp_path):

@@ -215,7 +215,7 @@ def test_by_default_three_folds_are_planned_and_their_cost_is_said_first(bare, a
     assert len(asked) == 3
     line = next(line for line in capsys.readouterr().err.splitlines() if "folds" in line)
     assert re.search(
-        r"training 3 folds, each without .* \| .*epochs each, .*: about .*; --folds 0 for none", line
+        r"training 3 folds: the same network without .* \| .*epochs each, .*: about .*; --folds 0", line
     )
 
 
