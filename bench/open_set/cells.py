@@ -11,7 +11,7 @@ from edgeosr.bench.open_set.rivals import LeftOut
 from edgeosr.errors import DataError
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.fold_weights import logistic_weights
-from edgeosr.metrics import acceptance_rate, auroc, rejection_rate
+from edgeosr.metrics import acceptance_rate, auroc, fpr_at_95_tpr, rejection_rate
 from edgeosr.scoring.fusion import Fusion
 
 SHIPPED, BOUND, BOUND_OF_ALL = "shipped", "bound", "bound (all parts)"
@@ -29,9 +29,12 @@ class Cell:
             weighed (all parts where there were no folds), weighed on the test unknowns instead; or
             ``bound (all parts)``.
         auroc: of known against unknown test images, unknown positive, 0 to 1.
-        false_accepts_at_5: share of the unknown test images accepted, 0 to 1. The threshold is
-            split-conformal for 5 % false rejects on the calibrate part; of ``shipped`` it is the one that
-            ships, which was made so. Images of a group weigh one together.
+        false_accepts_at_5: share of the unknown test images accepted by the strictest threshold that accepts
+            95 % of the known test images, 0 to 1: no threshold that anybody could have chosen, but the same
+            false rejects for every score.
+        false_accepts: share of the unknown test images accepted at the threshold, which is split-conformal
+            for 5 % false rejects on the calibrate part; of ``shipped`` it is the one that ships, which was
+            made so. Images of a group weigh one together.
         false_rejects: share of the known test images rejected there.
         closed_accuracy: of the head that the score belongs to, nothing rejected.
         known, unknown: test images.
@@ -46,6 +49,7 @@ class Cell:
     score: str
     auroc: float
     false_accepts_at_5: float
+    false_accepts: float
     false_rejects: float
     closed_accuracy: float
     known: int
@@ -113,7 +117,8 @@ def cell_from_score(
         list=number,
         score=score.name,
         auroc=auroc(score.test, score.unknown),
-        false_accepts_at_5=acceptance_rate(score.unknown, threshold, network.unknown.groups).value,
+        false_accepts_at_5=fpr_at_95_tpr(score.test, score.unknown)[0],
+        false_accepts=acceptance_rate(score.unknown, threshold, network.unknown.groups).value,
         false_rejects=rejection_rate(score.test, threshold, network.test.groups).value,
         closed_accuracy=score.accuracy,
         known=len(score.test),

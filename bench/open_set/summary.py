@@ -18,7 +18,7 @@ class Mean:
         score: its name.
         lists: how many.
         auroc, spread: mean and standard deviation.
-        false_accepts_at_5, false_rejects, closed_accuracy: means.
+        false_accepts_at_5, false_accepts, false_rejects, closed_accuracy: means, see ``Cell``.
     """
 
     score: str
@@ -26,6 +26,7 @@ class Mean:
     auroc: float
     spread: float
     false_accepts_at_5: float
+    false_accepts: float
     false_rejects: float
     closed_accuracy: float
 
@@ -88,6 +89,7 @@ def _mean(name: str, cells: Sequence[Cell]) -> Mean:
         auroc=float(np.mean(scores)),
         spread=float(np.std(scores)),
         false_accepts_at_5=float(np.mean([cell.false_accepts_at_5 for cell in cells])),
+        false_accepts=float(np.mean([cell.false_accepts for cell in cells])),
         false_rejects=float(np.mean([cell.false_rejects for cell in cells])),
         closed_accuracy=float(np.mean([cell.closed_accuracy for cell in cells])),
     )

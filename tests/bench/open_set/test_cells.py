@@ -34,21 +34,28 @@ def test_a_part_is_judged_at_the_conformal_threshold_of_the_calibrate_part(make_
     network = make_network()
     cell, calibrate = cells(network)["part:noise"], network.calibrate
     threshold = conformal_threshold(calibrate.values[:, 2], calibrate.groups, 0.05).value
-    assert cell.false_accepts_at_5 == np.mean(network.unknown.values[:, 2] <= threshold)
+    assert cell.false_accepts == np.mean(network.unknown.values[:, 2] <= threshold)
     assert cell.false_rejects == np.mean(network.test.values[:, 2] > threshold)
+
+
+def test_false_accepts_at_5_are_those_of_a_threshold_that_rejects_5_percent_of_the_known_test(make_network):
+    network = make_network()
+    known, unknown = np.sort(network.test.values[:, 2]), network.unknown.values[:, 2]
+    strictest = known[int(np.ceil(0.95 * len(known))) - 1]
+    assert cells(network)["part:noise"].false_accepts_at_5 == np.mean(unknown <= strictest)
 
 
 def test_the_shipped_score_is_judged_at_the_threshold_that_ships(make_network):
     network = make_network()
     network = replace(network, threshold=float(np.median(network.unknown.scores)))
-    assert cells(network)["shipped"].false_accepts_at_5 == pytest.approx(0.5, abs=0.01)
+    assert cells(network)["shipped"].false_accepts == pytest.approx(0.5, abs=0.01)
 
 
 def test_images_of_a_group_weigh_one_together(make_network):
     network = make_network()
     grouped = replace(network.unknown, groups=np.minimum(np.arange(70), 1))
     accepted = network.unknown.scores <= network.threshold
-    found = cells(replace(network, unknown=grouped))["shipped"].false_accepts_at_5
+    found = cells(replace(network, unknown=grouped))["shipped"].false_accepts
     assert found == pytest.approx((accepted[0] + accepted[1:].mean()) / 2)
 
 
