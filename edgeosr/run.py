@@ -6,7 +6,7 @@ runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN d
 runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
 runs/NAME/folds/1, 2, ...    complete runs of the same recipe, each trained without some known classes
-runs/NAME/folds/plan.json    which classes each fold leaves out, and how long it trains
+runs/NAME/folds/plan.json    which classes each fold leaves out, and how long it trains; or that none do
 runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remove that one
 """
 

@@ -266,9 +266,12 @@ def start_again(directory: Path, asked: FoldPlan | TrainSettings | None = None) 
     if isinstance(asked, TrainSettings):
         folds, fold_epochs = asked.folds, asked.fold_epochs
     elif asked is not None:
-        # Epochs that differ follow from the classes, as they will again.
+        # Epochs that differ follow from the classes, as they will again; so do folds that leave out only
+        # some of the classes, the others having too few images.
         epochs = {fold.epochs for fold in asked.folds}
-        folds, fold_epochs = len(asked.folds), epochs.pop() if len(epochs) == 1 else None
+        left_out = sum(len(fold.left_out) for fold in asked.folds)
+        if any(len(fold.left_out) + len(fold.kept) == left_out for fold in asked.folds):
+            folds, fold_epochs = len(asked.folds), epochs.pop() if len(epochs) == 1 else None
     return f"remove {quote(str(Path(directory) / FOLDS))} and run: {_resume(directory, folds, fold_epochs)}"
 
 
