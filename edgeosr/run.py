@@ -6,7 +6,7 @@ runs/NAME/discriminator.npz  float32 arrays w0, b0, w1, b1, ... of the OpenGAN d
 runs/NAME/log.jsonl          one JSON line an epoch
 runs/NAME/last.pt            resume state; removed when the run is finished
 runs/NAME/folds/1, 2, ...    complete runs of the same recipe, each trained without some known classes
-runs/NAME/folds/plan.json    which classes each fold leaves out, and how long it trains
+runs/NAME/folds/plan.json    which classes each fold leaves out, and how long it trains; or that none do
 runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remove that one
 """
 
@@ -15,6 +15,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.bundle.checked_json import parse_json
@@ -61,7 +62,8 @@ class RunRecord:
         training: the settings, machine paths left out.
         result: epochs, best_epoch (1-based), select_accuracy (0..1), seconds, images_per_second, device,
             precision.
-        discriminator: layer sizes, how it was selected and its history; None without one.
+        discriminator: layer sizes, how it was selected and its history; ``folds``: ``fold_identity`` of the
+            folds that chose it, where some did. None without one.
     """
 
     name: str
@@ -170,7 +172,9 @@ def read_run(directory: Path) -> RunRecord:
     path = Path(directory) / RECORD
     if not path.exists():
         if (Path(directory) / LAST).exists():
-            raise DataError(f"the run {directory} is not finished; run: edgeosr train --resume {directory}")
+            raise DataError(
+                f"the run {directory} is not finished; run: edgeosr train --resume {quote(str(directory))}"
+            )
         raise StorageError(f"{directory} is not a run: it has no {RECORD}; make one with: edgeosr train")
     with storage_errors("read", path):
         if path.stat().st_size > _LARGEST_RECORD:
@@ -221,6 +225,17 @@ def fold_runs(directory: Path) -> list[Path]:
         if re.fullmatch("[1-9][0-9]{0,3}", record.parent.name)
     )
     return [fold_directory(directory, number) for number in numbers]
+
+
+def fold_identity(record: RunRecord) -> dict[str, Any]:
+    """Return what tells a run's fold from one that was trained in its place later."""
+    return {"known": list(record.data["known"]), "created": record.created}
+
+
+def is_fold(directory: Path) -> bool:
+    """Tell whether a run is a fold of another one."""
+    folder = Path(directory).absolute().parent
+    return folder.name == FOLDS and (folder.parent / RECORD).exists()
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

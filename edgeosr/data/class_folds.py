@@ -13,6 +13,8 @@ FEWEST_CLASSES = 3
 KEPT_ACCURACY = 0.7
 # Images on either side below which a fold tells nothing.
 FEWEST_IMAGES = 8
+# A single fold cannot be checked on another.
+FEWEST_FOLDS = 2
 MOST_NAMED = 3
 
 
@@ -59,6 +61,18 @@ def fold_parts(image_set: ImageSet, parts: Parts, kept: Sequence[str]) -> Parts:
                 "images of several classes; give each class its own, or train without folds: --folds 0"
             )
     return own
+
+
+def fold_sides(parts: Parts, left_out: Sequence[str]) -> tuple[int, int]:
+    """Return how many images tell what a fold is worth: of what it knows, and of what it never saw.
+
+    Args:
+        parts: of all known classes.
+        left_out: names of the classes that the fold leaves out.
+    """
+    labels = [parts.known.index(name) for name in left_out]
+    train, select = (np.isin(part.labels, labels) for part in (parts.train, parts.select))
+    return int(np.sum(~select)), int(np.sum(train) + np.sum(select))
 
 
 def has_collapsed(accuracy: float, classes: int, full_accuracy: float, full_classes: int) -> bool:

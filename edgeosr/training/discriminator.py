@@ -12,7 +12,7 @@ from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
-from edgeosr.run import RunRecord, read_run, write_discriminator
+from edgeosr.run import RunRecord, fold_identity, read_run, write_discriminator
 
 if TYPE_CHECKING:
     from edgeosr.training.discriminator_choice import (
@@ -86,6 +86,8 @@ def add_discriminator(
     Its epoch and, unless the run says which, the weight of generated features are chosen on real outliers;
     without them on left-out classes: those of the run's finished folds, whose own discriminators are kept
     with them, or of a frozen backbone. Synthetic images choose the epoch only where there is neither.
+    A fold's own discriminator is chosen by the other folds, so that what it is worth on the classes that the
+    fold leaves out is measured on images that did not choose it.
 
     Reads the known train and select parts and the run's outliers; the calibrate and test parts are not
     touched. Classes of the run's own set that serve as outliers are no longer unknown ones of the record:
@@ -122,10 +124,9 @@ def add_discriminator(
     if not source:
         folds = left_out_tasks(run_directory, record, full, train, select)
         if folds:
-            best, description = _chosen_on_folds(record, full, folds, threads)
-        else:
-            task = synthetic_task(network, full, select)
-            best, description = _chosen_alone(record, task, LAMBDAS_OF_SYNTHETIC, threads)
+            return _add_by_folds(run_directory, record, full, folds, threads)
+        task = synthetic_task(network, full, select)
+        best, description = _chosen_alone(record, task, LAMBDAS_OF_SYNTHETIC, threads)
         return write_discriminator(run_directory, best.layers, description, None, unknown=unknown)
     halves = outlier_halves(source, parts, image_set, data_root)
     open_train, open_select = (
@@ -157,22 +158,38 @@ def _chosen_alone(
     return best, _description(best, best.select_auroc, aurocs)
 
 
-def _chosen_on_folds(
-    record: RunRecord, full: "OpenTask", folds: "Sequence[LeftOutTask]", threads: int | None
-) -> "tuple[Discriminator, dict[str, Any]]":
-    """Choose by the folds, and keep the discriminators of those that are runs of their own."""
+def _add_by_folds(
+    run_directory: Path,
+    record: RunRecord,
+    full: "OpenTask",
+    folds: "Sequence[LeftOutTask]",
+    threads: int | None,
+) -> RunRecord:
+    """Choose by the folds; write the run's discriminator and those of folds that are runs of their own."""
     from edgeosr.training.discriminator_choice import LAMBDAS, choose, train_chosen
 
     settings = _settings(record)
     asked = record.training["lambda_g"]
     lambdas = LAMBDAS if asked is None else (float(asked),)
     choice = choose([fold.task for fold in folds], lambdas, settings, threads)
-    runs = [(fold.run, fold.task) for fold in folds if fold.run is not None]
-    best, *own = train_chosen([full, *(task for _, task in runs)], choice, settings, threads)
-    for (run, _), one in zip(runs, own, strict=True):
+    runs = [
+        (fold.run, fold.task, pick)
+        for fold, pick in zip(folds, choice.own, strict=True)
+        if fold.run is not None
+    ]
+    best, *own = train_chosen(
+        [full, *(task for _, task, _ in runs)], [choice.full, *(pick for *_, pick in runs)], settings, threads
+    )
+    # The full network's first: a call that is stopped here is gone on with, since a fold still lacks its own.
+    chosen_by = [fold_identity(read_run(run)) for run, *_ in runs]
+    description = {**_description(best, choice.auroc, choice.tried), "folds": chosen_by}
+    written = write_discriminator(
+        run_directory, best.layers, description, None, unknown=list(record.data["unknown"])
+    )
+    for (run, *_), one in zip(runs, own, strict=True):
         unknown = list(read_run(run).data["unknown"])
         write_discriminator(run, one.layers, _description(one, None, {}), None, unknown=unknown)
-    return best, _description(best, choice.auroc, choice.tried)
+    return written
 
 
 def _settings(record: RunRecord) -> "OpenGanSettings":

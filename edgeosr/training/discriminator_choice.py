@@ -3,16 +3,20 @@
 That is the open validation that OpenGAN's authors ask for. Real outliers are one, their other half being
 learnt from. Without them every fold of left-out classes is one: the fold's own discriminator is tried on
 classes that neither it nor its network has seen, and what is best on average is best for the full one.
+
+A fold is measured later, on the same images, to see what a discriminator is worth. So its own is chosen by
+the other folds alone: the best of sixty candidates on those images would look good by chance.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeosr.progress import progress
 from edgeosr.training.opengan import Discriminator, train_discriminator
@@ -39,25 +43,33 @@ class OpenTask:
     kind: OpenKind
 
 
+@dataclass(frozen=True)
+class Pick:
+    """``lambda_g``: weight of the generated features; ``epoch``: counted from 1."""
+
+    lambda_g: float
+    epoch: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What was chosen.
 
     Attributes:
-        lambda_g: weight of the generated features.
-        epoch: counted from 1.
-        aurocs: of this choice, one a task.
-        tried: the best mean AUROC of each weight that was tried.
+        full: by all tasks, for a network that is none of them.
+        own: one a task, chosen by the others: nothing of the task itself was looked at.
+        aurocs: one a task, of its own pick.
+        tried: the best mean AUROC of each weight that was tried; as the best of many it flatters.
     """
 
-    lambda_g: float
-    epoch: int
+    full: Pick
+    own: tuple[Pick, ...]
     aurocs: tuple[float, ...]
     tried: dict[float, float]
 
     @property
     def auroc(self) -> float:
-        """Mean over the tasks."""
+        """Mean over the tasks, each on images that did not choose."""
         return float(np.mean(self.aurocs))
 
 
@@ -68,6 +80,9 @@ def choose(
     threads: int | None = None,
 ) -> Choice:
     """Choose by the mean AUROC over the tasks; of equal ones the first weight and epoch.
+
+    For a task itself the mean goes over the others. A single task has no others: its own pick is the last of
+    ``lambdas`` and of the epochs, without a look at anything.
 
     Args:
         tasks: each with open validation embeddings.
@@ -83,13 +98,25 @@ def choose(
     curves = np.array([[epoch.select_auroc for epoch in one.history] for one in found], np.float64)
     curves = curves.reshape(len(lambdas), len(tasks), settings.epochs)
     means = curves.mean(axis=1)
-    best, epoch = (int(i) for i in np.unravel_index(int(means.argmax()), means.shape))
+    own = [
+        _best_of(np.delete(curves, i, axis=1).mean(axis=1))
+        if len(tasks) > 1
+        else (len(lambdas) - 1, settings.epochs - 1)
+        for i in range(len(tasks))
+    ]
+    best, epoch = _best_of(means)
     return Choice(
-        lambda_g=lambdas[best],
-        epoch=epoch + 1,
-        aurocs=tuple(curves[best, :, epoch].tolist()),
+        full=Pick(lambdas[best], epoch + 1),
+        own=tuple(Pick(lambdas[at], number + 1) for at, number in own),
+        aurocs=tuple(float(curves[at, i, number]) for i, (at, number) in enumerate(own)),
         tried=dict(zip(lambdas, means.max(axis=1).tolist(), strict=True)),
     )
+
+
+def _best_of(means: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the first largest of ``[weights, epochs]``."""
+    best, epoch = np.unravel_index(int(means.argmax()), means.shape)
+    return int(best), int(epoch)
 
 
 def train_best(
@@ -103,27 +130,38 @@ def train_best(
 
 
 def train_chosen(
-    tasks: Sequence[OpenTask], choice: Choice, settings: OpenGanSettings, threads: int | None = None
+    tasks: Sequence[OpenTask], picks: Sequence[Pick], settings: OpenGanSettings, threads: int | None = None
 ) -> list[Discriminator]:
-    """Train a discriminator of each task as chosen, as far as the chosen epoch.
+    """Train a discriminator of each task as picked, as far as the picked epoch.
 
     Args:
         tasks: their open validation embeddings are not looked at.
-        choice: as ``choose`` made it with the same ``settings``.
+        picks: one a task, as ``choose`` made them with the same ``settings``.
         settings: everything else.
         threads: as in ``choose``.
     """
-    chosen = replace(settings, lambda_g=choice.lambda_g, epochs=choice.epoch)
-    jobs = [(replace(task, open_select=None), chosen) for task in tasks]
+    jobs = [
+        (replace(task, open_select=None), replace(settings, lambda_g=pick.lambda_g, epochs=pick.epoch))
+        for task, pick in zip(tasks, picks, strict=True)
+    ]
     return train_side_by_side(jobs, threads, "training the discriminator")
 
 
 def train_side_by_side(
     jobs: Sequence[tuple[OpenTask, OpenGanSettings]], threads: int | None, description: str
 ) -> list[Discriminator]:
-    """Train as many at once as there are threads, each on one: the same bits however many that is."""
+    """Train as many at once as there are threads, each on one: the same bits however many that is.
+
+    Ctrl-C, or the failure of one, ends the others within a step.
+    """
     at_once = max(1, min(len(jobs), threads or usable_processors()))
     total = sum(settings.epochs for _, settings in jobs)
+    stop = Event()
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise _Stopped
+
     with limited_threads(1), _bar(description, total) as advance, ThreadPoolExecutor(at_once) as pool:
 
         def train(job: tuple[OpenTask, OpenGanSettings]) -> Discriminator:
@@ -131,14 +169,25 @@ def train_side_by_side(
             return train_discriminator(
                 task.known_train, task.known_select, open_train=task.open_train,
                 open_select=task.open_select, open_select_kind=task.kind, settings=settings, advance=advance,
+                each_step=go_on,
             )  # fmt: skip
 
         futures = [pool.submit(train, job) for job in jobs]
         try:
+            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future in ended:
+                    future.result()  # raises what one of them raised, while others still train
             return [future.result() for future in futures]
         except BaseException:
+            # The pool waits for its threads whatever it is told; so they are told to end.
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+class _Stopped(Exception):
+    """Ends a thread whose result nobody wants any more."""
 
 
 @contextmanager

@@ -1,34 +1,94 @@
 """What a trained run still gets: the folds of left-out classes beside it, and its discriminator."""
 
-from collections.abc import Callable
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from edgeosr.run import fold_runs, read_run
+from edgeosr.errors import TrainingError
+from edgeosr.files import storage_errors
+from edgeosr.run import fold_identity, read_run
 from edgeosr.training.discriminator import add_discriminator
+from edgeosr.training.fold_plan import resume_command
 from edgeosr.training.folds import add_folds
+from edgeosr.training.open_tasks import usable_folds
 from edgeosr.training.settings import TrainSettings
+
+# What launchers of several processes call the number of each.
+_RANKS = ("RANK", "SLURM_PROCID")
 
 
 def finish(directory: Path, settings: TrainSettings, *, say: Callable[[str], None]) -> Path:
-    """Add what a trained run still lacks, and return its directory; the first process only does it."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed and torch.distributed.get_rank() != 0:
+    """Add what a trained run still lacks, and return its directory; the first process only does it.
+
+    Raises:
+        TrainingError: another process is at it, or a fold failed.
+        UsageError, DataError, StorageError: as ``add_folds`` and ``add_discriminator`` say.
+    """
+    if not _first_process():
         return directory
-    add_folds(directory, settings, say=say)
-    if settings.discriminator and _wants_discriminator(directory):
-        try:
-            add_discriminator(directory, data_root=settings.data_root, threads=settings.threads)
-        except KeyboardInterrupt:
-            say(f"the run is trained but has no discriminator; add it: edgeosr train --resume {directory}")
-            raise
+    with _alone(directory):
+        add_folds(directory, settings, say=say)
+        if settings.discriminator and _wants_discriminator(directory):
+            try:
+                add_discriminator(directory, data_root=settings.data_root, threads=settings.threads)
+            except KeyboardInterrupt:
+                again = resume_command(directory, settings)
+                say(f"the run is trained, but its discriminator is not finished; to go on: {again}")
+                raise
     return directory
 
 
+def _first_process() -> bool:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    # A run that was trained before is launched by nobody here: only the environment tells.
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from finishing the same run in the block.
+
+    The lock is on the directory itself: nothing is left behind, and it ends with the process, however that
+    ends. Where a system or a file system has no locks, nothing keeps them off.
+    """
+    try:
+        fcntl = importlib.import_module("fcntl")  # not on Windows
+    except ImportError:
+        yield
+        return
+    with storage_errors("open", directory):
+        descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"another process is training the folds or the discriminator of {directory}; expected one "
+                "at a time, so wait for it or stop it"
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _wants_discriminator(directory: Path) -> bool:
-    """Tell whether there is none yet, or one that synthetic images chose before there were folds."""
-    discriminator = read_run(directory).discriminator
-    if discriminator is None:
+    """Tell whether the run, or a fold that can choose, has none, or whether other folds chose it."""
+    record = read_run(directory)
+    found = record.discriminator
+    if found is None:
         return True
-    return discriminator.get("selected_by") == "synthetic" and bool(fold_runs(directory))
+    if found.get("selected_by") == "real" or record.training["freeze"]:
+        return False
+    folds = [read_run(fold) for fold in usable_folds(directory, record)]
+    # Without a fold there is none to choose by: what is there stays, whatever chose it.
+    return bool(folds) and (
+        any(fold.discriminator is None for fold in folds)
+        or found.get("folds") != [fold_identity(fold) for fold in folds]
+    )

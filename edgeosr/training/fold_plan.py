@@ -1,18 +1,29 @@
 """Which folds a run gets: the classes each leaves out, its epochs, its threads. Torch is not needed.
 
 ``folds/plan.json`` keeps the plan from the first fold's start on, so that a stopped run goes on with exactly
-those folds. It says what is to be made; what is there, only the folds' own directories say.
+those folds; one without any keeps that none were wanted. It says what is to be made; what is there, only the
+folds' own directories say.
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from edgeosr.bundle.checked_json import parse_json
 from edgeosr.bundle.left_out import MOST_FOLDS
-from edgeosr.data.class_folds import FEWEST_CLASSES, fold_parts, named_classes, planned_folds
+from edgeosr.data.class_folds import (
+    FEWEST_CLASSES,
+    FEWEST_FOLDS,
+    FEWEST_IMAGES,
+    fold_parts,
+    fold_sides,
+    named_classes,
+    planned_folds,
+)
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts
 from edgeosr.errors import MOST_THREADS, DataError, UsageError
@@ -48,7 +59,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """All folds of a run, and the CPU threads of each: the same at every sitting, for the same bits."""
+    """All folds of a run, and the CPU threads of each: the same at every sitting, for the same bits.
+
+    Without folds: none are wanted, until they are asked for.
+    """
 
     folds: tuple[Fold, ...]
     threads: int
@@ -60,8 +74,7 @@ def classes_left_out(settings: TrainSettings, known: tuple[str, ...]) -> list[tu
     Raises:
         UsageError: folds were asked for that cannot be made of so few classes.
     """
-    asked = settings.folds or settings.fold_epochs
-    if asked and len(known) < FEWEST_CLASSES:
+    if _asked(settings) and len(known) < FEWEST_CLASSES:
         raise UsageError(
             f"folds leave known classes out, so they need at least {FEWEST_CLASSES}; got {len(known)}; leave "
             "--folds out, or name more classes"
@@ -75,30 +88,92 @@ def classes_left_out(settings: TrainSettings, known: tuple[str, ...]) -> list[tu
     return [tuple(known[label] for label in left) for left in labels]
 
 
+def folds_that_count(settings: TrainSettings, parts: Parts) -> tuple[list[tuple[str, ...]], str]:
+    """Return the names that each fold leaves out, of folds with images enough to tell something.
+
+    Returns:
+        those folds, and why there are not more, in a line; empty if all of them count.
+
+    Raises:
+        UsageError: as ``classes_left_out`` says, or folds were asked for that cannot count.
+    """
+    planned = classes_left_out(settings, parts.known)
+    small, counting = [], []
+    for left_out in planned:
+        known, unknown = fold_sides(parts, left_out)
+        if min(known, unknown) >= FEWEST_IMAGES:
+            counting.append(left_out)
+        else:
+            small.append(
+                f"without {named_classes(left_out)} there are {known} select images of the others and "
+                f"{unknown} train and select images of these"
+            )
+    if not small:
+        return planned, ""
+    why = f"{small[0]}, and a fold tells nothing with fewer than {FEWEST_IMAGES} on one side"
+    if _asked(settings):
+        raise UsageError(
+            f"{len(small)} of {len(planned)} folds have too few images: {why}; add images, or leave --folds "
+            "and --fold-epochs out"
+        )
+    if len(counting) < FEWEST_FOLDS:
+        return [], f"no folds: {why}"
+    return counting, f"{len(counting)} folds in the place of {len(planned)}: {why}"
+
+
 def require_possible_folds(settings: TrainSettings, image_set: ImageSet, parts: Parts) -> None:
     """Refuse folds that cannot be made, before the run is trained for hours.
 
     Raises:
-        UsageError, DataError: as ``classes_left_out`` and ``fold_parts`` say.
+        UsageError, DataError: as ``folds_that_count``, ``fold_parts`` and ``read_plan`` say.
     """
-    if settings.resume and settings.out is not None and plan_path(settings.out).exists():
+    if settings.folds == 0:
         return
-    for left_out in classes_left_out(settings, parts.known):
+    plan = read_plan(settings.out, parts.known) if settings.resume and settings.out is not None else None
+    if plan is not None and (plan.folds or not _asked(settings)):
+        return
+    for left_out in folds_that_count(settings, parts)[0]:
         fold_parts(image_set, parts, [name for name in parts.known if name not in left_out])
 
 
-def new_plan(settings: TrainSettings, record: RunRecord, images: dict[str, int], threads: int) -> FoldPlan:
+def wants_folds(settings: TrainSettings, plan: FoldPlan | None) -> bool:
+    """Tell whether a finished run is to have folds.
+
+    Args:
+        settings: of the call.
+        plan: what the run has begun with; None if it has no plan.
+    """
+    if settings.folds == 0:
+        return False
+    # A plan goes on without being asked for, and so does the choice of none.
+    if plan is None or _asked(settings):
+        return bool(settings.most_folds) or bool(plan and plan.folds)
+    return bool(plan.folds)
+
+
+def _asked(settings: TrainSettings) -> bool:
+    return bool(settings.folds or settings.fold_epochs)
+
+
+def new_plan(
+    left_out_of_each: Sequence[tuple[str, ...]],
+    settings: TrainSettings,
+    record: RunRecord,
+    images: dict[str, int],
+    threads: int,
+) -> FoldPlan:
     """Plan the folds of a finished run.
 
     Args:
-        settings: with ``folds`` and ``fold_epochs`` as asked for.
+        left_out_of_each: names of the classes that each fold leaves out.
+        settings: with ``fold_epochs`` as asked for.
         record: of the run.
         images: its number of train images by class.
         threads: CPU threads of each fold.
     """
     known = tuple(record.data["known"])
     folds: list[Fold] = []
-    for left_out in classes_left_out(settings, known):
+    for left_out in left_out_of_each:
         kept = tuple(name for name in known if name not in left_out)
         share = sum(images.values()) / sum(images[name] for name in kept)
         steps_matched = math.ceil(record.result["epochs"] * share - 1e-9)
@@ -107,8 +182,15 @@ def new_plan(settings: TrainSettings, record: RunRecord, images: dict[str, int],
     return FoldPlan(tuple(folds), threads)
 
 
-def read_plan(directory: Path, known: tuple[str, ...]) -> FoldPlan | None:
+def read_plan(
+    directory: Path, known: tuple[str, ...], settings: TrainSettings | None = None
+) -> FoldPlan | None:
     """Return the plan that the run in ``directory`` has; None if it has none.
+
+    Args:
+        directory: the run.
+        known: names of its known classes.
+        settings: of the call, whose folds the advice repeats.
 
     Raises:
         DataError: it is damaged, or of a run with other classes than ``known``.
@@ -124,7 +206,7 @@ def read_plan(directory: Path, known: tuple[str, ...]) -> FoldPlan | None:
         field = document.fields(("format", "threads", "folds"))
         field["format"].integer(FORMAT, FORMAT)
         folds: list[Fold] = []
-        for item in field["folds"].items(1, MOST_FOLDS):
+        for item in field["folds"].items(0, MOST_FOLDS):
             values = item.fields(("left_out", "epochs"))
             left_out = tuple(name.text() for name in values["left_out"].items(1))
             kept = tuple(name for name in known if name not in left_out)
@@ -134,7 +216,7 @@ def read_plan(directory: Path, known: tuple[str, ...]) -> FoldPlan | None:
         return FoldPlan(tuple(folds), field["threads"].integer(1, MOST_THREADS))
     except DataError as error:
         raise DataError(
-            f"{path} is no plan of folds of this run ({error}); {start_again(directory)}"
+            f"{path} is no plan of folds of this run ({error}); {start_again(directory, settings)}"
         ) from error
 
 
@@ -157,7 +239,7 @@ def require_same_plan(plan: FoldPlan, settings: TrainSettings, directory: Path) 
         return
     raise UsageError(
         f"{asked} are asked for, but {directory} has begun with {there}; leave --folds and --fold-epochs out "
-        f"to go on with those; for others remove {Path(directory) / FOLDS} first"
+        f"to go on with those; for others remove {quote(str(Path(directory) / FOLDS))} first"
     )
 
 
@@ -175,15 +257,29 @@ def fold_settings(run: TrainSettings, fold: Fold, directory: Path, *, threads: i
 
 def resume_command(directory: Path, settings: TrainSettings) -> str:
     """Return the command that goes on with a run, its folds as asked for: they are in no record."""
-    words = [f"edgeosr train --resume {directory}"]
-    for option, value in (("--folds", settings.folds), ("--fold-epochs", settings.fold_epochs)):
+    return _resume(directory, settings.folds, settings.fold_epochs)
+
+
+def start_again(directory: Path, asked: FoldPlan | TrainSettings | None = None) -> str:
+    """Return what to do where a run's folds cannot be gone on with; the new ones are those of ``asked``."""
+    folds = fold_epochs = None
+    if isinstance(asked, TrainSettings):
+        folds, fold_epochs = asked.folds, asked.fold_epochs
+    elif asked is not None:
+        # Epochs that differ follow from the classes, as they will again; so do folds that leave out only
+        # some of the classes, the others having too few images.
+        epochs = {fold.epochs for fold in asked.folds}
+        left_out = sum(len(fold.left_out) for fold in asked.folds)
+        if any(len(fold.left_out) + len(fold.kept) == left_out for fold in asked.folds):
+            folds, fold_epochs = len(asked.folds), epochs.pop() if len(epochs) == 1 else None
+    return f"remove {quote(str(Path(directory) / FOLDS))} and run: {_resume(directory, folds, fold_epochs)}"
+
+
+def _resume(directory: Path, folds: int | None, fold_epochs: int | None) -> str:
+    words = [f"edgeosr train --resume {quote(str(directory))}"]
+    for option, value in (("--folds", folds), ("--fold-epochs", fold_epochs)):
         words += [] if value is None else [f"{option} {value}"]
     return " ".join(words)
-
-
-def start_again(directory: Path) -> str:
-    """Return what to do where a run's folds cannot be gone on with."""
-    return f"remove {Path(directory) / FOLDS} and run: edgeosr train --resume {directory}"
 
 
 def plan_path(directory: Path) -> Path:

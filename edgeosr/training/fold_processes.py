@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edgeosr.errors import TrainingError
+from edgeosr.files import storage_errors
 from edgeosr.progress import progress
 from edgeosr.run import LOG
 from edgeosr.training.fold_plan import Fold, as_order
@@ -24,6 +25,8 @@ _LAUNCHERS = (
     "MASTER_PORT",
 )  # fmt: skip
 _LAUNCHERS_BEGIN = ("TORCHELASTIC_", "SLURM_", "OMPI_", "PMI_", "PMIX_", "LSB_", "JSM_", "LT_")
+
+_FINISHED = "the run itself is finished, and edgeosr export takes it"
 
 Order = tuple[Fold, TrainSettings]
 
@@ -39,7 +42,8 @@ def run_folds(
         done: called when a fold is trained.
 
     Raises:
-        TrainingError: one of them failed; the others were stopped.
+        TrainingError: one of them failed or could not be started; the others were stopped.
+        StorageError: a fold's log cannot be read.
     """
     waiting, free, running = list(orders), list(places), list[_Process]()
     with progress("training folds", sum(fold.epochs for fold, _ in orders)) as advance, _stopped(running):
@@ -58,8 +62,8 @@ def run_folds(
 
 
 def epochs_done(directory: Path) -> int:
-    """Return how many epochs the run in ``directory`` has finished; 0 before the first."""
-    with contextlib.suppress(FileNotFoundError):
+    """Return how many epochs the run in ``directory`` has finished; 0 before the first (StorageError)."""
+    with storage_errors("read", directory / LOG), contextlib.suppress(FileNotFoundError):
         return (directory / LOG).read_bytes().count(b"\n")
     return 0
 
@@ -71,17 +75,23 @@ class _Process:
         assert settings.out is not None
         self.fold, self.place = fold, place
         self._directory, self._epochs = settings.out, 0
-        # Files, not pipes: nobody has to empty them.
-        self._answer = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process; see _close
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgeosr.training.fold_worker"],
-            stdin=subprocess.PIPE,
-            stdout=self._answer,
-            stderr=self._words,
-            # The safe path: a folder of the working directory must not stand in for a package.
-            env={**_own_environment(), "PYTHONSAFEPATH": "1", **place},
-        )
+        try:
+            with contextlib.ExitStack() as opened:
+                # Files, not pipes: nobody has to empty them.
+                self._answer, self._words = (
+                    opened.enter_context(tempfile.TemporaryFile()) for _ in ("answer", "words")
+                )
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "edgeosr.training.fold_worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=self._answer,
+                    stderr=self._words,
+                    # The safe path: a folder of the working directory must not stand in for a package.
+                    env={**_own_environment(), "PYTHONSAFEPATH": "1", **place},
+                )
+                opened.pop_all()  # they stay open as long as the process; see _close
+        except OSError as error:
+            raise TrainingError(f"{fold.name} cannot be started: {error}; {_FINISHED}") from error
         with contextlib.suppress(BrokenPipeError):  # it has ended already, and says why
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(as_order(settings)).encode() + b"\n")
@@ -108,9 +118,7 @@ class _Process:
             sys.stderr.write(words)
             last = (words.strip().splitlines() or ["it said nothing"])[-1]
             reason = f"signal {-code} ended it; the memory may be full" if code < 0 else last
-        raise TrainingError(
-            f"{self.fold.name} failed: {reason}; the run itself is finished, and edgeosr export takes it"
-        )
+        raise TrainingError(f"{self.fold.name} failed: {reason}; {_FINISHED}")
 
     def stop(self) -> None:
         self._process.terminate()

@@ -20,17 +20,31 @@ from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, EdgeosrError
 from edgeosr.files import storage_errors
-from edgeosr.run import FOLDS, LAST, LOG, RECORD, WEIGHTS, RunRecord, fold_directory, fold_runs, read_run
+from edgeosr.run import (
+    FOLDS,
+    LAST,
+    LOG,
+    RECORD,
+    WEIGHTS,
+    RunRecord,
+    fold_directory,
+    fold_runs,
+    is_fold,
+    read_run,
+)
 from edgeosr.training.checkpoint import read_checkpoint, require_same_run
 from edgeosr.training.fold_plan import (
     Fold,
     FoldPlan,
     fold_settings,
+    folds_that_count,
     new_plan,
     plan_path,
     read_plan,
     require_same_plan,
+    resume_command,
     start_again,
+    wants_folds,
     write_plan,
 )
 from edgeosr.training.fold_processes import Order, epochs_done, run_folds
@@ -71,16 +85,19 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
         DataError: ``folds/`` holds what is none of this run's folds, or the images leak between parts.
         TrainingError: a fold failed.
     """
-    # A plan goes on without being asked for; 0 asks for none.
-    if settings.folds == 0 or not (settings.most_folds or plan_path(directory).exists()):
+    if is_fold(directory):
+        return
+    known = tuple(read_run(directory).data["known"])
+    if settings.folds == 0:
+        # The choice lasts: a later --resume must not add what would now be the default.
+        if replace(settings, folds=None, fold_epochs=None).most_folds and not plan_path(directory).exists():
+            write_plan(directory, FoldPlan((), 1))
+        return
+    if not wants_folds(settings, read_plan(directory, known, settings)):
         return
     run = _opened(directory, settings)
-    plan = _plan(run, settings)
+    plan = _plan(run, settings, say)
     if not plan.folds:
-        say(
-            f"no folds: leaving classes out needs {FEWEST_CLASSES} known classes, "
-            f"and there are {len(run.parts.known)}"
-        )
         return
     digests = _require_own(run, plan)
     finished = fold_runs(directory)
@@ -90,7 +107,7 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     write_plan(directory, plan)
     threads = settings.threads or plan.threads
     slower = threads / (settings.threads or threads_for(run.settings))
-    orders = [_order(run, fold, threads, digests[fold.number]) for fold in waiting]
+    orders = [_order(run, plan, fold, threads, digests[fold.number]) for fold in waiting]
     places = _places(len(waiting), settings.devices)
     seconds = _seconds(run, waiting, len(places), slower)
     say(announcement(waiting, len(plan.folds), len(places), seconds))
@@ -101,7 +118,7 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     except (KeyboardInterrupt, EdgeosrError):
         say(
             f"the run is trained, and {len(fold_runs(directory))} of its {len(plan.folds)} folds are; "
-            f"to go on with the others: edgeosr train --resume {directory}"
+            f"to go on with the others: {resume_command(directory, settings)}"
         )
         raise
 
@@ -113,20 +130,28 @@ def _opened(directory: Path, settings: TrainSettings) -> _Run:
     return _Run(directory, record, own, image_set, parts)
 
 
-def _plan(run: _Run, settings: TrainSettings) -> FoldPlan:
-    """Return the plan that the run has begun with, or a new one."""
-    plan = read_plan(run.directory, run.parts.known)
-    if plan is not None:
+def _plan(run: _Run, settings: TrainSettings, say: Callable[[str], None]) -> FoldPlan:
+    """Return the plan that the run has begun with, or a new one; say why it has fewer folds than usual."""
+    plan = read_plan(run.directory, run.parts.known, settings)
+    if plan is not None and plan.folds:
         require_same_plan(plan, settings, run.directory)
         return plan
     wanted = replace(run.settings, folds=settings.folds, fold_epochs=settings.fold_epochs)
+    left_out, why = folds_that_count(wanted, run.parts)
+    if not left_out and not why:
+        why = (
+            f"no folds: leaving classes out needs {FEWEST_CLASSES} known classes, "
+            f"and there are {len(run.parts.known)}"
+        )
+    if why:
+        say(why)
     counts = np.bincount(run.parts.train.labels, minlength=len(run.parts.known)).tolist()
-    most = max(1, min(wanted.most_folds, len(run.parts.known)))
-    at_once = len(_places(most, settings.devices))
+    at_once = len(_places(max(1, len(left_out)), settings.devices))
     # Side by side, each fold has its share of the processors; more than a step is worth would slow it down.
     share = max(1, usable_processors() // at_once)
     threads = settings.threads or min(threads_for(run.settings), share)
-    return new_plan(wanted, run.record, dict(zip(run.parts.known, counts, strict=True)), threads)
+    images = dict(zip(run.parts.known, counts, strict=True))
+    return new_plan(left_out, wanted, run.record, images, threads)
 
 
 def _require_own(run: _Run, plan: FoldPlan) -> dict[int, dict[str, str]]:
@@ -142,7 +167,7 @@ def _require_own(run: _Run, plan: FoldPlan) -> dict[int, dict[str, str]]:
         strange = min(found - names)
         raise DataError(
             f"{folder / strange} is none of the {len(plan.folds)} folds of this run; "
-            f"{start_again(run.directory)}"
+            f"{start_again(run.directory, plan)}"
         )
     proven = {fold.number: fold_parts(run.image_set, run.parts, fold.kept).digests for fold in plan.folds}
     for fold in plan.folds:
@@ -157,12 +182,12 @@ def _require_own(run: _Run, plan: FoldPlan) -> dict[int, dict[str, str]]:
         if not same or not (directory / WEIGHTS).exists():
             raise DataError(
                 f"{directory} is not {fold.name} of this run: it knows {named_classes(data['known'])}, seed "
-                f"{data['seed']}{'' if same else ', of other images'}; {start_again(run.directory)}"
+                f"{data['seed']}{'' if same else ', of other images'}; {start_again(run.directory, plan)}"
             )
     return proven
 
 
-def _order(run: _Run, fold: Fold, threads: int, digests: dict[str, str]) -> Order:
+def _order(run: _Run, plan: FoldPlan, fold: Fold, threads: int, digests: dict[str, str]) -> Order:
     """Make the fold's directory ready, and return how to train it or to go on with it."""
     directory = fold_directory(run.directory, fold.number)
     settings = fold_settings(run.settings, fold, directory, threads=threads)
@@ -175,13 +200,14 @@ def _order(run: _Run, fold: Fold, threads: int, digests: dict[str, str]) -> Orde
             except EdgeosrError as error:
                 raise DataError(
                     f"{directory} was begun as another fold, or its {LAST} is damaged; "
-                    f"{start_again(run.directory)}"
+                    f"{start_again(run.directory, plan)}"
                 ) from error
             return fold, replace(settings, resume=True)
         strange = sorted({path.name for path in directory.glob("*")} - {WEIGHTS, LOG})
         if strange:
             raise DataError(
-                f"{directory} holds {strange[0]}, which no fold leaves there; {start_again(run.directory)}"
+                f"{directory} holds {strange[0]}, which no fold leaves there; "
+                f"{start_again(run.directory, plan)}"
             )
         if directory.exists():
             shutil.rmtree(directory)  # killed in its first epoch
@@ -189,9 +215,13 @@ def _order(run: _Run, fold: Fold, threads: int, digests: dict[str, str]) -> Orde
 
 
 def _places(folds: int, devices: int | str) -> list[dict[str, str]]:
-    """Return the environment of each process that may train at a time: one a GPU, or one a processor."""
+    """Return the environment of each process that may train at a time: one a GPU, or one a processor.
+
+    A number of ``devices`` is the most of either.
+    """
     if not torch.cuda.is_available():
-        return [{}] * min(folds, usable_processors())
+        most = usable_processors()
+        return [{}] * min(folds, most, devices if isinstance(devices, int) else most)
     visible = os.environ.get(GPUS)
     names = [str(number) for number in range(torch.cuda.device_count())]
     if visible is not None:

@@ -66,12 +66,36 @@ def left_out_tasks(
     Raises:
         StorageError, DataError: a fold cannot be read.
     """
-    if record.training["freeze"]:
-        found = _of_frozen(record, full, train, select)
-    else:
-        found = [_of_fold(fold, record, train, select) for fold in _usable_folds(run, record)]
+    if not record.training["freeze"]:
+        return [_of_fold(fold, record, train, select) for fold in usable_folds(run, record)]
+    found = _of_frozen(record, full, train, select)
     sizes = [min(len(one.task.known_select), len(_open(one))) for one in found]
     return [one for one, size in zip(found, sizes, strict=True) if size >= FEWEST_IMAGES]
+
+
+def usable_folds(run: Path, record: RunRecord) -> list[Path]:
+    """Return the finished folds of a run that can choose its discriminator; their images are not read.
+
+    Args:
+        run: the run directory.
+        record: of the run.
+
+    Raises:
+        StorageError, DataError: a fold cannot be read.
+    """
+    usable = []
+    for fold in fold_runs(run):
+        own = read_run(fold)
+        accuracy = [float(one.result["select_accuracy"]) for one in (own, record)]
+        classes = [len(one.data["known"]) for one in (own, record)]
+        train, select, kept_train, kept_select = (
+            int(one.data["sizes"][part][0]) for one in (record, own) for part in ("train", "select")
+        )
+        smallest = min(kept_select, train + select - kept_train - kept_select)
+        collapsed = has_collapsed(accuracy[0], classes[0], accuracy[1], classes[1])
+        if not collapsed and smallest >= FEWEST_IMAGES:
+            usable.append(fold)
+    return usable
 
 
 def synthetic_task(network: RunNetwork, full: OpenTask, select: Decoded) -> OpenTask:
@@ -107,17 +131,6 @@ def _of_frozen(record: RunRecord, full: OpenTask, train: Decoded, select: Decode
         )
         found.append(LeftOutTask(task=task, run=None))
     return found
-
-
-def _usable_folds(run: Path, record: RunRecord) -> list[Path]:
-    usable = []
-    for fold in fold_runs(run):
-        own = read_run(fold)
-        accuracy = [float(one.result["select_accuracy"]) for one in (own, record)]
-        classes = [len(one.data["known"]) for one in (own, record)]
-        if not has_collapsed(accuracy[0], classes[0], accuracy[1], classes[1]):
-            usable.append(fold)
-    return usable
 
 
 def _of_fold(fold: Path, record: RunRecord, train: Decoded, select: Decoded) -> LeftOutTask:

@@ -99,6 +99,7 @@ def train_discriminator(
     settings: OpenGanSettings | None = None,
     threads: int | None = None,
     advance: Callable[..., None] | None = None,
+    each_step: Callable[[], None] | None = None,
 ) -> Discriminator:
     """Train D against a feature generator and, if given, outliers; keep the best epoch.
 
@@ -116,6 +117,7 @@ def train_discriminator(
         settings: the defaults if None.
         threads: of torch while it trains; None for one.
         advance: of a caller's own bar, called after each epoch; torch's threads are then left as they are.
+        each_step: called before each step, with ``advance`` only; what it raises ends the training.
 
     Raises:
         DataError: shapes do not fit, a part is empty or not finite, or known embeddings are all equal.
@@ -151,7 +153,7 @@ def train_discriminator(
     if advance is None:
         layers, history, best = opengan_loop.train_layers(*features, settings, threads)
     else:
-        layers, history, best = opengan_loop.train_layers_here(*features, settings, advance)
+        layers, history, best = opengan_loop.train_layers_here(*features, settings, advance, each_step)
     first = fold_standardisation(*layers[0], mean, std)
     return Discriminator(
         layers=(first, *layers[1:]),

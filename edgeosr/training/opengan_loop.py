@@ -91,8 +91,12 @@ def train_layers_here(
     open_select: Float32 | None,
     settings: OpenGanSettings,
     advance: Callable[..., None],
+    each_step: Callable[[], None] | None = None,
 ) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
-    """As ``train_layers``, on torch's threads as they are, under a caller's own bar."""
+    """As ``train_layers``, on torch's threads as they are, under a caller's own bar.
+
+    ``each_step`` is called before every step; what it raises ends the training.
+    """
     # Our own generator everywhere: the global random state is neither read nor changed.
     random = torch.Generator().manual_seed(settings.seed)
     trainer = _Trainer(torch.from_numpy(known), outliers, settings, random)
@@ -101,7 +105,11 @@ def train_layers_here(
     best: OpenGanEpoch | None = None
     layers: Layers = ()
     for number in range(1, settings.epochs + 1):
-        losses = [trainer.step() for _ in range(settings.steps)]
+        losses = []
+        for _ in range(settings.steps):
+            if each_step is not None:
+                each_step()
+            losses.append(trainer.step())
         epoch = _summary(number, losses, trainer, selection)
         history.append(epoch)
         if _better(epoch, best):

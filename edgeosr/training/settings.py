@@ -86,14 +86,14 @@ class TrainSettings:
         shift: random crop after padding by this share of the side, 0 to 0.5; 0 switches it off.
         color_jitter: strength of random brightness, contrast and saturation changes, 0 to 1.
         discriminator: train the OpenGAN discriminator on the embeddings.
-        outliers: path or name of images of no known class for the discriminator; None: synthetic ones
-            select its epoch.
+        outliers: path or name of images of no known class for the discriminator; None: left-out classes
+            choose its epoch, and synthetic images only where there are none.
         lambda_g, lambda_o: OpenGAN's weights of generated features and of outliers; ``lambda_g`` None: chosen
             on real outliers, or on left-out classes.
         folds: networks trained on the same recipe beside the run, each without some known classes, which
             the export then scores as unknown; 0, or 2 to ``MOST_FOLDS`` (never more than known classes).
             None: ``DEFAULT_FOLDS`` where the backbone is trained, there are at least 3 known classes and
-            no outliers; else 0.
+            no outliers; else 0. A run keeps the choice of 0 until folds are asked for.
         fold_epochs: epochs of a fold; None: about as many steps as the run really took.
         watch_jacobian: after every epoch measure the Jacobian norm J_u of known and unknown images and draw
             it (see ``edgeosr.training.watch_jacobian``); changes nothing in the training.

@@ -83,7 +83,7 @@ def _trained_before(settings: TrainSettings) -> Path | None:
 def _launched(settings: TrainSettings) -> Path:
     """Train in as many processes as wanted and return the run directory."""
     if settings.out is not None:
-        _require_free(settings.out, settings.resume)
+        _require_free(settings.out, settings)
     fabric = make_fabric(settings)
     # Settings are bound, not passed: Fabric takes arguments apart and refuses frozen dataclasses.
     work = functools.partial(_train_in_process, settings=settings)
@@ -227,18 +227,18 @@ def _directory(settings: TrainSettings) -> Path:
     raise UsageError(f"there are 9999 runs named {name}; give another directory with --out")
 
 
-def _require_free(directory: Path, resume: bool) -> None:
+def _require_free(directory: Path, settings: TrainSettings) -> None:
     """Refuse to write over another run, or to resume what is not there."""
     unfinished = (directory / LAST).exists()
-    if resume and not unfinished:
+    if settings.resume and not unfinished:
         read_checkpoint(directory)
     # The demo marks its folder before it trains.
     if (
-        not resume
+        not settings.resume
         and directory.exists()
         and (not directory.is_dir() or any(entry.name != DEMO for entry in directory.iterdir()))
     ):
-        advice = f"run: edgeosr train --resume {directory}" if unfinished else "choose another --out"
+        advice = f"run: {resume_command(directory, settings)}" if unfinished else "choose another --out"
         raise UsageError(f"{directory} exists and is not empty; {advice}")
 
 

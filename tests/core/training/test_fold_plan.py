@@ -1,9 +1,14 @@
 """Which folds a run gets, and what is said of folds that cannot be."""
 
+import dataclasses
 import json
+import re
+import shlex
 
 import pytest
 
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.training import folds as folds_module
 from edgeosr.training.fold_plan import (
@@ -11,9 +16,13 @@ from edgeosr.training.fold_plan import (
     FoldPlan,
     classes_left_out,
     fold_settings,
+    folds_that_count,
     read_plan,
+    require_possible_folds,
     require_same_plan,
     resume_command,
+    start_again,
+    wants_folds,
     write_plan,
 )
 from edgeosr.training.folds import announcement, duration
@@ -25,6 +34,11 @@ PLAN = FoldPlan(
     (Fold(1, ("b",), ("a", "c", "d"), 7), Fold(2, ("a", "c"), ("b", "d"), 9)),
     threads=2,
 )
+OTHERS = FoldPlan(
+    (Fold(1, ("b", "d"), ("a", "c"), 7), Fold(2, ("a", "c"), ("b", "d"), 9)),
+    threads=1,
+)
+NONE = FoldPlan((), threads=1)
 
 
 def wanted(**changes):
@@ -64,10 +78,62 @@ def test_folds_that_cannot_be_are_refused_before_the_run_is_trained(settings, ch
     assert not settings.out.exists()
 
 
-def test_a_plan_reads_back_equal(tmp_path):
+@pytest.mark.parametrize("plan", [PLAN, NONE])
+def test_a_plan_reads_back_equal(tmp_path, plan):
     assert read_plan(tmp_path, KNOWN) is None
-    write_plan(tmp_path, PLAN)
-    assert read_plan(tmp_path, KNOWN) == PLAN
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path, KNOWN) == plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "plan", "made"),
+    [
+        ({}, None, True),
+        ({}, NONE, False),
+        ({}, PLAN, True),
+        ({"folds": 0}, PLAN, False),
+        ({"folds": 3}, NONE, True),
+        ({"fold_epochs": 3}, NONE, True),
+        ({"outliers": "digits:0"}, None, False),
+        ({"outliers": "digits:0"}, PLAN, True),
+    ],
+)
+def test_a_plan_goes_on_and_so_does_the_choice_of_none_until_folds_are_asked_for(changes, plan, made):
+    assert wants_folds(wanted(**changes), plan) is made
+
+
+def a_set(tmp_path, images):
+    """A folder with so many images of each class, and its parts."""
+    from PIL import Image
+
+    for name, count in images.items():
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, len(name), 0)).save(tmp_path / "set" / name / f"{i:03}.png")
+    image_set = open_image_set(str(tmp_path / "set"))
+    return image_set, four_parts(image_set, known=tuple(images))
+
+
+def test_folds_that_can_never_count_are_not_planned_and_the_numbers_are_said(tmp_path):
+    image_set, parts = a_set(tmp_path, dict.fromkeys(("a", "b", "c", "d", "e"), 5))
+    folds, why = folds_that_count(wanted(), parts)
+    assert folds == []
+    assert re.fullmatch(
+        r"no folds: without \w, \w there are 3 select images of the others and \d train and select images of "
+        "these, and a fold tells nothing with fewer than 8 on one side",
+        why,
+    )
+    for asked in ({"folds": 5}, {"fold_epochs": 2}):
+        with pytest.raises(UsageError, match=r"of . folds have too few images: .* there are [34] select"):
+            require_possible_folds(wanted(**asked), image_set, parts)
+
+
+def test_a_fold_with_too_few_images_is_left_out_of_the_plan_alone(tmp_path):
+    images = {"a": 100, "b": 100, "c": 5}
+    _, parts = a_set(tmp_path, images)
+    folds, why = folds_that_count(wanted(), parts)
+    assert folds == [("a",), ("b",)]
+    assert why.startswith("2 folds in the place of 3: without c there are") and "3 train and select" in why
 
 
 @pytest.mark.parametrize(
@@ -75,7 +141,7 @@ def test_a_plan_reads_back_equal(tmp_path):
     [
         (lambda plan: "{", "not valid JSON"),
         (lambda plan: {**plan, "format": 2}, "format"),
-        (lambda plan: {**plan, "folds": []}, "folds"),
+        (lambda plan: {**plan, "folds": 0}, "folds"),
         (lambda plan: {**plan, "threads": 0}, "threads"),
         (lambda plan: {**plan, "folds": [{"left_out": ["x"], "epochs": 1}]}, "leaves out x"),
         (lambda plan: {**plan, "folds": [{"left_out": ["a", "b", "c"], "epochs": 1}]}, "leaves out a, b, c"),
@@ -116,6 +182,26 @@ def test_the_command_that_goes_on_repeats_what_no_record_keeps(tmp_path):
     assert resume_command(tmp_path, wanted(folds=5, fold_epochs=2)).endswith(" --folds 5 --fold-epochs 2")
 
 
+def test_to_start_again_the_folds_and_epochs_asked_for_are_repeated(tmp_path):
+    alike = FoldPlan(tuple(dataclasses.replace(fold, epochs=7) for fold in OTHERS.folds), threads=1)
+    assert start_again(tmp_path, alike).endswith(f"--resume {tmp_path} --folds 2 --fold-epochs 7")
+    assert start_again(tmp_path, OTHERS).endswith(f"--resume {tmp_path} --folds 2")
+    # Some classes have too few images to be left out: no number of folds would ask for that.
+    assert start_again(tmp_path, PLAN).endswith(f"--resume {tmp_path}")
+    asked = wanted(folds=5, fold_epochs=2)
+    assert start_again(tmp_path, asked).endswith(f"--resume {tmp_path} --folds 5 --fold-epochs 2")
+
+
+def test_paths_with_a_space_can_be_pasted(tmp_path):
+    run = tmp_path / "my run"
+    assert shlex.split(resume_command(run, wanted())) == ["edgeosr", "train", "--resume", str(run)]
+    words = shlex.split(start_again(run, wanted()))
+    assert words[1] == str(run / "folds") and words[-1] == str(run)
+    with pytest.raises(UsageError) as caught:
+        require_same_plan(PLAN, wanted(folds=3), run)
+    assert f"remove '{run}/folds' first" in str(caught.value)
+
+
 def test_the_cost_is_announced_in_one_line():
     line = announcement(PLAN.folds, 2, 2, 245.0)
     assert "training 2 folds" in line and "(b | a, c)" in line and "7 to 9 epochs each" in line
@@ -139,6 +225,8 @@ def test_a_rough_time_is_said_roughly(seconds, words):
         (1, None, "auto", ["0"]),
         (2, "5, GPU-x", "auto", ["5", "GPU-x"]),
         (4, None, 1, ["0"]),
+        (0, None, 1, [{}]),
+        (0, None, 8, [{}, {}]),
     ],
 )
 def test_each_fold_at_work_has_a_gpu_or_a_processor_of_its_own(monkeypatch, cuda, visible, devices, places):

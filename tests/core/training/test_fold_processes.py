@@ -9,10 +9,10 @@ import types
 
 import pytest
 
-from edgeosr.errors import TrainingError
+from edgeosr.errors import StorageError, TrainingError
 from edgeosr.training import fold_processes
 from edgeosr.training.fold_plan import Fold, as_order, fold_settings
-from edgeosr.training.fold_processes import run_folds
+from edgeosr.training.fold_processes import epochs_done, run_folds
 from edgeosr.training.settings import TrainSettings
 
 
@@ -113,6 +113,41 @@ def test_when_one_fails_the_others_are_stopped(stub, orders, tmp_path, monkeypat
     with pytest.raises(TrainingError, match="fold 1"):
         run_folds(orders[:2], [{}, {}], lambda fold: None)
     assert not alive(int((tmp_path / "2" / "pid").read_text()))
+
+
+def test_a_fold_that_cannot_be_started_is_told_in_words_and_the_others_are_stopped(
+    stub, orders, tmp_path, monkeypatch
+):
+    stub("echo $$ > $out/pid; while :; do sleep 0.05; done")
+    real, begun = subprocess.Popen, []
+
+    def full(*arguments, **named):
+        if begun:
+            written(tmp_path / "1" / "pid")
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        begun.append(real(*arguments, **named))
+        return begun[0]
+
+    monkeypatch.setattr(fold_processes.subprocess, "Popen", full)
+    with pytest.raises(TrainingError, match=r"^fold 2 .* cannot be started: .*unavailable; the run itself"):
+        run_folds(orders, [{}, {}], lambda fold: None)
+    assert not alive(int((tmp_path / "1" / "pid").read_text()))
+
+
+def test_without_room_for_a_temporary_file_it_is_said_too(orders, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fold_processes.tempfile, "TemporaryFile", full)
+    with pytest.raises(TrainingError, match=r"fold 1 .* cannot be started: .*No space left"):
+        run_folds(orders, [{}], lambda fold: None)
+
+
+def test_a_log_that_cannot_be_read_is_told_with_its_path(tmp_path):
+    assert epochs_done(tmp_path) == 0
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(StorageError, match=r"cannot read .*log\.jsonl"):
+        epochs_done(tmp_path)
 
 
 def test_ctrl_c_stops_every_fold_and_begins_no_other(stub, orders, tmp_path, monkeypatch):

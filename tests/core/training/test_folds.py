@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,10 +13,10 @@ from edgeosr.cli.run_report import RunReport
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.class_folds import fold_parts
 from edgeosr.data.parts import four_parts
-from edgeosr.errors import DataError, TrainingError
+from edgeosr.errors import DataError, TrainingError, UsageError
 from edgeosr.run import fold_runs, read_run
 from edgeosr.training import fold_processes, folds
-from edgeosr.training.fold_plan import new_plan
+from edgeosr.training.fold_plan import classes_left_out, new_plan
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train import train
 from edgeosr.training.train_run import resumed_settings, train_run
@@ -30,7 +32,7 @@ def whole(tmp_path_factory, digits_folder):
     return train_run(
         TrainSettings(
             data=str(digits_folder), known=KNOWN, input_size=16, batch_size=16, epochs=EPOCHS,
-            rotation_weight=0, discriminator=False, folds=2, threads=1, out=out,
+            rotation_weight=0, fractions=(0.5, 0.3, 0.2), discriminator=False, folds=2, threads=1, out=out,
         )
     )  # fmt: skip
 
@@ -60,7 +62,9 @@ def asked(monkeypatch):
 def test_a_fold_is_a_whole_run_of_its_own_on_the_run_s_parts_without_the_classes_left_out(whole):
     assert fold_runs(whole) == [whole / "folds" / "1", whole / "folds" / "2"]
     full = read_run(whole)
-    parts = four_parts(open_image_set(full.data["source"]), known=KNOWN)
+    parts = four_parts(
+        open_image_set(full.data["source"]), known=KNOWN, fractions=tuple(full.data["fractions"])
+    )
     left = []
     for path in fold_runs(whole):
         assert sorted(file.name for file in path.iterdir()) == ["log.jsonl", "run.json", "weights.pt"]
@@ -132,9 +136,9 @@ def test_after_ctrl_c_it_is_said_how_to_go_on(copy, monkeypatch, capsys):
     (copy / "folds" / "2" / "run.json").unlink()
     monkeypatch.setattr(folds, "run_folds", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train_run(resumed_settings(copy))
+        train_run(resumed_settings(copy, folds=2))
     said = capsys.readouterr().err.splitlines()[-1]
-    go_on = f"to go on with the others: edgeosr train --resume {copy}"
+    go_on = f"to go on with the others: edgeosr train --resume {copy} --folds 2"
     assert said == f"the run is trained, and 1 of its 2 folds are; {go_on}"
 
 
@@ -199,8 +203,60 @@ def test_without_the_plan_the_directories_still_tell_what_is_there(copy, asked):
 
 def test_folds_0_leaves_unfinished_ones_alone(copy, asked):
     (copy / "folds" / "1" / "run.json").unlink()
+    plan = (copy / "folds" / "plan.json").read_bytes()
     train_run(resumed_settings(copy, folds=0))
+    assert asked == [] and (copy / "folds" / "plan.json").read_bytes() == plan
+
+
+def test_a_run_made_without_folds_gets_none_by_resuming_until_they_are_asked_for(bare, asked, capsys):
+    train_run(resumed_settings(bare, folds=0))
+    train_run(resumed_settings(bare))
+    assert asked == [] and capsys.readouterr().err == ""
+    train_run(resumed_settings(bare, folds=2))
+    assert [fold.number for fold, _ in asked] == [1, 2]
+
+
+def test_a_fold_that_is_resumed_gets_no_folds_of_its_own(copy, asked):
+    fold = fold_runs(copy)[0]
+    train_run(resumed_settings(fold))
+    assert asked == [] and not (fold / "folds").exists()
+
+
+def test_without_images_enough_no_fold_is_trained_and_it_is_said_in_one_line(
+    settings, changed, asked, capsys
+):
+    run = train_run(changed(settings, epochs=1, folds=None))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "folds" in line]
+    assert re.match("no folds: without . there are . select images of the others", line)
+    assert asked == [] and not (run / "folds").exists()
+    with pytest.raises(UsageError, match="3 of 3 folds have too few images"):
+        train_run(resumed_settings(run, folds=3))
+
+
+@pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])
+def test_under_a_launcher_the_first_process_alone_trains_the_folds(bare, asked, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    train_run(resumed_settings(bare, folds=2))
     assert asked == []
+    monkeypatch.setenv(name, "0")
+    train_run(resumed_settings(bare, folds=2))
+    assert len(asked) == 2
+
+
+def test_two_processes_never_finish_the_same_run_and_a_dead_one_holds_nobody_up(bare, asked):
+    lock = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(1)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{lock}; sys.stdout.flush(); sys.stdin.read()", str(bare)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with other:
+        assert other.stdout.readline() == b"1\n"
+        with pytest.raises(TrainingError, match=r"another process is training the folds .*bare; .*wait"):
+            train_run(resumed_settings(bare, folds=2))
+        assert asked == []
+        other.kill()
+    train_run(resumed_settings(bare, folds=2))
+    assert len(asked) == 2
 
 
 def test_fewer_than_three_classes_have_no_folds_and_it_is_said_in_one_line(settings, changed, asked, capsys):
@@ -215,7 +271,7 @@ def test_by_default_three_folds_are_planned_and_their_cost_is_said_first(bare, a
     assert len(asked) == 3
     line = next(line for line in capsys.readouterr().err.splitlines() if "folds" in line)
     assert re.search(
-        r"training 3 folds: the same network without .* \| .*epochs each, .*: about .*; --folds 0", line
+        r"training 3 folds: .* without .* \| .*epochs each, .*: about .*; --folds 0 for none", line
     )
 
 
@@ -223,11 +279,12 @@ def test_a_fold_takes_about_the_run_s_number_of_steps(bare):
     record = read_run(bare)
     images = {"3": 10, "1": 30, "0": 20, "2": 40}
     settings = resumed_settings(bare, folds=4)
-    for fold in new_plan(settings, record, images, 1).folds:
+    left_out = classes_left_out(settings, KNOWN)
+    for fold in new_plan(left_out, settings, record, images, 1).folds:
         kept = sum(images[name] for name in fold.kept)
         assert 0 <= fold.epochs * kept - EPOCHS * 100 < kept
     short = resumed_settings(bare, folds=4, fold_epochs=3)
-    assert {fold.epochs for fold in new_plan(short, record, images, 1).folds} == {3}
+    assert {fold.epochs for fold in new_plan(left_out, short, record, images, 1).folds} == {3}
 
 
 @pytest.mark.parametrize(("given", "threads"), [(None, 2), (5, 5)])

@@ -10,13 +10,14 @@ import pytest
 
 from edgeosr.data.decode import Decoded
 from edgeosr.data.recorded import data_record, reopen_parts
-from edgeosr.run import fold_runs, read_discriminator, read_run
-from edgeosr.training import open_tasks, opengan_settings
+from edgeosr.run import fold_identity, fold_runs, read_discriminator, read_run
+from edgeosr.training import discriminator, finish, open_tasks, opengan_settings
 from edgeosr.training.discriminator import add_discriminator
 from edgeosr.training.discriminator_choice import OpenTask
 from edgeosr.training.open_tasks import RunNetwork, left_out_tasks
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train import train
+from edgeosr.training.train_run import resumed_settings
 
 KNOWN = ("3", "1", "0", "2")
 
@@ -40,17 +41,83 @@ def folded(trained, tmp_path):
     return tmp_path / "run"
 
 
-def test_folds_choose_the_discriminator_and_keep_their_own(folded, monkeypatch):
-    quick = functools.partial(opengan_settings.OpenGanSettings, epochs=2, steps=3)
-    monkeypatch.setattr(opengan_settings, "OpenGanSettings", quick)
+@pytest.fixture
+def quick(monkeypatch):
+    """Few OpenGAN steps."""
+    few = functools.partial(opengan_settings.OpenGanSettings, epochs=2, steps=3)
+    monkeypatch.setattr(opengan_settings, "OpenGanSettings", few)
+
+
+def wanted(run, **circumstances):
+    """How to resume the run, now with a discriminator."""
+    return dataclasses.replace(resumed_settings(run, threads=1, **circumstances), discriminator=True)
+
+
+def refused(*arguments, **named):
+    raise AssertionError("the discriminator is trained again")
+
+
+def test_folds_choose_the_discriminator_and_keep_their_own(folded, quick):
     record = add_discriminator(folded)
     assert record.discriminator["selected_by"] == "left-out classes"
     assert set(record.discriminator["tried_lambda_g"]) == {"0.2", "1"}
     for fold in fold_runs(folded):
         assert len(read_discriminator(fold)) == 5
-        own = read_run(fold).discriminator
-        assert own["best_epoch"] == record.discriminator["best_epoch"]
-        assert own["lambda_g"] == record.discriminator["lambda_g"]
+        assert read_run(fold).discriminator["selected_by"] == "left-out classes"
+    assert record.discriminator["folds"] == [fold_identity(read_run(fold)) for fold in fold_runs(folded)]
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2])
+def test_the_run_s_own_is_written_first_and_a_later_resume_completes_the_folds(
+    folded, quick, monkeypatch, stopped_at
+):
+    real, written = discriminator.write_discriminator, []
+
+    def stopped(directory, *arguments, **named):
+        if len(written) == stopped_at:
+            raise KeyboardInterrupt
+        written.append(directory)
+        return real(directory, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(discriminator, "write_discriminator", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            add_discriminator(folded)
+    assert written[0] == folded
+    train(wanted(folded))
+    assert all(read_run(run).discriminator is not None for run in (folded, *fold_runs(folded)))
+
+
+def test_folds_trained_anew_choose_the_discriminator_anew_and_then_no_more(folded, quick, monkeypatch):
+    """After ``folds/`` was removed, or where they came later than a choice by synthetic images."""
+    add_discriminator(folded)
+    for fold in fold_runs(folded):
+        document = json.loads((fold / "run.json").read_text())
+        document.update(created="2031-01-01T00:00:00+00:00", discriminator=None)
+        (fold / "run.json").write_text(json.dumps(document))
+        (fold / "discriminator.npz").unlink()
+    train(wanted(folded))
+    assert all(read_run(fold).discriminator is not None for fold in fold_runs(folded))
+    chosen_by = read_run(folded).discriminator["folds"]
+    assert {fold["created"] for fold in chosen_by} == {"2031-01-01T00:00:00+00:00"}
+    monkeypatch.setattr(finish, "add_discriminator", refused)
+    train(wanted(folded))
+
+
+@pytest.mark.parametrize("damage", ["collapsed", "few images", "removed"])
+def test_without_a_usable_fold_a_resume_trains_no_discriminator_again(folded, quick, monkeypatch, damage):
+    add_discriminator(folded)
+    for fold in fold_runs(folded):
+        document = json.loads((fold / "run.json").read_text())
+        if damage == "collapsed":
+            document["result"]["select_accuracy"] = 0.5
+        elif damage == "few images":
+            document["data"]["sizes"]["select"][0] = 7
+        (fold / "run.json").write_text(json.dumps(document))
+    if damage == "removed":
+        shutil.rmtree(folded / "folds")
+    monkeypatch.setattr(finish, "add_discriminator", refused)
+    train(wanted(folded, folds=0))
 
 
 def test_a_fold_s_task_holds_its_own_embeddings_and_the_classes_it_never_saw(folded):
@@ -100,4 +167,4 @@ def test_a_collapsed_fold_chooses_nothing(folded):
         document["result"]["select_accuracy"] = 0.5
         (fold / "run.json").write_text(json.dumps(document))
     record = dataclasses.replace(record, result={**record.result, "select_accuracy": 1.0})
-    assert open_tasks._usable_folds(folded, record) == []
+    assert open_tasks.usable_folds(folded, record) == []

@@ -40,7 +40,8 @@ def interrupt_in_epoch(monkeypatch, number, error=KeyboardInterrupt):
 
 def test_a_run_records_what_was_trained_and_its_weights_give_the_recorded_accuracy(settings):
     run = train(settings)
-    assert sorted(path.name for path in run.iterdir()) == ["log.jsonl", "run.json", "weights.pt"]
+    assert sorted(path.name for path in run.iterdir()) == ["folds", "log.jsonl", "run.json", "weights.pt"]
+    assert [path.name for path in (run / "folds").iterdir()] == ["plan.json"]  # that there are to be none
     record = read_run(run)
     assert record.data["known"] == ["0", "1", "2"]
     assert record.data["unknown"] == ["3", "4"]
