@@ -86,7 +86,7 @@ def weigh(
     )  # fmt: skip
     return decide_weights(
         measured,
-        trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts),
+        trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts, len(classes)),
         candidates_for(default_part, frozen=False),
         classes=classes,
         why_none=folds.why_none,

@@ -56,11 +56,11 @@ def trained_folds(
     return [_fold(run, train, select, jacobian, seed, threads) for run in runs]
 
 
-def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]) -> Fold:
+def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str], classes: int) -> Fold:
     """Return the full network as it was measured: its select images, and real outliers if there are any."""
     return Fold(
         left_out=(),
-        classes=int(known.labels.max(initial=0)) + 1,
+        classes=classes,
         known=_values(known, parts),
         unknown=NOTHING if unknown is None else _values(unknown, parts),
     )
@@ -101,10 +101,13 @@ def _fold(
             by_part={
                 part: np.concatenate([side.by_part[part] for side in never_seen]) for part in graph.parts
             },
+            groups=np.concatenate([side.groups for side in sides]),
         ),
     )
 
 
 def _values(measured: Measured, parts: Sequence[str]) -> PartValues:
     columns = dict(zip(parts, measured.values.T.astype(np.float64), strict=True))
-    return PartValues(correct=measured.predictions == measured.labels, by_part=columns)
+    return PartValues(
+        correct=measured.predictions == measured.labels, by_part=columns, groups=measured.groups
+    )
