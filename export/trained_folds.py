@@ -8,10 +8,13 @@ from of the classes that it does not.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
+from edgeosr.data.class_folds import named_classes
 from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.parts import digest
 from edgeosr.errors import DataError
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.measure import GraphRunner, Measured
@@ -42,7 +45,7 @@ def trained_folds(
         threads: of onnxruntime; None for what suits the graph.
 
     Raises:
-        DataError: a fold is not one of this run, or more than 1 % of its images cannot be read.
+        DataError: a fold is not one of this run or was cut another way, or more than 1 % of its images cannot be read.
         StorageError: a fold cannot be read.
     """
     if runs:
@@ -69,16 +72,23 @@ def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]
 def _fold(
     run: Path, train: LabelledImages, select: LabelledImages, jacobian: str, seed: int, threads: int | None
 ) -> Fold:
-    classes = select.class_names
-    kept = tuple(str(name) for name in read_run(run).data["known"])
+    classes, data = select.class_names, read_run(run).data
+    kept = tuple(str(name) for name in data["known"])
+    again = f"remove {quote(str(run.parent))}, then {_resume(run)} --folds 3 trains its folds again"
     foreign = [name for name in kept if name not in classes]
     left = [name for name in classes if name not in kept]
     if foreign or not left:
         raise DataError(
             f"{run} is not a fold of this run: expected a network without some of its {len(classes)} "
-            f"classes, got one that knows {', '.join(kept[:5])}{', ...' if len(kept) > 5 else ''}; remove "
-            f"{run.parent}, then edgeosr train --resume {run.parent.parent} --folds 3 trains its folds again"
+            f"classes, got one that knows {', '.join(kept[:5])}{', ...' if len(kept) > 5 else ''}; {again}"
         )
+    for part, images in (("train", train), ("select", select)):
+        # Else it may have learnt from what it is measured on.
+        if digest(images.of_classes(kept)) != data["digests"][part]:
+            raise DataError(
+                f"{run} was not trained on this run's images: expected the run's {part} images without "
+                f"{named_classes(left)}, got another cut (another seed or folder); {again}"
+            )
     classifier = classifier_from_run(run)
     own = train.of_classes(kept)
     draft = scored_graph(classifier, jacobian)
@@ -104,6 +114,10 @@ def _fold(
             groups=np.concatenate([side.groups for side in sides]),
         ),
     )
+
+
+def _resume(fold: Path) -> str:
+    return f"edgeosr train --resume {quote(str(fold.parent.parent))}"
 
 
 def _values(measured: Measured, parts: Sequence[str]) -> PartValues:
