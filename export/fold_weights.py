@@ -26,15 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.left_out import ESTIMATED_RATES, FalseAccepts
+from edgeosr.bundle.left_out import ESTIMATED_RATES, FREE_SIGNS, STRENGTHS, FalseAccepts
 from edgeosr.errors import import_extra
 from edgeosr.export.conformal import smallest_threshold
 from edgeosr.metrics import auroc
+from edgeosr.scoring.fusion import CONSTANT
 
 Float64 = NDArray[np.float64]
 
-STRENGTHS = tuple(quarter / 4 for quarter in range(13))
-FREE_SIGNS = 4.0
 # L2 penalty on the weights of standardised parts, in nats an image.
 PENALTY = 0.01
 # How sure it must be that weights further from equal ones are better.
@@ -46,8 +45,6 @@ SIGN_CONFIDENCE = 0.975
 SIGN_GAIN = 0.01
 # Fewer folds cannot say which weights hold on a fold that they were not made from.
 FEWEST_FOLDS = 2
-# A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
-CONSTANT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

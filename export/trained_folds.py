@@ -45,7 +45,8 @@ def trained_folds(
         threads: of onnxruntime; None for what suits the graph.
 
     Raises:
-        DataError: a fold is not one of this run or was cut another way, or more than 1 % of its images cannot be read.
+        DataError: a fold is not one of this run or was cut another way, or more than 1 % of its images cannot
+            be read.
         StorageError: a fold cannot be read.
     """
     if runs:

@@ -43,8 +43,8 @@ def without_unused(
     if set(kept) <= set(carried_parts(replace(scorer, closed_form=None, probes=None))):
         if probes is not None:
             print(
-                "--jacobian probes was asked for, but its parts weigh nothing and --parts used leaves them out; "
-                "--parts reported keeps them",
+                "--jacobian probes was asked for, but its parts weigh nothing and --parts used leaves them "
+                "out; --parts reported keeps them",
                 file=sys.stderr,
                 flush=True,
             )

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, require_choice
-from edgeosr.export.fold_weights import CONSTANT, first_not_beaten, logistic_weights
+from edgeosr.export.fold_weights import first_not_beaten, logistic_weights
 from edgeosr.metrics import auroc
-from edgeosr.scoring.fusion import Fusion, float32_values, weighted
+from edgeosr.scoring.fusion import CONSTANT, Fusion, float32_values, weighted
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeosr.bundle.left_out import FREE_SIGNS, STRENGTHS
 from edgeosr.export import fold_weights
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.fold_weights import (
-    FREE_SIGNS,
-    STRENGTHS,
     FoldValues,
     _chosen,
     fit_over_folds,
