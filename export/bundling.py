@@ -1,6 +1,7 @@
 """The last step of an export: golden frames, scorer, manifest, bundle, and the report of it all."""
 
 import json
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -14,12 +15,14 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord, JacobianRecord
+from edgeosr.errors import StorageError
 from edgeosr.export.calibrate import SelectFit
-from edgeosr.export.false_accepts_picture import draw_estimate
+from edgeosr.export.false_accepts_picture import estimate_png
 from edgeosr.export.golden import Calibrated, GoldenImages, golden_verdicts
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
+from edgeosr.files import storage_errors, write_bytes
 from edgeosr.metrics import auroc
 from edgeosr.runtime.golden import write_golden
 from edgeosr.scoring.decides import decides
@@ -37,7 +40,7 @@ class Provenance:
     Attributes:
         name, out: the bundle's name and path.
         data, outliers, training: see ``Manifest``.
-        discriminator_selected_by: ``real`` or ``synthetic`` open validation images; empty without one.
+        discriminator_selected_by: what chose its epoch, in words; empty without one.
     """
 
     name: str
@@ -59,7 +62,8 @@ class ExportReport:
         select_auroc: of the fused score on the select part against the open validation images, by which its
             weights were chosen (so it flatters); None without such images.
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
-        estimate_picture: PNG of the false accepts that left-out classes let expect; None without them.
+        estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
+            if it could not be written.
     """
 
     path: Path
@@ -172,13 +176,13 @@ def write_calibrated(
     files = {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": write_golden(golden)}
     if typed is not None:
         files[BACKBONE] = typed.backbone
-    manifest = write_bundle(
-        provenance.out, _manifest(graph, fit, threshold, settings, provenance, typed, left_out), files
-    )
-    select_auroc, picture = None, None
+    manifest = _manifest(graph, fit, threshold, settings, provenance, typed, left_out)
+    # Whatever cannot be drawn is told before there is a bundle.
+    drawn = None
     if left_out is not None and left_out.false_accepts:
-        picture = provenance.out.with_suffix(".false-accepts.png")
-        draw_estimate(picture, manifest, left_out)
+        drawn = estimate_png(manifest, left_out)
+    manifest = write_bundle(provenance.out, manifest, files)
+    select_auroc, picture = None, _picture(provenance.out, drawn)
     if fit.unknown is not None:
         select_auroc = auroc(fit.fusion.scores(fit.known.values), fit.fusion.scores(fit.unknown.values))
     return ExportReport(
@@ -189,6 +193,20 @@ def write_calibrated(
         select_auroc=select_auroc,
         estimate_picture=picture,
     )
+
+
+def _picture(bundle: Path, drawn: bytes | None) -> Path | None:
+    """Write the picture beside a finished bundle, or remove one of an older bundle; None without one."""
+    path = bundle.with_suffix(".false-accepts.png")
+    try:
+        with storage_errors("remove", path):
+            path.unlink(missing_ok=True)
+        if drawn is not None:
+            write_bytes(path, drawn)
+    except StorageError as error:
+        print(f"{bundle} is finished, but not the picture beside it: {error}", file=sys.stderr, flush=True)
+        return None
+    return None if drawn is None else path
 
 
 def _manifest(

@@ -64,11 +64,12 @@ def conformal_threshold(
             f"the false-reject rate must be between 0 and 1, for example 0.05; got {false_reject_rate!r}"
         )
     values = np.asarray(scores, np.float32)
+    groups = np.asarray(groups)
     if values.ndim != 1 or np.shape(groups) != values.shape:
         raise DataError(
             f"scores and groups must be two rows of one length; got {values.shape} and {np.shape(groups)}"
         )
-    count, weights = _weights(np.asarray(groups))
+    count = len(np.unique(groups))
     needed = groups_needed(false_reject_rate)
     if count < needed:
         raise DataError(
@@ -77,35 +78,51 @@ def conformal_threshold(
             + (f"ask for {_smallest_rate(count):g} or more, or " if count else "")
             + "put more images into the calibrate part"
         )
-    values = np.where(np.isfinite(values), values, np.float32(np.inf))
-    order = np.argsort(values, kind="stable")
-    pooled = np.cumsum(weights[order])
-    required = (count + 1) * (1 - false_reject_rate) - ROUNDING * (count + 1)
-    position = min(int(np.searchsorted(pooled, required)), len(values) - 1)
-    value = float(values[order[position]])
+    value = smallest_threshold(values, groups, false_reject_rate)
     if not math.isfinite(value):
-        unusable = int(np.isinf(values).sum())
+        unusable = int((~np.isfinite(values)).sum())
         raise DataError(
             f"{unusable} of {len(values)} calibration scores are not finite, more than a false-reject rate "
             f"of {false_reject_rate:g} leaves room for; the network overflows on known images: train it "
             "again or export it in a wider precision"
         )
+    rank = math.ceil(_required(count, false_reject_rate))
     images = "" if count == len(values) else f" ({len(values)} images, each group weighs one)"
     return Threshold(
         value=value,
         target_false_reject_rate=false_reject_rate,
-        interval=_interval(count, math.ceil(required)),
+        interval=_interval(count, rank),
         confidence=CONFIDENCE,
         groups=count,
         images=len(values),
-        method=f"split conformal, rank {math.ceil(required)} of {count} groups{images}",
+        method=f"split conformal, rank {rank} of {count} groups{images}",
     )
 
 
-def _weights(groups: NDArray[np.integer[Any]]) -> tuple[int, NDArray[np.float64]]:
-    """Return (number of groups, weight of every image: 1 / size of its group)."""
-    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return len(sizes), 1.0 / sizes[index]
+def smallest_threshold(
+    scores: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]] | None, false_reject_rate: float
+) -> float:
+    """Return the smallest score that keeps the promise; inf where none does: too few groups or finite scores.
+
+    Args:
+        scores: ``[n]``; larger = more unknown, not finite = most unknown.
+        groups: ``[n]``, equal for near copies; None if there are none.
+        false_reject_rate: in (0, 1).
+    """
+    ids = np.arange(len(scores)) if groups is None else groups
+    _, index, sizes = np.unique(ids, return_inverse=True, return_counts=True)
+    required = _required(len(sizes), false_reject_rate)
+    if required > len(sizes):
+        return math.inf
+    values = np.where(np.isfinite(scores), scores, np.inf)
+    order = np.argsort(values, kind="stable")
+    # Every group weighs one.
+    pooled = np.cumsum((1.0 / sizes[index])[order])
+    return float(values[order[min(int(np.searchsorted(pooled, required)), len(values) - 1)]])
+
+
+def _required(count: int, false_reject_rate: float) -> float:
+    return (count + 1) * (1 - false_reject_rate) - ROUNDING * (count + 1)
 
 
 def _smallest_rate(count: int) -> float:

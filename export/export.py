@@ -20,6 +20,7 @@ Whatever is fitted is fitted on the scores of the exported graph itself.
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
@@ -127,7 +128,9 @@ def _require_frozen(origin: Path, settings: ExportSettings, *, frozen: bool) -> 
     if settings.folds and not frozen:
         advice = "leave it out"
         if origin.is_dir():
-            advice = f"a trained backbone's folds are trained: edgeosr train --resume {origin} --folds"
+            advice = (
+                f"a trained backbone's folds are trained: edgeosr train --resume {quote(str(origin))} --folds"
+            )
             advice += f" {settings.folds}; then export without --folds"
         raise UsageError(
             f"--folds is only for a run with a frozen backbone (edgeosr train --freeze); got {origin}; "

@@ -42,19 +42,17 @@ class MeasuredCurve:
     shipped: tuple[Rate, Rate]
 
 
-def draw_false_accepts(
-    path: Path,
+def false_accepts_png(
     *,
     measured: MeasuredCurve | None,
     estimated: Sequence[FalseAccepts],
     own_rate: float,
     title: str,
     caption: str,
-) -> None:
-    """Draw the curves that there are as a PNG (written atomically).
+) -> bytes:
+    """Return the curves that there are as a PNG.
 
     Args:
-        path: PNG to write.
         measured: on test images; None before there are any.
         estimated: on left-out classes; may be empty.
         own_rate: the bundle's false-reject rate, marked where nothing is measured.
@@ -78,14 +76,18 @@ def draw_false_accepts(
     axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8.5)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def draw_estimate(path: Path, manifest: Manifest, record: LeftOutRecord) -> None:
-    """Draw what left-out classes let expect of a new bundle."""
+def draw_false_accepts(path: Path, **options: Any) -> None:
+    """Write the PNG of ``false_accepts_png`` atomically; raises StorageError."""
+    write_bytes(path, false_accepts_png(**options))
+
+
+def estimate_png(manifest: Manifest, record: LeftOutRecord) -> bytes:
+    """Return the picture of what left-out classes let expect of a new bundle."""
     folds = max(one.folds for one in record.false_accepts)
-    draw_false_accepts(
-        path,
+    return false_accepts_png(
         measured=None,
         estimated=record.false_accepts,
         own_rate=manifest.threshold.target_false_reject_rate,

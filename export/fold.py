@@ -16,13 +16,21 @@ class PartValues:
     Attributes:
         correct: bool ``[n]``, it names the class; all False for images of no class that it knows.
         by_part: float64 ``[n]`` by part.
+        groups: int64 ``[n]``, equal for near copies (frames of a track); None if there are none.
     """
 
     correct: NDArray[np.bool_]
     by_part: dict[str, NDArray[np.float64]]
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.correct)
+
+    def usable(self, parts: Sequence[str]) -> int:
+        """Count the images whose values of these parts are finite; near copies count once."""
+        columns = [np.isfinite(self.by_part[name]) for name in parts if name in self.by_part]
+        finite = np.all(columns, axis=0) if columns else np.ones(len(self), np.bool_)
+        return int(finite.sum()) if self.groups is None else len(np.unique(self.groups[finite]))
 
 
 NOTHING = PartValues(correct=np.zeros(0, np.bool_), by_part={})
@@ -55,4 +63,4 @@ class Fold:
             np.stack([side.by_part.get(name, np.full(len(side), np.nan)) for name in parts], axis=1)
             for side in (self.known, self.unknown)
         )
-        return FoldValues(known=known, unknown=unknown)
+        return FoldValues(known=known, unknown=unknown, known_groups=self.known.groups)

@@ -13,10 +13,10 @@ to one part then counts for known) is the least stable of all, so point 4 must w
 of the others.
 
 **False accepts are estimated** in the same way: for each fold with the weights made without it, at thresholds
-that its own known images give. A threshold is the conformal one: with k known images the
-ceil((k + 1)(1 - rate))-th smallest score, so that a new known image is rejected with at most this rate;
-where k is too small for a rate there is none. The chosen point has seen every fold, so the estimate flatters
-a little; that a fold has fewer classes to confuse than the full network flatters more.
+that its own known images give. A threshold is the conformal one of ``conformal.py``, near copies counted
+once, so that a new known image is rejected with at most this rate; with too few images for a rate there is
+none. The chosen point has seen every fold, so the estimate flatters a little; that a fold has fewer classes
+to confuse than the full network flatters more.
 """
 
 import math
@@ -26,15 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.left_out import ESTIMATED_RATES, FalseAccepts
+from edgeosr.bundle.left_out import ESTIMATED_RATES, FREE_SIGNS, STRENGTHS, FalseAccepts
 from edgeosr.errors import import_extra
-from edgeosr.export.conformal import ROUNDING
+from edgeosr.export.conformal import smallest_threshold
 from edgeosr.metrics import auroc
+from edgeosr.scoring.fusion import CONSTANT
 
 Float64 = NDArray[np.float64]
 
-STRENGTHS = tuple(quarter / 4 for quarter in range(13))
-FREE_SIGNS = 4.0
 # L2 penalty on the weights of standardised parts, in nats an image.
 PENALTY = 0.01
 # How sure it must be that weights further from equal ones are better.
@@ -46,8 +45,6 @@ SIGN_CONFIDENCE = 0.975
 SIGN_GAIN = 0.01
 # Fewer folds cannot say which weights hold on a fold that they were not made from.
 FEWEST_FOLDS = 2
-# A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
-CONSTANT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +55,21 @@ class FoldValues:
         known: ``[n, parts]``, select images of the classes that the fold knows. A part that this fold does
             not have is NaN for all images, on both sides.
         unknown: ``[m, parts]``, images of what the fold has never seen.
+        known_groups: ``[n]``, equal for near copies; None if there are none.
     """
 
     known: Float64
     unknown: Float64
+    known_groups: NDArray[np.int64] | None = None
+
+    def finite(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which known, and which unknown, images have finite values only, of the parts there."""
+        missing = np.isnan(self.known).all(axis=0) & np.isnan(self.unknown).all(axis=0)
+        known, unknown = (
+            np.asarray(np.isfinite(np.where(missing, 0.0, side)).all(axis=1))
+            for side in (self.known, self.unknown)
+        )
+        return known, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +135,8 @@ def fit_over_folds(
 
 def _standardised(fold: FoldValues) -> tuple[Float64, Float64]:
     """Return both sides by the fold's own known images; a part that is missing or constant is 0."""
-    missing = np.isnan(fold.known).all(axis=0) & np.isnan(fold.unknown).all(axis=0)
     known, unknown = (
-        side[np.isfinite(np.where(missing, 0.0, side)).all(axis=1)] for side in (fold.known, fold.unknown)
+        side[finite] for side, finite in zip((fold.known, fold.unknown), fold.finite(), strict=True)
     )
     means, stds = known.mean(axis=0), known.std(axis=0)
     with np.errstate(invalid="ignore"):
@@ -174,20 +181,29 @@ def _chosen(nested: Float64) -> int:
     Args:
         nested: ``[strengths + 1, folds]``, AUROC on the fold that was held out; the last row has free signs.
     """
-    special = import_extra("scipy.special", extra="export", purpose="fitting fusion weights")
-    count = nested.shape[1]
-
-    def limit(confidence: float) -> float:
-        # One-sided paired t test, fold by fold: with three or four folds one standard error is little.
-        return float(special.stdtrit(count - 1, confidence)) / math.sqrt(count)
-
     path, free = nested[:-1], nested[-1]
     best = path[int(path.mean(axis=1).argmax())]
     gain = free - best
-    if gain.mean() >= max(SIGN_GAIN, limit(SIGN_CONFIDENCE) * gain.std(ddof=1)):
+    if gain.mean() >= max(SIGN_GAIN, _limit(len(gain), SIGN_CONFIDENCE) * gain.std(ddof=1)):
         return len(path)
-    lost = best - path
-    return int(np.flatnonzero(lost.mean(axis=1) <= limit(CONFIDENCE) * lost.std(axis=1, ddof=1))[0])
+    return first_not_beaten(path)
+
+
+def first_not_beaten(rows: Float64) -> int:
+    """Return the first row that does not lose to the best one by more than chance.
+
+    Args:
+        rows: ``[rows, folds]``, AUROC on images held out; at least two folds.
+    """
+    lost = rows[int(rows.mean(axis=1).argmax())] - rows
+    limit = _limit(rows.shape[1], CONFIDENCE)
+    return int(np.flatnonzero(lost.mean(axis=1) <= limit * lost.std(axis=1, ddof=1))[0])
+
+
+def _limit(count: int, confidence: float) -> float:
+    # One-sided paired t test, fold by fold: with three or four folds one standard error is little.
+    special = import_extra("scipy.special", extra="export", purpose="fitting fusion weights")
+    return float(special.stdtrit(count - 1, confidence)) / math.sqrt(count)
 
 
 def _accepted(
@@ -201,18 +217,14 @@ def _accepted(
         weights: made without it.
         rates: of false rejects.
     """
-    known, unknown = (np.sort(values @ weights) for values in side)
-    count = len(fold.known)
-    found = []
-    for rate in rates:
-        # As in ``conformal.py``.
-        rank = math.ceil((count + 1) * (1 - rate) - ROUNDING * (count + 1))
-        if rank > len(known):
-            found.append(math.nan)
-        else:
-            accepted = np.searchsorted(unknown, known[max(rank, 1) - 1], side="right")
-            found.append(float(accepted) / len(fold.unknown))
-    return found
+    known = np.full(len(fold.known), np.inf)
+    known[fold.finite()[0]] = side[0] @ weights
+    unknown = side[1] @ weights
+    thresholds = [smallest_threshold(known, fold.known_groups, rate) for rate in rates]
+    return [
+        float((unknown <= threshold).sum()) / len(fold.unknown) if math.isfinite(threshold) else math.nan
+        for threshold in thresholds
+    ]
 
 
 def _false_accepts(accepted: Float64, rates: Sequence[float]) -> tuple[FalseAccepts, ...]:

@@ -1,10 +1,13 @@
 """Where an export's folds of left-out classes come from, and what they decide."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from edgeosr.data.class_folds import FEWEST_CLASSES, planned_folds
+from edgeosr.errors import require_extra
 from edgeosr.export import frozen_folds, trained_folds
 from edgeosr.export.calibrate import SelectScores
 from edgeosr.export.frozen_features import KnownFeatures
@@ -16,6 +19,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.run import RunRecord, fold_runs
 from edgeosr.scoring.scorer import Scorer
+from edgeosr.training.fold_plan import read_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,28 +30,42 @@ class Folds:
         recipe: of a frozen run's heads; None for any other classifier.
         runs: of a trained run: its folds, whole runs beside it.
         why_none: why there are none, in words; empty where ``recipe`` makes them.
+        unfinished: that some of the planned ones are not trained, in words; empty if all are.
     """
 
     recipe: FrozenRecipe | None = None
     runs: tuple[Path, ...] = ()
     why_none: str = ""
+    unfinished: str = ""
 
 
 def folds_of(run: Path, record: RunRecord, settings: ExportSettings) -> Folds:
     """Return where a run's folds come from.
 
     Raises:
-        DataError: the record's settings are another version's.
+        DataError: the record's settings are another version's, or the plan of its folds is damaged.
+        MissingDependencyError: what their estimate is drawn with is not installed.
     """
     recipe = recipe_of_frozen(record, threads=settings.threads)
     if settings.folds == 0:
         return Folds(recipe=recipe, why_none="no folds were asked for")
     if len(record.data["known"]) < FEWEST_CLASSES:
         return Folds(recipe=recipe, why_none=f"fewer than {FEWEST_CLASSES} known classes")
+    runs = () if recipe is not None else tuple(fold_runs(run))
+    if recipe is not None or runs:
+        # Better said now than after an hour.
+        require_extra("matplotlib", extra="export", purpose="drawing plots")
     if recipe is not None:
         return Folds(recipe=recipe)
-    advice = f"edgeosr train --resume {run} --folds 3"
-    return Folds(runs=tuple(fold_runs(run)), why_none=f"the run has no folds; {advice} trains them")
+    # A note ships, and names no path of this machine.
+    plan = read_plan(run, tuple(record.data["known"]))
+    if plan is None or len(runs) >= len(plan.folds):
+        none = "the run has no folds; edgeosr train --resume RUN --folds 3 trains them"
+        return Folds(runs=runs, why_none=none)
+    count = f"{len(runs)} of {len(plan.folds)} folds are trained"
+    unfinished = f"{count}; edgeosr train --resume RUN trains the rest"
+    print(unfinished.replace("RUN", quote(str(run))), file=sys.stderr, flush=True)
+    return Folds(runs=runs, why_none=unfinished, unfinished=unfinished if runs else "")
 
 
 def weigh(
@@ -84,14 +102,18 @@ def weigh(
         folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
         threads=settings.threads,
     )  # fmt: skip
-    return decide_weights(
+    decided = decide_weights(
         measured,
-        trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts),
+        trained_folds.full_as_fold(scores.known, scores.unknown, graph.parts, len(classes)),
         candidates_for(default_part, frozen=False),
         classes=classes,
         why_none=folds.why_none,
         false_reject_rate=rate,
     )
+    if decided.given is None or not folds.unfinished:
+        return decided
+    given = replace(decided.given, note=f"{decided.given.note}; {folds.unfinished}")
+    return replace(decided, given=given)
 
 
 def weigh_frozen(

@@ -27,11 +27,13 @@ class FrozenFeatures:
         embeddings: z, float32 ``[n, D]``.
         jacobian_squared: |dz/dh|_F^2 of the closed form, float64 ``[n]``; None without one.
         labels: int64 ``[n]``.
+        groups: int64 ``[n]``, equal for near copies; None if there are none.
     """
 
     embeddings: NDArray[np.float32]
     jacobian_squared: NDArray[np.float64] | None
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,7 +42,10 @@ class FrozenFeatures:
         """Return the images at these places (or where this mask is true)."""
         squared = None if self.jacobian_squared is None else self.jacobian_squared[chosen]
         return FrozenFeatures(
-            embeddings=self.embeddings[chosen], jacobian_squared=squared, labels=self.labels[chosen]
+            embeddings=self.embeddings[chosen],
+            jacobian_squared=squared,
+            labels=self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
     def for_parts(self, classes: int, seed: int) -> TrainFeatures:
@@ -87,12 +92,17 @@ def known_features(
 
 
 def joined(*parts: FrozenFeatures) -> FrozenFeatures:
-    """Return the images of all parts, one after the other; all have a Jacobian norm, or none has."""
+    """Return the images of all parts, one after the other; all have a Jacobian norm, or none has.
+
+    The same holds for groups, whose numbers mean the same in every part.
+    """
     squared = [part.jacobian_squared for part in parts if part.jacobian_squared is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
     return FrozenFeatures(
         embeddings=np.concatenate([part.embeddings for part in parts]),
         jacobian_squared=np.concatenate(squared) if squared else None,
         labels=np.concatenate([part.labels for part in parts]),
+        groups=np.concatenate(groups) if groups else None,
     )
 
 
@@ -114,4 +124,6 @@ class FeatureReader:
             # The graph's part is log(sqrt(|dz/dh|_F^2) / |z|): turned back, to float32's rounding.
             norm = np.maximum(np.linalg.norm(embeddings.astype(np.float64), axis=1), FLOOR)
             squared = (np.exp(measured.values[:, self._jacobian].astype(np.float64)) * norm) ** 2
-        return FrozenFeatures(embeddings=embeddings, jacobian_squared=squared, labels=measured.labels)
+        return FrozenFeatures(
+            embeddings=embeddings, jacobian_squared=squared, labels=measured.labels, groups=measured.groups
+        )

@@ -75,7 +75,7 @@ def _values(scorer: Scorer, features: FrozenFeatures) -> PartValues:
         scorer, embedding=features.embeddings, jacobian_squared=features.jacobian_squared
     )
     columns = dict(zip(scorer.fusion.parts, found["values"].T, strict=True))
-    return PartValues(correct=found["label"] == features.labels, by_part=columns)
+    return PartValues(correct=found["label"] == features.labels, by_part=columns, groups=features.groups)
 
 
 def _fold(scorer: Scorer, features: KnownFeatures, recipe: FrozenRecipe, left: tuple[int, ...]) -> Fold:

@@ -7,13 +7,14 @@ them; here it is decided which folds count, which parts are weighed, and what sh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgeosr.bundle.left_out import ESTIMATED_RATES, FoldRecord, LeftOutRecord
-from edgeosr.data.class_folds import FEWEST_IMAGES, has_collapsed
+from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapsed
 from edgeosr.export.fold import Fold
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, fit_over_folds
-from edgeosr.export.weights import GivenWeights
+from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
 
-DISCRIMINATOR = "discriminator"
 # The points of the path of ``fold_weights.py``, in words.
 POINTS = (
     "equal weights",
@@ -32,11 +33,13 @@ class Candidates:
         companions: share the weight at the end of the path where nothing is fitted.
         others: may join them where folds say so.
         unchecked: share the weight where there are no folds to say anything.
+        alone: decides where classes are too few to leave one out.
     """
 
     companions: tuple[str, ...]
     others: tuple[str, ...]
     unchecked: tuple[str, ...]
+    alone: str
 
 
 def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
@@ -48,13 +51,15 @@ def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
     """
     if frozen:
         three = ("bank", "relative_mahalanobis", default_part)
-        return Candidates(companions=three, others=("ovr_loss", "raw_jacobian"), unchecked=three)
+        return Candidates(
+            companions=three, others=("ovr_loss", "raw_jacobian"), unchecked=three, alone=default_part
+        )
     # Each loss is weak on some trained networks, the largest logit on none. The bank is weak on many: there
     # folds take its weight away, and without them it has none.
     two = ("max_logit", "relative_mahalanobis")
     others = ("ovr_loss", "raw_jacobian", "class_jacobian")
     loss = () if default_part == "max_logit" else (default_part,)
-    return Candidates(companions=(*two, "bank"), others=(*others, *loss), unchecked=two)
+    return Candidates(companions=(*two, "bank"), others=(*others, *loss), unchecked=two, alone=default_part)
 
 
 @dataclass(frozen=True)
@@ -78,57 +83,62 @@ def decide_weights(
 
     Args:
         folds: each as its own network scores it; empty without any.
-        full: the full network; its unknown images are real outliers, none if there are none.
+        full: the full network; its unknown images are real outliers, none if there are none. They are no
+            fold: what learnt from them is in no fold's network, so they settle what folds cannot.
         candidates: the parts to weigh; those that the full network does not have are left out.
         classes: names of the known classes.
         why_none: why there are no folds, in words.
         false_reject_rate: at which false accepts are estimated, beside ``ESTIMATED_RATES``.
     """
-    equal, unchecked = (
-        [name for name in names if name in full.known.by_part]
-        for names in (candidates.companions, candidates.unchecked)
-    )
+    if full.classes < FEWEST_CLASSES:
+        return Decided(_alone(candidates.alone, full), None)
+    unchecked = [name for name in candidates.unchecked if name in full.known.by_part]
     if not folds:
         return Decided(_equal_weights(unchecked, full, why_none), None)
-    dropped = [_dropped(fold, full) for fold in folds]
+    weighed = _weighed(folds, full, candidates)
+    dropped = [_dropped(fold, full, weighed) for fold in folds]
     used = [fold for fold, why in zip(folds, dropped, strict=True) if not why]
-    everything = list(folds)
-    if len(full.unknown) and used:
-        everything, dropped, used = [*everything, full], [*dropped, ""], [*used, full]
-    fit, parts = None, _weighed(used, equal, candidates.others)
-    if len(used) >= FEWEST_FOLDS:
-        share = [parts.index(name) for name in equal if name in parts]
+    fit, parts = None, _weighed(used, full, candidates)
+    share = [parts.index(name) for name in candidates.companions if name in parts]
+    if len(used) >= FEWEST_FOLDS and share:
         fit = fit_over_folds(
             [fold.of(parts) for fold in used], share, sorted({*ESTIMATED_RATES, false_reject_rate})
         )
     scores = iter([] if fit is None else fit.scores.tolist())
     records = []
-    for fold, gone in zip(everything, dropped, strict=True):
+    for fold, gone in zip(folds, dropped, strict=True):
         why = gone or ("" if fit is not None else "alone it cannot be checked")
         names = tuple(classes[label] for label in fold.left_out)
         records.append(_record(fold, names, None if why else next(scores), why))
     if fit is None:
         why = f"{len(used)} of {len(folds)} folds could be used"
         return Decided(_equal_weights(unchecked, full, why), _record_of(None, (), records))
-    return Decided(_fitted(fit, parts, len(used)), _record_of(fit, parts, records))
+    given = _fitted(fit, parts, len(used))
+    if len(full.unknown):
+        given = _settled(given, full)
+    return Decided(given, _record_of(fit, parts, records))
 
 
-def _dropped(fold: Fold, full: Fold) -> str:
+def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
     """Return why a fold is set aside; empty if it is not."""
     if fold.classes < 2:
         return "it leaves fewer than 2 classes to know"
+    # A track counts as one image.
     smallest = min(len(fold.known), len(fold.unknown))
-    if smallest < FEWEST_IMAGES:
-        return f"{smallest} images on one side, {FEWEST_IMAGES} are needed"
+    usable = min(fold.known.usable(parts), fold.unknown.usable(parts))
+    if usable < FEWEST_IMAGES:
+        kind = "images" if usable == smallest else "independent images with finite score parts"
+        return f"{usable} {kind} on one side, {FEWEST_IMAGES} are needed"
     if has_collapsed(fold.accuracy, fold.classes, full.accuracy, full.classes):
         return f"select accuracy {fold.accuracy:.0%}, far below the full run's {full.accuracy:.0%}"
     return ""
 
 
-def _weighed(folds: Sequence[Fold], equal: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Return the parts to weigh that some fold has."""
-    names = (*equal, *others, DISCRIMINATOR)
-    return [name for name in names if any(name in fold.known.by_part for fold in folds)]
+def _weighed(folds: Sequence[Fold], full: Fold, candidates: Candidates) -> list[str]:
+    """Return the parts to weigh: the full network and some fold have them."""
+    names = (*candidates.companions, *candidates.others, DISCRIMINATOR)
+    there = [name for name in names if name in full.known.by_part]
+    return [name for name in there if any(name in fold.known.by_part for fold in folds)]
 
 
 def _equal_weights(equal: Sequence[str], full: Fold, why: str) -> GivenWeights | None:
@@ -136,6 +146,28 @@ def _equal_weights(equal: Sequence[str], full: Fold, why: str) -> GivenWeights |
     if len(full.unknown) or len(equal) < 2:
         return None
     return GivenWeights(dict.fromkeys(equal, 1 / len(equal)), f"equal weights: {why}")
+
+
+def _alone(part: str, full: Fold) -> GivenWeights | None:
+    """Return one part alone; None where real outliers decide."""
+    if len(full.unknown):
+        return None
+    return GivenWeights({part: 1.0}, f"weight 1 on {part}: fewer than {FEWEST_CLASSES} known classes")
+
+
+def _settled(given: GivenWeights, full: Fold) -> GivenWeights:
+    parts = list(full.known.by_part)
+    known, unknown = (
+        np.stack([side.by_part[name] for name in parts], axis=1) for side in (full.known, full.unknown)
+    )
+    return settled_by_outliers(
+        given,
+        parts,
+        known,
+        unknown,
+        known_groups=full.known.groups,
+        open_groups=full.unknown.groups,
+    )
 
 
 def _fitted(fit: FoldFit, parts: Sequence[str], folds: int) -> GivenWeights:

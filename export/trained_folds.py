@@ -8,10 +8,13 @@ from of the classes that it does not.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
+from edgeosr.data.class_folds import named_classes
 from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.parts import digest
 from edgeosr.errors import DataError
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.measure import GraphRunner, Measured
@@ -42,7 +45,8 @@ def trained_folds(
         threads: of onnxruntime; None for what suits the graph.
 
     Raises:
-        DataError: a fold is not one of this run, or more than 1 % of its images cannot be read.
+        DataError: a fold is not one of this run or was cut another way, or more than 1 % of its images cannot
+            be read.
         StorageError: a fold cannot be read.
     """
     if runs:
@@ -56,11 +60,11 @@ def trained_folds(
     return [_fold(run, train, select, jacobian, seed, threads) for run in runs]
 
 
-def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]) -> Fold:
+def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str], classes: int) -> Fold:
     """Return the full network as it was measured: its select images, and real outliers if there are any."""
     return Fold(
         left_out=(),
-        classes=int(known.labels.max(initial=0)) + 1,
+        classes=classes,
         known=_values(known, parts),
         unknown=NOTHING if unknown is None else _values(unknown, parts),
     )
@@ -69,16 +73,23 @@ def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]
 def _fold(
     run: Path, train: LabelledImages, select: LabelledImages, jacobian: str, seed: int, threads: int | None
 ) -> Fold:
-    classes = select.class_names
-    kept = tuple(str(name) for name in read_run(run).data["known"])
+    classes, data = select.class_names, read_run(run).data
+    kept = tuple(str(name) for name in data["known"])
+    again = f"remove {quote(str(run.parent))}, then {_resume(run)} --folds 3 trains its folds again"
     foreign = [name for name in kept if name not in classes]
     left = [name for name in classes if name not in kept]
     if foreign or not left:
         raise DataError(
             f"{run} is not a fold of this run: expected a network without some of its {len(classes)} "
-            f"classes, got one that knows {', '.join(kept[:5])}{', ...' if len(kept) > 5 else ''}; remove "
-            f"{run.parent}, then edgeosr train --resume {run.parent.parent} --folds 3 trains its folds again"
+            f"classes, got one that knows {', '.join(kept[:5])}{', ...' if len(kept) > 5 else ''}; {again}"
         )
+    for part, images in (("train", train), ("select", select)):
+        # Else it may have learnt from what it is measured on.
+        if digest(images.of_classes(kept)) != data["digests"][part]:
+            raise DataError(
+                f"{run} was not trained on this run's images: expected the run's {part} images without "
+                f"{named_classes(left)}, got another cut (another seed or folder); {again}"
+            )
     classifier = classifier_from_run(run)
     own = train.of_classes(kept)
     draft = scored_graph(classifier, jacobian)
@@ -101,10 +112,17 @@ def _fold(
             by_part={
                 part: np.concatenate([side.by_part[part] for side in never_seen]) for part in graph.parts
             },
+            groups=np.concatenate([side.groups for side in sides]),
         ),
     )
 
 
+def _resume(fold: Path) -> str:
+    return f"edgeosr train --resume {quote(str(fold.parent.parent))}"
+
+
 def _values(measured: Measured, parts: Sequence[str]) -> PartValues:
     columns = dict(zip(parts, measured.values.T.astype(np.float64), strict=True))
-    return PartValues(correct=measured.predictions == measured.labels, by_part=columns)
+    return PartValues(
+        correct=measured.predictions == measured.labels, by_part=columns, groups=measured.groups
+    )

@@ -9,6 +9,7 @@ are taken out of the graph, ``scorer.npz`` and the fusion; the score stays what 
     all        every part
 """
 
+import sys
 from dataclasses import replace
 
 from edgeosr.export.calibrate import SelectFit
@@ -40,6 +41,13 @@ def without_unused(
         return graph, fit, probes
     scorer, classifier, jacobian = graph.scorer, graph.classifier, graph.jacobian.method
     if set(kept) <= set(carried_parts(replace(scorer, closed_form=None, probes=None))):
+        if probes is not None:
+            print(
+                "--jacobian probes was asked for, but its parts weigh nothing and --parts used leaves them "
+                "out; --parts reported keeps them",
+                file=sys.stderr,
+                flush=True,
+            )
         jacobian, probes = "none", None
     if set(kept) <= set(carried_parts(replace(scorer, layers=()))):
         classifier = replace(classifier, layers=())

@@ -1,6 +1,6 @@
 """Standardisation and weights of the score parts, fitted on values of known and, if given, open images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, require_choice
-from edgeosr.export.fold_weights import CONSTANT, logistic_weights
+from edgeosr.export.fold_weights import first_not_beaten, logistic_weights
 from edgeosr.metrics import auroc
-from edgeosr.scoring.fusion import Fusion, float32_values, weighted
+from edgeosr.scoring.fusion import CONSTANT, Fusion, float32_values, weighted
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+DISCRIMINATOR = "discriminator"
 FOLDS = 5
 # Per fold at least this many images of each side; below it, weights are not fitted at all.
 SMALLEST_FOLD = 4
@@ -78,8 +79,7 @@ def fit_fusion(
         weights, note = taken / np.abs(taken).sum(), given.note
     elif unknown is not None:
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
-        smallest = min(int(np.bincount(part, minlength=FOLDS).min()) for part in folds)
-        if smallest < SMALLEST_FOLD:
+        if _smallest(folds) < SMALLEST_FOLD:
             note = (
                 f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} open images are too few "
                 f"for {FOLDS}-fold cross-validation"
@@ -96,7 +96,93 @@ def fit_fusion(
     )
 
 
-def _standardisation(values: Float32, count: int) -> tuple[Float64, Float64, NDArray[np.bool_]]:
+def settled_by_outliers(
+    given: GivenWeights,
+    parts: Sequence[str],
+    known: Float64,
+    unknown: Float64,
+    *,
+    known_groups: NDArray[np.integer[Any]] | None = None,
+    open_groups: NDArray[np.integer[Any]] | None = None,
+) -> GivenWeights:
+    """Let real outliers say whether weights from left-out classes are enough.
+
+    Three rules compete in cross-validation, each further from what left-out classes said:
+
+        the given weights -> these and the discriminator -> a logistic regression on all parts
+
+    The first one that does not lose to the best by more than chance wins. Only real outliers can weigh a
+    discriminator that learnt from them, and few of them say little about anything else.
+
+    Args:
+        given: from left-out classes, which knew no outlier.
+        parts: names of the columns.
+        known: ``[n, parts]``, values of the select part.
+        unknown: ``[m, parts]``, values of real open validation images.
+        known_groups: ``[n]``, equal for near copies, which then share a fold; None if there are none.
+        open_groups: ``[m]``, likewise.
+
+    Returns:
+        Weights of the rule that won, and a note that says which and by what.
+
+    Raises:
+        DataError: no finite known row.
+    """
+    means, stds, varies = _standardisation(known, len(parts))
+    taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies
+    if not taken.max() > 0:
+        return given
+    folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
+    if _smallest(folds) < SMALLEST_FOLD:
+        few = f"{len(unknown)} outliers are too few for {FOLDS}-fold cross-validation"
+        return GivenWeights(given.weights, f"{given.note}; {few}")
+    inside, outside = ((side - means) / stds for side in (known, unknown))
+    rules: list[tuple[str, Callable[[Float64, Float64], Float64]]] = [
+        ("left-out classes alone", lambda known, unknown: taken)
+    ]
+    if DISCRIMINATOR in parts and varies[list(parts).index(DISCRIMINATOR)]:
+        at = list(parts).index(DISCRIMINATOR)
+        rules.append(("with the discriminator", lambda known, unknown: _with_part(at, taken, known, unknown)))
+    rules.append(("outliers alone", lambda known, unknown: _logistic_weights(known, unknown, varies)))
+    held_out = np.empty((len(rules), FOLDS))
+    for fold in range(FOLDS):
+        rest = inside[folds[0] != fold], outside[folds[1] != fold]
+        tried = inside[folds[0] == fold], outside[folds[1] == fold]
+        for row, (_, rule) in enumerate(rules):
+            weights = rule(*rest)
+            held_out[row, fold] = auroc(*(weighted(side, weights) for side in tried))
+    chosen = first_not_beaten(held_out)
+    found = rules[chosen][1](inside, outside)
+    if not found.any():
+        chosen, found = 0, taken
+    compared = ", ".join(
+        f"{mean:.4f} {name}" for mean, (name, _) in zip(held_out.mean(axis=1), rules, strict=True)
+    )
+    note = (
+        f"{given.note}; real outliers chose: {rules[chosen][0]} ({FOLDS}-fold AUROC {compared}; "
+        f"{len(known)} known and {len(unknown)} open images)"
+    )
+    found = found / np.abs(found).sum()
+    return GivenWeights(dict(zip(parts, found.tolist(), strict=True)), note)
+
+
+def _with_part(at: int, weights: Float64, known: Float64, unknown: Float64) -> Float64:
+    """Return ``weights`` and one more part, by a logistic regression of the two; all 0 if neither helps."""
+    scores = [weighted(side, weights) for side in (known, unknown)]
+    spread = float(scores[0][np.isfinite(scores[0])].std()) or 1.0
+    two = [
+        np.stack([score / spread, side[:, at]], axis=1)
+        for score, side in zip(scores, (known, unknown), strict=True)
+    ]
+    share = _logistic_weights(two[0], two[1], np.ones(2, np.bool_))
+    return np.asarray(share[0] / spread * weights + share[1] * np.eye(len(weights))[at])
+
+
+def _smallest(folds: tuple[NDArray[np.int64], NDArray[np.int64]]) -> int:
+    return min(int(np.bincount(side, minlength=FOLDS).min()) for side in folds)
+
+
+def _standardisation(values: Float32 | Float64, count: int) -> tuple[Float64, Float64, NDArray[np.bool_]]:
     """Return (means, stds, which parts vary) over the rows that are finite."""
     if values.ndim != 2 or values.shape[1] != count:
         raise DataError(f"the values of {count} parts must be [n, {count}]; got {values.shape}")

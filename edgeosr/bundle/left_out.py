@@ -1,5 +1,6 @@
 """What the left-out classes said about the score parts: the record, its reader, and its words."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgeosr.bundle.calibration import PART_NAME
@@ -8,6 +9,9 @@ from edgeosr.scoring.parts import part, unknown_parts
 from edgeosr.verdict import MOST_PARTS
 
 MOST_FOLDS = 64
+# Where weights may lie, see ``LeftOutRecord.strength``.
+FREE_SIGNS = 4.0
+STRENGTHS = tuple(quarter / 4 for quarter in range(13))
 # False-reject rates at which every record holds an estimate, beside the bundle's own.
 ESTIMATED_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 # The estimate's bias, in words; what was measured stands in docs/how-it-decides.md.
@@ -43,7 +47,7 @@ class FoldRecord:
     """One fold: a head that never saw some of the known classes, and these as its unknowns.
 
     Attributes:
-        classes: names of the classes left out; empty for the fold of the real outliers.
+        classes: names of the classes left out; empty for real outliers, which older bundles hold as a fold.
         accuracy: on the select images of the classes that it knows, 0 to 1.
         known, unknown: images on either side.
         auroc: of the fused score, its weights made without this fold, 0 to 1; None if it is not used.
@@ -71,8 +75,8 @@ class LeftOutRecord:
         parts: names; empty if no fold could be used.
         auroc, spread: mean and standard deviation over the folds, one a part, 0 to 1.
         strength: where the weights lie: 0 equal weights, 1 fitted ones of the same parts, 2 fitted ones of
-            all, 3 one part alone, and between; 4 fitted ones of all with free signs; None if they do not
-            come from the folds.
+            all, 3 one part alone, and between in ``STRENGTHS``; ``FREE_SIGNS`` fitted ones of all with free
+            signs; None if no fold could be used.
         false_accepts: by rising false-reject rate, by weights and thresholds made without the fold that is
             tried; a rate for which the folds have too few images is missing.
         folds: all of them.
@@ -135,8 +139,16 @@ def _title(name: str) -> str:
     return name if unknown_parts([name]) else part(name).title
 
 
-def left_out_from_json(node: JsonNode) -> LeftOutRecord:
-    """Check the object of ``left_out``; which parts this edgeosr knows is not looked at."""
+def left_out_from_json(node: JsonNode, classes: Collection[str]) -> LeftOutRecord:
+    """Check the object of ``left_out``; which parts this edgeosr knows is not looked at.
+
+    Args:
+        node: the object.
+        classes: names of those that the bundle knows.
+
+    Raises:
+        BundleError: a field is not as it must be; the message names it.
+    """
     field = node.fields(LeftOutRecord.__dataclass_fields__)
     for item in field["parts"].items(0, MOST_PARTS):
         item.matching(PART_NAME, "a part's name, such as log_jacobian")
@@ -145,15 +157,15 @@ def left_out_from_json(node: JsonNode) -> LeftOutRecord:
         key: tuple(item.number(0, 1) for item in field[key].items(len(names), len(names)))
         for key in ("auroc", "spread")
     }
-    # The real outliers are one more.
-    folds = tuple(_fold(item) for item in field["folds"].items(0, MOST_FOLDS + 1))
+    # In older bundles the real outliers are one more.
+    folds = tuple(_fold(item, classes) for item in field["folds"].items(0, MOST_FOLDS + 1))
     if bool(names) != any(not fold.dropped for fold in folds):
         field["folds"].fail("a fold that is used for the figures of the parts, and none without them")
     return LeftOutRecord(
         parts=names,
         auroc=shares["auroc"],
         spread=shares["spread"],
-        strength=None if field["strength"].is_null else field["strength"].number(0, 4),
+        strength=_strength(field["strength"]) if names else _no_strength(field["strength"]),
         false_accepts=_false_accepts(field["false_accepts"], sum(not fold.dropped for fold in folds)),
         folds=folds,
     )
@@ -174,8 +186,23 @@ def _false_accepts(node: JsonNode, folds: int) -> tuple[FalseAccepts, ...]:
     return tuple(found)
 
 
-def _fold(node: JsonNode) -> FoldRecord:
+def _strength(node: JsonNode) -> float:
+    found = node.number(0, FREE_SIGNS)
+    if found not in (*STRENGTHS, FREE_SIGNS):
+        node.fail("a quarter from 0 to 3, or 4")
+    return found
+
+
+def _no_strength(node: JsonNode) -> None:
+    if not node.is_null:
+        node.fail("null, for no fold is used")
+
+
+def _fold(node: JsonNode, classes: Collection[str]) -> FoldRecord:
     field = node.fields(FoldRecord.__dataclass_fields__)
+    for item in field["classes"].items(0):
+        if item.text() not in classes:
+            item.fail("one of the bundle's classes")
     dropped = field["dropped"].text(empty=True)
     if field["auroc"].is_null != bool(dropped):
         field["auroc"].fail("null for a fold that is set aside" if dropped else "a number from 0 to 1")

@@ -163,7 +163,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         if field["discriminator"].is_null
         else discriminator_from_json(field["discriminator"]),
         fusion=fusion,
-        left_out=None if field["left_out"].is_null else left_out_from_json(field["left_out"]),
+        left_out=None if field["left_out"].is_null else left_out_from_json(field["left_out"], classes),
         threshold=threshold_from_json(field["threshold"]),
         data=data_from_json(field["data"]),
         outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# A part whose standard deviation is below this share of its magnitude is a constant with rounding noise.
+CONSTANT = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:

@@ -7,6 +7,7 @@ import numpy as np
 from edgeosr.errors import BundleError
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.limits import FILE_LIMITS
+from edgeosr.scoring.parts import part, unknown_parts
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ACTIVATIONS, HEADS, ClosedForm, Float32, Scorer
 
@@ -40,6 +41,7 @@ def require_valid(scorer: Scorer) -> None:
         _require_probes(scorer.probes, scorer.closed_form)
     _require_layers(scorer)
     _require_constants(scorer)
+    _require_carried(scorer)
 
 
 def _require_fusion(fusion: Fusion) -> None:
@@ -68,6 +70,14 @@ def _require_constants(scorer: Scorer) -> None:
         require_array(f"part_{name}_rows", constants.rows, (rows, scorer.dimension))
         require_array(f"part_{name}_biases", constants.biases, (rows,))
         require_array(f"part_{name}_numbers", constants.numbers, (numbers,))
+
+
+def _require_carried(scorer: Scorer) -> None:
+    # The kernel reads as many numbers as the part is defined with. Names that no part has are told elsewhere,
+    # with the version that knows them.
+    for name in scorer.fusion.parts:
+        if not unknown_parts([name]) and not part(name).carried_by(scorer):
+            refuse(f"what the part {name} is computed from is missing or of the wrong size")
 
 
 def _require_closed_form(closed_form: ClosedForm, dimension: int) -> None:

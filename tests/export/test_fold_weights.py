@@ -1,13 +1,14 @@
 """One set of weights for several folds: the part that wins is found, and chance does not move the weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from edgeosr.bundle.left_out import FREE_SIGNS, STRENGTHS
 from edgeosr.export import fold_weights
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.fold_weights import (
-    FREE_SIGNS,
-    STRENGTHS,
     FoldValues,
     _chosen,
     fit_over_folds,
@@ -125,6 +126,17 @@ def test_the_threshold_of_a_fold_is_the_conformal_one_of_its_own_known_images(im
         threshold = conformal_threshold(known, np.arange(images), 0.05).value
         shares.append(float(np.mean(one.unknown[:, 0].astype(np.float32) <= threshold)))
     assert (found.mean, found.low, found.high) == pytest.approx((np.mean(shares), min(shares), max(shares)))
+
+
+def test_near_copies_count_once_in_the_threshold_of_a_fold():
+    folds = [fold([1.0] * 4, seed) for seed in range(3)]
+    tracks = [replace(one, known_groups=np.arange(300) % 19) for one in folds]
+    found = {one.false_reject: one for one in fit_over_folds(tracks, COMPANIONS).false_accepts}
+    assert sorted(found) == [0.05, 0.1, 0.2]  # 19 tracks can promise 5 %, and no less
+    # The last of 19 is rejected by no threshold below the largest score of all.
+    images = {one.false_reject: one for one in fit_over_folds(folds, COMPANIONS).false_accepts}
+    assert sorted(images) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    assert found[0.05].mean > images[0.05].mean + 0.1
 
 
 def test_a_rate_that_the_images_of_fewer_than_two_folds_can_tell_is_left_out():

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from edgeosr.data.class_folds import planned_folds
+from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
 from edgeosr.export.frozen_folds import FrozenRecipe, frozen_folds, full_as_fold
 from edgeosr.export.left_out import candidates_for, decide_weights
+from edgeosr.export.weights import GivenWeights
+from edgeosr.metrics import auroc
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.scorer import Head, Scorer
@@ -61,11 +64,10 @@ def decided(
     *, classes: int = 5, most_folds: int = 10, recipe: FrozenRecipe = RECIPE, per_class: int = 20, **more
 ):
     train = features(3 * per_class, 0, classes=classes)
-    discriminator = more.pop("discriminator", False)
+    discriminator, rate = more.pop("discriminator", False), more.pop("false_reject_rate", 0.05)
     scorer = scorer_for(train, classes=classes, discriminator=discriminator)
     kept = KnownFeatures(train=train, select=features(per_class, 1, classes=classes), **more)
     folds = frozen_folds(scorer, kept, recipe, planned_folds(classes, most_folds, recipe.seed))
-    rate = more.pop("false_reject_rate", 0.05)
     return decide_weights(
         folds,
         full_as_fold(scorer, kept),
@@ -167,13 +169,107 @@ def test_folds_that_would_leave_one_class_are_not_trained():
     ]
 
 
-def test_real_outliers_are_one_more_fold_and_bring_the_discriminator():
+def test_real_outliers_are_no_fold_and_leave_what_each_part_won_on_left_out_classes():
     found = decided(outliers=strangers(50, 3), discriminator=True)
-    assert [fold.classes for fold in found.record.folds] == [*((name,) for name in NAMES), ()]
-    assert found.record.folds[-1].name == "real outliers"
-    assert (found.record.folds[-1].known, found.record.folds[-1].unknown) == (100, 50)
-    assert "discriminator" in found.record.parts
-    assert "discriminator" not in decided(discriminator=True).record.parts
+    assert found.record == decided(discriminator=True).record
+    assert "discriminator" not in found.record.parts and len(found.record.folds) == 5
+    assert "real outliers chose: " in found.given.note and "50 open images" in found.given.note
+
+
+SHIFTS = {"bank": 0.9, "relative_mahalanobis": 0.9, "movr_loss": 0.7, "ovr_loss": 0.1}
+
+
+def made_up_side(random: np.random.Generator, n: int, shifts: dict[str, float]) -> PartValues:
+    by_part = {name: shift + random.normal(size=n) for name, shift in shifts.items()}
+    return PartValues(correct=np.zeros(n, bool), by_part=by_part)
+
+
+def made_up(disc: float, seed: int) -> tuple[list[Fold], Fold]:
+    """Four folds without a discriminator, and the full network with one that learnt from real outliers."""
+    random = np.random.default_rng(seed)
+    sides = [
+        [
+            made_up_side(random, 150, {name: share * shift for name, shift in SHIFTS.items()})
+            for share in (0, 1)
+        ]
+        for _ in range(4)
+    ]
+    folds = [
+        Fold(left_out=(left,), classes=4, known=replace(known, correct=~known.correct), unknown=unknown)
+        for left, (known, unknown) in enumerate(sides)
+    ]
+    known = made_up_side(random, 200, dict.fromkeys([*SHIFTS, "discriminator"], 0.0))
+    unknown = made_up_side(random, 200, {**SHIFTS, "discriminator": disc})
+    known = replace(known, correct=~known.correct)
+    return folds, Fold(left_out=(), classes=5, known=known, unknown=unknown)
+
+
+def won(weights: dict[str, float], known: PartValues, unknown: PartValues) -> float:
+    return auroc(
+        *(sum(weight * side.by_part[name] for name, weight in weights.items()) for side in (known, unknown))
+    )
+
+
+def settled(folds: list[Fold], full: Fold) -> GivenWeights | None:
+    candidates = candidates_for("movr_loss", frozen=True)
+    return decide_weights(folds, full, candidates, classes=NAMES, why_none="").given
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_good_discriminator_gets_its_weight_beside_what_left_out_classes_said(seed):
+    folds, full = made_up(1.5, seed)
+    random = np.random.default_rng([seed, 1])
+    known = made_up_side(random, 2000, dict.fromkeys([*SHIFTS, "discriminator"], 0.0))
+    fresh = made_up_side(random, 2000, {**SHIFTS, "discriminator": 1.5})
+    given = settled(folds, full)
+    assert 0.2 < given.weights["discriminator"] < 0.7
+    assert sum(abs(weight) for weight in given.weights.values()) == pytest.approx(1)
+    without = settled(folds, replace(full, unknown=NOTHING))
+    assert "discriminator" not in without.weights
+    assert won(given.weights, known, fresh) > won(without.weights, known, fresh) + 0.05
+
+
+def test_a_discriminator_that_tells_nothing_gets_no_weight():
+    weights = [settled(*made_up(0.0, seed)).weights for seed in range(6)]
+    assert [found.get("discriminator", 0.0) for found in weights] == [0.0] * 6
+
+
+def test_a_part_that_the_full_network_lacks_is_not_weighed():
+    folds, full = made_up(0.0, 0)
+    random = np.random.default_rng(9)
+    for fold in folds:
+        fold.known.by_part["discriminator"] = random.normal(size=150)
+        fold.unknown.by_part["discriminator"] = random.normal(size=150) + 4.0
+    bare = replace(full, unknown=NOTHING)
+    assert settled(folds, bare).weights["discriminator"] > 0.1
+    del bare.known.by_part["discriminator"]
+    given = settled(folds, bare)
+    assert set(given.weights) <= set(bare.known.by_part) and sum(given.weights.values()) == pytest.approx(1)
+
+
+def test_a_part_without_finite_values_sets_its_fold_aside_and_says_why():
+    folds, full = made_up(0.0, 0)
+    folds[1].known.by_part["bank"][5:] = np.inf
+    found = decide_weights(folds, full, candidates_for("movr_loss", frozen=True), classes=NAMES, why_none="")
+    assert [bool(fold.dropped) for fold in found.record.folds] == [False, True, False, False]
+    said = "5 independent images with finite score parts on one side, 8 are needed"
+    assert found.record.folds[1].dropped == said
+
+
+def test_a_track_counts_as_one_image_of_a_fold():
+    folds, full = made_up(0.0, 0)
+    for fold in folds[:2]:
+        tracks = np.arange(150) % (7 if fold is folds[0] else 8)
+        object.__setattr__(fold.unknown, "groups", tracks)
+    found = decide_weights(folds, full, candidates_for("movr_loss", frozen=True), classes=NAMES, why_none="")
+    assert [fold.dropped.split()[0] for fold in found.record.folds if fold.dropped] == ["7"]
+    assert not found.record.folds[1].dropped
+
+
+def test_two_known_classes_keep_the_rule_of_one_part_and_the_note_says_why():
+    given = decided(classes=2).given
+    assert given.weights == {"movr_loss": 1.0}
+    assert given.note == "weight 1 on movr_loss: fewer than 3 known classes"
 
 
 def test_real_outliers_decide_alone_where_no_fold_can_be_used():

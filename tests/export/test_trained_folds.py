@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from edgeosr import ExportSettings, TrainSettings, export_run, train_run
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.trained_folds import trained_folds
+from edgeosr.export.folds import folds_of
+from edgeosr.export.trained_folds import full_as_fold, trained_folds
 from edgeosr.metrics import auroc
-from edgeosr.run import fold_runs, read_run
+from edgeosr.run import fold_runs, read_run, write_run
 from edgeosr.training import opengan_settings
 
 KNOWN = ("2", "4", "5", "9", "8", "3")
@@ -117,7 +120,23 @@ def test_without_folds_two_sound_parts_weigh_the_same_and_the_note_says_how_to_g
     made = export_run(bare, ExportSettings(out=tmp_path / "bare.edgeosr", threads=1))
     assert made.manifest.left_out is None
     assert made.manifest.fusion.used() == pytest.approx(dict.fromkeys(COMPANIONS, 0.5))
-    assert f"edgeosr train --resume {bare} --folds 3" in made.manifest.fusion.note
+    # No path of this machine goes into a bundle.
+    assert "edgeosr train --resume RUN --folds 3" in made.manifest.fusion.note
+
+
+def test_an_export_with_folds_missing_says_so_and_how_to_train_the_rest(run, parts, tmp_path, capsys):
+    part = tmp_path / "a part"
+    shutil.copytree(run, part)
+    shutil.rmtree(part / "folds" / "2")
+    record = read_run(part)
+    found = folds_of(part, record, ExportSettings())
+    assert len(found.runs) == 2
+    note = "2 of 3 folds are trained; edgeosr train --resume RUN trains the rest"
+    assert found.unfinished == note
+    assert note.replace("RUN", f"'{part}'") in capsys.readouterr().err
+    assert folds_of(run, read_run(run), ExportSettings()).unfinished == ""
+    made = export_run(part, ExportSettings(out=tmp_path / "part.edgeosr", threads=1))
+    assert "left-out classes, 2 folds: " in made.manifest.fusion.note and note in made.manifest.fusion.note
 
 
 def test_folds_0_looks_at_none_and_other_numbers_are_refused(run, tmp_path):
@@ -126,6 +145,30 @@ def test_folds_0_looks_at_none_and_other_numbers_are_refused(run, tmp_path):
     assert made.manifest.fusion.note.startswith("equal weights: no folds were asked for")
     with pytest.raises(UsageError, match=r"edgeosr train --resume .* --folds 4"):
         export_run(run, ExportSettings(folds=4))
+
+
+@pytest.mark.parametrize("part", ["train", "select"])
+def test_a_fold_that_was_cut_by_another_seed_is_refused(run, parts, tmp_path, part):
+    cut = tmp_path / "of a run" / "folds" / "1"
+    shutil.copytree(fold_runs(run)[0], cut)
+    record = read_run(cut)
+    kept = record.data["known"]
+    image_set = open_image_set("digits", None)
+    other = four_parts(image_set, known=kept, seed=parts.seed + 1, fractions=parts.fractions)
+    digests = {**record.data["digests"], part: other.digests[part]}
+    write_run(cut, replace(record, data={**record.data, "digests": digests}))
+    said = rf"expected the run's {part} images without .* --resume '.*/of a run' --folds 3 trains"
+    with pytest.raises(DataError, match=said):
+        trained_folds([cut], parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)
+
+
+def test_the_full_network_has_its_classes_also_where_select_lacks_the_last():
+    from edgeosr.export.measure import Measured
+
+    labels = np.arange(6) % 2
+    measured = Measured(labels, np.zeros(6), np.zeros((6, 1)), labels, np.arange(6) % 3, np.arange(6), [])
+    full = full_as_fold(measured, None, ("max_logit",), 3)
+    assert full.classes == 3 and full.known.usable(["max_logit"]) == 3
 
 
 def test_a_fold_of_other_classes_is_refused(run, parts):

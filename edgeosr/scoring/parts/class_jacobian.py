@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.scoring.fusion import CONSTANT
 from edgeosr.scoring.graph import GraphTensors, GraphWriter, Value, number
 from edgeosr.scoring.part import Batch, Float64, Part, TrainFeatures
 from edgeosr.scoring.scorer import PartConstants, Scorer
@@ -26,9 +27,11 @@ class ClassJacobian(Part):
     title, meaning = "Jacobian norm for its class", "z changes more than is usual for this class"
 
     def carried_by(self, scorer: Scorer) -> bool:
-        """A scorer with a closed form and with two numbers a class."""
+        """A scorer with a closed form and with two numbers a class, the deviations above 0."""
         own = scorer.constants.get(self.name)
-        return scorer.closed_form is not None and own is not None and own.numbers.size == 2 * scorer.classes
+        if scorer.closed_form is None or own is None or own.numbers.size != 2 * scorer.classes:
+            return False
+        return bool((own.numbers[scorer.classes :] > 0).all())
 
     def constants_from(self, features: TrainFeatures, scorer: Scorer) -> PartConstants | None:
         """Return the numbers; None without a closed form, or if the norm is the same for all images."""
@@ -66,10 +69,10 @@ class ClassJacobian(Part):
 
 def _means_and_deviations(logs: Float64, labels: NDArray[np.int64], classes: int) -> Float64 | None:
     """Return the C means and then the C deviations; None if the logarithms do not vary."""
-    spread = float(logs.std()) if len(logs) else 0.0
-    if not spread > 0:
+    mean, spread = (float(logs.mean()), float(logs.std())) if len(logs) else (0.0, 0.0)
+    if not spread > CONSTANT * (1 + abs(mean)):
         return None
-    found = np.repeat([float(logs.mean()), spread], classes).reshape(2, classes)
+    found = np.repeat([mean, spread], classes).reshape(2, classes)
     for label in range(classes):
         own = logs[labels == label]
         if len(own) >= FEWEST_IMAGES:

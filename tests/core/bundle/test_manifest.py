@@ -236,6 +236,9 @@ def test_a_backbone_or_engine_out_of_range_is_refused_with_its_path(
     ("path", "value", "said"),
     [
         ("strength", 4.5, "strength: expected a number from 0 to 4"),
+        ("strength", 3.75, "strength: expected a quarter from 0 to 3, or 4"),
+        ("strength", None, "left_out.strength: expected a number"),
+        ("folds/0/classes/0", "nobody", "folds[0].classes[0]: expected one of the bundle's classes"),
         ("false_accepts", MISSING, "left_out.false_accepts is missing"),
         ("false_accepts/0/mean", 0.31, "false_accepts[0].mean: expected a share from low to high"),
         ("false_accepts/0/mean", 0.09, "false_accepts[0].mean: expected a share from low to high"),

@@ -221,6 +221,8 @@ def test_class_jacobian_needs_a_closed_form_and_norms_that_vary():
     assert OF_CLASS.constants_from(varied, scorer(4, 1)) is None
     assert OF_CLASS.constants_from(replace(varied, jacobian_squared=None), with_closed_form(1)) is None
     assert OF_CLASS.constants_from(norms_of([1.0] * 20, [0] * 20, 1), with_closed_form(1)) is None
+    rounding = 3 + 1e-7 * np.random.default_rng(0).normal(size=20)
+    assert OF_CLASS.constants_from(norms_of(rounding, [0] * 20, 1), with_closed_form(1)) is None
     some_not_finite = replace(varied, jacobian_squared=np.append(varied.jacobian_squared[:-1], np.nan))
     assert np.isfinite(OF_CLASS.constants_from(some_not_finite, with_closed_form(1)).numbers).all()
 
