@@ -19,9 +19,9 @@ from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
-from edgeosr.export.false_accepts_picture import draw_false_accepts
+from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.files import storage_errors, write_text
+from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.runtime.frames import require_size
 
@@ -254,14 +254,14 @@ def _draw(
     correct = known.predictions == known.labels
     oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
     draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
-    draw_false_accepts(
-        false_accepts,
+    picture = false_accepts_png(
         measured=measured_curve(_scored(known), _scored(unknown), threshold.value),
         estimated=() if record is None else record.false_accepts,
         own_rate=threshold.target_false_reject_rate,
         title=title,
         caption=caption,
     )
+    write_bytes(false_accepts, picture)
 
 
 def _short(text: str) -> str:

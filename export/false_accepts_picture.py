@@ -7,7 +7,6 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import import_extra
-from edgeosr.files import write_bytes
 from edgeosr.metrics import Rate
 
 MEASURED, ESTIMATED, SHIPPED, INK = "#222222", "#0072b2", "#c8452b", "#222222"
@@ -77,11 +75,6 @@ def false_accepts_png(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def draw_false_accepts(path: Path, **options: Any) -> None:
-    """Write the PNG of ``false_accepts_png`` atomically; raises StorageError."""
-    write_bytes(path, false_accepts_png(**options))
 
 
 def estimate_png(manifest: Manifest, record: LeftOutRecord) -> bytes:

@@ -70,7 +70,7 @@ def discriminator_for(
         synthetic = make_synthetic_outliers(decoded.pixels, parts.seed, SYNTHETIC_PER_KIND)
         nothing = np.zeros(len(synthetic), np.int64)
         open_select = images_from_array(synthetic, nothing, ("synthetic",), name="synthetic outliers")
-        lambdas: tuple[float, ...] = choice.LAMBDAS_OF_SYNTHETIC
+        lambdas: tuple[float, ...] = choice.LAMBDAS_ALONE
     else:
         lambdas = choice.LAMBDAS_WITH_OUTLIERS
     task = choice.OpenTask(

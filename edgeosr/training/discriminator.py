@@ -103,7 +103,7 @@ def add_discriminator(
         UsageError, TrainingError: see ``opengan.train_discriminator``.
     """
     from edgeosr.training.discriminator_choice import (
-        LAMBDAS_OF_SYNTHETIC,
+        LAMBDAS_ALONE,
         LAMBDAS_WITH_OUTLIERS,
         OpenTask,
     )
@@ -126,7 +126,7 @@ def add_discriminator(
         if folds:
             return _add_by_folds(run_directory, record, full, folds, threads)
         task = synthetic_task(network, full, select)
-        best, description = _chosen_alone(record, task, LAMBDAS_OF_SYNTHETIC, threads)
+        best, description = _chosen_alone(record, task, LAMBDAS_ALONE, threads)
         return write_discriminator(run_directory, best.layers, description, None, unknown=unknown)
     halves = outlier_halves(source, parts, image_set, data_root)
     open_train, open_select = (
@@ -166,11 +166,13 @@ def _add_by_folds(
     threads: int | None,
 ) -> RunRecord:
     """Choose by the folds; write the run's discriminator and those of folds that are runs of their own."""
-    from edgeosr.training.discriminator_choice import LAMBDAS, choose, train_chosen
+    from edgeosr.training.discriminator_choice import LAMBDAS, LAMBDAS_ALONE, choose, train_chosen
 
     settings = _settings(record)
     asked = record.training["lambda_g"]
-    lambdas = LAMBDAS if asked is None else (float(asked),)
+    # On a frozen backbone it gets no weight without outliers, and a training takes longest there.
+    usual = LAMBDAS_ALONE if record.training["freeze"] else LAMBDAS
+    lambdas = usual if asked is None else (float(asked),)
     choice = choose([fold.task for fold in folds], lambdas, settings, threads)
     runs = [
         (fold.run, fold.task, pick)

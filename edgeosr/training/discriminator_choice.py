@@ -28,8 +28,8 @@ from edgeosr.usable_processors import usable_processors
 LAMBDAS = (0.2, 1.0)
 # With outliers the generator can be left out (0); the authors weigh it 0.2 with them and 1 without.
 LAMBDAS_WITH_OUTLIERS = (0.0, 0.2, 1.0)
-# Synthetic images may choose an epoch and no more.
-LAMBDAS_OF_SYNTHETIC = (1.0,)
+# The authors' own weight without outliers: where only an epoch is chosen, as by synthetic images.
+LAMBDAS_ALONE = (1.0,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 
 from edgeosr import ExportSettings, TrainSettings, export_run, train_run
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
+from edgeosr.errors import MissingDependencyError
+from edgeosr.export.bundling import _picture
+from edgeosr.export.folds import folds_of
+from edgeosr.run import read_run
 
 CANDIDATES = {"bank", "relative_mahalanobis", "movr_loss", "ovr_loss", "raw_jacobian"}
 
@@ -77,6 +82,8 @@ def test_without_folds_three_parts_weigh_the_same_on_a_typed_graph_fitted_anew_t
     settings = ExportSettings(
         out=tmp_path / "none.edgeosr", threads=1, folds=0, precision="fp16", recalibrate=True
     )
+    # Of an older bundle of that name.
+    (tmp_path / "none.false-accepts.png").write_bytes(b"stale")
     manifest = export_run(frozen_run, settings).manifest
     assert manifest.left_out is None
     assert not list(tmp_path.glob("*.png"))
@@ -85,6 +92,23 @@ def test_without_folds_three_parts_weigh_the_same_on_a_typed_graph_fitted_anew_t
     assert manifest.backbone.fusion.used() == pytest.approx(equal)
     dropped = "; not in the bundle at weight 0: class_jacobian"
     assert manifest.fusion.note == f"equal weights: no folds were asked for{dropped}"
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_bundle_and_is_told(tmp_path, capsys):
+    bundle = tmp_path / "cats.edgeosr"
+    assert _picture(bundle, b"png").read_bytes() == b"png"
+    assert _picture(bundle, None) is None and not list(tmp_path.iterdir())
+    (tmp_path / "cats.false-accepts.png").mkdir()
+    assert _picture(bundle, b"png") is None
+    assert f"{bundle} is finished, but not the picture beside it: cannot" in capsys.readouterr().err
+
+
+def test_without_matplotlib_an_export_with_folds_ends_before_it_starts(frozen_run, monkeypatch):
+    record = read_run(frozen_run)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match="matplotlib"):
+        folds_of(frozen_run, record, ExportSettings())
+    assert folds_of(frozen_run, record, ExportSettings(folds=0)).why_none == "no folds were asked for"
 
 
 def test_a_fold_count_that_cannot_be_is_refused():

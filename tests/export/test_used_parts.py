@@ -121,7 +121,7 @@ def test_with_used_the_jacobian_table_and_the_discriminator_go_where_nothing_rea
     assert smaller.scorer.closed_form is None and smaller.scorer.layers
 
 
-def test_probes_go_with_the_last_part_that_reads_them(full):
+def test_probes_go_with_the_last_part_that_reads_them(full, capsys):
     images = open_image_set("digits").train.subset(np.arange(20))
     classifier = full.classifier
     probes = make_probes(classifier, K=2, cut="last-conv", family="random", seed=0, images=images)
@@ -133,6 +133,7 @@ def test_probes_go_with_the_last_part_that_reads_them(full):
     ):
         fit = fit_of(graph, movr_loss=1.0)
         smaller, kept, left = without_unused(graph, fit, probes, which)
+        assert ("--jacobian probes was asked for" in capsys.readouterr().err) == (left is None)
         assert set(smaller.parts) == parts
         assert (left is probes) == (smaller.tangents is not None) == ("log_jacobian" in parts)
         expected = GraphRunner(graph.model(fit.fusion)).run(FRAMES)[1]

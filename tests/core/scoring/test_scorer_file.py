@@ -83,8 +83,50 @@ def test_a_scorer_without_discriminator_and_closed_form_comes_back(scorer, kind)
     if kind == "external":
         empty = np.zeros(0, np.float32)
         head = Head(kind=kind, weight=np.zeros((0, 0), np.float32), bias=empty, temperature=1.0)
-    small = dataclasses.replace(scorer, head=head, closed_form=None, layers=(), slope=0.2, constants={})
+    fusion = dataclasses.replace(scorer.fusion, parts=("max_logit", *PARTS[1:]))
+    small = dataclasses.replace(
+        scorer, head=head, fusion=fusion, closed_form=None, layers=(), slope=0.2, constants={}
+    )
     assert flat(read_scorer(write_scorer(small))) == flat(small)
+
+
+OF_CLASS = np.array([1, 2, 3, 0.5, 0.6, 0.7], np.float32)  # C means, C deviations
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "numbers"),
+    [
+        ("class_jacobian", 0, OF_CLASS[:2]),
+        ("class_jacobian", 0, np.append(OF_CLASS, OF_CLASS)),
+        ("class_jacobian", 0, OF_CLASS * np.float32([1, 1, 1, 1, 0, 1])),
+        ("class_jacobian", 0, OF_CLASS * np.float32([1, 1, 1, 1, -1, 1])),
+        ("relative_mahalanobis", CLASSES, OF_CLASS[:0]),
+        ("bank", 0, OF_CLASS[:0]),
+    ],
+)
+def test_a_part_without_all_the_numbers_and_rows_it_is_computed_from_is_refused(scorer, part, rows, numbers):
+    # The kernel would read past the packed scorer, or divide by zero.
+    fusion = dataclasses.replace(scorer.fusion, parts=(*PARTS[:2], part))
+    whole = {"class_jacobian": (0, OF_CLASS), "relative_mahalanobis": (CLASSES, OF_CLASS[:1])}
+
+    def constants(count, values):
+        return PartConstants(rows=floats(count, DIMENSION), biases=floats(count), numbers=values)
+
+    own = constants(*whole.get(part, (5, OF_CLASS[:0])))
+    data = write_scorer(dataclasses.replace(scorer, fusion=fusion, constants={part: own}))
+    read_scorer(data)
+    spoilt = constants(rows, numbers)
+    for entry in ("rows", "biases", "numbers"):
+        data = with_entry(data, f"part_{part}_{entry}", getattr(spoilt, entry))
+    with pytest.raises(
+        BundleError, match=f"what the part {part} is computed from is missing or of the wrong"
+    ):
+        read_scorer(data)
+
+
+def test_a_jacobian_part_without_a_jacobian_is_refused(scorer):
+    with pytest.raises(BundleError, match="what the part log_jacobian is computed from is missing"):
+        write_scorer(dataclasses.replace(scorer, closed_form=None))
 
 
 @pytest.fixture
