@@ -47,7 +47,7 @@ def test_two_processes_train_one_run_that_rank_0_alone_writes(runs, strategy):
     record = read_run(out)
     assert record.result["processes"] == 2
     assert record.result["epochs"] == 2
-    assert sorted(path.name for path in out.iterdir()) == ["log.jsonl", "run.json", "weights.pt"]
+    assert sorted(path.name for path in out.iterdir()) == ["folds", "log.jsonl", "run.json", "weights.pt"]
     assert errors.count("epoch 1/2  loss") == 1, "one process speaks"
     log = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     assert [line["epoch"] for line in log] == [1, 2]
