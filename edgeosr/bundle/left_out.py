@@ -165,7 +165,7 @@ def left_out_from_json(node: JsonNode, classes: Collection[str]) -> LeftOutRecor
         parts=names,
         auroc=shares["auroc"],
         spread=shares["spread"],
-        strength=_strength(field["strength"], folds_used=bool(names)),
+        strength=_strength(field["strength"], bool(names)),
         false_accepts=_false_accepts(field["false_accepts"], sum(not fold.dropped for fold in folds)),
         folds=folds,
     )
@@ -186,11 +186,10 @@ def _false_accepts(node: JsonNode, folds: int) -> tuple[FalseAccepts, ...]:
     return tuple(found)
 
 
-def _strength(node: JsonNode, *, folds_used: bool) -> float | None:
-    if not folds_used:
-        if not node.is_null:
-            node.fail("null, for no fold is used")
-        return None
+def _strength(node: JsonNode, used: bool) -> float | None:
+    """Check the point of the path; null, and only then, if no fold is used."""
+    if not used:
+        return None if node.is_null else node.fail("null, for no fold is used")
     found = node.number(0, FREE_SIGNS)
     if found not in (*STRENGTHS, FREE_SIGNS):
         node.fail("a quarter from 0 to 3, or 4")

@@ -1,6 +1,5 @@
 """What other thresholds give, counted again one by one; and the picture of it."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ ESTIMATE = tuple(
 @pytest.mark.parametrize("estimated", [(), ESTIMATE])
 @pytest.mark.parametrize("measured", [False, True])
 def test_the_picture_tells_estimate_and_test_images_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimated: Any, measured: bool
+    monkeypatch: pytest.MonkeyPatch, estimated: Any, measured: bool
 ) -> None:
     made: list[Any] = []
     axes_of = false_accepts_picture._axes

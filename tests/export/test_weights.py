@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.weights import GivenWeights, _logistic_weights
+from edgeosr.export.weights import GivenWeights, _logistic_weights, settled_by_outliers
 from edgeosr.export.weights import fit_fusion as fit_any_fusion
 from edgeosr.metrics import auroc
 
@@ -143,6 +143,27 @@ def test_given_weights_of_either_sign_keep_their_sign_and_magnitudes_that_sum_to
     still[:, column("max_logit")] = 3.0  # it does not vary here: its share goes to the others
     fusion = fit_fusion(still, None, default_part="movr_loss", given=given)
     assert fusion.used() == pytest.approx({"movr_loss": 0.5 / 0.9, "log_norm": -0.4 / 0.9})
+
+
+def settled(unknown, **groups):
+    given = GivenWeights({"movr_loss": 0.9, "log_jacobian": 0.1}, "by folds")
+    return settled_by_outliers(given, PARTS, KNOWN.astype(float), unknown.astype(float), **groups)
+
+
+def test_outliers_that_cannot_be_cross_validated_leave_the_given_weights():
+    weights = {"movr_loss": 0.9, "log_jacobian": 0.1}
+    for found in (settled(OPEN[:19]), settled(OPEN, open_groups=np.arange(len(OPEN)) % 2)):
+        assert found.weights == weights and "outliers are too few for 5-fold" in found.note
+
+
+def test_outliers_choose_the_given_weights_with_the_discriminator_or_neither():
+    found = settled(OPEN)
+    assert found.weights["discriminator"] > 0.4 and sum(found.weights.values()) == pytest.approx(1)
+    # The two given weights keep their ratio: 200 outliers say no more about them than the folds did.
+    assert found.weights["movr_loss"] == pytest.approx(9 * found.weights["log_jacobian"])
+    assert "real outliers chose: with the discriminator (5-fold AUROC " in found.note
+    other = settled(parts(300, [0, 0, 0, 3.0, 0], seed=8))  # what the given weights do not look at
+    assert other.weights["max_logit"] > 0.8 and "chose: outliers alone" in other.note
 
 
 def test_where_only_a_negative_given_weight_is_left_the_default_part_decides():

@@ -255,6 +255,16 @@ def test_estimates_that_cannot_be_are_refused_with_their_path(path: str, value: 
         parse_manifest(changed(f"left_out/{path}", value, BACKBONE))
 
 
+def test_a_strength_without_a_used_fold_is_refused() -> None:
+    plain = copy.deepcopy(BACKBONE)
+    record = plain["left_out"]
+    record.update(parts=[], auroc=[], spread=[], false_accepts=[], folds=record["folds"][2:])
+    with pytest.raises(BundleError, match=r"left_out\.strength: expected null, for no fold is used"):
+        parse_manifest(json.dumps(plain).encode())
+    record["strength"] = None
+    assert parse_manifest(json.dumps(plain).encode()).left_out.strength is None
+
+
 def test_as_many_folds_as_an_export_may_make_are_read_with_the_real_outliers_beside_them() -> None:
     plain = copy.deepcopy(BACKBONE)
     fold = plain["left_out"]["folds"][0]
