@@ -7,7 +7,6 @@ import numpy as np
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import BundleError
-from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.scoring.scorer_file import read_scorer
 
@@ -30,13 +29,6 @@ def bundle_scorer(bundle: Bundle) -> Scorer:
                 f"scorer.npz of {bundle.path} is not the scorer of its manifest: {what} must be {expected}; "
                 f"got {got}; export the bundle again, or copy it again"
             )
-    carried = carried_parts(scorer)
-    missing = [name for name in scorer.fusion.parts if name not in carried]
-    if missing:
-        raise BundleError(
-            f"scorer.npz of {bundle.path} lists parts that it has no constants for: {', '.join(missing)}; "
-            "export the bundle again, or copy it again"
-        )
     return scorer
 
 
