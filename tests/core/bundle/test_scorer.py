@@ -99,8 +99,8 @@ def with_parts(*parts: str) -> Callable[[Scorer], Scorer]:
         (lambda scorer: replace(scorer, threshold=1.5), "the threshold must be 1.25; got 1.5"),
         (lambda scorer: fused(scorer, weights=(1.0, 0.0, 0.0, 0.0, 0.0)), "the fusion's weights must be"),
         (lambda scorer: fused(scorer, means=(0.0,) * 5), "the fusion's means must be"),
-        (lambda scorer: replace(scorer, closed_form=None), "what the part log_jacobian is computed from"),
-        (lambda scorer: replace(scorer, layers=()), "what the part discriminator is computed from"),
+        (lambda scorer: replace(scorer, closed_form=None), "the part log_jacobian is computed from"),
+        (lambda scorer: replace(scorer, layers=()), "the part discriminator is computed from is missing"),
     ],
 )  # fmt: skip
 def test_another_scorer_than_the_manifests_is_refused(
