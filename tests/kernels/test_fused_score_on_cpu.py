@@ -89,10 +89,10 @@ def test_the_covering_set_holds_every_pair_of_values():
                 assert len(seen) == len(axes[a]) * len(axes[b]), (a, b)
 
 
-def test_the_cases_list_every_part_without_rows_and_both_losses_side_by_side(outcomes):
-    with_rows = {"bank", "relative_mahalanobis"}  # in test_parts_from_features.py
+def test_the_cases_list_every_part_without_constants_and_both_losses_side_by_side(outcomes):
+    with_constants = {"bank", "relative_mahalanobis", "class_jacobian"}  # in test_parts_from_features.py
     lists = [outcomes[case].parts for case in CASES]
-    assert {name for parts in lists for name in parts} == set(part_names()) - with_rows
+    assert {name for parts in lists for name in parts} == set(part_names()) - with_constants
     assert any({"movr_loss", "ovr_loss"} <= set(parts) for parts in lists)
     assert len({len(parts) for parts in lists}) > 2 and len(set(lists)) > 20
 
