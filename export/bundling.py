@@ -116,7 +116,8 @@ class ExportReport:
         if self.without_discriminator is not None:
             again = f"edgeosr train --resume {quote(str(self.without_discriminator))}"
             lines.append(
-                f"discriminator    none: its training was stopped; add it with: {again}, then export again"
+                "discriminator    none: its training was stopped, or still runs; if it was stopped, add it "
+                f"with: {again}, then export again"
             )
         if manifest.backbone is not None:
             lines.append(f"backbone         {manifest.backbone.described()}")

@@ -42,6 +42,25 @@ def groups_needed(false_reject_rate: float) -> int:
     return math.ceil((1 - false_reject_rate) / false_reject_rate * (1 - ROUNDING))
 
 
+def smallest_rate(count: int) -> float:
+    """Return the smallest rate that ``count`` groups can promise, rounded up to three digits."""
+    return math.ceil(1000 / (count + 1)) / 1000
+
+
+def require_enough_groups(groups: NDArray[np.integer[Any]], false_reject_rate: float) -> int:
+    """Return how many groups there are; DataError if they are too few to promise the rate."""
+    count = len(np.unique(groups))
+    needed = groups_needed(false_reject_rate)
+    if count < needed:
+        raise DataError(
+            f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
+            f"known images to calibrate on (images of one track count once); got {count}; "
+            + (f"ask for --false-reject-rate {smallest_rate(count):g} or more, or " if count else "")
+            + "put more images into the calibrate part (more images, or edgeosr train --fractions)"
+        )
+    return count
+
+
 def conformal_threshold(
     scores: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]], false_reject_rate: float
 ) -> Threshold:
@@ -69,15 +88,7 @@ def conformal_threshold(
         raise DataError(
             f"scores and groups must be two rows of one length; got {values.shape} and {np.shape(groups)}"
         )
-    count = len(np.unique(groups))
-    needed = groups_needed(false_reject_rate)
-    if count < needed:
-        raise DataError(
-            f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
-            f"known images to calibrate on (images of one track count once); got {count}; "
-            + (f"ask for {_smallest_rate(count):g} or more, or " if count else "")
-            + "put more images into the calibrate part"
-        )
+    count = require_enough_groups(groups, false_reject_rate)
     value = smallest_threshold(values, groups, false_reject_rate)
     if not math.isfinite(value):
         unusable = int((~np.isfinite(values)).sum())
@@ -123,11 +134,6 @@ def smallest_threshold(
 
 def _required(count: int, false_reject_rate: float) -> float:
     return (count + 1) * (1 - false_reject_rate) - ROUNDING * (count + 1)
-
-
-def _smallest_rate(count: int) -> float:
-    """Return the smallest rate that ``count`` groups can promise, rounded up to three digits."""
-    return math.ceil(1000 / (count + 1)) / 1000
 
 
 def _interval(count: int, rank: int) -> tuple[float, float]:

@@ -34,6 +34,7 @@ from edgeosr.export.calibrate import (
     score_select,
     threshold_on_calibrate,
 )
+from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds, folds_of, weigh
 from edgeosr.export.foreign import classifier_from_onnx
 from edgeosr.export.foreign_discriminator import discriminator_for, torch_is_there
@@ -87,6 +88,8 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         )
     data = data_record(record.data, str(run / "run.json"))
     image_set, parts = reopen_parts(data, settings.data_root)
+    # Better said before the images are embedded.
+    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     open_select, outliers = None, None
     if record.outliers is not None:
         halves = outlier_halves(record.outliers["source"], parts, image_set, settings.data_root)
@@ -164,6 +167,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     # Better said before a discriminator is trained for it.
     draft = _draft(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
+    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)

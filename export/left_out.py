@@ -173,6 +173,7 @@ def _settled(given: GivenWeights, full: Fold) -> GivenWeights:
 def _fitted(fit: FoldFit, parts: Sequence[str], folds: int) -> GivenWeights:
     leg, share = int(fit.strength), fit.strength % 1
     where = f"{share:.0%} of the way from {POINTS[leg]} to {POINTS[leg + 1]}" if share else POINTS[leg]
+    where += "" if fit.strength else " (no others won by more than chance)"
     note = (
         f"weighed on left-out classes, {folds} folds: {where}; AUROC {fit.scores.mean():.3f} +- "
         f"{fit.scores.std():.3f} there, an estimate"

@@ -16,8 +16,8 @@ STRENGTHS = tuple(quarter / 4 for quarter in range(13))
 ESTIMATED_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 # The estimate's bias, in words; what was measured stands in docs/how-it-decides.md.
 BIAS = (
-    "an estimate, optimistic and never promised: a fold has fewer classes to confuse (measured on other "
-    "data: 10 % where real unknowns gave 20, and 53 where they gave 62)"
+    "an estimate, often optimistic and never promised: a fold has fewer classes to confuse (measured on "
+    "other data: 10 % where real unknowns gave 20, and 53 where they gave 62)"
 )
 
 
@@ -110,7 +110,11 @@ class LeftOutRecord:
         if not self.parts:
             return "not estimated: no fold of left-out classes is used"
         if found is None:
-            return f"not estimated at {rate}: too few select images in the folds of left-out classes"
+            why = f"not estimated at {rate}: too few select images in the folds of left-out classes"
+            above = next((one for one in self.false_accepts if one.false_reject > false_reject), None)
+            if above is None:
+                return why
+            return f"{why}; at {100 * above.false_reject:g} %: {above.described()}; {BIAS}"
         return f"at {rate}, on left-out classes: {found.described()}; {BIAS}"
 
     def described(self) -> list[str]:
@@ -120,7 +124,8 @@ class LeftOutRecord:
             won = [f"{_title(name)} {mean_spread(*one)}" for name, *one in self._rows()]
             lines.append(
                 f"AUROC, mean +- spread of {len(self.used)} folds: {', '.join(won)}; the score "
-                f"{mean_spread(*self.score())} (estimates, not test figures)"
+                f"{mean_spread(*self.score())} (estimates, not test figures; AUROC: how often an unknown "
+                "image scores above a known one, 0.5 is guessing; fold: a network without some known classes)"
             )
         lines += [f"set aside: {fold.name} ({fold.dropped})" for fold in self.folds if fold.dropped]
         return lines

@@ -59,7 +59,7 @@ def export(
         str,
         typer.Option(
             metavar="reported|used|all",
-            help="Score parts of weight 0 in the bundle: those without matrix rows, none, or all.",
+            help="Score parts of weight 0 in the bundle: those without constants of their own, none, or all.",
         ),
     ] = "reported",
     fit: Annotated[

@@ -47,6 +47,17 @@ class RunReport:
         ]
         return "\n".join(lines)
 
+    @property
+    def export_options(self) -> tuple[str, ...]:
+        """What ``edgeosr export`` must be told because its default promises more than so few images can."""
+        from edgeosr.export.conformal import groups_needed, smallest_rate
+        from edgeosr.export.settings import ExportSettings
+
+        _, groups = self._record.data["sizes"]["calibrate"]
+        if groups >= groups_needed(ExportSettings().false_reject_rate):
+            return ()
+        return "--false-reject-rate", f"{smallest_rate(groups):g}"
+
     def _folds(self, record: RunRecord) -> list[tuple[Path, list[str], RunRecord]]:
         """Return of each finished fold: its path, the known classes that it leaves out, its record."""
         folds = [(path, read_run(path)) for path in fold_runs(self.path)]

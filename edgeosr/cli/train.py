@@ -165,7 +165,7 @@ def _train(settings: "TrainSettings", *, json: bool) -> None:
         run = train_run(settings)
     if is_first_process():
         report = RunReport(run)
-        then = command_line("edgeosr", "export", run)
+        then = command_line("edgeosr", "export", run, *report.export_options)
         show(text=report.as_text(), document=report.as_json(), json=json, written=run, then=then)
 
 

@@ -9,7 +9,7 @@ from edgeosr.bundle.data import DataRecord, data_from_json
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
-from edgeosr.errors import DataError
+from edgeosr.errors import DataError, UsageError
 
 
 def data_record(values: dict[str, Any], document: str) -> DataRecord:
@@ -27,7 +27,13 @@ def reopen_parts(data: DataRecord, data_root: Path | None = None) -> tuple[Image
     Raises:
         DataError: the set cannot be opened, or its images are no longer those of the record.
     """
-    image_set = open_image_set(data.source, data_root)
+    try:
+        image_set = open_image_set(data.source, data_root)
+    except (UsageError, DataError) as error:
+        raise type(error)(
+            f"{error}; {data.source} is what the run was trained on: if it is a folder, call this where that "
+            "folder lies"
+        ) from error
     parts = four_parts(
         image_set,
         known=data.known,

@@ -1,5 +1,6 @@
 """The discriminator of a trained run: embeddings of its images, outliers, OpenGAN, and the files."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,6 +155,7 @@ def _chosen_alone(
 
     asked = record.training["lambda_g"]
     tried = lambdas if asked is None else (float(asked),)
+    _announce(len(tried))
     best, aurocs = train_best(task, tried, _settings(record), threads)
     return best, _description(best, best.select_auroc, aurocs)
 
@@ -173,6 +175,7 @@ def _add_by_folds(
     # On a frozen backbone it gets no weight without outliers, and a training takes longest there.
     usual = LAMBDAS_ALONE if record.training["freeze"] else LAMBDAS
     lambdas = usual if asked is None else (float(asked),)
+    _announce(len(lambdas) * len(folds) + 1 + sum(fold.run is not None for fold in folds))
     choice = choose([fold.task for fold in folds], lambdas, settings, threads)
     runs = [
         (fold.run, fold.task, pick)
@@ -192,6 +195,16 @@ def _add_by_folds(
         unknown = list(read_run(run).data["unknown"])
         write_discriminator(run, one.layers, _description(one, None, {}), None, unknown=unknown)
     return written
+
+
+def _announce(trainings: int) -> None:
+    """Say that it takes a while: after a head that took a second nobody expects minutes."""
+    several = f"{trainings} trainings" if trainings > 1 else "one training"
+    print(
+        f"the discriminator comes next: {several} of up to a minute each; --no-discriminator for none",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _settings(record: RunRecord) -> "OpenGanSettings":

@@ -34,7 +34,7 @@ def test_one_group_too_few_is_refused_with_the_number_needed(rate, needed):
 
 
 def test_the_rate_that_the_error_proposes_works():
-    with pytest.raises(DataError, match=r"ask for 0\.077 or more"):
+    with pytest.raises(DataError, match=r"ask for --false-reject-rate 0\.077 or more"):
         conformal_threshold(np.arange(12), singles(12), 0.05)
     assert conformal_threshold(np.arange(12), singles(12), 0.077).value == 11
 

@@ -216,7 +216,7 @@ def test_a_run_whose_discriminator_was_stopped_is_exported_and_the_report_says_s
     (run / "run.json").write_text(json.dumps(record))
     report = export_run(run, ExportSettings())
     assert report.manifest.discriminator is None
-    line = f"none: its training was stopped; add it with: edgeosr train --resume '{run}'"
+    line = f"if it was stopped, add it with: edgeosr train --resume '{run}'"
     assert line in report.as_text()
 
     record["training"]["discriminator"] = False
