@@ -61,7 +61,7 @@ def test_export_and_inspect_say_what_decides_and_what_each_part_won(report):
     for text in (report.as_text(), inspected):
         decides = next(line for line in text.splitlines() if line.startswith("decides"))
         assert "nearest known image 0." in decides and "(share of the score" in decides
-        assert "AUROC, mean +- spread of 4 folds: " in text and "(estimates, not test figures)" in text
+        assert "AUROC, mean +- spread of 4 folds: " in text and "(estimates, not test figures" in text
     assert json.loads(report.as_json())["manifest"]["left_out"]["parts"]
 
 
