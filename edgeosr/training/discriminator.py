@@ -168,30 +168,23 @@ def _add_by_folds(
     threads: int | None,
 ) -> RunRecord:
     """Choose by the folds; write the run's discriminator and those of folds that are runs of their own."""
-    from edgeosr.training.discriminator_choice import LAMBDAS, LAMBDAS_ALONE, choose, train_chosen
+    from edgeosr.training.discriminator_choice import LAMBDAS, LAMBDAS_ALONE, train_and_choose
 
-    settings = _settings(record)
     asked = record.training["lambda_g"]
     # On a frozen backbone it gets no weight without outliers, and a training takes longest there.
     usual = LAMBDAS_ALONE if record.training["freeze"] else LAMBDAS
     lambdas = usual if asked is None else (float(asked),)
-    _announce(len(lambdas) * len(folds) + 1 + sum(fold.run is not None for fold in folds))
-    choice = choose([fold.task for fold in folds], lambdas, settings, threads)
-    runs = [
-        (fold.run, fold.task, pick)
-        for fold, pick in zip(folds, choice.own, strict=True)
-        if fold.run is not None
-    ]
-    best, *own = train_chosen(
-        [full, *(task for _, task, _ in runs)], [choice.full, *(pick for *_, pick in runs)], settings, threads
-    )
+    _announce(len(lambdas) * (len(folds) + 1))
+    found = train_and_choose(full, [fold.task for fold in folds], lambdas, _settings(record), threads)
+    best, choice = found.full, found.choice
+    runs = [(fold.run, one) for fold, one in zip(folds, found.own, strict=True) if fold.run is not None]
     # The full network's first: a call that is stopped here is gone on with, since a fold still lacks its own.
-    chosen_by = [fold_identity(read_run(run)) for run, *_ in runs]
+    chosen_by = [fold_identity(read_run(run)) for run, _ in runs]
     description = {**_description(best, choice.auroc, choice.tried), "folds": chosen_by}
     written = write_discriminator(
         run_directory, best.layers, description, None, unknown=list(record.data["unknown"])
     )
-    for (run, *_), one in zip(runs, own, strict=True):
+    for run, one in runs:
         unknown = list(read_run(run).data["unknown"])
         write_discriminator(run, one.layers, _description(one, None, {}), None, unknown=unknown)
     return written

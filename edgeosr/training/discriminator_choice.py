@@ -73,18 +73,54 @@ class Choice:
         return float(np.mean(self.aurocs))
 
 
-def choose(
-    tasks: Sequence[OpenTask],
-    lambdas: Sequence[float],
-    settings: OpenGanSettings,
-    threads: int | None = None,
-) -> Choice:
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """``choice``, and what it chose: the ``full`` network's discriminator and each task's ``own``."""
+
+    choice: Choice
+    full: Discriminator
+    own: tuple[Discriminator, ...]
+
+
+def choose(curves: NDArray[np.float64], lambdas: Sequence[float]) -> Choice:
     """Choose by the mean AUROC over the tasks; of equal ones the first weight and epoch.
 
     For a task itself the mean goes over the others. A single task has no others: its own pick is the last of
     ``lambdas`` and of the epochs, without a look at anything.
 
     Args:
+        curves: AUROC, ``[weights, tasks, epochs]``.
+        lambdas: the weights of generated features.
+    """
+    weights, tasks, epochs = curves.shape
+    means = curves.mean(axis=1)
+    own = [
+        _best_of(np.delete(curves, i, axis=1).mean(axis=1)) if tasks > 1 else (weights - 1, epochs - 1)
+        for i in range(tasks)
+    ]
+    best, epoch = _best_of(means)
+    return Choice(
+        full=Pick(lambdas[best], epoch + 1),
+        own=tuple(Pick(lambdas[at], number + 1) for at, number in own),
+        aurocs=tuple(float(curves[at, i, number]) for i, (at, number) in enumerate(own)),
+        tried=dict(zip(lambdas, means.max(axis=1).tolist(), strict=True)),
+    )
+
+
+def train_and_choose(
+    full: OpenTask,
+    tasks: Sequence[OpenTask],
+    lambdas: Sequence[float],
+    settings: OpenGanSettings,
+    threads: int | None = None,
+) -> Chosen:
+    """Train every network's discriminator with every weight, and then choose.
+
+    The layers of all epochs are kept until then: 0.1 GB a training at 1,280 channels, which is less than the
+    time that training the chosen ones again would take is worth.
+
+    Args:
+        full: of the network that is none of the tasks; its open validation embeddings are not looked at.
         tasks: each with open validation embeddings.
         lambdas: weights of the generated features to try.
         settings: everything else; ``epochs`` are those to choose from.
@@ -93,23 +129,17 @@ def choose(
     Raises:
         DataError, UsageError, TrainingError: as ``train_discriminator``.
     """
-    jobs = [(task, replace(settings, lambda_g=value)) for value in lambdas for task in tasks]
-    found = train_side_by_side(jobs, threads, "choosing the discriminator")
-    curves = np.array([[epoch.select_auroc for epoch in one.history] for one in found], np.float64)
-    curves = curves.reshape(len(lambdas), len(tasks), settings.epochs)
-    means = curves.mean(axis=1)
-    own = [
-        _best_of(np.delete(curves, i, axis=1).mean(axis=1))
-        if len(tasks) > 1
-        else (len(lambdas) - 1, settings.epochs - 1)
-        for i in range(len(tasks))
-    ]
-    best, epoch = _best_of(means)
-    return Choice(
-        full=Pick(lambdas[best], epoch + 1),
-        own=tuple(Pick(lambdas[at], number + 1) for at, number in own),
-        aurocs=tuple(float(curves[at, i, number]) for i, (at, number) in enumerate(own)),
-        tried=dict(zip(lambdas, means.max(axis=1).tolist(), strict=True)),
+    networks = [*tasks, replace(full, open_select=None)]
+    jobs = [(task, replace(settings, lambda_g=value)) for value in lambdas for task in networks]
+    found = train_side_by_side(jobs, threads, "training the discriminators", keep_every=True)
+    rows = [found[start : start + len(networks)] for start in range(0, len(found), len(networks))]
+    curves = [[[epoch.select_auroc for epoch in one.history] for one in row[:-1]] for row in rows]
+    choice = choose(np.array(curves, np.float64), lambdas)
+    by_weight = dict(zip(lambdas, rows, strict=True))
+    return Chosen(
+        choice=choice,
+        full=by_weight[choice.full.lambda_g][-1].at(choice.full.epoch),
+        own=tuple(by_weight[pick.lambda_g][i].at(pick.epoch) for i, pick in enumerate(choice.own)),
     )
 
 
@@ -129,26 +159,12 @@ def train_best(
     return best, {one.settings.lambda_g: one.select_auroc for one in found}
 
 
-def train_chosen(
-    tasks: Sequence[OpenTask], picks: Sequence[Pick], settings: OpenGanSettings, threads: int | None = None
-) -> list[Discriminator]:
-    """Train a discriminator of each task as picked, as far as the picked epoch.
-
-    Args:
-        tasks: their open validation embeddings are not looked at.
-        picks: one a task, as ``choose`` made them with the same ``settings``.
-        settings: everything else.
-        threads: as in ``choose``.
-    """
-    jobs = [
-        (replace(task, open_select=None), replace(settings, lambda_g=pick.lambda_g, epochs=pick.epoch))
-        for task, pick in zip(tasks, picks, strict=True)
-    ]
-    return train_side_by_side(jobs, threads, "training the discriminator")
-
-
 def train_side_by_side(
-    jobs: Sequence[tuple[OpenTask, OpenGanSettings]], threads: int | None, description: str
+    jobs: Sequence[tuple[OpenTask, OpenGanSettings]],
+    threads: int | None,
+    description: str,
+    *,
+    keep_every: bool = False,
 ) -> list[Discriminator]:
     """Train as many at once as there are threads, each on one: the same bits however many that is.
 
@@ -169,7 +185,7 @@ def train_side_by_side(
             return train_discriminator(
                 task.known_train, task.known_select, open_train=task.open_train,
                 open_select=task.open_select, open_select_kind=task.kind, settings=settings, advance=advance,
-                each_step=go_on,
+                each_step=go_on, keep_every=keep_every,
             )  # fmt: skip
 
         futures = [pool.submit(train, job) for job in jobs]

@@ -19,7 +19,7 @@ Where we depart from the reference, and why:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ from edgeosr.training.opengan_settings import (
     OpenKind,
 )
 
+Layers = tuple[tuple[Float32, Float32], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Discriminator:
@@ -51,15 +53,28 @@ class Discriminator:
         select_auroc: its AUROC on the select part; None if it was chosen elsewhere.
         selected_by: what chose the epoch.
         settings: as trained.
+        every: the layers of each epoch, if they were to be kept; else empty.
     """
 
-    layers: tuple[tuple[Float32, Float32], ...]
+    layers: Layers
     slope: float
     history: tuple[OpenGanEpoch, ...]
     best_epoch: int
     select_auroc: float | None
     selected_by: OpenKind
     settings: OpenGanSettings
+    every: tuple[Layers, ...] = ()
+
+    def at(self, epoch: int) -> "Discriminator":
+        """Return the discriminator of an epoch, counted from 1, that was chosen elsewhere (of ``every``)."""
+        return replace(
+            self,
+            layers=self.every[epoch - 1],
+            history=self.history[:epoch],
+            best_epoch=epoch,
+            select_auroc=None,
+            every=(),
+        )
 
     def logits(self, embeddings: Float32) -> Float32:
         """Return logit D(z); larger = more likely known.
@@ -100,6 +115,7 @@ def train_discriminator(
     threads: int | None = None,
     advance: Callable[..., None] | None = None,
     each_step: Callable[[], None] | None = None,
+    keep_every: bool = False,
 ) -> Discriminator:
     """Train D against a feature generator and, if given, outliers; keep the best epoch.
 
@@ -118,6 +134,7 @@ def train_discriminator(
         threads: of torch while it trains; None for one.
         advance: of a caller's own bar, called after each epoch; torch's threads are then left as they are.
         each_step: called before each step, with ``advance`` only; what it raises ends the training.
+        keep_every: keep the layers of each epoch, with ``advance`` only.
 
     Raises:
         DataError: shapes do not fit, a part is empty or not finite, or known embeddings are all equal.
@@ -150,19 +167,26 @@ def train_discriminator(
         None if outliers is None else (outliers - mean) / std,
         None if open_select is None else (open_select - mean) / std,
     )
+    every: list[Layers] = []
     if advance is None:
         layers, history, best = opengan_loop.train_layers(*features, settings, threads)
     else:
-        layers, history, best = opengan_loop.train_layers_here(*features, settings, advance, each_step)
-    first = fold_standardisation(*layers[0], mean, std)
+        layers, history, best = opengan_loop.train_layers_here(
+            *features, settings, advance, each_step, every if keep_every else None
+        )
+
+    def on_raw(layers: Layers) -> Layers:
+        return fold_standardisation(*layers[0], mean, std), *layers[1:]
+
     return Discriminator(
-        layers=(first, *layers[1:]),
+        layers=on_raw(layers),
         slope=SLOPE,
         history=history,
         best_epoch=best.epoch,
         select_auroc=best.select_auroc,
         selected_by=open_select_kind,
         settings=settings,
+        every=tuple(on_raw(one) for one in every),
     )
 
 

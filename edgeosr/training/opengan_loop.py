@@ -92,10 +92,12 @@ def train_layers_here(
     settings: OpenGanSettings,
     advance: Callable[..., None],
     each_step: Callable[[], None] | None = None,
+    every: list[Layers] | None = None,
 ) -> tuple[Layers, tuple[OpenGanEpoch, ...], OpenGanEpoch]:
     """As ``train_layers``, on torch's threads as they are, under a caller's own bar.
 
-    ``each_step`` is called before every step; what it raises ends the training.
+    ``each_step`` is called before every step; what it raises ends the training. ``every`` takes the layers of
+    each epoch.
     """
     # Our own generator everywhere: the global random state is neither read nor changed.
     random = torch.Generator().manual_seed(settings.seed)
@@ -112,6 +114,8 @@ def train_layers_here(
             losses.append(trainer.step())
         epoch = _summary(number, losses, trainer, selection)
         history.append(epoch)
+        if every is not None:
+            every.append(_arrays(trainer.discriminator))
         if _better(epoch, best):
             best, layers = epoch, _arrays(trainer.discriminator)
         advance(note="" if epoch.select_auroc is None else f"AUROC {epoch.select_auroc:.3f}")

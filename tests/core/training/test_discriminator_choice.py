@@ -1,23 +1,22 @@
 """The epoch and the weight of generated features: chosen where the discriminator has learnt nothing."""
 
+import dataclasses
 import os
 import signal
 import threading
 import time
-import types
 
 import numpy as np
 import pytest
 
 from edgeosr.errors import DataError
 from edgeosr.metrics import auroc
-from edgeosr.training import discriminator_choice
 from edgeosr.training.discriminator_choice import (
     OpenTask,
     Pick,
     choose,
+    train_and_choose,
     train_best,
-    train_chosen,
     train_side_by_side,
 )
 from edgeosr.training.opengan_settings import OpenGanSettings
@@ -44,57 +43,53 @@ def task(seed: int, *, shift: float, outliers: bool = False) -> OpenTask:
 def test_the_choice_is_the_best_mean_over_all_tasks():
     tasks = [task(0, shift=2.0), task(1, shift=-2.0), task(2, shift=1.0)]
     lambdas = (0.2, 1.0)
-    choice = choose(tasks, lambdas, QUICK, threads=2)
-    curves = {
-        value: np.array(
+    choice = train_and_choose(task(3, shift=0.0), tasks, lambdas, QUICK, threads=2).choice
+    curves = np.array(
+        [
             [[epoch.select_auroc for epoch in train_best(one, (value,), QUICK)[0].history] for one in tasks]
-        )
-        for value in lambdas
-    }
-    means = np.stack([curves[value].mean(axis=0) for value in lambdas])
+            for value in lambdas
+        ]
+    )
+    means = curves.mean(axis=1)
     best, epoch = np.unravel_index(means.argmax(), means.shape)
     assert choice.full == Pick(lambdas[best], epoch + 1)
     assert choice.tried == {value: mean for value, mean in zip(lambdas, means.max(axis=1), strict=True)}
     for i, own in enumerate(choice.own):
-        others = choose(tasks[:i] + tasks[i + 1 :], lambdas, QUICK, threads=2)
-        assert own == others.full
-        assert choice.aurocs[i] == curves[own.lambda_g][i, own.epoch - 1]
+        assert own == choose(np.delete(curves, i, axis=1), lambdas).full
+        assert choice.aurocs[i] == curves[lambdas.index(own.lambda_g), i, own.epoch - 1]
 
 
-def test_the_chosen_discriminators_are_those_that_were_tried():
-    tasks = [task(0, shift=2.0), task(1, shift=-1.0)]
-    choice = choose(tasks, (0.2, 1.0), QUICK)
-    for one, pick, tried, made in zip(
-        tasks, choice.own, choice.aurocs, train_chosen(tasks, choice.own, QUICK), strict=True
-    ):
-        assert made.settings.lambda_g == pick.lambda_g
+def test_the_chosen_discriminators_are_those_of_the_picked_epochs():
+    tasks, whole = [task(0, shift=2.0), task(1, shift=-1.0)], task(2, shift=0.0)
+    found = train_and_choose(whole, tasks, (0.2, 1.0), QUICK)
+    picks = zip(
+        [whole, *tasks], [found.choice.full, *found.choice.own], [found.full, *found.own], strict=True
+    )
+    for one, pick, made in picks:
+        assert made.settings.lambda_g == pick.lambda_g and made.every == ()
         assert made.best_epoch == pick.epoch and len(made.history) == pick.epoch
         assert made.select_auroc is None and made.selected_by == "left-out classes"
+        # The same as one that was trained so far and no further.
+        stopped = dataclasses.replace(QUICK, lambda_g=pick.lambda_g, epochs=pick.epoch)
+        (again,) = train_side_by_side([(dataclasses.replace(one, open_select=None), stopped)], 1, "")
+        for mine, others in zip(made.layers, again.layers, strict=True):
+            for array, other in zip(mine, others, strict=True):
+                np.testing.assert_array_equal(array, other)
+    for one, tried, made in zip(tasks, found.choice.aurocs, found.own, strict=True):
         scores = [-made.logits(side) for side in (one.known_select, one.open_select)]
         assert auroc(*scores) == pytest.approx(tried, abs=1e-4)
 
 
 @pytest.mark.parametrize(("lambdas", "weight"), [((0.2, 1.0), 1.0), ((0.3,), 0.3)])
 def test_a_task_alone_is_tried_with_what_nothing_chose(lambdas, weight):
-    choice = choose([task(0, shift=2.0)], lambdas, QUICK)
-    assert choice.own == (Pick(weight, QUICK.epochs),)
+    curves = np.random.default_rng(0).uniform(size=(len(lambdas), 1, 7))
+    assert choose(curves, lambdas).own == (Pick(weight, 7),)
 
 
-def test_where_there_is_nothing_to_tell_apart_the_tasks_say_so(monkeypatch):
+def test_where_there_is_nothing_to_tell_apart_the_tasks_say_so():
     """The best of sixty candidates on a task's own images would say 0.57."""
     random = np.random.default_rng(0)
-
-    def noise(jobs, threads, description):
-        return [
-            types.SimpleNamespace(
-                history=[types.SimpleNamespace(select_auroc=0.5 + 0.06 * value) for value in curve]
-            )
-            for curve in random.normal(size=(len(jobs), 30))
-        ]
-
-    monkeypatch.setattr(discriminator_choice, "train_side_by_side", noise)
-    tasks, settings = [task(seed, shift=0.0) for seed in range(3)], OpenGanSettings()
-    choices = [choose(tasks, (0.2, 1.0), settings) for _ in range(100)]
+    choices = [choose(0.5 + 0.06 * random.normal(size=(2, 3, 30)), (0.2, 1.0)) for _ in range(100)]
     found = np.array([choice.aurocs for choice in choices])
     assert abs(found.mean() - 0.5) < 4 * 0.06 / np.sqrt(found.size)
     assert np.mean([max(choice.tried.values()) for choice in choices]) > 0.57
