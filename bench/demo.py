@@ -37,7 +37,7 @@ SIDE = 16  # pixels; the scans have 8, and a quarter of the arithmetic gives fou
 BATCH = 32
 # Networks without some of the digits, which weigh the score parts: with the run's epochs and not its steps,
 # for time. Nor is the weight of generated features chosen there: it would train three more discriminators.
-FOLDS = 3
+FOLDS = 2
 # Written before anything else, so that an interrupted demo is known as one too.
 MARK = (
     json.dumps({"kind": "demo", "note": "edgeosr demo made this folder and removes it when it runs again"})
@@ -148,7 +148,7 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     claim_folder(out)
     say(
         f"1/5  training on scans of six digits, at most {settings.max_minutes:g} minutes, and then {FOLDS} "
-        f"times on four of them; how many epochs that is depends on this machine and its load"
+        f"times on three of them; how many epochs that is depends on this machine and its load"
     )
     run = train_run(
         TrainSettings(
