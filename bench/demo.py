@@ -22,7 +22,7 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import UsageError, require_seed, require_threads, require_whole
-from edgeosr.export.export import export_run
+from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_text
 from edgeosr.run import DEMO

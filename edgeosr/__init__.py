@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edgeosr.bench.quality import QualitySettings, evaluate_bundle
     from edgeosr.bench.quality_report import QualityReport
     from edgeosr.export.bundling import ExportReport
-    from edgeosr.export.export import export_model, export_run
+    from edgeosr.export.export_run import export_run
+    from edgeosr.export.foreign.export_model import export_model
     from edgeosr.export.settings import ExportSettings
     from edgeosr.runtime.runtime import Runtime
     from edgeosr.training.settings import TrainSettings
@@ -53,8 +54,8 @@ _HOME = {
     "TrainSettings": "edgeosr.training.settings",
     "Verdict": "edgeosr.verdict",
     "evaluate_bundle": "edgeosr.bench.quality",
-    "export_model": "edgeosr.export.export",
-    "export_run": "edgeosr.export.export",
+    "export_model": "edgeosr.export.foreign.export_model",
+    "export_run": "edgeosr.export.export_run",
     "resumed_settings": "edgeosr.training.train_run",
     "train_run": "edgeosr.training.train_run",
 }

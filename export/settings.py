@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from edgeosr.bundle.backbone import PRECISIONS
@@ -182,3 +183,18 @@ class ExportSettings:
             )
         if self.cut == "":
             raise UsageError("--cut must be input, last-stage, last-conv or a tensor's name; got nothing")
+
+
+def require_frozen(origin: Path, settings: ExportSettings, *, frozen: bool) -> None:
+    """Refuse folds that would be ignored; 0 asks for none."""
+    if settings.folds and not frozen:
+        advice = "leave it out"
+        if origin.is_dir():
+            advice = (
+                f"a trained backbone's folds are trained: edgeosr train --resume {quote(str(origin))} --folds"
+            )
+            advice += f" {settings.folds}; then export without --folds"
+        raise UsageError(
+            f"--folds is only for a run with a frozen backbone (edgeosr train --freeze); got {origin}; "
+            f"{advice}"
+        )

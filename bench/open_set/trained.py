@@ -13,7 +13,7 @@ from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.export.export import export_run
+from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.assemble import model_bytes, parse_graph
 from edgeosr.export.graph.writer import find_value
 from edgeosr.export.measure import GraphRunner, Measured

@@ -240,8 +240,8 @@ def test_a_command_that_leaves_out_a_setting_is_a_defect() -> None:
     ("command", "target"),
     [
         (["train", "--data", "digits"], "edgeosr.training.train_run.train_run"),
-        (["export", "run"], "edgeosr.export.export.export_run"),
-        (["export", "m.onnx"], "edgeosr.export.export.export_model"),
+        (["export", "run"], "edgeosr.export.export_run.export_run"),
+        (["export", "m.onnx"], "edgeosr.export.foreign.export_model.export_model"),
         (["evaluate", "b"], "edgeosr.bench.quality.evaluate_bundle"),
         (["bench", "b"], "edgeosr.bench.latency.measure_latency"),
         (["predict", "b", "x.png"], "edgeosr.runtime.predict.predict_source"),
@@ -284,7 +284,7 @@ def test_after_an_export_for_one_frame_size_evaluate_is_not_the_next_command(
     report = SimpleNamespace(
         path=Path("b.edgeosr"), manifest=manifest, as_text=lambda: "done", as_json=lambda: "{}"
     )
-    monkeypatch.setattr("edgeosr.export.export.export_run", lambda run, settings: report)
+    monkeypatch.setattr("edgeosr.export.export_run.export_run", lambda run, settings: report)
     code, out, _ = edgeosr("export", "run", *options)
     assert (code, out) == (0, f"done\nWrote b.edgeosr. Next: {then}\n")
 

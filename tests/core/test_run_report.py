@@ -7,8 +7,9 @@ import pytest
 
 from edgeosr.cli.run_report import RunReport
 from edgeosr.errors import DataError
-from edgeosr.export import export
-from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export import calibrated
+from edgeosr.export.export_run import export_run
+from edgeosr.export.settings import ExportSettings
 
 
 def test_few_images_name_the_rate_that_they_can_promise(digits_run, tmp_path):
@@ -22,6 +23,6 @@ def test_few_images_name_the_rate_that_they_can_promise(digits_run, tmp_path):
 
 
 def test_a_rate_that_the_images_cannot_promise_is_refused_before_any_is_embedded(digits_run, monkeypatch):
-    monkeypatch.setattr(export, "train_features", lambda *arguments, **named: pytest.fail("embedded"))
+    monkeypatch.setattr(calibrated, "train_features", lambda *arguments, **named: pytest.fail("embedded"))
     with pytest.raises(DataError, match="ask for --false-reject-rate"):
         export_run(digits_run, ExportSettings(false_reject_rate=0.001))

@@ -13,7 +13,7 @@ from document import ROOT, Page, pages
 from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
 from edgeosr.export.conformal import groups_needed
-from edgeosr.export.foreign import _SQUASHING
+from edgeosr.export.foreign.classifier import _SQUASHING
 from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
 from edgeosr.kernels.device_verdicts import VERDICT

@@ -16,8 +16,9 @@ from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError
-from edgeosr.export.export import ExportSettings, export_model
+from edgeosr.export.foreign.export_model import export_model
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.settings import ExportSettings
 from edgeosr.training import opengan_settings
 
 SIDE = 16
@@ -164,7 +165,8 @@ def test_no_torch_is_needed_and_then_there_is_no_discriminator(deployed, tmp_pat
 
         sys.meta_path.insert(0, NoTorch())
         from pathlib import Path
-        from edgeosr.export.export import ExportSettings, export_model
+        from edgeosr.export.foreign.export_model import export_model
+        from edgeosr.export.settings import ExportSettings
         export_model(Path({str(deployed)!r}), ExportSettings(
             data="digits", known={KNOWN!r}, mean={MEAN!r}, std={STD!r}, out=Path({str(out)!r})))
     """)

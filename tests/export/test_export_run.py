@@ -13,9 +13,10 @@ from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.conformal import conformal_threshold
-from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.names import JACOBIAN_SQUARED
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.part import TrainFeatures
 from edgeosr.scoring.parts import part, with_constants

@@ -15,13 +15,14 @@ from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.tensors import LOGITS
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError, UsageError
-from edgeosr.export.export import ExportSettings, export_run
-from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.export_run import export_run
+from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.golden import LEAST_A_SIDE, Calibrated, GoldenImages, _chosen, golden_verdicts, recorded
 from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.agreement import SAME_GRAPH, engine_band
 from edgeosr.runtime.golden import LARGEST_GOLDEN, LEAST_FRAMES, enlarged, read_golden, write_golden
 from edgeosr.runtime.runtime import Runtime

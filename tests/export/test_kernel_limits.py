@@ -8,11 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.errors import ExportError
-from edgeosr.export import export as story
-from edgeosr.export.export import ExportSettings, export_model, export_run
-from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export import calibrated
+from edgeosr.export.export_run import export_run
+from edgeosr.export.foreign import export_model as export_model_module
+from edgeosr.export.foreign.classifier import classifier_from_onnx
+from edgeosr.export.foreign.export_model import export_model
 from edgeosr.export.kernel_limits import require_kernel
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import ExportSettings
 
 KNOWN = tuple("0123456789")
 RNG = np.random.default_rng(2)
@@ -71,8 +74,13 @@ def _nothing_long(monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("something long was begun before the refusal")
 
-    for name in ("discriminator_for", "make_probes", "fit_on_select", "four_parts"):
-        monkeypatch.setattr(story, name, never)
+    for module, name in (
+        (export_model_module, "discriminator_for"),
+        (export_model_module, "four_parts"),
+        (calibrated, "make_probes"),
+        (calibrated, "fit_on_select"),
+    ):
+        monkeypatch.setattr(module, name, never)
 
 
 PROBES = {"jacobian": "probes", "cut": "last-conv"}
@@ -131,7 +139,7 @@ def test_what_the_kernel_takes_is_not_refused(case, tmp_path):
     network, options = TAKEN[case]
     settings = ExportSettings(precision="fp16", **options)
     classifier = classifier_from_onnx(saved(tmp_path / "deployed.onnx", **network), KNOWN, settings)
-    assert story._draft(classifier, settings).classifier is classifier
+    assert calibrated.draft_of(classifier, settings).classifier is classifier
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -139,7 +147,7 @@ def test_without_a_backbone_nothing_is_refused(case, tmp_path):
     network, options, _, _ = REFUSED[case]
     settings = ExportSettings(**options)
     classifier = classifier_from_onnx(saved(tmp_path / "deployed.onnx", **network), KNOWN, settings)
-    story._draft(classifier, settings)
+    calibrated.draft_of(classifier, settings)
 
 
 def test_the_discriminator_counts_too(tmp_path):

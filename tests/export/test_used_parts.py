@@ -15,12 +15,13 @@ from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError
 from edgeosr.export.calibrate import SelectFit
-from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.names import CLOSED_FORM_TABLE
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import ExportSettings
 from edgeosr.export.used_parts import without_unused
 from edgeosr.runtime.verify import verify_bundle
 from edgeosr.scoring.fusion import Fusion, float32_values

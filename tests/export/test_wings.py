@@ -7,7 +7,7 @@ import pytest
 from edgeosr.export import graph
 
 EXPORT = Path(graph.__file__).parents[1]
-# precision/ types what the top has scored, so it may see the top too.
+# precision/ types what the top has scored, and foreign/ begins the story: they may see the top too.
 MAY_IMPORT = {
     "graph": {"graph"},
     "closed_form": {"closed_form", "graph"},
@@ -38,4 +38,4 @@ def test_a_planted_import_is_found():
 
 def test_every_folder_of_the_exporter_is_a_wing_that_is_listed():
     folders = {path.parent.name for path in EXPORT.glob("*/__init__.py")}
-    assert folders == {*MAY_IMPORT, "precision"}
+    assert folders == {*MAY_IMPORT, "precision", "foreign"}

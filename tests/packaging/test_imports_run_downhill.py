@@ -242,7 +242,7 @@ def test_what_runs_on_the_device_imports_nothing_of_an_extra_but_video_and_cuda(
         ("edgeosr/data/folder.py", "import importlib\nimportlib.import_module('edgeosr.cli.app')"),
         ("edgeosr/runtime/runtime.py", "from edgeosr import export"),
         ("kernels/packing.py", "from edgeosr.runtime import predict"),
-        ("export/export.py", "from edgeosr.bench.quality import evaluate_bundle"),
+        ("export/export_run.py", "from edgeosr.bench.quality import evaluate_bundle"),
         ("bench/latency.py", "from edgeosr.cli.app import main"),
     ],
 )

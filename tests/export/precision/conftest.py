@@ -6,10 +6,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.export.export import ExportSettings, export_run
-from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.export_run import export_run
+from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import ExportSettings
 from edgeosr.export.train_features import train_features
 from edgeosr.scoring.parts import with_constants
 

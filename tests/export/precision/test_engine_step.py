@@ -27,7 +27,7 @@ def exported(report, tmp_path):
 @pytest.fixture
 def export(exported, monkeypatch, capsys):
     """``edgeosr export`` with the words given; the export itself was done by the fixture ``report``."""
-    monkeypatch.setattr("edgeosr.export.export.export_run", lambda run, settings: exported)
+    monkeypatch.setattr("edgeosr.export.export_run.export_run", lambda run, settings: exported)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["edgeosr", "export", str(exported.path), *words])

@@ -12,8 +12,9 @@ from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.export.export import ExportSettings, export_run
+from edgeosr.export.export_run import export_run
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer_file import read_scorer

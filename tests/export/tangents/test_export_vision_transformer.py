@@ -14,9 +14,10 @@ from edgeosr.bench.quality import QualitySettings, evaluate_bundle
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError
-from edgeosr.export import export as exporting
-from edgeosr.export.export import ExportSettings, export_model
+from edgeosr.export.foreign import export_model as exporting
+from edgeosr.export.foreign.export_model import export_model
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.settings import ExportSettings
 from edgeosr.export.torch_export import onnx_bytes_from_backbone
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.reference import reference_scores

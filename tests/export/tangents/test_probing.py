@@ -14,12 +14,12 @@ from edgeosr.cli import app as application
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export import probing
-from edgeosr.export.export import ExportSettings
-from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.graph.names import TANGENTS_BY_IMAGE
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.probing import LARGEST_ERROR, make_probes
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.probes import random_directions
 
 SIDE, CHANNELS = 8, 12

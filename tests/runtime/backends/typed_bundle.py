@@ -12,13 +12,13 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import EmbeddingRecord, HeadRecord
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.export.export import ExportSettings
-from edgeosr.export.foreign import classifier_from_onnx
+from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.golden import Calibrated, recorded
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
+from edgeosr.export.settings import ExportSettings
 from edgeosr.export.train_features import train_features
 from edgeosr.runtime.golden import LEAST_FRAMES, write_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph

@@ -1,0 +1,90 @@
+"""``edgeosr export`` of a classifier that is already deployed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeosr.bundle.data import OutliersRecord
+from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.parts import four_parts
+from edgeosr.errors import UsageError, require_extra
+from edgeosr.export.bundling import ExportReport, Provenance
+from edgeosr.export.calibrated import draft_of, export_calibrated
+from edgeosr.export.conformal import require_enough_groups
+from edgeosr.export.folds import Folds
+from edgeosr.export.foreign.classifier import classifier_from_onnx
+from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
+from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.settings import ExportSettings, require_frozen
+from edgeosr.export.train_features import train_features
+from edgeosr.training.discriminator import outlier_halves
+
+# A foreign classifier is trained already: its known images serve the discriminator a little and the
+# calibration a lot.
+FOREIGN_FRACTIONS = (0.3, 0.3, 0.4)
+
+
+def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
+    """Wrap a classifier that is already deployed.
+
+    Args:
+        path: its ONNX file.
+        settings: ``data`` is needed: images of its known classes, best ones it was not trained on.
+
+    Raises:
+        UsageError, DataError, ExportError, StorageError: see the message; nothing half-written is left.
+        MissingDependencyError: the extra ``export`` is not installed. Without ``train`` there is no
+            discriminator, and no error.
+    """
+    require_extra("onnx_ir", extra="export", purpose="exporting")
+    path = Path(path)
+    if settings.data is None:
+        raise UsageError(
+            f"{path.name} needs images of the classes it knows to be calibrated on; "
+            "add --data FOLDER, with one sub-folder a class"
+        )
+    require_frozen(path, settings, frozen=False)
+    image_set = open_image_set(settings.data, settings.data_root)
+    known = settings.known or image_set.train.class_names
+    classifier = classifier_from_onnx(path, tuple(known), settings)
+    # Better said before a discriminator is trained for it.
+    draft = draft_of(classifier, settings)
+    parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
+    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    halves = None
+    if settings.outliers is not None:
+        halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
+    selected_by = ""
+    features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
+    if torch_is_there():
+        found = discriminator_for(
+            classifier,
+            parts,
+            features.embeddings,
+            halves.train if halves else None,
+            halves.select if halves else None,
+            threads=settings.threads,
+        )
+        classifier = replace(classifier, layers=found.layers)
+        selected_by = found.selected_by
+    return export_calibrated(
+        classifier,
+        CalibrationParts(
+            train=parts.train,
+            select=parts.select,
+            calibrate=parts.calibrate,
+            open_select=halves.select if halves else None,
+        ),
+        settings,
+        Provenance(
+            name=path.stem,
+            out=settings.out or path.with_suffix(".edgeosr"),
+            data=parts.record(settings.data, image_set.title),
+            outliers=None
+            if halves is None
+            else OutliersRecord(str(settings.outliers), len(halves.train), len(halves.select)),
+            training=None,
+            discriminator_selected_by=selected_by,
+        ),
+        Folds(why_none="a deployed classifier has no folds"),
+        features,
+    )
