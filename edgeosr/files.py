@@ -1,15 +1,18 @@
-"""Atomic writes: a reader sees the whole old file or the whole new one, never a half."""
+"""Atomic writes: a reader sees the whole old file or the whole new one, never a half.
+
+Directories: ``replace_directory.py``.
+"""
 
 import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from edgeosr.errors import StorageError
+from edgeosr.leftovers import temporary_file
 
 
 def sha256_of(data: bytes) -> str:
@@ -34,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it when the block ends without an exception.
 
     Missing parent folders are made. On any exception, Ctrl-C included, ``path`` is untouched and the
-    temporary file is removed.
+    temporary file is removed. What a killed writer left beside ``path`` is removed too.
 
     Raises:
         StorageError: the disk is full, the folder is not writable, and the like.
@@ -42,17 +45,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     path = Path(path)
     with storage_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with temporary_file(path) as (descriptor, temporary):
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~umask())
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -66,37 +65,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-@contextlib.contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary directory beside ``path`` that takes its place when the block succeeds.
+def link_or_copy(source: Path, target: Path) -> None:
+    """Have the same bytes under another name of one file system, by a hard link where it has those.
 
-    An older directory at ``path`` is replaced as a whole. On any exception it is left as it was and the
-    temporary one is removed. Raises StorageError like ``atomic_file``.
+    Raises:
+        OSError: neither can be made.
     """
-    path = Path(path)
-    with storage_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        old = temporary.with_suffix(".old")
-        try:
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            try:
-                if path.exists():
-                    path.rename(old)
-                temporary.rename(path)
-            except BaseException:
-                # An interrupt may fall between the two: the old directory goes back to its place.
-                if old.exists() and not path.exists():
-                    old.rename(path)
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(source, target, follow_symlinks=False)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the mask of permissions that this process gives to new files."""
     # Reading the umask means setting it; the old value is put back at once.
     current = os.umask(0o022)
     os.umask(current)

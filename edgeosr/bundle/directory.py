@@ -2,9 +2,11 @@
 
 Reading distrusts the directory: the manifest first (size-limited), then every other file read once, its
 size and hash compared with the manifest, and nothing parsed before that. No links, no special files, no
-pickles. Writing is atomic: a reader sees the whole old bundle or the whole new one.
+pickles. Writing is atomic: a reader sees the whole old bundle or the whole new one, and starts over where one
+takes the other's place while it reads.
 """
 
+import logging
 import os
 import stat
 from dataclasses import dataclass, replace
@@ -12,11 +14,15 @@ from pathlib import Path
 
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
-from edgeosr.files import atomic_directory, sha256_of, storage_errors
+from edgeosr.files import sha256_of, storage_errors
+from edgeosr.replace_directory import atomic_directory, complete_replacement
 
 SUFFIX = ".edgeosr"
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20
+# Of reading a bundle that is replaced again and again meanwhile.
+MOST_ATTEMPTS = 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,17 @@ def read_bundle(path: Path) -> Bundle:
         StorageError: a file cannot be read (permissions, a broken disk).
     """
     path = Path(path)
-    manifest = read_manifest(path)
+    for attempt in range(MOST_ATTEMPTS):
+        data = _manifest_data(path)
+        try:
+            return _read_whole(path, parse_manifest(data, str(path / MANIFEST_NAME)))
+        except (BundleError, StorageError):
+            if attempt == MOST_ATTEMPTS - 1 or _manifest_data(path) == data:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _read_whole(path: Path, manifest: Manifest) -> Bundle:
     files = {}
     for name, record in manifest.files.items():
         data = _read_file(path, name, size=record.bytes)
@@ -109,8 +125,14 @@ def read_bundle(path: Path) -> Bundle:
 def read_manifest(path: Path) -> Manifest:
     """Read and check the manifest of the bundle at ``path`` alone; raises like ``read_bundle``."""
     path = Path(path)
+    return parse_manifest(_manifest_data(path), str(path / MANIFEST_NAME))
+
+
+def _manifest_data(path: Path) -> bytes:
+    if complete_replacement(path.resolve()):
+        _log.warning("%s was being replaced when a process was killed; the new bundle is used", path)
     _require_bundle_directory(path)
-    return parse_manifest(_read_file(path, MANIFEST_NAME, size=None), str(path / MANIFEST_NAME))
+    return _read_file(path, MANIFEST_NAME, size=None)
 
 
 def newest_bundle(root: Path = Path(".")) -> Path:
@@ -142,6 +164,8 @@ _AGAIN = "copy the bundle again or export it again"
 
 
 def _bundles_near(root: Path) -> list[Path]:
+    for ready in (*root.glob(f".*{SUFFIX}.ready"), *root.glob(f"runs/*/.*{SUFFIX}.ready")):
+        complete_replacement(ready.with_name(ready.name[1 : -len(".ready")]))
     return sorted({*root.glob(f"*{SUFFIX}"), *root.glob(f"runs/*/*{SUFFIX}")})
 
 

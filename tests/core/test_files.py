@@ -1,13 +1,12 @@
-"""A reader sees the whole old file or directory, or the whole new one, whatever interrupts the write."""
+"""A reader sees the whole old file or the whole new one, whatever interrupts the write."""
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 from edgeosr.errors import StorageError
-from edgeosr.files import atomic_directory, atomic_file, write_text
+from edgeosr.files import atomic_file, write_text
 
 
 def names(folder):
@@ -42,37 +41,3 @@ def test_a_full_disk_is_a_storage_error_that_names_the_path(tmp_path, monkeypatc
     with pytest.raises(StorageError, match=r"a\.txt: No space left on device"):
         write_text(tmp_path / "a.txt", "new")
     assert names(tmp_path) == []
-
-
-def test_a_directory_is_replaced_as_a_whole(tmp_path):
-    target = tmp_path / "d"
-    target.mkdir()
-    (target / "old").write_text("old")
-    with atomic_directory(target) as folder:
-        (folder / "new").write_text("new")
-        assert names(target) == ["old"]
-    assert names(target) == ["new"]
-    assert names(tmp_path) == ["d"]
-
-
-@pytest.mark.parametrize("nth", [1, 2])
-def test_an_interrupt_while_directories_change_places_brings_the_old_one_back(tmp_path, monkeypatch, nth):
-    target = tmp_path / "d"
-    target.mkdir()
-    (target / "old").write_text("old")
-    rename, calls = Path.rename, []
-
-    def interrupted(self, to):
-        calls.append(to)
-        if len(calls) == nth:
-            # The first move has happened when Ctrl-C comes; the second has not.
-            if nth == 1:
-                rename(self, to)
-            raise KeyboardInterrupt
-        return rename(self, to)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), atomic_directory(target) as folder:
-        (folder / "new").write_text("new")
-    assert names(target) == ["old"]
-    assert names(tmp_path) == ["d"]

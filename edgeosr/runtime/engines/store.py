@@ -1,8 +1,8 @@
 """Plans in a bundle: ``engines/NAME.plan``, with their hashes in the manifest.
 
-Adding one writes the plan, then the manifest, each atomically: whoever reads meanwhile sees the bundle with
-the plan or without it. A lock keeps two builds from each other's manifest, where the system has such locks
-(not on Windows).
+Adding one replaces the bundle as a whole, its other files taken over as hard links: whoever reads meanwhile
+sees the bundle with the plan or without it, and a bundle that is exported again meanwhile is not touched. A
+lock keeps two builds from each other's manifest, where the system has such locks (not on Windows).
 """
 
 import contextlib
@@ -18,7 +18,8 @@ from edgeosr.bundle.directory import MANIFEST_NAME, read_manifest
 from edgeosr.bundle.engines import MOST_ENGINES, EngineRecord
 from edgeosr.bundle.manifest import BACKBONE, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, EngineError
-from edgeosr.files import sha256_of, storage_errors, write_bytes
+from edgeosr.files import link_or_copy, sha256_of, storage_errors, write_bytes
+from edgeosr.replace_directory import atomic_directory, identity_of
 
 _log = logging.getLogger(__name__)
 FOLDER = "engines"
@@ -81,6 +82,9 @@ def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
         BundleError, StorageError: it cannot be read or written; the old bundle then stays as it was.
     """
     assert record.sha256 == sha256_of(plan) and record.bytes == len(plan)
+    bundle = Path(bundle).resolve()
+    with storage_errors("read", bundle):
+        read = identity_of(bundle)
     manifest = read_manifest(bundle)
     if manifest.backbone is None or manifest.files[BACKBONE].sha256 != record.backbone:
         raise EngineError(
@@ -95,11 +99,17 @@ def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
         )
     data = manifest_bytes(replace(manifest, engines=(*kept, record)))
     checked = parse_manifest(data, f"the new manifest of {bundle}")
-    write_bytes(Path(bundle) / FOLDER / record.file, plan)
-    write_bytes(Path(bundle) / MANIFEST_NAME, data)
-    for old in manifest.engines:
-        if old.file not in {new.file for new in checked.engines}:
-            (Path(bundle) / FOLDER / old.file).unlink(missing_ok=True)
+    dropped = {old.file for old in manifest.engines} - {old.file for old in kept} | {record.file}
+    with atomic_directory(bundle, expected=read) as new:
+        for name in manifest.file_names:
+            link_or_copy(bundle / name, new / name)
+        (new / FOLDER).mkdir()
+        there = sorted((bundle / FOLDER).iterdir()) if (bundle / FOLDER).is_dir() else []
+        for path in there:
+            if path.name not in dropped and path.is_file() and not path.is_symlink():
+                link_or_copy(path, new / FOLDER / path.name)
+        write_bytes(new / FOLDER / record.file, plan)
+        write_bytes(new / MANIFEST_NAME, data)
     return checked
 
 
