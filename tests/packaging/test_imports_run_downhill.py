@@ -13,7 +13,7 @@ ROOMS = ("export", "kernels", "bench", "runtime", "cli")
 # Rooms of the core with walls of their own: bundle -> scoring -> what a device needs of the core's own files.
 INNER_ROOMS = {
     "scoring": {"errors", "verdict"},
-    "bundle": {"scoring", "errors", "verdict", "files", "preprocessing", "__init__"},
+    "bundle": {"scoring", "errors", "verdict", "files", "replace_directory", "preprocessing", "__init__"},
 }
 # Core is not listed on the right: every room may import it.
 MAY_IMPORT = {

@@ -1,0 +1,79 @@
+"""``model.onnx`` and ``backbone.onnx``: what goes in and comes out, checked before anything runs them."""
+
+from edgeosr.bundle.backbone import ENDINGS, BackboneRecord
+from edgeosr.bundle.manifest import BACKBONE, Manifest
+from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
+from edgeosr.bundle.onnx.tensors import FLOAT, FLOAT16, INT64, UINT8
+from edgeosr.bundle.onnx.wire import WireError
+from edgeosr.bundle.tensors import (
+    CHANNEL_ORDER,
+    EMBEDDING,
+    FRAMES,
+    LABEL,
+    LOGITS,
+    MAP,
+    SCORE,
+    TANGENTS,
+    VALUES,
+)
+from edgeosr.errors import BundleError
+
+MODEL = "model.onnx"
+
+
+def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> None:
+    """Check the graphs of a bundle.
+
+    Args:
+        manifest: checked.
+        files: contents by name, all that the manifest lists.
+        where: the bundle, for messages.
+
+    Raises:
+        BundleError: one is not a graph that a bundle may have; says what and where.
+    """
+    graphs = {MODEL: _model(manifest)}
+    if manifest.backbone is not None:
+        graphs[BACKBONE] = _backbone(manifest, manifest.backbone)
+    for name, contract in graphs.items():
+        try:
+            require_graph(files[name], contract)
+        except WireError as error:
+            raise BundleError(
+                f"{name} of {where} is not run, because {error}; export the bundle again, or get it again "
+                "from where you trust it"
+            ) from error
+
+
+def _frames(manifest: Manifest) -> TensorContract:
+    height, width = manifest.frame or (None, None)
+    return TensorContract((UINT8,), (None, height, width, 3))
+
+
+_ORDER = {CHANNEL_ORDER: TensorContract((INT64,), (3,))}
+
+
+def _model(manifest: Manifest) -> GraphContract:
+    return GraphContract(
+        inputs={FRAMES: _frames(manifest)},
+        optional=_ORDER,
+        outputs={
+            LABEL: TensorContract((INT64,), (None,)),
+            SCORE: TensorContract((FLOAT,), (None,)),
+            VALUES: TensorContract((FLOAT,), (None, len(manifest.parts))),
+        },
+    )
+
+
+def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
+    kind = (FLOAT16 if record.dtype == "float16" else FLOAT,)
+    length, classes = manifest.embedding.dimension, len(manifest.classes)
+    shapes = {
+        MAP: (None, length, None, None),
+        EMBEDDING: (None, length),
+        TANGENTS: (None, None, length),
+    }
+    outputs = {name: TensorContract(kind, shapes[name]) for name in ENDINGS[record.ending]}
+    if record.logits:
+        outputs[LOGITS] = TensorContract((FLOAT,), (None, classes))
+    return GraphContract(inputs={FRAMES: _frames(manifest)}, optional=_ORDER, outputs=outputs)

@@ -1,0 +1,169 @@
+"""What a bundle's graphs may be: checked byte by byte before onnxruntime reads them.
+
+An attacker can compute every hash. So a graph is held against lists in this code: standard operators, inline
+weights, the stated inputs and outputs, and shapes from constants below a stated size. What it computes of the
+frames, and how long that takes, is not bounded here; see docs/reliability.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeosr.bundle.onnx.constants import Constants
+from edgeosr.bundle.onnx.operators import ALLOWED, LARGEST_ATTRIBUTE
+from edgeosr.bundle.onnx.tensors import TYPE_NAMES, require_tensor
+from edgeosr.bundle.onnx.wire import MODEL, Fields, WireError, parse
+
+MOST_NODES = 20_000
+LARGEST_CONSTANTS = 1 << 30  # bytes
+_OPSETS = range(13, 24)
+_IR_VERSIONS = range(7, 12)
+# A FlatBuffers file of onnxruntime's own format has this at byte 4, and would not be read as ONNX at all.
+_ORT_FORMAT = b"ORTM"
+
+
+@dataclass(frozen=True)
+class TensorContract:
+    """``types``: numbers of TensorProto.DataType; ``shape``: a size, or None for any, an axis."""
+
+    types: tuple[int, ...]
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """Inputs and outputs by name, all of them and no others.
+
+    ``optional``: inputs that have a default among the constants.
+    """
+
+    inputs: Mapping[str, TensorContract]
+    outputs: Mapping[str, TensorContract]
+    optional: Mapping[str, TensorContract]
+
+
+def require_graph(data: bytes, contract: GraphContract) -> None:
+    """Check an ONNX file.
+
+    Args:
+        data: its bytes.
+        contract: what goes in and comes out.
+
+    Raises:
+        WireError: it is not one that a bundle may have; says what and where.
+    """
+    if data[4:8] == _ORT_FORMAT:
+        raise WireError("it is of onnxruntime's own format (ORT), not ONNX")
+    model = parse(data, MODEL, "model")
+    if model.get("ir_version") not in _IR_VERSIONS:
+        raise WireError(f"it has the IR version {model.get('ir_version')}; a bundle has 7 to 11")
+    opsets = [(each.get("domain", ""), each.get("version")) for each in model["opset_import"]]
+    if len(opsets) != 1 or opsets[0][0] not in ("", "ai.onnx") or opsets[0][1] not in _OPSETS:
+        raise WireError(f"it has the operator sets {opsets[:4]}; a bundle has one, the standard's 13 to 23")
+    if "graph" not in model:
+        raise WireError("it has no graph")
+    graph = model["graph"]
+    if not 0 < len(graph["node"]) <= MOST_NODES:
+        raise WireError(f"it has {len(graph['node'])} nodes; a bundle has 1 to {MOST_NODES}")
+    _require_inputs_and_outputs(graph, contract)
+    _follow(graph)
+
+
+def _require_inputs_and_outputs(graph: Fields, contract: GraphContract) -> None:
+    constants = {tensor.get("name", "") for tensor in graph["initializer"]}
+    inputs = {_name(value): value for value in graph["input"]}
+    outputs = {_name(value): value for value in graph["output"]}
+    wanted = {**contract.inputs, **contract.optional}
+    if len(inputs) != len(graph["input"]) or len(outputs) != len(graph["output"]):
+        raise WireError("an input or output is named twice")
+    for what, found, expected in (("inputs", inputs, wanted), ("outputs", outputs, contract.outputs)):
+        if set(found) != set(expected):
+            raise WireError(f"its {what} must be {', '.join(expected)}; got {', '.join(found) or 'none'}")
+        for name, value in found.items():
+            _require_type(name, value, expected[name])
+    replaceable = constants & set(inputs)
+    if replaceable != set(contract.optional):
+        raise WireError(
+            f"inputs with a default must be {sorted(contract.optional)}; got {sorted(replaceable)}"
+        )
+
+
+def _name(value: Fields) -> str:
+    name: str = value.get("name", "")
+    return name
+
+
+def _require_type(name: str, value: Fields, contract: TensorContract) -> None:
+    tensor = value.get("type", {}).get("tensor_type", {})
+    kind = tensor.get("elem_type")
+    if kind not in contract.types:
+        wanted = " or ".join(TYPE_NAMES[each] for each in contract.types)
+        raise WireError(f"{name} must be {wanted}; got {TYPE_NAMES.get(kind, kind)}")
+    dims = tensor.get("shape", {}).get("dim", [])
+    sizes = [each.get("dim_value") for each in dims]
+    for each in dims:
+        if "dim_value" in each and "dim_param" in each:
+            raise WireError(f"an axis of {name} has a size and a name")
+    fits = len(sizes) == len(contract.shape) and all(
+        wanted is None or got == wanted for got, wanted in zip(sizes, contract.shape, strict=True)
+    )
+    if not fits:
+        raise WireError(f"{name} must have the shape {_spelled(contract.shape)}; got {_spelled(sizes)}")
+    if sizes and contract.shape[0] is None and sizes[0] is not None:
+        raise WireError(f"{name} must take batches of any size; got one of {sizes[0]}")
+
+
+def _spelled(shape: "list[int | None] | tuple[int | None, ...]") -> str:
+    return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+
+
+def _follow(graph: Fields) -> None:
+    """Go through constants and nodes in their order, which must be one in which they can be computed."""
+    constants, total = Constants(), 0
+    inputs = {_name(value) for value in graph["input"]}
+    there = set[str]()
+    for tensor in graph["initializer"]:
+        name = tensor.get("name", "")
+        where = f"the constant {name!r}"
+        total += require_tensor(tensor, where)
+        if name in there:
+            raise WireError(f"{where} is there twice")
+        there.add(name)
+        if name not in inputs:  # a default is no constant
+            constants.add(name, tensor)
+    there |= inputs
+    for node in graph["node"]:
+        where = f"the node {node.get('name', '')!r} ({node.get('op_type', '')})"
+        op = node.get("op_type", "")
+        if node.get("domain", "") not in ("", "ai.onnx") or node.get("overload") or op not in ALLOWED:
+            raise WireError(f"{where} is no operator that a bundle may have ({node.get('domain') or 'ONNX'})")
+        total += _require_attributes(node, where)
+        missing = [name for name in node["input"] if name and name not in there]
+        if missing:
+            raise WireError(f"{where} reads {missing[0]!r}, which nothing before it makes")
+        for name in node["output"]:
+            if name and name in there:
+                raise WireError(f"{where} makes {name!r}, which is there already")
+            there.add(name)
+        constants.follow(node, where)
+    if total > LARGEST_CONSTANTS:
+        raise WireError(f"its constants have {total} bytes; a bundle has at most {LARGEST_CONSTANTS}")
+    lost = [_name(value) for value in graph["output"] if _name(value) not in there]
+    if lost:
+        raise WireError(f"nothing makes its output {lost[0]!r}")
+
+
+def _require_attributes(node: Fields, where: str) -> int:
+    """Check a node's attributes; return the bytes of the constants among them."""
+    total, names = 0, set[str]()
+    for attribute in node["attribute"]:
+        name = attribute.get("name", "")
+        if name in names:
+            raise WireError(f"{where} has the attribute {name!r} twice")
+        names.add(name)
+        if "t" in attribute:
+            total += require_tensor(attribute["t"], f"{where}.{name}")
+        numbers = [*attribute["ints"], *([attribute["i"]] if "i" in attribute else [])]
+        limit = LARGEST_ATTRIBUTE.get(name)
+        if limit is not None and any(abs(number) > limit for number in numbers):
+            raise WireError(f"{where} has {name} {numbers[:8]}; at most {limit} is allowed")
+    return total
