@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+import hypothesis
 import pytest
 
 from edgeosr import ExportSettings, TrainSettings, export_run, train_run
 from edgeosr.training import opengan_settings
 
 OUTLIER = "digits:0"
+
+# The same examples every time: a suite that fails now and then is not believed. make fuzz looks for new ones.
+hypothesis.settings.register_profile("suite", database=None, derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """The bundle on disk: one directory ``NAME.edgeosr`` with a manifest and the files whose hashes it holds.
 
 Reading distrusts the directory: the manifest first (size-limited), then every other file read once, its
-size and hash compared with the manifest, and nothing parsed before that. No links, no special files, no
-pickles. Writing is atomic: a reader sees the whole old bundle or the whole new one, and starts over where one
-takes the other's place while it reads.
+size and hash compared with the manifest, and nothing parsed before that; then the graphs, which may be an
+attacker's with the right hashes (``graphs.py``). No links, no special files, no pickles. Writing is atomic: a
+reader sees the whole old bundle or the whole new one, and starts over where one takes the other's place.
 """
 
 import logging
@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeosr.bundle.graphs import require_graphs
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
 from edgeosr.files import sha256_of, storage_errors
@@ -80,6 +81,7 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
             f"the manifest of {path} has {len(data)} bytes; at most {MANIFEST_LIMIT} are read back"
         )
     checked = parse_manifest(data, f"the new manifest of {path.name}")
+    require_graphs(checked, files, f"the new bundle {path.name}")
     with atomic_directory(path) as directory:
         for name, content in {**files, MANIFEST_NAME: data}.items():
             with open(directory / name, "xb") as file:
@@ -119,6 +121,7 @@ def _read_whole(path: Path, manifest: Manifest) -> Bundle:
                 f"{record.sha256[:12]}...; {_AGAIN}"
             )
         files[name] = data
+    require_graphs(manifest, files, str(path))
     return Bundle(path, manifest, files)
 
 

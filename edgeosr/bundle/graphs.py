@@ -45,18 +45,18 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
             ) from error
 
 
-def _frames(manifest: Manifest) -> TensorContract:
+def _inputs(manifest: Manifest) -> dict[str, TensorContract]:
     height, width = manifest.frame or (None, None)
-    return TensorContract((UINT8,), (None, height, width, 3))
-
-
-_ORDER = {CHANNEL_ORDER: TensorContract((INT64,), (3,))}
+    return {
+        FRAMES: TensorContract((UINT8,), (None, height, width, 3)),
+        CHANNEL_ORDER: TensorContract((INT64,), (3,)),
+    }
 
 
 def _model(manifest: Manifest) -> GraphContract:
     return GraphContract(
-        inputs={FRAMES: _frames(manifest)},
-        optional=_ORDER,
+        inputs=_inputs(manifest),
+        defaults=frozenset({CHANNEL_ORDER}),
         outputs={
             LABEL: TensorContract((INT64,), (None,)),
             SCORE: TensorContract((FLOAT,), (None,)),
@@ -76,4 +76,4 @@ def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
     outputs = {name: TensorContract(kind, shapes[name]) for name in ENDINGS[record.ending]}
     if record.logits:
         outputs[LOGITS] = TensorContract((FLOAT,), (None, classes))
-    return GraphContract(inputs={FRAMES: _frames(manifest)}, optional=_ORDER, outputs=outputs)
+    return GraphContract(inputs=_inputs(manifest), outputs=outputs)

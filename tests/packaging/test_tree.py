@@ -15,7 +15,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("edgeosr", "export", "kernels", "bench")
 TEXT = {".py", ".toml", ".md", ".txt", ".yaml", ".json", ".h", ".cu", ".cuh", ".cpp", ""}
-PRUNED = {".git", ".venv", "__pycache__"}
+PRUNED = {".git", ".venv", ".hypothesis", "__pycache__"}
 MADE = {"build", "dist", "runs"}  # at the top alone: kernels/build is a package
 # Written in two halves, so that this file does not hold what it looks for.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}*-])/(?:wo" r"rk|ro" r"ot|ho" r"me|Us" r"ers|o" r"pt)/")

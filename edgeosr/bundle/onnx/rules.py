@@ -33,12 +33,12 @@ class TensorContract:
 class GraphContract:
     """Inputs and outputs by name, all of them and no others.
 
-    ``optional``: inputs that have a default among the constants.
+    ``defaults``: names of inputs that may have a default among the constants.
     """
 
     inputs: Mapping[str, TensorContract]
     outputs: Mapping[str, TensorContract]
-    optional: Mapping[str, TensorContract]
+    defaults: frozenset[str] = frozenset()
 
 
 def require_graph(data: bytes, contract: GraphContract) -> None:
@@ -72,19 +72,19 @@ def _require_inputs_and_outputs(graph: Fields, contract: GraphContract) -> None:
     constants = {tensor.get("name", "") for tensor in graph["initializer"]}
     inputs = {_name(value): value for value in graph["input"]}
     outputs = {_name(value): value for value in graph["output"]}
-    wanted = {**contract.inputs, **contract.optional}
     if len(inputs) != len(graph["input"]) or len(outputs) != len(graph["output"]):
         raise WireError("an input or output is named twice")
-    for what, found, expected in (("inputs", inputs, wanted), ("outputs", outputs, contract.outputs)):
+    for what, found, expected in (
+        ("inputs", inputs, contract.inputs),
+        ("outputs", outputs, contract.outputs),
+    ):
         if set(found) != set(expected):
             raise WireError(f"its {what} must be {', '.join(expected)}; got {', '.join(found) or 'none'}")
         for name, value in found.items():
             _require_type(name, value, expected[name])
-    replaceable = constants & set(inputs)
-    if replaceable != set(contract.optional):
-        raise WireError(
-            f"inputs with a default must be {sorted(contract.optional)}; got {sorted(replaceable)}"
-        )
+    replaceable = sorted(constants & set(inputs) - contract.defaults)
+    if replaceable:
+        raise WireError(f"its input {replaceable[0]} has a default, with which it would run unasked")
 
 
 def _name(value: Fields) -> str:

@@ -94,7 +94,8 @@ def _divided(node: Fields, left: Values, right: Values) -> Values | None:
         return quotient
     if not right.all():
         return None
-    return (np.sign(left) * np.sign(right) * (np.abs(left) // np.abs(right))).astype(left.dtype)
+    whole: Values = np.sign(left) * np.sign(right) * (np.abs(left) // np.abs(right))
+    return whole.astype(left.dtype)
 
 
 def _reshaped(node: Fields, values: Values, shape: Values) -> Values:

@@ -1,5 +1,6 @@
 """The trial by killing finds nothing lost, and would find it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ from edgeosr.bench.reliability.killed_replacement import kill_at_every_step, kil
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import parse_manifest
 
-SAMPLE = Path(__file__).parents[2] / "core" / "bundle" / "sample_manifest.json"
-FILES = {"model.onnx": b"graph" * 100, "scorer.npz": b"scorer" * 50, "golden.npz": b"golden"}
+BUNDLE_TESTS = Path(__file__).parents[2] / "core" / "bundle"
+sys.path.insert(0, str(BUNDLE_TESTS))
 
 
 @pytest.fixture
 def bundle(tmp_path):
+    from small_graphs import good
+
+    model = good(parts=5).SerializeToString()
+    files = {"model.onnx": model, "scorer.npz": b"scorer" * 50, "golden.npz": b"golden"}
     path = tmp_path / "a.edgeosr"
-    write_bundle(path, parse_manifest(SAMPLE.read_bytes()), FILES)
+    write_bundle(path, parse_manifest((BUNDLE_TESTS / "sample_manifest.json").read_bytes()), files)
     return path
 
 

@@ -9,13 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_graphs import good
 
 from edgeosr.bundle import directory as bundle_module
 from edgeosr.bundle.directory import MANIFEST_LIMIT, newest_bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import FILE_NAMES, Manifest, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError
 
-FILES = {"model.onnx": b"graph" * 100, "scorer.npz": b"scorer" * 50, "golden.npz": b"golden"}
+FILES = {
+    "model.onnx": good(parts=5).SerializeToString(),
+    "scorer.npz": b"scorer" * 50,
+    "golden.npz": b"golden",
+}
+NEW = good(parts=5, producer="new").SerializeToString()
 
 
 @pytest.fixture
@@ -159,7 +165,7 @@ def test_an_interrupted_write_leaves_the_old_bundle(
 
     monkeypatch.setattr(os, "fsync", failing_fsync)
     with pytest.raises((KeyboardInterrupt, StorageError)):
-        write_bundle(written, manifest, {**FILES, "model.onnx": b"new"})
+        write_bundle(written, manifest, {**FILES, "model.onnx": NEW})
     assert read_bundle(written).files == FILES
     assert [path.name for path in written.parent.iterdir()] == ["a.edgeosr"]
 
@@ -170,9 +176,9 @@ def test_a_new_bundle_replaces_the_old_one_as_a_whole_also_behind_a_link(
     (written / "left-over").write_text("of the old one")
     link = written.parent / "current.edgeosr"
     link.symlink_to(written)
-    write_bundle(link, manifest, {**FILES, "model.onnx": b"new"})
+    write_bundle(link, manifest, {**FILES, "model.onnx": NEW})
     assert link.is_symlink()
-    assert read_bundle(link).files["model.onnx"] == b"new"
+    assert read_bundle(link).files["model.onnx"] == NEW
     assert {path.name for path in written.iterdir()} == {"manifest.json", *FILE_NAMES}
     assert {path.name for path in written.parent.iterdir()} == {"a.edgeosr", "current.edgeosr"}
 

@@ -1,0 +1,190 @@
+"""A graph that a bundle may have is let through, and each thing that it may not have is refused by name."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from small_graphs import CONTRACT, good, node, tensor
+
+from edgeosr.bundle.onnx.constants import LARGEST_RESULT
+from edgeosr.bundle.onnx.operators import ALLOWED
+from edgeosr.bundle.onnx.rules import require_graph
+from edgeosr.bundle.onnx.wire import WireError
+
+
+def refusal(model):
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    with pytest.raises(WireError) as error:
+        require_graph(data, CONTRACT)
+    return str(error.value)
+
+
+def feed(frames):
+    return {"frames": frames, "channel_order": np.array([0, 1, 2])}
+
+
+def test_a_good_graph_passes_and_runs():
+    data = good().SerializeToString()
+    require_graph(data, CONTRACT)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    label, score, values = session.run(None, feed(np.full((3, 2, 2, 3), 7, np.uint8)))
+    assert values.shape == (3, 2) and label.tolist() == [0, 0, 0] and score.tolist() == [0, 0, 0]
+
+
+def test_every_allowed_operator_is_one_of_the_standard():
+    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
+    assert known >= ALLOWED
+    subgraphs = {
+        schema.name
+        for schema in onnx.defs.get_all_schemas()
+        if any(a.type.name in ("GRAPH", "GRAPHS") for a in schema.attributes.values())
+    }
+    assert not ALLOWED & {*subgraphs, "RandomNormal", "RandomUniformLike", "Bernoulli", "ImageDecoder"}
+
+
+def spoilt(change):
+    model = good()
+    change(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda m: m.graph.node[0].__setattr__("domain", "com.microsoft"), "no operator"),
+        (lambda m: m.graph.node[0].__setattr__("op_type", "RandomNormalLike"), "no operator"),
+        (lambda m: m.graph.node[0].__setattr__("overload", "x"), "no operator"),
+        (lambda m: m.opset_import.add(domain="com.microsoft", version=1), "operator sets"),
+        (lambda m: m.opset_import[0].__setattr__("version", 99), "operator sets"),
+        (lambda m: m.__setattr__("ir_version", 3), "IR version"),
+        (lambda m: m.graph.ClearField("node"), "0 nodes"),
+        (lambda m: m.graph.output.pop(), "its outputs must be"),
+        (lambda m: m.graph.output.append(m.graph.output[0]), "named twice"),
+        (lambda m: m.graph.input[0].__setattr__("name", "image"), "its inputs must be"),
+        (lambda m: m.graph.input[0].type.tensor_type.__setattr__("elem_type", 1), "frames must be uint8"),
+        (lambda m: m.graph.input[0].type.tensor_type.shape.dim.pop(), "frames must have the shape"),
+        (lambda m: m.graph.output[2].type.tensor_type.shape.dim.pop(), "values must have the shape"),
+        (
+            lambda m: m.graph.output[0].type.tensor_type.shape.dim[0].__setattr__("dim_value", 7),
+            "batches of any size; got one of 7",
+        ),
+        (lambda m: m.graph.node[2].input.__setitem__(0, "nothing"), "which nothing before it makes"),
+        (lambda m: m.graph.node[1].output.__setitem__(0, "x"), "is there already"),
+        (lambda m: m.graph.node[0].output.__setitem__(0, "weights"), "is there already"),
+        (lambda m: m.graph.initializer.append(m.graph.initializer[0]), "is there twice"),
+        (lambda m: m.graph.initializer.append(tensor("frames", [1], np.uint8)), "has a default"),
+        (lambda m: m.graph.initializer[1].dims.__setitem__(1, 3), "8 bytes for 3 numbers"),
+        (lambda m: m.graph.initializer[1].__setattr__("data_type", TensorProto.STRING), "has the type 8"),
+        (lambda m: m.graph.initializer[1].__setattr__("data_location", 1), "outside the file"),
+        (lambda m: m.graph.initializer[1].dims.__setitem__(0, -1), "has the shape"),
+        (
+            lambda m: m.graph.initializer[1].external_data.add(key="location", value="../secret"),
+            "external_data",
+        ),
+        (lambda m: m.graph.sparse_initializer.add(), "sparse initializers"),
+        (lambda m: m.graph.node[1].attribute.append(m.graph.node[1].attribute[0]), "twice"),
+    ],
+)
+def test_what_a_bundle_may_not_have_is_refused(change, why):
+    assert why in refusal(spoilt(change))
+
+
+def test_onnxruntimes_own_format_is_refused_whatever_else_it_parses_as():
+    # A skipped field whose bytes put the mark where onnxruntime looks for it.
+    data = b"\x32\x08ab" + b"ORTM" + b"xx" + good().SerializeToString()
+    assert data[4:8] == b"ORTM" and onnx.load_from_string(data).graph.node
+    assert "own format" in refusal(data)
+
+
+BIG = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([node("ConstantOfShape", ["size"], ["y"])], [tensor("size", [BIG, BIG], np.int64)]),
+        ([node("Expand", ["weights", "size"], ["y"])], [tensor("size", [BIG, 1, 2 * BIG], np.int64)]),
+        ([node("Tile", ["weights", "size"], ["y"])], [tensor("size", [BIG, BIG], np.int64)]),
+        (
+            [node("Range", ["a", "b", "c"], ["y"])],
+            [tensor("a", 0, np.int64), tensor("b", 1 << 40, np.int64), tensor("c", 1, np.int64)],
+        ),
+        ([node("Pad", ["weights", "size"], ["y"])], [tensor("size", [BIG, 0, BIG, BIG], np.int64)]),
+        ([node("Resize", ["weights", "", "", "size"], ["y"])], [tensor("size", [BIG, BIG], np.int64)]),
+        ([node("Resize", ["weights", "", "scales"], ["y"])], [tensor("scales", [1e6, 1e6])]),
+        # The size is itself computed of constants.
+        (
+            [
+                node("Mul", ["size", "size"], ["square"]),
+                node("Concat", ["square", "square"], ["shape"], axis=0),
+                node("ConstantOfShape", ["shape"], ["y"]),
+            ],
+            [tensor("size", [BIG], np.int64)],
+        ),
+        # A small step at a time.
+        (
+            [
+                node("ConstantOfShape", ["size"], ["y1"]),
+                node("MatMul", ["y1", "y1"], ["y"]),
+            ],
+            [tensor("size", [8000, 8000], np.int64)],
+        ),
+        (
+            [
+                node("ConstantOfShape", ["s1"], ["a"]),
+                node("ConstantOfShape", ["s2"], ["b"]),
+                node("Add", ["a", "b"], ["y"]),
+            ],
+            [tensor("s1", [1 << 16, 1], np.int64), tensor("s2", [1, 1 << 17], np.int64)],
+        ),
+        (
+            [node("Tile", ["weights", "s"], ["a"]), node("Tile", ["a", "s"], ["y"])],
+            [tensor("s", [1 << 8, 1 << 8], np.int64)] * 1,
+        ),
+    ],
+)
+def test_a_size_from_constants_above_the_limit_is_refused(nodes, constants):
+    assert str(LARGEST_RESULT) in refusal(good(*nodes, more=constants))
+
+
+def test_a_size_that_is_computed_in_a_way_that_is_not_read_is_refused():
+    nodes = [
+        node("Sqrt", ["f"], ["g"]),
+        node("Cast", ["g"], ["s"], to=7),
+        node("ConstantOfShape", ["s"], ["y"]),
+    ]
+    assert "in a way that is not read" in refusal(good(*nodes, more=[tensor("f", [1e20])]))
+
+
+def test_shapes_as_exporters_compute_them_pass_and_are_what_onnxruntime_makes():
+    # torch's expand: the sizes that are -1 are taken from ones.
+    nodes = [
+        node("ConstantOfShape", ["two"], ["ones"], value=tensor("v", [1], np.int64)),
+        node("Mul", ["ones", "minus"], ["minuses"]),
+        node("Equal", ["wanted", "minuses"], ["same"]),
+        node("Where", ["same", "ones", "wanted"], ["shape"]),
+        node("Expand", ["weights", "shape"], ["y"]),
+    ]
+    more = [tensor("two", [2], np.int64), tensor("minus", -1, np.int64), tensor("wanted", [3, -1], np.int64)]
+    model = good(*nodes, more=more)
+    require_graph(model.SerializeToString(), CONTRACT)
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.run(["y"], feed(np.zeros((1, 1, 1, 3), np.uint8)))[0].shape == (3, 2)
+    for constant in model.graph.initializer:
+        if constant.name == "wanted":
+            constant.CopyFrom(tensor("wanted", [1 << 40, -1], np.int64))
+    model.graph.output.pop()
+    assert str(LARGEST_RESULT) in refusal(model)
+
+
+@pytest.mark.parametrize("name", ["pads", "strides"])
+def test_an_attribute_that_would_make_a_result_huge_is_refused(name):
+    conv = node("ConvTranspose", ["z", "w"], ["y"], **{name: [1 << 30] * (4 if name == "pads" else 2)})
+    model = good(
+        node("ConstantOfShape", ["s"], ["z"]),
+        conv,
+        more=[tensor("s", [1, 1, 2, 2], np.int64), tensor("w", np.ones((1, 1, 1, 1)))],
+    )
+    assert f"has {name}" in refusal(model)
