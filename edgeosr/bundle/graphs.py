@@ -48,7 +48,7 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
 def _inputs(manifest: Manifest) -> dict[str, TensorContract]:
     height, width = manifest.frame or (None, None)
     return {
-        FRAMES: TensorContract((UINT8,), (None, height, width, 3)),
+        FRAMES: TensorContract((UINT8,), (None, height, width, 3), open_axes=True),
         CHANNEL_ORDER: TensorContract((INT64,), (3,)),
     }
 

@@ -1,6 +1,6 @@
 """``golden.npz``: frames with the verdicts that were given where the bundle was made.
 
-The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN`` when unpacked:
+The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN``:
 
     frames       uint8 [n, h, w, 3]     stored small; in the channel order of ``bgr``
     size         int64 [2]              (height, width) that they are judged at, pixels repeated
@@ -173,7 +173,7 @@ def write_golden(golden: Golden) -> bytes:
         rounding = golden.rounding
         arrays["rounding"] = np.array([rounding.score, rounding.gap, *rounding.values], np.float32)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
@@ -226,7 +226,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
 
 def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        found = npz_arrays(data, largest=LARGEST_GOLDEN, compressed=True)
+        found = npz_arrays(data, largest=LARGEST_GOLDEN)
         missing = [name for name in wanted if name not in found]
         if missing:
             raise NpzError(f"it lacks {', '.join(missing)}")

@@ -1,33 +1,44 @@
-"""Reads the arrays of an ``.npz`` file that nobody vouches for: no pickles, no more memory than is stated."""
+"""Reads arrays of an ``.npz`` file that nobody vouches for: no pickles, and never more memory than the file.
+
+Entries are stored, not compressed, and lie one behind the other; the sizes that they claim are those of the
+bytes that are there.
+"""
 
 import io
+import math
 import zipfile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Of a zip's local header, before the name; and a name of ours with what writers put behind it.
+_LOCAL_HEADER = 30
+LONGEST_NAME = 100
+MOST_ENTRIES = 512
+
 
 class NpzError(ValueError):
     """The bytes are not such a file; the message says why, and the caller adds which file and what to do."""
 
 
-def npz_arrays(data: bytes, *, largest: int, compressed: bool = False) -> dict[str, NDArray[Any]]:
-    """Return every array of the file by its name.
+def npz_arrays(data: bytes, *, largest: int) -> dict[str, NDArray[Any]]:
+    """Return every array of the file by its name; they share its memory and are read-only.
 
     Args:
         data: the file's bytes.
-        largest: bytes that its entries may have in all, unpacked.
-        compressed: entries may be deflated; else they must be stored, and the file itself is the limit.
+        largest: bytes that the file may have.
 
     Raises:
-        NpzError: it is damaged or no such file; it holds something else than arrays without objects, a name
-            twice, or more than is allowed.
+        NpzError: it is damaged or no such file; it holds something else than stored arrays without objects, a
+            name twice, or more than is allowed.
     """
+    if len(data) > largest:
+        raise NpzError(f"it has {len(data)} bytes, more than {largest}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            _require_plain(entries, len(data), largest, compressed)
+            _require_plain(entries, len(data))
             return {_name(entry): _array(archive.read(entry)) for entry in entries}
     except NpzError:
         raise
@@ -36,36 +47,47 @@ def npz_arrays(data: bytes, *, largest: int, compressed: bool = False) -> dict[s
         raise NpzError(str(error) or type(error).__name__) from error
 
 
-def _require_plain(entries: list[zipfile.ZipInfo], size: int, largest: int, compressed: bool) -> None:
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > largest:
-        raise NpzError(f"it unpacks to {unpacked} bytes, more than {largest}")
-    # Of entries that share one body, each is harmless and all together are not.
-    if sum(entry.compress_size for entry in entries) > size:
-        raise NpzError("its entries overlap")
-    seen = set[str]()
+def _require_plain(entries: list[zipfile.ZipInfo], size: int) -> None:
+    if len(entries) > MOST_ENTRIES:
+        raise NpzError(f"it has {len(entries)} entries, more than {MOST_ENTRIES}")
+    seen, reached = set[str](), 0
     for entry in entries:
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NpzError(f"its entry {entry.filename!r} is packed in a way that NumPy does not write")
-        if entry.compress_type != zipfile.ZIP_STORED and not compressed:
-            raise NpzError(f"its entry {entry.filename!r} is compressed; edgeosr writes stored entries only")
-        if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
-            raise NpzError(f"its entry {entry.filename!r} has two sizes")
         name = _name(entry)
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise NpzError(f"its entry {name!r} is compressed; edgeosr writes stored entries only")
+        if entry.file_size != entry.compress_size:
+            raise NpzError(f"its entry {name!r} has two sizes")
         if name in seen:
             raise NpzError(f"its entry {name!r} is there twice")
         seen.add(name)
+    # Of entries that share one body, each is harmless and all together are not.
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < reached:
+            raise NpzError("its entries overlap")
+        reached = entry.header_offset + _LOCAL_HEADER + entry.file_size
+    if reached > size:
+        raise NpzError("its entries reach beyond its end")
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
     if not entry.filename.endswith(".npy"):
-        raise NpzError(f"its entry {entry.filename!r} is not an array")
+        raise NpzError(f"its entry {entry.filename[:LONGEST_NAME]!r} is not an array")
+    if len(entry.filename) > LONGEST_NAME:
+        raise NpzError(f"an entry's name has {len(entry.filename)} letters, more than {LONGEST_NAME}")
     return entry.filename[: -len(".npy")]
 
 
 def _array(content: bytes) -> NDArray[Any]:
     file = io.BytesIO(content)
-    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    if file.read(1):
-        raise NpzError("an array has bytes behind its end")
-    return array
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise NpzError(f"an array has the format {version}; 1.0 and 2.0 are read")
+    read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
+        raise NpzError(f"an array has the type {dtype}; numbers alone are read")
+    body = content[file.tell() :]
+    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != len(body):
+        raise NpzError(f"an array of {dtype} {list(shape)[:8]} has {len(body)} bytes")
+    flat: NDArray[Any] = np.frombuffer(body, dtype)
+    return flat.reshape(shape, order="F" if by_columns else "C")

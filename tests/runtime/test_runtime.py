@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import edgeosr
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import BundleError, InferenceError, MissingDependencyError, UsageError
+from edgeosr.errors import BundleError, MissingDependencyError, UsageError
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.scoring.fusion import Fusion
@@ -169,7 +169,7 @@ def test_a_graph_of_another_number_of_parts_is_refused(
     make_bundle: Callable[..., Path], manifest: Manifest
 ) -> None:
     two = Fusion(parts=("movr_loss", "log_norm"), means=(0.0,) * 2, stds=(1.0,) * 2, weights=(1.0,) * 2)
-    with pytest.raises(BundleError, match=r"values \(float \[batch, 2\]\); got .* values \[\[5\]\]"):
+    with pytest.raises(BundleError, match=r"values must have the shape \[any, 2\]; got \[any, 5\]"):
         Runtime(make_bundle(fusion=two))
 
 
@@ -191,10 +191,8 @@ def test_a_graph_that_breaks_the_contract_is_refused_at_once(
     make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes], frames: Frames
 ) -> None:
     for model in (graph_bytes(optional_order=False), graph_bytes(outputs=("label", "score"))):
-        with pytest.raises(BundleError, match="no edgeosr scoring graph: expected"):
+        with pytest.raises(BundleError, match=r"its (inputs|outputs) must be .*; got"):
             Runtime(make_bundle(model=model))
-    with pytest.raises(InferenceError, match=r"cannot load model\.onnx"):
-        Runtime(make_bundle(model=b"not a model"))
     few = Runtime(make_bundle(classes=("zero",)), warmup=0)
     with pytest.raises(BundleError, match="its manifest names 1 classes"):
         few(frames)

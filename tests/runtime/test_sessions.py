@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgeosr.errors import EdgeosrError, InferenceError, UsageError
@@ -87,9 +88,11 @@ def test_a_graph_that_does_not_run_is_no_damaged_bundle(
 
 
 def test_verify_calls_a_graph_that_does_not_load_a_failure_not_an_absence(
-    make_bundle: Callable[..., Path],
+    make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes]
 ) -> None:
-    report = verify_bundle(make_bundle(model=b"not a model"), backends=("onnxruntime",))
+    model = onnx.load_model_from_string(graph_bytes())
+    next(node for node in model.graph.node if node.op_type == "Neg").op_type = "Gemm"  # of one input
+    report = verify_bundle(make_bundle(model=model.SerializeToString()), backends=("onnxruntime",))
     (check,) = report.checks
     assert check.failed and not check.available and not report.passed
     assert "cannot load model.onnx" in check.detail

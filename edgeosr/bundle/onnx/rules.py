@@ -23,10 +23,14 @@ _ORT_FORMAT = b"ORTM"
 
 @dataclass(frozen=True)
 class TensorContract:
-    """``types``: numbers of TensorProto.DataType; ``shape``: a size, or None for any, an axis."""
+    """``types``: numbers of TensorProto.DataType; ``shape``: a size, or None for any, an axis.
+
+    ``open_axes``: an axis without a size is taken for any.
+    """
 
     types: tuple[int, ...]
     shape: tuple[int | None, ...]
+    open_axes: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def _require_type(name: str, value: Fields, contract: TensorContract) -> None:
         if "dim_value" in each and "dim_param" in each:
             raise WireError(f"an axis of {name} has a size and a name")
     fits = len(sizes) == len(contract.shape) and all(
-        wanted is None or got == wanted for got, wanted in zip(sizes, contract.shape, strict=True)
+        wanted is None or got == wanted or (got is None and contract.open_axes)
+        for got, wanted in zip(sizes, contract.shape, strict=True)
     )
     if not fits:
         raise WireError(f"{name} must have the shape {_spelled(contract.shape)}; got {_spelled(sizes)}")

@@ -39,21 +39,21 @@ def with_one_body_for_all(count):
     return local + directory + end
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_saved_is_read_as_numpy_reads_it(save):
+def test_what_numpy_saved_is_read_as_numpy_reads_it():
     file = io.BytesIO()
-    save(file, **FEW)
-    found = npz_arrays(file.getvalue(), largest=LARGEST, compressed=True)
-    assert list(found) == list(FEW)
-    for name, array in FEW.items():
+    saved = {**FEW, "by_columns": np.arange(6, dtype=np.int16).reshape(2, 3, order="F")}
+    np.savez(file, **saved)
+    found = npz_arrays(file.getvalue(), largest=LARGEST)
+    assert list(found) == list(saved)
+    for name, array in saved.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_compressed_entries_are_refused_where_they_are_not_expected():
+def test_compressed_entries_are_refused():
     file = io.BytesIO()
     np.savez_compressed(file, **FEW)
-    with pytest.raises(NpzError, match=r"'a\.npy' is compressed"):
+    with pytest.raises(NpzError, match="'a' is compressed"):
         npz_arrays(file.getvalue(), largest=LARGEST)
 
 
@@ -64,31 +64,39 @@ def test_a_name_that_is_there_twice_is_refused():
         npz_arrays(data, largest=LARGEST)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_entries_that_share_one_body_are_refused(compressed):
+def test_entries_that_share_one_body_are_refused():
     assert len(npz_arrays(with_one_body_for_all(1), largest=LARGEST)) == 1
     with pytest.raises(NpzError, match="overlap"):
-        npz_arrays(with_one_body_for_all(200), largest=LARGEST, compressed=compressed)
+        npz_arrays(with_one_body_for_all(200), largest=LARGEST)
 
 
-def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_unread(monkeypatch):
-    data = archive(("a.npy", npy(np.zeros(LARGEST, np.uint8))), compression=zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("it was unpacked"))
+def test_a_file_above_the_limit_is_refused_unread(monkeypatch):
+    data = archive(("a.npy", npy(np.zeros(LARGEST, np.uint8))))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(NpzError, match="more than 1048576"):
-        npz_arrays(data, largest=LARGEST, compressed=True)
+        npz_arrays(data, largest=LARGEST)
+
+
+def test_many_entries_and_long_names_are_refused():
+    with pytest.raises(NpzError, match="513 entries"):
+        npz_arrays(archive(*((f"{i}.npy", npy(1)) for i in range(513))), largest=LARGEST)
+    with pytest.raises(NpzError, match="204 letters"):
+        npz_arrays(archive(("a" * 200 + ".npy", npy(1))), largest=LARGEST)
 
 
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (("a.npy", npy(np.array([{}], object))), "allow_pickle"),
+        (("a.npy", npy(np.array([{}], object))), "type object"),
         (("a.txt", b"words"), r"'a\.txt' is not an array"),
         (("a.npy", b"words"), "magic string"),
-        (("a.npy", npy(1) + b"more"), "behind its end"),
-        (("a.npy", npy(np.zeros(9))[:-1]), "EOF"),
+        (("a.npy", npy(1) + b"more"), "has 12 bytes"),
+        (("a.npy", npy(np.zeros(9))[:-1]), "has 71 bytes"),
         (("a.npy", npy(np.zeros(9)).replace(b"(9,), }     ", b"(1 << 60,), }")), "malformed"),
-        (("a.npy", npy(np.zeros(9)).replace(b"(9,), }" + b" " * 15, b"(%d,), }" % 10**15)), "allocate"),
+        (("a.npy", npy(np.zeros(9)).replace(b"(9,), }" + b" " * 15, b"(%d,), }" % 10**15)), "has 72 bytes"),
         (("a.npy", npy(np.zeros(9)).replace(b"(9,), }", b"(9     ")), "multi-line"),
+        (("a.npy", npy(np.zeros(9)).replace(b"(9,), } ", b"(-9,), }")), "has 72 bytes"),
+        (("a.npy", npy(np.zeros(2, [("x", "f4")]))), "numbers alone"),
     ],
 )
 def test_an_entry_that_is_no_plain_array_is_refused(entry, said):
@@ -96,17 +104,16 @@ def test_an_entry_that_is_no_plain_array_is_refused(entry, said):
         npz_arrays(archive(entry), largest=LARGEST)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_random_damage_is_refused_or_harmless_and_never_anything_else(compressed):
+def test_random_damage_is_refused_or_harmless_and_never_anything_else():
     file = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(file, **FEW, noise=np.random.default_rng(0).random(200))
+    np.savez(file, **FEW, noise=np.random.default_rng(0).random(200))
     data, random, refused = file.getvalue(), np.random.default_rng(1), 0
     for _ in range(500):
         damaged = bytearray(data)
         for place in random.integers(0, len(data), 3):
             damaged[place] = random.integers(0, 256)
         try:
-            npz_arrays(bytes(damaged), largest=LARGEST, compressed=compressed)
+            npz_arrays(bytes(damaged), largest=LARGEST)
         except NpzError:
             refused += 1
     assert refused > 250
