@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Of frames: a side, and both multiplied (8K video has 33 177 600), in pixels.
+LARGEST_SIDE = 16384
+LARGEST_FRAME = 2**25
 Fit = Literal["crop", "stretch", "letterbox"]
 FITS: tuple[Fit, ...] = ("crop", "stretch", "letterbox")
 # Per channel, of ImageNet's training images scaled to 0..1: what most published weights were trained with.

@@ -37,12 +37,15 @@ def threshold_from_json(node: JsonNode) -> Threshold:
     for name, rate in rates.items():
         if rate in (0.0, 1.0):
             field[name].fail("a number between 0 and 1")
+    groups, images = (field[name].integer(1, LARGEST) for name in ("groups", "images"))
+    if groups > images:
+        field["groups"].fail(f"at most as many groups as images, {images}")
     return Threshold(
         value=field["value"].number(),
         target_false_reject_rate=rates["target_false_reject_rate"],
         interval=(low, high),
         confidence=rates["confidence"],
-        groups=field["groups"].integer(1, LARGEST),
-        images=field["images"].integer(1, LARGEST),
+        groups=groups,
+        images=images,
         method=field["method"].text(),
     )

@@ -12,8 +12,12 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from edgeosr.errors import EdgeosrError, suggestion
+from edgeosr.verdict import UNKNOWN
 
 LONGEST_TEXT = 4096
+MOST_ITEMS = 65_536  # of a list or an object, where no smaller limit is stated
+# They let a text look like another one: marks that turn the direction of writing, and two line ends.
+_HIDDEN = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 LARGEST = 2**53  # whole numbers up to here are exact in every JSON reader
 
 
@@ -120,14 +124,14 @@ class JsonNode:
         """Return all fields of an object, by name."""
         if not isinstance(self.value, dict):
             self.fail("an object")
+        if len(self.value) > MOST_ITEMS:
+            self.fail(f"an object of at most {MOST_ITEMS} fields")
         return {name: self._child(name, value) for name, value in self.value.items()}
 
-    def items(self, low: int = 0, high: int | None = None) -> list["JsonNode"]:
+    def items(self, low: int = 0, high: int = MOST_ITEMS) -> list["JsonNode"]:
         """Return the items of a list of ``low`` to ``high`` items."""
-        size = f"{low}" if low == high else f"at least {low}" if high is None else f"{low} to {high}"
-        if not isinstance(self.value, list) or len(self.value) < low:
-            self.fail(f"a list of {size} items")
-        if high is not None and len(self.value) > high:
+        size = f"{low}" if low == high else f"{low} to {high}"
+        if not isinstance(self.value, list) or not low <= len(self.value) <= high:
             self.fail(f"a list of {size} items")
         return [self._child(i, value) for i, value in enumerate(self.value)]
 
@@ -142,7 +146,19 @@ class JsonNode:
             0xD800 <= ord(letter) < 0xE000 for letter in self.value
         ):
             self.fail("text without control characters")
+        if not _HIDDEN.isdisjoint(self.value):
+            self.fail("text without marks that turn its direction")
         return self.value
+
+    def class_names(self, most: int) -> tuple[str, ...]:
+        """Return 1 to ``most`` names of classes, none twice; they become names of folders and verdicts."""
+        names = self.texts()
+        if not 1 <= len(names) <= most:
+            self.fail(f"1 to {most} class names")
+        for item in self.items():
+            if "/" in item.value or item.value in (".", "..", UNKNOWN):
+                item.fail(f"the name of a class, without a slash and not {UNKNOWN!r}")
+        return names
 
     def matching(self, pattern: str, expected: str) -> str:
         """Return text of which all matches ``pattern``; ``expected`` words it for the error."""

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.checked_json import JsonNode
+from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE
 
 BUILDERS = ("tensorrt", "tensorrt_rtx")
 MOST_ENGINES = 64
+LARGEST_PLAN = 1 << 31  # bytes
 LARGEST_BATCH = 1024
 ENGINE_FILE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.plan"
 TARGET = r"sm_\d{2,3}"
@@ -60,12 +62,14 @@ def _engine(node: JsonNode) -> EngineRecord:
     least, best, most = (item.integer(1, LARGEST_BATCH) for item in field["batch"].items(3, 3))
     if not least <= best <= most:
         field["batch"].fail("[least, optimal, largest] in this order")
-    height, width = (item.integer(1, 65536) for item in field["frame"].items(2, 2))
+    height, width = (item.integer(1, LARGEST_SIDE) for item in field["frame"].items(2, 2))
+    if height * width > LARGEST_FRAME:
+        field["frame"].fail(f"a frame of at most {LARGEST_FRAME} pixels")
     return EngineRecord(
         # The name becomes a path: no separators, no leading dot.
         file=field["file"].matching(ENGINE_FILE, "a plain file name that ends in .plan"),
         sha256=field["sha256"].sha256(),
-        bytes=field["bytes"].integer(1, 2**40),
+        bytes=field["bytes"].integer(1, LARGEST_PLAN),
         builder=field["builder"].choice(BUILDERS),
         version=field["version"].text(),
         device=field["device"].text(empty=True),

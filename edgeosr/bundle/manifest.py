@@ -27,7 +27,7 @@ from edgeosr.bundle.network import (
 )
 from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import BundleError
-from edgeosr.preprocessing import Preprocessing
+from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE, Preprocessing
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.parts import unknown_parts
@@ -38,6 +38,13 @@ SCHEMA = 5
 # Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 BACKBONE = "backbone.onnx"
+# Bytes; a file that is larger is refused unread, and not written.
+LARGEST_FILES = {
+    "model.onnx": 1 << 29,
+    BACKBONE: 1 << 29,
+    "scorer.npz": 1 << 28,
+    "golden.npz": 8_000_000,
+}
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
     root = parse_json(data, document, BundleError)
     _require_schema(root, document)
     field = root.fields(("schema", *Manifest.__dataclass_fields__))
-    classes = field["classes"].texts()
-    if not 1 <= len(classes) <= FILE_LIMITS.classes:
-        field["classes"].fail(f"1 to {FILE_LIMITS.classes} class names")
+    classes = field["classes"].class_names(FILE_LIMITS.classes)
     training = field["training"]
     if not training.is_null:
         training.entries()
@@ -149,6 +154,14 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         field["backbone"].field("fusion").field("parts").fail(
             f"the bundle's parts, {', '.join(fusion.parts)}"
         )
+    embedding, images = embedding_from_json(field["embedding"]), data_from_json(field["data"])
+    if set(images.known) != set(classes):
+        field["data"].field("known").fail("the names of classes, in any order")
+    discriminator = None
+    if not field["discriminator"].is_null:
+        discriminator = discriminator_from_json(field["discriminator"])
+        if discriminator.layers[0] != embedding.dimension:
+            field["discriminator"].field("layers").fail(f"layers that begin at {embedding.dimension}")
     return Manifest(
         name=field["name"].text(),
         edgeosr=field["edgeosr"].text(),
@@ -156,16 +169,14 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         classes=classes,
         preprocessing=preprocessing_from_json(field["preprocessing"]),
         frame=None if field["frame"].is_null else _frame(field["frame"]),
-        embedding=embedding_from_json(field["embedding"]),
+        embedding=embedding,
         jacobian=jacobian_from_json(field["jacobian"]),
         head=head_from_json(field["head"]),
-        discriminator=None
-        if field["discriminator"].is_null
-        else discriminator_from_json(field["discriminator"]),
+        discriminator=discriminator,
         fusion=fusion,
         left_out=None if field["left_out"].is_null else left_out_from_json(field["left_out"], classes),
         threshold=threshold_from_json(field["threshold"]),
-        data=data_from_json(field["data"]),
+        data=images,
         outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),
         training=training.value,
         files=_files(field["files"], (*FILE_NAMES, *((BACKBONE,) if backbone else ()))),
@@ -204,7 +215,9 @@ def _require_known_parts(fusion: Fusion, maker: str, document: str) -> None:
 
 
 def _frame(node: JsonNode) -> tuple[int, int]:
-    height, width = (item.integer(1, 65536) for item in node.items(2, 2))
+    height, width = (item.integer(1, LARGEST_SIDE) for item in node.items(2, 2))
+    if height * width > LARGEST_FRAME:
+        node.fail(f"a frame of at most {LARGEST_FRAME} pixels")
     return height, width
 
 
@@ -214,5 +227,5 @@ def _files(node: JsonNode, names: tuple[str, ...]) -> dict[str, FileRecord]:
     records = {}
     for name in names:
         field = entries[name].fields(FileRecord.__dataclass_fields__)
-        records[name] = FileRecord(field["sha256"].sha256(), field["bytes"].integer(1, 2**31))
+        records[name] = FileRecord(field["sha256"].sha256(), field["bytes"].integer(1, LARGEST_FILES[name]))
     return records

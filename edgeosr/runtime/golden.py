@@ -27,16 +27,14 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.manifest import LARGEST_FILES, Manifest
 from edgeosr.errors import BundleError
+from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE
 from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.scoring.npz import NpzError, npz_arrays
 
 LEAST_FRAMES = 64
-LARGEST_GOLDEN = 8_000_000
-LARGEST_SIDE = 16384
-# Of one frame, in pixels; one of 8K video has 33 177 600. It is enlarged to this in memory.
-LARGEST_FRAME = 2**25
+LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
 _HALF = ("label", "second", "gap", "score", "values")
 
 

@@ -23,7 +23,7 @@ from edgeosr.scoring.scorer_checks import refuse, require_valid
 FORMAT = 4  # of the file; files of another format are refused
 # A zip cannot hold a year before 1980; every entry has this time, so that bytes depend on values alone.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-LARGEST_SCORER = 1 << 30  # bytes
+LARGEST_SCORER = 1 << 28  # bytes
 LONGEST_TEXT = 1024
 
 

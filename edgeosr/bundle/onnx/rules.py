@@ -14,7 +14,7 @@ from edgeosr.bundle.onnx.tensors import TYPE_NAMES, require_tensor
 from edgeosr.bundle.onnx.wire import MODEL, Fields, WireError, parse
 
 MOST_NODES = 20_000
-LARGEST_CONSTANTS = 1 << 30  # bytes
+LARGEST_CONSTANTS = 1 << 29  # bytes
 _OPSETS = range(13, 24)
 _IR_VERSIONS = range(7, 12)
 # A FlatBuffers file of onnxruntime's own format has this at byte 4, and would not be read as ONNX at all.
