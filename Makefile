@@ -6,6 +6,9 @@
 # make check    set everything up, then formatting, lint, types and documentation
 # make docs     set everything up, then build the documentation: open build/docs/index.html
 # make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
+# make fuzz     set everything up, then give the parsers of a bundle changed bytes: FUZZ_SECONDS each, 3600 by default
+# make soak     set everything up, then hostile bundles, frames against float64 and killed writers, SOAK_COUNT of
+#               each, 20000 by default: hours
 # make clean    remove build products, caches and the demo's output; .venv and other runs stay
 
 VENV   := .venv
@@ -22,7 +25,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test test-oldest test-oldest-quick check docs types wheel setup clean
+.PHONY: demo test test-oldest test-oldest-quick check docs types wheel fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -59,6 +62,22 @@ wheel: $(STAMP)
 	$(BIN)/python -m edgeosr.kernels.build_cubins
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+# A bundle to try things on, made once.
+SMALL := build/small.edgeosr
+FUZZ_SECONDS ?= 3600
+SOAK_COUNT ?= 20000
+
+$(SMALL): $(STAMP)
+	$(BIN)/python -m edgeosr.bench.reliability.small_bundle $@
+
+fuzz: $(SMALL)
+	$(BIN)/python -m edgeosr.bench.reliability.fuzz $(SMALL) --seconds $(FUZZ_SECONDS)
+
+soak: $(SMALL)
+	$(BIN)/python -m edgeosr.bench.reliability bundles $(SMALL) --count $(SOAK_COUNT)
+	$(BIN)/python -m edgeosr.bench.reliability frames $(SMALL) --count $(SOAK_COUNT)
+	$(BIN)/python -m edgeosr.bench.reliability kills $(SMALL) --count $(SOAK_COUNT)
 
 setup: $(STAMP)
 

@@ -12,9 +12,9 @@ from edgeosr import __version__
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
-from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.directory import Bundle, is_made_here, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
-from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.catalogue import is_named_set, open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
@@ -39,6 +39,7 @@ class QualitySettings:
         data_root: where named sets are looked for.
         out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
         threads: processor threads of onnxruntime; None: by the size of the work.
+        trust_source: open the images that the bundle names, though somebody else may have made it.
     """
 
     unknown: str | None = None
@@ -46,6 +47,7 @@ class QualitySettings:
     data_root: Path | None = None
     out: Path | None = None
     threads: int | None = None
+    trust_source: bool = False
 
     def __post_init__(self) -> None:
         require_threads("threads", self.threads)
@@ -165,6 +167,7 @@ def _test_images(
     """Return (title, images) of the known and of the unknown test images."""
     manifest, parts = bundle.manifest, None
     if settings.known is None or settings.unknown is None:
+        _require_trusted(bundle, settings)
         parts = reopen_parts(manifest.data, settings.data_root)[1]
     if settings.known is None:
         assert parts is not None
@@ -179,6 +182,17 @@ def _test_images(
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
     return known_title, known, unknown_title, unknown
+
+
+def _require_trusted(bundle: Bundle, settings: QualitySettings) -> None:
+    """Refuse to open what a stranger's bundle names; sets that edgeosr knows by name are no paths of its."""
+    source = bundle.manifest.data.source
+    if settings.trust_source or is_named_set(source) or is_made_here(bundle.path):
+        return
+    raise UsageError(
+        f"{bundle.path} was not made here by you, and says that its images are {source!r}, which is not "
+        "opened unasked; if that is so, add --trust-source, or give images with --known and --unknown"
+    )
 
 
 def _of_size(images: LabelledImages, fixed: tuple[int, int] | None) -> LabelledImages:

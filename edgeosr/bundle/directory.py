@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeosr.bundle.graphs import require_graphs
+from edgeosr.bundle.made_here import remember_made_here, was_made_here
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
 from edgeosr.files import sha256_of, storage_errors
@@ -88,6 +89,7 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+    remember_made_here(data)
     return checked
 
 
@@ -136,6 +138,11 @@ def _manifest_data(path: Path) -> bytes:
         _log.warning("%s was being replaced when a process was killed; the new bundle is used", path)
     _require_bundle_directory(path)
     return _read_file(path, MANIFEST_NAME, size=None)
+
+
+def is_made_here(path: Path) -> bool:
+    """Tell whether this user made the bundle at ``path`` on this machine; raises like ``read_bundle``."""
+    return was_made_here(_manifest_data(Path(path)))
 
 
 def newest_bundle(root: Path = Path(".")) -> Path:

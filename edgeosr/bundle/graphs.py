@@ -32,7 +32,7 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
     Raises:
         BundleError: one is not a graph that a bundle may have; says what and where.
     """
-    graphs = {MODEL: _model(manifest)}
+    graphs = {MODEL: model_contract(manifest)}
     if manifest.backbone is not None:
         graphs[BACKBONE] = _backbone(manifest, manifest.backbone)
     for name, contract in graphs.items():
@@ -53,7 +53,8 @@ def _inputs(manifest: Manifest) -> dict[str, TensorContract]:
     }
 
 
-def _model(manifest: Manifest) -> GraphContract:
+def model_contract(manifest: Manifest) -> GraphContract:
+    """Return what goes in and comes out of ``model.onnx``."""
     return GraphContract(
         inputs=_inputs(manifest),
         defaults=frozenset({CHANNEL_ORDER}),

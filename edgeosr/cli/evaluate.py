@@ -22,6 +22,10 @@ def evaluate(
         typer.Option(metavar="PATH_OR_NAME", help="Images of known classes. Default: the run's test part."),
     ] = None,
     data_root: DataRoot = None,
+    trust_source: Annotated[
+        bool,
+        typer.Option("--trust-source", help="Open the images that a bundle from elsewhere names."),
+    ] = False,
     out: Out = None,
     threads: Threads = None,
     json: Json = False,
@@ -38,8 +42,9 @@ def evaluate(
     from edgeosr.bundle.directory import newest_bundle
 
     settings = settings_from(
-        QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads
-    )
+        QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads,
+        trust_source=trust_source,
+    )  # fmt: skip
     path = bundle or newest_bundle()
     with results_only():
         report = evaluate_bundle(path, settings)

@@ -45,6 +45,14 @@ def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
     )
 
 
+def is_named_set(source: str) -> bool:
+    """Tell whether ``source`` means a set that edgeosr knows by name, or classes of one, and no path."""
+    if source in NAMED_SETS:
+        return True
+    base, colon, _ = source.rpartition(":")
+    return bool(colon) and base in NAMED_SETS and not _is_source(source)
+
+
 def _is_source(text: str) -> bool:
     if text in NAMED_SETS:
         return True

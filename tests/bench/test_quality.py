@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from edgeosr import ExportSettings, Runtime, export_run
 from edgeosr.bench.quality import QualitySettings, evaluate_bundle
-from edgeosr.bundle.directory import read_manifest
+from edgeosr.bundle.directory import read_bundle, read_manifest, write_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, FrameError, UsageError
@@ -131,3 +131,25 @@ def test_a_report_that_no_evaluation_wrote_is_not_replaced(digits_bundle, tmp_pa
         evaluate_bundle(digits_bundle, QualitySettings(unknown="digits:6", out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     assert (tmp_path / "report.json").read_text() == text
+
+
+def test_images_that_a_strangers_bundle_names_are_opened_only_on_the_users_word(
+    digits_bundle, tmp_path, monkeypatch
+):
+    source = read_bundle(digits_bundle)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    made = tmp_path / "stranger.edgeosr"
+    data = replace(source.manifest.data, source=str(photos))
+    monkeypatch.setenv("EDGEOSR_CACHE", str(tmp_path / "cache"))
+    write_bundle(made, replace(source.manifest, data=data), source.files)
+    # Made here: the folder is opened, and found to hold other images.
+    with pytest.raises(DataError):
+        evaluate_bundle(made, QualitySettings(out=tmp_path / "out"))
+    monkeypatch.setenv("EDGEOSR_CACHE", str(tmp_path / "another-cache"))
+    monkeypatch.setattr("edgeosr.bench.quality.reopen_parts", lambda *_: pytest.fail("opened unasked"))
+    with pytest.raises(UsageError, match=r"not made here by you.*photos.*add --trust-source"):
+        evaluate_bundle(made, QualitySettings(out=tmp_path / "out"))
+    monkeypatch.undo()
+    with pytest.raises(DataError):
+        evaluate_bundle(made, QualitySettings(out=tmp_path / "out", trust_source=True))

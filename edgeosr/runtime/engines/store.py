@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from edgeosr.bundle.directory import MANIFEST_NAME, read_manifest
+from edgeosr.bundle.directory import MANIFEST_NAME, is_made_here, read_manifest
 from edgeosr.bundle.engines import MOST_ENGINES, EngineRecord
+from edgeosr.bundle.made_here import remember_made_here
 from edgeosr.bundle.manifest import BACKBONE, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, EngineError
 from edgeosr.files import link_or_copy, sha256_of, storage_errors, write_bytes
@@ -85,7 +86,7 @@ def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
     bundle = Path(bundle).resolve()
     with storage_errors("read", bundle):
         read = identity_of(bundle)
-    manifest = read_manifest(bundle)
+    manifest, known_here = read_manifest(bundle), is_made_here(bundle)
     if manifest.backbone is None or manifest.files[BACKBONE].sha256 != record.backbone:
         raise EngineError(
             f"{bundle} was exported again while the engine was built, so the engine is of another network; "
@@ -110,6 +111,8 @@ def add_engine(bundle: Path, record: EngineRecord, plan: bytes) -> Manifest:
                 link_or_copy(path, new / FOLDER / path.name)
         write_bytes(new / FOLDER / record.file, plan)
         write_bytes(new / MANIFEST_NAME, data)
+    if known_here:
+        remember_made_here(data)
     return checked
 
 
