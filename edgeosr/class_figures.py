@@ -1,0 +1,282 @@
+"""What a bundle does class by class: figures with their intervals, a short table, and what to warn of.
+
+An accuracy over all images hides a class of a few: 300 images against 5 of which none is accepted read 98 %.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeosr.metrics import CONFIDENCE, Labels, Rate, Scores, rate_of
+from edgeosr.scoring.thresholds import Threshold, limits_of, margins_of
+
+# A class with fewer images is told apart: whatever is measured on them, little is known.
+RARE = 20
+# A table has all classes up to so many; of more, the worst ones.
+WHOLE_TABLE = 12
+WORST = 6
+LISTED = 8
+LONGEST_NAME = 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """One class on one part of the known images. Rates count groups; None without an image.
+
+    Attributes:
+        name: of the class.
+        images: that show it.
+        right, rejected: of these, those predicted as it, and those rejected; numbers of images.
+        accuracy: share of the images that show it that are predicted as it, accepted or not.
+        false_reject: share of them that are rejected.
+        predicted: images of any class that are predicted as it.
+        false_reject_predicted: share of these that are rejected: what a threshold of its own promises.
+        threshold: of the images predicted as it.
+        own_threshold: it has one of its own.
+    """
+
+    name: str
+    images: int
+    right: int
+    rejected: int
+    accuracy: Rate | None
+    false_reject: Rate | None
+    predicted: int
+    false_reject_predicted: Rate | None
+    threshold: float
+    own_threshold: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RareClass:
+    """A class with fewer than ``RARE`` images: how many, and how many of them were named right, rejected."""
+
+    name: str
+    images: int
+    right: int
+    rejected: int
+
+    def described(self) -> str:
+        """Return it in a few words."""
+        return f"{_short(self.name)} ({self.rejected} of {self.images} rejected, {self.right} named right)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassReport:
+    """All classes.
+
+    Attributes:
+        part: what the figures were measured on: ``calibrate part`` or ``test images``.
+        in_sample: the images chose the threshold too.
+        figures: by class, in the bundle's order.
+        rare: classes with fewer than ``RARE`` images, of those with any.
+        rare_of: what they were counted on.
+        target: the promised false-reject rate.
+        needed: groups that a threshold of its own takes.
+        per_class: the bundle's threshold rule is per class.
+    """
+
+    part: str
+    in_sample: bool
+    figures: tuple[ClassFigures, ...]
+    rare: tuple[RareClass, ...]
+    rare_of: str
+    target: float
+    needed: int
+    per_class: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the classes' figures say against using the bundle as it is; empty if nothing."""
+        return tuple(_warnings(self))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "confidence": CONFIDENCE}
+
+    def as_lines(self) -> list[str]:
+        """Return the table: all classes of a few; of many the worst, and those that are warned of."""
+        shown = list(self.figures)
+        if len(shown) > WHOLE_TABLE:
+            shown = sorted(shown, key=_badness, reverse=True)[:WORST]
+        note = "; this part chose the threshold: in-sample" if self.in_sample else ""
+        lines = [f"{self.part}, 95 % intervals, near copies count once{note}"]
+        width = max(6, *(len(_short(one.name)) for one in shown)) + 2
+        titles = (
+            "images",
+            "named right",
+            "rejected",
+            *(("threshold", "rejected if predicted") * self.per_class),
+        )
+        lines.append(f"{'class':<{width}}" + _row(titles))
+        for one in shown:
+            cells = [f"{one.images:,}", _share(one.accuracy), _share(one.false_reject)]
+            if self.per_class:
+                own = f"{one.threshold:.4g}{'' if one.own_threshold else ' (common)'}"
+                cells += [own, _share(one.false_reject_predicted)]
+            lines.append(f"{_short(one.name):<{width}}" + _row(cells))
+        if len(shown) < len(self.figures):
+            lines.append(f"the worst {len(shown)} of {len(self.figures)} classes; --json has all of them")
+        return lines
+
+
+def class_report(
+    classes: Sequence[str],
+    threshold: Threshold,
+    *,
+    labels: Labels,
+    predictions: Labels,
+    scores: Scores,
+    groups: Labels,
+    part: str,
+    in_sample: bool,
+    needed: int,
+    rare: tuple[tuple[RareClass, ...], str] | None = None,
+) -> ClassReport:
+    """Measure every class on one part of the known images.
+
+    Args:
+        classes: their names.
+        threshold: the bundle's.
+        labels: ``[n]``, the classes that the images show.
+        predictions: ``[n]``, those that they are predicted as.
+        scores: ``[n]``, unknown scores; not finite = rejected.
+        groups: ``[n]``, equal for near copies, which count as one in every rate.
+        part: see ``ClassReport``, as are ``in_sample`` and ``needed``.
+        in_sample: see there.
+        needed: see there.
+        rare: the classes with few images and what they were counted on; None: counted on these images.
+    """
+    # For whatever is not finite the comparison is False.
+    rejected = ~(np.isfinite(scores) & (margins_of(scores, threshold.limit, predictions) <= 0))
+    right = np.asarray(labels) == np.asarray(predictions)
+    limits = limits_of(threshold.limit, np.arange(len(classes)))
+
+    def rate(hits: Any, chosen: Any) -> Rate | None:
+        return rate_of(hits[chosen], groups[chosen]) if chosen.any() else None
+
+    figures = []
+    for label, name in enumerate(classes):
+        shows, taken = np.asarray(labels) == label, np.asarray(predictions) == label
+        figures.append(
+            ClassFigures(
+                name=name,
+                images=int(shows.sum()),
+                right=int(right[shows].sum()),
+                rejected=int(rejected[shows].sum()),
+                accuracy=rate(right, shows),
+                false_reject=rate(rejected, shows),
+                predicted=int(taken.sum()),
+                false_reject_predicted=rate(rejected, taken),
+                threshold=float(limits[label]),
+                own_threshold=bool(threshold.by_class) and threshold.by_class[label].own,
+            )
+        )
+    found, of = (_rare(figures), part) if rare is None else rare
+    return ClassReport(
+        part=part,
+        in_sample=in_sample,
+        figures=tuple(figures),
+        rare=found,
+        rare_of=of,
+        target=threshold.target_false_reject_rate,
+        needed=needed,
+        per_class=bool(threshold.by_class),
+    )
+
+
+def _rare(figures: Sequence[ClassFigures]) -> tuple[RareClass, ...]:
+    return tuple(
+        RareClass(name=one.name, images=one.images, right=one.right, rejected=one.rejected)
+        for one in figures
+        if 0 < one.images < RARE
+    )
+
+
+def _warnings(report: ClassReport) -> Iterator[str]:
+    figures, part = report.figures, report.part
+    if report.rare:
+        rare = sorted(report.rare, key=lambda one: -one.rejected / one.images)
+        yield (
+            f"fewer than {RARE} images ({report.rare_of}): {_listed([one.described() for one in rare])}. Too "
+            "few to say how often such a class is rejected: add images, or leave it out"
+        )
+    never = [one for one in figures if one.false_reject is not None and one.false_reject.value == 1]
+    if never:
+        yield (
+            f"no image of the class is accepted ({part}): {_listed([_rejections(one) for one in never])}. "
+            "To this bundle the class is unknown: add images of it, and train on them"
+        )
+    far = [one for one in figures if one not in never and _far_above(one, report.target)]
+    if far:
+        covers = "the images predicted as a class" if report.per_class else "all classes together"
+        advice = (
+            "look at the images of it that are rejected"
+            if report.per_class
+            else f"edgeosr export --threshold-rule per-class gives a threshold of its own to a class that at "
+            f"least {report.needed} independent groups of the calibrate part are predicted as"
+        )
+        yield (
+            f"rejected far more often than the promised {report.target:.1%}, which holds for {covers} "
+            f"({part}): {_listed([_rejections(one) for one in sorted(far, key=_badness, reverse=True)])}. "
+            f"Give such a class more, and more varied, images; {advice}"
+        )
+    chance = 1 / len(figures)
+    wrong = [one for one in figures if one.accuracy is not None and one.accuracy.value < chance]
+    if wrong and not report.in_sample:
+        said = [f"{_short(one.name)} {one.right} of {one.images}" for one in wrong]
+        yield (
+            f"named right less often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look whether "
+            "the images are labelled right, and whether the classes are in the order of the network's outputs"
+        )
+    absent = [_short(one.name) for one in figures if not one.images]
+    if absent:
+        yield f"no image in the {part}, so nothing is known here of the class: {_listed(absent)}"
+    common = [_short(one.name) for one in figures if not one.own_threshold]
+    if report.per_class and common and report.in_sample:
+        yield (
+            f"the common threshold is taken by a class that fewer than {report.needed} independent groups of "
+            "the calibrate part are predicted as, or too few with a finite score, and nothing is promised of "
+            f"it alone: {_listed(common)}"
+        )
+
+
+def _far_above(one: ClassFigures, target: float) -> bool:
+    return one.false_reject is not None and one.false_reject.low > target
+
+
+def _rejections(one: ClassFigures) -> str:
+    assert one.false_reject is not None
+    return (
+        f"{_short(one.name)} ({one.rejected} of {one.images} rejected; {100 * one.false_reject.low:.1f} to "
+        f"{100 * one.false_reject.high:.1f} %)"
+    )
+
+
+def _badness(one: ClassFigures) -> tuple[float, float, float]:
+    """Return what sorts classes, the worst largest: the surest rejections first, then the least accuracy."""
+    if one.false_reject is None or one.accuracy is None:
+        return (-1.0, 0.0, 0.0)
+    return (one.false_reject.low, one.false_reject.value, -one.accuracy.value)
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - LISTED} more (--json has all)" if len(items) > LISTED else ""
+    return ", ".join(items[:LISTED]) + more
+
+
+def _row(cells: Sequence[str]) -> str:
+    widths = (9, 26, 26, 18, 26)
+    return "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+
+def _share(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."
