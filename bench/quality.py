@@ -30,6 +30,7 @@ from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
 REPORT = "report.json"
+SHIFTED = ".  The thresholds of all classes are shifted alike; the estimate is for a common one."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +305,7 @@ def _draw(
         estimated=() if record is None else record.false_accepts,
         own_rate=threshold.target_false_reject_rate,
         title=title,
-        caption=caption,
+        caption=f"{caption}{SHIFTED if threshold.by_class else ''}",
     )
     write_bytes(false_accepts, picture)
 

@@ -91,6 +91,9 @@ class QualityReport:
             "sign": "larger score = more unknown; unknown is the positive class of AUROC",
             "scores": {row.name: row.metrics.as_json() for row in self.rows},
             "threshold": manifest.as_json()["threshold"],
+            "decides": "score minus the threshold of the predicted class; a threshold of trade_off shifts all"
+            if manifest.threshold.by_class
+            else "score",
             "by_class": self.by_class.as_json(),
             "trade_off": [row.as_json() for row in self.trade_off],
             "left_out": manifest.as_json()["left_out"],
@@ -195,7 +198,7 @@ def _shipped(manifest: Manifest) -> str:
     if not threshold.by_class:
         return f"at the shipped threshold {threshold.value:.4g}"
     values, common = threshold.class_values, threshold.without_own(manifest.classes)
-    others = f"; {len(common)} classes have the common one, {threshold.value:.4g}" if common else ""
+    others = f"; the common one, {threshold.value:.4g}, for {len(common)} of {len(values)}" if common else ""
     return (
         f"at the shipped thresholds, one a predicted class, {min(values):.4g} to {max(values):.4g}{others}\n"
         "  (here and above the fused score is the score minus that threshold)"

@@ -174,7 +174,7 @@ def class_report(
                 own_threshold=bool(threshold.by_class) and threshold.by_class[label].own,
             )
         )
-    found, of = (_rare(figures), part) if rare is None else rare
+    found, of = (_rare(figures), f"({part})") if rare is None else rare
     return ClassReport(
         part=part,
         in_sample=in_sample,
@@ -200,28 +200,28 @@ def _warnings(report: ClassReport) -> Iterator[str]:
     if report.rare:
         rare = sorted(report.rare, key=lambda one: -one.rejected / one.images)
         yield (
-            f"fewer than {RARE} images ({report.rare_of}): {_listed([one.described() for one in rare])}. Too "
+            f"fewer than {RARE} images {report.rare_of}: {_listed([one.described() for one in rare])}. Too "
             "few to say how often such a class is rejected: add images, or leave it out"
         )
-    never = [one for one in figures if one.false_reject is not None and one.false_reject.value == 1]
-    if never:
-        yield (
-            f"no image of the class is accepted ({part}): {_listed([_rejections(one) for one in never])}. "
-            "To this bundle the class is unknown: add images of it, and train on them"
+    if report.per_class:
+        advice = "look at the images of it that are rejected"
+    else:
+        advice = (
+            "edgeosr export --threshold-rule per-class gives a threshold of its own to a class that at least "
+            f"{report.needed} independent groups of the calibrate part are predicted as"
         )
-    far = [one for one in figures if one not in never and _far_above(one, report.target)]
+    advice = f"Give such a class more, and more varied, images; {advice}"
+    never = _never(report)
+    if never:
+        said = [f"{_short(name)} ({count} of {count} rejected)" for name, count in never.items()]
+        yield f"no image of the class is accepted: {_listed(said)}. {advice}"
+    far = [one for one in figures if one.name not in never and _far_above(one, report.target)]
     if far:
         covers = "the images predicted as a class" if report.per_class else "all classes together"
-        advice = (
-            "look at the images of it that are rejected"
-            if report.per_class
-            else f"edgeosr export --threshold-rule per-class gives a threshold of its own to a class that at "
-            f"least {report.needed} independent groups of the calibrate part are predicted as"
-        )
+        said = [_rejections(one) for one in sorted(far, key=_badness, reverse=True)]
         yield (
             f"rejected far more often than the promised {report.target:.1%}, which holds for {covers} "
-            f"({part}): {_listed([_rejections(one) for one in sorted(far, key=_badness, reverse=True)])}. "
-            f"Give such a class more, and more varied, images; {advice}"
+            f"({part}): {_listed(said)}. {advice}"
         )
     chance = 1 / len(figures)
     wrong = [one for one in figures if one.accuracy is not None and one.accuracy.value < chance]
@@ -241,6 +241,13 @@ def _warnings(report: ClassReport) -> Iterator[str]:
             "the calibrate part are predicted as, or too few with a finite score, and nothing is promised of "
             f"it alone: {_listed(common)}"
         )
+
+
+def _never(report: ClassReport) -> dict[str, int]:
+    """Return the classes of which no image is accepted, with their images: all of a class with few."""
+    counts = {one.name: (one.images, one.rejected) for one in report.figures}
+    counts |= {one.name: (one.images, one.rejected) for one in report.rare}
+    return {name: images for name, (images, rejected) in counts.items() if 0 < images == rejected}
 
 
 def _far_above(one: ClassFigures, target: float) -> bool:

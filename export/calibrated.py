@@ -22,6 +22,7 @@ exported graph itself.
 
 import sys
 
+from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.bundling import Provenance, write_calibrated
 from edgeosr.export.calibrate import (
     fit_on_select,
@@ -103,7 +104,7 @@ def export_calibrated(
         rule=settings.threshold_rule,
         classes=len(names),
     )
-    by_class = calibrate_report(runner, measured, (parts.train, parts.select), names, threshold)
+    by_class = calibrate_report(runner, measured, _others(parts), names, threshold)
     typed = None
     if settings.precision is not None:
         picture = provenance.out.with_suffix(".gate.png")
@@ -126,6 +127,11 @@ def export_calibrated(
     for warning in by_class.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return report
+
+
+def _others(parts: CalibrationParts) -> tuple[LabelledImages, ...]:
+    """Return the parts of known images beside the calibrate part."""
+    return (parts.train, parts.select, *(() if parts.test is None else (parts.test,)))
 
 
 def draft_of(classifier: ClassifierGraph, settings: ExportSettings) -> ScoredGraph:

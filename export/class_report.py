@@ -22,12 +22,13 @@ def calibrate_report(
     """Measure every class on the calibrate part, which chose the threshold.
 
     A class with fewer than ``RARE`` images in all parts has hardly one in the calibrate part: all its images
-    are judged, those of the train and select parts too, though the network may have seen them.
+    are judged, those of the train part too, though the network may have seen them, and those of the test
+    part, by which nothing is chosen.
 
     Args:
         runner: of the graph that was calibrated.
         calibrate: what it said about the calibrate part.
-        others: the train and select parts.
+        others: the other parts.
         classes: names by label.
         threshold: the bundle's.
     """
@@ -63,7 +64,7 @@ def calibrate_report(
         part="calibrate part",
         in_sample=True,
         needed=groups_needed(threshold.target_false_reject_rate),
-        rare=(tuple(rare), "train, select and calibrate parts together"),
+        rare=(tuple(rare), "in all parts together"),
     )
 
 

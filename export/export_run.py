@@ -54,7 +54,11 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     report = export_calibrated(
         classifier_from_run(run),
         CalibrationParts(
-            train=parts.train, select=parts.select, calibrate=parts.calibrate, open_select=open_select
+            train=parts.train,
+            select=parts.select,
+            calibrate=parts.calibrate,
+            open_select=open_select,
+            test=parts.test,
         ),
         settings,
         Provenance(

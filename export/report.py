@@ -128,13 +128,18 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
         return _labelled("threshold", [*common, "for all classes: none has enough images for one of its own"])
     values = [one.value for one in threshold.by_class if one.own]
     lines = [
-        f"{own} of {len(classes)} classes have their own, {min(values):.4g} to {max(values):.4g}: at most "
-        f"{rate} rejected of the known images",
+        f"of their own for {own} of {len(classes)} classes, {_between(values)}: at most {rate} rejected of "
+        "the known images",
         "predicted as each of them (an image of another class that is taken for it counts there)",
     ]
     if own < len(classes):
         lines += [f"the others the common one: {common[0]}", common[1]]
     return _labelled("threshold", lines)
+
+
+def _between(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[str]:

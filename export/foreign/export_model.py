@@ -74,6 +74,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             select=parts.select,
             calibrate=parts.calibrate,
             open_select=halves.select if halves else None,
+            test=parts.test,
         ),
         settings,
         Provenance(
