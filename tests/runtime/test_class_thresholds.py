@@ -26,7 +26,7 @@ Frames = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def limits(manifest: Manifest, frames: Frames, expected_of: Callable[[Frames], Any]) -> tuple[float, ...]:
-    """The class that is predicted most often accepts all its frames, every other none but one takes the common."""
+    """The class predicted most often accepts all its frames; the next takes the common one; others none."""
     label = expected_of(frames).label
     most = int(np.bincount(label).argmax())
     values = [-1e6] * len(manifest.classes)
