@@ -97,7 +97,7 @@ class ClassReport:
         return {**asdict(self), "confidence": CONFIDENCE}
 
     def as_lines(self) -> list[str]:
-        """Return the table: all classes of a few; of many the worst, and those that are warned of."""
+        """Return the table: all classes of a few, of many the worst; warnings name others."""
         shown = list(self.figures)
         if len(shown) > WHOLE_TABLE:
             shown = sorted(shown, key=_badness, reverse=True)[:WORST]
@@ -199,9 +199,13 @@ def _warnings(report: ClassReport) -> Iterator[str]:
     figures, part = report.figures, report.part
     if report.rare:
         rare = sorted(report.rare, key=lambda one: -one.rejected / one.images)
+        # Where most classes are like this, the worst ones say enough.
+        most = 3 if 2 * len(rare) > len(figures) else LISTED
+        has = "has" if len(rare) == 1 else "have"
         yield (
-            f"fewer than {RARE} images {report.rare_of}: {_listed([one.described() for one in rare])}. Too "
-            "few to say how often such a class is rejected: add images, or leave it out"
+            f"{len(rare)} of {len(figures)} classes {has} fewer than {RARE} images {report.rare_of}: "
+            f"{_listed([one.described() for one in rare], most)}. Too few to say how often such a class is "
+            "rejected: add images, or leave it out"
         )
     if report.per_class:
         advice = "look at the images of it that are rejected"
@@ -269,9 +273,9 @@ def _badness(one: ClassFigures) -> tuple[float, float, float]:
     return (one.false_reject.low, one.false_reject.value, -one.accuracy.value)
 
 
-def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - LISTED} more (--json has all)" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more
+def _listed(items: Sequence[str], most: int = LISTED) -> str:
+    more = f" and {len(items) - most} more (--json has all)" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def _row(cells: Sequence[str]) -> str:

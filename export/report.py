@@ -72,8 +72,8 @@ class ExportReport:
             f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",
             *_left_out(manifest.left_out),
             *_threshold(manifest.classes, threshold),
-            *_labelled("per class", self.by_class.as_lines()),
             *_false_accepts(manifest, self.estimate_picture),
+            *_labelled("per class", self.by_class.as_lines()),
         ]
         if self.select_auroc is not None:
             lines.append(

@@ -34,7 +34,7 @@ RECORD = LeftOutRecord(
 
 
 def by_class(manifest: Manifest, *, rejected: int = 1) -> ClassReport:
-    """Thirty images of each class, all named right; ``rejected`` ones of the first are above the threshold."""
+    """Thirty images of each class, all named right; ``rejected`` of the first are above the threshold."""
     labels = np.repeat(np.arange(len(manifest.classes)), 30)
     return class_report(
         manifest.classes, manifest.threshold, labels=labels, predictions=labels,
