@@ -32,6 +32,7 @@ class ClassFigures:
         accuracy: share of the images that show it that are predicted as it, accepted or not.
         false_reject: share of them that are rejected.
         predicted: images of any class that are predicted as it.
+        predicted_rejected: of these, those rejected.
         false_reject_predicted: share of these that are rejected: what a threshold of its own promises.
         threshold: of the images predicted as it.
         own_threshold: it has one of its own.
@@ -44,6 +45,7 @@ class ClassFigures:
     accuracy: Rate | None
     false_reject: Rate | None
     predicted: int
+    predicted_rejected: int
     false_reject_predicted: Rate | None
     threshold: float
     own_threshold: bool
@@ -169,6 +171,7 @@ def class_report(
                 accuracy=rate(right, shows),
                 false_reject=rate(rejected, shows),
                 predicted=int(taken.sum()),
+                predicted_rejected=int(rejected[taken].sum()),
                 false_reject_predicted=rate(rejected, taken),
                 threshold=float(limits[label]),
                 own_threshold=bool(threshold.by_class) and threshold.by_class[label].own,
@@ -219,7 +222,16 @@ def _warnings(report: ClassReport) -> Iterator[str]:
     if never:
         said = [f"{_short(name)} ({count} of {count} rejected)" for name, count in never.items()]
         yield f"no image of the class is accepted: {_listed(said)}. {advice}"
-    far = [one for one in figures if one.name not in never and _far_above(one, report.target)]
+    broken = [one for one in figures if not report.in_sample and _breaks_its_promise(one, report.target)]
+    if broken:
+        said = [f"{_short(one.name)} ({one.predicted_rejected} of {one.predicted})" for one in broken]
+        yield (
+            "of the known images predicted as the class more are rejected than the promised "
+            f"{report.target:.1%} ({part}): {_listed(said)}. If these images are taken as those in use will "
+            "be, and the calibration images were not, export again with such images"
+        )
+    told = {*never, *(one.name for one in broken)}
+    far = [one for one in figures if one.name not in told and _far_above(one, report.target)]
     if far:
         covers = "the images predicted as a class" if report.per_class else "all classes together"
         said = [_rejections(one) for one in sorted(far, key=_badness, reverse=True)]
@@ -256,6 +268,11 @@ def _never(report: ClassReport) -> dict[str, int]:
 
 def _far_above(one: ClassFigures, target: float) -> bool:
     return one.false_reject is not None and one.false_reject.low > target
+
+
+def _breaks_its_promise(one: ClassFigures, target: float) -> bool:
+    rate = one.false_reject_predicted
+    return one.own_threshold and rate is not None and rate.low > target
 
 
 def _rejections(one: ClassFigures) -> str:

@@ -1,5 +1,6 @@
 """``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and one backend only."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,8 +161,9 @@ class Runtime:
             batch, single = as_batch(frames, self.manifest.frame)
         if batch.shape[0] == 0:
             return []
-        # With one a class the backend leaves the decision to us: engines are not given such a bundle.
-        common = max(limit) if isinstance(limit, tuple) else limit
+        # With one a class the backend leaves the decision to us (engines refuse it); to one that did not,
+        # -inf would accept nothing.
+        common = -math.inf if isinstance(limit, tuple) else limit
         rows = backend.run(batch, bgr=color == "bgr", threshold=common)
         verdicts = self._verdicts(rows, limit, started)
         return verdicts[0] if single else verdicts

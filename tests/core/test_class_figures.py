@@ -55,6 +55,23 @@ def test_every_class_has_its_own_rates_with_their_intervals() -> None:
     assert a.false_reject_predicted == rate_of(np.arange(43) < 5)
 
 
+def test_a_class_that_breaks_the_promise_of_its_own_threshold_is_told_of_test_images_alone() -> None:
+    # Each class keeps its rate by what the images show; of those predicted as "b" a half is rejected.
+    rows = images(0, 400, rejected=8, wrong=8, other=1) + images(1, 8)
+    own, common = threshold_of(1.0, 1.0), threshold_of(1.0, None)
+    (said,) = [one for one in report_of(("a", "b"), rows, threshold=own).warnings if "promised" in one]
+    assert said.startswith(
+        "of the known images predicted as the class more are rejected than the promised 5.0%"
+    )
+    assert "(test images): b (8 of 16). " in said
+    for quiet in (
+        report_of(("a", "b"), rows, threshold=own, in_sample=True),
+        report_of(("a", "b"), rows, threshold=common),
+        report_of(("a", "b"), rows),
+    ):
+        assert not any("promised 5.0%" in one for one in quiet.warnings)
+
+
 def test_near_copies_count_once() -> None:
     rows = [(0, 0, 2.0, 7)] * 50 + [(0, 0, 0.0, 8 + i) for i in range(50)]
     (only,) = report_of(("a",), rows).figures
@@ -86,7 +103,7 @@ def test_a_class_that_is_rejected_far_above_the_promise_is_warned_of_and_one_in_
     assert "loud (20 of 60 rejected; " in said and "quiet" not in said and "noise" not in said
     assert "--threshold-rule per-class" in said and "19 independent groups" in said
     (per_class,) = report_of(
-        ("loud", "quiet"), images(0, 60, rejected=20) + images(1, 60), threshold=threshold_of(1.0, 1.0)
+        ("loud", "quiet"), images(0, 60, rejected=20) + images(1, 60), threshold=threshold_of(None, 1.0)
     ).warnings
     assert "holds for the images predicted as a class" in per_class and "--threshold-rule" not in per_class
 
