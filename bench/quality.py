@@ -14,7 +14,8 @@ from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
-from edgeosr.class_figures import class_report
+from edgeosr.class_figures import class_figures
+from edgeosr.class_report import class_report
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
@@ -83,13 +84,17 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     known_measured = runner.measure(_of_size(known, fixed), "scoring known test images")
     unknown_measured = runner.measure(_of_size(unknown, fixed), "scoring unknown test images")
     threshold = checked.manifest.threshold
-    by_class = class_report(
+    figures = class_figures(
         checked.manifest.classes,
         threshold,
         labels=known_measured.labels,
         predictions=known_measured.predictions,
         scores=known_measured.scores,
         groups=known_measured.groups,
+    )
+    by_class = class_report(
+        figures,
+        threshold,
         part="test images",
         in_sample=False,
         needed=groups_needed(threshold.target_false_reject_rate),

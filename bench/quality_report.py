@@ -10,7 +10,7 @@ from typing import Any
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.class_figures import ClassReport
+from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold

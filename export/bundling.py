@@ -13,7 +13,7 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord
-from edgeosr.class_figures import ClassReport
+from edgeosr.class_report import ClassReport
 from edgeosr.errors import StorageError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.false_accepts_picture import estimate_png

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeosr.class_figures import RARE, ClassReport, RareClass, class_report
+from edgeosr.class_figures import RARE, RareClass, class_figures, rejections
+from edgeosr.class_report import ClassReport, class_report
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.conformal import groups_needed
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.scoring.thresholds import Threshold, margins_of
+from edgeosr.scoring.thresholds import Threshold
 
 
 def calibrate_report(
@@ -41,7 +42,7 @@ def calibrate_report(
         np.concatenate([getattr(one, name) for one in judged if one is not None])
         for name in ("labels", "predictions", "scores")
     )
-    accepted = np.isfinite(scores) & (margins_of(scores, threshold.limit, predictions) <= 0)
+    rejected = rejections(threshold, predictions, scores)
     rare = []
     for label in few.tolist():
         of_class = labels == label
@@ -51,16 +52,20 @@ def calibrate_report(
                     name=classes[label],
                     images=int(of_class.sum()),
                     right=int((predictions[of_class] == label).sum()),
-                    rejected=int((~accepted[of_class]).sum()),
+                    rejected=int(rejected[of_class].sum()),
                 )
             )
-    return class_report(
+    figures = class_figures(
         classes,
         threshold,
         labels=calibrate.labels,
         predictions=calibrate.predictions,
         scores=calibrate.scores,
         groups=calibrate.groups,
+    )
+    return class_report(
+        figures,
+        threshold,
         part="calibrate part",
         in_sample=True,
         needed=groups_needed(threshold.target_false_reject_rate),

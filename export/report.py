@@ -10,7 +10,7 @@ from shlex import quote
 from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import JacobianRecord
-from edgeosr.class_figures import ClassReport
+from edgeosr.class_report import ClassReport
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold

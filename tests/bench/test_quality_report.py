@@ -11,7 +11,8 @@ from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest, parse_manifest
-from edgeosr.class_figures import ClassReport, class_report
+from edgeosr.class_figures import class_figures
+from edgeosr.class_report import ClassReport, class_report
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.scoring.thresholds import ClassThreshold
 
@@ -36,11 +37,15 @@ RECORD = LeftOutRecord(
 def by_class(manifest: Manifest, *, rejected: int = 1) -> ClassReport:
     """Thirty images of each class, all named right; ``rejected`` of the first are above the threshold."""
     labels = np.repeat(np.arange(len(manifest.classes)), 30)
-    return class_report(
-        manifest.classes, manifest.threshold, labels=labels, predictions=labels,
-        scores=np.where(np.arange(len(labels)) < rejected, 99.0, -99.0), groups=np.arange(len(labels)),
-        part="test images", in_sample=False, needed=19,
-    )  # fmt: skip
+    figures = class_figures(
+        manifest.classes,
+        manifest.threshold,
+        labels=labels,
+        predictions=labels,
+        scores=np.where(np.arange(len(labels)) < rejected, 99.0, -99.0),
+        groups=np.arange(len(labels)),
+    )
+    return class_report(figures, manifest.threshold, part="test images", in_sample=False, needed=19)
 
 
 def report(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.class_figures import LISTED, RARE, WHOLE_TABLE, WORST, ClassReport, RareClass, class_report
+from edgeosr.class_figures import RARE, RareClass, class_figures
+from edgeosr.class_report import LISTED, WHOLE_TABLE, WORST, ClassReport, class_report
 from edgeosr.metrics import rate_of
 from edgeosr.scoring.thresholds import ClassThreshold, Threshold
 
@@ -30,11 +31,12 @@ def report_of(
 ) -> ClassReport:
     """Of rows (label, prediction, score, group), each an image."""
     labels, predictions, scores, groups = (np.array(column) for column in zip(*rows, strict=True))
-    return class_report(
-        names, threshold or threshold_of(), labels=labels, predictions=predictions, scores=scores,
-        groups=groups, part="calibrate part" if in_sample else "test images", in_sample=in_sample, needed=19,
-        **more,
-    )  # fmt: skip
+    limits = threshold or threshold_of()
+    figures = class_figures(
+        names, limits, labels=labels, predictions=predictions, scores=scores, groups=groups
+    )
+    part = "calibrate part" if in_sample else "test images"
+    return class_report(figures, limits, part=part, in_sample=in_sample, needed=19, **more)
 
 
 def images(label: int, count: int, *, rejected: int = 0, wrong: int = 0, other: int = 0) -> list[Any]:
