@@ -247,3 +247,28 @@ def test_where_classes_take_the_common_threshold_no_more_than_twice_the_rate_is_
             rare.append(rejected[predicted == 1].mean())
     assert len(rare) > 100 and np.mean(rare) > 0.5, "of such a class alone nothing is promised"
     assert rate < np.mean(overall) <= 2 * rate
+
+
+def test_the_promise_of_a_class_holds_for_tracks_whose_frames_are_predicted_unlike():
+    """Of a track only the frames predicted as the class count, in calibration and in the promise alike."""
+    rate, shares, random = 0.1, [[], []], np.random.default_rng(13)
+
+    def draw(tracks):
+        """Long tracks are easy and mostly predicted as 0; short ones are hard and as often as 1."""
+        easy = random.random(tracks) < 0.8
+        groups = np.repeat(np.arange(tracks), np.where(easy, 20, 3))
+        predictions = (random.random(len(groups)) < np.where(easy, 0.1, 0.5)[groups]).astype(int)
+        centres = random.normal(size=tracks) + 3.0 * ~easy
+        scores = centres[groups] + predictions + 0.3 * random.normal(size=len(groups))
+        return scores.astype(np.float32), groups, predictions
+
+    for _ in range(150):
+        made = of_classes(*draw(120), rate, 2)
+        fresh, groups, predicted = draw(600)
+        rejected = margins_of(fresh, made.limit, predicted) > 0
+        for label in range(2):
+            taken = predicted == label
+            _, index = np.unique(groups[taken], return_inverse=True)
+            shares[label].append(np.mean(np.bincount(index, rejected[taken]) / np.bincount(index)))
+    for label in range(2):
+        assert rate - 0.03 < np.mean(shares[label]) <= rate + 0.008, label
