@@ -44,17 +44,23 @@ def threshold_from_json(node: JsonNode, classes: int | None = None) -> Threshold
     for name, rate in rates.items():
         if rate in (0.0, 1.0):
             field[name].fail("a number between 0 and 1")
+    groups, images = (field[name].integer(1, LARGEST) for name in ("groups", "images"))
+    if groups > images:
+        field["groups"].fail(f"at most as many groups as images, {images}")
     value = field["value"].number()
     items = field["by_class"].items(classes or 0, classes) if by_class else []
+    own = tuple(_class_threshold(item, value) for item in items)
+    if own and sum(one.images for one in own) != images:
+        field["by_class"].fail(f"classes of {images} images together, as many as the threshold's")
     return Threshold(
         value=value,
         target_false_reject_rate=rates["target_false_reject_rate"],
         interval=_interval(field["interval"]),
         confidence=rates["confidence"],
-        groups=field["groups"].integer(1, LARGEST),
-        images=field["images"].integer(1, LARGEST),
+        groups=groups,
+        images=images,
         method=field["method"].text(),
-        by_class=tuple(_class_threshold(item, value) for item in items),
+        by_class=own,
     )
 
 
@@ -64,11 +70,16 @@ def _class_threshold(node: JsonNode, common: float) -> ClassThreshold:
     found, interval = field["value"].number(), field["interval"]
     if interval.is_null and found != common:
         field["value"].fail(f"the common threshold {common!r}, for the class has no interval of its own")
+    groups, images = (field[name].integer(0, LARGEST) for name in ("groups", "images"))
+    if not min(images, 1) <= groups <= images:
+        field["groups"].fail(f"at most as many groups as images, {images}, and none without an image alone")
+    if groups == 0 and not interval.is_null:
+        interval.fail("null, for the class has no image")
     return ClassThreshold(
         value=found,
         interval=None if interval.is_null else _interval(interval),
-        groups=field["groups"].integer(0, LARGEST),
-        images=field["images"].integer(0, LARGEST),
+        groups=groups,
+        images=images,
     )
 
 

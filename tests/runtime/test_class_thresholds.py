@@ -39,7 +39,7 @@ def limits(manifest: Manifest, frames: Frames, expected_of: Callable[[Frames], A
 def own_path(manifest: Manifest, make_bundle: Callable[..., Path], limits: tuple[float, ...]) -> Path:
     common = manifest.threshold
     by_class = tuple(
-        ClassThreshold(value=one, interval=None if one == common.value else (0.0, 0.1), groups=9, images=9)
+        ClassThreshold(value=one, interval=None if one == common.value else (0.0, 0.1), groups=9, images=60)
         for one in limits
     )
     return make_bundle(threshold=replace(common, by_class=by_class))

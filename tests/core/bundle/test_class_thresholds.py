@@ -12,8 +12,8 @@ from edgeosr.bundle.manifest import CLASS_SCHEMA, SCHEMA, manifest_bytes, parse_
 from edgeosr.errors import BundleError
 
 SAMPLE = json.loads(Path(__file__).with_name("sample_manifest.json").read_text("utf-8"))
-OWN = {"value": 0.5, "interval": [0.0, 0.125], "groups": 30, "images": 31}
-COMMON = {"value": 1.25, "interval": None, "groups": 0, "images": 0}
+OWN = {"value": 0.5, "interval": [0.0, 0.125], "groups": 60, "images": 80}
+COMMON = {"value": 1.25, "interval": None, "groups": 30, "images": 40}
 
 
 def per_class(*records: dict[str, Any], schema: int = CLASS_SCHEMA) -> dict[str, Any]:
@@ -42,6 +42,19 @@ def test_thresholds_of_classes_come_back_and_one_threshold_is_written_as_before(
         (per_class(OWN, {**COMMON, "value": 2.0}, OWN, OWN), r"by_class\[1\]\.value: expected the common"),
         (per_class(OWN, {**OWN, "interval": [0.2, 0.1]}, OWN, OWN), "low <= high"),
         (per_class({**OWN, "groups": -1}, OWN, OWN, OWN), r"by_class\[0\]\.groups: expected a whole number"),
+        (
+            per_class({**OWN, "groups": 81}, OWN, OWN, COMMON),
+            r"by_class\[0\]\.groups: expected at most as many",
+        ),
+        (
+            per_class({**OWN, "groups": 0}, OWN, OWN, COMMON),
+            r"by_class\[0\]\.groups: expected at most as many",
+        ),
+        (
+            per_class({**OWN, "groups": 0, "images": 0}, OWN, OWN, COMMON),
+            "interval: expected null, for the class",
+        ),
+        (per_class(OWN, OWN, OWN, COMMON), r"threshold\.by_class: expected classes of 240 images together"),
         (per_class({**OWN, "more": 1}, OWN, OWN, OWN), "more is not a known field"),
     ],
 )
