@@ -24,7 +24,14 @@ PART_STYLES = ("-", "--", ":", "-.")
 
 
 def draw_histograms(
-    path: Path, known: NDArray[Any], unknown: NDArray[Any], *, threshold: float, title: str, caption: str
+    path: Path,
+    known: NDArray[Any],
+    unknown: NDArray[Any],
+    *,
+    threshold: float,
+    title: str,
+    caption: str,
+    per_class: bool = False,
 ) -> None:
     """Draw the fused score of known and unknown test images with the shipped threshold.
 
@@ -35,6 +42,7 @@ def draw_histograms(
         threshold: frames above it are rejected.
         title: what was measured.
         caption: its conditions.
+        per_class: the scores are what is left of them above the threshold of the predicted class.
     """
     figure, axes = _axes(title, caption)
     finite = np.concatenate([known[np.isfinite(known)], unknown[np.isfinite(unknown)], [threshold]])
@@ -49,7 +57,8 @@ def draw_histograms(
         weights = np.full(len(shown), 1 / max(len(shown), 1))
         axes.hist(shown, bins, weights=weights, histtype="stepfilled", alpha=0.45, color=color, label=label)
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
-    axes.set_xlabel("unknown score (standard deviations of known images; larger = more unknown)")
+    what = "unknown score minus the threshold of the predicted class" if per_class else "unknown score"
+    axes.set_xlabel(f"{what} (standard deviations of known images; larger = more unknown)")
     axes.set_ylabel("share of images")
     axes.legend(frameon=False)
     _save(figure, path)

@@ -14,19 +14,24 @@ from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, is_made_here, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
+from edgeosr.class_figures import class_figures
+from edgeosr.class_report import class_report
 from edgeosr.data.catalogue import is_named_set, open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
+from edgeosr.export.conformal import groups_needed
 from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.runtime.frames import require_size
+from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
 REPORT = "report.json"
+SHIFTED = ".  The thresholds of all classes are shifted alike; the estimate is for a common one."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +85,31 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     fixed = checked.manifest.frame
     known_measured = runner.measure(_of_size(known, fixed), "scoring known test images")
     unknown_measured = runner.measure(_of_size(unknown, fixed), "scoring unknown test images")
+    threshold = checked.manifest.threshold
+    figures = class_figures(
+        checked.manifest.classes,
+        threshold,
+        labels=known_measured.labels,
+        predictions=known_measured.predictions,
+        scores=known_measured.scores,
+        groups=known_measured.groups,
+    )
+    by_class = class_report(
+        figures,
+        threshold,
+        part="test images",
+        in_sample=False,
+        needed=groups_needed(threshold.target_false_reject_rate),
+    )
+    known_measured, unknown_measured = (
+        _decided(one, threshold) for one in (known_measured, unknown_measured)
+    )
     scores = _scores_by_name(checked, known_measured, unknown_measured)
     rows = tuple(
         PartRow(name=name, metrics=_metrics(checked, name, pair, known_measured, unknown_measured))
         for name, pair in scores.items()
     )
-    own_rate = checked.manifest.threshold.target_false_reject_rate
-    rates = sorted({*ESTIMATED_RATES, own_rate})
+    rates = sorted({*ESTIMATED_RATES, threshold.target_false_reject_rate})
     report = QualityReport(
         bundle=str(bundle_path),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -95,6 +118,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         unknown=unknown_title,
         skipped=len(known_measured.skipped) + len(unknown_measured.skipped),
         rows=rows,
+        by_class=by_class,
         trade_off=trade_off_rows(_scored(known_measured), _scored(unknown_measured), rates),
         manifest=checked.manifest,
         out=out,
@@ -102,6 +126,8 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     )
     _draw(report, scores, known_measured, unknown_measured)
     write_text(out / REPORT, report.as_json() + "\n")
+    for warning in by_class.warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
     return report
 
 
@@ -125,6 +151,24 @@ def _announce_replaced(out: Path) -> None:
         f"{found.get('unknown')}; keep both with --out",
         file=sys.stderr,
     )
+
+
+def _decided(measured: Measured, threshold: Threshold) -> Measured:
+    """Return the measurement with scores that 0 decides about, where there is a threshold a class.
+
+    The fused score is then score minus the threshold of the predicted class: that is the order in which a
+    common shift of all thresholds rejects images, and the curves are drawn over this shift.
+    """
+    if not threshold.by_class:
+        return measured
+    # Rounding to float32 leaves the sign, and 0 stays 0.
+    margins = margins_of(measured.scores, threshold.limit, measured.predictions).astype(np.float32)
+    return replace(measured, scores=margins)
+
+
+def _shipped(threshold: Threshold) -> float:
+    """Return what the scores of ``_decided`` are compared with."""
+    return 0.0 if threshold.by_class else threshold.value
 
 
 def _scored(measured: Measured) -> Scored:
@@ -153,7 +197,7 @@ def _metrics(
         *scores,
         known.labels,
         known.predictions,
-        bundle.manifest.threshold.value if at_threshold else None,
+        _shipped(bundle.manifest.threshold) if at_threshold else None,
         unknown_predictions=unknown.predictions if at_threshold else None,
         classes=len(bundle.manifest.classes) if at_threshold else None,
         known_groups=known.groups if at_threshold else None,
@@ -253,27 +297,34 @@ def _draw(
     unknown: Measured,
 ) -> None:
     fused, record = report.fused, report.manifest.left_out
-    threshold = report.manifest.threshold
+    threshold, shipped = report.manifest.threshold, _shipped(report.manifest.threshold)
     title = f"{report.manifest.name}: {fused.known:,} known, {fused.unknown:,} unknown test images"
     images = f"known: {report.known}.  unknown: {_short(report.unknown)}."
     caption = f"{images}  edgeosr {report.edgeosr}, {report.created}"
     areas = {row.name: row.metrics for row in report.rows}
     histogram, roc, oscr, false_accepts = report.plots
-    draw_histograms(histogram, *scores[FUSED], threshold=threshold.value, title=title, caption=caption)
+    draw_histograms(
+        histogram,
+        *scores[FUSED],
+        threshold=shipped,
+        title=title,
+        caption=caption,
+        per_class=bool(threshold.by_class),
+    )
     roc_curves = {name: (*roc_curve(*pair), areas[name].auroc) for name, pair in scores.items()}
-    rejected_known = float(np.mean(~(scores[FUSED][0] <= threshold.value)))
-    rejected_unknown = float(np.mean(~(scores[FUSED][1] <= threshold.value)))
+    rejected_known = float(np.mean(~(scores[FUSED][0] <= shipped)))
+    rejected_unknown = float(np.mean(~(scores[FUSED][1] <= shipped)))
     point = (rejected_known, rejected_unknown)
     draw_roc(roc, roc_curves, operating_point=point, title=title, caption=caption)
     correct = known.predictions == known.labels
     oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
     draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
     picture = false_accepts_png(
-        measured=measured_curve(_scored(known), _scored(unknown), threshold.value),
+        measured=measured_curve(_scored(known), _scored(unknown), shipped),
         estimated=() if record is None else record.false_accepts,
         own_rate=threshold.target_false_reject_rate,
         title=title,
-        caption=caption,
+        caption=f"{caption}{SHIFTED if threshold.by_class else ''}",
     )
     write_bytes(false_accepts, picture)
 

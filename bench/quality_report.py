@@ -10,8 +10,10 @@ from typing import Any
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.manifest import Manifest
+from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.scoring.parts import part
+from edgeosr.scoring.thresholds import Threshold
 
 _COLUMNS = (
     ("AUROC", "auroc"),
@@ -45,6 +47,7 @@ class QualityReport:
         known, unknown: what the test images are.
         skipped: test images that could not be read.
         rows: the fused score first, then every part the bundle carries.
+        by_class: every known class on the known test images, and what that warns of.
         trade_off: what other thresholds give, by rising false-reject rate.
         manifest: the bundle's.
         out: folder of report.json and the plots.
@@ -58,6 +61,7 @@ class QualityReport:
     unknown: str
     skipped: int
     rows: tuple[PartRow, ...]
+    by_class: ClassReport
     trade_off: tuple[TradeOffRow, ...]
     manifest: Manifest
     out: Path
@@ -71,7 +75,7 @@ class QualityReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes the bundle useless on these images, and what to do; empty if nothing does."""
-        return tuple(_warnings(self))
+        return (*_warnings(self), *self.by_class.warnings)
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -87,6 +91,10 @@ class QualityReport:
             "sign": "larger score = more unknown; unknown is the positive class of AUROC",
             "scores": {row.name: row.metrics.as_json() for row in self.rows},
             "threshold": manifest.as_json()["threshold"],
+            "decides": "score minus the threshold of the predicted class; a threshold of trade_off shifts all"
+            if manifest.threshold.by_class
+            else "score",
+            "by_class": self.by_class.as_json(),
             "trade_off": [row.as_json() for row in self.trade_off],
             "left_out": manifest.as_json()["left_out"],
             "warnings": list(self.warnings),
@@ -104,8 +112,6 @@ class QualityReport:
     def as_text(self) -> str:
         """Return tables with their conditions."""
         fused, threshold, record = self.fused, self.manifest.threshold, self.manifest.left_out
-        low, high = threshold.interval
-        own_rate = threshold.target_false_reject_rate
         return "\n".join(
             [
                 f"known    {fused.known:,} images: {self.known}",
@@ -120,14 +126,15 @@ class QualityReport:
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",
                 *_left_out_lines(self.manifest),
                 "",
-                f"at the shipped threshold {threshold.value:.4g}",
+                _shipped(self.manifest),
                 f"  false-reject rate  {_rate(fused.false_reject)}, target "
-                f"{own_rate:.1%}, "
-                f"calibrated interval {low:.1%} to {high:.1%}: {self._verdict()}",
+                f"{threshold.target_false_reject_rate:.1%}{self._verdict()}",
                 f"  false-accept rate  {_rate(fused.false_accept)}",
-                *([] if record is None else _wrapped("  estimated          ", record, own_rate)),
+                *([] if record is None else _wrapped("  estimated          ", record, threshold)),
                 f"  macro-F1 (K+1)     {_number(fused.macro_f1)}",
                 f"  closed accuracy    {fused.closed_accuracy:.4f} (nothing rejected)",
+                "",
+                *self.by_class.as_lines(),
                 "",
                 *_trade_off_lines(self),
                 *(
@@ -140,10 +147,14 @@ class QualityReport:
 
     def _verdict(self) -> str:
         rate, (low, high) = self.fused.false_reject, self.manifest.threshold.interval
+        if self.manifest.threshold.by_class:
+            return " of the images predicted as a class that has its own: last column below"
+        interval = f", calibrated interval {low:.1%} to {high:.1%}"
         if rate is None:
-            return "not measured"
+            return f"{interval}: not measured"
         # The calibrated interval is for the rate itself; a test set measures it with an error of its own.
-        return "they overlap" if rate.high >= low and rate.low <= high else "they do NOT overlap"
+        overlap = rate.high >= low and rate.low <= high
+        return f"{interval}: they {'overlap' if overlap else 'do NOT overlap'}"
 
 
 def _warnings(report: QualityReport) -> Iterator[str]:
@@ -182,8 +193,20 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
     ]
 
 
-def _wrapped(margin: str, record: LeftOutRecord, own_rate: float) -> list[str]:
-    text = record.false_accepts_described(own_rate)
+def _shipped(manifest: Manifest) -> str:
+    threshold = manifest.threshold
+    if not threshold.by_class:
+        return f"at the shipped threshold {threshold.value:.4g}"
+    values, common = threshold.class_values, threshold.without_own(manifest.classes)
+    others = f"; the common one, {threshold.value:.4g}, for {len(common)} of {len(values)}" if common else ""
+    return (
+        f"at the shipped thresholds, one a predicted class, {min(values):.4g} to {max(values):.4g}{others}\n"
+        "  (here and above the fused score is the score minus that threshold)"
+    )
+
+
+def _wrapped(margin: str, record: LeftOutRecord, threshold: Threshold) -> list[str]:
+    text = record.false_accepts_described(threshold.target_false_reject_rate, threshold.rule)
     return textwrap.wrap(text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin))
 
 
@@ -191,7 +214,9 @@ def _trade_off_lines(report: QualityReport) -> list[str]:
     """Return the table of other thresholds."""
     record = report.manifest.left_out
     estimates = {} if record is None else {one.false_reject: one for one in record.false_accepts}
-    titles = ("known rejected", "measured", "unknown accepted", "threshold", "estimated on left-out classes")
+    shift = bool(report.manifest.threshold.by_class)
+    limit = "shift of all" if shift else "threshold"
+    titles = ("known rejected", "measured", "unknown accepted", limit, "estimated on left-out classes")
     widths = (17, 26, 26, 12, 0)
     lines = [[*titles[:4], *(titles[4:] if estimates else ())]]
     for row in report.trade_off:
@@ -201,12 +226,13 @@ def _trade_off_lines(report: QualityReport) -> list[str]:
                 f"at most {100 * row.at_most:g} %",
                 _share(row.false_reject),
                 _share(row.false_accept),
-                f"{row.threshold:.4g}",
+                f"{row.threshold:+.4g}" if shift else f"{row.threshold:.4g}",
                 *([] if not estimates else ["-" if found is None else found.described()]),
             ]
         )
+    one = "all thresholds shifted alike, by what was" if shift else "other thresholds,"
     return [
-        "other thresholds, found on these test images (to ship one: edgeosr export --false-reject-rate)",
+        f"{one} found on these test images (to ship one: edgeosr export --false-reject-rate)",
         *(
             "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
             for cells in lines

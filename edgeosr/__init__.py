@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeosr.bench.quality import QualitySettings, evaluate_bundle
     from edgeosr.bench.quality_report import QualityReport
-    from edgeosr.export.bundling import ExportReport
     from edgeosr.export.export_run import export_run
     from edgeosr.export.foreign.export_model import export_model
+    from edgeosr.export.report import ExportReport
     from edgeosr.export.settings import ExportSettings
     from edgeosr.runtime.runtime import Runtime
     from edgeosr.training.settings import TrainSettings
@@ -46,7 +46,7 @@ __all__ = [
 from edgeosr.errors import EdgeosrError
 
 _HOME = {
-    "ExportReport": "edgeosr.export.bundling",
+    "ExportReport": "edgeosr.export.report",
     "ExportSettings": "edgeosr.export.settings",
     "QualityReport": "edgeosr.bench.quality_report",
     "QualitySettings": "edgeosr.bench.quality",

@@ -249,12 +249,12 @@ def rejection_rate(scores: Scores, threshold: float, groups: Labels | None = Non
         groups: ``[n]``; every group then weighs one, and the interval counts groups as if the images of a
             group were all accepted or all rejected together (the widest case).
     """
-    return _rate(~_accepted(scores, threshold), groups)
+    return rate_of(~_accepted(scores, threshold), groups)
 
 
 def acceptance_rate(scores: Scores, threshold: float, groups: Labels | None = None) -> Rate:
     """Return the share with score <= threshold; see ``rejection_rate``."""
-    return _rate(_accepted(scores, threshold), groups)
+    return rate_of(_accepted(scores, threshold), groups)
 
 
 def comparable(scores: Scores) -> Float64:
@@ -289,7 +289,8 @@ def _accepted(scores: Scores, threshold: float) -> NDArray[np.bool_]:
     return np.isfinite(wide) & (wide <= threshold)
 
 
-def _rate(hits: NDArray[np.bool_], groups: Labels | None) -> Rate:
+def rate_of(hits: NDArray[np.bool_], groups: Labels | None = None) -> Rate:
+    """Return the share of hits; ``groups``: see ``rejection_rate``."""
     if len(hits) == 0:
         raise DataError("a rate needs at least one image; got none")
     shares = hits.astype(np.float64)

@@ -25,7 +25,7 @@ class Verdict:
         index: index of ``nearest`` in the bundle's class list, 0-based.
         score: fused unknown score, in standard deviations of known images; larger = more unknown. NaN
             if anything in the network was not finite.
-        threshold: the threshold the score was compared with.
+        threshold: the threshold the score was compared with: that of ``nearest`` where there is one a class.
         parts: the bundle's score parts by name (``edgeosr.scoring.parts``), in its
             order; larger = more unknown.
         latency_ms: wall time of the call that produced this verdict, in milliseconds (a batch shares it).

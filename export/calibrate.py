@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
-from edgeosr.export.conformal import conformal_threshold
+from edgeosr.export.conformal import conformal_threshold, per_class
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.weights import GivenWeights, fit_fusion
 from edgeosr.scoring.fusion import Fusion
-from edgeosr.scoring.thresholds import Threshold
+from edgeosr.scoring.thresholds import COMMON, PER_CLASS, Threshold
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,28 @@ def require_better_than_chance(select: Measured, classes: Sequence[str], *, trai
 
 
 def threshold_on_calibrate(
-    runner: GraphRunner, calibrate: LabelledImages, false_reject_rate: float
+    runner: GraphRunner,
+    calibrate: LabelledImages,
+    false_reject_rate: float,
+    *,
+    rule: str = COMMON,
+    classes: int = 0,
 ) -> tuple[Threshold, Measured]:
     """Fit the conformal threshold on the final graph's own scores of the calibrate part.
+
+    Args:
+        runner: of the final graph.
+        calibrate: known images that fitted nothing else.
+        false_reject_rate: the target.
+        rule: one of ``RULES``.
+        classes: how many the graph names; for the rule ``per-class``.
 
     Raises:
         DataError: too few images (or tracks) for the rate.
     """
     measured = runner.measure(calibrate, "scoring the calibrate part")
     threshold = conformal_threshold(measured.scores, measured.groups, false_reject_rate)
+    if rule == PER_CLASS:
+        predictions = measured.predictions
+        threshold = per_class(threshold, measured.scores, measured.groups, predictions, classes)
     return threshold, measured

@@ -11,6 +11,7 @@
     fusion on the select part                                 calibrate.py, weights.py, measure.py
     parts that weigh nothing are taken out                    used_parts.py
     threshold on the calibrate part                           conformal.py
+    figures of each class                                     class_report.py
     typed backbone through the decision gate                  precision/
     golden frames and their verdicts                          golden.py
     scorer, manifest, bundle                                  bundling.py
@@ -19,13 +20,17 @@
 exported graph itself.
 """
 
-from edgeosr.export.bundling import ExportReport, Provenance, write_calibrated
+import sys
+
+from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.export.bundling import Provenance, write_calibrated
 from edgeosr.export.calibrate import (
     fit_on_select,
     require_better_than_chance,
     score_select,
     threshold_on_calibrate,
 )
+from edgeosr.export.class_report import calibrate_report
 from edgeosr.export.folds import Folds, weigh
 from edgeosr.export.frozen_features import known_features
 from edgeosr.export.golden import GoldenImages
@@ -33,6 +38,7 @@ from edgeosr.export.kernel_limits import require_kernel
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
 from edgeosr.export.probing import AUTO, drafted, make_probes
+from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT_CUT
@@ -90,15 +96,21 @@ def export_calibrated(
     require_better_than_chance(fit.known, classifier.classes, trained_here=provenance.training is not None)
     graph, fit, probes = without_unused(graph, fit, probes, settings.parts)
     shipped = graph.model(fit.fusion)
+    runner, names = GraphRunner(shipped, threads=settings.threads), classifier.classes
     threshold, measured = threshold_on_calibrate(
-        GraphRunner(shipped, threads=settings.threads), parts.calibrate, settings.false_reject_rate
+        runner,
+        parts.calibrate,
+        settings.false_reject_rate,
+        rule=settings.threshold_rule,
+        classes=len(names),
     )
+    by_class = calibrate_report(runner, measured, _others(parts), names, threshold)
     typed = None
     if settings.precision is not None:
         picture = provenance.out.with_suffix(".gate.png")
         typed = export_typed(graph, probes, fit, threshold, shipped, parts, settings, picture)
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)
-    return write_calibrated(
+    report = write_calibrated(
         graph,
         fit,
         threshold,
@@ -110,7 +122,16 @@ def export_calibrated(
         provenance=provenance,
         typed=typed,
         left_out=decided.record,
+        by_class=by_class,
     )
+    for warning in by_class.warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return report
+
+
+def _others(parts: CalibrationParts) -> tuple[LabelledImages, ...]:
+    """Return the parts of known images beside the calibrate part."""
+    return (parts.train, parts.select, *(() if parts.test is None else (parts.test,)))
 
 
 def draft_of(classifier: ClassifierGraph, settings: ExportSettings) -> ScoredGraph:

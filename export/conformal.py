@@ -20,16 +20,32 @@ rejected share of a given threshold follows Beta(k + 1 - r, r), r = ceil((k + 1)
 Angelopoulos and Bates, section 3.2). Its central 95 % is what ``interval`` holds. Groups of several images
 are treated as if all images of a group had one score, the case in which they tell least; ties push the
 rejected share below the law, never above it.
+
+**Per class** (``--threshold-rule per-class``; Mondrian conformal prediction, Vovk et al. 2005, section 4.5):
+the same once for each class, on the calibration images that are *predicted* as it, for that is what is known
+of a new image. Then the chance that a new known image **predicted as that class** is rejected is at most the
+target, for each class with at least ``groups_needed`` groups of its own. Of a group only the images predicted
+as the class count. Given which images are predicted as the class, these are exchangeable with a new one, so
+the promise needs nothing more than the common one; the number of groups alone decides which classes have one.
+
+- Misclassified known images count for the class that they are taken for: they are among the images of the
+  promise, and often the ones that it rejects. Of the images that *show* a class nothing is promised.
+- A class with fewer groups takes the common threshold, and nothing is promised of it alone. Over all known
+  images the chance of a rejection is at most the target if every class has a threshold of its own. Else it is
+  at most the target times (1 + the share of images predicted as classes with their own), never more than
+  twice the target: the common threshold may reject among the others all that it may reject at all.
+- A class whose images have so many scores that are not finite that no threshold exists takes the common one.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, UsageError, import_extra
-from edgeosr.scoring.thresholds import Threshold
+from edgeosr.scoring.thresholds import ClassThreshold, Threshold
 
 CONFIDENCE = 0.95
 # Sums of group shares and (k + 1)(1 - target) are compared with this relative slack, so that rounding (20 *
@@ -108,6 +124,39 @@ def conformal_threshold(
         images=len(values),
         method=f"split conformal, rank {rank} of {count} groups{images}",
     )
+
+
+def per_class(
+    common: Threshold,
+    scores: NDArray[np.floating[Any]],
+    groups: NDArray[np.integer[Any]],
+    predictions: NDArray[np.integer[Any]],
+    classes: int,
+) -> Threshold:
+    """Return the common threshold with one a class beside it (see the module's docstring).
+
+    Args:
+        common: of the same scores and groups.
+        scores: ``[n]``, of the calibrate part, see ``conformal_threshold``.
+        groups: ``[n]``, see there.
+        predictions: ``[n]``, the predicted classes, 0 .. classes - 1.
+        classes: how many classes there are.
+    """
+    values, groups = np.asarray(scores, np.float32), np.asarray(groups)
+    rate, needed = common.target_false_reject_rate, groups_needed(common.target_false_reject_rate)
+    found = []
+    for label in range(classes):
+        taken = np.flatnonzero(np.asarray(predictions) == label)
+        count = len(np.unique(groups[taken]))
+        value, interval = common.value, None
+        if count >= needed:
+            own = smallest_threshold(values[taken], groups[taken], rate)
+            if math.isfinite(own):
+                value, interval = own, _interval(count, math.ceil(_required(count, rate)))
+        found.append(ClassThreshold(value=value, interval=interval, groups=count, images=len(taken)))
+    own = sum(one.own for one in found)
+    method = f"{common.method}; per predicted class for {own} of {classes} classes"
+    return replace(common, by_class=tuple(found), method=method)
 
 
 def smallest_threshold(

@@ -6,11 +6,12 @@ from pathlib import Path
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import UsageError, require_extra
-from edgeosr.export.bundling import ExportReport, Provenance
+from edgeosr.export.bundling import Provenance
 from edgeosr.export.calibrated import export_calibrated
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import folds_of
 from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.run import read_run
@@ -53,7 +54,11 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     report = export_calibrated(
         classifier_from_run(run),
         CalibrationParts(
-            train=parts.train, select=parts.select, calibrate=parts.calibrate, open_select=open_select
+            train=parts.train,
+            select=parts.select,
+            calibrate=parts.calibrate,
+            open_select=open_select,
+            test=parts.test,
         ),
         settings,
         Provenance(

@@ -80,13 +80,16 @@ def false_accepts_png(
 def estimate_png(manifest: Manifest, record: LeftOutRecord) -> bytes:
     """Return the picture of what left-out classes let expect of a new bundle."""
     folds = max(one.folds for one in record.false_accepts)
+    common = (
+        " It is for a common threshold, not for those of the classes." if manifest.threshold.by_class else ""
+    )
     return false_accepts_png(
         measured=None,
         estimated=record.false_accepts,
         own_rate=manifest.threshold.target_false_reject_rate,
         title=f"{manifest.name}: an estimate on left-out classes",
         caption=f"Up to {folds} folds, each by weights made without it; often optimistic, for a fold has "
-        "fewer classes to confuse. What unknown images of yours do, edgeosr evaluate measures. "
+        f"fewer classes to confuse.{common} What unknown images of yours do, edgeosr evaluate measures. "
         f"edgeosr {manifest.edgeosr}, {manifest.created}",
     )
 

@@ -29,6 +29,7 @@ from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.scorer import Scorer
+from edgeosr.scoring.thresholds import Limit, margins_of
 
 # Images of each part that are tried; the next number if too few of them are accepted, or rejected.
 TRIED = (32, 128, 512)
@@ -53,7 +54,7 @@ class Calibrated:
     Attributes:
         graph: the scored graph.
         fusion: of ``model``.
-        threshold: of ``model``.
+        threshold: of ``model``; one number, or one a class.
         frame: (height, width) of the only frames that ``model`` takes; None for any.
         model: ``model.onnx`` as it ships.
         any_size: the calibrated graph; ``model`` itself, or its twin for frames of any size.
@@ -63,7 +64,7 @@ class Calibrated:
 
     graph: ScoredGraph
     fusion: Fusion
-    threshold: float
+    threshold: Limit
     frame: tuple[int, int] | None
     model: bytes
     any_size: bytes
@@ -172,15 +173,15 @@ def _margins(calibrated: Calibrated, verdicts: Golden) -> tuple[NDArray[np.float
     margins = _margin(verdicts.portable, calibrated.threshold)
     band, gap = same_graph_band(len(calibrated.fusion.parts)), verdicts.portable.gap
     if verdicts.typed is not None and verdicts.rounding is not None and calibrated.typed is not None:
-        typed = _margin(verdicts.typed, calibrated.typed[1].threshold)
+        typed = _margin(verdicts.typed, calibrated.typed[1].limit)
         margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
         band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
     return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
 
 
-def _margin(expected: Expected, threshold: float) -> NDArray[np.float64]:
-    score = expected.score.astype(np.float64)
-    return np.where(np.isfinite(score), score - threshold, np.inf)
+def _margin(expected: Expected, threshold: Limit) -> NDArray[np.float64]:
+    margins = margins_of(expected.score, threshold, expected.label)
+    return np.where(np.isfinite(expected.score), margins, np.inf)
 
 
 def _chosen(
@@ -238,7 +239,7 @@ def _require_few_ties(calibrated: Calibrated, golden: Golden) -> None:
         ("model.onnx", golden.portable, calibrated.threshold, same_graph_band(len(calibrated.fusion.parts)))
     ]
     if golden.typed is not None and golden.rounding is not None and calibrated.typed is not None:
-        threshold = calibrated.typed[1].threshold
+        threshold = calibrated.typed[1].limit
         halves.append((BACKBONE, golden.typed, threshold, engine_band(golden.rounding)))
     for name, expected, threshold, band in halves:
         ties = int(cannot_be_told(expected, threshold, band).sum())

@@ -82,10 +82,10 @@ class ScoredGraph:
         """Names of the score parts that the graph computes, in the order of its values."""
         return self.scorer.fusion.parts
 
-    def fitted(self, fusion: Fusion, threshold: float) -> Scorer:
-        """Return the scorer with a fusion and a threshold."""
+    def fitted(self, fusion: Fusion, threshold: float, class_thresholds: tuple[float, ...] = ()) -> Scorer:
+        """Return the scorer with a fusion and a threshold, and one a class if there are some."""
         assert fusion.parts == self.parts, (fusion.parts, self.parts)
-        return replace(self.scorer, fusion=fusion, threshold=threshold)
+        return replace(self.scorer, fusion=fusion, threshold=threshold, class_thresholds=class_thresholds)
 
     def model(
         self,

@@ -32,6 +32,7 @@ from edgeosr.preprocessing import (
 )
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
+from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
 
 # The settings of ``export_model`` alone.
 FOREIGN = ("data", "known", "outliers", "embedding", "mean", "std", "color")
@@ -62,6 +63,8 @@ class ExportSettings:
         fit: how frames are fitted to the network's input. None: as trained, or ``crop`` for a classifier
             that edgeosr did not train. A run cannot be exported with another fit than it was trained with.
         false_reject_rate: share of known images that may be rejected, above 0 and below 0.5.
+        threshold_rule: ``common``, one threshold, or ``per-class``, one for the images predicted as each
+            class with enough calibration images (``conformal.py``); engines do not take it yet.
         frame: (height, width) in pixels of a camera whose size never changes, or None for any size.
         data_root: where named data sets are looked for.
         out: the bundle to write, ``NAME.edgeosr``; None: beside the run, or beside the ONNX file.
@@ -85,6 +88,7 @@ class ExportSettings:
     parts: str = REPORTED_PARTS
     fit: Fit | None = None
     false_reject_rate: float = 0.05
+    threshold_rule: str = COMMON
     frame: tuple[int, int] | None = None
     data_root: Path | None = None
     out: Path | None = None
@@ -130,6 +134,13 @@ class ExportSettings:
             raise UsageError(
                 f"--false-reject-rate must be above 0 and below 0.5; got {self.false_reject_rate!r}; "
                 "0.05 rejects at most 5 % of known images"
+            )
+        require_choice("--threshold-rule", self.threshold_rule, RULES)
+        if self.threshold_rule == PER_CLASS and self.precision is not None:
+            raise UsageError(
+                "--threshold-rule per-class runs on onnxruntime only, for engines compare with one "
+                f"threshold; got --engine {self.precision}; write --threshold-rule common, or leave --engine "
+                "out"
             )
         self._check_frame()
         if self.out is not None and self.out.suffix != ".edgeosr":

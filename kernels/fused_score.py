@@ -26,7 +26,7 @@ from edgeosr.kernels.inputs import (
     tangent_inputs,
     with_logits,
 )
-from edgeosr.kernels.packing import constants_bytes, pack_scorer
+from edgeosr.kernels.packing import constants_bytes, pack_scorer, require_supported
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
 from edgeosr.scoring.scorer import Scorer
 
@@ -66,6 +66,7 @@ class FusedScorer:
             DeviceError: its subclasses: no driver, no device, a too old driver, no build.
             MissingDependencyError: cuda-python is not installed.
         """
+        require_supported(scorer)
         self.driver = driver or open_driver()
         self.device = self.driver.device(device)
         tensor_cores = self.device.architecture >= _TENSOR_CORES

@@ -236,6 +236,12 @@ def require_supported(scorer: Scorer, *, map_size: tuple[int, int] | None = None
         half: its weights are to be packed in fp16, as every device with tensor cores has them.
     """
     limits, closed_form = KERNEL_LIMITS, scorer.closed_form
+    if scorer.class_thresholds:
+        raise UsageError(
+            "the fused kernel compares with one threshold for all classes; got "
+            f"{len(scorer.class_thresholds)}, one a class; export with --threshold-rule common, or "
+            "run model.onnx on onnxruntime"
+        )
     require_within("the embedding's length D", scorer.dimension, 1, limits.dimension, MODEL_ONNX)
     require_within("the number of classes C", scorer.classes, 1, limits.classes, MODEL_ONNX)
     require_within("the discriminator's layers", len(scorer.layers), 0, limits.layers, MODEL_ONNX)

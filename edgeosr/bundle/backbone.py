@@ -88,8 +88,8 @@ class BackboneRecord:
         return f"{self.precision}, ends at {' and '.join(self.outputs)} ({self.dtype})"
 
 
-def backbone_from_json(node: JsonNode) -> BackboneRecord:
-    """Check the object of ``backbone``."""
+def backbone_from_json(node: JsonNode, by_class: int | None = None) -> BackboneRecord:
+    """Check the object of ``backbone``; ``by_class``: see ``threshold_from_json``."""
     field = node.fields(BackboneRecord.__dataclass_fields__)
     fusion, threshold = field["fusion"], field["threshold"]
     if fusion.is_null != threshold.is_null:
@@ -101,7 +101,7 @@ def backbone_from_json(node: JsonNode) -> BackboneRecord:
         dtype=field["dtype"].choice(DTYPES),
         converter=field["converter"].text(),
         fusion=None if fusion.is_null else fusion_from_json(fusion),
-        threshold=None if threshold.is_null else threshold_from_json(threshold),
+        threshold=None if threshold.is_null else threshold_from_json(threshold, by_class),
         gate=_gate(field["gate"]),
     )
 

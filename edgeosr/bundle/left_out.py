@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edgeosr.bundle.calibration import PART_NAME
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
 from edgeosr.scoring.parts import part, unknown_parts
+from edgeosr.scoring.thresholds import COMMON
 from edgeosr.verdict import MOST_PARTS
 
 MOST_FOLDS = 64
@@ -19,6 +20,8 @@ BIAS = (
     "an estimate, often optimistic and never promised: a fold has fewer classes to confuse (measured on "
     "other data: 10 % where real unknowns gave 20, and 53 where they gave 62)"
 )
+# Every fold is tried with one threshold.
+FOR_COMMON = "for a common threshold; what those of the classes let through, edgeosr evaluate measures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,17 @@ class LeftOutRecord:
         """Return the estimate at a false-reject rate; None if that one was not estimated."""
         return next((one for one in self.false_accepts if one.false_reject == false_reject), None)
 
-    def false_accepts_described(self, false_reject: float) -> str:
-        """Return what is estimated at the bundle's own false-reject rate, its bias included."""
+    def false_accepts_described(self, false_reject: float, rule: str = COMMON) -> str:
+        """Return what is estimated at the bundle's own false-reject rate, its bias included.
+
+        Args:
+            false_reject: the bundle's rate.
+            rule: its threshold rule; every estimate is for the common one, and is said to be.
+        """
+        said = self._estimated(false_reject)
+        return said if rule == COMMON or not self.parts else f"{said}; {FOR_COMMON}"
+
+    def _estimated(self, false_reject: float) -> str:
         found, rate = self.at(false_reject), f"{100 * false_reject:g} % false rejects"
         if not self.parts:
             return "not estimated: no fold of left-out classes is used"

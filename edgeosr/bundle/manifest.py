@@ -33,8 +33,10 @@ from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.parts import unknown_parts
 from edgeosr.scoring.thresholds import Threshold
 
-# Of this file. Bundles of another schema are refused: an older one is exported again.
-SCHEMA = 5
+# Of this file. A bundle with one threshold is written as schema 5, which older versions read; one with a
+# threshold a class as schema 6, which they refuse by its number. Others are refused here: an older one is
+# exported again.
+SCHEMAS = SCHEMA, CLASS_SCHEMA = (5, 6)
 # Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 BACKBONE = "backbone.onnx"
@@ -112,7 +114,18 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
-        return {"schema": SCHEMA, **asdict(self), "jacobian": self.jacobian.as_json()}
+        plain = {"schema": self.schema, **asdict(self), "jacobian": self.jacobian.as_json()}
+        for record in (plain["threshold"], (plain["backbone"] or {}).get("threshold")):
+            if record and not record["by_class"]:
+                del record["by_class"]  # schema 5 does not know it
+        return plain
+
+    @property
+    def schema(self) -> int:
+        """The oldest schema that can say all this."""
+        own = None if self.backbone is None else self.backbone.threshold
+        by_class = self.threshold.by_class or (own and own.by_class)
+        return CLASS_SCHEMA if by_class else SCHEMA
 
     @property
     def created_at(self) -> datetime:
@@ -138,13 +151,14 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
             unknown or of the wrong type or range; the message names the field.
     """
     root = parse_json(data, document, BundleError)
-    _require_schema(root, document)
+    schema = _read_schema(root, document)
     field = root.fields(("schema", *Manifest.__dataclass_fields__))
     classes = field["classes"].class_names(FILE_LIMITS.classes)
     training = field["training"]
     if not training.is_null:
         training.entries()
-    backbone = None if field["backbone"].is_null else backbone_from_json(field["backbone"])
+    by_class = len(classes) if schema >= CLASS_SCHEMA else None
+    backbone = None if field["backbone"].is_null else backbone_from_json(field["backbone"], by_class)
     engines = engines_from_json(field["engines"])
     if engines and backbone is None:
         field["engines"].fail("an empty list, for there is no backbone")
@@ -175,7 +189,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         discriminator=discriminator,
         fusion=fusion,
         left_out=None if field["left_out"].is_null else left_out_from_json(field["left_out"], classes),
-        threshold=threshold_from_json(field["threshold"]),
+        threshold=threshold_from_json(field["threshold"], by_class),
         data=images,
         outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),
         training=training.value,
@@ -186,22 +200,23 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
     )
 
 
-def _require_schema(root: JsonNode, document: str) -> None:
+def _read_schema(root: JsonNode, document: str) -> int:
     if not isinstance(root.value, dict) or "schema" not in root.value:
         raise BundleError(f"{document} is no edgeosr manifest: it has no field 'schema'")
     schema = root.field("schema").integer(1, LARGEST)
-    if schema == SCHEMA:
-        return
+    if schema in SCHEMAS:
+        return schema
     maker = root.value.get("edgeosr")
-    made = f"made by {'a newer' if schema > SCHEMA else 'an older'} edgeosr"
+    made = f"made by {'a newer' if schema > max(SCHEMAS) else 'an older'} edgeosr"
     made += f" ({maker[:40]})" if isinstance(maker, str) else ""
     advice = (
         "upgrade with: pip install -U edgeosr"
-        if schema > SCHEMA
+        if schema > max(SCHEMAS)
         else "export the classifier again with: edgeosr export"
     )
     raise BundleError(
-        f"{document} has schema {schema}, {made}; this one ({__version__}) reads schema {SCHEMA}; {advice}"
+        f"{document} has schema {schema}, {made}; this one ({__version__}) reads schema "
+        f"{' and '.join(map(str, SCHEMAS))}; {advice}"
     )
 
 

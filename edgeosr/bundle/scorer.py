@@ -44,6 +44,12 @@ def _compared(bundle: Bundle, scorer: Scorer) -> Iterator[tuple[str, Any, Any]]:
     yield "the embedding's length", manifest.embedding.dimension, scorer.dimension
     yield "the head", manifest.head.kind, scorer.head.kind
     yield "the threshold", float(np.float32(threshold.value)), float(np.float32(scorer.threshold))
+    limits = [
+        np.asarray(one, np.float32).tolist() for one in (threshold.class_values, scorer.class_thresholds)
+    ]
+    yield "the number of thresholds of classes", len(limits[0]), len(limits[1])
+    for class_name, wanted, found in zip(manifest.classes, *limits, strict=False):
+        yield f"the threshold of the class {class_name}", wanted, found
     for name in ("means", "stds", "weights"):
         wanted, found = (np.float32(getattr(one, name)).tolist() for one in (fusion, scorer.fusion))
         yield f"the fusion's {name}", wanted, found

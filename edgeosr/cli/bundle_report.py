@@ -9,6 +9,9 @@ from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 
+# Classes named one by one; --json has all of them.
+LISTED_CLASSES = 20
+
 
 def document_from_bundle(bundle: Bundle) -> str:
     """Return its path and its manifest as one JSON document."""
@@ -110,7 +113,9 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     record = manifest.left_out
     if record is None:
         return {}
-    estimate = record.false_accepts_described(manifest.threshold.target_false_reject_rate)
+    estimate = record.false_accepts_described(
+        manifest.threshold.target_false_reject_rate, manifest.threshold.rule
+    )
     return {"left-out classes": "\n".join(record.described()), "false accepts": estimate}
 
 
@@ -118,11 +123,27 @@ def _threshold(manifest: Manifest) -> str:
     threshold = manifest.threshold
     low, high = threshold.interval
     target = 100 * threshold.target_false_reject_rate
-    return (
+    common = (
         f"accept if score <= {threshold.value:.4g}: rejects {target:g} % of known images or fewer "
         f"({100 * threshold.confidence:g} % interval {100 * low:.1f} to {100 * high:.1f} %; "
         f"{threshold.images} images, {threshold.groups} groups)"
     )
+    if not threshold.by_class:
+        return common
+    lines = [
+        f"per predicted class (rejects {target:g} % or fewer of the known images predicted as it; "
+        f"{100 * threshold.confidence:g} % intervals):"
+    ]
+    for name, one in list(zip(manifest.classes, threshold.by_class, strict=True))[:LISTED_CLASSES]:
+        said = "the common threshold, nothing promised of it alone"
+        if one.interval is not None:
+            said = f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %"
+        lines.append(f"{name}: {one.value:.4g} ({said}; {one.images} images, {one.groups} groups)")
+    if len(threshold.by_class) > LISTED_CLASSES:
+        lines.append(f"and {len(threshold.by_class) - LISTED_CLASSES} more classes; --json has all")
+    if threshold.without_own(manifest.classes):
+        lines.append(f"common threshold: {common}")
+    return "\n".join(lines)
 
 
 def _data(manifest: Manifest) -> str:

@@ -13,7 +13,7 @@ from edgeosr.runtime.engines.request import BuildRequest, numbers_of
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 
 if TYPE_CHECKING:
-    from edgeosr.export.bundling import ExportReport
+    from edgeosr.export.report import ExportReport
 
 
 def options_from(

@@ -68,6 +68,13 @@ def export(
     false_reject_rate: Annotated[
         float, typer.Option(help="Share of known images that may be rejected.")
     ] = 0.05,
+    threshold_rule: Annotated[
+        str,
+        typer.Option(
+            metavar="common|per-class",
+            help="One threshold, or one for each predicted class with enough images.",
+        ),
+    ] = "common",
     frame: Annotated[
         str | None, typer.Option(metavar="HxW", help="The camera's size, if it never changes: faster.")
     ] = None,
@@ -131,9 +138,9 @@ def export(
         ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
-        frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known),
-        outliers=outliers, mean=mean, embedding=embedding, std=std, color=color, folds=folds, seed=seed,
-        threads=threads,
+        threshold_rule=threshold_rule, frame=options.frame, data_root=data_root, out=out, data=data,
+        known=names_from(known), outliers=outliers, mean=mean, embedding=embedding, std=std, color=color,
+        folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)

@@ -31,7 +31,8 @@ def predict(
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Accept up to this unknown score. Default: the calibrated one.")
+        float | None,
+        typer.Option(help="Accept up to this unknown score, in every class. Default: as calibrated."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Judge at most this many images or frames.")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeosr.runtime.golden import Expected, Rounding
 from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.thresholds import Limit, limits_of, margins_of
 from edgeosr.verdict import UNKNOWN, Verdict
 
 # One graph, two processors or two versions of onnxruntime: float32 sums in another order.
@@ -77,9 +78,9 @@ def engine_band(rounding: Rounding) -> Band:
     )
 
 
-def cannot_be_told(expected: Expected, threshold: float, band: Band) -> NDArray[np.bool_]:
+def cannot_be_told(expected: Expected, threshold: Limit, band: Band) -> NDArray[np.bool_]:
     """Tell which verdicts rounding decides, ``[n]``: the decision, or which of two classes it is."""
-    near = np.abs(expected.score.astype(np.float64) - threshold) <= band.score
+    near = np.abs(margins_of(expected.score, threshold, expected.label)) <= band.score
     return np.asarray(np.isfinite(expected.score) & (near | (expected.gap <= band.gap)))
 
 
@@ -121,7 +122,7 @@ def agreement(
     found: Sequence[Found],
     *,
     classes: Sequence[str],
-    threshold: float,
+    threshold: Limit,
     band: Band,
     fusion: Fusion,
 ) -> Agreement:
@@ -131,26 +132,28 @@ def agreement(
         expected: of every frame.
         found: what came.
         classes: names by index.
-        threshold: of the expected scores.
+        threshold: of the expected scores; one number, or one a class.
         band: what rounding can do.
         fusion: of the expected scores.
     """
     finite = np.isfinite(expected.score) & np.isfinite(expected.values).all(axis=1)
     told = ~cannot_be_told(expected, threshold, band)
+    limits = limits_of(threshold, expected.label)
     agreed, ties, one_sided, differences = 0, 0, 0, []
     for one in found:
         index, verdict = one.frame, one.verdict
         score, label = float(expected.score[index]), int(expected.label[index])
-        accepted = bool(finite[index]) and score <= threshold
+        accepted = bool(finite[index]) and score <= limits[index]
         if finite[index] != verdict.finite:
             one_sided += 1
-        elif _as_expected(expected, index, verdict, accepted, bool(finite[index]), threshold, band):
+        elif _as_expected(expected, index, verdict, bool(finite[index]), threshold, band):
             agreed += bool(told[index])
             ties += not told[index]
             continue
         differences.append(
             f"golden frame {index} ({one.color}) {one.how}: expected {_said(accepted, classes[label], score)}"
-            f", got {_said(verdict.accepted, verdict.nearest, verdict.score)}; threshold {threshold:.4f}"
+            f", got {_said(verdict.accepted, verdict.nearest, verdict.score)}; threshold "
+            f"{limits[index]:.4f}"
         )
     both = [one for one in found if finite[one.frame] and one.verdict.finite]
     for batched in (False, True):
@@ -173,16 +176,18 @@ def _as_expected(
     expected: Expected,
     index: int,
     verdict: Verdict,
-    accepted: bool,
     finite: bool,
-    threshold: float,
+    threshold: Limit,
     band: Band,
 ) -> bool:
     """Tell whether class and decision are the expected ones, or rounding alone can have changed them."""
     if not finite:  # the class is then any
         return not verdict.accepted
-    near_threshold = abs(float(expected.score[index]) - threshold) <= band.score
     near_class = expected.gap[index] <= band.gap and verdict.index == expected.second[index]
+    # A class that rounding brought to the front decides by its own threshold.
+    label = expected.second[index] if near_class else expected.label[index]
+    margin = float(expected.score[index]) - float(limits_of(threshold, label))
+    accepted, near_threshold = margin <= 0, abs(margin) <= band.score
     right_class = verdict.index == expected.label[index] or near_class
     return bool((verdict.accepted == accepted or near_threshold) and right_class)
 

@@ -32,7 +32,7 @@ def predict_source(
             ``predictions/NAME.mp4``); for images, a folder for drawn copies (default: none are written).
         json_lines: emit one JSON object an image or frame instead of text; a number that is not finite is
             null, an image that could not be judged has ``error`` in the place of a verdict.
-        threshold: replaces the calibrated one for this call.
+        threshold: replaces the calibrated one for this call; with one a class, all of them.
         threads: of the network, None for one a physical core.
         limit: judge at most so many images or frames; None for all.
         shown: text lines at most, for images; JSON lines are never cut.

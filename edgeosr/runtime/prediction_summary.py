@@ -3,11 +3,13 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgeosr.runtime.thresholds import RuntimeThreshold
 from edgeosr.verdict import Verdict
 
 # A camera may run for weeks: the first hundred thousand calls say enough about latency.
@@ -24,7 +26,7 @@ class PredictionSummary:
         accepted, unknown: how they were judged.
         failed: images that could not be read or judged.
         labels: count of accepted ones by class, most frequent first.
-        threshold: accept if score <= threshold.
+        threshold: accept if score <= threshold; one number, or one a class by its name.
         median_latency_ms: of a runtime call, None if nothing was judged.
         written: the drawn video, or the folder of drawn images; None if none was.
         interrupted: True if Ctrl-C ended it.
@@ -37,7 +39,7 @@ class PredictionSummary:
     unknown: int
     failed: int
     labels: dict[str, int]
-    threshold: float
+    threshold: RuntimeThreshold
     median_latency_ms: float | None
     written: Path | None
     interrupted: bool
@@ -45,13 +47,15 @@ class PredictionSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; a threshold that is not finite is null."""
+        threshold = _plain(self.threshold)
         written = None if self.written is None else str(self.written)
-        return {**asdict(self), "written": written, "threshold": _finite(self.threshold)}
+        fields = {**vars(self), "labels": dict(self.labels)}
+        return {**fields, "written": written, "threshold": threshold}
 
     def as_text(self) -> str:
         """Return one or two lines for a terminal."""
         text = f"Judged {self.judged}: {self.accepted} known, {self.unknown} unknown"
-        text += f" (threshold {self.threshold:.4g})"
+        text += f" ({_described(self.threshold)})"
         if self.median_latency_ms is not None:
             text += f"; median latency {self.median_latency_ms:.2f} ms"
         if self.failed:
@@ -80,7 +84,7 @@ class Tally:
             self.latencies_ms.append(verdict.latency_ms)
 
     def summary(
-        self, source: str, *, threshold: float, written: Path | None, interrupted: bool
+        self, source: str, *, threshold: RuntimeThreshold, written: Path | None, interrupted: bool
     ) -> PredictionSummary:
         """Return the counts as a summary."""
         return PredictionSummary(
@@ -104,6 +108,19 @@ def json_line(verdict: Verdict, **where: Any) -> str:
     plain["score"], plain["threshold"] = _finite(verdict.score), _finite(verdict.threshold)
     plain["parts"] = {name: _finite(value) for name, value in verdict.parts.items()}
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(threshold: RuntimeThreshold) -> float | dict[str, float | None] | None:
+    if isinstance(threshold, Mapping):
+        return {name: _finite(value) for name, value in threshold.items()}
+    return _finite(threshold)
+
+
+def _described(threshold: RuntimeThreshold) -> str:
+    if isinstance(threshold, Mapping):
+        values = threshold.values()
+        return f"thresholds per class, {min(values):.4g} to {max(values):.4g}"
+    return f"threshold {threshold:.4g}"
 
 
 def _finite(value: float) -> float | None:

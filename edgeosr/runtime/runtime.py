@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
 from edgeosr.preprocessing import COLORS, Color
@@ -20,6 +21,8 @@ from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.runtime.thresholds import RuntimeThreshold, changed_limit, shown_threshold
+from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
@@ -79,7 +82,7 @@ class Runtime:
         self.classes: tuple[str, ...] = checked.manifest.classes
         chosen = choose_backend(checked, backend=backend, build=build, threads=threads, providers=providers)
         self._backend: Backend | None = chosen.backend
-        self._threshold = chosen.threshold
+        self._limit: Limit = chosen.threshold
         self.backend: str = chosen.backend.name
         self.why: str = chosen.why
         self.providers: tuple[str, ...] = chosen.backend.providers
@@ -94,24 +97,31 @@ class Runtime:
             raise
 
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> RuntimeThreshold:
         """Frames with a score up to this are accepted; may be changed while other threads call.
 
-        Calibrated value: ``manifest.threshold.value``, or that of ``manifest.backbone`` where an engine runs
-        and it has one of its own. ``math.inf`` accepts every finite score. A call reads
-        it once, so all verdicts of a batch use one threshold. NaN raises UsageError.
+        A number; or, of a bundle with a threshold a class (``edgeosr export --threshold-rule per-class``), a
+        read-only mapping from class name to the threshold of the frames that are predicted as that class.
+
+        Setting a number sets every class, and it is a number from then on. Setting a mapping sets the classes
+        that it names, the others keep theirs: ``runtime.threshold = {"cat": 1.5}``; a name that is no class
+        raises UsageError, as does a mapping where an engine runs, which compares with one number.
+
+        Calibrated values: ``manifest.threshold``, or that of ``manifest.backbone`` where an engine runs and
+        it has one of its own. ``math.inf`` accepts every finite score. A call reads it once, so all verdicts
+        of a batch use what was set at one time. NaN raises UsageError.
         """
-        return self._threshold
+        return shown_threshold(self._limit, self.classes)
 
     @threshold.setter
-    def threshold(self, value: float) -> None:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isnan(number) or isinstance(value, bool | str):
-            raise UsageError(f"threshold must be a number; got {value!r}")
-        self._threshold = number
+    def threshold(self, value: RuntimeThreshold) -> None:
+        limit = changed_limit(self._limit, value, self.classes)
+        if isinstance(limit, tuple) and self.backend in BUILDERS:
+            raise UsageError(
+                f"the backend {self.backend} compares with one threshold for all classes; got one a class; "
+                "set a number, or open the bundle with backend='onnxruntime'"
+            )
+        self._limit = limit
 
     @overload
     def __call__(self, frames: Frame, *, color: Color = "rgb") -> "Verdict | list[Verdict]": ...
@@ -137,7 +147,7 @@ class Runtime:
             BundleError: the network gave a class that the manifest does not name.
         """
         started = time.perf_counter()
-        backend, threshold = self._backend, self._threshold
+        backend, limit = self._backend, self._limit
         if backend is None:
             raise UsageError(
                 f"the runtime of {self.path} is closed; make a new one: edgeosr.Runtime({str(self.path)!r})"
@@ -151,8 +161,11 @@ class Runtime:
             batch, single = as_batch(frames, self.manifest.frame)
         if batch.shape[0] == 0:
             return []
-        rows = backend.run(batch, bgr=color == "bgr", threshold=threshold)
-        verdicts = self._verdicts(rows, threshold, started)
+        # With one a class the backend leaves the decision to us (engines refuse it); to one that did not,
+        # -inf would accept nothing.
+        common = -math.inf if isinstance(limit, tuple) else limit
+        rows = backend.run(batch, bgr=color == "bgr", threshold=common)
+        verdicts = self._verdicts(rows, limit, started)
         return verdicts[0] if single else verdicts
 
     def _on_device(self, frames: Any, backend: Backend) -> tuple[Any, bool]:
@@ -164,7 +177,7 @@ class Runtime:
         found = as_cuda_frames(frames, self.manifest.frame)
         return found, found.single
 
-    def _verdicts(self, rows: Rows, threshold: float, started: float) -> list[Verdict]:
+    def _verdicts(self, rows: Rows, limit: Limit, started: float) -> list[Verdict]:
         label, score, values, decided = rows
         parts = [dict(zip(self.manifest.parts, row, strict=True)) for row in values.tolist()]
         finite = (np.isfinite(score) & np.isfinite(values).all(axis=1)).tolist()
@@ -176,6 +189,7 @@ class Runtime:
         latency_ms = (time.perf_counter() - started) * 1e3
         verdicts = []
         for i, (index, value) in enumerate(zip(label.tolist(), score.tolist(), strict=True)):
+            threshold = limit[index] if isinstance(limit, tuple) else limit
             accepted = finite[i] and (value <= threshold if decided is None else bool(decided[i]))
             verdicts.append(
                 Verdict(

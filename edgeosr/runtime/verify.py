@@ -5,7 +5,7 @@ said there: classes, decisions, scores and the values of all parts (``agreement.
 rounding).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
+from edgeosr.scoring.thresholds import Limit
 
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
@@ -83,7 +84,7 @@ def _compared(
         expected,
         _alone(runtime, golden, size) + _in_batches(runtime, golden, size),
         classes=runtime.classes,
-        threshold=runtime.threshold,
+        threshold=_limit(runtime),
         band=band,
         fusion=fusion,
     )
@@ -99,6 +100,11 @@ def _compared(
         one_sided=result.one_sided,
         differences=result.differences,
     )
+
+
+def _limit(runtime: Runtime) -> Limit:
+    threshold = runtime.threshold
+    return tuple(threshold.values()) if isinstance(threshold, Mapping) else threshold
 
 
 def _of_an_engine(

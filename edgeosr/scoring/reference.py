@@ -3,6 +3,7 @@
 Rules at the edges, which every implementation shares:
 
 - label: the largest logit; among equal ones the lowest index.
+- accepted: the score is at most the threshold; with one a class, that of the label.
 - |z| and J are not taken below ``FLOOR`` before a division or a logarithm, so |z| = 0 and J = 0 give finite
   scores.
 - anything not finite, in the map, the embedding, the tangents, the logits or a part, and an embedding whose
@@ -22,6 +23,7 @@ from edgeosr.scoring.part import Batch
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Scorer
+from edgeosr.scoring.thresholds import limits_of
 from edgeosr.verdict import FLOOR
 
 Float64 = NDArray[np.float64]
@@ -91,7 +93,7 @@ def reference_scores(
     if y is not None:
         finite &= np.isfinite(y).all(axis=(1, 2, 3))
     score = np.where(finite, score, np.nan)
-    accepted = score <= scorer.threshold
+    accepted = score <= limits_of(scorer.limit, label)
     return {
         "label": label.astype(np.int64),
         "score": score,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.thresholds import Limit
 
 Float32 = NDArray[np.float32]
 HEADS = ("cosine", "linear", "external")
@@ -99,6 +100,8 @@ class Scorer:
         head: see ``Head``.
         fusion: see ``Fusion``; it lists the parts.
         threshold: accept if score <= threshold. float32 value.
+        class_thresholds: float32 values, one a class: accept if score <= that of the label, in the place of
+            ``threshold``; empty: one threshold for all. The fused kernel takes none yet.
         closed_form: the Jacobian norm is J_z, from the map.
         probes: it is J_u, from tangents. Never both; with neither (``--jacobian none``) there is no such
             part.
@@ -118,3 +121,9 @@ class Scorer:
     layers: tuple[tuple[Float32, Float32], ...] = field(default=())
     slope: float = 0.2
     constants: Mapping[str, PartConstants] = field(default_factory=dict)
+    class_thresholds: tuple[float, ...] = ()
+
+    @property
+    def limit(self) -> Limit:
+        """What scores are compared with: one number, or one a class."""
+        return self.class_thresholds or self.threshold

@@ -35,6 +35,7 @@ def require_valid(scorer: Scorer) -> None:
     _require_fusion(scorer.fusion)
     if not np.isfinite(scorer.threshold):
         refuse(f"threshold must be finite; got {scorer.threshold!r}")
+    _require_class_thresholds(scorer)
     if scorer.closed_form is not None:
         _require_closed_form(scorer.closed_form, dimension)
     if scorer.probes is not None:
@@ -42,6 +43,13 @@ def require_valid(scorer: Scorer) -> None:
     _require_layers(scorer)
     _require_constants(scorer)
     _require_carried(scorer)
+
+
+def _require_class_thresholds(scorer: Scorer) -> None:
+    values = scorer.class_thresholds
+    if values and (len(values) != scorer.classes or not bool(np.isfinite(values).all())):
+        got = f"{len(values)} numbers" + ("" if bool(np.isfinite(values).all()) else ", not all finite")
+        refuse(f"class_thresholds must be {scorer.classes} finite numbers, one a class; got {got}")
 
 
 def _require_fusion(fusion: Fusion) -> None:

@@ -20,7 +20,9 @@ from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Float32, Head, PartConstants, Scorer
 from edgeosr.scoring.scorer_checks import refuse, require_valid
 
-FORMAT = 4  # of the file; files of another format are refused
+# Of the file; files of other formats are refused. A scorer with one threshold is written as format 4, which
+# older versions read; with class_thresholds as format 5, which they refuse by its number.
+FORMATS = FORMAT, CLASS_FORMAT = (4, 5)
 # A zip cannot hold a year before 1980; every entry has this time, so that bytes depend on values alone.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 LARGEST_SCORER = 1 << 28  # bytes
@@ -35,7 +37,7 @@ def write_scorer(scorer: Scorer) -> bytes:
     """
     require_valid(scorer)
     entries: dict[str, NDArray[Any]] = {
-        "format": np.array(FORMAT, np.int64),
+        "format": np.array(CLASS_FORMAT if scorer.class_thresholds else FORMAT, np.int64),
         "dimension": np.array(scorer.dimension, np.int64),
         "classes": np.array(scorer.classes, np.int64),
         "threshold": np.array(scorer.threshold, np.float32),
@@ -49,6 +51,8 @@ def write_scorer(scorer: Scorer) -> bytes:
         "fusion_stds": np.array(scorer.fusion.stds, np.float32),
         "fusion_weights": np.array(scorer.fusion.weights, np.float32),
     }
+    if scorer.class_thresholds:
+        entries["class_thresholds"] = np.array(scorer.class_thresholds, np.float32)
     if scorer.closed_form is not None:
         entries["activation"] = _text(scorer.closed_form.activation)
         entries["activation_parameters"] = scorer.closed_form.parameters
@@ -90,7 +94,7 @@ def read_scorer(data: bytes) -> Scorer:
             unknown, of the wrong type or shape, or not finite; the message names the field.
     """
     entries = _entries(data)
-    _require_format(entries)
+    by_class = _read_format(entries) == CLASS_FORMAT
     dimension = _whole(entries, "dimension", FILE_LIMITS.dimension, "the embedding's length")
     classes = _whole(entries, "classes", FILE_LIMITS.classes, "the number of classes")
     parts = tuple(_read_text(entries, "parts").split("\n"))
@@ -130,6 +134,7 @@ def read_scorer(data: bytes) -> Scorer:
             weights=_numbers(entries, "fusion_weights"),
         ),
         threshold=_real(entries, "threshold"),
+        class_thresholds=_numbers(entries, "class_thresholds", "classes") if by_class else (),
         closed_form=closed_form,
         probes=probes,
         layers=tuple(layers),
@@ -157,15 +162,16 @@ def _take(entries: dict[str, NDArray[Any]], name: str) -> Any:
     return entries.pop(name)
 
 
-def _require_format(entries: dict[str, NDArray[Any]]) -> None:
+def _read_format(entries: dict[str, NDArray[Any]]) -> int:
     found = _whole(entries, "format", (1 << 63) - 1, "the format version")
-    if found != FORMAT:
-        newer = found > FORMAT
+    if found not in FORMATS:
+        newer = found > max(FORMATS)
         raise BundleError(
             f"scorer.npz has format {found}, made by {'a newer' if newer else 'an older'} edgeosr; this one "
-            f"reads {FORMAT}; "
+            f"reads {' and '.join(map(str, FORMATS))}; "
             + ("run: pip install --upgrade edgeosr" if newer else "export the bundle again: edgeosr export")
         )
+    return found
 
 
 def _constants(entries: dict[str, NDArray[Any]], part: str) -> PartConstants:
@@ -186,10 +192,10 @@ def _whole(entries: dict[str, NDArray[Any]], name: str, largest: int, what: str)
     return int(value)
 
 
-def _numbers(entries: dict[str, NDArray[Any]], name: str) -> tuple[float, ...]:
+def _numbers(entries: dict[str, NDArray[Any]], name: str, each: str = "parts") -> tuple[float, ...]:
     value = _take(entries, name)
     if value.dtype != np.float32 or value.ndim != 1:
-        refuse(f"{name} must be float32 [parts]; got {value.dtype} {value.shape}")
+        refuse(f"{name} must be float32 [{each}]; got {value.dtype} {value.shape}")
     return float32_values(value)
 
 

@@ -7,13 +7,14 @@ from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError, require_extra
-from edgeosr.export.bundling import ExportReport, Provenance
+from edgeosr.export.bundling import Provenance
 from edgeosr.export.calibrated import draft_of, export_calibrated
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds
 from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
 from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.train_features import train_features
 from edgeosr.training.discriminator import outlier_halves
@@ -73,6 +74,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             select=parts.select,
             calibrate=parts.calibrate,
             open_select=halves.select if halves else None,
+            test=parts.test,
         ),
         settings,
         Provenance(

@@ -4,13 +4,17 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
-from edgeosr.bundle.manifest import parse_manifest
+from edgeosr.bundle.manifest import Manifest, parse_manifest
+from edgeosr.class_figures import class_figures
+from edgeosr.class_report import ClassReport, class_report
 from edgeosr.metrics import OpenSetMetrics, Rate
+from edgeosr.scoring.thresholds import ClassThreshold
 
 SAMPLE = Path(__file__).parents[1] / "core" / "bundle" / "sample_manifest.json"
 RECORD = LeftOutRecord(
@@ -28,6 +32,20 @@ RECORD = LeftOutRecord(
         FoldRecord(classes=("三",), accuracy=0.3, known=50, unknown=60, auroc=None, dropped="collapsed"),
     ),
 )
+
+
+def by_class(manifest: Manifest, *, rejected: int = 1) -> ClassReport:
+    """Thirty images of each class, all named right; ``rejected`` of the first are above the threshold."""
+    labels = np.repeat(np.arange(len(manifest.classes)), 30)
+    figures = class_figures(
+        manifest.classes,
+        manifest.threshold,
+        labels=labels,
+        predictions=labels,
+        scores=np.where(np.arange(len(labels)) < rejected, 99.0, -99.0),
+        groups=np.arange(len(labels)),
+    )
+    return class_report(figures, manifest.threshold, part="test images", in_sample=False, needed=19)
 
 
 def report(
@@ -60,6 +78,7 @@ def report(
         unknown="digits, classes 6, 7",
         skipped=0,
         rows=tuple(rows),
+        by_class=by_class(manifest),
         trade_off=tuple(
             TradeOffRow(at_most=at, threshold=1.5, false_reject=rate, false_accept=rate)
             for at in (0.02, 0.05, 0.1)
@@ -149,3 +168,34 @@ def test_a_negative_weight_is_shown_with_its_sign() -> None:
     fusion = dataclasses.replace(base.manifest.fusion, weights=(0.3, 0.0, 0.5, 0.0, -0.2))
     text = dataclasses.replace(base, manifest=dataclasses.replace(base.manifest, fusion=fusion)).as_text()
     assert line(text, "log_norm").split()[1] == "-0.2"
+
+
+def test_every_class_stands_in_the_report_and_its_warnings_among_the_others() -> None:
+    base = report()
+    names = base.manifest.classes
+    text = base.as_text()
+    assert line(text, f"{names[0]} ").split()[:2] == [names[0], "30"]
+    bad = dataclasses.replace(base, by_class=by_class(base.manifest, rejected=30))
+    (warning,) = bad.warnings
+    assert warning.startswith(f"no image of the class is accepted: {names[0]} (30 of 30 rejected)")
+    assert "warning: no image of the class is accepted" in bad.as_text()
+    plain = json.loads(bad.as_json())
+    assert plain["warnings"] == [warning] and plain["by_class"]["figures"][0]["rejected"] == 30
+
+
+def test_with_a_threshold_a_class_the_text_says_what_the_figures_are_of() -> None:
+    base = report(record=RECORD)
+    own = tuple(
+        ClassThreshold(value=one, interval=None if one == 1.25 else (0.0, 0.1), groups=30, images=30)
+        for one in (0.5, 1.25, 2.5, 1.25)
+    )
+    threshold = dataclasses.replace(base.manifest.threshold, by_class=own)
+    manifest = dataclasses.replace(base.manifest, threshold=threshold)
+    text = dataclasses.replace(base, manifest=manifest, by_class=by_class(manifest)).as_text()
+    assert "one a predicted class, 0.5 to 2.5; the common one, 1.25, for 2 of 4" in text
+    assert "the fused score is the score minus that threshold" in text
+    assert "+1.5" in line(text, "at most 5 %").split() and "shift of all" in text
+    assert "calibrated interval" not in text
+    assert "for a common threshold" in " ".join(text.split())
+    plain = json.loads(dataclasses.replace(base, manifest=manifest).as_json())
+    assert plain["decides"].startswith("score minus") and json.loads(base.as_json())["decides"] == "score"

@@ -86,6 +86,7 @@ def test_a_wrong_command_option_or_number_ends_with_2_and_usage(arguments: list[
         (["export", "--engine", "onxn"], "onnx"),
         (["export", "--fit", "strech"], "stretch"),
         (["export", "--color", "bggr"], "bgr"),
+        (["export", "--threshold-rule", "per_class"], "per-class"),
     ],
 )
 def test_an_unknown_value_suggests_the_near_one(arguments: list[str], near: str, edgeosr: Run) -> None:
@@ -105,6 +106,7 @@ def test_an_unknown_value_suggests_the_near_one(arguments: list[str], near: str,
         (["export"], "edgeosr train"),
         (["export", "--frame", "480"], "480x640"),
         (["export", "--out", "mine"], "mine.edgeosr"),
+        (["export", "--engine", "fp16", "--threshold-rule", "per-class"], "write --threshold-rule common"),
         (["bench", "--batches", "0"], "write 1,8"),
         (["inspect"], "edgeosr export"),
         (["inspect", "nowhere.edgeosr"], "nowhere.edgeosr"),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.conformal import conformal_threshold, groups_needed
+from edgeosr.export.conformal import conformal_threshold, groups_needed, per_class
+from edgeosr.scoring.thresholds import margins_of
 
 
 def singles(count: int) -> np.ndarray:
@@ -155,3 +156,119 @@ def test_importing_the_module_loads_numpy_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def of_classes(scores, groups, predictions, rate, classes):
+    """The common threshold with one a class beside it."""
+    return per_class(conformal_threshold(scores, groups, rate), scores, groups, predictions, classes)
+
+
+def test_a_class_s_threshold_is_the_conformal_one_of_the_images_predicted_as_it():
+    random = np.random.default_rng(4)
+    predictions, groups = random.integers(0, 3, 400), random.integers(0, 250, 400)
+    scores = (random.normal(size=400) + predictions).astype(np.float32)
+    made = of_classes(scores, groups, predictions, 0.1, 3)
+    for label, one in enumerate(made.by_class):
+        taken = predictions == label
+        alone = conformal_threshold(scores[taken], groups[taken], 0.1)
+        expected = (alone.value, alone.interval, alone.groups, alone.images)
+        assert (one.value, one.interval, one.groups, one.images) == expected
+    assert made.value == conformal_threshold(scores, groups, 0.1).value
+    assert made.method.endswith("; per predicted class for 3 of 3 classes")
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.1, 9), (0.3, 3)])
+def test_one_group_too_few_and_a_class_takes_the_common_threshold(rate, needed):
+    scores = np.arange(300, dtype=np.float32)
+    predictions = np.full(300, 2)
+    predictions[: needed - 1], predictions[100 : 100 + needed] = 0, 1
+    few, enough, _, absent = of_classes(scores, singles(300), predictions, rate, 4).by_class
+    common = conformal_threshold(scores, singles(300), rate).value
+    assert (few.value, few.own, few.groups) == (common, False, needed - 1)
+    assert enough.own and enough.value < common and enough.groups == needed
+    assert (absent.value, absent.own, absent.images) == (common, False, 0)
+
+
+def test_copies_do_not_buy_a_class_a_threshold_of_its_own():
+    scores, groups = np.zeros(200), np.concatenate([singles(100), np.full(100, 7)])
+    predictions = np.repeat([0, 1], 100)
+    one, other = of_classes(scores, groups, predictions, 0.05, 2).by_class
+    assert one.own and not other.own and (other.groups, other.images) == (1, 100)
+
+
+def test_a_class_with_too_few_finite_scores_takes_the_common_threshold():
+    scores = np.arange(400, dtype=np.float32)
+    scores[:5] = np.nan
+    predictions = (np.arange(400) >= 40).astype(int)
+    broken, sound = of_classes(scores, singles(400), predictions, 0.05, 2).by_class
+    assert not broken.own and np.isfinite(broken.value) and sound.own
+
+
+def test_the_promise_holds_for_each_predicted_class_and_for_all_together():
+    """Classes of unlike scores, a fifth of the images misclassified and then more unknown than others."""
+    rate, shares, overall, random = 0.1, [[], [], []], [], np.random.default_rng(11)
+
+    def draw(count):
+        shown = random.choice(3, count, p=[0.7, 0.2, 0.1])
+        wrong = random.random(count) < 0.2
+        taken = np.where(wrong, random.choice(3, count), shown)
+        return (random.normal(size=count) * (1 + taken) + 2 * shown + 3 * wrong).astype(np.float32), taken
+
+    for _ in range(300):
+        scores, taken = draw(400)
+        made = of_classes(scores, singles(400), taken, rate, 3)
+        assert all(one.own for one in made.by_class)
+        fresh, predicted = draw(3000)
+        rejected = margins_of(fresh, made.limit, predicted) > 0
+        overall.append(rejected.mean())
+        for label in range(3):
+            shares[label].append(rejected[predicted == label].mean())
+    # Never above; and not far below, for there are no ties: at most 1 / (k + 1) of the images.
+    for label in range(3):
+        assert rate - 0.03 < np.mean(shares[label]) <= rate + 0.006, label
+    assert np.mean(overall) <= rate + 0.003
+
+
+def test_where_classes_take_the_common_threshold_no_more_than_twice_the_rate_is_rejected():
+    """The worst case: a class of few images whose every image is above the common threshold."""
+    rate, overall, rare, random = 0.1, [], [], np.random.default_rng(12)
+
+    def draw(count):
+        taken = (random.random(count) < 0.07).astype(int)
+        return (random.normal(size=count) + 20 * taken).astype(np.float32), taken
+
+    for _ in range(300):
+        scores, taken = draw(100)
+        made = of_classes(scores, singles(100), taken, rate, 2)
+        fresh, predicted = draw(3000)
+        rejected = margins_of(fresh, made.limit, predicted) > 0
+        overall.append(rejected.mean())
+        if not made.by_class[1].own:
+            rare.append(rejected[predicted == 1].mean())
+    assert len(rare) > 100 and np.mean(rare) > 0.5, "of such a class alone nothing is promised"
+    assert rate < np.mean(overall) <= 2 * rate
+
+
+def test_the_promise_of_a_class_holds_for_tracks_whose_frames_are_predicted_unlike():
+    """Of a track only the frames predicted as the class count, in calibration and in the promise alike."""
+    rate, shares, random = 0.1, [[], []], np.random.default_rng(13)
+
+    def draw(tracks):
+        """Long tracks are easy and mostly predicted as 0; short ones are hard and as often as 1."""
+        easy = random.random(tracks) < 0.8
+        groups = np.repeat(np.arange(tracks), np.where(easy, 20, 3))
+        predictions = (random.random(len(groups)) < np.where(easy, 0.1, 0.5)[groups]).astype(int)
+        centres = random.normal(size=tracks) + 3.0 * ~easy
+        scores = centres[groups] + predictions + 0.3 * random.normal(size=len(groups))
+        return scores.astype(np.float32), groups, predictions
+
+    for _ in range(150):
+        made = of_classes(*draw(120), rate, 2)
+        fresh, groups, predicted = draw(600)
+        rejected = margins_of(fresh, made.limit, predicted) > 0
+        for label in range(2):
+            taken = predicted == label
+            _, index = np.unique(groups[taken], return_inverse=True)
+            shares[label].append(np.mean(np.bincount(index, rejected[taken]) / np.bincount(index)))
+    for label in range(2):
+        assert rate - 0.03 < np.mean(shares[label]) <= rate + 0.008, label

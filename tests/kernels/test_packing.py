@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeosr.errors import UsageError
+from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.matrices import pack_matrix
 from edgeosr.kernels.packing import (
     CONSTANTS_BYTES,
@@ -336,3 +337,13 @@ def test_everything_at_its_limit_is_taken() -> None:
     require_supported(a_scorer(constants={"log_norm": own(4096, 8192)}))
     full = replace(a_scorer(), fusion=unfitted_fusion(part_names()))
     require_supported(full)
+
+
+def test_a_scorer_with_a_threshold_a_class_is_refused_before_a_driver_is_looked_for() -> None:
+    scorer = replace(a_scorer(), class_thresholds=(0.0,) * 6)
+    words = (
+        "compares with one threshold for all classes; got 6, one a class; export with --threshold-rule common"
+    )
+    for refused in (lambda: pack_scorer(scorer, half=True), lambda: FusedScorer(scorer)):
+        with pytest.raises(UsageError, match=words):
+            refused()

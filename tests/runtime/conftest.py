@@ -134,6 +134,7 @@ def scorer_of(manifest: Manifest) -> Scorer:
         ),
         fusion=manifest.fusion,
         threshold=manifest.threshold.value,
+        class_thresholds=manifest.threshold.class_values,
         closed_form=ClosedForm(
             activation="relu",
             parameters=np.zeros(0, np.float32),

@@ -248,3 +248,60 @@ def test_the_band_of_an_engine_grows_with_the_rounding_of_its_graph_and_not_with
     assert (plain.score, plain.gap, plain.values) == (KERNEL, KERNEL, (KERNEL,))
     wide = engine_band(Rounding(0.02, 0.01, (0.03, 0.0)))
     assert (wide.score, wide.gap, wide.values) == (KERNEL + 0.02, KERNEL + 0.01, (KERNEL + 0.03, KERNEL))
+
+
+# Of the three classes: the scores of expected_verdicts are moved by what lies between them and LIMIT.
+OWN = (-2.0, 1.0, 4.0)
+
+
+def own_verdicts(expected: Expected, label: Any = None, score: Any = None) -> list[Found]:
+    label = expected.label if label is None else label
+    score = expected.score if score is None else score
+    return [
+        Found(i, "rgb", False, verdict(int(label[i]), float(score[i]), expected.values[i], OWN[label[i]]))
+        for i in range(COUNT)
+    ]
+
+
+def with_own_thresholds(near: int = 0) -> Expected:
+    expected = expected_verdicts(near)
+    expected.score[:] += (np.array(OWN) - LIMIT)[expected.label].astype(np.float32)
+    expected.values[:, 0] = expected.score
+    return expected
+
+
+def judged_by_class(expected: Expected, found: list[Found]) -> Agreement:
+    return agreement(expected, found, classes=CLASSES, threshold=OWN, band=BAND, fusion=FUSION)
+
+
+def test_with_a_threshold_a_class_ties_lie_at_the_class_s_own() -> None:
+    expected = with_own_thresholds(near=3)
+    assert np.flatnonzero(cannot_be_told(expected, OWN, BAND)).tolist() == [0, 1, 2]
+    result = judged_by_class(expected, own_verdicts(expected))
+    assert (result.agreed, result.ties, result.differences) == (COUNT - 3, 3, ())
+
+
+def test_a_decision_by_another_class_s_threshold_is_a_difference() -> None:
+    expected = with_own_thresholds()
+    common = [
+        Found(i, "rgb", False, verdict(int(label), float(score), expected.values[i], LIMIT))
+        for i, (label, score) in enumerate(zip(expected.label, expected.score, strict=True))
+    ]
+    result = judged_by_class(expected, common)
+    assert 0 < len(result.differences) < COUNT
+    assert any("threshold -2.0000" in line for line in result.differences)
+
+
+def test_a_class_that_rounding_brings_to_the_front_decides_by_its_own_threshold() -> None:
+    expected = with_own_thresholds()
+    expected.gap[:] = BAND.gap / 2
+    result = judged_by_class(expected, own_verdicts(expected, expected.second))
+    assert not [line for line in result.differences if line.startswith("golden frame")]
+    # With the first class's threshold the same verdicts are wrong.
+    wrong = [
+        Found(i, "rgb", False, verdict(int(two), float(score), expected.values[i], OWN[one]))
+        for i, (one, two, score) in enumerate(
+            zip(expected.label, expected.second, expected.score, strict=True)
+        )
+    ]
+    assert [line for line in judged_by_class(expected, wrong).differences if line.startswith("golden frame")]

@@ -10,6 +10,7 @@ from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.scoring.thresholds import Limit
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -22,13 +23,13 @@ class Chosen:
     Attributes:
         backend: it.
         why: why it is this one, a sentence without a full stop.
-        threshold: the one its scores were calibrated with.
+        threshold: what its scores were calibrated with; one number, or one a class.
         frame: (height, width) of the only frames it takes; None for any.
     """
 
     backend: Backend
     why: str
-    threshold: float
+    threshold: Limit
     frame: tuple[int, int] | None
 
 
@@ -65,7 +66,9 @@ def choose_backend(
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
-    if bundle.manifest.backbone is None:
+    if bundle.manifest.threshold.by_class:
+        reasons.append("the bundle has a threshold a class, which engines do not take yet")
+    elif bundle.manifest.backbone is None:
         reasons.append("the bundle has no typed backbone (edgeosr export --engine fp16 makes one)")
     elif not bundle.manifest.engines and build is None:
         reasons.append("the bundle has no engine yet (edgeosr build makes one, on the device)")
@@ -84,7 +87,7 @@ def choose_backend(
 def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
-    return Chosen(opened, why, bundle.manifest.threshold.value, bundle.manifest.frame)
+    return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

@@ -18,7 +18,7 @@ from edgeosr.runtime.backends.device_failure import worded
 from edgeosr.runtime.backends.engine_io import read_engine_io
 from edgeosr.runtime.backends.engine_runner import EngineRunner
 from edgeosr.runtime.backends.rtx_contexts import RtxContexts
-from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle
+from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle, require_common_threshold
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.preflight import check_engines
 from edgeosr.runtime.engines.request import RTX_TARGETS
@@ -46,6 +46,7 @@ def open_engine(
         DeviceError: the GPU cannot be used, or TensorRT does not load or run the plan.
         BundleError: the plan is not the one that was built, or the scorer not that of the manifest.
     """
+    require_common_threshold(bundle.manifest)
     if bundle.manifest.backbone is None:
         raise EngineError(
             f"{bundle.path} has no typed backbone, so there is no engine of it; export it with: edgeosr "

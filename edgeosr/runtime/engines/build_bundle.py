@@ -36,13 +36,24 @@ class BuildOptions:
     device: int = 0
 
 
+def require_common_threshold(manifest: Manifest) -> None:
+    """Raise EngineError for a bundle with a threshold a class: the fused kernel compares with one."""
+    own = None if manifest.backbone is None else manifest.backbone.threshold
+    if manifest.threshold.by_class or (own is not None and own.by_class):
+        raise EngineError(
+            f"the bundle {manifest.name} has a threshold a class, and engines compare with one for all; use "
+            "backend='onnxruntime', or export it with: edgeosr export --threshold-rule common --engine fp16"
+        )
+
+
 def request_for(manifest: Manifest, options: BuildOptions) -> BuildRequest:
     """Return the build that the options mean for a bundle.
 
     Raises:
-        EngineError: the bundle has no typed backbone.
+        EngineError: the bundle has no typed backbone, or a threshold a class.
         UsageError: the options contradict each other or the bundle.
     """
+    require_common_threshold(manifest)
     if manifest.backbone is None:
         raise EngineError(
             f"the bundle {manifest.name} has no typed backbone to build an engine from; export it "

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeosr.bundle.left_out import MOST_FOLDS
-from edgeosr.bundle.manifest import SCHEMA, Manifest, manifest_bytes, parse_manifest
+from edgeosr.bundle.manifest import CLASS_SCHEMA, SCHEMA, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError
 
 SAMPLE = json.loads((Path(__file__).parent / "sample_manifest.json").read_text(encoding="utf-8"))
@@ -342,7 +342,7 @@ def test_a_file_outside_the_fixed_list_is_refused(name: str) -> None:
 
 
 def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() -> None:
-    newer = json.dumps({"schema": SCHEMA + 1, "edgeosr": "9.1", "anything": float(1)}).encode()
+    newer = json.dumps({"schema": CLASS_SCHEMA + 1, "edgeosr": "9.1", "anything": float(1)}).encode()
     with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
         parse_manifest(newer)
 

@@ -15,6 +15,7 @@ from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import BundleError
 from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 from edgeosr.scoring.scorer_file import write_scorer
+from edgeosr.scoring.thresholds import ClassThreshold
 
 GATE = GateRecord(
     known=9, unknown=1, ties=0, agreement=1.0, labels=1.0, decisions=1.0, minimum=0.9,
@@ -129,3 +130,17 @@ def test_a_backbone_that_was_calibrated_anew_has_the_scorer(manifest: Manifest, 
         bundle_scorer(bundle_of(own, scorer))
     plain = replace(own, backbone=replace(record, fusion=None, threshold=None))
     assert bundle_scorer(bundle_of(plain, scorer)).threshold == 1.25
+
+
+def test_thresholds_of_classes_must_be_the_manifest_s(manifest: Manifest, scorer: Scorer) -> None:
+    values = (0.25, 1.25, 0.5, 1.25)
+    by_class = tuple(ClassThreshold(value=one, interval=(0.0, 0.1), groups=40, images=40) for one in values)
+    own = replace(manifest, threshold=replace(manifest.threshold, by_class=by_class))
+    assert bundle_scorer(bundle_of(own, replace(scorer, class_thresholds=values))).class_thresholds == values
+    with pytest.raises(BundleError, match="the number of thresholds of classes must be 4; got 0"):
+        bundle_scorer(bundle_of(own, scorer))
+    with pytest.raises(BundleError, match="the number of thresholds of classes must be 0; got 4"):
+        bundle_scorer(bundle_of(manifest, replace(scorer, class_thresholds=values)))
+    name = manifest.classes[2]
+    with pytest.raises(BundleError, match=rf"the threshold of the class {name} must be 0\.5; got 0\.75"):
+        bundle_scorer(bundle_of(own, replace(scorer, class_thresholds=(0.25, 1.25, 0.75, 1.25))))

@@ -233,3 +233,15 @@ def test_missing_and_misshapen_arrays_are_named():
         reference_scores(small_scorer(), embedding=np.ones((2, 5)))
     with pytest.raises(UsageError, match="external head only"):
         reference_scores(small_scorer(), embedding=np.ones((2, 4)), logits=np.ones((2, 3)))
+
+
+def test_with_a_threshold_a_class_that_of_the_label_decides():
+    scorer = small_scorer(dimension=4, classes=3)
+    z = np.random.default_rng(1).standard_normal((200, 4))
+    said = reference_scores(scorer, embedding=z)
+    limits = tuple(float(np.float32(np.median(said["score"][said["label"] == k]))) for k in range(3))
+    got = reference_scores(replace(scorer, threshold=-1e9, class_thresholds=limits), embedding=z)
+    assert got["accepted"].tolist() == (said["score"] <= np.array(limits)[said["label"]]).tolist()
+    assert {*got["accepted"][got["label"] == 0]} == {True, False}
+    broken = reference_scores(replace(scorer, class_thresholds=limits), embedding=np.full((1, 4), np.nan))
+    assert not broken["accepted"].any()

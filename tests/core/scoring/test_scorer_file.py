@@ -9,7 +9,7 @@ from edgeosr.errors import BundleError
 from edgeosr.scoring.fusion import Fusion, float32_values
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import ClosedForm, Head, PartConstants, Scorer
-from edgeosr.scoring.scorer_file import FORMAT, read_scorer, write_scorer
+from edgeosr.scoring.scorer_file import CLASS_FORMAT, FORMAT, read_scorer, write_scorer
 
 DIMENSION, CLASSES = 6, 3
 PARTS = ("log_jacobian", "movr_loss", "nearest")
@@ -263,7 +263,25 @@ def test_an_entry_that_edgeosr_does_not_know_is_refused(scorer):
 
 def test_a_newer_format_says_so(scorer):
     with pytest.raises(BundleError, match="made by a newer edgeosr"):
-        read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT + 1)))
+        read_scorer(with_entry(write_scorer(scorer), "format", np.array(CLASS_FORMAT + 1)))
+
+
+def test_thresholds_of_classes_come_back_in_a_format_of_their_own(scorer):
+    with_own = dataclasses.replace(scorer, class_thresholds=(0.5, -1.25, 3.0))
+    assert read_scorer(write_scorer(with_own)).class_thresholds == (0.5, -1.25, 3.0)
+    formats = {}
+    for name, one in (("common", scorer), ("per class", with_own)):
+        with np.load(io.BytesIO(write_scorer(one))) as file:
+            formats[name] = (int(file["format"]), "class_thresholds" in file)
+    assert formats == {"common": (FORMAT, False), "per class": (CLASS_FORMAT, True)}
+    for wrong in ((0.5, 1.0), (0.5, 1.0, float("nan"))):
+        with pytest.raises(BundleError, match=r"class_thresholds must be 3 finite numbers, one a class; got"):
+            write_scorer(dataclasses.replace(scorer, class_thresholds=wrong))
+    short = with_entry(write_scorer(with_own), "class_thresholds", floats(2))
+    with pytest.raises(BundleError, match="class_thresholds must be 3 finite numbers"):
+        read_scorer(short)
+    with pytest.raises(BundleError, match="does not know: class_thresholds"):
+        read_scorer(with_entry(write_scorer(with_own), "format", np.array(FORMAT)))
 
 
 def test_an_older_format_is_refused_with_what_to_do(scorer):

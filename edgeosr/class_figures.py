@@ -1,0 +1,119 @@
+"""Figures of a bundle class by class, with their intervals.
+
+An accuracy over all images hides a class of a few: 300 images against 5 of which none is accepted read 98 %.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.metrics import Labels, Rate, Scores, rate_of
+from edgeosr.scoring.thresholds import Threshold, limits_of, margins_of
+
+# A class with fewer images is told apart: whatever is measured on them, little is known.
+RARE = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """One class on one part of the known images. Rates count groups; None without an image.
+
+    Attributes:
+        name: of the class.
+        images: that show it.
+        right, rejected: of these, those predicted as it, and those rejected; numbers of images.
+        accuracy: share of the images that show it that are predicted as it, accepted or not.
+        false_reject: share of them that are rejected.
+        predicted: images of any class that are predicted as it.
+        predicted_rejected: of these, those rejected.
+        false_reject_predicted: share of these that are rejected: what a threshold of its own promises.
+        threshold: of the images predicted as it.
+        own_threshold: it has one of its own.
+    """
+
+    name: str
+    images: int
+    right: int
+    rejected: int
+    accuracy: Rate | None
+    false_reject: Rate | None
+    predicted: int
+    predicted_rejected: int
+    false_reject_predicted: Rate | None
+    threshold: float
+    own_threshold: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RareClass:
+    """A class with fewer than ``RARE`` images: how many, and how many of them were named right, rejected."""
+
+    name: str
+    images: int
+    right: int
+    rejected: int
+
+
+def class_figures(
+    classes: Sequence[str],
+    threshold: Threshold,
+    *,
+    labels: Labels,
+    predictions: Labels,
+    scores: Scores,
+    groups: Labels,
+) -> tuple[ClassFigures, ...]:
+    """Measure every class on one part of the known images.
+
+    Args:
+        classes: their names.
+        threshold: the bundle's.
+        labels: ``[n]``, the classes that the images show.
+        predictions: ``[n]``, those that they are predicted as.
+        scores: ``[n]``, unknown scores; not finite = rejected.
+        groups: ``[n]``, equal for near copies, which count as one in every rate.
+    """
+    rejected = rejections(threshold, predictions, scores)
+    right = np.asarray(labels) == np.asarray(predictions)
+    limits = limits_of(threshold.limit, np.arange(len(classes)))
+
+    def rate(hits: Any, chosen: Any) -> Rate | None:
+        return rate_of(hits[chosen], groups[chosen]) if chosen.any() else None
+
+    figures = []
+    for label, name in enumerate(classes):
+        shows, taken = np.asarray(labels) == label, np.asarray(predictions) == label
+        figures.append(
+            ClassFigures(
+                name=name,
+                images=int(shows.sum()),
+                right=int(right[shows].sum()),
+                rejected=int(rejected[shows].sum()),
+                accuracy=rate(right, shows),
+                false_reject=rate(rejected, shows),
+                predicted=int(taken.sum()),
+                predicted_rejected=int(rejected[taken].sum()),
+                false_reject_predicted=rate(rejected, taken),
+                threshold=float(limits[label]),
+                own_threshold=bool(threshold.by_class) and threshold.by_class[label].own,
+            )
+        )
+    return tuple(figures)
+
+
+def rejections(threshold: Threshold, predictions: Labels, scores: Scores) -> NDArray[np.bool_]:
+    """Tell which images are rejected, bool ``[n]``: above their threshold, or not finite."""
+    accepted = np.isfinite(scores) & (margins_of(scores, threshold.limit, predictions) <= 0)
+    return np.asarray(~accepted)
+
+
+def rare_classes(figures: Sequence[ClassFigures]) -> tuple[RareClass, ...]:
+    """Return the classes that few of the measured images show, one at least."""
+    return tuple(
+        RareClass(name=one.name, images=one.images, right=one.right, rejected=one.rejected)
+        for one in figures
+        if 0 < one.images < RARE
+    )

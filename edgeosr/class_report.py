@@ -1,0 +1,222 @@
+"""What is told of a bundle's classes: a short table, what to warn of, and everything as JSON."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeosr.class_figures import RARE, ClassFigures, RareClass, rare_classes
+from edgeosr.metrics import CONFIDENCE, Rate
+from edgeosr.scoring.thresholds import Threshold
+
+# A table has all classes up to so many; of more, the worst ones.
+WHOLE_TABLE = 12
+WORST = 6
+LISTED = 8
+LONGEST_NAME = 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassReport:
+    """All classes.
+
+    Attributes:
+        part: what the figures were measured on: ``calibrate part`` or ``test images``.
+        in_sample: the images chose the threshold too.
+        figures: by class, in the bundle's order.
+        rare: classes with fewer than ``RARE`` images, of those with any.
+        rare_of: what they were counted on.
+        target: the promised false-reject rate.
+        needed: groups that a threshold of its own takes.
+        per_class: the bundle's threshold rule is per class.
+    """
+
+    part: str
+    in_sample: bool
+    figures: tuple[ClassFigures, ...]
+    rare: tuple[RareClass, ...]
+    rare_of: str
+    target: float
+    needed: int
+    per_class: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the classes' figures say against using the bundle as it is; empty if nothing."""
+        return tuple(_warnings(self))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "confidence": CONFIDENCE}
+
+    def as_lines(self) -> list[str]:
+        """Return the table: all classes of a few, of many the worst; warnings name others."""
+        shown = list(self.figures)
+        if len(shown) > WHOLE_TABLE:
+            shown = sorted(shown, key=_badness, reverse=True)[:WORST]
+        note = "; this part chose the threshold: in-sample" if self.in_sample else ""
+        lines = [f"{self.part}, 95 % intervals, near copies count once{note}"]
+        width = max(6, *(len(_short(one.name)) for one in shown)) + 2
+        titles = (
+            "images",
+            "named right",
+            "rejected",
+            *(("threshold", "rejected if predicted") * self.per_class),
+        )
+        lines.append(f"{'class':<{width}}" + _row(titles))
+        for one in shown:
+            cells = [f"{one.images:,}", _share(one.accuracy), _share(one.false_reject)]
+            if self.per_class:
+                own = f"{one.threshold:.4g}{'' if one.own_threshold else ' (common)'}"
+                cells += [own, _share(one.false_reject_predicted)]
+            lines.append(f"{_short(one.name):<{width}}" + _row(cells))
+        if len(shown) < len(self.figures):
+            lines.append(f"the worst {len(shown)} of {len(self.figures)} classes; --json has all of them")
+        return lines
+
+
+def class_report(
+    figures: tuple[ClassFigures, ...],
+    threshold: Threshold,
+    *,
+    part: str,
+    in_sample: bool,
+    needed: int,
+    rare: tuple[tuple[RareClass, ...], str] | None = None,
+) -> ClassReport:
+    """Return the report on the figures of all classes.
+
+    Args:
+        figures: by class, in the bundle's order.
+        threshold: the bundle's.
+        part: see ``ClassReport``, as are ``in_sample`` and ``needed``.
+        in_sample: see there.
+        needed: see there.
+        rare: the classes with few images and what they were counted on; None: counted in ``figures``.
+    """
+    found, of = (rare_classes(figures), f"({part})") if rare is None else rare
+    return ClassReport(
+        part=part,
+        in_sample=in_sample,
+        figures=figures,
+        rare=found,
+        rare_of=of,
+        target=threshold.target_false_reject_rate,
+        needed=needed,
+        per_class=bool(threshold.by_class),
+    )
+
+
+def _warnings(report: ClassReport) -> Iterator[str]:
+    figures, part = report.figures, report.part
+    if report.rare:
+        rare = sorted(report.rare, key=lambda one: -one.rejected / one.images)
+        # Where most classes are like this, the worst ones say enough.
+        most = 3 if 2 * len(rare) > len(figures) else LISTED
+        has = "has" if len(rare) == 1 else "have"
+        yield (
+            f"{len(rare)} of {len(figures)} classes {has} fewer than {RARE} images {report.rare_of}: "
+            f"{_listed([_few(one) for one in rare], most)}. Too few to say how often such a class is "
+            "rejected: add images, or leave it out"
+        )
+    if report.per_class:
+        advice = "look at the images of it that are rejected"
+    else:
+        advice = (
+            "edgeosr export --threshold-rule per-class gives a threshold of its own to a class that at least "
+            f"{report.needed} independent groups of the calibrate part are predicted as"
+        )
+    advice = f"Give such a class more, and more varied, images; {advice}"
+    never = _never(report)
+    if never:
+        said = [f"{_short(name)} ({count} of {count} rejected)" for name, count in never.items()]
+        yield f"no image of the class is accepted: {_listed(said)}. {advice}"
+    broken = [one for one in figures if not report.in_sample and _breaks_its_promise(one, report.target)]
+    if broken:
+        said = [f"{_short(one.name)} ({one.predicted_rejected} of {one.predicted})" for one in broken]
+        yield (
+            "of the known images predicted as the class more are rejected than the promised "
+            f"{report.target:.1%} ({part}): {_listed(said)}. If these images are taken as those in use will "
+            "be, and the calibration images were not, export again with such images"
+        )
+    told = {*never, *(one.name for one in broken)}
+    far = [one for one in figures if one.name not in told and _far_above(one, report.target)]
+    if far:
+        covers = "the images predicted as a class" if report.per_class else "all classes together"
+        said = [_rejections(one) for one in sorted(far, key=_badness, reverse=True)]
+        yield (
+            f"rejected far more often than the promised {report.target:.1%}, which holds for {covers} "
+            f"({part}): {_listed(said)}. {advice}"
+        )
+    chance = 1 / len(figures)
+    wrong = [one for one in figures if one.accuracy is not None and one.accuracy.value < chance]
+    if wrong and not report.in_sample:
+        said = [f"{_short(one.name)} {one.right} of {one.images}" for one in wrong]
+        yield (
+            f"named right less often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look whether "
+            "the images are labelled right, and whether the classes are in the order of the network's outputs"
+        )
+    absent = [_short(one.name) for one in figures if not one.images]
+    if absent:
+        yield f"no image in the {part}, so nothing is known here of the class: {_listed(absent)}"
+    common = [_short(one.name) for one in figures if not one.own_threshold]
+    if report.per_class and common and report.in_sample:
+        yield (
+            f"the common threshold is taken by a class that fewer than {report.needed} independent groups of "
+            "the calibrate part are predicted as, or too few with a finite score, and nothing is promised of "
+            f"it alone: {_listed(common)}"
+        )
+
+
+def _few(one: RareClass) -> str:
+    return f"{_short(one.name)} ({one.rejected} of {one.images} rejected, {one.right} named right)"
+
+
+def _never(report: ClassReport) -> dict[str, int]:
+    """Return the classes of which no image is accepted, with their images: all of a class with few."""
+    counts = {one.name: (one.images, one.rejected) for one in report.figures}
+    counts |= {one.name: (one.images, one.rejected) for one in report.rare}
+    return {name: images for name, (images, rejected) in counts.items() if 0 < images == rejected}
+
+
+def _far_above(one: ClassFigures, target: float) -> bool:
+    return one.false_reject is not None and one.false_reject.low > target
+
+
+def _breaks_its_promise(one: ClassFigures, target: float) -> bool:
+    rate = one.false_reject_predicted
+    return one.own_threshold and rate is not None and rate.low > target
+
+
+def _rejections(one: ClassFigures) -> str:
+    assert one.false_reject is not None
+    return (
+        f"{_short(one.name)} ({one.rejected} of {one.images} rejected; {100 * one.false_reject.low:.1f} to "
+        f"{100 * one.false_reject.high:.1f} %)"
+    )
+
+
+def _badness(one: ClassFigures) -> tuple[float, float, float]:
+    """Return what sorts classes, the worst largest: the surest rejections first, then the least accuracy."""
+    if one.false_reject is None or one.accuracy is None:
+        return (-1.0, 0.0, 0.0)
+    return (one.false_reject.low, one.false_reject.value, -one.accuracy.value)
+
+
+def _listed(items: Sequence[str], most: int = LISTED) -> str:
+    more = f" and {len(items) - most} more (--json has all)" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def _row(cells: Sequence[str]) -> str:
+    widths = (9, 26, 26, 18, 26)
+    return "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+
+def _share(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."

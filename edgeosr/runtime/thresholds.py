@@ -1,0 +1,59 @@
+"""The threshold that a runtime applies: one number, or one a class, and what a user may set."""
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from edgeosr.errors import UsageError, suggestion
+from edgeosr.scoring.thresholds import Limit
+
+# What ``Runtime.threshold`` gives and takes.
+RuntimeThreshold = float | Mapping[str, float]
+
+
+def shown_threshold(limit: Limit, classes: Sequence[str]) -> RuntimeThreshold:
+    """Return the number, or a read-only mapping from class name to threshold in the order of the classes."""
+    if isinstance(limit, tuple):
+        return MappingProxyType(dict(zip(classes, limit, strict=True)))
+    return limit
+
+
+def changed_limit(limit: Limit, value: Any, classes: Sequence[str]) -> Limit:
+    """Return what a user sets.
+
+    Args:
+        limit: before.
+        value: a number, for every class; or a mapping from class name to threshold: classes that it does not
+            name keep theirs, and an empty one changes nothing.
+        classes: the bundle's.
+
+    Raises:
+        UsageError: not a number, NaN, or a name that is no class of the bundle.
+    """
+    if not isinstance(value, Mapping):
+        return _number(value, "threshold")
+    for name in value:
+        if name not in classes:
+            near = suggestion(name, classes) if isinstance(name, str) else ""
+            raise UsageError(
+                f"the thresholds name the class {name!r}, which the bundle does not know{near}; its classes "
+                f"are {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
+            )
+    if not value:
+        return limit
+    before = limit if isinstance(limit, tuple) else (limit,) * len(classes)
+    return tuple(
+        _number(value[name], f"the threshold of {name}") if name in value else old
+        for name, old in zip(classes, before, strict=True)
+    )
+
+
+def _number(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number) or isinstance(value, bool | str):
+        raise UsageError(f"{what} must be a number; got {value!r}")
+    return number

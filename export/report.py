@@ -1,0 +1,167 @@
+"""What an export made, for people and for machines."""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from edgeosr.bundle.left_out import LeftOutRecord
+from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.network import JacobianRecord
+from edgeosr.class_report import ClassReport
+from edgeosr.scoring.decides import decides
+from edgeosr.scoring.parts import part
+from edgeosr.scoring.thresholds import Threshold
+
+WIDTH = 110
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What an export made.
+
+    Attributes:
+        path: the bundle.
+        manifest: as written.
+        select_accuracy, calibrate_accuracy: closed-set accuracy of the exported graph, 0 to 1.
+        by_class: figures of each class on the calibrate part, and what they warn of.
+        select_auroc: of the fused score on the select part against the open validation images, by which its
+            weights were chosen (so it flatters); None without such images.
+        without_discriminator: the run, if it should have a discriminator whose training was stopped.
+        estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
+            if it could not be written.
+    """
+
+    path: Path
+    manifest: Manifest
+    select_accuracy: float
+    calibrate_accuracy: float
+    by_class: ClassReport
+    select_auroc: float | None
+    without_discriminator: Path | None = None
+    estimate_picture: Path | None = None
+
+    def as_json(self) -> str:
+        """Return one JSON document."""
+        return json.dumps(
+            {
+                "kind": "export",
+                "bundle": str(self.path),
+                "select_accuracy": self.select_accuracy,
+                "calibrate_accuracy": self.calibrate_accuracy,
+                "by_class": self.by_class.as_json(),
+                "select_auroc": self.select_auroc,
+                "warnings": list(self.by_class.warnings),
+                "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
+                "manifest": self.manifest.as_json(),
+            },
+            indent=1,
+        )
+
+    def as_text(self) -> str:
+        """Return what a user wants to know before trusting the bundle."""
+        manifest, threshold = self.manifest, self.manifest.threshold
+        lines = [
+            f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
+            f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
+            "(exported graph)",
+            f"Jacobian norm    {_jacobian(manifest.jacobian)}",
+            f"score parts      {_parts(manifest.parts)}",
+            f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",
+            *_left_out(manifest.left_out),
+            *_threshold(manifest.classes, threshold),
+            *_false_accepts(manifest, self.estimate_picture),
+            *_labelled("per class", self.by_class.as_lines()),
+        ]
+        if self.select_auroc is not None:
+            lines.append(
+                f"select AUROC     {self.select_auroc:.3f} against the open validation images that chose the "
+                "weights; not a test figure"
+            )
+        if self.without_discriminator is not None:
+            again = f"edgeosr train --resume {quote(str(self.without_discriminator))}"
+            lines.append(
+                "discriminator    none: its training was stopped, or still runs; if it was stopped, add it "
+                f"with: {again}, then export again"
+            )
+        if manifest.backbone is not None:
+            lines.append(f"backbone         {manifest.backbone.described()}")
+            lines.append(f"decision gate    {manifest.backbone.gate.described()}")
+        size = sum(record.bytes for record in manifest.files.values())
+        lines.append(f"size             {size / 1e6:.1f} MB in {len(manifest.files)} files")
+        for warning in self.by_class.warnings:
+            lines += textwrap.wrap(f"warning          {warning}", WIDTH, subsequent_indent=" " * 17)
+        return "\n".join(lines)
+
+
+def _jacobian(record: JacobianRecord) -> str:
+    if record.method == "none":
+        return "none"
+    probes = record.probes
+    if probes is None:
+        return f"{record.kind}, closed form, by {record.with_respect_to}"
+    count = f"{probes.K} {probes.family} probe{'s' * (probes.K > 1)}"
+    lines = [f"{record.kind}, {count}, by {record.with_respect_to}"]
+    if probes.errors:
+        tried = ", ".join(f"{error:.2f} ({count})" for count, error in probes.errors)
+        lines.append(f"noise of the probes, as a share of log J_u's spread over select images: {tried}")
+        aim = probes.largest_error or 0.0
+        if probes.errors[-1][1] > aim and probes.n != probes.K:
+            lines.append(f"more than the {aim:g} aimed at: a deeper --cut needs fewer probes")
+    return "\n                 ".join(lines)
+
+
+def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
+    low, high = threshold.interval
+    rate = f"{threshold.target_false_reject_rate:.1%}"
+    own = len(classes) - len(threshold.without_own(classes)) if threshold.by_class else 0
+    interval = f"{threshold.confidence:.0%} interval of that rate: {low:.1%} to {high:.1%}"
+    common = [
+        f"{threshold.value:.4g}, for at most {rate} of known images rejected",
+        f"({interval}, from {threshold.groups} independent groups)",
+    ]
+    if not threshold.by_class:
+        return _labelled("threshold", common)
+    if not own:
+        return _labelled("threshold", [*common, "for all classes: none has enough images for one of its own"])
+    values = [one.value for one in threshold.by_class if one.own]
+    lines = [
+        f"of their own for {own} of {len(classes)} classes, {_between(values)}: at most {rate} rejected of "
+        "the known images",
+        "predicted as each of them (an image of another class that is taken for it counts there)",
+    ]
+    if own < len(classes):
+        lines += [f"the others the common one: {common[0]}", common[1]]
+    return _labelled("threshold", lines)
+
+
+def _between(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _labelled(label: str, lines: Sequence[str]) -> list[str]:
+    return [f"{'' if i else label:<16} {line}" for i, line in enumerate(lines)]
+
+
+def _parts(names: tuple[str, ...]) -> str:
+    width = max(map(len, names), default=0)
+    return "\n                 ".join(f"{name:<{width}}  {part(name).title}" for name in names)
+
+
+def _left_out(record: LeftOutRecord | None) -> list[str]:
+    return _labelled("left-out classes", [] if record is None else record.described())
+
+
+def _false_accepts(manifest: Manifest, picture: Path | None) -> list[str]:
+    if manifest.left_out is None:
+        return []
+    rate = manifest.threshold.target_false_reject_rate
+    lines = [f"false accepts    {manifest.left_out.false_accepts_described(rate, manifest.threshold.rule)}"]
+    return lines if picture is None else [*lines, f"{'':<16} other rates: {picture}"]
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
