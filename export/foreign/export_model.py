@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.grouping import grouped
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import ExportReport, Provenance
@@ -48,6 +49,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     classifier = classifier_from_onnx(path, tuple(known), settings)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
+    image_set = grouped(image_set, settings.groups)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     halves = None
