@@ -57,7 +57,7 @@ def fold_parts(image_set: ImageSet, parts: Parts, kept: Sequence[str]) -> Parts:
             image = min(names ^ others, default="an image")
             raise DataError(
                 f"without {named_classes([known for known in parts.known if known not in kept])}, "
-                f"{image} of {image_set.title} would change between the parts: the folds see other groups than "
+                f"{image} of {image_set.title} would change between the parts: a fold sees other groups than "
                 "the run was cut by; please report this, and train without folds: --folds 0"
             )
     return own
