@@ -1,6 +1,7 @@
 """``backbone.onnx``, the graph in an engine's precision, and its gate: the records, and their readers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
@@ -13,6 +14,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 # for an external head.
 ENDINGS = {MAP: (MAP,), TANGENTS: (EMBEDDING, TANGENTS), EMBEDDING: (EMBEDDING,)}
 DTYPES = ("float16", "float32")
+# Fields of a gate that older bundles do not have.
+_LATER = ("known_agreement", "unknown_agreement", "unknown_from")
 # Where the unknown images of the gate come from, as it is said.
 OUTLIERS, MADE, BOTH = UNKNOWN_FROM = (
     "real outliers",
@@ -115,6 +118,13 @@ class BackboneRecord:
         """Names of the graph's outputs, in order."""
         return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, as ``backbone_from_json`` reads them; an older gate stays as it was."""
+        values = asdict(self)
+        if self.gate.known_agreement is None and self.gate.unknown_agreement is None:
+            values["gate"] = {key: value for key, value in values["gate"].items() if key not in _LATER}
+        return values
+
     def described(self) -> str:
         """Return one line for people."""
         return f"{self.precision}, ends at {' and '.join(self.outputs)} ({self.dtype})"
@@ -136,9 +146,6 @@ def backbone_from_json(node: JsonNode) -> BackboneRecord:
         threshold=None if threshold.is_null else threshold_from_json(threshold),
         gate=gate_from_json(field["gate"]),
     )
-
-
-_LATER = ("known_agreement", "unknown_agreement", "unknown_from")
 
 
 def gate_from_json(node: JsonNode) -> GateRecord:

@@ -105,7 +105,10 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
-        return {"schema": SCHEMA, **asdict(self), "jacobian": self.jacobian.as_json()}
+        own = {"jacobian": self.jacobian.as_json(), "data": self.data.as_json()}
+        if self.backbone is not None:
+            own["backbone"] = self.backbone.as_json()
+        return {"schema": SCHEMA, **asdict(self), **own}
 
     @property
     def created_at(self) -> datetime:
