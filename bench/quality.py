@@ -15,6 +15,7 @@ from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.equal_files import equal_files
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
@@ -178,7 +179,29 @@ def _test_images(
         image_set = open_image_set(settings.unknown, settings.data_root)
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
+    if parts is not None:
+        _tell_copies(settings, parts, known, unknown)
     return known_title, known, unknown_title, unknown
+
+
+def _tell_copies(
+    settings: QualitySettings, parts: Parts, known: LabelledImages, unknown: LabelledImages
+) -> None:
+    """Say which test images are copies of images that the bundle was made from: they flatter it."""
+    made_from = (parts.train, parts.select, parts.calibrate)
+    official = parts.grouping.test_copies if settings.known is None else 0
+    copies = {
+        "official test": official,
+        "given known": 0 if settings.known is None else equal_files(known, made_from),
+        "given unknown": 0 if settings.unknown is None else equal_files(unknown, made_from),
+    }
+    for kind, count in copies.items():
+        if count:
+            print(
+                f"note: {count:,} of the {kind} images are copies of images that the bundle was made from; "
+                "figures measured on them say nothing: take them out",
+                file=sys.stderr,
+            )
 
 
 def _of_size(images: LabelledImages, fixed: tuple[int, int] | None) -> LabelledImages:
