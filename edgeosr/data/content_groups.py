@@ -2,31 +2,41 @@
 
 Two pictures are near copies if
 
-    their hashes (``imagehash.phash``) differ in at most 4 of 64 bits, and
-    their 16 x 16 thumbnails are the same picture: the shapes in them correlated to at least 0.97, and apart
-    by at most 8 of 255 levels in the root mean square once brightness and contrast are matched (3 levels
-    between classes).
+    their hashes (``imagehash.phash``, or ``dhash``) differ in at most 4 of 64 bits, and
+    their 16 x 16 thumbnails are the same picture: the shapes in them correlated to at least 0.97 (0.985 if
+    ``dhash`` alone says so), and apart by at most 8 of 255 levels in the root mean square once brightness and
+    contrast are matched; by at most 3 levels between classes, and by less where a class is nearly alike
 
-The hash alone says little of pictures that are coarse or nearly alike: of MNIST it would join a fifth, of the
-8 x 8 digits one in twenty. The thumbnails tell those apart. A group grows from copy to copy, but only over
-pictures whose hashes are within 8 bits of the group's first one, so that a chain of small steps does not join
-a whole class. The hash of an empty picture is noise: where the thumbnail varies by less than one level, only
-equal pixels make a copy.
+The hash alone says little of pictures that are coarse or nearly alike: of MNIST it would join a fifth, of
+the 8 x 8 digits one in twenty. The thumbnails tell those apart. A fixed camera that sees another object every
+time makes pictures that are all nearly alike: a copy must be three times closer than most pictures of its
+class are to each other. A group grows from copy to copy, but only over pictures whose hashes are within 8
+bits of the group's first one, so that a chain of small steps does not join a whole class. The hash of an
+empty picture is noise: where the thumbnail varies by less than one level, only equal pixels make a copy.
 """
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.fingerprints import Fingerprints
+from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.progress import progress
 
 Groups = NDArray[np.int64]
 LARGEST_DISTANCE = 4  # bits of 64
 LARGEST_REACH = 2 * LARGEST_DISTANCE  # from a group's first picture
-LEAST_CORRELATION = 0.97
+LEAST_CORRELATION, LEAST_CORRELATION_BY_SECOND = 0.97, 0.985
 LARGEST_RESIDUAL = 8.0  # of 255 levels
+# What saving a picture again does to it: a class that is one picture many times is one group.
+SMALLEST_RESIDUAL = 1.5
 # Between two classes a near copy is said to be a wrong label, so it must be nearly the same file.
 LARGEST_RESIDUAL_BETWEEN_CLASSES = 3.0
+# A copy is so many times closer than three pictures out of four of a class are to each other; fewer pictures
+# than that tell nothing of it, and more than MOST_COMPARED nothing new.
+CLOSER_THAN_MOST = 3.0
+FEWEST_PICTURES, MOST_COMPARED = 20, 60
 # Of red, green and blue, as Pillow and JPEG make grey of them.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 LEAST_SPREAD = 1.0  # of 255 levels, root mean square
@@ -51,9 +61,9 @@ def content_groups(prints: Fingerprints, labels: NDArray[np.int64]) -> Groups:
 
 def _near_groups(prints: Fingerprints, pictures: Groups, labels: NDArray[np.int64]) -> Groups:
     """Return the group of every different picture: the position of the group's first one."""
-    hashes, labels = prints.hashes[pictures], labels[pictures]
-    thumbnails = _Thumbnails(prints.thumbnails[pictures])
-    neighbours = _Neighbours(hashes, prints.readable[pictures] & (thumbnails.show_something))
+    hashes, labels = prints.hashes[:, pictures], labels[pictures]
+    thumbnails = _Thumbnails(prints.thumbnails[pictures], labels)
+    neighbours = _Neighbours(hashes, prints.readable[pictures] & thumbnails.show_something)
     group = np.full(len(pictures), -1, np.int64)
     with progress("comparing the images", len(pictures)) as advance:
         for first in range(len(pictures)):
@@ -66,18 +76,22 @@ def _near_groups(prints: Fingerprints, pictures: Groups, labels: NDArray[np.int6
                 one = waiting.pop()
                 near = neighbours.of(one)
                 near = near[group[near] < 0]
-                near = near[_distance(hashes[near], hashes[one]) <= LARGEST_DISTANCE]
-                near = near[_distance(hashes[near], hashes[first]) <= LARGEST_REACH]
-                near = near[thumbnails.alike(one, near, labels[near] == labels[one])]
+                by_hash = _distances(hashes, one, near) <= LARGEST_DISTANCE
+                reached = (_distances(hashes, first, near) <= LARGEST_REACH).any(axis=0)
+                near, by_first = (
+                    near[by_hash.any(axis=0) & reached],
+                    by_hash[0, by_hash.any(axis=0) & reached],
+                )
+                near = near[thumbnails.alike(one, near, by_first)]
                 group[near] = first
                 waiting += near.tolist()
     return group
 
 
-def _distance(hashes: NDArray[np.uint64], other: np.uint64) -> NDArray[np.int64]:
-    """Return in how many bits each hash differs from the other."""
-    words = (hashes ^ other).reshape(-1, 1).view(np.uint16)
-    return np.asarray(_BITS[words].sum(axis=1), np.int64)
+def _distances(hashes: NDArray[np.uint64], one: int, others: Groups) -> NDArray[np.int64]:
+    """Return in how many bits the hashes of one and of each of the others differ, ``[2, n]``."""
+    words = (hashes[:, others] ^ hashes[:, [one]])[..., None].view(np.uint16)
+    return np.asarray(_BITS[words].sum(axis=2), np.int64)
 
 
 class _Neighbours:
@@ -85,13 +99,14 @@ class _Neighbours:
 
     def __init__(self, hashes: NDArray[np.uint64], usable: NDArray[np.bool_]) -> None:
         self._bands = []
-        self._alone = np.ones(len(hashes), np.bool_)
+        count = hashes.shape[1]
+        self._alone = np.ones(count, np.bool_)
         places = np.flatnonzero(usable)
-        for shift, width in _BANDS:
-            keys = (hashes[places] >> np.uint64(shift)) & np.uint64(2**width - 1)
+        for row, (shift, width) in itertools.product(hashes, _BANDS):
+            keys = (row[places] >> np.uint64(shift)) & np.uint64(2**width - 1)
             order = np.argsort(keys, kind="stable")
-            start = np.zeros(len(hashes), np.int64)
-            stop = np.zeros(len(hashes), np.int64)
+            start = np.zeros(count, np.int64)
+            stop = np.zeros(count, np.int64)
             start[places] = np.searchsorted(keys[order], keys, "left")
             stop[places] = np.searchsorted(keys[order], keys, "right")
             self._alone &= stop - start <= 1
@@ -109,21 +124,40 @@ class _Neighbours:
 class _Thumbnails:
     """Thumbnails, ready to be compared."""
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self._grey = (pixels.max(axis=3) == pixels.min(axis=3)).all(axis=(1, 2))
         light = (pixels.astype(np.float32) @ LUMINANCE)[..., None]
         self._colour, self._light = _Rows(pixels.astype(np.float32)), _Rows(light)
+        self._labels = labels
+        self._largest = {int(label): self._largest_residual(label) for label in np.unique(labels)}
         self.show_something = self._colour.spread >= LEAST_SPREAD
 
-    def alike(self, one: int, others: Groups, same_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Tell which of the others are the same picture."""
+    def _largest_residual(self, label: np.int64) -> float:
+        """Return how far apart two pictures of a class may be and be one: less if all are nearly alike."""
+        members = np.flatnonzero(self._labels == label)
+        if len(members) < FEWEST_PICTURES:
+            return LARGEST_RESIDUAL
+        some = members[evenly_spaced(len(members), MOST_COMPARED)]
+        apart = np.concatenate(
+            [self._colour.compared(int(one), some[i + 1 :])[1] for i, one in enumerate(some)]
+        )
+        closer = float(np.quantile(apart, 0.75)) / CLOSER_THAN_MOST
+        return min(LARGEST_RESIDUAL, max(SMALLEST_RESIDUAL, closer))
+
+    def alike(self, one: int, others: Groups, by_first_hash: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which of the others are the same picture; ``by_first_hash``: not by the second hash alone."""
         found = np.zeros(len(others), np.bool_)
         # A picture without colours may be a copy of one with colours.
         grey = self._grey[others] | self._grey[one]
-        largest = np.where(same_class, LARGEST_RESIDUAL, LARGEST_RESIDUAL_BETWEEN_CLASSES)
+        label = self._labels[one]
+        of_class = self._largest[int(label)]
+        largest = np.where(
+            self._labels[others] == label, of_class, min(of_class, LARGEST_RESIDUAL_BETWEEN_CLASSES)
+        )
+        least = np.where(by_first_hash, LEAST_CORRELATION, LEAST_CORRELATION_BY_SECOND)
         for rows, chosen in ((self._colour, ~grey), (self._light, grey)):
             correlation, residual = rows.compared(one, others[chosen])
-            found[chosen] = (correlation >= LEAST_CORRELATION) & (residual <= largest[chosen])
+            found[chosen] = (correlation >= least[chosen]) & (residual <= largest[chosen])
         return found
 
 

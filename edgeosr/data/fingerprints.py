@@ -27,7 +27,7 @@ class Fingerprints:
 
     Attributes:
         digests: ``[n]``, 32 hexadecimal digits: of the pixels; of the name if an image cannot be read.
-        hashes: uint64 ``[n]``: the perceptual hash (``imagehash.phash``), 64 bits.
+        hashes: uint64 ``[2, n]``: two perceptual hashes of 64 bits, ``imagehash.phash`` and ``dhash``.
         thumbnails: uint8 ``[n, SIDE, SIDE, 3]``.
         readable: bool ``[n]``.
         taken, cameras: text ``[n]``: when and with what a picture was taken, as EXIF says; else empty.
@@ -41,13 +41,13 @@ class Fingerprints:
     cameras: list[str]
 
     def __len__(self) -> int:
-        return len(self.hashes)
+        return len(self.readable)
 
     def followed_by(self, others: "Fingerprints") -> "Fingerprints":
         """Return these and then the others."""
         return Fingerprints(
             digests=np.concatenate([self.digests, others.digests]),
-            hashes=np.concatenate([self.hashes, others.hashes]),
+            hashes=np.concatenate([self.hashes, others.hashes], axis=1),
             thumbnails=np.concatenate([self.thumbnails, others.thumbnails]),
             readable=np.concatenate([self.readable, others.readable]),
             taken=self.taken + others.taken,
@@ -71,7 +71,7 @@ def fingerprints(images: LabelledImages, description: str) -> Fingerprints:
     found = Fingerprints(
         # Hexadecimal digits: zero bytes at the end would be lost in NumPy.
         digests=np.array([_hexadecimal(f"unread {images.name_of(i)}".encode()) for i in range(count)], "S32"),
-        hashes=np.zeros(count, np.uint64),
+        hashes=np.zeros((2, count), np.uint64),
         thumbnails=np.zeros((count, SIDE, SIDE, 3), np.uint8),
         readable=np.zeros(count, np.bool_),
         taken=[""] * count,
@@ -85,7 +85,8 @@ def fingerprints(images: LabelledImages, description: str) -> Fingerprints:
             return
         found.digests[index] = _digest(seen)
         picture = pillow.fromarray(seen.pixels)
-        found.hashes[index] = int(str(hashing.phash(picture)), 16)
+        for row, hashed in enumerate((hashing.phash, hashing.dhash)):
+            found.hashes[row, index] = int(str(hashed(picture)), 16)
         found.thumbnails[index] = np.asarray(picture.resize((SIDE, SIDE), pillow.Resampling.BOX))
         found.taken[index], found.cameras[index] = seen.taken, seen.camera
         found.readable[index] = True

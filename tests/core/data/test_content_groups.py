@@ -155,13 +155,34 @@ def made(hashes: list[int]) -> Fingerprints:
         LabelledImages(("a",), np.zeros(1, np.int64), np.arange(1), lambda i: np.asarray(scene(0)), str), ""
     )
     count = len(hashes)
+    # By the second hash no two are near.
+    unlike = np.random.default_rng(1).integers(0, 2**64, count, np.uint64, endpoint=False)
     return replace(
         base,
         digests=np.array([f"{i}" for i in range(count)], "S32"),
-        hashes=np.array(hashes, np.uint64),
+        hashes=np.stack([np.array(hashes, np.uint64), unlike]),
         thumbnails=np.repeat(base.thumbnails, count, axis=0),
         readable=np.ones(count, np.bool_),
     )
+
+
+def test_a_fixed_camera_s_pictures_of_many_objects_stay_apart_and_their_copies_do_not() -> None:
+    random = np.random.default_rng(0)
+    place = np.asarray(scene(1), np.float32)
+    pictures = []
+    for _ in range(30):
+        object_ = Image.fromarray(random.integers(0, 256, (5, 5, 3), np.uint8)).resize((SIDE, SIDE))
+        pixels = place + 0.06 * (np.asarray(object_, np.float32) - 128) + random.normal(0, 2, place.shape)
+        pictures.append(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)))
+    assert groups_of([*pictures, *(jpeg(picture, 95) for picture in pictures[:10])]) == [
+        *range(30),
+        *range(10),
+    ]
+
+
+def test_a_class_that_is_one_picture_saved_many_times_is_one_group() -> None:
+    qualities = range(70, 100)
+    assert groups_of([jpeg(scene(1, 256), quality) for quality in qualities]) == [0] * len(qualities)
 
 
 def test_near_are_hashes_of_at_most_four_bits_apart() -> None:
@@ -202,4 +223,5 @@ def test_images_of_a_kind_stay_apart(source: str) -> None:
 def test_the_hash_alone_would_join_one_digit_in_twenty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAST_CORRELATION", -1.0)
     monkeypatch.setattr(module, "LARGEST_RESIDUAL", 255.0)
+    monkeypatch.setattr(module, "SMALLEST_RESIDUAL", 255.0)
     assert share_kept("digits") < 0.97
