@@ -76,7 +76,7 @@ class GroupsRecord:
             else f"{images}, each a group of its own: no copies, no bursts"
         )
         if self.mixed:
-            said += f"; {self.mixed:,} of the groups hold images of several classes"
+            said += f"; {self.mixed:,} of the groups hold{'s' * (self.mixed == 1)} images of several classes"
         if self.test_copies:
             said += f"; {self.test_copies:,} official test images are copies of these"
         return said
