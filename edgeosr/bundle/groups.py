@@ -67,14 +67,14 @@ class GroupsRecord:
                 f" ({self.unnamed:,} that it does not name are groups of their own)" if self.unnamed else ""
             )
             return f"{of}, as --groups {self.rule} says{rest}"
-        joined = [f"{self.copies:,} copies"] * bool(self.copies) + [f"{self.bursts:,} in bursts"] * bool(
-            self.bursts
-        )
-        said = (
-            f"{of}: {', '.join(joined)}"
-            if joined
-            else f"{images}, each a group of its own: no copies, no bursts"
-        )
+        joined = []
+        if self.copies:
+            joined.append(f"{self.copies:,} cop{'y' if self.copies == 1 else 'ies'}")
+        if self.bursts:
+            joined.append(f"{self.bursts:,} in bursts")
+        said = f"{images}, each a group of its own: no copies, no bursts"
+        if joined:
+            said = f"{of}: {', '.join(joined)}"
         if self.mixed:
             said += f"; {self.mixed:,} of the groups hold{'s' * (self.mixed == 1)} images of several classes"
         if self.test_copies:

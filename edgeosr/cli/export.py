@@ -78,7 +78,7 @@ def export(
         str | None,
         typer.Option(
             metavar="FILE|PATTERN|none",
-            help="MODEL.onnx: Which images belong together: a file of NAME,GROUP lines, or a pattern such as "
+            help="MODEL.onnx: which images belong together: a file of NAME,GROUP lines, or a pattern such as "
             "'(clip\\d+)_'. Default: copies and bursts.",
         ),
     ] = None,
