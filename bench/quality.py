@@ -16,6 +16,7 @@ from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.equal_files import equal_files
+from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
@@ -176,7 +177,7 @@ def _test_images(
         assert parts is not None
         unknown_title, unknown = _left_out(bundle, parts)
     else:
-        image_set = open_image_set(settings.unknown, settings.data_root)
+        image_set = grouped(open_image_set(settings.unknown, settings.data_root))
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
     if parts is not None:
@@ -230,7 +231,7 @@ def _left_out(bundle: Bundle, parts: Parts) -> tuple[str, LabelledImages]:
 
 def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> tuple[str, LabelledImages]:
     """Open known images of the user's own; their class names must be the bundle's."""
-    image_set = open_image_set(source, data_root)
+    image_set = grouped(open_image_set(source, data_root))
     images = evaluation_images(image_set)
     present = [name for name in images.class_names if np.any(images.labels == images.class_names.index(name))]
     strange = [name for name in present if name not in classes]

@@ -37,6 +37,8 @@ LARGEST_RESIDUAL_BETWEEN_CLASSES = 3.0
 # than that tell nothing of it, and more than MOST_COMPARED nothing new.
 CLOSER_THAN_MOST = 3.0
 FEWEST_PICTURES, MOST_COMPARED = 20, 60
+# No copy has so much more contrast than another: a faint mark is not a strong one.
+LARGEST_CONTRAST = 1.6
 # Of red, green and blue, as Pillow and JPEG make grey of them.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 LEAST_SPREAD = 1.0  # of 255 levels, root mean square
@@ -141,7 +143,7 @@ class _Thumbnails:
         apart = np.concatenate(
             [self._colour.compared(int(one), some[i + 1 :])[1] for i, one in enumerate(some)]
         )
-        closer = float(np.quantile(apart, 0.75)) / CLOSER_THAN_MOST
+        closer = float(np.quantile(apart, 0.75, method="lower")) / CLOSER_THAN_MOST
         return min(LARGEST_RESIDUAL, max(SMALLEST_RESIDUAL, closer))
 
     def alike(self, one: int, others: Groups, by_first_hash: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -174,12 +176,16 @@ class _Rows:
         """Return the correlation with each of the others, and how far apart they are, in levels.
 
         The colour of a whole picture is no shape: two of one colour each have nothing in common. It counts in
-        the distance, for which brightness and contrast of all channels together are matched.
+        the distance, for which brightness and contrast of all channels together are matched; infinite where
+        the contrasts are too far apart for that.
         """
         correlation = self._shapes[others] @ self._shapes[one]
         match = self._colours[others] @ self._colours[one]
-        spread = np.minimum(self._colour_spread[others], self._colour_spread[one])
-        return correlation, spread * np.sqrt(np.maximum(0.0, 1.0 - match**2))
+        low, high = (
+            pick(self._colour_spread[others], self._colour_spread[one]) for pick in (np.minimum, np.maximum)
+        )
+        apart = low * np.sqrt(np.maximum(0.0, 1.0 - match**2))
+        return correlation, np.where(high <= LARGEST_CONTRAST * low, apart, np.float32(np.inf))
 
 
 def _unit(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

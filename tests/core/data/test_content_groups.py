@@ -69,6 +69,7 @@ COPIES = {
     "without colours": lambda picture: picture.convert("L"),
 }
 OTHERS = {
+    "half the contrast": lambda picture: ImageEnhance.Contrast(picture).enhance(0.5),
     "mirrored": ImageOps.mirror,
     "upside down": ImageOps.flip,
     "a quarter turn": lambda picture: picture.rotate(90),
