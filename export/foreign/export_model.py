@@ -45,11 +45,12 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
     require_frozen(path, settings, frozen=False)
     image_set = open_image_set(settings.data, settings.data_root)
+    if settings.groups is not None:  # what is wrong with it is told before the pictures are looked at
+        image_set = grouped(image_set, settings.groups)
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
-    image_set = grouped(image_set, settings.groups)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     halves = None

@@ -77,6 +77,21 @@ def test_copies_and_bursts_add_up(make: Make) -> None:
     assert found.described() == "44 images in 17 groups: 12 copies, 15 in bursts"
 
 
+def test_the_time_and_the_camera_of_a_picture_are_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for i, (second, camera) in enumerate(
+        [(0, "one"), (2, "one"), (2, "two"), (20, "one"), (22, "one"), (None, "")]
+    ):
+        exif = Image.Exif()
+        if second is not None:
+            exif[272] = camera  # Model
+            exif.get_ifd(0x8769)[36867] = f"2024:01:31 12:00:{second:02d}"  # DateTimeOriginal
+        picture(i).save(tmp_path / "a" / f"{i}.jpg", exif=exif)
+    found = grouped(open_image_set(str(tmp_path)))
+    assert found.train.groups.tolist() == [0, 0, 2, 3, 3, 5]
+    assert found.grouping.described() == "6 images in 4 groups: 2 in bursts"
+
+
 def test_a_set_without_copies_says_so(make: Make) -> None:
     found = grouped(
         open_image_set(
