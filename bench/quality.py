@@ -10,23 +10,19 @@ import numpy as np
 
 from edgeosr import __version__
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
+from edgeosr.bench.quality_images import images_to_test, of_size
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
-from edgeosr.bundle.directory import Bundle, is_made_here, read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
 from edgeosr.class_figures import class_figures
 from edgeosr.class_report import class_report
-from edgeosr.data.catalogue import is_named_set, open_image_set
-from edgeosr.data.labelled_images import Image, LabelledImages
-from edgeosr.data.parts import Parts, evaluation_images
-from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
+from edgeosr.errors import UsageError, require_extra, require_threads
 from edgeosr.export.conformal import groups_needed
 from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
-from edgeosr.runtime.frames import require_size
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -80,11 +76,11 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
     out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
     _announce_replaced(out)
-    known_title, known, unknown_title, unknown = _test_images(checked, settings)
+    known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
-    known_measured = runner.measure(_of_size(known, fixed), "scoring known test images")
-    unknown_measured = runner.measure(_of_size(unknown, fixed), "scoring unknown test images")
+    known_measured = runner.measure(of_size(known, fixed), "scoring known test images")
+    unknown_measured = runner.measure(of_size(unknown, fixed), "scoring unknown test images")
     threshold = checked.manifest.threshold
     figures = class_figures(
         checked.manifest.classes,
@@ -203,91 +199,6 @@ def _metrics(
         known_groups=known.groups if at_threshold else None,
         unknown_groups=unknown.groups if at_threshold else None,
     )
-
-
-def _test_images(
-    bundle: Bundle, settings: QualitySettings
-) -> tuple[str, LabelledImages, str, LabelledImages]:
-    """Return (title, images) of the known and of the unknown test images."""
-    manifest, parts = bundle.manifest, None
-    if settings.known is None or settings.unknown is None:
-        _require_trusted(bundle, settings)
-        parts = reopen_parts(manifest.data, settings.data_root)[1]
-    if settings.known is None:
-        assert parts is not None
-        known_title, known = f"{manifest.data.title}, recorded test part", parts.test
-    else:
-        known_title, known = _labelled(settings.known, manifest.classes, settings.data_root)
-    if settings.unknown is None:
-        assert parts is not None
-        unknown_title, unknown = _left_out(bundle, parts)
-    else:
-        image_set = open_image_set(settings.unknown, settings.data_root)
-        _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
-        unknown_title, unknown = image_set.title, evaluation_images(image_set)
-    return known_title, known, unknown_title, unknown
-
-
-def _require_trusted(bundle: Bundle, settings: QualitySettings) -> None:
-    """Refuse to open what a stranger's bundle names; sets that edgeosr knows by name are no paths of its."""
-    source = bundle.manifest.data.source
-    if settings.trust_source or is_named_set(source) or is_made_here(bundle.path):
-        return
-    raise UsageError(
-        f"{bundle.path} was not made here by you, and says that its images are {source!r}, which is not "
-        "opened unasked; if that is so, add --trust-source, or give images with --known and --unknown"
-    )
-
-
-def _of_size(images: LabelledImages, fixed: tuple[int, int] | None) -> LabelledImages:
-    """Return images whose reading refuses any other size than the bundle's, if it has one."""
-
-    def read(index: int) -> Image:
-        image = images.read(index)
-        require_size((image.shape[0], image.shape[1]), fixed)
-        return image
-
-    return replace(images, read=read)
-
-
-def _left_out(bundle: Bundle, parts: Parts) -> tuple[str, LabelledImages]:
-    # Classes that served as outliers in training are no longer unknown: the record leaves them out.
-    names = bundle.manifest.data.unknown
-    if parts.unknown_test is None or not names:
-        raise DataError(
-            f"every class of {bundle.manifest.data.source} is known to this bundle, so it holds no "
-            "unknown images; "
-            "give some with --unknown FOLDER, or a set such as --unknown digits"
-        )
-    images = parts.unknown_test.of_classes(names)
-    return f"{bundle.manifest.data.title}, classes {', '.join(names)}", images
-
-
-def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> tuple[str, LabelledImages]:
-    """Open known images of the user's own; their class names must be the bundle's."""
-    image_set = open_image_set(source, data_root)
-    images = evaluation_images(image_set)
-    present = [name for name in images.class_names if np.any(images.labels == images.class_names.index(name))]
-    strange = [name for name in present if name not in classes]
-    if strange:
-        raise DataError(
-            f"{source} holds the class {strange[0]!r}, which the bundle does not know"
-            f"{suggestion(strange[0], classes)}; --known takes images of known classes only: "
-            f"{', '.join(classes)}"
-        )
-    positions = np.array([classes.index(name) if name in classes else -1 for name in images.class_names])
-    return image_set.title, replace(images, class_names=classes, labels=positions[images.labels])
-
-
-def _require_other_classes(bundle: Bundle, given: str, source: str, names: tuple[str, ...]) -> None:
-    """Refuse known classes of the very same set as unknown images."""
-    shared = sorted(set(names) & set(bundle.manifest.classes))
-    if source.partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
-        raise DataError(
-            f"--unknown {given} holds the known classes {', '.join(shared)}; leave --unknown out to use "
-            "the classes "
-            f"that were held out, or name others: --unknown {source.partition(':')[0]}:CLASS,CLASS"
-        )
 
 
 def _draw(

@@ -70,7 +70,7 @@ def require_enough_groups(groups: NDArray[np.integer[Any]], false_reject_rate: f
     if count < needed:
         raise DataError(
             f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
-            f"known images to calibrate on (images of one track count once); got {count}; "
+            f"known images to calibrate on (copies, bursts and tracks count once); got {count}; "
             + (f"ask for --false-reject-rate {smallest_rate(count):g} or more, or " if count else "")
             + "put more images into the calibrate part (more images, or edgeosr train --fractions)"
         )

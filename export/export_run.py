@@ -79,7 +79,7 @@ def _require_none_foreign(run: Path, settings: ExportSettings) -> None:
     """Refuse what a run has of its own, which would be ignored."""
     given = settings.foreign_given()
     if given:
-        to_train = [option for option in given if option in ("--data", "--known", "--outliers")]
+        to_train = [option for option in given if option in ("--data", "--known", "--groups", "--outliers")]
         advice = f"for a run give {', '.join(to_train)} to edgeosr train" if to_train else "a run has its own"
         is_or_are = "is" if len(given) == 1 else "are"
         raise UsageError(f"{', '.join(given)} {is_or_are} only for MODEL.onnx; got the run {run}; " + advice)

@@ -82,6 +82,19 @@ def unknown_looking(frames: Frames, count: int) -> Frames:
     return np.stack(made) if made else frames[:0]
 
 
+def unlike_known(number: int, one: Frames, other: Frames) -> Frames:
+    """Return a frame that looks like none of the known, made of two of one size; the same for the same.
+
+    Args:
+        number: the kind in turn, and the seed of what is drawn.
+        one: uint8 ``[height, width, 3]``.
+        other: likewise.
+    """
+    random = np.random.default_rng(number)
+    picture = _KINDS[number % len(_KINDS)](one.astype(np.float64), other.astype(np.float64), random)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
 _Picture = NDArray[np.float64]
 _Kind = Callable[[_Picture, _Picture, np.random.Generator], _Picture]
 

@@ -65,6 +65,11 @@ class ExportReport:
         manifest, threshold = self.manifest, self.manifest.threshold
         lines = [
             f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
+            *(
+                []
+                if manifest.data.groups is None
+                else [f"images           {manifest.data.groups.described()}"]
+            ),
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",

@@ -35,7 +35,7 @@ from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
 
 # The settings of ``export_model`` alone.
-FOREIGN = ("data", "known", "outliers", "embedding", "mean", "std", "color")
+FOREIGN = ("data", "known", "groups", "outliers", "embedding", "mean", "std", "color")
 JACOBIANS = ("closed-form", "probes", "none")
 # Of --parts, see ``used_parts.py``.
 REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
@@ -72,10 +72,11 @@ class ExportSettings:
             one a class, or groups of classes; 0 for none, None for ``DEFAULT_FOLDS``.
         seed: of the probes and, for a foreign classifier, of the parts.
         threads: processor threads of onnxruntime and torch; None: what suits the size of the work.
-        data, known, outliers, embedding, mean, std, color: for a foreign classifier only: its known
-            images, the class names in the order of its outputs (None: the folder names, sorted), real
-            unknown images for the fusion, the tensor that is its embedding, its normalisation (of values
-            in 0..1) and channel order.
+        data, known, groups, outliers, embedding, mean, std, color: for a foreign classifier only: its known
+            images, the class names in the order of its outputs (None: the folder names, sorted), which
+            images belong together (``edgeosr.data.given_groups``; None: copies and bursts), real unknown
+            images for the fusion, the tensor that is its embedding, its normalisation (of values in 0..1)
+            and channel order.
     """
 
     precision: str | None = None
@@ -94,6 +95,7 @@ class ExportSettings:
     out: Path | None = None
     data: str | None = None
     known: tuple[str, ...] | None = None
+    groups: str | None = None
     outliers: str | None = None
     embedding: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -147,7 +149,7 @@ class ExportSettings:
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 
     def _check_types(self) -> None:
-        for name in ("data", "outliers", "embedding", "cut"):
+        for name in ("data", "groups", "outliers", "embedding", "cut"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)

@@ -1,6 +1,7 @@
 """``backbone.onnx``, the graph in an engine's precision, and its gate: the records, and their readers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
@@ -13,6 +14,14 @@ PRECISIONS = ("fp32", "fp16", "int8")
 # for an external head.
 ENDINGS = {MAP: (MAP,), TANGENTS: (EMBEDDING, TANGENTS), EMBEDDING: (EMBEDDING,)}
 DTYPES = ("float16", "float32")
+# Fields of a gate that older bundles do not have.
+_LATER = ("known_agreement", "unknown_agreement", "unknown_from")
+# Where the unknown images of the gate come from, as it is said.
+OUTLIERS, MADE, BOTH = UNKNOWN_FROM = (
+    "real outliers",
+    "made of known ones",
+    "real outliers, and made of known ones",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +29,18 @@ class GateRecord:
     """The decision gate: the typed graph against ``model.onnx``, image by image, on the CPU.
 
     Attributes:
-        known, unknown: images compared, of the known select and calibrate parts and of the open validation
-            set.
+        known, unknown: images compared, of the known select and calibrate parts, and unknown ones.
+        unknown_from: what the unknown ones are, one of ``UNKNOWN_FROM``: real open validation images, images
+            made of known ones, or both.
         ties: images left out, for their score in ``model.onnx`` is the threshold itself.
         agreement: share of them with the same decision: the same class, or "unknown" from both; 0 to 1.
+        known_agreement, unknown_agreement: likewise of the known and of the unknown ones; None in the records
+            of older bundles, and without such images.
         labels, decisions: share with the same nearest class; with the same accept/reject.
-        minimum: ``agreement`` that was demanded, 0 to 1.
+        minimum: ``known_agreement`` and ``unknown_agreement`` that was demanded, 0 to 1; in the records of
+            older bundles ``agreement``.
         score_distance: (median, largest) distance between the two scores.
-        auroc: (model.onnx, typed) known against open validation images; None without such images.
+        auroc: (model.onnx, typed) known against real open validation images; None without such images.
         recalibrated: fusion and threshold of the typed graph were fitted on it.
     """
 
@@ -41,14 +54,36 @@ class GateRecord:
     score_distance: tuple[float, float]
     auroc: tuple[float, float] | None
     recalibrated: bool
+    known_agreement: float | None = None
+    unknown_agreement: float | None = None
+    unknown_from: str = OUTLIERS
+
+    @property
+    def passed(self) -> bool:
+        """The decisions agree on enough of the known images, and on enough of the unknown ones."""
+        sides = (self.known_agreement, self.unknown_agreement)
+        told = [share for share in sides if share is not None] or [self.agreement]
+        return min(told) >= self.minimum
+
+    def agreements(self) -> str:
+        """Return on what share of which images the two decide alike, for the middle of a sentence."""
+        if self.known_agreement is None and self.unknown_agreement is None:
+            return f"{self.agreement:.2%} of {self.known + self.unknown} validation images"
+        sides = (
+            (self.known_agreement, self.known, "known"),
+            (self.unknown_agreement, self.unknown, "unknown"),
+        )
+        said = [f"{share:.2%} of {count} {kind}" for share, count, kind in sides if share is not None]
+        made = "" if self.unknown_from == OUTLIERS or not self.unknown else f" ({self.unknown_from})"
+        return f"{' and '.join(said)} images{made}"
 
     def described(self) -> str:
         """Return one line for people."""
         areas = "" if self.auroc is None else f", AUROC {self.auroc[0]:.4f} -> {self.auroc[1]:.4f}"
         median, largest = self.score_distance
         return (
-            f"decides like model.onnx on {self.agreement:.2%} of {self.known + self.unknown} validation "
-            f"images ({self.minimum:.1%} demanded{', recalibrated' if self.recalibrated else ''}); scores "
+            f"decides like model.onnx on {self.agreements()}; {self.minimum:.1%} demanded of each"
+            f"{', recalibrated' if self.recalibrated else ''}; scores "
             f"differ by {median:.2g} (median), {largest:.2g} (most){areas}; compared on the CPU"
         )
 
@@ -83,6 +118,13 @@ class BackboneRecord:
         """Names of the graph's outputs, in order."""
         return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, as ``backbone_from_json`` reads them; an older gate stays as it was."""
+        values = asdict(self)
+        if self.gate.known_agreement is None and self.gate.unknown_agreement is None:
+            values["gate"] = {key: value for key, value in values["gate"].items() if key not in _LATER}
+        return values
+
     def described(self) -> str:
         """Return one line for people."""
         return f"{self.precision}, ends at {' and '.join(self.outputs)} ({self.dtype})"
@@ -102,12 +144,19 @@ def backbone_from_json(node: JsonNode, by_class: int | None = None) -> BackboneR
         converter=field["converter"].text(),
         fusion=None if fusion.is_null else fusion_from_json(fusion),
         threshold=None if threshold.is_null else threshold_from_json(threshold, by_class),
-        gate=_gate(field["gate"]),
+        gate=gate_from_json(field["gate"]),
     )
 
 
-def _gate(node: JsonNode) -> GateRecord:
-    field = node.fields(GateRecord.__dataclass_fields__)
+def gate_from_json(node: JsonNode) -> GateRecord:
+    """Check the object that records the gate."""
+    # A gate from before unknown images were told apart has no figures of them.
+    names = GateRecord.__dataclass_fields__
+    field = node.fields(name for name in names if name not in _LATER or name in node.entries())
+    sides: dict[str, float | None] = {
+        name: field[name].number(0, 1) if name in field and not field[name].is_null else None
+        for name in ("known_agreement", "unknown_agreement")
+    }
     median, largest = (item.number(0) for item in field["score_distance"].items(2, 2))
     auroc = None
     if not field["auroc"].is_null:
@@ -124,4 +173,7 @@ def _gate(node: JsonNode) -> GateRecord:
         score_distance=(median, largest),
         auroc=auroc,
         recalibrated=field["recalibrated"].truth(),
+        known_agreement=sides["known_agreement"],
+        unknown_agreement=sides["unknown_agreement"],
+        unknown_from=field["unknown_from"].choice(UNKNOWN_FROM) if "unknown_from" in field else OUTLIERS,
     )

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeosr.bundle.checked_json import LARGEST, JsonNode
+from edgeosr.bundle.groups import GroupsRecord, groups_from_json
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class DataRecord:
         test_fraction: share held out for test where there is no official test.
         digests: SHA-256 of each part's (name, label) list, by part.
         sizes: (images, groups) by part.
+        groups: which images are near copies of each other; None in records from before groups were made.
     """
 
     source: str
@@ -34,10 +36,13 @@ class DataRecord:
     test_fraction: float
     digests: dict[str, str]
     sizes: dict[str, tuple[int, int]]
+    groups: GroupsRecord | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, as ``data_from_json`` reads them."""
-        return asdict(self)
+        values = asdict(self)
+        del values["groups"]
+        return values if self.groups is None else {**values, "groups": self.groups.as_json()}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class OutliersRecord:
 
 def data_from_json(node: JsonNode) -> DataRecord:
     """Check the object that records data and parts; raises the document's error."""
-    field = node.fields(DataRecord.__dataclass_fields__)
+    # A record from before there were groups has none, and its parts are cut as they were then.
+    names = DataRecord.__dataclass_fields__
+    field = node.fields(name for name in names if name != "groups" or name in node.entries())
     shares = [item.number(0, 1) for item in field["fractions"].items(3, 3)]
     sizes = {name: item.items(2, 2) for name, item in field["sizes"].entries().items()}
     return DataRecord(
@@ -68,6 +75,7 @@ def data_from_json(node: JsonNode) -> DataRecord:
         sizes={
             name: (pair[0].integer(0, LARGEST), pair[1].integer(0, LARGEST)) for name, pair in sizes.items()
         },
+        groups=groups_from_json(field["groups"]) if "groups" in field else None,
     )
 
 

@@ -114,7 +114,10 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
-        plain = {"schema": self.schema, **asdict(self), "jacobian": self.jacobian.as_json()}
+        own = {"jacobian": self.jacobian.as_json(), "data": self.data.as_json()}
+        if self.backbone is not None:
+            own["backbone"] = self.backbone.as_json()
+        plain: dict[str, Any] = {"schema": self.schema, **asdict(self), **own}
         for record in (plain["threshold"], (plain["backbone"] or {}).get("threshold")):
             if record and not record["by_class"]:
                 del record["by_class"]  # schema 5 does not know it

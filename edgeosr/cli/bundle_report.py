@@ -150,4 +150,5 @@ def _data(manifest: Manifest) -> str:
     data = manifest.data
     outliers = f"; outliers: {manifest.outliers.source}" if manifest.outliers else ""
     unknown = f"; never trained on: {listed(data.unknown)}" if data.unknown else ""
-    return f"{data.title} ({data.source}), seed {data.seed}{unknown}{outliers}"
+    groups = "" if data.groups is None else f"\n{data.groups.described()}"
+    return f"{data.title} ({data.source}), seed {data.seed}{unknown}{outliers}{groups}"

@@ -81,6 +81,14 @@ def export(
     known: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="MODEL.onnx: class names in the order of its outputs.")
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PATTERN|none",
+            help="MODEL.onnx: which images belong together: a file of NAME,GROUP lines, or a pattern such as "
+            "'(clip\\d+)_'. Default: copies and bursts.",
+        ),
+    ] = None,
     outliers: Annotated[
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of no known class.")
     ] = None,
@@ -139,8 +147,8 @@ def export(
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
         threshold_rule=threshold_rule, frame=options.frame, data_root=data_root, out=out, data=data,
-        known=names_from(known), outliers=outliers, mean=mean, embedding=embedding, std=std, color=color,
-        folds=folds, seed=seed, threads=threads,
+        known=names_from(known), groups=groups, outliers=outliers, mean=mean, embedding=embedding, std=std,
+        color=color, folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeosr.data.recorded import data_record
 from edgeosr.run import RunRecord, fold_runs, read_run
 
 _FOLD_RESULT = ("select_accuracy", "epochs", "seconds")
@@ -38,6 +39,9 @@ class RunReport:
             f"closed-set accuracy on the select part: {100 * result['select_accuracy']:.1f} % "
             f"(best epoch {result['best_epoch']})",
         ]
+        groups = data_record(data, str(self.path)).groups
+        if groups is not None:
+            lines.insert(1, groups.described())
         if record.discriminator is None:
             lines.append("no discriminator")
         lines += [

@@ -115,7 +115,15 @@ def train(
         tuple[float, float, float], typer.Option(help="Shares of train, select and calibrate.")
     ] = (0.8, 0.1, 0.1),
     test_fraction: Annotated[float, typer.Option(help="Share held out where no official test exists.")] = 0.2,
-    per_group: Annotated[int | None, typer.Option(help="At most this many images of a track.")] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PATTERN|none",
+            help="Which images belong together: a file of NAME,GROUP lines, or a pattern such as "
+            "'(clip\\d+)_'. Default: copies and bursts.",
+        ),
+    ] = None,
+    per_group: Annotated[int | None, typer.Option(help="At most this many images of a group.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="runs/NAME", help="The run to write.")] = None,
     resume: Annotated[
@@ -151,8 +159,8 @@ def train(
         discriminator=discriminator, color_jitter=color_jitter, lambda_g=lambda_g, lambda_o=lambda_o,
         fractions=fractions, watch_jacobian=watch_jacobian, watch_images=watch_images,
         watch_probes=watch_probes, watch_unknown=watch_unknown, test_fraction=test_fraction,
-        per_group=per_group, seed=seed, out=out, num_nodes=num_nodes, strategy=strategy, precision=precision,
-        compile=compile, threads=threads, folds=folds, fold_epochs=fold_epochs,
+        groups=groups, per_group=per_group, seed=seed, out=out, num_nodes=num_nodes, strategy=strategy,
+        precision=precision, compile=compile, threads=threads, folds=folds, fold_epochs=fold_epochs,
     )  # fmt: skip
     _train(settings, json=json)
 

@@ -43,7 +43,7 @@ def fold_parts(image_set: ImageSet, parts: Parts, kept: Sequence[str]) -> Parts:
         kept: names of the classes that the fold knows, in the order of ``parts.known``.
 
     Raises:
-        DataError: a part differs: a group holds images of several classes.
+        DataError: a part differs: the images, or their groups, are not those of ``parts``.
     """
     own = four_parts(
         image_set, known=kept, seed=parts.seed, fractions=parts.fractions,
@@ -57,8 +57,8 @@ def fold_parts(image_set: ImageSet, parts: Parts, kept: Sequence[str]) -> Parts:
             image = min(names ^ others, default="an image")
             raise DataError(
                 f"without {named_classes([known for known in parts.known if known not in kept])}, "
-                f"{image} of {image_set.title} would change between the parts: its group (track) holds "
-                "images of several classes; give each class its own, or train without folds: --folds 0"
+                f"{image} of {image_set.title} would change between the parts: a fold sees other groups than "
+                "the run was cut by; please report this, and train without folds: --folds 0"
             )
     return own
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeosr.data.image_file import SUFFIXES, read_image_file, tell_passed_over
+from edgeosr.data.image_file import SUFFIXES, file_bytes, read_image_file, tell_passed_over
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 
@@ -129,4 +129,5 @@ def _labelled(root: Path, names: Sequence[str], by_class: dict[str, list[Path]])
         groups=np.arange(len(labelled), dtype=np.int64),
         read=lambda i: read_image_file(labelled[i][2]),
         name_of=lambda i: labelled[i][1],
+        encoded=lambda i: file_bytes(labelled[i][2]),
     )

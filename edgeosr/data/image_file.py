@@ -5,9 +5,10 @@ import io
 import sys
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeosr.data.conversion import to_rgb
 from edgeosr.data.labelled_images import Image
@@ -21,6 +22,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _PASSED_OVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl")
 # Named, so that a TIFF or PostScript file called x.png never reaches a decoder that prints or runs things.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
+# Tags of EXIF: the folder of the shot, DateTimeOriginal in it, Make and Model beside it.
+_EXIF_FOLDER, _TAKEN, _MAKER, _MODEL = 0x8769, 36867, 271, 272
+Result = TypeVar("Result")
 
 
 class QuietPillow:
@@ -64,11 +68,15 @@ def read_image_file(path: Path) -> Image:
         DataError: the file cannot be opened, is truncated, is no such image, or is larger than Pillow's
             limit against decompression bombs (179 million pixels).
     """
+    return decode_image(file_bytes(path), str(path), upright=True)
+
+
+def file_bytes(path: Path) -> bytes:
+    """Return what a file holds; raises DataError if it cannot be read."""
     try:
-        encoded = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    return decode_image(encoded, str(path), upright=True)
 
 
 def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
@@ -82,13 +90,68 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
     Raises:
         DataError: it cannot be decoded.
     """
+    return _opened(encoded, name, lambda image: to_rgb(_upright(image) if upright else image))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture as it is looked at to compare it with others.
+
+    Attributes:
+        pixels: uint8 RGB ``[height, width, 3]``, upright; a large JPEG at a fraction of its size.
+        size: (width, height) as stored.
+        taken: when, as EXIF says it: ``"2024:01:31 12:00:00"``; empty if it does not.
+        camera: maker and model, as EXIF says; empty if it does not.
+    """
+
+    pixels: Image
+    size: tuple[int, int]
+    taken: str
+    camera: str
+
+
+def look_at(encoded: bytes, name: str, *, most_pixels: int, side: int) -> Look:
+    """Decode the bytes of an image file for a comparison; what is left out of a large JPEG saves its time.
+
+    Args:
+        encoded: a whole PNG, JPEG, WebP, BMP or PPM file.
+        name: what to call it in an error.
+        most_pixels: a JPEG of more is decoded at 1/2, 1/4 or 1/8 of its size, ...
+        side: ... with both sides of at least so many pixels.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+
+    def look(image: "PillowImage") -> Look:
+        size, (taken, camera) = image.size, _shot(image)
+        if image.format == "JPEG" and size[0] * size[1] > most_pixels:
+            image.draft(None, (side, side))
+        return Look(to_rgb(_upright(image)), size, taken, camera)
+
+    return _opened(encoded, name, look)
+
+
+def _shot(image: "PillowImage") -> tuple[str, str]:
+    """Return when and with what a picture was taken; empty where its EXIF block is missing or broken."""
+    try:
+        exif = image.getexif()
+        taken = str(exif.get_ifd(_EXIF_FOLDER).get(_TAKEN, ""))
+        return taken, f"{exif.get(_MAKER, '')} {exif.get(_MODEL, '')}".strip()
+    except Exception:
+        # Pillow raises nearly anything on broken blocks; the pixels are no worse for it.
+        return "", ""
+
+
+def _opened(encoded: bytes, name: str, use: "Callable[[PillowImage], Result]") -> Result:
+    """Open the bytes of an image file, and return what ``use`` makes of it; all it raises is a DataError."""
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
 
     with quiet_pillow:
         try:
             with pillow.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-                return to_rgb(_upright(image) if upright else image)
+                return use(image)
         except MemoryError:
             raise
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.

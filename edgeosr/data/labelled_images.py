@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.groups import GroupsRecord
+
 Image = NDArray[np.uint8]
 
 
@@ -21,6 +23,8 @@ class LabelledImages:
         read: ``read(i)`` decodes image i, 0 <= i < n, to uint8 RGB ``[height, width, 3]``; raises
             ``DataError`` if it cannot be decoded.
         name_of: ``name_of(i)``, what to call image i in a message: a path, or ``"cifar10 train[17]"``.
+        encoded: ``encoded(i)``, the bytes of the file that image i is read from; raises ``DataError``. None
+            where there are only pixels.
     """
 
     class_names: tuple[str, ...]
@@ -28,20 +32,29 @@ class LabelledImages:
     groups: NDArray[np.int64]
     read: Callable[[int], Image]
     name_of: Callable[[int], str]
+    encoded: Callable[[int], bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def mixed(self) -> NDArray[np.bool_]:
+        """Tell of every image whether its group holds images of several classes."""
+        _, group = np.unique(self.groups, return_inverse=True)
+        pairs = np.unique(np.stack([group.reshape(-1), self.labels]), axis=1)
+        return np.bincount(pairs[0], minlength=1)[group.reshape(-1)] > 1
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "LabelledImages":
         """Return the images at ``indices``, in that order, with the same class names."""
         chosen = np.asarray(indices, np.int64)
-        read, name_of = self.read, self.name_of
+        read, name_of, encoded = self.read, self.name_of, self.encoded
         return replace(
             self,
             labels=self.labels[chosen],
             groups=self.groups[chosen],
             read=lambda i: read(int(chosen[i])),
             name_of=lambda i: name_of(int(chosen[i])),
+            encoded=None if encoded is None else lambda i: encoded(int(chosen[i])),
         )
 
     def evenly_spaced(self, most: int) -> "LabelledImages":
@@ -76,6 +89,7 @@ class ImageSet:
         test: the official test images, or None if the set has none (a part of ``train`` is held out).
         flips: True if a horizontal flip keeps the meaning of every image.
         splits: known-class lists by number (``--split 0..4``); empty if none are published or ours.
+        grouping: what made the groups of ``train`` and ``test``; None as long as nobody looked for copies.
     """
 
     source: str
@@ -84,3 +98,4 @@ class ImageSet:
     test: LabelledImages | None
     flips: bool = False
     splits: tuple[tuple[str, ...], ...] = ()
+    grouping: GroupsRecord | None = None

@@ -5,8 +5,9 @@
     calibrate  the threshold alone
     test       figures only
 
-Images of one group (frames of one track) always stay in one part. The cut is stratified by class and depends
-only on the seed and on the names of the images: their order on disk, and the other classes, change nothing.
+Images of one group (copies of one picture, frames of one track: ``grouping.py``) always stay in one part. The
+cut is stratified by class and depends only on the seed and on the names of the images: their order on disk,
+and the other classes, change nothing (``cut.py``).
 """
 
 import hashlib
@@ -14,15 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeosr.bundle.data import DataRecord
+from edgeosr.bundle.groups import GroupsRecord
+from edgeosr.data.cut import Fractions, Indices, cut
+from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, UsageError, require_whole, suggestion
 from edgeosr.verdict import UNKNOWN
-
-Fractions = tuple[float, float, float]
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Parts:
             test), or None if every class is known.
         seed, fractions, test_fraction, per_group: what the cut was made with.
         digests: SHA-256 of every part's list of (image name, label), by part name.
+        grouping: what made the groups of the set.
     """
 
     known: tuple[str, ...]
@@ -51,6 +52,7 @@ class Parts:
     test_fraction: float
     per_group: int | None
     digests: dict[str, str]
+    grouping: GroupsRecord
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -77,6 +79,7 @@ class Parts:
             test_fraction=self.test_fraction,
             digests=self.digests,
             sizes=self.sizes,
+            groups=self.grouping,
         )
 
     def _by_name(self) -> dict[str, LabelledImages]:
@@ -96,15 +99,16 @@ def four_parts(
     """Cut an image set into train, select, calibrate, test and unknown test images.
 
     Args:
-        image_set: what to cut.
+        image_set: what to cut. Where nobody has looked for copies yet (``ImageSet.grouping``), it is done
+            here.
         known: names of the known classes, in the order of their labels; all classes if neither this nor
             ``split`` is given.
         split: number of one of the set's own lists of known classes, instead of ``known``.
         seed: of the cut; any whole number.
         fractions: of groups for train, select and calibrate, out of the known training images; sum 1.
         test_fraction: of groups held out as test if the set has no official test.
-        per_group: keep at most this many images of a group (frames of a track), evenly spaced in the
-            set's order; official test images are never thinned.
+        per_group: keep at most this many images of a group and class (frames of a track), evenly spaced in
+            the set's order; official test images are never thinned.
 
     Raises:
         UsageError: a value that cannot be used.
@@ -114,20 +118,23 @@ def four_parts(
     _require_settings(seed, fractions, test_fraction, per_group)
     names = _known_names(image_set, known, split)
     unknown = tuple(name for name in image_set.train.class_names if name not in names)
+    _require_images(image_set.train, names, f"the training images of {image_set.title}")
+    if image_set.grouping is None:
+        image_set = grouped(image_set)
+    assert image_set.grouping is not None
     pool = image_set.train.of_classes(names)
     if per_group is not None:
-        pool = pool.subset(_spaced(pool.groups, per_group))
-    _require_images(image_set.train, names, f"the training images of {image_set.title}")
+        pool = pool.subset(_spaced(pool, per_group))
     held_out = None if image_set.test is not None else test_fraction
     train, select, calibrate, test = (
-        pool.subset(chosen) for chosen in _cut(pool, seed, fractions, held_out, image_set.title)
+        pool.subset(chosen) for chosen in cut(pool, image_set, seed, fractions, held_out)
     )
     if image_set.test is not None:
         _require_images(image_set.test, names, f"the test images of {image_set.title}")
         test = image_set.test.of_classes(names)
     unknown_test = evaluation_images(image_set).of_classes(unknown) if unknown else None
     if unknown_test is not None and image_set.test is None and per_group is not None:
-        unknown_test = unknown_test.subset(_spaced(unknown_test.groups, per_group))
+        unknown_test = unknown_test.subset(_spaced(unknown_test, per_group))
     if unknown_test is not None and not len(unknown_test):
         unknown_test = None
     named = _named(train, select, calibrate, test, unknown_test)
@@ -144,6 +151,7 @@ def four_parts(
         test_fraction=test_fraction,
         per_group=per_group,
         digests={name: digest(part) for name, part in named.items()},
+        grouping=image_set.grouping,
     )
 
 
@@ -245,56 +253,16 @@ def _require_images(images: LabelledImages, names: Sequence[str], where: str) ->
             )
 
 
-def _spaced(groups: Indices, per_group: int) -> Indices:
-    """Return the indices, ascending, of at most ``per_group`` evenly spaced images of every group."""
+def _spaced(images: LabelledImages, per_group: int) -> Indices:
+    """Return the indices, ascending, of at most ``per_group`` evenly spaced images of every group and class.
+
+    Of every class by itself: which classes are known must not change what is kept of the others.
+    """
+    pairs = np.stack([images.groups, images.labels], axis=1)
+    groups = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][:1] - 1)) if len(order) else order
     kept: list[Indices] = []
     for members in np.split(order, starts[1:]):
         kept.append(members[evenly_spaced(len(members), per_group)])
     return np.sort(np.concatenate(kept)) if kept else order
-
-
-def _cut(
-    pool: LabelledImages, seed: int, fractions: Fractions, held_out: float | None, title: str
-) -> tuple[Indices, Indices, Indices, Indices]:
-    """Return the indices, ascending, of train, select, calibrate and (empty if official) test images."""
-    # A group is where its first image is, whatever the class of the others: it must not straddle.
-    unique, first, group_of = np.unique(pool.groups, return_index=True, return_inverse=True)
-    group_label = pool.labels[first]
-    keys = np.array([_key(seed, pool.name_of(int(i))) for i in first])
-    part_of = np.zeros(len(unique), np.int64)
-    for label, name in enumerate(pool.class_names):
-        mine = np.flatnonzero(group_label == label)
-        mine = mine[np.argsort(keys[mine], kind="stable")]
-        counts = _counts(len(mine), fractions, held_out, name, title)
-        part_of[mine] = np.repeat(np.arange(4), counts)
-    part = part_of[group_of.reshape(-1)]
-    train, select, calibrate, test = (np.flatnonzero(part == i) for i in range(4))
-    return train, select, calibrate, test
-
-
-def _key(seed: int, name: str) -> str:
-    # A hash, not a random generator: the same on every NumPy, and blind to the order of the images.
-    return hashlib.sha256(f"{seed}\t{name}".encode()).hexdigest()
-
-
-def _counts(
-    groups: int, fractions: Fractions, held_out: float | None, name: str, title: str
-) -> tuple[int, int, int, int]:
-    """Return how many groups of one class go to train, select, calibrate and test; each at least one."""
-    parts = 3 if held_out is None else 4
-    if groups < parts:
-        raise DataError(
-            f"the class {name!r} of {title} has {groups} separate images (or groups) to train from; at least "
-            f"{parts} are needed, one for each part; add images or leave the class out of the known ones"
-        )
-    test = 0 if held_out is None else min(max(1, _rounded(held_out * groups)), groups - 3)
-    rest = groups - test
-    select = min(max(1, _rounded(fractions[1] * rest)), rest - 2)
-    calibrate = min(max(1, _rounded(fractions[2] * rest)), rest - select - 1)
-    return rest - select - calibrate, select, calibrate, test
-
-
-def _rounded(value: float) -> int:
-    return int(value + 0.5)

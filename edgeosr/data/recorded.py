@@ -7,6 +7,7 @@ from typing import Any
 from edgeosr.bundle.checked_json import parse_json
 from edgeosr.bundle.data import DataRecord, data_from_json
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.grouping import grouped_as_recorded
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.errors import DataError, UsageError
@@ -34,6 +35,7 @@ def reopen_parts(data: DataRecord, data_root: Path | None = None) -> tuple[Image
             f"{error}; {data.source} is what the run was trained on: if it is a folder, call this where that "
             "folder lies"
         ) from error
+    image_set = grouped_as_recorded(image_set, data.groups)
     parts = four_parts(
         image_set,
         known=data.known,

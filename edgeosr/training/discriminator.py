@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.grouping import BEFORE, grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -54,6 +55,9 @@ def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Pa
         DataError: outliers of a known class, or too few of them.
     """
     outliers = open_image_set(source, data_root)
+    # The halves of a run from before there were groups are those that it was trained with.
+    if parts.grouping.rule != BEFORE:
+        outliers = grouped(outliers)
     # The training images where there are any: official test images of the same set stay for the test.
     images = outliers.train if len(outliers.train) else outliers.test
     classes = outliers.train.class_names

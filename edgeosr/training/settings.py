@@ -64,6 +64,8 @@ class TrainSettings:
         split: number of the set's published known-class list; not together with ``known``.
         fractions: train, select and calibrate shares of the known training images.
         test_fraction: share held out for test where the set has no official test images.
+        groups: which images belong together and stay in one part: a file, a pattern or "none" (see
+            ``edgeosr.data.given_groups``); None: copies, bursts and the set's own tracks.
         per_group: keep at most this many evenly spaced images of a group (track); None keeps all.
         arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES`` or ``timm:NAME``.
         input_size: side of the network's square input, pixels; None: the architecture's own.
@@ -119,6 +121,7 @@ class TrainSettings:
     split: int | None = None
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     test_fraction: float = 0.2
+    groups: str | None = None
     per_group: int | None = None
     arch: str = "classifier32"
     input_size: int | None = None
@@ -161,7 +164,7 @@ class TrainSettings:
         asked: int | None = self.epochs
         if asked is None:
             object.__setattr__(self, "epochs", FROZEN_EPOCHS if self.freeze else EPOCHS)
-        for name in ("data", "arch", "outliers", "watch_unknown"):
+        for name in ("data", "arch", "outliers", "watch_unknown", "groups"):
             require_text(name, getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
@@ -272,10 +275,11 @@ class TrainSettings:
     def as_json(self) -> dict[str, Any]:
         """Return plain values of all settings but the CIRCUMSTANCES and unused later additions.
 
-        Without WATCH and ``compile`` a run reads and resumes as those made before there were any.
+        Without WATCH, ``compile`` and ``groups`` a run reads and resumes as those made before there were any.
         """
         left_out = CIRCUMSTANCES if self.watch_jacobian else CIRCUMSTANCES + WATCH
         left_out = left_out if self.compile else (*left_out, "compile")
+        left_out = left_out if self.groups else (*left_out, "groups")
         values = {key: value for key, value in asdict(self).items() if key not in left_out}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 

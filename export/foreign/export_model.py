@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.data.grouping import grouped
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import Provenance
@@ -45,6 +46,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
     require_frozen(path, settings, frozen=False)
     image_set = open_image_set(settings.data, settings.data_root)
+    if settings.groups is not None:  # what is wrong with it is told before the pictures are looked at
+        image_set = grouped(image_set, settings.groups)
     known = settings.known or image_set.train.class_names
     classifier = classifier_from_onnx(path, tuple(known), settings)
     # Better said before a discriminator is trained for it.

@@ -1,5 +1,6 @@
 """The typed half of an export: type the graph, fit what is asked for anew, pass the gate, record it."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,16 +151,18 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
     record = gate.record
     differing = [image for image in gate.worst if not image.agrees][:LISTED]
     lines = [
-        f"the {settings.precision} graph decides like model.onnx on {record.agreement:.2%} of "
-        f"{record.known + record.unknown} validation images; --min-agreement asks for {record.minimum:.2%} "
-        f"(same class on {record.labels:.2%}, same accept or reject on {record.decisions:.2%}). The least "
-        "alike (score minus threshold):"
+        f"the {settings.precision} graph decides like model.onnx on {record.agreements()}; --min-agreement "
+        f"asks for {record.minimum:.2%} of each (same class on {record.labels:.2%} of all, same accept or "
+        f"reject on {record.decisions:.2%}). The least alike (score minus threshold):"
     ]
     for image in differing:
         lines.append(f"  {image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}")
-    remedy = "a lower --min-agreement" if settings.recalibrate else "--recalibrate"
+    tried = f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
+    if not settings.recalibrate:
+        tried = f"--recalibrate or {tried}"
+    sides = [share for share in (record.known_agreement, record.unknown_agreement) if share is not None]
     lines.append(
-        f"All of the worst are drawn in {picture}. No bundle was written. Try {remedy}, or "
-        f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
+        f"All of the worst are drawn in {picture}. No bundle was written. Try {tried}; or take it as it is "
+        f"with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
     )
     return "\n".join(lines)

@@ -1,11 +1,17 @@
 """The decision gate: does the typed graph decide as ``model.onnx`` does, image by image?
 
 A decision is what the camera says: the class, or "unknown". Both graphs run on the CPU, on recorded
-validation images that fitted nothing of the network: known ones of the select and calibrate parts, and open
-validation images. An image whose score is the threshold itself (the quantile that calibration took) is on
-neither side, and the last bit decides it: it is left out and counted. The CPU rounds every tensor of the
-typed graph as its type says; a GPU may fuse operations and round less often, or sum in another order:
-``edgeosr verify`` looks there.
+validation images that fitted nothing of the network: known ones of the select and calibrate parts, and
+unknown ones: real outliers, or, where there are none or too few to tell, images made of the known ones
+(``made_unknown.py``). Never the unknown images of a test.
+
+The decisions must agree on enough of the known images *and* on enough of the unknown ones. A sum would hide
+the unknown images behind the known: those lie far from the threshold, and what rounding changes first is
+whether an unknown image is let through.
+
+An image whose score is the threshold itself (the quantile that calibration took) is on neither side, and the
+last bit decides it: it is left out and counted. The CPU rounds every tensor of the typed graph as its type
+says; a GPU may fuse operations and round less often, or sum in another order: ``edgeosr verify`` looks there.
 """
 
 import math
@@ -14,15 +20,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeosr.bundle.backbone import GateRecord
+from edgeosr.bundle.backbone import BOTH, MADE, OUTLIERS, GateRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.precision.made_unknown import made_unknown
 from edgeosr.metrics import auroc
 
 GATE_IMAGES = 1000
-# At most this many of them are open validation images: what must not drift is mostly known.
+# At most this many of them are unknown: what must not drift is mostly known.
 OPEN_IMAGES = 400
+# With fewer real outliers one of them would decide by itself: made ones join them.
+FEWEST_OUTLIERS = 100
 WORST = 12
 
 
@@ -65,8 +74,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """The decisions agree on enough images."""
-        return self.record.agreement >= self.record.minimum
+        """The decisions agree on enough of the known and of the unknown images."""
+        return self.record.passed
 
 
 def decision_gate(
@@ -86,16 +95,16 @@ def decision_gate(
         typed: the whole typed graph.
         thresholds: of each; a score above is rejected, as is one that is not finite.
         known: parts of known images.
-        unknown: open validation images, if there are any.
-        minimum: share of images that must be decided alike, 0 to 1.
+        unknown: real open validation images, if there are any.
+        minimum: share of the known and of the unknown images that must be decided alike, 0 to 1.
         recalibrated: noted in the record.
 
     Raises:
         DataError: there is no image to compare.
     """
-    opened = [] if unknown is None else [unknown.evenly_spaced(OPEN_IMAGES)]
-    room = GATE_IMAGES - sum(len(part) for part in opened)
+    room = GATE_IMAGES - OPEN_IMAGES if unknown is None else GATE_IMAGES - min(len(unknown), OPEN_IMAGES)
     closed = [part.evenly_spaced(room // len(known)) for part in known]
+    opened, unknown_from = _unknown(closed, unknown)
     parts = [
         _compared(
             part,
@@ -117,10 +126,11 @@ def decision_gate(
     margins = np.array([image.margins for image in flat])
     distance = np.abs(margins[:, 0] - margins[:, 1])
     areas = None
-    if 0 < of_known < len(flat):
+    real = of_known if unknown_from == MADE else of_known + len(parts[len(closed)])
+    if 0 < of_known < real:
         areas = (
-            auroc(margins[:of_known, 0], margins[of_known:, 0]),
-            auroc(margins[:of_known, 1], margins[of_known:, 1]),
+            auroc(margins[:of_known, 0], margins[of_known:real, 0]),
+            auroc(margins[:of_known, 1], margins[of_known:real, 1]),
         )
     order = np.lexsort((-distance, agrees))
     record = GateRecord(
@@ -134,8 +144,26 @@ def decision_gate(
         score_distance=(float(np.median(distance)), float(distance.max())),
         auroc=areas,
         recalibrated=recalibrated,
+        known_agreement=float(np.mean(agrees[:of_known])) if of_known else None,
+        unknown_agreement=float(np.mean(agrees[of_known:])) if of_known < len(flat) else None,
+        unknown_from=unknown_from,
     )
     return Gate(record=record, worst=tuple(flat[i] for i in order[:WORST]))
+
+
+def _unknown(
+    known: Sequence[LabelledImages], unknown: LabelledImages | None
+) -> tuple[list[LabelledImages], str]:
+    """Return the unknown images to compare on, the real ones first, and where they come from.
+
+    As many as there are known ones at most: they are made of those.
+    """
+    opened = [] if unknown is None or not len(unknown) else [unknown.evenly_spaced(OPEN_IMAGES)]
+    real = sum(len(part) for part in opened)
+    if real >= FEWEST_OUTLIERS:
+        return opened, OUTLIERS
+    opened.append(made_unknown(known, min(OPEN_IMAGES, sum(len(part) for part in known))))
+    return opened, BOTH if real else MADE
 
 
 def _compared(

@@ -24,8 +24,8 @@ def draw_gate(path: Path, gate: Gate, classes: Sequence[str], *, precision: str)
     figure = Figure(figsize=(11, 0.9 + 3.1 * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(
-        f"model.onnx and its {precision} graph decide alike on {record.agreement:.2%} of "
-        f"{record.known + record.unknown} images (demanded: {record.minimum:.2%}). "
+        f"model.onnx and its {precision} graph decide alike on {record.agreements()}\n"
+        f"(demanded: {record.minimum:.2%} of each). "
         "The least alike (score minus threshold):",
         fontsize=11,
     )

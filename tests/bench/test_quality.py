@@ -147,7 +147,7 @@ def test_images_that_a_strangers_bundle_names_are_opened_only_on_the_users_word(
     with pytest.raises(DataError):
         evaluate_bundle(made, QualitySettings(out=tmp_path / "out"))
     monkeypatch.setenv("EDGEOSR_CACHE", str(tmp_path / "another-cache"))
-    monkeypatch.setattr("edgeosr.bench.quality.reopen_parts", lambda *_: pytest.fail("opened unasked"))
+    monkeypatch.setattr("edgeosr.bench.quality_images.reopen_parts", lambda *_: pytest.fail("opened unasked"))
     with pytest.raises(UsageError, match=r"not made here by you.*photos.*add --trust-source"):
         evaluate_bundle(made, QualitySettings(out=tmp_path / "out"))
     monkeypatch.undo()

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.groups import GroupsRecord, packed_groups
 from edgeosr.bundle.manifest import parse_manifest
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.scoring.parts import part
@@ -34,6 +37,23 @@ def test_inspect_reads_a_negative_weight_in_words() -> None:
     manifest = parse_manifest(json.dumps(plain).encode())
     text = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={}))
     assert "Jacobian norm 0.50, margin loss 0.30, minus embedding norm 0.20 (counts against unknown)" in text
+
+
+def test_inspect_says_how_many_groups_the_images_are_and_why() -> None:
+    plain = json.loads(SAMPLE.read_bytes())
+    groups = GroupsRecord(
+        source="content",
+        images=5,
+        groups=2,
+        copies=1,
+        bursts=2,
+        train_ids=packed_groups(np.array([0, 0, 2, 2, 2])),
+    )
+    plain["data"]["groups"] = groups.as_json()
+    manifest = parse_manifest(json.dumps(plain).encode())
+    assert manifest.as_json()["data"]["groups"] == json.loads(json.dumps(groups.as_json()))
+    text = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={}))
+    assert "5 images in 2 groups: 1 copy, 2 in bursts" in text
 
 
 def test_inspect_tells_the_estimated_false_accepts_with_their_bias_and_nothing_without_folds() -> None:

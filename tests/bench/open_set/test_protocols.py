@@ -17,7 +17,8 @@ from edgeosr.errors import UsageError
 
 def image_set(names: list[str], each: int = 1) -> ImageSet:
     labels = np.repeat(np.arange(len(names)), each)
-    pixels = np.zeros((len(labels), 4, 4), np.uint8)
+    # No two alike: copies of one picture would be one group.
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 4, 4), np.uint8)
     return ImageSet(
         source="made", title="made", train=images_from_array(pixels, labels, names, name="made"), test=None
     )

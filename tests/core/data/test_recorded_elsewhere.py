@@ -12,10 +12,10 @@ def test_a_folder_that_is_not_here_is_named_as_the_run_s_own(tmp_path, monkeypat
     from edgeosr.data.catalogue import open_image_set
     from edgeosr.data.parts import four_parts
 
-    for name in ("a", "b"):
+    for red, name in ((0, "a"), (100, "b")):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(8):
-            Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / "photos" / name / f"{i}.png")
+            Image.new("RGB", (4, 4), (red + i, 0, 0)).save(tmp_path / "photos" / name / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     parts = four_parts(open_image_set("photos/"))
     record = data_record(parts.record("photos/", "photos").as_json(), "run.json")

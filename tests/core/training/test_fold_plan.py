@@ -109,7 +109,7 @@ def a_set(tmp_path, images):
     for name, count in images.items():
         (tmp_path / "set" / name).mkdir(parents=True)
         for i in range(count):
-            Image.new("RGB", (8, 8), (i, len(name), 0)).save(tmp_path / "set" / name / f"{i:03}.png")
+            Image.new("RGB", (8, 8), (i, ord(name), 0)).save(tmp_path / "set" / name / f"{i:03}.png")
     image_set = open_image_set(str(tmp_path / "set"))
     return image_set, four_parts(image_set, known=tuple(images))
 

@@ -1,15 +1,26 @@
 """The gate counts decisions, and refuses an export that would decide otherwise."""
 
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from edgeosr.bundle.backbone import BOTH, MADE, OUTLIERS, gate_from_json
+from edgeosr.bundle.checked_json import parse_json
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.measure import Measured
-from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES, WORST, decision_gate
+from edgeosr.export.precision.gate import (
+    FEWEST_OUTLIERS,
+    GATE_IMAGES,
+    OPEN_IMAGES,
+    WORST,
+    decision_gate,
+)
 from edgeosr.export.precision.gate_picture import draw_gate
+from edgeosr.export.precision.made_unknown import made_unknown
 
 
 def part(name, count):
@@ -59,14 +70,15 @@ def gate(before, after, known=(10,), unknown=None, minimum=0.5, thresholds=(1.0,
 def test_a_changed_class_and_a_changed_decision_each_count_once():
     after = {"known0[0]": (1, 0.0), "known0[1]": (0, 1.5), "known0[2]": (1, 1.5), "known0[3]": (0, 0.25)}
     record = gate({}, after).record
-    assert (record.labels, record.decisions, record.agreement) == (0.8, 0.8, 0.7)
-    assert (record.known, record.unknown, record.auroc) == (10, 0, None)
+    assert (record.labels, record.decisions, record.agreement) == (0.9, 0.9, 0.85)
+    assert (record.known_agreement, record.unknown_agreement) == (0.7, 1.0)
+    assert (record.known, record.unknown, record.auroc) == (10, 10, None)
     assert record.score_distance == (0.0, 1.5)
 
 
 def test_another_nearest_class_of_an_image_that_both_reject_is_no_other_decision():
     record = gate({"known0[0]": (0, 2.0)}, {"known0[0]": (1, 2.5)}).record
-    assert (record.labels, record.decisions, record.agreement) == (0.9, 1.0, 1.0)
+    assert (record.labels, record.decisions, record.agreement) == (0.95, 1.0, 1.0)
 
 
 def test_it_passes_at_the_minimum_and_fails_below():
@@ -76,23 +88,20 @@ def test_it_passes_at_the_minimum_and_fails_below():
 
 
 def test_each_graph_has_its_own_threshold():
-    assert (
-        gate({}, {f"known0[{i}]": (0, 5.0) for i in range(10)}, thresholds=(1.0, 6.0)).record.decisions == 1
-    )
-    assert (
-        gate({}, {f"known0[{i}]": (0, 5.0) for i in range(10)}, thresholds=(1.0, 4.0)).record.decisions == 0
-    )
+    moved = {f"known0[{i}]": (0, 5.0) for i in range(10)}
+    assert gate({}, moved, thresholds=(1.0, 6.0)).record.known_agreement == 1
+    assert gate({}, moved, thresholds=(1.0, 4.0)).record.known_agreement == 0
 
 
 def test_the_image_at_the_threshold_is_left_out_and_counted():
     record = gate({"known0[4]": (0, 1.0)}, {"known0[4]": (0, 1.0000001)}).record
-    assert (record.ties, record.known, record.agreement) == (1, 9, 1.0)
+    assert (record.ties, record.known, record.known_agreement) == (1, 9, 1.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_score_that_is_not_finite_is_a_rejection(bad):
     record = gate({}, {"known0[0]": (0, bad)}).record
-    assert record.decisions == 0.9
+    assert record.known_agreement == 0.9
     assert all(map(math.isfinite, record.score_distance))
 
 
@@ -100,8 +109,12 @@ def test_auroc_is_of_known_against_open_images():
     before = {f"open[{i}]": (0, 3.0) for i in range(5)}
     after = {f"open[{i}]": (0, -3.0) for i in range(5)}
     record = gate(before, after, unknown=5).record
+    # So few real ones would decide by themselves: made ones join them, but have no part in the area.
     assert record.auroc == (1.0, 0.0)
-    assert (record.known, record.unknown) == (10, 5)
+    assert (record.known, record.unknown, record.unknown_from) == (10, 15, BOTH)
+    many = gate(before, after, unknown=FEWEST_OUTLIERS).record
+    assert (many.unknown, many.unknown_from) == (FEWEST_OUTLIERS, OUTLIERS)
+    assert many.unknown_agreement == 1 - 5 / FEWEST_OUTLIERS
 
 
 def test_the_worst_come_first_disagreements_before_distances():
@@ -109,13 +122,60 @@ def test_the_worst_come_first_disagreements_before_distances():
     worst = gate({}, after).worst
     assert [image.name for image in worst[:3]] == ["known0[7]", "known0[3]", "known0[5]"]
     assert [image.agrees for image in worst[:2]] == [False, True]
-    assert len(worst) == 10 <= WORST
+    assert len(worst) == WORST
 
 
 def test_at_most_a_thousand_images_are_compared_open_ones_among_them():
     record = gate({}, {}, known=(3000, 40), unknown=5000).record
-    assert record.unknown == OPEN_IMAGES
+    assert (record.unknown, record.unknown_from) == (OPEN_IMAGES, OUTLIERS)
     assert record.known == (GATE_IMAGES - OPEN_IMAGES) // 2 + 40
+    made = gate({}, {}, known=(3000, 40)).record
+    assert (made.unknown, made.unknown_from, made.known) == (OPEN_IMAGES - 60, MADE, record.known)
+
+
+def test_known_and_unknown_images_must_each_agree_often_enough():
+    unknown = {"made of known0[3]": (0, 1.5)}
+    assert gate({}, unknown, minimum=0.9).passed
+    found = gate({}, unknown, minimum=0.91)
+    assert found.record.agreement == 0.95, "the sum would pass"
+    assert not found.passed
+    assert (found.record.known_agreement, found.record.unknown_agreement) == (1.0, 0.9)
+    assert (
+        "100.00% of 10 known and 90.00% of 10 unknown images (made of known ones)" in found.record.described()
+    )
+    assert found.worst[0].name == "made of known0[3]"
+
+
+def test_a_gate_of_an_older_bundle_reads_as_it_was():
+    values = {**asdict(gate({}, {"known0[0]": (1, 0.0)}).record), "unknown": 0, "agreement": 0.9}
+    for name in ("known_agreement", "unknown_agreement", "unknown_from"):
+        del values[name]
+    record = gate_from_json(parse_json(json.dumps(values).encode(), "manifest", DataError))
+    assert (record.known_agreement, record.unknown_agreement) == (None, None)
+    assert "decides like model.onnx on 90.00% of 10 validation images" in record.described()
+
+
+def test_unknown_images_are_made_of_known_ones_of_any_size_and_always_alike():
+    sizes = [(8, 8), (8, 8), (12, 9), (6, 10), (8, 8), (8, 8), (8, 8)]
+    frames = [np.random.default_rng(i).integers(0, 256, (*size, 3), np.uint8) for i, size in enumerate(sizes)]
+    known = [
+        LabelledImages(
+            ("a",),
+            np.zeros(n, np.int64),
+            np.arange(n),
+            lambda i, s=s: frames[s + i],
+            lambda i, s=s: f"{s + i}",
+        )
+        for s, n in ((0, 3), (3, 4))
+    ]
+    made, again = made_unknown(known, 20), made_unknown(known, 20)
+    pictures = [made.read(i) for i in range(20)]
+    assert [picture.shape for picture in pictures] == [frames[i % 7].shape for i in range(20)]
+    assert all(np.array_equal(picture, again.read(i)) for i, picture in enumerate(pictures))
+    assert len({picture.tobytes() for picture in pictures}) == 20
+    assert all(picture.dtype == np.uint8 for picture in pictures)
+    assert not any(np.array_equal(picture, frames[i % 7]) for i, picture in enumerate(pictures))
+    assert made.name_of(8) == "made of 1"
 
 
 def test_no_image_is_an_error():

@@ -1,0 +1,207 @@
+"""Which images of a set belong together, so that no part gets a copy of what another part has.
+
+--groups                      what the user says, taken at its word
+tracks of the set             GTSRB, and packs that hold tracks
+otherwise                     content_groups.py and bursts.py together
+"""
+
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.bundle.groups import (
+    CONTENT,
+    GIVEN,
+    SINGLE,
+    TRACKS,
+    GroupsRecord,
+    packed_groups,
+    unpacked_groups,
+)
+from edgeosr.data.bursts import burst_groups
+from edgeosr.data.content_groups import content_groups
+from edgeosr.data.fingerprints import Fingerprints, fingerprints
+from edgeosr.data.given_groups import NONE, GivenGroups, group_numbers
+from edgeosr.data.labelled_images import ImageSet, LabelledImages
+from edgeosr.errors import DataError
+
+Groups = NDArray[np.int64]
+# What was found in each source, with the state that it was in: a command opens its images more than once.
+_SEEN: dict[str, tuple[str, GroupsRecord]] = {}
+# The rule of parts that a record from before there were groups describes.
+BEFORE = "recorded before there were groups"
+
+
+def grouped(image_set: ImageSet, asked: str | None = None) -> ImageSet:
+    """Return the set with groups, made as the page says; says on standard error what lies in several classes.
+
+    Args:
+        image_set: with nothing but the tracks that it comes with.
+        asked: ``--groups``, or None.
+
+    Raises:
+        UsageError, DataError: ``--groups`` cannot be used.
+        MissingDependencyError: the extra ``export`` is not installed.
+    """
+    if asked == NONE:
+        return _with(image_set, SINGLE, _singles(image_set.train), _singles(image_set.test), rule=NONE)
+    if asked is not None:
+        return _as_given(image_set, GivenGroups(asked))
+    if _has_tracks(image_set):
+        return as_it_comes(image_set)
+    state, seen = _state(image_set), _SEEN.get(image_set.source)
+    record = seen[1] if seen is not None and seen[0] == state else _by_content(image_set)
+    _SEEN[image_set.source] = state, record
+    return grouped_as_recorded(image_set, record)
+
+
+def as_it_comes(image_set: ImageSet, rule: str = "") -> ImageSet:
+    """Return the set with its own tracks as groups, or none: as every set was before there were groups."""
+    test = image_set.test
+    source = TRACKS if _has_tracks(image_set) else SINGLE
+    return _with(image_set, source, image_set.train.groups, None if test is None else test.groups, rule=rule)
+
+
+def grouped_as_recorded(image_set: ImageSet, record: GroupsRecord | None) -> ImageSet:
+    """Return the set with the groups of a record; None is a record from before there were groups.
+
+    Raises:
+        DataError: the set has another number of images than it had then.
+    """
+    if record is None:
+        return as_it_comes(image_set, BEFORE)
+    train, test = image_set.train, image_set.test
+    try:
+        train = replace(train, groups=unpacked_groups(record.train_ids, len(train)))
+        if test is not None:
+            test = replace(test, groups=unpacked_groups(record.test_ids, len(test)))
+    except ValueError as error:
+        raise DataError(
+            f"the images of {image_set.source} have changed since the run was trained: it was cut from "
+            f"{record.images} images, and there are {len(train)} now, or other test images; bring the old "
+            "images back, or train again"
+        ) from error
+    return replace(image_set, train=train, test=test, grouping=record)
+
+
+def _has_tracks(image_set: ImageSet) -> bool:
+    return len(np.unique(image_set.train.groups)) < len(image_set.train)
+
+
+def _singles(images: LabelledImages | None) -> Groups | None:
+    return None if images is None else np.arange(len(images), dtype=np.int64)
+
+
+def _with(
+    image_set: ImageSet, source: str, train: Groups | None, test: Groups | None, **more: Any
+) -> ImageSet:
+    """Return the set with these groups, and a record of them."""
+    assert train is not None
+    of_train = replace(image_set.train, groups=train)
+    record = GroupsRecord(
+        source=source,
+        images=len(train),
+        groups=len(np.unique(train)),
+        mixed=len(np.unique(train[of_train.mixed])),
+        train_ids=packed_groups(train),
+        test_ids=() if test is None else packed_groups(test),
+        **more,
+    )
+    return grouped_as_recorded(image_set, record)
+
+
+def _as_given(image_set: ImageSet, given: GivenGroups) -> ImageSet:
+    """Make the groups that the user names, of train and of test images."""
+    sides = [side for side in (image_set.train, image_set.test) if side is not None]
+    names = [side.name_of(i) for side in sides for i in range(len(side))]
+    groups = given.of(names)
+    of_train, of_test = groups[: len(image_set.train)], groups[len(image_set.train) :]
+    return _with(
+        image_set, GIVEN, group_numbers(of_train), None if image_set.test is None else group_numbers(of_test),
+        rule=given.asked, unnamed=of_train.count(None),
+    )  # fmt: skip
+
+
+def _by_content(image_set: ImageSet) -> GroupsRecord:
+    """Look at every picture, at its name and at its time stamp."""
+    train, test = image_set.train, image_set.test
+    prints = fingerprints(train, "looking for copies among the images")
+    content = content_groups(prints, train.labels)
+    whole = _joined(content, _bursts(train, prints))
+    copies = len(train) - len(np.unique(content))
+    more = {"copies": copies, "bursts": len(np.unique(content)) - len(np.unique(whole))}
+    test_groups = None
+    if test is not None:
+        test_prints = fingerprints(test, "looking for copies among the test images")
+        test_groups = _joined(content_groups(test_prints, test.labels), _bursts(test, test_prints))
+        # Groups of both sides together: a test image whose group begins in train is a copy of one there.
+        both = content_groups(prints.followed_by(test_prints), np.concatenate([train.labels, test.labels]))
+        more["test_copies"] = int(np.sum(both[len(train) :] < len(train)))
+    found = _with(image_set, CONTENT, whole, test_groups, **more)
+    assert found.grouping is not None
+    if found.grouping.groups < found.grouping.images:
+        print(f"{image_set.title}: {found.grouping.described()}", file=sys.stderr)
+    _tell_mixed(found.train)
+    return found.grouping
+
+
+def _bursts(images: LabelledImages, prints: Fingerprints) -> Groups:
+    names = [images.name_of(i) for i in range(len(images))]
+    return burst_groups(names, images.labels, prints.taken, prints.cameras)
+
+
+def _joined(first: Groups, second: Groups) -> Groups:
+    """Return the groups of images that are together in either, int64 ``[n]``: the index of the first one."""
+    parent = list(range(len(first)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for groups in (first, second):
+        for i, other in enumerate(groups.tolist()):
+            one, two = sorted((root(i), root(other)))
+            parent[two] = one
+    return np.array([root(i) for i in range(len(first))], np.int64)
+
+
+def _tell_mixed(images: LabelledImages) -> None:
+    """Say which pictures lie in several classes: one of the labels is wrong, or they say too little."""
+    mixed = np.flatnonzero(images.mixed)
+    if not len(mixed):
+        return
+    members = np.flatnonzero(images.groups == images.groups[mixed[0]])
+    other = next(i for i in members if images.labels[i] != images.labels[members[0]])
+    print(
+        f"note: {len(mixed):,} images are in groups that hold several classes, for example "
+        f"{images.name_of(int(members[0]))} and {images.name_of(int(other))}, which look the same or belong "
+        "together; a wrong label? Each such group stays in one part",
+        file=sys.stderr,
+    )
+
+
+def _state(image_set: ImageSet) -> str:
+    """Return what changes if the images do: names, labels, sizes and times of the files."""
+    root = Path(image_set.source.rpartition(":")[0] or image_set.source).expanduser()
+    root = root if root.exists() else Path(image_set.source).expanduser()
+    state = hashlib.sha256(repr((root.absolute(), _stamp(root), image_set.train.class_names)).encode())
+    for side in (image_set.train, image_set.test):
+        for i, label in enumerate([] if side is None else side.labels.tolist()):
+            name = side.name_of(i) if side is not None else ""
+            state.update(f"{name}\t{label}\t{_stamp(root / name)}\n".encode("utf-8", "surrogatepass"))
+    return state.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
