@@ -15,8 +15,9 @@ from typing import Any
 from edgeosr.bench.demo_picture import Shown, draw_grid
 from edgeosr.bench.latency import measure_latency
 from edgeosr.bench.latency_report import LatencyReport
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
 from edgeosr.bench.quality_report import QualityReport
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages

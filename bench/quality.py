@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from edgeosr import __version__
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_images import images_to_test, of_size
 from edgeosr.bench.quality_report import PartRow, QualityReport
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
 from edgeosr.class_figures import class_figures
 from edgeosr.class_report import class_report
-from edgeosr.errors import UsageError, require_extra, require_threads
+from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.conformal import groups_needed
 from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
@@ -28,30 +29,6 @@ from edgeosr.scoring.thresholds import Threshold, margins_of
 FUSED = "fused"
 REPORT = "report.json"
 SHIFTED = ".  The thresholds of all classes are shifted alike; the estimate is for a common one."
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualitySettings:
-    """What to evaluate a bundle on.
-
-    Attributes:
-        unknown: path or name of images of no known class; None: the classes left out in training.
-        known: path or name of labelled images of known classes; None: the recorded test part.
-        data_root: where named sets are looked for.
-        out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
-        threads: processor threads of onnxruntime; None: by the size of the work.
-        trust_source: open the images that the bundle names, though somebody else may have made it.
-    """
-
-    unknown: str | None = None
-    known: str | None = None
-    data_root: Path | None = None
-    out: Path | None = None
-    threads: int | None = None
-    trust_source: bool = False
-
-    def __post_init__(self) -> None:
-        require_threads("threads", self.threads)
 
 
 def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None) -> QualityReport:

@@ -3,10 +3,10 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import Bundle, is_made_here
 from edgeosr.data.catalogue import is_named_set, open_image_set
 from edgeosr.data.equal_files import equal_files
@@ -17,12 +17,9 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError, suggestion
 from edgeosr.runtime.frames import require_size
 
-if TYPE_CHECKING:
-    from edgeosr.bench.quality import QualitySettings
-
 
 def images_to_test(
-    bundle: Bundle, settings: "QualitySettings"
+    bundle: Bundle, settings: QualitySettings
 ) -> tuple[str, LabelledImages, str, LabelledImages]:
     """Return (title, images) of the known and of the unknown test images."""
     manifest, parts = bundle.manifest, None
@@ -46,7 +43,7 @@ def images_to_test(
     return known_title, known, unknown_title, unknown
 
 
-def _require_trusted(bundle: Bundle, settings: "QualitySettings") -> None:
+def _require_trusted(bundle: Bundle, settings: QualitySettings) -> None:
     """Refuse to open what a stranger's bundle names; sets that edgeosr knows by name are no paths of its."""
     source = bundle.manifest.data.source
     if settings.trust_source or is_named_set(source) or is_made_here(bundle.path):
@@ -58,7 +55,7 @@ def _require_trusted(bundle: Bundle, settings: "QualitySettings") -> None:
 
 
 def _tell_copies(
-    settings: "QualitySettings", parts: Parts, known: LabelledImages, unknown: LabelledImages
+    settings: QualitySettings, parts: Parts, known: LabelledImages, unknown: LabelledImages
 ) -> None:
     """Say which test images are copies of images that the bundle was made from: they flatter it."""
     made_from = (parts.train, parts.select, parts.calibrate)

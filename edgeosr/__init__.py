@@ -14,8 +14,9 @@ command line is a translation of these functions.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+    from edgeosr.bench.quality import evaluate_bundle
     from edgeosr.bench.quality_report import QualityReport
+    from edgeosr.bench.quality_settings import QualitySettings
     from edgeosr.export.export_run import export_run
     from edgeosr.export.foreign.export_model import export_model
     from edgeosr.export.report import ExportReport
@@ -49,7 +50,7 @@ _HOME = {
     "ExportReport": "edgeosr.export.report",
     "ExportSettings": "edgeosr.export.settings",
     "QualityReport": "edgeosr.bench.quality_report",
-    "QualitySettings": "edgeosr.bench.quality",
+    "QualitySettings": "edgeosr.bench.quality_settings",
     "Runtime": "edgeosr.runtime.runtime",
     "TrainSettings": "edgeosr.training.settings",
     "Verdict": "edgeosr.verdict",

@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from edgeosr import ExportSettings, Runtime, export_run
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle, read_manifest, write_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.recorded import reopen_parts

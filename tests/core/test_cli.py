@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from edgeosr import __version__
-from edgeosr.bench.quality import QualitySettings
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.cli import app as application
 from edgeosr.cli.bench import bench

@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.class_figures import RARE

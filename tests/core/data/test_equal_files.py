@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgeosr.bench import quality
+from edgeosr.bench import quality_images
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.data import equal_files as module
 from edgeosr.data.digits import read_digits
 from edgeosr.data.equal_files import equal_files
@@ -48,11 +49,11 @@ def test_evaluate_says_which_images_are_copies_of_what_the_bundle_was_made_from(
     parts = SimpleNamespace(
         train=ours, select=empty, calibrate=empty, grouping=SimpleNamespace(test_copies=7)
     )
-    quality._tell_copies(quality.QualitySettings(unknown="theirs"), parts, ours, theirs)
+    quality_images._tell_copies(QualitySettings(unknown="theirs"), parts, ours, theirs)
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" images are copies")[0] for line in lines] == [
         "note: 7 of the official test",
         "note: 3 of the given unknown",
     ]
-    quality._tell_copies(quality.QualitySettings(known="theirs"), parts, theirs, ours)
+    quality_images._tell_copies(QualitySettings(known="theirs"), parts, theirs, ours)
     assert capsys.readouterr().err.startswith("note: 3 of the given known images are copies")

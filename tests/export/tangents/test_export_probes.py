@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from edgeosr import Runtime
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.data.recorded import reopen_parts

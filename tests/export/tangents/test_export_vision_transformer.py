@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from edgeosr import Runtime
-from edgeosr.bench.quality import QualitySettings, evaluate_bundle
+from edgeosr.bench.quality import evaluate_bundle
+from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import UsageError

@@ -1,0 +1,30 @@
+"""What ``edgeosr evaluate`` can be asked for, checked when made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeosr.errors import require_threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """What to evaluate a bundle on.
+
+    Attributes:
+        unknown: path or name of images of no known class; None: the classes left out in training.
+        known: path or name of labelled images of known classes; None: the recorded test part.
+        data_root: where named sets are looked for.
+        out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
+        threads: processor threads of onnxruntime; None: by the size of the work.
+        trust_source: open the images that the bundle names, though somebody else may have made it.
+    """
+
+    unknown: str | None = None
+    known: str | None = None
+    data_root: Path | None = None
+    out: Path | None = None
+    threads: int | None = None
+    trust_source: bool = False
+
+    def __post_init__(self) -> None:
+        require_threads("threads", self.threads)
