@@ -7,16 +7,11 @@ rounding).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
-    BundleError,
     EdgeosrError,
     EngineError,
     MissingDependencyError,
@@ -24,10 +19,10 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.preprocessing import COLORS
-from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
+from edgeosr.runtime.agreement import Band, agreement, engine_band, same_graph_band
 from edgeosr.runtime.backends.backend import BACKENDS
-from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
+from edgeosr.runtime.golden import Expected, Golden, read_golden
+from edgeosr.runtime.golden_verdicts import found_by, require_frame_size
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
@@ -74,14 +69,13 @@ def _compared(
     size, fusion = golden.size, bundle.manifest.fusion
     expected, band = golden.portable, same_graph_band(len(fusion.parts))
     if runtime.backend == "onnxruntime":
-        if runtime.frame not in (None, size):
-            raise BundleError(f"golden.npz is for frames of {size}; this bundle takes {runtime.frame}")
+        require_frame_size(runtime, golden)
     else:
         size, fusion = runtime.frame or size, scorer.fusion
         expected, band = _of_an_engine(bundle, golden, scorer, size, threads)
     result = agreement(
         expected,
-        _alone(runtime, golden, size) + _in_batches(runtime, golden, size),
+        found_by(runtime, golden, size),
         classes=runtime.classes,
         threshold=runtime.threshold,
         band=band,
@@ -111,24 +105,3 @@ def _of_an_engine(
         backbone = bundle.files[BACKBONE]
         expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
     return expected, engine_band(golden.rounding)
-
-
-def _alone(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
-    found = []
-    for index in range(len(golden)):
-        (frame,) = enlarged(golden.frames[index : index + 1], size)
-        color = COLORS[int(golden.bgr[index])]
-        (verdict,) = runtime([frame], color=color)
-        found.append(Found(index, color, False, verdict))
-    return found
-
-
-def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
-    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
-        verdicts = np.empty(len(batch), object)
-        verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
-        return (verdicts,)
-
-    (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
-    colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
-    return [Found(index, colors[index], True, verdict) for index, verdict in enumerate(verdicts)]
