@@ -64,6 +64,7 @@ class ExportReport:
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
         estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
             if it could not be written.
+        notes: what was found in a foreign model and is worth telling, a sentence each.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class ExportReport:
     select_auroc: float | None
     without_discriminator: Path | None = None
     estimate_picture: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -84,6 +86,7 @@ class ExportReport:
                 "calibrate_accuracy": self.calibrate_accuracy,
                 "select_auroc": self.select_auroc,
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
+                "notes": list(self.notes),
                 "manifest": self.manifest.as_json(),
             },
             indent=1,
@@ -95,6 +98,7 @@ class ExportReport:
         low, high = threshold.interval
         lines = [
             f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
+            *(f"{'' if i else 'model':<16} {note}" for i, note in enumerate(self.notes)),
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",

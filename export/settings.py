@@ -26,7 +26,7 @@ from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 
 # The settings of ``export_model`` alone.
-FOREIGN = ("data", "known", "outliers", "embedding", "mean", "std", "color")
+FOREIGN = ("data", "known", "known_file", "outliers", "embedding", "logits", "mean", "std", "color")
 JACOBIANS = ("closed-form", "probes", "none")
 # Of --parts, see ``used_parts.py``.
 REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
@@ -61,6 +61,8 @@ class ExportSettings:
             one a class, or groups of classes; 0 for none, None for ``DEFAULT_FOLDS``.
         seed: of the probes and, for a foreign classifier, of the parts.
         threads: processor threads of onnxruntime and torch; None: what suits the size of the work.
+        known_file, logits: for a foreign classifier only: a file of class names in the order of its outputs,
+            one a line, instead of ``known``; and the tensor that is its class scores (None: an output).
         data, known, outliers, embedding, mean, std, color: for a foreign classifier only: its known
             images, the class names in the order of its outputs (None: the folder names, sorted), real
             unknown images for the fusion, the tensor that is its embedding, its normalisation (of values
@@ -82,8 +84,10 @@ class ExportSettings:
     out: Path | None = None
     data: str | None = None
     known: tuple[str, ...] | None = None
+    known_file: Path | None = None
     outliers: str | None = None
     embedding: str | None = None
+    logits: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     color: Color = "rgb"
@@ -128,10 +132,13 @@ class ExportSettings:
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 
     def _check_types(self) -> None:
-        for name in ("data", "outliers", "embedding", "cut"):
+        for name in ("data", "outliers", "embedding", "logits", "cut"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
+        require_path("known_file", self.known_file)
+        if self.known is not None and self.known_file is not None:
+            raise UsageError("--known and --known-file both name the classes; leave one of them out")
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
         require_numbers("--mean", self.mean, 3)
@@ -159,7 +166,8 @@ class ExportSettings:
     def foreign_given(self) -> tuple[str, ...]:
         """Return the options of FOREIGN that differ from their defaults, as they are typed: ``--known``."""
         defaults = {field.name: field.default for field in fields(self)}
-        return tuple(f"--{name}" for name in FOREIGN if getattr(self, name) != defaults[name])
+        given = (name for name in FOREIGN if getattr(self, name) != defaults[name])
+        return tuple(f"--{name.replace('_', '-')}" for name in given)
 
     @property
     def most_folds(self) -> int:

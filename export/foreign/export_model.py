@@ -11,7 +11,8 @@ from edgeosr.export.bundling import ExportReport, Provenance
 from edgeosr.export.calibrated import draft_of, export_calibrated
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds
-from edgeosr.export.foreign.classifier import classifier_from_onnx
+from edgeosr.export.foreign.class_names import known_classes
+from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.settings import ExportSettings, require_frozen
@@ -44,8 +45,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
     require_frozen(path, settings, frozen=False)
     image_set = open_image_set(settings.data, settings.data_root)
-    known = settings.known or image_set.train.class_names
-    classifier = classifier_from_onnx(path, tuple(known), settings)
+    known, notes = known_classes(path, settings, image_set.train.class_names)
+    classifier, seen = read_classifier(path, known, settings, image_set.train)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
@@ -66,7 +67,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
         classifier = replace(classifier, layers=found.layers)
         selected_by = found.selected_by
-    return export_calibrated(
+    report = export_calibrated(
         classifier,
         CalibrationParts(
             train=parts.train,
@@ -88,3 +89,4 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         Folds(why_none="a deployed classifier has no folds"),
         features,
     )
+    return replace(report, notes=(*notes, *seen))
