@@ -47,7 +47,9 @@ def read_classifier(
         ExportError: the file cannot be used as a classifier; the message says what breaks it.
         UsageError: the number of classes is not the number of outputs, or several outputs have it.
     """
-    model = load_classifier_onnx(path, classes=len(classes), logits=settings.logits)
+    model = load_classifier_onnx(
+        path, classes=len(classes), logits=settings.logits, embedding=settings.embedding
+    )
     _require_classes(model, path, classes)
     image = model.graph.inputs[0]
     height, width = _input_size(image, path)

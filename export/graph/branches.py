@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeosr.errors import InferenceError, UnsupportedGraphError, import_extra
+from edgeosr.errors import InferenceError, UnsupportedGraphError
+from edgeosr.export.graph.assemble import remove_unused
 from edgeosr.export.graph.reading import ancestors, describe
-from edgeosr.export.graph.writer import import_onnx_ir
+from edgeosr.export.graph.writer import find_value, import_onnx_ir
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:
@@ -93,13 +94,15 @@ def _taken(model: "ir.Model", nodes: "list[ir.Node]") -> "dict[ir.Node, bool]":
 
 
 def _conditions(model: "ir.Model", names: list[str], batch: int) -> list[bool] | None:
-    onnx = import_extra("onnx", extra="export", purpose="reading branches")
-    proto = import_onnx_ir().to_proto(model)
+    ir = import_onnx_ir()
+    # What the conditions do not need may not run for this batch.
+    part: ir.Model = ir.from_proto(ir.to_proto(model))
+    part.graph.outputs[:] = [find_value(part, name) for name in names]
+    remove_unused(part)
+    proto = ir.to_proto(part)
     dims = proto.graph.input[0].type.tensor_type.shape.dim
     if dims[0].HasField("dim_value") and dims[0].dim_value not in (batch, 0, -1):
         return None
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     image = np.zeros((batch, *(dim.dim_value for dim in dims[1:])), np.float32)
     try:
         session = open_session(
@@ -136,8 +139,8 @@ def _inline(graph: "ir.Graph", node: "ir.Node", name: str) -> None:
         own, output.name = output.name, f"{prefix}/{output.name}"
         copy.outputs[0].name = own
         copy.outputs[0].type, copy.outputs[0].shape = output.type, output.shape
-        ir.convenience.replace_all_uses_with(output, copy.outputs[0])
         for index, given in enumerate(graph.outputs):
             if given is output:
                 graph.outputs[index] = copy.outputs[0]
+        ir.convenience.replace_all_uses_with(output, copy.outputs[0])
     graph.remove(node, safe=True)

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
+from edgeosr.export.graph.assemble import remove_unused
 from edgeosr.export.graph.branches import refuse_control_flow, without_constant_branches
 from edgeosr.export.graph.class_scores import keep_class_scores
 from edgeosr.export.graph.free_batch import free_batch, require_batch
 from edgeosr.export.graph.image_input import planes_first, require_image_input
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.export.graph.writer import find_value
 from edgeosr.files import storage_errors
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def load_classifier_onnx(
     *,
     classes: int | None = None,
     logits: str | None = None,
+    embedding: str | None = None,
 ) -> "ir.Model":
     """Read a float image classifier.
 
@@ -38,6 +41,7 @@ def load_classifier_onnx(
         size: (height, width) in pixels for a classifier whose input leaves them open; else ignored.
         classes: how many the scores must be of; None if nobody knows.
         logits: the tensor that is the class scores, an output or an inner one; None to look for it.
+        embedding: a tensor that stays in the graph even if the scores do not depend on it.
 
     Returns:
         A model with one input, float32 ``[batch, 3, height, width]`` with a symbolic batch and fixed height
@@ -69,6 +73,7 @@ def load_classifier_onnx(
     proto = _inferred(planes_first(proto), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
     keep_class_scores(model, path, classes=classes, named=logits)
+    _remove_unused(model, embedding)
     proto = free_batch(_inferred(onnx_ir.to_proto(model), path, onnx), path)
     model = onnx_ir.from_proto(proto)
     refuse_control_flow(model, path)
@@ -151,6 +156,15 @@ def _check(proto: Any, path: Path, onnx: Any) -> None:
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"{path} is not a valid ONNX graph: {reason}; export it again") from error
+
+
+def _remove_unused(model: "ir.Model", embedding: str | None) -> None:
+    """Take out what reaches neither an output nor the embedding: it need not even run for every batch."""
+    scores = list(model.graph.outputs)
+    if embedding is not None:
+        model.graph.outputs.append(find_value(model, embedding))
+    remove_unused(model)
+    model.graph.outputs[:] = scores
 
 
 def _inferred(proto: Any, path: Path, onnx: Any) -> Any:
