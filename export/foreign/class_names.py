@@ -100,7 +100,7 @@ def _noted(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _names_from(note: str) -> tuple[str, ...] | None:
-    """Return the names of a JSON list or object, or of a Python one, or of a comma-separated list."""
+    """Return the names of a JSON list or object, of a Python one, of lines, or of a list with commas."""
     if len(note) > LARGEST:
         return None
     value: Any
@@ -110,7 +110,7 @@ def _names_from(note: str) -> tuple[str, ...] | None:
         try:
             value = ast.literal_eval(note)
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-            value = [line.strip() for line in note.replace("\n", ",").split(",")]
+            value = [name.strip() for name in note.strip().split("\n" if "\n" in note.strip() else ",")]
     return _as_names(value)
 
 

@@ -91,8 +91,8 @@ def keep_logits(
     if len(distinct) > 1:
         raise UsageError(
             f"{len(distinct)} outputs of {path.name} can be the scores of {classes} classes: "
-            f"{', '.join(described(one.output) for one in distinct)}; name the right one with --logits "
-            f"{distinct[-1].output.name}"
+            f"{', '.join(described(one.output) for one in distinct)}; name the right one, for example "
+            f"--logits {distinct[-1].output.name}"
         )
     chosen = distinct[0]
     value = _two_axes(model, chosen.logits, classes)
@@ -107,7 +107,8 @@ def _said(found: _Found) -> str:
 
 def _above(model: "ir.Model", output: "ir.Value", classes: int) -> "list[ir.Value]":
     """Return the tensors that can be an output's logits, in the order of the graph; itself is the last."""
-    found, pending, seen = [output], [output], set()
+    found, pending = [output], [output]
+    seen: set[ir.Node] = set()
     while pending and len(seen) < _NODES:
         node = pending.pop(0).producer()
         if node is None or node in seen:

@@ -16,7 +16,7 @@ from edgeosr.export.graph.writer import find_value, import_onnx_ir
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    import onnx_ir
 
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 # What these give depends on the sizes of their input alone.
@@ -39,7 +39,7 @@ def without_constant_branches(proto: Any) -> Any:
     if not any(node.op_type == "If" for node in proto.graph.node):
         return proto
     ir = import_onnx_ir()
-    model: ir.Model = ir.from_proto(proto)
+    model: onnx_ir.Model = ir.from_proto(proto)
     while True:
         candidates = [node for node in model.graph if node.op_type == "If" and _decided_by_sizes(node)]
         taken = _taken(model, candidates)
@@ -49,7 +49,7 @@ def without_constant_branches(proto: Any) -> Any:
             _inline(model.graph, node, "then_branch" if condition else "else_branch")
 
 
-def refuse_control_flow(model: "ir.Model", path: Path) -> None:
+def refuse_control_flow(model: "onnx_ir.Model", path: Path) -> None:
     """Raise UnsupportedGraphError if a node on the way to the outputs has a body that may or may not run."""
     reaching = ancestors(model.graph.outputs)
     for node in model.graph:
@@ -61,7 +61,7 @@ def refuse_control_flow(model: "ir.Model", path: Path) -> None:
             )
 
 
-def _decided_by_sizes(node: "ir.Node") -> bool:
+def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
     pending, seen = [node.inputs[0]], set()
     while pending:
         value = pending.pop()
@@ -79,24 +79,21 @@ def _decided_by_sizes(node: "ir.Node") -> bool:
     return True
 
 
-def _taken(model: "ir.Model", nodes: "list[ir.Node]") -> "dict[ir.Node, bool]":
+def _taken(model: "onnx_ir.Model", nodes: "list[onnx_ir.Node]") -> "dict[onnx_ir.Node, bool]":
     """Return the nodes whose condition is always the same, and what it is."""
-    if not nodes:
-        return {}
-    names = list(dict.fromkeys(str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None))
-    runs = [found for batch in _BATCHES if (found := _conditions(model, names, batch)) is not None]
-    if not runs:
-        return {}
+    names = {node: str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None}
+    wanted = list(dict.fromkeys(names.values()))
+    runs = [found for batch in _BATCHES if wanted and (found := _conditions(model, wanted, batch))]
     always = {
-        name: runs[0][index] for index, name in enumerate(names) if len({run[index] for run in runs}) == 1
+        name: runs[0][index] for index, name in enumerate(wanted) if len({run[index] for run in runs}) == 1
     }
-    return {node: always[str(node.inputs[0].name)] for node in nodes if str(node.inputs[0].name) in always}
+    return {node: always[name] for node, name in names.items() if name in always}
 
 
-def _conditions(model: "ir.Model", names: list[str], batch: int) -> list[bool] | None:
+def _conditions(model: "onnx_ir.Model", names: list[str], batch: int) -> list[bool] | None:
     ir = import_onnx_ir()
     # What the conditions do not need may not run for this batch.
-    part: ir.Model = ir.from_proto(ir.to_proto(model))
+    part: onnx_ir.Model = ir.from_proto(ir.to_proto(model))
     part.graph.outputs[:] = [find_value(part, name) for name in names]
     remove_unused(part)
     proto = ir.to_proto(part)
@@ -114,9 +111,9 @@ def _conditions(model: "ir.Model", names: list[str], batch: int) -> list[bool] |
     return [bool(np.all(value)) for value in found]
 
 
-def _inline(graph: "ir.Graph", node: "ir.Node", name: str) -> None:
+def _inline(graph: "onnx_ir.Graph", node: "onnx_ir.Node", name: str) -> None:
     ir = import_onnx_ir()
-    branch: ir.Graph = node.attributes[name].value
+    branch: onnx_ir.Graph = node.attributes[name].value
     results = list(branch.outputs)
     branch.outputs.clear()
     # Two branches may use a name each; in one graph there is only one.

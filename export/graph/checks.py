@@ -66,6 +66,7 @@ def load_classifier_onnx(
     _refuse_half_precision(proto, path, onnx)
     require_readable_opset(proto, path)
     _drop_weight_inputs(proto)
+    _open_sizes(proto)
     _check(proto, path, onnx)
     require_image_input(proto, path, size)
     require_batch(proto, path)
@@ -148,6 +149,14 @@ def _drop_weight_inputs(proto: Any) -> None:
     del proto.graph.input[:]
     proto.graph.input.extend(images)
     proto.ir_version = max(proto.ir_version, 8)
+
+
+def _open_sizes(proto: Any) -> None:
+    """Some writers say -1 or 0 for a size that may be any."""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.Clear()
 
 
 def _check(proto: Any, path: Path, onnx: Any) -> None:

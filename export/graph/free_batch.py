@@ -39,9 +39,6 @@ def free_batch(proto: Any, path: Path) -> Any:
     axis = proto.graph.input[0].type.tensor_type.shape.dim[0]
     if not axis.HasField("dim_value"):
         return proto
-    if axis.dim_value < 1:  # some writers say -1 or 0 for "any"
-        axis.dim_param = BATCH
-        return proto
     freed = onnx.ModelProto()
     freed.CopyFrom(proto)
     freed.graph.input[0].type.tensor_type.shape.dim[0].dim_param = BATCH

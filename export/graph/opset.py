@@ -12,6 +12,8 @@ from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 OLDEST_READ = 7
 # Below 13 reductions and Squeeze are written another way; above 20 onnxruntime 1.17 cannot read the graph.
 OLDEST, NEWEST = 13, 20
+# Before, Resize and Upsample mapped positions in one way only; onnx's converter forgets to say which.
+_RESIZE_CHANGED = 11
 
 
 def require_readable_opset(proto: Any, path: Path) -> int:
@@ -48,6 +50,8 @@ def converted(proto: Any, path: Path) -> Any:
     advice = "export the classifier again with opset 18"
     try:
         result = onnx.version_converter.convert_version(proto, target)
+        if opset < _RESIZE_CHANGED:
+            _resize_as_before(result, onnx)
         onnx.checker.check_model(result)
     except Exception as error:  # the converter raises RuntimeError, ConvertError and ValidationError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -62,6 +66,16 @@ def converted(proto: Any, path: Path) -> Any:
             + f"; {advice}"
         )
     return result
+
+
+def _resize_as_before(proto: Any, onnx: Any) -> None:
+    wanted = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in proto.graph.node:
+        if node.op_type == "Resize":
+            kept = [attribute for attribute in node.attribute if attribute.name not in wanted]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(*pair) for pair in wanted.items())
 
 
 def raised(proto: Any, opset: int, ir_version: int) -> Any:

@@ -21,6 +21,7 @@ FORMS = {
     "channels last": (("Reshape", "logits shape", "out", {}), ["n", 1, 1, 4], [-1, 1, 1, 4]),
     "rows between": (("Reshape", "logits shape", "out", {}), ["n", 1, 4], [-1, 1, 4]),
     "turned round": (("Transpose", "logits", "out", {"perm": [1, 0]}), [4, "n"], [1]),
+    "of the size -1": (("Identity", "logits", "out", {}), [-1, -1], [1]),
     "of an undeclared size": (("Identity", "logits", "out", {}), ["n", "classes"], [1]),
 }
 
@@ -30,7 +31,7 @@ FORMS = {
 def test_scores_of_another_form_are_brought_to_two_axes(form, batch, foreign_model, saved):
     node, shape, target = FORMS[form]
     declared = [batch if size == "n" else size for size in shape]
-    image = (batch, 3, 16, 16)
+    image = (-1 if form == "of the size -1" and batch == "n" else batch, 3, 16, 16)
     model = foreign_model([node], [("out", declared)], {"shape": np.array(target)}, image=image)
     plain = foreign_model()
     loaded = load_classifier_onnx(saved(model), classes=4)
