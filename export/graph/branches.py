@@ -118,8 +118,8 @@ def _inline(graph: "onnx_ir.Graph", node: "onnx_ir.Node", name: str) -> None:
     branch.outputs.clear()
     # Two branches may use a name each; in one graph there is only one.
     prefix = f"{node.name or node.outputs[0].name}/{name}"
-    for held in list(branch.initializers.values()):
-        del branch.initializers[held.name]
+    for own_name, held in list(branch.initializers.items()):
+        del branch.initializers[own_name]
         held.name = f"{prefix}/{held.name}"
         graph.register_initializer(held)
     inner = list(branch)
