@@ -138,9 +138,8 @@ def export(
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
         frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known),
-        known_file=known_file, logits=logits,
-        outliers=outliers, mean=mean, embedding=embedding, std=std, color=color, folds=folds, seed=seed,
-        threads=threads,
+        known_file=known_file, outliers=outliers, mean=mean, embedding=embedding, logits=logits, std=std,
+        color=color, folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)

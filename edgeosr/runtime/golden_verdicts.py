@@ -1,33 +1,47 @@
 """The golden frames through an open Runtime: what it says of them, and whether that is what it must say."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import BundleError, InferenceError
-from edgeosr.preprocessing import COLORS
+from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.agreement import Found, agreement, same_graph_band
 from edgeosr.runtime.golden import Golden, enlarged, judged, read_golden
 from edgeosr.runtime.sessions import CPU_ONLY
-
-if TYPE_CHECKING:
-    from edgeosr.runtime.runtime import Runtime
+from edgeosr.verdict import Verdict
 
 
-def found_by(runtime: "Runtime", golden: Golden, size: tuple[int, int]) -> list[Found]:
+class Judge(Protocol):
+    """What is asked of a Runtime here; see ``Runtime``."""
+
+    classes: tuple[str, ...]
+    frame: tuple[int, int] | None
+    providers: tuple[str, ...]
+
+    @property
+    def threshold(self) -> float:
+        """Frames with a score up to this are accepted."""
+
+    def __call__(self, frames: Sequence[NDArray[np.uint8]], *, color: Color) -> list[Verdict]:
+        """Judge a list of frames."""
+
+
+def found_by(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
     """Judge every golden frame at (height, width) ``size``, alone and again in batches."""
     return _alone(runtime, golden, size) + _in_batches(runtime, golden, size)
 
 
-def require_frame_size(runtime: "Runtime", golden: Golden) -> None:
+def require_frame_size(runtime: Judge, golden: Golden) -> None:
     """Raise BundleError unless ``model.onnx`` takes frames of the size that the golden ones are judged at."""
     if runtime.frame not in (None, golden.size):
         raise BundleError(f"golden.npz is for frames of {golden.size}; this bundle takes {runtime.frame}")
 
 
-def require_golden_verdicts(runtime: "Runtime", bundle: Bundle) -> None:
+def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
     """Refuse an execution provider that decides otherwise than the CPU did where the bundle was made.
 
     Args:
@@ -58,7 +72,7 @@ def require_golden_verdicts(runtime: "Runtime", bundle: Bundle) -> None:
         )
 
 
-def _alone(runtime: "Runtime", golden: Golden, size: tuple[int, int]) -> list[Found]:
+def _alone(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
     found = []
     for index in range(len(golden)):
         (frame,) = enlarged(golden.frames[index : index + 1], size)
@@ -68,8 +82,8 @@ def _alone(runtime: "Runtime", golden: Golden, size: tuple[int, int]) -> list[Fo
     return found
 
 
-def _in_batches(runtime: "Runtime", golden: Golden, size: tuple[int, int]) -> list[Found]:
-    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
+def _in_batches(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
+    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[np.object_], ...]:
         verdicts = np.empty(len(batch), object)
         verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
         return (verdicts,)

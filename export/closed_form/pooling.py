@@ -7,6 +7,7 @@ from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.graph.reading import (
     PASS_THROUGH,
+    SIZES,
     ancestors,
     attribute,
     constant,
@@ -114,7 +115,10 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
 
 
 def _reached_past(model: "ir.Model", pool: "ir.Node") -> bool:
-    """Tell whether the image gets to the output by a way that does not lead through the pool."""
+    """Tell whether the image gets to the output by a way that does not lead through the pool.
+
+    What is computed from its size alone, as torch writes it for an Expand, says nothing of the image.
+    """
     pending, seen = list(model.graph.outputs), {pool}
     while pending:
         value = pending.pop()
@@ -122,7 +126,7 @@ def _reached_past(model: "ir.Model", pool: "ir.Node") -> bool:
         if node is None:
             if value.is_graph_input() and not value.is_initializer():
                 return True
-        elif node not in seen:
+        elif node not in seen and node.op_type not in SIZES:
             seen.add(node)
             pending.extend(edge for edge in node.inputs if edge is not None)
     return False

@@ -11,6 +11,7 @@ from edgeosr.export.closed_form.pooling import find_embedding
 from edgeosr.export.foreign.logits import keep_logits
 from edgeosr.export.graph.checks import load_classifier_onnx
 from edgeosr.export.graph.image_input import GREY_NOTE
+from edgeosr.export.graph.writer import NodeWriter
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.preprocessing import Preprocessing
@@ -64,7 +65,7 @@ def read_classifier(
     notes = _grey_note(model, path, preprocessing)
     notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
     embedding = settings.embedding or find_embedding(model)
-    logits = model.graph.outputs[0]
+    logits = _own_logits(model, embedding)
     nothing = np.empty(0, np.float32)
     classifier = ClassifierGraph(
         graph=_serialise(model),
@@ -104,6 +105,19 @@ def _grey_note(model: "ir.Model", path: Path, preprocessing: Preprocessing) -> l
     if preprocessing.color != "rgb":
         raise UsageError(f"{path.name} takes grey images, which have no order of colours; leave --color out")
     return ["its input is grey: frames become 0.299 red + 0.587 green + 0.114 blue (ITU-R 601)"]
+
+
+def _own_logits(model: "ir.Model", embedding: str) -> "ir.Value":
+    """Return the logits; a copy of them where they are the embedding too (a fully convolutional head)."""
+    logits = model.graph.outputs[0]
+    if logits.name != embedding:
+        return logits
+    writer = NodeWriter(model, "logits_of_embedding")
+    copy = writer.op("Identity", logits)
+    writer.append()
+    copy.type, copy.shape = logits.type, logits.shape
+    model.graph.outputs[0] = copy
+    return copy
 
 
 def _input_size(image: "ir.Value", path: Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeosr.errors import InferenceError, UnsupportedGraphError
 from edgeosr.export.graph.assemble import remove_unused
-from edgeosr.export.graph.reading import ancestors, describe
+from edgeosr.export.graph.reading import SIZES, ancestors, describe
 from edgeosr.export.graph.writer import find_value, import_onnx_ir
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
-# What these give depends on the sizes of their input alone.
-_SIZES = ("Shape", "Size")
 _BATCHES = (1, 2, 3)
 
 
@@ -70,7 +68,7 @@ def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
         if value.is_graph_input():
             return False
         maker = value.producer()
-        if maker is None or maker in seen or maker.op_type in _SIZES:
+        if maker is None or maker in seen or maker.op_type in SIZES:
             continue
         if maker.op_type in (*_CONTROL_FLOW, "Bernoulli") or maker.op_type.startswith("Random"):
             return False

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Nodes that hand their first input on unchanged at inference.
 PASS_THROUGH = ("Identity", "Dropout")
+# What these give depends on the sizes of their input alone.
+SIZES = ("Shape", "Size")
 WITHOUT_JACOBIAN = "`--jacobian none` exports this classifier without the Jacobian part"
 
 

@@ -149,6 +149,21 @@ def test_a_gate_behind_the_pool_changes_nothing(foreign_model, saved):
     assert ir.to_proto(model).graph.output[0].name == "logits"
 
 
+def test_a_size_that_is_read_off_the_image_is_no_way_past_the_pool(foreign_model, saved):
+    # As torch writes a normalisation: the norm is spread to [batch, 6].
+    middle = [
+        ("GlobalAveragePool", "a", "p", {}),
+        ("Flatten", "p", "z0", {}),
+        ("ReduceL2", "z0", "norm", {"axes": [1]}),
+        ("Shape", "image", "sizes", {"start": 0, "end": 1}),
+        ("Concat", "sizes six", "shape", {"axis": 0}),
+        ("Expand", "norm shape", "spread", {}),
+        ("Div", "z0 spread", "z", {}),
+    ]
+    model = load_classifier_onnx(saved(foreign_model((), held={"six": np.array([6])}, middle=middle)))
+    assert find_embedding(model) == "z0"
+
+
 def test_the_last_of_two_pools_on_one_way_is_the_embedding(foreign_model, saved):
     middle = [
         ("GlobalAveragePool", "a", "first", {}),

@@ -8,6 +8,8 @@ from onnx import helper
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.foreign.classifier import read_classifier
+from edgeosr.export.measure import GraphRunner
+from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.settings import ExportSettings
 
 CLASSES = ("a", "b", "c", "d")
@@ -136,6 +138,26 @@ def test_a_head_of_convolutions_under_a_softmax_gives_flat_logits(foreign_model,
     ]
     model = foreign_model(nodes, PROBABILITIES, {"four": np.array([-1, 4, 1, 1])})
     assert read(saved(model))[0].logits == "logits"
+
+
+@pytest.mark.parametrize("jacobian", ["none", "closed-form"])
+def test_a_fully_convolutional_head_is_embedding_and_logits_at_once(jacobian, foreign_model, saved):
+    middle = [
+        ("Conv", "a square", "k", {}),
+        ("Relu", "k", "r", {}),
+        ("GlobalAveragePool", "r", "p", {}),
+        ("Flatten", "p", "z", {}),
+        ("Softmax", "p", "out", {"axis": 1}),
+    ]
+    square = np.random.default_rng(2).normal(size=(4, 6, 1, 1)).astype(np.float32)
+    head = {"square": square, "head": np.eye(4, dtype=np.float32)}
+    model = foreign_model((), [("out", ["n", 4, 1, 1])], head, middle=middle)
+    del model.graph.node[-1]
+    found, _ = read(saved(model), jacobian=jacobian)
+    graph = scored_graph(found, jacobian)
+    runner = GraphRunner(graph.model(expose=("logits", "embedding")), extra_outputs=("logits", "embedding"))
+    *_, logits, embedding = runner.run(np.random.default_rng(3).integers(0, 256, (3, 16, 16, 3), np.uint8))
+    np.testing.assert_array_equal(logits, embedding)
 
 
 def test_plain_scores_stay_as_they_are_and_nothing_is_said(foreign_model, saved):
