@@ -182,16 +182,38 @@ def _as_pool(node: "ir.Node") -> Pool | None:
     if node.domain not in ("", "ai.onnx") or node.op_type not in (*_MEANS, *_MAXIMA):
         return None
     source = node.inputs[0]
-    if source is None or not _reduces_whole_map(node, source):
+    pooled = None if source is None else _pooled_map(node, source)
+    if pooled is None:
         return None
-    return Pool(node, through(source), _flattened(node), node.op_type in _MEANS)
+    return Pool(node, pooled, _flattened(node), node.op_type in _MEANS)
+
+
+def _pooled_map(node: "ir.Node", source: "ir.Value") -> "ir.Value | None":
+    """Return the map ``[B, D, H, W]`` that a node reduces as a whole, None if it does not."""
+    if not node.op_type.startswith("Reduce"):
+        return through(source) if _reduces_whole_map(node, source) else None
+    axes = _reduced_axes(node, source)
+    if axes == {2, 3}:
+        return through(source)
+    before = through(source)
+    maker = before.producer()
+    if maker is None or not maker.inputs or maker.inputs[0] is None:
+        return None
+    above = through(maker.inputs[0])
+    # Channels last, as Keras writes it; and all positions in one row, as x.flatten(2).mean(2).
+    last = maker.op_type == "Transpose" and list(attribute(maker, "perm", ())) == [0, 2, 3, 1]
+    if axes == {1, 2} and last:
+        return above
+    whole, rows = static_shape(above), static_shape(before)
+    if maker.op_type in _RESHAPES and axes == {2} and whole and rows and len(whole) == 4 and len(rows) == 3:
+        in_a_row = None not in (*whole[1:], *rows[1:]) and whole[1] == rows[1]
+        return above if in_a_row else None
+    return None
 
 
 def _reduces_whole_map(node: "ir.Node", source: "ir.Value") -> bool:
     if node.op_type.startswith("Global"):
         return True
-    if node.op_type.startswith("Reduce"):
-        return _reduced_axes(node, source) == {2, 3}
     shape = static_shape(source)
     kernel = tuple(attribute(node, "kernel_shape", ()))
     padding = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET").startswith("SAME")
@@ -205,7 +227,7 @@ def _reduced_axes(node: "ir.Node", source: "ir.Value") -> set[int]:
         axes = () if given is None else given.ravel().tolist()
     shape = static_shape(source)
     rank = 4 if shape is None else len(shape)
-    return {int(axis) % rank for axis in axes} if rank == 4 else set()
+    return {int(axis) % rank for axis in axes} if rank in (3, 4) else set()
 
 
 def _flattened(node: "ir.Node") -> "ir.Value | None":

@@ -2,12 +2,14 @@
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.closed_form.jacobian import add_closed_form
 from edgeosr.export.closed_form.pooling import find_embedding
 from edgeosr.export.graph.checks import load_classifier_onnx
+from edgeosr.export.graph.writer import find_value
 
 RANDOM = np.random.default_rng(3)
 
@@ -162,6 +164,41 @@ def test_a_size_that_is_read_off_the_image_is_no_way_past_the_pool(foreign_model
     ]
     model = load_classifier_onnx(saved(foreign_model((), held={"six": np.array([6])}, middle=middle)))
     assert find_embedding(model) == "z0"
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("written", ["channels last", "in a row"])
+def test_a_mean_over_a_map_of_another_form_is_a_pool(written, flat, foreign_model, saved):
+    turned = {
+        "channels last": ("Transpose", "a", "t", {"perm": [0, 2, 3, 1]}),
+        "in a row": ("Reshape", "a row", "t", {}),
+    }[written]
+    axes = [1, 2] if written == "channels last" else [-1]
+    mean = ("ReduceMean", "t", "z" if flat else "p", {"axes": axes, "keepdims": 0 if flat else 1})
+    middle = [turned, mean, *([] if flat else [("Flatten", "p", "z", {})])]
+    path = saved(foreign_model((), held={"row": np.array([0, 6, -1])}, middle=middle))
+    plain = saved(foreign_model(), "plain.onnx")
+    models = [load_classifier_onnx(one) for one in (path, plain)]
+    found = [add_closed_form(model) for model in models]
+    assert found[0].embedding == "embedding" and found[0].dimension == 6
+    images = RANDOM.normal(size=(2, 3, 16, 16)).astype(np.float32)
+    norms = []
+    for model in models:
+        for name in ("jacobian_squared", "embedding"):
+            model.graph.outputs.append(find_value(model, name))
+        session = onnxruntime.InferenceSession(
+            ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        norms.append(session.run(["jacobian_squared", "embedding"], {"image": images}))
+    for one, other in zip(*norms, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_a_mean_over_one_side_of_the_map_is_no_pool(foreign_model, saved):
+    middle = [("ReduceMean", "a", "p", {"axes": [3], "keepdims": 0}), ("Flatten", "p", "z", {})]
+    model = load_classifier_onnx(saved(foreign_model((), held={"head": weight(4, 84)}, middle=middle)))
+    with pytest.raises(UnsupportedGraphError, match="no pool over the whole map"):
+        find_embedding(model)
 
 
 def test_the_last_of_two_pools_on_one_way_is_the_embedding(foreign_model, saved):
