@@ -170,6 +170,11 @@ class ExportSettings:
         return tuple(f"--{name.replace('_', '-')}" for name in given)
 
     @property
+    def known_order_given(self) -> bool:
+        """Whether the user named the classes by the outputs."""
+        return self.known is not None or self.known_file is not None
+
+    @property
     def most_folds(self) -> int:
         """Most folds of left-out classes; 0 for none."""
         return DEFAULT_FOLDS if self.folds is None else self.folds

@@ -1,5 +1,6 @@
 """``edgeosr export`` of a classifier that is already deployed."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     require_frozen(path, settings, frozen=False)
     image_set = open_image_set(settings.data, settings.data_root)
     known, notes = known_classes(path, settings, image_set.train.class_names)
+    if settings.known_order_given:
+        # Said at once: a wrong order may end the export before its report.
+        print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr, flush=True)
     classifier, seen = read_classifier(path, known, settings, image_set.train)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
