@@ -9,7 +9,7 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.closed_form.pooling import find_embedding
 from edgeosr.export.foreign.logits import keep_logits
-from edgeosr.export.graph.checks import load_classifier_onnx
+from edgeosr.export.graph.checks import NOTES, load_classifier_onnx
 from edgeosr.export.graph.image_input import GREY_NOTE
 from edgeosr.export.graph.writer import NodeWriter
 from edgeosr.export.scored_graph import ClassifierGraph
@@ -62,7 +62,7 @@ def read_classifier(
         std=settings.std,
         color=settings.color,
     )
-    notes = _grey_note(model, path, preprocessing)
+    notes: list[str] = [*_grey_note(model, path, preprocessing), *model.meta[NOTES]]
     notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
     embedding = settings.embedding or find_embedding(model)
     logits = _own_logits(model, embedding)

@@ -19,7 +19,7 @@ from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.foreign.squashing import is_saturated, kind_of, unsquashed
 from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import parse_graph, remove_unused, serialise_graph
-from edgeosr.export.graph.class_scores import described
+from edgeosr.export.graph.class_scores import described, given_name
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.threads import graph_threads
@@ -92,7 +92,7 @@ def keep_logits(
         raise UsageError(
             f"{len(distinct)} outputs of {path.name} can be the scores of {classes} classes: "
             f"{', '.join(described(one.output) for one in distinct)}; name the right one, for example "
-            f"--logits {distinct[-1].output.name}"
+            f"--logits {given_name(distinct[-1].output)}"
         )
     chosen = distinct[0]
     value = _two_axes(model, chosen.logits, classes)
@@ -101,7 +101,7 @@ def keep_logits(
 
 
 def _said(found: _Found) -> str:
-    own = found.output.name
+    own = given_name(found.output)
     return f"the output {own!r} holds {found.kind}; the logits before it, {found.logits!r}, are taken"
 
 
@@ -231,9 +231,9 @@ def _found(output: "ir.Value", names: Sequence[str], rows: dict[str, Rows], path
         return _Found(output, kind, name, rows[name])
     if kind != "scores" and (kind != "values from 0 to 1" or is_saturated(rows[own])):
         raise ExportError(
-            f"the output {own!r} of {path.name} must be class scores of any size; it holds {kind}, which "
-            "hardly differ once the classifier is sure, and no tensor before it holds their logits; "
-            f"{_WAY_OUT}"
+            f"the output {given_name(output)!r} of {path.name} must be class scores of any size; it holds "
+            f"{kind}, which hardly differ once the classifier is sure, and no tensor before it holds their "
+            f"logits; {_WAY_OUT}"
         )
     return _Found(output, kind, own, rows[own])
 

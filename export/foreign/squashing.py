@@ -67,7 +67,7 @@ def unsquashed(rows: Rows, kind: Kind, before: Mapping[str, Rows]) -> str | None
         with np.errstate(divide="ignore"):
             log = given if kind == "log-probabilities" else np.log(np.clip(given / total, 0, None))
         # A row less its maximum, as a softmax by hand makes it, has the same softmax, but no top score.
-        return bool(np.ptp(values.max(axis=1)) > 1e-6) and _is_softmax(values, log, exact=exact)
+        return bool(np.abs(values.max(axis=1)).max() > 1e-6) and _is_softmax(values, log, exact=exact)
 
     exact = _first(pairs, lambda values, given: is_softmax(values, given, True))
     return exact or _first(pairs, lambda values, given: is_softmax(values, given, False))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _STANDARD = ("", "ai.onnx")
+NOTES = "edgeosr.notes"
 
 
 def load_classifier_onnx(
@@ -46,8 +47,8 @@ def load_classifier_onnx(
     Returns:
         A model with one input, float32 ``[batch, 3, height, width]`` with a symbolic batch and fixed height
         and width, one output, float32 ``[batch, C]`` with C >= 2, or several where each can be the class
-        scores, and standard operators of opset 13 to 20. Its notes hold ``GREY_NOTE`` if its own input is
-        grey.
+        scores, and standard operators of opset 13 to 20. Its metadata hold ``GREY_NOTE`` if its own input is
+        grey; ``model.meta[NOTES]`` is what is worth telling, a list of sentences.
 
     Raises:
         StorageError: the file cannot be read.
@@ -73,11 +74,12 @@ def load_classifier_onnx(
     proto = converted(without_constant_branches(proto), path)
     proto = _inferred(planes_first(proto), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
-    keep_class_scores(model, path, classes=classes, named=logits)
+    notes = keep_class_scores(model, path, classes=classes, named=logits)
     _remove_unused(model, embedding)
     proto = free_batch(_inferred(onnx_ir.to_proto(model), path, onnx), path)
     model = onnx_ir.from_proto(proto)
     refuse_control_flow(model, path)
+    model.meta[NOTES] = notes
     return model
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # On the way up from an output without a batch axis: what may have taken it away.
 _RESHAPING = (*PASS_THROUGH, "Squeeze", "Reshape", "Flatten", "Transpose")
 _PREFIX = "class_scores"
+_AS_ROWS = "/as_rows"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class _Scores:
     classes: int
 
 
-def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, named: str | None) -> None:
+def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, named: str | None) -> list[str]:
     """Leave those outputs only that can be class scores, each float32 ``[batch, C]``, in place.
 
     Scores ``[batch, C, 1, 1]``, transposed ones and those of a batch of 1 without a batch axis are brought
@@ -39,6 +40,9 @@ def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, nam
         path: the file, for messages.
         classes: C; None if nobody knows. If some outputs have it, the others are left out.
         named: the tensor that is the scores, an output or an inner one; None to look at the outputs.
+
+    Returns:
+        A sentence if one of several was taken for its number of values alone; else nothing.
 
     Raises:
         ExportError: nothing can be class scores of 2 or more classes, or ``named`` cannot; the message says
@@ -56,6 +60,16 @@ def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, nam
         )
     fitting = [scores for scores in found if scores.classes == classes]
     model.graph.outputs[:] = [_two_axes(model, scores) for scores in fitting or found]
+    if len(fitting) != 1 or len(found) == 1:
+        return []
+    own = given_name(fitting[0].value)
+    others = ", ".join(described(scores.value) for scores in found if scores is not fitting[0])
+    return [f"the output {own!r} is taken, which alone has {classes} values; not {others}"]
+
+
+def given_name(value: "ir.Value") -> str:
+    """Return the name that an output has in the file, before it was brought to two axes."""
+    return str(value.name).removesuffix(_AS_ROWS)
 
 
 def described(value: "ir.Value") -> str:
@@ -64,7 +78,7 @@ def described(value: "ir.Value") -> str:
     if value.dtype is not None:
         kind = _TYPES.get(value.dtype.name, value.dtype.name.lower())
     shape = "of unknown shape" if value.shape is None else _spelled(value.shape)
-    return f"{value.name!r} {kind} {shape}"
+    return f"{given_name(value)!r} {kind} {shape}"
 
 
 _TYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
@@ -117,7 +131,7 @@ def _two_axes(model: "ir.Model", scores: _Scores) -> "ir.Value":
         others = [axis for axis in range(len(shape)) if axis != scores.batch]
         moved = writer.op("Transpose", value, perm=[scores.batch, *others])
     rows = writer.constant(np.array([-1, scores.classes], np.int64))
-    result = writer.op("Reshape", moved, rows)
+    result = writer.op("Reshape", moved, rows, name=f"{value.name}{_AS_ROWS}")
     writer.append()
     batch = 1 if scores.batch is None else shape[scores.batch]
     result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([batch, scores.classes])

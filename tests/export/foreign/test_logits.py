@@ -153,7 +153,8 @@ def test_a_fully_convolutional_head_is_embedding_and_logits_at_once(jacobian, fo
     head = {"square": square, "head": np.eye(4, dtype=np.float32)}
     model = foreign_model((), [("out", ["n", 4, 1, 1])], head, middle=middle)
     del model.graph.node[-1]
-    found, _ = read(saved(model), jacobian=jacobian)
+    found, notes = read(saved(model), jacobian=jacobian)
+    assert notes == ["the output 'out' holds probabilities; the logits before it, 'p', are taken"]
     graph = scored_graph(found, jacobian)
     runner = GraphRunner(graph.model(expose=("logits", "embedding")), extra_outputs=("logits", "embedding"))
     *_, logits, embedding = runner.run(np.random.default_rng(3).integers(0, 256, (3, 16, 16, 3), np.uint8))
@@ -204,6 +205,15 @@ def test_two_outputs_that_fit_are_listed_and_one_can_be_named(first, foreign_mod
         assert read(path, logits=name)[0].logits == name
 
 
+def test_outputs_of_another_form_are_listed_by_the_names_they_have_in_the_file(foreign_model, saved):
+    nodes = [*HEADS, ("Reshape", "light square", "far", {}), ("Reshape", "logits square", "near", {})]
+    held = {**OTHER, "square": np.array([-1, 4, 1, 1])}
+    path = saved(foreign_model(nodes, [("far", ["n", 4, 1, 1]), ("near", ["n", 4, 1, 1])], held))
+    with pytest.raises(UsageError, match=r"'far' float32 .*'near' float32 .*--logits near$"):
+        read(path)
+    assert read(path, logits="near")[1] == []
+
+
 def test_probabilities_and_their_own_logits_are_one_head(foreign_model, saved):
     for outputs in ("out", "logits"), ("logits", "out"):
         model = foreign_model(TAILS["softmax"][0], [(name, ["n", 4]) for name in outputs])
@@ -211,7 +221,9 @@ def test_probabilities_and_their_own_logits_are_one_head(foreign_model, saved):
 
 
 def test_the_output_of_as_many_values_as_there_are_classes_is_taken(foreign_model, saved):
-    assert read(saved(foreign_model((), [("z", ["n", 6]), ("logits", ["n", 4])])))[0].logits == "logits"
+    found, notes = read(saved(foreign_model((), [("z", ["n", 6]), ("logits", ["n", 4])])))
+    assert found.logits == "logits"
+    assert notes == ["the output 'logits' is taken, which alone has 4 values; not 'z' float32 [n, 6]"]
 
 
 def test_an_inner_tensor_can_be_named_and_a_wrong_one_is_refused(foreign_model, saved):

@@ -1,9 +1,13 @@
 """Branches that are always the same are inlined; what may change with the image is refused by its name."""
 
+import io
+import warnings
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.errors import UnsupportedGraphError
@@ -146,11 +150,27 @@ def test_a_loop_on_the_way_is_refused_and_one_beside_it_is_not(foreign_model, sa
             assert [value.name for value in load_classifier_onnx(saved(model)).graph.outputs] == ["logits"]
 
 
-def test_the_torch_of_today_and_of_yesterday_export_a_squeeze_that_is_read(saved, tmp_path):
-    torch = pytest.importorskip("torch")
-    import io
-    import warnings
+def test_what_only_the_body_of_a_dropped_branch_reads_is_dropped_with_it(foreign_model, saved):
+    held = {"none": np.float32(0), "heavy": np.ones((4, 4), np.float32)}
+    model = foreign_model((), [("logits", ["n", 4]), ("extra", ["n", 4])], held)
+    then, other = (
+        branch("t", node("MatMul", "costly heavy", "r")),
+        branch("e", node("Identity", "logits", "i")),
+    )
+    model.graph.node.extend(
+        [
+            node("Exp", "logits", "costly"),
+            node("ReduceMax", "image", "top", keepdims=0),
+            node("Greater", "top none", "bright"),
+            node("If", "bright", "extra", then_branch=then, else_branch=other),
+        ]
+    )
+    loaded = load_classifier_onnx(saved(model), logits="logits")
+    assert [one.op_type for one in loaded.graph][-1] == "Gemm"
+    assert set(loaded.graph.initializers) == {"kernel", "head", "bias"}
 
+
+def test_a_squeeze_that_torch_scripts_is_read(saved):
     class Network(torch.nn.Module):
         def __init__(self):
             super().__init__()
