@@ -172,6 +172,18 @@ FROM |= {name: 10 for name in BODIES if "one and a half" in name}
 FORMS |= {name: 10 for name in BODIES if "one and a half" in name}
 
 
+def test_domains_that_no_node_uses_do_not_keep_a_model_from_being_converted(tmp_path):
+    # As tf2onnx writes them.
+    old = model(11, BODIES["plain"][0])
+    old.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    path = tmp_path / "zoo.onnx"
+    path.write_bytes(old.SerializeToString())
+    loaded = load_classifier_onnx(path)
+    np.testing.assert_allclose(
+        outputs(ir.to_proto(loaded), IMAGES[:1]), outputs(old, IMAGES[:1]), rtol=1e-4, atol=1e-5
+    )
+
+
 CASES = [
     (body, opset)
     for body in BODIES
