@@ -24,6 +24,7 @@ from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter, find_value, import_onnx_ir
 from edgeosr.export.threads import graph_threads
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.progress import progress
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.graph.checks import load_classifier_onnx
 from edgeosr.export.graph.image_input import LUMA
 from edgeosr.export.measure import GraphRunner
+from edgeosr.export.probing import drafted
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.settings import ExportSettings
 
@@ -92,5 +93,10 @@ def test_a_grey_input_is_normalised_by_one_value_and_has_no_order_of_colours(for
 
 
 def test_a_grey_input_has_a_closed_form_and_probes(foreign_model, saved):
-    loaded = load_classifier_onnx(saved(classifier(foreign_model, GREY, SAME)))
+    path = saved(classifier(foreign_model, GREY_LAST, TO_FIRST))
+    loaded = load_classifier_onnx(path)
     assert add_closed_form(loaded, find_embedding(loaded)).dimension == 6
+    found, _ = read_classifier(path, ("a", "b", "c", "d"), grey_settings(), None)
+    draft = drafted(found, 2, "input")
+    _, score, values = GraphRunner(draft.model()).run(np.full((2, 16, 16, 3), 90, np.uint8))
+    assert "log_jacobian" in draft.parts and np.isfinite(values).all() and np.isfinite(score).all()
