@@ -174,10 +174,11 @@ def _rows(
     for number in kept:
         _require_one_by_one(together[number], [one[number] for one in alone], path)
     frames = [] if images is None else _frames(images)
-    said = [
-        together,
-        *(run_session(session, wanted, feed_of(frame[None]), name=path.name) for frame in frames),
-    ]
+    said = [together]
+    with progress("looking at the model's outputs", len(frames)) as advance:
+        for frame in frames:
+            said.append(run_session(session, wanted, feed_of(frame[None]), name=path.name))
+            advance()
     return {
         names[number]: np.concatenate([one[number].reshape(-1, classes) for one in said]).astype(np.float64)
         for number in kept
@@ -242,7 +243,7 @@ def _found(output: "ir.Value", names: Sequence[str], rows: dict[str, Rows], path
 def _same(one: _Found, other: _Found) -> bool:
     """Tell whether two outputs are the same scores, as logits beside their own softmax are."""
     return one.logits == other.logits or (
-        one.rows.shape == other.rows.shape and np.array_equal(one.rows, other.rows, equal_nan=True)
+        one.rows.size > 0 and np.array_equal(one.rows, other.rows, equal_nan=True)
     )
 
 
