@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.samples import Samples, percentile
-from edgeosr.bundle.tensors import FRAMES
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.errors import EdgeosrError
 
 STEADY_CALLS = 50
@@ -186,7 +186,7 @@ def _child_session(bundle: Path, frame: tuple[int, int], threads: int | None) ->
 
     session = open_session(bundle / "model.onnx", threads)
     for i in range(STEADY_CALLS):
-        session.run(None, {FRAMES: np.full((1, *frame, 3), i, np.uint8)})
+        session.run(None, feed_of(np.full((1, *frame, 3), i, np.uint8)))
     return {"rss_mib": resident_mib()}
 
 

@@ -28,7 +28,7 @@ from edgeosr.bench.timer import MINIMUM_TURNS, Candidate, Clock, Paced, interlea
 from edgeosr.bench.torch_baseline import TorchLatency, first_jacobian, measure_torch
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.bundle.tensors import FRAMES, LABEL, LOGITS, SCORE, VALUES
+from edgeosr.bundle.tensors import LABEL, LOGITS, SCORE, VALUES, feed_of
 from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
@@ -156,8 +156,8 @@ def require_equal_verdicts(
     """
     for frames in batches:
         verdicts = runtime(list(frames))
-        label, score = run_session(session, [LABEL, SCORE], {FRAMES: frames}, name="model.onnx")
-        plain, logits = run_session(classifier, [LABEL, LOGITS], {FRAMES: frames}, name="the classifier")
+        label, score = run_session(session, [LABEL, SCORE], feed_of(frames), name="model.onnx")
+        plain, logits = run_session(classifier, [LABEL, LOGITS], feed_of(frames), name="the classifier")
         indices = np.array([verdict.index for verdict in verdicts])
         scores = np.array([verdict.score for verdict in verdicts])
         if not np.array_equal(indices, label) or not np.allclose(
@@ -252,7 +252,7 @@ def _torch(
         return None, ""
     if settings.run is None:
         return None, "not taken, it needs the run directory the bundle was exported from"
-    label, values = run_session(session, [LABEL, VALUES], {FRAMES: frames}, name="model.onnx")
+    label, values = run_session(session, [LABEL, VALUES], feed_of(frames), name="model.onnx")
     try:
         measured = measure_torch(
             settings.run,
@@ -269,7 +269,7 @@ def _torch(
 
 
 def _bare_call(session: Any, inputs: Sequence[Frames]) -> Callable[[int], object]:
-    feeds = [{FRAMES: np.ascontiguousarray(frames)} for frames in inputs]
+    feeds = [feed_of(np.ascontiguousarray(frames)) for frames in inputs]
     return lambda i: session.run(None, feeds[i % len(feeds)])
 
 

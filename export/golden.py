@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.manifest import BACKBONE
-from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, LOGITS, SCORE, VALUES, channel_order
+from edgeosr.bundle.tensors import LABEL, LOGITS, SCORE, VALUES, feed_of
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, ExportError
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
@@ -148,7 +148,7 @@ def _judged(
     session = open_session(model, settings, name="the exported graph")
 
     def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
-        feed: dict[str, NDArray[Any]] = {FRAMES: batch, CHANNEL_ORDER: channel_order(blue_first)}
+        feed = feed_of(batch, bgr=blue_first)
         return tuple(run_session(session, outputs, feed, name="the exported graph"))
 
     probes = calibrated.graph.scorer.probes

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import FRAMES, LABEL, SCORE, VALUES
+from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
@@ -74,7 +74,7 @@ class GraphRunner:
         return run_session(
             self._session,
             self._outputs,
-            {FRAMES: np.ascontiguousarray(frames)},
+            feed_of(np.ascontiguousarray(frames)),
             name="the exported graph",
         )
 

@@ -32,6 +32,7 @@ class ExportReport:
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
         estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
             if it could not be written.
+        notes: what was found in a foreign model and is worth telling, a sentence each.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class ExportReport:
     select_auroc: float | None
     without_discriminator: Path | None = None
     estimate_picture: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -55,6 +57,7 @@ class ExportReport:
                 "select_auroc": self.select_auroc,
                 "warnings": list(self.by_class.warnings),
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
+                "notes": list(self.notes),
                 "manifest": self.manifest.as_json(),
             },
             indent=1,
@@ -70,6 +73,7 @@ class ExportReport:
                 if manifest.data.groups is None
                 else [f"images           {manifest.data.groups.described()}"]
             ),
+            *_labelled("model", self.notes),
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",

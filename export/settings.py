@@ -35,7 +35,7 @@ from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
 
 # The settings of ``export_model`` alone.
-FOREIGN = ("data", "known", "groups", "outliers", "embedding", "mean", "std", "color")
+FOREIGN = ("data", "known", "known_file", "groups", "outliers", "embedding", "logits", "mean", "std", "color")
 JACOBIANS = ("closed-form", "probes", "none")
 # Of --parts, see ``used_parts.py``.
 REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
@@ -77,6 +77,8 @@ class ExportSettings:
             images belong together (``edgeosr.data.given_groups``; None: copies and bursts), real unknown
             images for the fusion, the tensor that is its embedding, its normalisation (of values in 0..1)
             and channel order.
+        known_file, logits: for a foreign classifier only: a file of class names in the order of its outputs,
+            one a line, instead of ``known``; and the tensor that is its class scores (None: an output).
     """
 
     precision: str | None = None
@@ -96,8 +98,10 @@ class ExportSettings:
     data: str | None = None
     known: tuple[str, ...] | None = None
     groups: str | None = None
+    known_file: Path | None = None
     outliers: str | None = None
     embedding: str | None = None
+    logits: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     color: Color = "rgb"
@@ -149,10 +153,13 @@ class ExportSettings:
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 
     def _check_types(self) -> None:
-        for name in ("data", "groups", "outliers", "embedding", "cut"):
+        for name in ("data", "groups", "outliers", "embedding", "logits", "cut"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
+        require_path("known_file", self.known_file)
+        if self.known is not None and self.known_file is not None:
+            raise UsageError("--known and --known-file both name the classes; leave one of them out")
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
         require_numbers("--mean", self.mean, 3)
@@ -180,7 +187,13 @@ class ExportSettings:
     def foreign_given(self) -> tuple[str, ...]:
         """Return the options of FOREIGN that differ from their defaults, as they are typed: ``--known``."""
         defaults = {field.name: field.default for field in fields(self)}
-        return tuple(f"--{name}" for name in FOREIGN if getattr(self, name) != defaults[name])
+        given = (name for name in FOREIGN if getattr(self, name) != defaults[name])
+        return tuple(f"--{name.replace('_', '-')}" for name in given)
+
+    @property
+    def known_order_given(self) -> bool:
+        """Whether the user named the classes by the outputs."""
+        return self.known is not None or self.known_file is not None
 
     @property
     def most_folds(self) -> int:

@@ -1,9 +1,12 @@
 """Names of the tensors that a bundle's graphs take and give: the contract between export and runtime."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-# Inputs of model.onnx and backbone.onnx.
+# Inputs of model.onnx and backbone.onnx, both required. In older bundles the second has a default, which some
+# back ends build in and then judge BGR as RGB.
 FRAMES = "frames"  # uint8 [B, height, width, 3], RGB
 CHANNEL_ORDER = "channel_order"  # int64 [3]: [0, 1, 2], or [2, 1, 0] for BGR frames
 # Outputs of model.onnx.
@@ -20,3 +23,13 @@ LOGITS = "logits"  # float32 [B, C]
 def channel_order(bgr: bool) -> NDArray[np.int64]:
     """Return what ``CHANNEL_ORDER`` takes for frames in this order."""
     return np.array([2, 1, 0] if bgr else [0, 1, 2], np.int64)
+
+
+def feed_of(frames: NDArray[np.uint8], *, bgr: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the whole input of ``model.onnx`` or ``backbone.onnx``.
+
+    Args:
+        frames: uint8 ``[B, height, width, 3]``.
+        bgr: the channels come blue first.
+    """
+    return {FRAMES: frames, CHANNEL_ORDER: channel_order(bgr)}

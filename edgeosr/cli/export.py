@@ -89,11 +89,17 @@ def export(
             "'(clip\\d+)_'. Default: copies and bursts.",
         ),
     ] = None,
+    known_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="MODEL.onnx: the same, one name a line.")
+    ] = None,
     outliers: Annotated[
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of no known class.")
     ] = None,
     embedding: Annotated[
         str | None, typer.Option(metavar="TENSOR", help="MODEL.onnx: the tensor that is its embedding.")
+    ] = None,
+    logits: Annotated[
+        str | None, typer.Option(metavar="TENSOR", help="MODEL.onnx: the tensor that is its class scores.")
     ] = None,
     mean: Annotated[
         tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's mean, of values in 0..1.")
@@ -147,7 +153,8 @@ def export(
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
         threshold_rule=threshold_rule, frame=options.frame, data_root=data_root, out=out, data=data,
-        known=names_from(known), groups=groups, outliers=outliers, mean=mean, embedding=embedding, std=std,
+        known=names_from(known), known_file=known_file, groups=groups, outliers=outliers, mean=mean,
+        embedding=embedding, logits=logits, std=std,
         color=color, folds=folds, seed=seed, threads=threads,
     )  # fmt: skip
     report, line = _exported(source, settings, options)

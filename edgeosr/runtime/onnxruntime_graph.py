@@ -60,18 +60,18 @@ class OnnxRuntimeGraph:
 
 def _require_contract(session: Any, parts: int) -> None:
     """Raise a BundleError unless inputs and outputs are those of a scoring graph."""
-    found = {node.name: node.type for node in session.get_inputs()}
-    optional = {node.name: node.type for node in session.get_overridable_initializers()}
+    # In older bundles the channel order is an input with a default; it is given all the same.
+    declared = (*session.get_inputs(), *session.get_overridable_initializers())
+    found = {node.name: node.type for node in declared}
     outputs = {node.name: node.type for node in session.get_outputs()}
     widths = [node.shape[-1:] for node in session.get_outputs() if node.name == VALUES]
     if (
-        found != {FRAMES: "tensor(uint8)"}
-        or optional.get(CHANNEL_ORDER) != "tensor(int64)"
+        found != {FRAMES: "tensor(uint8)", CHANNEL_ORDER: "tensor(int64)"}
         or any(outputs.get(name) != kind for name, kind in _OUTPUTS.items())
         or widths != [[parts]]
     ):
         raise BundleError(
-            "model.onnx is no edgeosr scoring graph: expected the input frames (uint8), the optional input "
-            f"channel_order (int64) and the outputs label (int64), score (float), values (float [batch, "
-            f"{parts}]); got {found}, {optional}, {outputs}, values {widths}"
+            "model.onnx is no edgeosr scoring graph: expected the inputs frames (uint8) and channel_order "
+            f"(int64) and the outputs label (int64), score (float), values (float [batch, {parts}]); got "
+            f"{found}, {outputs}, values {widths}"
         )

@@ -44,8 +44,9 @@ class Runtime:
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call of onnxruntime, None for one a physical core.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
-        providers: onnxruntime execution providers in order of preference. The default is the CPU: other
-            providers round differently, so check them with ``edgeosr verify``. Naming any takes onnxruntime.
+        providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
+            default is the CPU. Any other one first judges the bundle's golden frames, once, and is refused if
+            it decides otherwise.
 
     Attributes:
         path: of the bundle.
@@ -59,7 +60,7 @@ class Runtime:
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
         MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        InferenceError: onnxruntime cannot load or run ``model.onnx``.
+        InferenceError: onnxruntime cannot load or run ``model.onnx``, or a provider decides otherwise.
         EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
@@ -90,6 +91,11 @@ class Runtime:
         preprocessing = checked.manifest.preprocessing
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
         try:
+            if chosen.backend.name == "onnxruntime" and self.providers != CPU_ONLY:
+                # Imported on use: on the CPU, opening a bundle costs nothing of this.
+                from edgeosr.runtime.golden_verdicts import require_golden_verdicts
+
+                require_golden_verdicts(self, checked)
             for _ in range(warmup):
                 self(np.zeros((height, width, 3), np.uint8))
         except BaseException:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.backbone import ENDINGS
 from edgeosr.bundle.manifest import BACKBONE
-from edgeosr.bundle.tensors import CHANNEL_ORDER, EMBEDDING, FRAMES, LOGITS, MAP, TANGENTS, channel_order
+from edgeosr.bundle.tensors import EMBEDDING, LOGITS, MAP, TANGENTS, feed_of
 from edgeosr.errors import BundleError
 from edgeosr.runtime.golden import Expected, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
@@ -48,7 +48,7 @@ def typed_expected(
     names = _outputs(session, scorer)
 
     def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
-        feed: dict[str, NDArray[Any]] = {FRAMES: batch, CHANNEL_ORDER: channel_order(blue_first)}
+        feed = feed_of(batch, bgr=blue_first)
         outputs = run_session(session, names, feed, name=BACKBONE)
         said = reference_scores(scorer, **dict(zip(names, outputs, strict=True)))
         return said["label"], said["score"].astype(np.float32), said["values"], said["logits"]

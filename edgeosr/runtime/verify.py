@@ -5,18 +5,13 @@ said there: classes, decisions, scores and the values of all parts (``agreement.
 rounding).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
-    BundleError,
     EdgeosrError,
     EngineError,
     MissingDependencyError,
@@ -24,15 +19,14 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.preprocessing import COLORS
-from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
+from edgeosr.runtime.agreement import Band, agreement, engine_band, same_graph_band
 from edgeosr.runtime.backends.backend import BACKENDS
-from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
+from edgeosr.runtime.golden import Expected, Golden, read_golden
+from edgeosr.runtime.golden_verdicts import found_by, limit_of, require_frame_size
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
-from edgeosr.scoring.thresholds import Limit
 
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
@@ -75,16 +69,15 @@ def _compared(
     size, fusion = golden.size, bundle.manifest.fusion
     expected, band = golden.portable, same_graph_band(len(fusion.parts))
     if runtime.backend == "onnxruntime":
-        if runtime.frame not in (None, size):
-            raise BundleError(f"golden.npz is for frames of {size}; this bundle takes {runtime.frame}")
+        require_frame_size(runtime, golden)
     else:
         size, fusion = runtime.frame or size, scorer.fusion
         expected, band = _of_an_engine(bundle, golden, scorer, size, threads)
     result = agreement(
         expected,
-        _alone(runtime, golden, size) + _in_batches(runtime, golden, size),
+        found_by(runtime, golden, size),
         classes=runtime.classes,
-        threshold=_limit(runtime),
+        threshold=limit_of(runtime),
         band=band,
         fusion=fusion,
     )
@@ -102,11 +95,6 @@ def _compared(
     )
 
 
-def _limit(runtime: Runtime) -> Limit:
-    threshold = runtime.threshold
-    return tuple(threshold.values()) if isinstance(threshold, Mapping) else threshold
-
-
 def _of_an_engine(
     bundle: Bundle, golden: Golden, scorer: Scorer, size: tuple[int, int], threads: int | None
 ) -> tuple[Expected, Band]:
@@ -117,24 +105,3 @@ def _of_an_engine(
         backbone = bundle.files[BACKBONE]
         expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
     return expected, engine_band(golden.rounding)
-
-
-def _alone(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
-    found = []
-    for index in range(len(golden)):
-        (frame,) = enlarged(golden.frames[index : index + 1], size)
-        color = COLORS[int(golden.bgr[index])]
-        (verdict,) = runtime([frame], color=color)
-        found.append(Found(index, color, False, verdict))
-    return found
-
-
-def _in_batches(runtime: Runtime, golden: Golden, size: tuple[int, int]) -> list[Found]:
-    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
-        verdicts = np.empty(len(batch), object)
-        verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
-        return (verdicts,)
-
-    (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
-    colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
-    return [Found(index, colors[index], True, verdict) for index, verdict in enumerate(verdicts)]

@@ -7,6 +7,8 @@ from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import UnsupportedGraphError
 from edgeosr.export.graph.reading import (
     PASS_THROUGH,
+    SIZES,
+    ancestors,
     attribute,
     constant,
     describe,
@@ -18,8 +20,6 @@ from edgeosr.export.graph.reading import (
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import onnx_ir as ir
 
 _MEANS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
@@ -81,31 +81,55 @@ def embedding_of(model: "ir.Model", pool: Pool) -> "ir.Value":
 def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
     """Find the last spatial pool, or the one that makes the tensor ``embedding``.
 
-    A pool is the last if no other one depends on it; pools inside squeeze-and-excite gates never are.
+    It is the last one that all ways from the image to the output lead through. A pool that the map goes on
+    beside, as in the gates of squeeze-and-excite and its kin, is none, however it is written.
 
     Raises:
         UnsupportedGraphError: no pool, several last ones, or ``embedding`` is not a flattened pool.
     """
     if embedding is not None:
         return _pool_of(find_value(model, embedding))
-    reaching = _ancestors(model.graph.outputs)
+    reaching = ancestors(model.graph.outputs)
     pools = [pool for node in model.graph if node in reaching and (pool := _as_pool(node)) is not None]
-    above_another: set[ir.Node] = set().union(*(_ancestors(pool.node.inputs) for pool in pools))
+    above_another: set[ir.Node] = set().union(*(ancestors(pool.node.inputs) for pool in pools))
     last = [pool for pool in pools if pool.node not in above_another]
-    if len(last) == 1:
-        return last[0]
-    if not last:
+    # All of these lie on one way, each above the next.
+    through_all = [pool for pool in pools if not _reached_past(model, pool.node)]
+    if through_all:
+        return max(through_all, key=lambda pool: len(ancestors(pool.node.inputs)))
+    if len(last) < 2:
         names = ", ".join(describe_value(value) for value in model.graph.outputs)
+        beside = ", ".join(describe(pool.node) for pool in last)
         raise UnsupportedGraphError(
             f"no pool over the whole map (GlobalAveragePool, ReduceMean over height and width, ...) lies on "
-            f"the way to the output, {names}; name the embedding with --embedding TENSOR, a float32 [batch, "
-            f"D] tensor of the graph{_candidate(model)}, and use `--jacobian probes`, or `--jacobian none`"
+            f"every way to the output, {names}"
+            + (f" (the map goes on beside {beside}, as beside a gate)" if last else "")
+            + "; name the embedding with --embedding TENSOR, a float32 [batch, D] tensor of the graph"
+            f"{_candidate(model)}, and use `--jacobian probes`, or `--jacobian none`"
         )
     raise UnsupportedGraphError(
         "more than one pool could be the last: "
         + ", ".join(describe(pool.node) for pool in last)
         + "; name the embedding with --embedding TENSOR and use `--jacobian probes`, or `--jacobian none`"
     )
+
+
+def _reached_past(model: "ir.Model", pool: "ir.Node") -> bool:
+    """Tell whether the image gets to the output by a way that does not lead through the pool.
+
+    What is computed from its size alone, as torch writes it for an Expand, says nothing of the image.
+    """
+    pending, seen = list(model.graph.outputs), {pool}
+    while pending:
+        value = pending.pop()
+        node = value.producer()
+        if node is None:
+            if value.is_graph_input() and not value.is_initializer():
+                return True
+        elif node not in seen and node.op_type not in SIZES:
+            seen.add(node)
+            pending.extend(edge for edge in node.inputs if edge is not None)
+    return False
 
 
 def _candidate(model: "ir.Model") -> str:
@@ -158,16 +182,38 @@ def _as_pool(node: "ir.Node") -> Pool | None:
     if node.domain not in ("", "ai.onnx") or node.op_type not in (*_MEANS, *_MAXIMA):
         return None
     source = node.inputs[0]
-    if source is None or not _reduces_whole_map(node, source):
+    pooled = None if source is None else _pooled_map(node, source)
+    if pooled is None:
         return None
-    return Pool(node, through(source), _flattened(node), node.op_type in _MEANS)
+    return Pool(node, pooled, _flattened(node), node.op_type in _MEANS)
+
+
+def _pooled_map(node: "ir.Node", source: "ir.Value") -> "ir.Value | None":
+    """Return the map ``[B, D, H, W]`` that a node reduces as a whole, None if it does not."""
+    if not node.op_type.startswith("Reduce"):
+        return through(source) if _reduces_whole_map(node, source) else None
+    axes = _reduced_axes(node, source)
+    if axes == {2, 3}:
+        return through(source)
+    before = through(source)
+    maker = before.producer()
+    if maker is None or not maker.inputs or maker.inputs[0] is None:
+        return None
+    above = through(maker.inputs[0])
+    # Channels last, as Keras writes it; and all positions in one row, as x.flatten(2).mean(2).
+    last = maker.op_type == "Transpose" and list(attribute(maker, "perm", ())) == [0, 2, 3, 1]
+    if axes == {1, 2} and last:
+        return above
+    whole, rows = static_shape(above), static_shape(before)
+    if maker.op_type in _RESHAPES and axes == {2} and whole and rows and len(whole) == 4 and len(rows) == 3:
+        in_a_row = None not in (*whole[1:], *rows[1:]) and whole[1] == rows[1]
+        return above if in_a_row else None
+    return None
 
 
 def _reduces_whole_map(node: "ir.Node", source: "ir.Value") -> bool:
     if node.op_type.startswith("Global"):
         return True
-    if node.op_type.startswith("Reduce"):
-        return _reduced_axes(node, source) == {2, 3}
     shape = static_shape(source)
     kernel = tuple(attribute(node, "kernel_shape", ()))
     padding = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET").startswith("SAME")
@@ -181,7 +227,7 @@ def _reduced_axes(node: "ir.Node", source: "ir.Value") -> set[int]:
         axes = () if given is None else given.ravel().tolist()
     shape = static_shape(source)
     rank = 4 if shape is None else len(shape)
-    return {int(axis) % rank for axis in axes} if rank == 4 else set()
+    return {int(axis) % rank for axis in axes} if rank in (3, 4) else set()
 
 
 def _flattened(node: "ir.Node") -> "ir.Value | None":
@@ -214,14 +260,3 @@ def _flattens(node: "ir.Node") -> bool:
         axes = attribute(node, "axes", None) if target is None else target.ravel().tolist()
         return axes is not None and {int(axis) % 4 for axis in axes} == {2, 3}
     return False
-
-
-def _ancestors(values: "Iterable[ir.Value | None]") -> "set[ir.Node]":
-    found: set[ir.Node] = set()
-    pending = [value for value in values if value is not None]
-    while pending:
-        node = pending.pop().producer()
-        if node is not None and node not in found:
-            found.add(node)
-            pending.extend(value for value in node.inputs if value is not None)
-    return found

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.closed_form.pooling import find_embedding
-from edgeosr.export.graph.checks import load_classifier_onnx
+from edgeosr.export.foreign.logits import keep_logits
+from edgeosr.export.graph.checks import NOTES, load_classifier_onnx
+from edgeosr.export.graph.image_input import GREY_NOTE
+from edgeosr.export.graph.writer import NodeWriter
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.preprocessing import Preprocessing
@@ -16,39 +20,54 @@ from edgeosr.scoring.scorer import Head
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Their scores rise with the logits, but they are not logits: the tensor before them is.
-_SQUASHING = ("Softmax", "LogSoftmax")
-
 
 def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportSettings) -> ClassifierGraph:
+    """Read a deployed classifier without a look at its images; see ``read_classifier``."""
+    return read_classifier(path, classes, settings, None)[0]
+
+
+def read_classifier(
+    path: Path, classes: tuple[str, ...], settings: ExportSettings, images: LabelledImages | None
+) -> tuple[ClassifierGraph, list[str]]:
     """Read a deployed classifier and find its embedding and its logits.
 
     The embedding is the output of the last spatial pool, or ``settings.embedding``; what comes after it is
-    kept as it is. The logits are the classifier's output, or the input of a final softmax.
+    kept as it is. The logits are the output of as many values as there are classes, or ``settings.logits``;
+    where that holds probabilities, the tensor before them.
 
     Args:
         path: the ONNX file.
         classes: names in the order of its outputs.
-        settings: normalisation, colour order, fit and embedding.
+        settings: normalisation, colour order, fit, embedding and logits.
+        images: known ones, on which the outputs are looked at; None to look at noise alone.
+
+    Returns:
+        The classifier, and what is worth telling about it, a sentence each.
 
     Raises:
         ExportError: the file cannot be used as a classifier; the message says what breaks it.
-        UsageError: the number of classes is not the number of outputs.
+        UsageError: the number of classes is not the number of outputs, or several outputs have it.
     """
-    model = load_classifier_onnx(path)
-    embedding = settings.embedding or find_embedding(model)
-    logits = _logits(model)
-    outputs = _last_dimension(logits, "the logits", path)
-    if outputs != len(classes):
-        raise UsageError(
-            f"{path.name} has {outputs} outputs, but there are {len(classes)} known classes "
-            f"({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "
-            "--data needs one folder a class, and --known gives their names in the order of the outputs"
-        )
+    model = load_classifier_onnx(
+        path, classes=len(classes), logits=settings.logits, embedding=settings.embedding
+    )
+    _require_classes(model, path, classes)
     image = model.graph.inputs[0]
     height, width = _input_size(image, path)
+    preprocessing = Preprocessing(
+        height=height,
+        width=width,
+        fit=settings.fit or "crop",
+        mean=settings.mean,
+        std=settings.std,
+        color=settings.color,
+    )
+    notes: list[str] = [*_grey_note(model, path, preprocessing), *model.meta[NOTES]]
+    notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
+    embedding = settings.embedding or find_embedding(model)
+    logits = _own_logits(model, embedding)
     nothing = np.empty(0, np.float32)
-    return ClassifierGraph(
+    classifier = ClassifierGraph(
         graph=_serialise(model),
         input_name=str(image.name),
         embedding=embedding,
@@ -56,28 +75,49 @@ def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportS
         dimension=_last_dimension(_named(model, embedding), f"the embedding {embedding}", path),
         classes=classes,
         head=Head(kind="external", weight=nothing.reshape(0, 0), bias=nothing, temperature=1.0),
-        preprocessing=Preprocessing(
-            height=height,
-            width=width,
-            fit=settings.fit or "crop",
-            mean=settings.mean,
-            std=settings.std,
-            color=settings.color,
-        ),
+        preprocessing=preprocessing,
         layers=(),
         default_part="max_logit",
     )
+    return classifier, notes
 
 
-def _logits(model: "ir.Model") -> "ir.Value":
-    from edgeosr.export.graph.reading import through
+def _require_classes(model: "ir.Model", path: Path, classes: tuple[str, ...]) -> None:
+    outputs = [_last_dimension(value, "the class scores", path) for value in model.graph.outputs]
+    if len(classes) not in outputs:
+        raise UsageError(
+            f"{path.name} has {' or '.join(map(str, outputs))} outputs, but there are {len(classes)} known "
+            f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "
+            "--data needs one folder a class, and --known gives their names in the order of the outputs"
+        )
 
-    value = model.graph.outputs[0]
-    node = through(value).producer()
-    while node is not None and node.op_type in _SQUASHING and node.inputs[0] is not None:
-        value = through(node.inputs[0])
-        node = value.producer()
-    return value
+
+def _grey_note(model: "ir.Model", path: Path, preprocessing: Preprocessing) -> list[str]:
+    """Check the normalisation of a grey input: it is made of three planes that are normalised alike."""
+    if GREY_NOTE not in model.metadata_props:
+        return []
+    mean, std = preprocessing.mean, preprocessing.std
+    if len(set(mean)) > 1 or len(set(std)) > 1:
+        raise UsageError(
+            f"{path.name} takes grey images, so --mean and --std must be one value, given three times; got "
+            f"{mean} and {std}; for values from -1 to 1: --mean 0.5 0.5 0.5 --std 0.5 0.5 0.5"
+        )
+    if preprocessing.color != "rgb":
+        raise UsageError(f"{path.name} takes grey images, which have no order of colours; leave --color out")
+    return ["its input is grey: frames become 0.299 red + 0.587 green + 0.114 blue (ITU-R 601)"]
+
+
+def _own_logits(model: "ir.Model", embedding: str) -> "ir.Value":
+    """Return the logits; a copy of them where they are the embedding too (a fully convolutional head)."""
+    logits = model.graph.outputs[0]
+    if logits.name != embedding:
+        return logits
+    writer = NodeWriter(model, "logits_of_embedding")
+    copy = writer.op("Identity", logits)
+    writer.append()
+    copy.type, copy.shape = logits.type, logits.shape
+    model.graph.outputs[0] = copy
+    return copy
 
 
 def _input_size(image: "ir.Value", path: Path) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """``edgeosr export`` of a classifier that is already deployed."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from edgeosr.export.bundling import Provenance
 from edgeosr.export.calibrated import draft_of, export_calibrated
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds
-from edgeosr.export.foreign.classifier import classifier_from_onnx
+from edgeosr.export.foreign.class_names import known_classes
+from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.report import ExportReport
@@ -48,8 +50,11 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     image_set = open_image_set(settings.data, settings.data_root)
     if settings.groups is not None:  # what is wrong with it is told before the pictures are looked at
         image_set = grouped(image_set, settings.groups)
-    known = settings.known or image_set.train.class_names
-    classifier = classifier_from_onnx(path, tuple(known), settings)
+    known, notes = known_classes(path, settings, image_set.train.class_names)
+    if settings.known_order_given:
+        # Said at once: a wrong order may end the export before its report.
+        print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr, flush=True)
+    classifier, seen = read_classifier(path, known, settings, image_set.train)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
@@ -70,7 +75,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
         classifier = replace(classifier, layers=found.layers)
         selected_by = found.selected_by
-    return export_calibrated(
+    report = export_calibrated(
         classifier,
         CalibrationParts(
             train=parts.train,
@@ -93,3 +98,4 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         Folds(why_none="a deployed classifier has no folds"),
         features,
     )
+    return replace(report, notes=(*notes, *seen))

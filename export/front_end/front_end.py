@@ -27,9 +27,10 @@ def add_preprocessing(
 ) -> None:
     """Put the front end before a classifier, in place.
 
-    The model then takes ``frames`` (uint8 ``[batch, height, width, 3]``, RGB) and the optional
-    ``channel_order`` (int64 ``[3]``, default [0, 1, 2]; [2, 1, 0] for BGR frames), and its former input is
-    the internal tensor ``pixels`` (float32 ``[batch, 3, preprocessing.height, preprocessing.width]``).
+    The model then takes ``frames`` (uint8 ``[batch, height, width, 3]``, RGB) and ``channel_order`` (int64
+    ``[3]``: [0, 1, 2]; [2, 1, 0] for BGR frames), both required: a back end that builds a default in judges
+    BGR frames as RGB. Its former input is the internal tensor ``pixels`` (float32
+    ``[batch, 3, preprocessing.height, preprocessing.width]``).
 
     Args:
         model: a classifier whose input is float32 ``[batch, 3, height, width]``.
@@ -50,13 +51,7 @@ def add_preprocessing(
     batch = old.shape[0] if old.shape is not None and isinstance(old.shape[0], int) else "batch"
     sizes: tuple[int | str, int | str] = frame if frame is not None else ("height", "width")
     frames = ir.Value(name=FRAMES, type=ir.TensorType(ir.DataType.UINT8), shape=ir.Shape([batch, *sizes, 3]))
-    order_default = ir.tensor(np.array([0, 1, 2], np.int64), name=CHANNEL_ORDER)
-    order = ir.Value(
-        name=CHANNEL_ORDER,
-        type=ir.TensorType(ir.DataType.INT64),
-        shape=ir.Shape([3]),
-        const_value=order_default,
-    )
+    order = ir.Value(name=CHANNEL_ORDER, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([3]))
     model.graph.inputs.remove(old)
     old.name = f"{PIXELS}__former"
     writer = NodeWriter(model, "preprocessing")
@@ -74,7 +69,6 @@ def add_preprocessing(
             model.graph.outputs[index] = pixels
     model.graph.inputs.insert(0, frames)
     model.graph.inputs.insert(1, order)
-    model.graph.register_initializer(order)
 
 
 def _classifier_input(model: "ir.Model", preprocessing: Preprocessing, name: str | None) -> "ir.Value":

@@ -65,6 +65,7 @@ def remove_unused(model: "ir.Model") -> None:
     kept = {value.name for value in model.graph.inputs}
     for node in reversed(list(model.graph)):
         if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            _let_go(node)
             model.graph.remove(node, safe=True)
     for name, value in list(model.graph.initializers.items()):
         if name not in kept and not value.uses() and not value.is_graph_output():
@@ -73,6 +74,16 @@ def remove_unused(model: "ir.Model") -> None:
     for domain in list(model.opset_imports):
         if domain not in used and not model.functions:
             del model.opset_imports[domain]
+
+
+def _let_go(node: "ir.Node") -> None:
+    """Take the inputs of the nodes in a node's bodies away, or what makes them would stay in the graph."""
+    ir = import_onnx_ir()
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in ir.traversal.RecursiveGraphIterator(attribute.value):
+                for index in range(len(inner.inputs)):
+                    inner.replace_input_with(index, None)
 
 
 def _remove_notes(model: "ir.Model", title: str) -> None:

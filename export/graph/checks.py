@@ -5,31 +5,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, UnsupportedGraphError, import_extra
-from edgeosr.export.graph.free_batch import free_batch
+from edgeosr.export.graph.assemble import remove_unused
+from edgeosr.export.graph.branches import refuse_control_flow, without_constant_branches
+from edgeosr.export.graph.class_scores import keep_class_scores
+from edgeosr.export.graph.free_batch import free_batch, require_batch
+from edgeosr.export.graph.image_input import planes_first, require_image_input
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.export.graph.writer import find_value
 from edgeosr.files import storage_errors
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 _STANDARD = ("", "ai.onnx")
+NOTES = "edgeosr.notes"
 
 
-def load_classifier_onnx(path: Path, size: tuple[int, int] | None = None) -> "ir.Model":
+def load_classifier_onnx(
+    path: Path,
+    size: tuple[int, int] | None = None,
+    *,
+    classes: int | None = None,
+    logits: str | None = None,
+    embedding: str | None = None,
+) -> "ir.Model":
     """Read a float image classifier.
 
-    Functions of the file are inlined, an opset that is too old or too new is converted, a batch size that
-    was frozen into the graph is freed, and shapes are inferred. Inputs that are really weights (files of IR
-    version 3) are dropped, and so are outputs other than the class scores.
+    Functions of the file and branches that are always the same are inlined, an opset that is too old or too
+    new is converted, channels that come last are moved, a grey input is made of colour planes, a batch size
+    that was frozen into the graph is freed, and shapes are inferred. Inputs that are really weights (files of
+    IR version 3) are dropped, and so are outputs that cannot be the class scores.
 
     Args:
         path: an ONNX file that holds its own weights.
         size: (height, width) in pixels for a classifier whose input leaves them open; else ignored.
+        classes: how many the scores must be of; None if nobody knows.
+        logits: the tensor that is the class scores, an output or an inner one; None to look for it.
+        embedding: a tensor that stays in the graph even if the scores do not depend on it.
 
     Returns:
         A model with one input, float32 ``[batch, 3, height, width]`` with a symbolic batch and fixed height
-        and width, one output, float32 ``[batch, C]`` with C >= 2, and standard operators of opset 13 to 20.
+        and width, one output, float32 ``[batch, C]`` with C >= 2, or several where each can be the class
+        scores, and standard operators of opset 13 to 20. Its metadata hold ``GREY_NOTE`` if its own input is
+        grey; ``model.meta[NOTES]`` is what is worth telling, a list of sentences.
 
     Raises:
         StorageError: the file cannot be read.
@@ -38,7 +57,7 @@ def load_classifier_onnx(path: Path, size: tuple[int, int] | None = None) -> "ir
     """
     onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
     onnx_ir = import_extra("onnx_ir", extra="export", purpose="reading an ONNX file")
-    proto = _parse(path, onnx)
+    proto = parse_onnx(path)
     _refuse_external_data(proto, path)
     if proto.functions:
         inliner = import_extra("onnx.inliner", extra="export", purpose="reading an ONNX file")
@@ -48,16 +67,25 @@ def load_classifier_onnx(path: Path, size: tuple[int, int] | None = None) -> "ir
     _refuse_half_precision(proto, path, onnx)
     require_readable_opset(proto, path)
     _drop_weight_inputs(proto)
+    _open_sizes(proto)
     _check(proto, path, onnx)
-    _require_image_input(proto, path, onnx, size)
-    proto = converted(proto, path)
-    proto = free_batch(_inferred(proto, path, onnx), path)
-    _keep_class_scores(proto, path, onnx)
+    require_image_input(proto, path, size)
+    require_batch(proto, path)
+    proto = converted(without_constant_branches(proto), path)
+    proto = _inferred(planes_first(proto), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
+    notes = keep_class_scores(model, path, classes=classes, named=logits)
+    _remove_unused(model, embedding)
+    proto = free_batch(_inferred(onnx_ir.to_proto(model), path, onnx), path)
+    model = onnx_ir.from_proto(proto)
+    refuse_control_flow(model, path)
+    model.meta[NOTES] = notes
     return model
 
 
-def _parse(path: Path, onnx: Any) -> Any:
+def parse_onnx(path: Path) -> Any:
+    """Return a file's ``onnx.ModelProto``; raises StorageError, or ExportError if it is none."""
+    onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
     decode_error = import_extra(
         "google.protobuf.message", extra="export", purpose="reading an ONNX file"
     ).DecodeError
@@ -125,6 +153,14 @@ def _drop_weight_inputs(proto: Any) -> None:
     proto.ir_version = max(proto.ir_version, 8)
 
 
+def _open_sizes(proto: Any) -> None:
+    """Some writers say -1 or 0 for a size that may be any."""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.Clear()
+
+
 def _check(proto: Any, path: Path, onnx: Any) -> None:
     try:
         onnx.checker.check_model(proto)
@@ -133,35 +169,13 @@ def _check(proto: Any, path: Path, onnx: Any) -> None:
         raise ExportError(f"{path} is not a valid ONNX graph: {reason}; export it again") from error
 
 
-def _require_image_input(proto: Any, path: Path, onnx: Any, size: tuple[int, int] | None) -> None:
-    """Check for one input ``[B, 3, H, W]``; write ``size`` into it where it leaves H and W open."""
-    inputs = proto.graph.input
-    expected = "a classifier with one image input, float32 [batch, 3, height, width]"
-    if len(inputs) != 1:
-        names = ", ".join(repr(value.name) for value in inputs) or "none"
-        raise ExportError(f"expected {expected}; {path} has {len(inputs)} inputs ({names})")
-    tensor = inputs[0].type.tensor_type
-    kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-    shape = _shape(inputs[0])
-    got = f"{path} has the input {inputs[0].name!r}, {kind.lower()} {_spelled(shape)}"
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise ExportError(
-            f"expected {expected}; {got}; pass the float32 graph, without preprocessing of its own"
-        )
-    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
-        raise ExportError(f"expected {expected}; {got}: channels last; export it with channels first (NCHW)")
-    if len(shape) != 4 or shape[1] != 3:
-        raise ExportError(f"expected {expected}; {got}; edgeosr feeds colour images")
-    for axis, given in ((2, size and size[0]), (3, size and size[1])):
-        length = shape[axis]
-        if isinstance(length, int) and length > 0:
-            continue
-        if given is None:
-            raise ExportError(
-                f"expected {expected} of one fixed size; {got}, whose height and width are open; export it "
-                "with the size that it was trained for"
-            )
-        tensor.shape.dim[axis].dim_value = given
+def _remove_unused(model: "ir.Model", embedding: str | None) -> None:
+    """Take out what reaches neither an output nor the embedding: it need not even run for every batch."""
+    scores = list(model.graph.outputs)
+    if embedding is not None:
+        model.graph.outputs.append(find_value(model, embedding))
+    remove_unused(model)
+    model.graph.outputs[:] = scores
 
 
 def _inferred(proto: Any, path: Path, onnx: Any) -> Any:
@@ -170,39 +184,6 @@ def _inferred(proto: Any, path: Path, onnx: Any) -> Any:
     except onnx.shape_inference.InferenceError as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"the shapes in {path} do not fit together: {reason}; export it again") from error
-
-
-def _keep_class_scores(proto: Any, path: Path, onnx: Any) -> None:
-    """Keep the first output that can be class scores, float ``[batch, C]``; drop the others."""
-    outputs = list(proto.graph.output)
-    for value in outputs:
-        shape = _shape(value)
-        is_float = value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-        if is_float and len(shape) == 2 and not (isinstance(shape[1], int) and shape[1] < 2):
-            del proto.graph.output[:]
-            proto.graph.output.append(value)
-            return
-    found = ", ".join(
-        f"{value.name!r} {onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()} "
-        f"{_spelled(_shape(value))}"
-        for value in outputs
-    )
-    raise ExportError(
-        f"expected class scores as an output, float32 [batch, classes] with 2 or more classes; {path} has "
-        f"{found or 'no output'}; export the classifier with its logits as output"
-    )
-
-
-def _shape(value: Any) -> list[int | str]:
-    """Return an input's or output's dimensions; open ones by name ("?" without one)."""
-    return [
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
-        for dim in value.type.tensor_type.shape.dim
-    ]
-
-
-def _spelled(shape: list[int | str]) -> str:
-    return "[" + ", ".join(str(dim) for dim in shape) + "]"
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -9,6 +9,14 @@ from edgeosr.errors import ExportError, import_extra
 from edgeosr.export.graph.opset import largest_difference
 
 BATCH = "batch"
+_ADVICE = "export the classifier with a dynamic batch axis"
+
+
+def require_batch(proto: Any, path: Path) -> None:
+    """Raise ExportError if the batch size is fixed at more than 1."""
+    axis = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if axis.HasField("dim_value") and axis.dim_value > 1:
+        raise ExportError(f"the batch size must be open or 1; {path} fixes it at {axis.dim_value}; {_ADVICE}")
 
 
 def free_batch(proto: Any, path: Path) -> Any:
@@ -18,25 +26,19 @@ def free_batch(proto: Any, path: Path) -> Any:
     that was right is tested: two images at once must give what they give one by one.
 
     Args:
-        proto: ``onnx.ModelProto`` with inferred shapes and one input, float32 ``[B, 3, H, W]``.
+        proto: ``onnx.ModelProto`` with inferred shapes and one input, float32 ``[B, 3, H, W]``, B open or 1.
         path: the file, for messages.
 
     Returns:
         The graph, shapes inferred again, with the batch axis called "batch".
 
     Raises:
-        ExportError: the batch size is fixed at more than 1, or cannot be freed.
+        ExportError: the batch size cannot be freed.
     """
     onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
     axis = proto.graph.input[0].type.tensor_type.shape.dim[0]
     if not axis.HasField("dim_value"):
         return proto
-    if axis.dim_value < 1:  # some writers say -1 or 0 for "any"
-        axis.dim_param = BATCH
-        return proto
-    advice = "export the classifier with a dynamic batch axis"
-    if axis.dim_value != 1:
-        raise ExportError(f"the batch size must be open or 1; {path} fixes it at {axis.dim_value}; {advice}")
     freed = onnx.ModelProto()
     freed.CopyFrom(proto)
     freed.graph.input[0].type.tensor_type.shape.dim[0].dim_param = BATCH
@@ -48,10 +50,10 @@ def free_batch(proto: Any, path: Path) -> Any:
     try:
         freed = onnx.shape_inference.infer_shapes(freed, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise ExportError(f"{path} fixes the batch size at 1, and it cannot be freed; {advice}") from error
+        raise ExportError(f"{path} fixes the batch size at 1, and it cannot be freed; {_ADVICE}") from error
     difference = largest_difference(proto, freed, 2)
     if difference is None or difference > 1e-3:
-        raise ExportError(f"{path} fixes the batch size at 1, and it cannot be freed; {advice}")
+        raise ExportError(f"{path} fixes the batch size at 1, and it cannot be freed; {_ADVICE}")
     return freed
 
 

@@ -26,7 +26,8 @@ def observe_shapes(graph: "ir.Graph", values: "Iterable[ir.Value]") -> None:
     """Give tensors of unknown rank, size or type what they have in runs on two images and on three.
 
     A size that is the same in both is taken as fixed; one that is in proportion to the batch is named after
-    it. A graph whose one input is not ``[batch, fixed sizes]``, or that does not run, is left as it is.
+    it. A graph that takes batches of one size only is run once. A graph whose one input is not ``[batch,
+    fixed sizes]``, or that does not run, is left as it is.
 
     Args:
         graph: of a model; its nodes stay as they are.
@@ -35,9 +36,12 @@ def observe_shapes(graph: "ir.Graph", values: "Iterable[ir.Value]") -> None:
     unknown = [value for value in dict.fromkeys(values) if value.name and not _is_known(value)]
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
     sizes = static_shape(inputs[0]) if len(inputs) == 1 else None
-    if not unknown or not sizes or sizes[0] is not None or None in sizes[1:]:
+    if not unknown or not sizes or None in sizes[1:]:
         return
-    one, other = (_run(graph, inputs[0], batch, unknown) for batch in (_FEW, _MORE))
+    if sizes[0] is None:
+        one, other = (_run(graph, inputs[0], batch, unknown) for batch in (_FEW, _MORE))
+    else:
+        one = other = _run(graph, inputs[0], sizes[0], unknown)
     if one is None or other is None:
         return
     ir = import_onnx_ir()

@@ -8,16 +8,19 @@ import numpy as np
 from edgeosr.errors import ExportError, InferenceError, import_extra
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
-OLDEST_READ = 11
+# What onnxruntime still runs, so that the converted graph can be compared.
+OLDEST_READ = 7
 # Below 13 reductions and Squeeze are written another way; above 20 onnxruntime 1.17 cannot read the graph.
 OLDEST, NEWEST = 13, 20
+# Before, Resize and Upsample mapped positions in one way only; onnx's converter forgets to say which.
+_RESIZE_CHANGED = 11
 
 
 def require_readable_opset(proto: Any, path: Path) -> int:
     """Return the graph's opset.
 
     Raises:
-        ExportError: it is older than 11.
+        ExportError: it is older than 7.
     """
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_READ:
@@ -32,11 +35,11 @@ def converted(proto: Any, path: Path) -> Any:
     """Return the graph in an opset from 13 to 20; unchanged if it is.
 
     Args:
-        proto: ``onnx.ModelProto`` with one input, float32 ``[B, 3, H, W]``, H and W fixed.
+        proto: ``onnx.ModelProto`` with one input, float32, all of its sizes fixed but the batch.
         path: the file, for messages.
 
     Raises:
-        ExportError: its opset is older than 11, or onnx cannot convert it, or the converted graph computes
+        ExportError: its opset is older than 7, or onnx cannot convert it, or the converted graph computes
             something else.
     """
     onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
@@ -47,6 +50,8 @@ def converted(proto: Any, path: Path) -> Any:
     advice = "export the classifier again with opset 18"
     try:
         result = onnx.version_converter.convert_version(proto, target)
+        if opset < _RESIZE_CHANGED:
+            _resize_as_before(result, onnx)
         onnx.checker.check_model(result)
     except Exception as error:  # the converter raises RuntimeError, ConvertError and ValidationError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -61,6 +66,16 @@ def converted(proto: Any, path: Path) -> Any:
             + f"; {advice}"
         )
     return result
+
+
+def _resize_as_before(proto: Any, onnx: Any) -> None:
+    wanted = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in proto.graph.node:
+        if node.op_type == "Resize":
+            kept = [attribute for attribute in node.attribute if attribute.name not in wanted]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(*pair) for pair in wanted.items())
 
 
 def raised(proto: Any, opset: int, ir_version: int) -> Any:
@@ -93,7 +108,7 @@ def raised(proto: Any, opset: int, ir_version: int) -> Any:
 
 
 def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
-    """Run two graphs on the same noise and compare their first outputs.
+    """Run two graphs on the same noise and compare all their outputs that are numbers.
 
     Args:
         expected: run on one image after another.
@@ -101,25 +116,35 @@ def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
         batch: number of images.
 
     Returns:
-        The largest difference, relative to the largest expected value; None if one of them does not run.
+        The largest difference of an output, relative to its largest expected value; None if one of them does
+        not run.
     """
-    image = expected.graph.input[0]
-    height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim[2:])
-    noise = np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
+    sizes = [dim.dim_value for dim in expected.graph.input[0].type.tensor_type.shape.dim[1:]]
+    noise = np.random.default_rng(0).normal(size=(batch, *sizes)).astype(np.float32)
     one_by_one = [_run(expected, noise[index : index + 1]) for index in range(batch)]
     together = _run(got, noise)
     if together is None or any(part is None for part in one_by_one):
         return None
-    reference = np.concatenate([part for part in one_by_one if part is not None])
-    if reference.shape != together.shape:
-        return None
-    return float(np.abs(reference - together).max() / max(float(np.abs(reference).max()), 1e-6))
+    parts = zip(*(part for part in one_by_one if part is not None), strict=True)
+    largest = 0.0
+    for alone, output in zip(parts, together, strict=True):
+        reference = alone[0] if batch == 1 else np.concatenate(alone)
+        if reference.shape != output.shape:
+            return None
+        if reference.dtype.kind == "f":
+            usable = np.isfinite(reference)
+            if not np.array_equal(usable, np.isfinite(output)):
+                return None
+            scale = max(float(np.abs(reference[usable]).max(initial=0.0)), 1e-6)
+            distance = float(np.abs(reference[usable] - output[usable]).max(initial=0.0))
+            largest = max(largest, distance / scale)
+    return largest
 
 
-def _run(proto: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+def _run(proto: Any, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]] | None:
     try:
         # A few images, once: threads would save a second at most, and cost minutes on a busy machine.
         session = open_session(proto.SerializeToString(), SessionSettings(threads=1, quiet=True))
-        return run_session(session, None, {session.get_inputs()[0].name: images})[0]
+        return run_session(session, None, {session.get_inputs()[0].name: images})
     except InferenceError:
         return None

@@ -3,12 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
 
 # Nodes that hand their first input on unchanged at inference.
 PASS_THROUGH = ("Identity", "Dropout")
+# What these give depends on the sizes of their input alone.
+SIZES = ("Shape", "Size")
 WITHOUT_JACOBIAN = "`--jacobian none` exports this classifier without the Jacobian part"
 
 
@@ -65,3 +69,15 @@ def attribute(node: "ir.Node", name: str, default: Any) -> Any:
 def input_of(node: "ir.Node", index: int) -> "ir.Value | None":
     """Return a node's input, None if it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def ancestors(values: "Iterable[ir.Value | None]") -> "set[ir.Node]":
+    """Return all nodes that the values depend on."""
+    found: set[ir.Node] = set()
+    pending = [value for value in values if value is not None]
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node not in found:
+            found.add(node)
+            pending.extend(value for value in node.inputs if value is not None)
+    return found

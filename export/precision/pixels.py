@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import FRAMES
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.data.reading import readable_images
 from edgeosr.errors import import_extra
@@ -34,7 +34,7 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     chosen = evenly_spaced(len(images), CALIBRATION_IMAGES)
     waiting: list[NDArray[np.float32]] = []
     for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
-        waiting += run_session(session, ["output"], {FRAMES: image[None]}, name="the front end")
+        waiting += run_session(session, ["output"], feed_of(image[None]), name="the front end")
         if len(waiting) == BATCH:
             yield np.concatenate(waiting)
             waiting.clear()

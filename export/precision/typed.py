@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import CHANNEL_ORDER, LOGITS, TANGENTS
+from edgeosr.bundle.tensors import LOGITS, TANGENTS
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import import_extra
 from edgeosr.export.front_end.front_end import add_preprocessing
@@ -64,12 +64,7 @@ class TypedGraph:
         Args:
             frame: (height, width) of a camera that never changes size, or None for any size.
         """
-        model = self._with_front_end(frame)
-        # The portable graph has a default for it; an engine wants a plain input.
-        del model.graph.initializers[CHANNEL_ORDER]
-        order = find_value(model, CHANNEL_ORDER)
-        order.const_value = None
-        return model_bytes(model, title=f"edgeosr backbone, {self.precision}")
+        return model_bytes(self._with_front_end(frame), title=f"edgeosr backbone, {self.precision}")
 
     def whole(self, fusion: Fusion | None = None) -> bytes:
         """Return the typed graph from frames to label, score and values, for onnxruntime on the CPU."""

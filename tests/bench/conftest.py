@@ -27,7 +27,6 @@ def scoring_graph(*, label_operator: str = "ArgMax", seed: int = 0) -> bytes:
     """uint8 frames of any size -> Cast, /255, channel order -> Conv -> Relu -> mean -> MatMul -> verdict."""
     random = np.random.default_rng(seed)
     constants = {
-        "channel_order": np.array([0, 1, 2], np.int64),
         "scale": np.float32(1 / 255),
         "filters": random.normal(size=(WIDTH, 3, 3, 3)).astype(np.float32),
         "head": random.normal(size=(WIDTH, len(CLASSES))).astype(np.float32),

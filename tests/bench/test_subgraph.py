@@ -5,11 +5,12 @@ from onnx import helper
 
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end, plain_classifier
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.errors import BundleError
 
 
 def run(model: bytes, outputs: list[str], frames: np.ndarray) -> list[np.ndarray]:
-    return open_session(model, 1).run(outputs, {"frames": frames})
+    return open_session(model, 1).run(outputs, feed_of(frames))
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_the_front_end_gives_the_pixels_that_the_whole_graph_sees(make_graph, fr
 
 def test_the_front_end_holds_no_weights_of_the_network(make_graph) -> None:
     names = {tensor.name for tensor in onnx.load_from_string(front_end(make_graph())).graph.initializer}
-    assert names == {"channel_order", "scale"}
+    assert names == {"scale"}
 
 
 def test_the_plain_classifier_gives_the_logits_and_labels_of_the_whole_graph(make_graph, frames) -> None:
@@ -55,10 +56,8 @@ def test_the_plain_classifier_has_none_of_the_scoring_nodes_but_the_same_inputs(
 def test_both_cuts_still_take_the_channel_order(make_graph, frames) -> None:
     model = make_graph()
     session = open_session(plain_classifier(model), 1)
-    turned = session.run(
-        ["logits"], {"frames": frames[..., ::-1].copy(), "channel_order": np.array([2, 1, 0])}
-    )
-    np.testing.assert_allclose(turned[0], session.run(["logits"], {"frames": frames})[0], rtol=1e-6)
+    turned = session.run(["logits"], feed_of(frames[..., ::-1].copy(), bgr=True))
+    np.testing.assert_allclose(turned[0], session.run(["logits"], feed_of(frames))[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("cut", "name"), [(front_end, "pixels"), (plain_classifier, "logits")])

@@ -13,7 +13,8 @@ from document import ROOT, Page, pages
 from edgeosr.bundle.manifest import SCHEMA
 from edgeosr.data.named_sets import NAMED_SETS
 from edgeosr.export.conformal import groups_needed
-from edgeosr.export.foreign.classifier import _SQUASHING
+from edgeosr.export.graph.image_input import LUMA
+from edgeosr.export.graph.opset import NEWEST, OLDEST, OLDEST_READ
 from edgeosr.export.precision.gate import GATE_IMAGES, OPEN_IMAGES
 from edgeosr.export.tangents.rules import load_rules
 from edgeosr.kernels.device_verdicts import VERDICT
@@ -123,10 +124,14 @@ def test_limits_and_numbers_of_rules_are_the_code_s() -> None:
     )
 
 
-def test_what_is_looked_through_at_a_model_s_end_is_the_code_s() -> None:
-    words = {"Softmax": "softmax", "LogSoftmax": "log-softmax"}
-    said = f"A {' or '.join(words[name] for name in _SQUASHING)} at the end is looked through"
-    assert said in " ".join(PAGES["docs/models.md"].text.split())
+def test_opsets_and_greys_that_the_page_of_models_names_are_the_code_s() -> None:
+    text = " ".join(PAGES["docs/models.md"].text.split())
+    opsets = (
+        f"Opsets {OLDEST} to {NEWEST} are taken as they are; {OLDEST_READ} to {OLDEST - 1} and newer ones"
+    )
+    assert opsets in text
+    red, green, blue = LUMA
+    assert f"`{red} red + {green} green + {blue} blue`" in text
 
 
 def test_formats_and_sizes_that_pages_name_are_the_code_s() -> None:

@@ -1,5 +1,6 @@
 """A classifier that edgeosr did not train becomes the same kind of bundle."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -116,6 +117,27 @@ def test_labels_are_the_deployed_classifiers_own(report, deployed):
     # The logits are taken before the softmax: a probability never exceeds 1.
     top = -values[:, bundle.manifest.parts.index("max_logit")]
     assert top.max() > 1.5
+
+
+def test_the_report_says_which_tensor_the_logits_are(report):
+    said = "the output 'probabilities' holds probabilities; the logits before it, 'scores', are taken"
+    assert report.notes == (said,)
+    assert f"model            {said}\n" in report.as_text()
+    assert json.loads(report.as_json())["notes"] == [said]
+
+
+def test_a_contradiction_with_the_model_s_own_names_is_told_before_the_export_fails(
+    deployed, tmp_path, capsys
+):
+    model = onnx.load(deployed)
+    helper.set_model_props(model, {"names": json.dumps(KNOWN)})
+    path = tmp_path / "named.onnx"
+    onnx.save(model, path)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(KNOWN[::-1]), "utf-8")
+    with pytest.raises(DataError, match="hardly"):
+        export_model(path, settings(known=None, known_file=names))
+    assert "--known-file gives the classes in another order" in capsys.readouterr().err
 
 
 def test_without_unknown_images_top_logit_and_relative_mahalanobis_decide_alike(report):

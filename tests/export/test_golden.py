@@ -75,6 +75,20 @@ def test_both_decisions_near_and_far_and_both_orders_are_among_them(calibrated, 
         assert np.abs(side).min() < 0.1 and np.abs(side[np.isfinite(side)]).max() > 0.5
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_back_end_that_ignores_the_channel_order_is_noticed_even_by_grey_known_images(
+    calibrated, images, grey
+):
+    if grey:
+        parts = (np.repeat(sample_frames(60, seed=seed)[..., :1], 3, axis=3) for seed in (3, 4))
+        images = GoldenImages(known=tuple(map(images_of, parts)), unknown=None)
+    golden = golden_verdicts(replace(calibrated, typed=None), images)
+    turned = golden.frames[golden.bgr]
+    score = GraphRunner(calibrated.model).run(enlarged(turned, golden.size))[1]
+    apart = np.abs(score - golden.portable.score[golden.bgr]) > 10 * SAME_GRAPH
+    assert apart.sum() >= 4
+
+
 def test_of_every_class_there_is_one_as_far_as_they_go():
     random = np.random.default_rng(0)
     margins = random.normal(0, 1, 400)

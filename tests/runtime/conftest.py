@@ -43,9 +43,7 @@ def oracle(frames: NDArray[np.uint8]) -> Expected:
         return Expected(logits.argmax(axis=1), score, values, logits)
 
 
-def build_graph(
-    *, optional_order: bool = True, outputs: tuple[str, ...] = ("label", "score", "values")
-) -> bytes:
+def build_graph(*, order: str = "required", outputs: tuple[str, ...] = ("label", "score", "values")) -> bytes:
     node = helper.make_node
     nodes = [
         node("Cast", ["frames"], ["float"], to=TensorProto.FLOAT),
@@ -76,7 +74,9 @@ def build_graph(
         "nil": np.float32(0), "weight": WEIGHT.T.copy(), "mix": MIX, "channel_order": np.array([0, 1, 2]),
     }  # fmt: skip
     inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["batch", "height", "width", 3])]
-    if optional_order:
+    if order == "required":
+        del constants["channel_order"]
+    if order != "built in":
         inputs.append(helper.make_tensor_value_info("channel_order", TensorProto.INT64, [3]))
     shapes: dict[str, tuple[int, list[Any]]] = {
         "label": (TensorProto.INT64, ["batch"]),

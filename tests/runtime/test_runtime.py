@@ -190,7 +190,7 @@ def test_threads_below_one_are_refused(bundle_path: Path, threads: Any) -> None:
 def test_a_graph_that_breaks_the_contract_is_refused_at_once(
     make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes], frames: Frames
 ) -> None:
-    for model in (graph_bytes(optional_order=False), graph_bytes(outputs=("label", "score"))):
+    for model in (graph_bytes(order="built in"), graph_bytes(outputs=("label", "score"))):
         with pytest.raises(BundleError, match=r"its (inputs|outputs) must be .*; got"):
             Runtime(make_bundle(model=model))
     few = Runtime(make_bundle(classes=("zero",)), warmup=0)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.errors import EdgeosrError, InferenceError, UsageError
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
@@ -63,7 +64,7 @@ def test_a_run_that_fails_names_the_shapes_that_went_in(graph_bytes: Callable[..
     frames = np.zeros((1, 4, 6, 2), np.uint8)
     with pytest.raises(InferenceError, match=r"could not run the graph on frames \[1, 4, 6, 2\]: "):
         run_session(session, ["label"], {"frames": frames})
-    assert len(run_session(session, None, {"frames": np.zeros((1, 4, 6, 3), np.uint8)})) == 3
+    assert len(run_session(session, None, feed_of(np.zeros((1, 4, 6, 3), np.uint8)))) == 3
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])

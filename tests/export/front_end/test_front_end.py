@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.errors import ExportError
 from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import model_bytes
@@ -47,7 +48,7 @@ def session_of(preprocessing, frame=None):
 
 def pixels_of(preprocessing, frames, fixed=False, **feeds):
     session = session_of(preprocessing, frames.shape[1:3] if fixed else None)
-    return session.run(None, {"frames": frames, **feeds})[0]
+    return session.run(None, {**feed_of(frames), **feeds})[0]
 
 
 def photo(height, width, seed=0):
@@ -216,7 +217,7 @@ def test_the_taps_gathered_are_little_more_than_the_frame():
         gathered.dtype, gathered.shape = ir.DataType.FLOAT, ir.Shape(["b", "blocks", "taps", "rest"])
         model.graph.outputs.append(gathered)
         running = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
-        rows = running.run([gathered.name], {"frames": np.zeros((1, height, 16, 3), np.uint8)})[0]
+        rows = running.run([gathered.name], feed_of(np.zeros((1, height, 16, 3), np.uint8)))[0]
         assert rows.shape[1] * rows.shape[2] <= 1.26 * height + 6 * np.ceil(network / 4)
 
 
@@ -227,7 +228,7 @@ def test_other_opsets_give_the_same_pixels(opset):
     add_preprocessing(model, preprocessing)
     session = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
     frame = photo(100, 120)[None]
-    np.testing.assert_array_equal(session.run(None, {"frames": frame})[0], pixels_of(preprocessing, frame))
+    np.testing.assert_array_equal(session.run(None, feed_of(frame))[0], pixels_of(preprocessing, frame))
 
 
 def test_a_classifier_may_use_our_names_and_keeps_a_fixed_batch():
@@ -235,14 +236,18 @@ def test_a_classifier_may_use_our_names_and_keeps_a_fixed_batch():
     model.graph[0].outputs[0].name = "pixels"
     add_preprocessing(model, Preprocessing(height=8, width=8), "frames")
     session = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
-    assert [given.name for given in session.get_inputs()] == ["frames"]
+    assert [given.name for given in session.get_inputs()] == ["frames", "channel_order"]
     assert session.get_inputs()[0].shape == [1, "height", "width", 3]
-    assert session.run(None, {"frames": np.full((1, 9, 9, 3), 255, np.uint8)})[0] == pytest.approx(1)
+    assert session.run(None, feed_of(np.full((1, 9, 9, 3), 255, np.uint8)))[0] == pytest.approx(1)
 
 
-def test_the_channel_order_is_an_optional_input():
-    session = session_of(Preprocessing(height=8, width=8))
-    assert [given.name for given in session.get_overridable_initializers()] == ["channel_order"]
+@pytest.mark.parametrize("frame", [None, (8, 8), (16, 20)])
+def test_the_channel_order_is_a_required_input_without_a_default(frame):
+    session = session_of(Preprocessing(height=8, width=8), frame)
+    assert [given.name for given in session.get_inputs()] == ["frames", "channel_order"]
+    assert session.get_overridable_initializers() == []
+    with pytest.raises(ValueError, match="channel_order"):
+        session.run(None, {"frames": np.zeros((1, *(frame or (8, 8)), 3), np.uint8)})
 
 
 @pytest.mark.parametrize(

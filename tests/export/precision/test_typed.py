@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from edgeosr.bundle.tensors import feed_of
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import ExportError
 from edgeosr.export.measure import GraphRunner
@@ -149,7 +150,7 @@ def test_as_typed_keeps_every_rounding(classifier, images, probes, frames):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
-    values = plain.run(["values"], {"frames": frames})[0]
+    values = plain.run(["values"], feed_of(frames))[0]
     np.testing.assert_allclose(GraphRunner(whole, as_typed=True).run(frames)[2], values, rtol=2e-6)
 
 

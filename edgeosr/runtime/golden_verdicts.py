@@ -1,0 +1,100 @@
+"""The golden frames through an open Runtime: what it says of them, and whether that is what it must say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.bundle.directory import Bundle
+from edgeosr.errors import BundleError, InferenceError
+from edgeosr.preprocessing import COLORS, Color
+from edgeosr.runtime.agreement import Found, agreement, same_graph_band
+from edgeosr.runtime.golden import Golden, enlarged, judged, read_golden
+from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.scoring.thresholds import Limit
+from edgeosr.verdict import Verdict
+
+
+class Judge(Protocol):
+    """What is asked of a Runtime here; see ``Runtime``."""
+
+    classes: tuple[str, ...]
+    frame: tuple[int, int] | None
+    providers: tuple[str, ...]
+
+    @property
+    def threshold(self) -> float | Mapping[str, float]:
+        """Frames with a score up to this are accepted; one for each class in a mapping."""
+
+    def __call__(self, frames: Sequence[NDArray[np.uint8]], *, color: Color) -> list[Verdict]:
+        """Judge a list of frames."""
+
+
+def found_by(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
+    """Judge every golden frame at (height, width) ``size``, alone and again in batches."""
+    return _alone(runtime, golden, size) + _in_batches(runtime, golden, size)
+
+
+def limit_of(runtime: Judge) -> Limit:
+    """Return the runtime's threshold as the scores are compared with it."""
+    threshold = runtime.threshold
+    return tuple(threshold.values()) if isinstance(threshold, Mapping) else threshold
+
+
+def require_frame_size(runtime: Judge, golden: Golden) -> None:
+    """Raise BundleError unless ``model.onnx`` takes frames of the size that the golden ones are judged at."""
+    if runtime.frame not in (None, golden.size):
+        raise BundleError(f"golden.npz is for frames of {golden.size}; this bundle takes {runtime.frame}")
+
+
+def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
+    """Refuse an execution provider that decides otherwise than the CPU did where the bundle was made.
+
+    Args:
+        runtime: of ``model.onnx``, with providers that its user named.
+        bundle: what it runs.
+
+    Raises:
+        InferenceError: a verdict, or by more than rounding a score, differs; the message names the providers.
+        BundleError: the bundle has no golden verdicts.
+    """
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    require_frame_size(runtime, golden)
+    result = agreement(
+        golden.portable,
+        found_by(runtime, golden, golden.size),
+        classes=runtime.classes,
+        threshold=limit_of(runtime),
+        band=same_graph_band(len(bundle.manifest.parts)),
+        fusion=bundle.manifest.fusion,
+    )
+    if result.differences:
+        named = ", ".join(name for name in runtime.providers if name not in CPU_ONLY)
+        raise InferenceError(
+            f"the provider {named} must decide as the CPU did where {bundle.path} was made; "
+            f"{len(result.differences)} of its answers on the golden frames are others: "
+            f"{result.differences[0]}; leave providers out to run on the CPU, or try another version of "
+            "this provider, in float32"
+        )
+
+
+def _alone(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
+    found = []
+    for index in range(len(golden)):
+        (frame,) = enlarged(golden.frames[index : index + 1], size)
+        color = COLORS[int(golden.bgr[index])]
+        (verdict,) = runtime([frame], color=color)
+        found.append(Found(index, color, False, verdict))
+    return found
+
+
+def _in_batches(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
+    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[np.object_], ...]:
+        verdicts = np.empty(len(batch), object)
+        verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
+        return (verdicts,)
+
+    (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
+    colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
+    return [Found(index, colors[index], True, verdict) for index, verdict in enumerate(verdicts)]
