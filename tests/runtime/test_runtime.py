@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +189,13 @@ def test_threads_below_one_are_refused(bundle_path: Path, threads: Any) -> None:
 
 
 def test_a_graph_that_breaks_the_contract_is_refused_at_once(
-    make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes], frames: Frames
+    make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes], frames: Frames, manifest: Manifest
 ) -> None:
     for model in (graph_bytes(order="built in"), graph_bytes(outputs=("label", "score"))):
         with pytest.raises(BundleError, match=r"its (inputs|outputs) must be .*; got"):
             Runtime(make_bundle(model=model))
-    few = Runtime(make_bundle(classes=("zero",)), warmup=0)
+    data = replace(manifest.data, known=("zero",))
+    few = Runtime(make_bundle(classes=("zero",), data=data), warmup=0)
     with pytest.raises(BundleError, match="its manifest names 1 classes"):
         few(frames)
 
