@@ -105,7 +105,8 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
-        return {"schema": SCHEMA, **asdict(self), "jacobian": self.jacobian.as_json()}
+        own = {"preprocessing": self.preprocessing.as_json(), "jacobian": self.jacobian.as_json()}
+        return {"schema": SCHEMA, **asdict(self), **own}
 
     @property
     def created_at(self) -> datetime:

@@ -21,7 +21,7 @@ from edgeosr.export.front_end.resampling import (
     resample,
 )
 from edgeosr.export.graph.writer import NodeWriter
-from edgeosr.preprocessing import Axis, Preprocessing
+from edgeosr.preprocessing import Axis, Fit, Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -94,8 +94,8 @@ def dynamic_resize(writer: NodeWriter, frames: "ir.Value", preprocessing: Prepro
     network = (preprocessing.height, preprocessing.width)
     shape = writer.op("Shape", image)
     sizes = [writer.op("Gather", shape, _whole(writer, axis), axis=0) for axis in (1, 2)]
-    if preprocessing.fit == "crop":
-        axes = _crop_axes(writer, sizes, network, preprocessing.crop_fraction)
+    if preprocessing.fit == "crop" or preprocessing.resize_to is not None:
+        axes = _cut_axes(writer, sizes, network, preprocessing)
         # Rows outside the crop are never gathered; columns are cut off first, so that nobody gathers them.
         ends = [_list_of(writer, writer.op("Cast", end, to=7)) for end in (axes[1].first, axes[1].last)]
         image = writer.op("Slice", image, *ends, _ints(writer, 2))
@@ -111,6 +111,44 @@ def dynamic_resize(writer: NodeWriter, frames: "ir.Value", preprocessing: Prepro
     if any(size % BLOCK for size in network):
         planes = _slice(writer, planes, [0, 0], network, [2, 3])
     return planes
+
+
+def _cut_axes(
+    writer: NodeWriter, sizes: list["ir.Value"], network: tuple[int, int], preprocessing: Preprocessing
+) -> list[GraphAxis]:
+    """The centred region; of columns only what the filter can reach."""
+    if preprocessing.resize_to is not None:
+        return _resized_axes(writer, sizes, network, preprocessing.resize_to, preprocessing.fit)
+    return _crop_axes(writer, sizes, network, preprocessing.crop_fraction)
+
+
+def _resized_axes(
+    writer: NodeWriter, sizes: list["ir.Value"], network: tuple[int, int], side: int, fit: Fit
+) -> list[GraphAxis]:
+    """The cut out of a frame resized to whole pixels, in whole numbers like ``Preprocessing.axes``."""
+    op, zero = writer.op, _real(writer, 0)
+    shorter = op("Min", *sizes)
+    axes = []
+    for number, (pixels, size) in enumerate(zip(sizes, network, strict=True)):
+        resized = _whole(writer, side)
+        if fit == "crop":
+            resized = op("Div", op("Mul", pixels, _whole(writer, side)), shorter)
+        spare = op("Sub", resized, _whole(writer, size))
+        # Half of it, rounded to the even neighbour: see even_half.
+        fours = op("Mul", op("Div", spare, _whole(writer, 4)), _whole(writer, 4))
+        odd = op("Div", op("Sub", spare, fours), _whole(writer, 3))
+        begin = op("Div", op("Add", spare, odd), _whole(writer, 2))
+        frame = op("Cast", pixels, to=1)
+        scale = op("Div", frame, op("Cast", resized, to=1))
+        start = op("Mul", op("Cast", begin, to=1), scale)
+        support = graph_support(writer, scale)
+        first, last = zero, frame
+        if number == 1:
+            first = op("Max", op("Floor", op("Sub", start, support)), zero)
+            after = op("Sub", op("Sub", frame, start), op("Mul", scale, _real(writer, size)))
+            last = op("Sub", frame, op("Max", op("Floor", op("Sub", after, support)), zero))
+        axes.append(GraphAxis(start, scale, support, first, last, size))
+    return axes
 
 
 def _crop_axes(

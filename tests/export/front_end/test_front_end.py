@@ -257,3 +257,28 @@ def test_the_channel_order_is_an_optional_input():
 def test_a_classifier_that_does_not_fit_is_refused(model, name, message):
     with pytest.raises(ExportError, match=message):
         add_preprocessing(model, Preprocessing(height=8, width=8), name)
+
+
+def as_deployed(frame, resize_to, network, fit):
+    """What torchvision's Resize and CenterCrop do, written down once more: resize whole, then cut."""
+    height, width = frame.shape[:2]
+    scale = resize_to / min(height, width)
+    sides = (int(width * scale + 1e-9), int(height * scale + 1e-9))
+    sides = sides if fit == "crop" else (resize_to, resize_to)
+    whole = np.asarray(Image.fromarray(frame).resize(sides, Image.Resampling.BILINEAR))
+    top, left = (round((whole.shape[axis] - network[axis]) / 2) for axis in (0, 1))
+    return whole[top : top + network[0], left : left + network[1]]
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("size", [(128, 128), (480, 640), (641, 481), (50, 41), (1080, 1920)])
+def test_a_frame_is_resized_and_then_cut_as_deployed_code_does_it(fit, size):
+    frame = photo(*size)
+    for network, resize_to in (((64, 64), 73), ((64, 64), 75), ((224, 224), 256), ((64, 48), 71)):
+        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit, resize_to=resize_to)
+        expected = as_deployed(frame, resize_to, network, fit)
+        assert np.abs(preprocessing.resize(frame).astype(int) - expected).max() <= 1
+        for fixed in (False, True):
+            got = pixels_of(preprocessing, frame[None], fixed=fixed)[0] * 255
+            assert np.abs(got - expected.transpose(2, 0, 1)).mean() <= PILLOW_TOLERANCE
+            assert np.abs(got - expected.transpose(2, 0, 1)).max() <= 2
