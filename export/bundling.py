@@ -18,6 +18,7 @@ from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRec
 from edgeosr.errors import StorageError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.false_accepts_picture import estimate_png
+from edgeosr.export.foreign.known_check import KnownCheck
 from edgeosr.export.golden import Calibrated, GoldenImages, golden_verdicts
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.scored_graph import ScoredGraph
@@ -64,6 +65,7 @@ class ExportReport:
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
         estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
             if it could not be written.
+        known_check: what the known images of a deployed model say of its wrapping; None for a run.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class ExportReport:
     select_auroc: float | None
     without_discriminator: Path | None = None
     estimate_picture: Path | None = None
+    known_check: KnownCheck | None = None
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -84,6 +87,7 @@ class ExportReport:
                 "calibrate_accuracy": self.calibrate_accuracy,
                 "select_auroc": self.select_auroc,
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
+                "known_check": None if self.known_check is None else self.known_check.as_json(),
                 "manifest": self.manifest.as_json(),
             },
             indent=1,
@@ -97,6 +101,7 @@ class ExportReport:
             f"classes          {len(manifest.classes)}: {_shortened(manifest.classes)}",
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
+            *_known_check(self.known_check),
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",
             f"score parts      {_parts(manifest.parts)}",
             f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",
@@ -282,6 +287,11 @@ def _parts(names: tuple[str, ...]) -> str:
 def _left_out(record: LeftOutRecord | None) -> list[str]:
     lines = [] if record is None else record.described()
     return [f"{'' if i else 'left-out classes':<16} {line}" for i, line in enumerate(lines)]
+
+
+def _known_check(check: KnownCheck | None) -> list[str]:
+    lines = [] if check is None else check.described()
+    return [f"{'' if i else 'preprocessing':<16} {line}" for i, line in enumerate(lines)]
 
 
 def _false_accepts(manifest: Manifest, picture: Path | None) -> list[str]:

@@ -7,10 +7,10 @@ import numpy as np
 
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.closed_form.pooling import find_embedding
+from edgeosr.export.foreign.stated import stated_preprocessing
 from edgeosr.export.graph.checks import load_classifier_onnx
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.preprocessing import Preprocessing
 from edgeosr.scoring.scorer import Head
 
 if TYPE_CHECKING:
@@ -56,14 +56,7 @@ def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportS
         dimension=_last_dimension(_named(model, embedding), f"the embedding {embedding}", path),
         classes=classes,
         head=Head(kind="external", weight=nothing.reshape(0, 0), bias=nothing, temperature=1.0),
-        preprocessing=Preprocessing(
-            height=height,
-            width=width,
-            fit=settings.fit or "crop",
-            mean=settings.mean,
-            std=settings.std,
-            color=settings.color,
-        ),
+        preprocessing=stated_preprocessing(settings, height, width).preprocessing,
         layers=(),
         default_part="max_logit",
     )

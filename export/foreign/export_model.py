@@ -1,5 +1,6 @@
 """``edgeosr export`` of a classifier that is already deployed."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds
 from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
+from edgeosr.export.foreign.known_check import check_on_known_images
+from edgeosr.export.foreign.stated import stated_preprocessing
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.train_features import train_features
@@ -50,6 +53,11 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     draft = draft_of(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    size = classifier.preprocessing
+    stated = stated_preprocessing(settings, size.height, size.width)
+    for note in stated.notes:
+        print(note, file=sys.stderr, flush=True)
+    check = check_on_known_images(path, classifier, stated, parts, settings)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
@@ -66,7 +74,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         )
         classifier = replace(classifier, layers=found.layers)
         selected_by = found.selected_by
-    return export_calibrated(
+    report = export_calibrated(
         classifier,
         CalibrationParts(
             train=parts.train,
@@ -88,3 +96,4 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         Folds(why_none="a deployed classifier has no folds"),
         features,
     )
+    return replace(report, known_check=check)
