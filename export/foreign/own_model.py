@@ -59,7 +59,7 @@ class OwnModel:
 
 def top_classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return int64 ``[n]``, the class of the largest of ``[n, C]``; the first of equal ones."""
-    return logits.argmax(axis=1).astype(np.int64)
+    return np.asarray(logits.argmax(axis=1), np.int64)
 
 
 def _size(classifier: ClassifierGraph) -> tuple[int, int]:

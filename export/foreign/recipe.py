@@ -1,4 +1,4 @@
-"""A model's preprocessing as its own code would do it, in Pillow and NumPy: what is exported is held against it.
+"""A model's preprocessing as its own code would do it, in Pillow and NumPy, to hold the exported graph to.
 
 Nothing here is shared with the graph's front end, nor with ``Preprocessing.resize``: a mistake there must
 show.

@@ -18,6 +18,7 @@ TENSORRT_OPERATORS = {
     *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Slice", "Sub", "Transpose"),
 }
 PILLOW_TOLERANCE = 0.5  # mean absolute difference, in 1/255
+ROUNDED_ALIKE = 0.1  # the same, where the graph rounds as Pillow does: ties fall either way
 
 
 def identity_classifier(height, width, *, batch="N", name="x", opset=18):
@@ -187,11 +188,13 @@ def test_the_borders_of_a_letterbox_are_black_before_normalisation(fixed):
     np.testing.assert_allclose(got[:, 10:30], np.broadcast_to(white, (3, 20, 40)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(
+    ("fit", "resize_to"), [*((fit, None) for fit in FITS), ("crop", 256), ("stretch", 256)]
+)
 @pytest.mark.parametrize("frame", [None, (480, 640)])
-def test_only_operators_that_tensorrt_takes_are_used(fit, frame):
+def test_only_operators_that_tensorrt_takes_are_used(fit, resize_to, frame):
     for network in ((224, 224), (31, 33)):
-        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit)
+        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit, resize_to=resize_to)
         proto = onnx.load_model_from_string(front_end(preprocessing, frame))
         assert {node.op_type for node in proto.graph.node} <= TENSORRT_OPERATORS
         assert {node.domain for node in proto.graph.node} == {""}
@@ -280,5 +283,5 @@ def test_a_frame_is_resized_and_then_cut_as_deployed_code_does_it(fit, size):
         assert np.abs(preprocessing.resize(frame).astype(int) - expected).max() <= 1
         for fixed in (False, True):
             got = pixels_of(preprocessing, frame[None], fixed=fixed)[0] * 255
-            assert np.abs(got - expected.transpose(2, 0, 1)).mean() <= PILLOW_TOLERANCE
+            assert np.abs(got - expected.transpose(2, 0, 1)).mean() <= ROUNDED_ALIKE
             assert np.abs(got - expected.transpose(2, 0, 1)).max() <= 2
