@@ -19,7 +19,7 @@ from edgeosr.export.foreign.presets import MAIN, Triple
 from edgeosr.export.foreign.stated import resized_side
 from edgeosr.preprocessing import Color, Preprocessing
 
-LEVEL, LEAST_GAIN = 0.01, 0.02
+LEVEL, LEAST_GAIN, NEAR = 0.01, 0.02, 0.01
 SCREENED, FINALISTS, LEAST_MENDED = 48, 3, 0.15
 _SAME = 2e-3
 
@@ -43,36 +43,38 @@ class Alternative:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A clearly better alternative: ``right`` is bool ``[n]``, which images it names correctly."""
+    """A clearly better alternative.
+
+    Attributes:
+        alternative: it.
+        answers: int64 ``[n]``, what the model answers with it.
+        right: bool ``[n]``, which of the images are named correctly then.
+        as_good: options of others that were as accurate.
+    """
 
     alternative: Alternative
     answers: NDArray[np.int64]
     right: NDArray[np.bool_]
+    as_good: tuple[str, ...] = ()
 
 
 def value_alternatives(stated: Preprocessing) -> list[Alternative]:
-    """Return other normalisations and channel orders for the same cut."""
+    """Return other normalisations and channel orders for the same cut, the likeliest first."""
     mean, std = _model_order(stated.mean, stated.color), _model_order(stated.std, stated.color)
+    turned = (_model_order(mean, "bgr"), _model_order(std, "bgr"))
     other: Color = "bgr" if stated.color == "rgb" else "rgb"
+    title = f"{other.upper()} with --mean and --std"
+    named = [_by_name(stated, name, swapped=swapped) for swapped in (False, True) for name in MAIN]
+    plain, swapped = named[: len(MAIN)], named[len(MAIN) :]
     found = [
-        _by_numbers(stated, mean, std, other, f"{other.upper()} with the same --mean and --std"),
-        _by_numbers(
-            stated, mean[::-1], std[::-1], other, f"{other.upper()} with --mean and --std turned round"
-        ),
-        _by_numbers(stated, mean[::-1], std[::-1], stated.color, "--mean and --std turned round"),
+        _by_numbers(stated, *turned, other, f"{title} turned round"),
+        *plain,
+        _by_numbers(stated, mean, std, other, f"{title} as they are"),
+        _by_numbers(stated, *turned, stated.color, "--mean and --std turned round"),
+        *swapped,
     ]
-    colors: tuple[Color, Color] = ("rgb", "bgr")
-    for name, preset in MAIN.items():
-        for color in (preset.color, *(one for one in colors if one != preset.color)):
-            swapped = color != preset.color
-            found.append(
-                Alternative(
-                    preprocessing=replace(stated, mean=preset.mean, std=preset.std, color=color),
-                    title=f"the values of {name}{f' in {color.upper()}' if swapped else ''}",
-                    options=f"--preprocessing {name}{f' --color {color}' if swapped else ''}",
-                )
-            )
-    return _different(found, stated)
+    # What has a name goes by its name.
+    return _different([next((o for o in named if _alike(o, one)), one) for one in found], stated)
 
 
 def cut_alternatives(stated: Preprocessing) -> list[Alternative]:
@@ -141,17 +143,34 @@ def _search(
         return None
     screen = wrong[np.linspace(0, len(wrong) - 1, min(SCREENED, len(wrong))).round().astype(np.int64)]
     mended = [float((answers(one.preprocessing, screen) == labels[screen]).mean()) for one in tried]
-    finalists = [i for i in np.argsort(mended)[::-1].tolist() if mended[i] >= LEAST_MENDED][:FINALISTS]
-    everywhere, best = np.arange(len(labels)), None
-    for i in finalists:
+    ranked = np.argsort([-share for share in mended], kind="stable").tolist()
+    finalists = [i for i in ranked if mended[i] >= LEAST_MENDED][:FINALISTS]
+    everywhere = np.arange(len(labels))
+    passed: list[Found] = []
+    for i in sorted(finalists):
         given = answers(tried[i].preprocessing, everywhere)
         found = Found(alternative=tried[i], answers=given, right=given == labels)
         gain = int(found.right.sum()) - int(right.sum())
-        if gain < LEAST_GAIN * len(labels) or not better(found.right, right, level):
-            continue
-        if best is None or found.right.sum() > best.right.sum():
-            best = found
-    return best
+        if gain >= LEAST_GAIN * len(labels) and better(found.right, right, level):
+            passed.append(found)
+    if not passed:
+        return None
+    most = max(int(found.right.sum()) for found in passed)
+    # Of those that are about as good, the likeliest; the others are told.
+    first, *others = [found for found in passed if found.right.sum() >= most - NEAR * len(labels)]
+    return replace(first, as_good=tuple(found.alternative.options for found in others))
+
+
+def _by_name(stated: Preprocessing, name: str, *, swapped: bool) -> Alternative:
+    preset = MAIN[name]
+    color: Color = preset.color
+    if swapped:
+        color = "rgb" if preset.color == "bgr" else "bgr"
+    return Alternative(
+        preprocessing=replace(stated, mean=preset.mean, std=preset.std, color=color),
+        title=f"the values of {name}{f' in {color.upper()}' if swapped else ''}",
+        options=f"--preprocessing {name}{f' --color {color}' if swapped else ''}",
+    )
 
 
 def _by_numbers(stated: Preprocessing, mean: Triple, std: Triple, color: Color, title: str) -> Alternative:
@@ -176,12 +195,16 @@ def _different(found: Sequence[Alternative], stated: Preprocessing) -> list[Alte
     """Leave out what is the stated preprocessing, or another of the list, but for rounding."""
     kept: list[Alternative] = []
     for one in found:
-        others = [stated, *(before.preprocessing for before in kept)]
-        if not any(
-            _same_cut(one.preprocessing, other) and _same_values(one.preprocessing, other) for other in others
-        ):
+        others = [Alternative(preprocessing=stated, title="", options=""), *kept]
+        if not any(_alike(one, other) for other in others):
             kept.append(one)
     return kept
+
+
+def _alike(one: Alternative, other: Alternative) -> bool:
+    """Tell whether two are the same but for rounding."""
+    first, second = one.preprocessing, other.preprocessing
+    return _same_cut(first, second) and _same_values(first, second)
 
 
 def _same_values(one: Preprocessing, other: Preprocessing) -> bool:

@@ -51,6 +51,7 @@ class KnownCheck:
     """What a deployed model's known images say of its wrapping.
 
     Attributes:
+        stated: the preprocessing that the bundle has, in words.
         images: how many were looked at.
         accuracy: share that the model itself names correctly, its input made as stated.
         agreement: of the exported graph with the model itself.
@@ -59,6 +60,7 @@ class KnownCheck:
         warnings: what was accepted on request, or is worth a look.
     """
 
+    stated: str
     images: int
     accuracy: float
     agreement: Agreement
@@ -72,6 +74,7 @@ class KnownCheck:
             title, options, accuracy = self.better
             better = {"preprocessing": title, "options": options, "accuracy": accuracy}
         return {
+            "stated": self.stated,
             "images": self.images,
             "accuracy": self.accuracy,
             "agreement": self.agreement.as_json(),
@@ -81,7 +84,7 @@ class KnownCheck:
 
     def described(self) -> list[str]:
         """Return lines for the report."""
-        lines = self.agreement.described()
+        lines = [self.stated, *self.agreement.described()]
         if self.better is None:
             lines.append("no usual other preprocessing is clearly more accurate")
         return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
@@ -164,6 +167,7 @@ def check_on_known_images(
     if found is not None:
         better = (found.alternative.title, found.alternative.options, float(found.right.mean()))
     return KnownCheck(
+        stated=stated.described(),
         images=len(answers.indices),
         accuracy=float((answers.answers == answers.labels).mean()),
         agreement=agreement,
@@ -186,10 +190,12 @@ def _judged(
     accuracy = float((given == labels).mean())
     start = f"the model names only {accuracy:.1%} of {len(labels)} known images correctly"
     if found is not None:
+        alike = f" (as good: {', '.join(found.as_good)})" if found.as_good else ""
         ordered = 0.0 if order is None else float(order.right[compared].mean())
         better = (
             f"{start} as it is preprocessed now, and {found.right.mean():.1%} with another preprocessing, "
             f"{found.alternative.title}; write {found.alternative.options}{_in_place(settings)}"
+            f"{alike}"
         )
         if found.right.mean() >= ordered:
             if order is not None and ordered >= found.right.mean() - 0.05:

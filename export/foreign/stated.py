@@ -30,6 +30,19 @@ class Stated:
     resampling: str = BILINEAR
     notes: tuple[str, ...] = ()
 
+    def described(self) -> str:
+        """Return the preprocessing in words, mean and std in the model's own channel order."""
+        one = self.preprocessing
+        size, way = f"{one.height}x{one.width}", one.fit
+        if one.resize_to is not None:
+            sides = "both sides" if one.fit == "stretch" else "the shorter side"
+            way = f"resize {sides} to {one.resize_to}, then crop"
+        elif one.crop_fraction < 1:
+            way = f"{one.fit} {one.crop_fraction:g}"
+        mean, std = _in_rgb_order(one.mean, one.color), _in_rgb_order(one.std, one.color)
+        numbers = f"mean {_words(mean)}, std {_words(std)} of values in 0..1"
+        return f"{way} to {size}, {numbers}, {one.color.upper()}"
+
 
 def stated_preprocessing(settings: ExportSettings, height: int, width: int) -> Stated:
     """Put options over preset or file, and those over the defaults.
@@ -47,8 +60,11 @@ def stated_preprocessing(settings: ExportSettings, height: int, width: int) -> S
     base = _base(settings.preprocessing, height, width)
     color: Color = settings.color or base.color or "rgb"
     typed = of_one(settings.mean, settings.std, beside_preset=settings.preprocessing is not None)
-    mean = _in_rgb_order(typed.mean, color) or base.mean or IMAGENET.mean
-    std = _in_rgb_order(typed.std, color) or base.std or IMAGENET.std
+    mean, std = base.mean or IMAGENET.mean, base.std or IMAGENET.std
+    if typed.mean is not None:
+        mean = _in_rgb_order(typed.mean, color)
+    if typed.std is not None:
+        std = _in_rgb_order(typed.std, color)
     fit, resize_to, fraction = _cut(settings, base, height, width)
     preprocessing = Preprocessing(
         height=height,
@@ -80,9 +96,13 @@ def _base(text: str | None, height: int, width: int) -> Given:
     raise AssertionError(text)
 
 
-def _in_rgb_order(values: Triple | None, color: Color) -> Triple | None:
-    """Mean and std are typed in the order in which the model takes its channels."""
-    return values if values is None or color == "rgb" else (values[2], values[1], values[0])
+def _in_rgb_order(values: Triple, color: Color) -> Triple:
+    """Mean and std are typed in the order in which the model takes its channels; and back again."""
+    return values if color == "rgb" else (values[2], values[1], values[0])
+
+
+def _words(values: Triple) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
 
 
 def _cut(settings: ExportSettings, base: Given, height: int, width: int) -> tuple[Fit, int | None, float]:

@@ -117,7 +117,7 @@ def deployed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def checked():
-    """Return what checks a model on its known images, with settings as keywords: the first step of an export."""
+    """Return what checks a model on its known images: the first step of an export; settings as keywords."""
 
     def check(path, folder, **changes):
         settings = ExportSettings(**{"data": str(folder), "known": NAMES, "threads": 1, **changes})
