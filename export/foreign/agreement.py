@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.foreign.known_sample import read_frames
 from edgeosr.export.foreign.own_model import OwnModel
-from edgeosr.export.foreign.recipe import BILINEAR, NO_ANTIALIAS, fitted, normalised
+from edgeosr.export.foreign.recipe import BILINEAR, NO_ANTIALIAS, fitted
 from edgeosr.export.foreign.stated import Stated
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
@@ -106,12 +106,12 @@ def measure_agreement(
             for name, fittings in others.items():
                 fittings.append(fitted(frame, stated.preprocessing, name))
     ours = np.concatenate(exported)
-    theirs = own.logits(normalised(np.stack(pixels), stated.preprocessing))
+    theirs = own.logits_of(pixels, stated.preprocessing)
     labels, differences = ours.argmax(axis=1), np.abs(ours - theirs).max(axis=1)
     shares = {}
     for name, fittings in others.items():
         if not all(np.array_equal(one, other) for one, other in zip(fittings, pixels, strict=False)):
-            answers = own.logits(normalised(np.stack(fittings), stated.preprocessing)).argmax(axis=1)
+            answers = own.logits_of(fittings, stated.preprocessing).argmax(axis=1)
             shares[name] = float((answers == labels[: len(answers)]).mean())
     return Agreement(
         images=len(ours),

@@ -1,5 +1,6 @@
 """The deployed model itself, run by onnxruntime on what its own preprocessing would give it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import EdgeosrError, import_extra
+from edgeosr.export.foreign.recipe import normalised
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.threads import graph_threads
 from edgeosr.files import storage_errors
+from edgeosr.preprocessing import Preprocessing
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 _BATCH = 16
@@ -55,6 +58,13 @@ class OwnModel:
             (logits,) = run_session(self._session, [self._logits], {self._input: given}, name="the model")
             found.append(logits.reshape(len(given), -1)[: len(part)])
         return np.concatenate(found).astype(np.float32)
+
+    def logits_of(
+        self, images: Sequence[NDArray[np.uint8]], preprocessing: Preprocessing
+    ) -> NDArray[np.float32]:
+        """Return float32 ``[n, C]`` for fitted images uint8 ``[height, width, 3]``, a few at a time; n >= 1."""
+        parts = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+        return np.concatenate([self.logits(normalised(np.stack(part), preprocessing)) for part in parts])
 
 
 def top_classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ class Stated:
     def described(self) -> str:
         """Return the preprocessing in words, mean and std in the model's own channel order."""
         one = self.preprocessing
-        size, way = f"{one.height}x{one.width}", one.fit
+        size, way = f"{one.height}x{one.width}", str(one.fit)
         if one.resize_to is not None:
             sides = "both sides" if one.fit == "stretch" else "the shorter side"
             way = f"resize {sides} to {one.resize_to}, then crop"
