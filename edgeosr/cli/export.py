@@ -133,10 +133,10 @@ def export(
         ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
         recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
         probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
-        frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known),
-        outliers=outliers, embedding=embedding, folds=folds, seed=seed, threads=threads,
-        preprocessing=preprocessing, mean=mean, std=std, color=color, resize=resize,
-        crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
+        frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known), folds=folds,
+        outliers=outliers, embedding=embedding, seed=seed, threads=threads, preprocessing=preprocessing,
+        mean=mean, std=std, color=color, resize=resize, crop_fraction=crop_fraction,
+        resampling=resampling, accept_weak_classes=accept_weak_classes,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)
