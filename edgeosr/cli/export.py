@@ -1,7 +1,7 @@
 """``edgeosr export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,21 +126,25 @@ def export(
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
     from edgeosr.cli.engine_step import options_from
-    from edgeosr.export.settings import ExportSettings
 
     options = options_from(engine, target, batch, frame)
-    settings = settings_from(
-        ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
-        recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
-        probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
-        frame=options.frame, data_root=data_root, out=out, data=data, known=names_from(known), folds=folds,
-        outliers=outliers, embedding=embedding, seed=seed, threads=threads, preprocessing=preprocessing,
-        mean=mean, std=std, color=color, resize=resize, crop_fraction=crop_fraction,
-        resampling=resampling, accept_weak_classes=accept_weak_classes,
+    settings = _settings_from(
+        precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate,
+        jacobian=jacobian, probes=_count_from(probes), cut=cut, probe_family=probe_family, parts=parts,
+        fit=fit, false_reject_rate=false_reject_rate, frame=options.frame, data_root=data_root, out=out,
+        folds=folds, seed=seed, threads=threads, data=data, known=names_from(known), outliers=outliers,
+        embedding=embedding, preprocessing=preprocessing, mean=mean, std=std, color=color, resize=resize,
+        crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
+
+
+def _settings_from(**values: Any) -> "ExportSettings":
+    from edgeosr.export.settings import ExportSettings
+
+    return settings_from(ExportSettings, **values)
 
 
 def _exported(

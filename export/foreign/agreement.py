@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.tensors import LOGITS
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.foreign.known_sample import read_frames
 from edgeosr.export.foreign.own_model import OwnModel
@@ -92,9 +93,8 @@ def measure_agreement(
         stated: the preprocessing.
         threads: of onnxruntime; None for what suits the graph.
     """
-    assert classifier.logits is not None, "a classifier with a head of its own"
-    graph = scored_graph(classifier, "none").model(expose=(classifier.logits,))
-    runner = GraphRunner(graph, extra_outputs=(classifier.logits,), threads=threads)
+    graph = scored_graph(classifier, "none").model(expose=(LOGITS,))
+    runner = GraphRunner(graph, extra_outputs=(LOGITS,), threads=threads)
     chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).round().astype(np.int64)
     exported, pixels = [], []
     filters = [name for name in (BILINEAR, "bicubic", NO_ANTIALIAS) if name != stated.resampling]

@@ -62,7 +62,7 @@ class OwnModel:
     def logits_of(
         self, images: Sequence[NDArray[np.uint8]], preprocessing: Preprocessing
     ) -> NDArray[np.float32]:
-        """Return float32 ``[n, C]`` for fitted images uint8 ``[height, width, 3]``, a few at a time; n >= 1."""
+        """Return float32 ``[n, C]`` for fitted uint8 ``[height, width, 3]``, a few at a time; n >= 1."""
         parts = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
         return np.concatenate([self.logits(normalised(np.stack(part), preprocessing)) for part in parts])
 

@@ -97,8 +97,8 @@ def _graph(largest, weight, bias):
         helper.make_node("Relu", ["y"], ["a"], "relu"),
         helper.make_node("GlobalAveragePool", ["a"], ["pooled"], "pool"),
         helper.make_node("Flatten", ["pooled"], ["features"], "flatten"),
-        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], "head", transB=1),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], "softmax", axis=1),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["scores"], "head", transB=1),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], "softmax", axis=1),
     ]
     graph = helper.make_graph(
         nodes,
