@@ -23,6 +23,10 @@ from edgeosr.preprocessing import Fit, Preprocessing
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+# Halves are common, because weights are ratios of small numbers. A little more rounds them up on every back
+# end, whatever the last bits of its arithmetic.
+HALF = 0.5 + 1e-3
+
 
 def resized_cut(
     writer: NodeWriter, frames: "ir.Value", preprocessing: Preprocessing, frame: tuple[int, int] | None
@@ -85,11 +89,11 @@ def _of_any_size(
 
 
 def _pass(writer: NodeWriter, image: "ir.Value", bands: Bands, length: int) -> "ir.Value":
-    """Resample axis 1 of ``[batch, from, other, 3]``, and round half up: values are never negative."""
+    """Resample axis 1 of ``[batch, from, other, 3]``, and round: values are never negative."""
     image = merged(writer, resample(writer, image, bands), [bands.rows, -1, 3])
     if length % BLOCK:
         image = sliced(writer, image, [0], [length], [1])
-    return writer.op("Floor", writer.op("Add", image, real(writer, 0.5)))
+    return writer.op("Floor", writer.op("Add", image, real(writer, HALF)))
 
 
 def _resized_axes(

@@ -285,3 +285,12 @@ def test_a_frame_is_resized_and_then_cut_as_deployed_code_does_it(fit, size):
             got = pixels_of(preprocessing, frame[None], fixed=fixed)[0] * 255
             assert np.abs(got - expected.transpose(2, 0, 1)).mean() <= ROUNDED_ALIKE
             assert np.abs(got - expected.transpose(2, 0, 1)).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(60, 90), (128, 128), (48, 48), (480, 640)])
+def test_halves_are_rounded_alike_whether_the_weights_are_constants_or_computed(size):
+    frame = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    for network, resize_to in (((32, 48), 56), ((32, 32), 50), ((64, 64), 96)):
+        preprocessing = Preprocessing(height=network[0], width=network[1], resize_to=resize_to)
+        fixed, dynamic = (pixels_of(preprocessing, frame, fixed=fixed) for fixed in (True, False))
+        assert np.mean(np.abs(fixed - dynamic) * 255 > 0.01) <= 5e-4
