@@ -78,26 +78,22 @@ def fit_on_select(
     return SelectFit(fusion, known, unknown, given)
 
 
-def require_better_than_chance(select: Measured, classes: Sequence[str], *, trained_here: bool) -> None:
-    """Refuse a classifier that names known images hardly better than by chance.
+def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None:
+    """Refuse a run's classifier that names known images hardly better than by chance.
+
+    One that was not trained here is checked by ``foreign/known_check.py``, before anything is made of it.
 
     Args:
         select: its answers on the select part.
         classes: the names of its outputs.
-        trained_here: it comes from a run, whose classes and normalisation cannot be wrong.
 
     Raises:
         DataError: it is right on at most 1.5 / C of them.
     """
     if select.accuracy <= 1.5 / len(classes):
-        advice = (
-            "train it longer, or on more images"
-            if trained_here
-            else "check the class order (--known, or the sorted folder names), --mean, --std and --color"
-        )
         raise DataError(
             f"the classifier names only {select.accuracy:.1%} of the known select images correctly, hardly "
-            f"more than by chance with {len(classes)} classes; {advice}"
+            f"more than by chance with {len(classes)} classes; train it longer, or on more images"
         )
 
 

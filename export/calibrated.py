@@ -93,7 +93,8 @@ def export_calibrated(
     )
     decided = weigh(graph, scores, kept, folds, parts, settings)
     fit = fit_on_select(scores, default_part=classifier.default_part, parts=graph.parts, given=decided.given)
-    require_better_than_chance(fit.known, classifier.classes, trained_here=provenance.training is not None)
+    if provenance.training is not None:
+        require_better_than_chance(fit.known, classifier.classes)
     graph, fit, probes = without_unused(graph, fit, probes, settings.parts)
     shipped = graph.model(fit.fusion)
     runner, names = GraphRunner(shipped, threads=settings.threads), classifier.classes

@@ -11,6 +11,7 @@ from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import JacobianRecord
 from edgeosr.class_report import ClassReport
+from edgeosr.export.foreign.known_check import KnownCheck
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold
@@ -33,6 +34,7 @@ class ExportReport:
         estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
             if it could not be written.
         notes: what was found in a foreign model and is worth telling, a sentence each.
+        known_check: what the known images of a deployed model say of its wrapping; None for a run.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class ExportReport:
     without_discriminator: Path | None = None
     estimate_picture: Path | None = None
     notes: tuple[str, ...] = ()
+    known_check: KnownCheck | None = None
 
     def as_json(self) -> str:
         """Return one JSON document."""
@@ -58,6 +61,7 @@ class ExportReport:
                 "warnings": list(self.by_class.warnings),
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
                 "notes": list(self.notes),
+                "known_check": None if self.known_check is None else self.known_check.as_json(),
                 "manifest": self.manifest.as_json(),
             },
             indent=1,
@@ -76,6 +80,7 @@ class ExportReport:
             *_labelled("model", self.notes),
             f"closed accuracy  {self.select_accuracy:.1%} select, {self.calibrate_accuracy:.1%} calibrate "
             "(exported graph)",
+            *_labelled("preprocessing", [] if self.known_check is None else self.known_check.described()),
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",
             f"score parts      {_parts(manifest.parts)}",
             f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",

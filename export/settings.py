@@ -20,22 +20,18 @@ from edgeosr.errors import (
     require_threads,
     require_whole,
 )
-from edgeosr.preprocessing import (
-    COLORS,
-    FITS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    LARGEST_FRAME,
-    LARGEST_SIDE,
-    Color,
-    Fit,
-)
+from edgeosr.export.foreign.recipe import RESAMPLINGS
+from edgeosr.export.foreign.units import of_one
+from edgeosr.preprocessing import COLORS, FITS, LARGEST_FRAME, LARGEST_SIDE, LONGEST_RESIZED, Color, Fit
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
 
 # The settings of ``export_model`` alone.
-FOREIGN = ("data", "known", "known_file", "groups", "outliers", "embedding", "logits", "mean", "std", "color")
+FOREIGN = (
+    *("data", "known", "known_file", "groups", "outliers", "embedding", "logits", "preprocessing", "mean"),
+    *("std", "color", "resize", "crop_fraction", "resampling", "accept_weak_classes"),
+)
 JACOBIANS = ("closed-form", "probes", "none")
 # Of --parts, see ``used_parts.py``.
 REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
@@ -72,13 +68,24 @@ class ExportSettings:
             one a class, or groups of classes; 0 for none, None for ``DEFAULT_FOLDS``.
         seed: of the probes and, for a foreign classifier, of the parts.
         threads: processor threads of onnxruntime and torch; None: what suits the size of the work.
-        data, known, groups, outliers, embedding, mean, std, color: for a foreign classifier only: its known
-            images, the class names in the order of its outputs (None: the folder names, sorted), which
+        data, known, groups, outliers, embedding: for a foreign classifier only, like all that follow: its
+            known images, the class names in the order of its outputs (None: the folder names, sorted), which
             images belong together (``edgeosr.data.given_groups``; None: copies and bursts), real unknown
-            images for the fusion, the tensor that is its embedding, its normalisation (of values in 0..1)
-            and channel order.
-        known_file, logits: for a foreign classifier only: a file of class names in the order of its outputs,
-            one a line, instead of ``known``; and the tensor that is its class scores (None: an output).
+            images for the fusion, the tensor that is its embedding.
+        known_file, logits: a file of class names in the order of its outputs, one a line, instead of
+            ``known``; and the tensor that is its class scores (None: an output).
+        preprocessing: a name of ``PRESETS`` of ``foreign/presets.py``, or the path of a JSON file that states
+            the model's preprocessing; None: ImageNet's normalisation. What is given beside it comes first.
+        mean, std: its normalisation, in the order in which the model takes its channels: with color ``bgr``
+            blue comes first. Of values in 0..1, or both of values in 0..255. None: of ``preprocessing``.
+        color: the order in which the model takes its channels. None: of ``preprocessing``, or ``rgb``.
+        resize: pixels that the shorter side of a frame (both sides with fit ``stretch``) is resized to before
+            the model's size is cut out of the middle. None: nothing is cut off but what does not fit.
+        crop_fraction: the same as a share, the model's side divided by ``resize``: timm's crop_pct.
+        resampling: the filter that the model was deployed with, of ``RESAMPLINGS`` of ``foreign/recipe.py``.
+            edgeosr always resizes with an antialiased bilinear filter; what that changes is measured.
+        accept_weak_classes: export a classifier that is not clearly above chance in every class, or seems to
+            have another order of classes or another preprocessing, with a warning.
     """
 
     precision: str | None = None
@@ -102,9 +109,14 @@ class ExportSettings:
     outliers: str | None = None
     embedding: str | None = None
     logits: str | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    color: Color = "rgb"
+    preprocessing: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    color: Color | None = None
+    resize: int | None = None
+    crop_fraction: float | None = None
+    resampling: str | None = None
+    accept_weak_classes: bool = False
     folds: int | None = None
     seed: int = 0
     threads: int | None = None
@@ -117,7 +129,7 @@ class ExportSettings:
         require_choice("--parts", self.parts, PARTS)
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
-        require_choice("--color", self.color, COLORS)
+        self._check_preprocessing()
         if self.folds is not None and not (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS):
             raise UsageError(
                 f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {self.folds!r}; leave it out for "
@@ -153,7 +165,7 @@ class ExportSettings:
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
 
     def _check_types(self) -> None:
-        for name in ("data", "groups", "outliers", "embedding", "logits", "cut"):
+        for name in ("data", "groups", "outliers", "embedding", "logits", "cut", "preprocessing"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
@@ -162,11 +174,37 @@ class ExportSettings:
             raise UsageError("--known and --known-file both name the classes; leave one of them out")
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
-        require_numbers("--mean", self.mean, 3)
-        require_numbers("--std", self.std, 3)
+        for name in ("mean", "std"):
+            if getattr(self, name) is not None:
+                require_numbers(f"--{name}", getattr(self, name), 3)
         # How many is checked where it is told what each costs; here only that it is a number at all.
         if self.probes not in (None, "auto") and type(self.probes) is not int:
             require_whole("--probes", self.probes, 1)
+
+    def _check_preprocessing(self) -> None:
+        if self.color is not None:
+            require_choice("--color", self.color, COLORS)
+        if self.resampling is not None:
+            require_choice("--resampling", self.resampling, RESAMPLINGS)
+        if self.resize is not None:
+            require_whole("--resize", self.resize, 1, LONGEST_RESIZED)
+        if self.crop_fraction is not None:
+            require_number("--crop-fraction", self.crop_fraction)
+            if not 0 < self.crop_fraction <= 1:
+                raise UsageError(
+                    f"--crop-fraction must be above 0 and at most 1; got {self.crop_fraction!r}; 224 "
+                    "pixels cut out of 256 are 0.875"
+                )
+        if self.resize is not None and self.crop_fraction is not None:
+            raise UsageError(
+                f"--resize and --crop-fraction must not be given together, because they say the same; got "
+                f"{self.resize} and {self.crop_fraction:g}; leave one out"
+            )
+        if self.std is not None and min(self.std) <= 0:
+            raise UsageError(
+                f"--std must be above 0; got {self.std!r}; where nothing is divided by, write 1 1 1"
+            )
+        of_one(self.mean, self.std, beside_preset=self.preprocessing is not None)
 
     def _check_frame(self) -> None:
         if self.frame is None:

@@ -114,7 +114,11 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
-        own = {"jacobian": self.jacobian.as_json(), "data": self.data.as_json()}
+        own = {
+            "preprocessing": self.preprocessing.as_json(),
+            "jacobian": self.jacobian.as_json(),
+            "data": self.data.as_json(),
+        }
         if self.backbone is not None:
             own["backbone"] = self.backbone.as_json()
         plain: dict[str, Any] = {"schema": self.schema, **asdict(self), **own}

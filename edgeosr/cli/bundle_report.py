@@ -62,6 +62,8 @@ def _frames(manifest: Manifest) -> str:
     preprocessing = manifest.preprocessing
     size = f"{manifest.frame[0]}x{manifest.frame[1]} only" if manifest.frame else "any size"
     share = f" {preprocessing.crop_fraction:g}" if preprocessing.crop_fraction < 1 else ""
+    if preprocessing.resize_to is not None:
+        share = f" of {preprocessing.resize_to}"
     network = f"{preprocessing.height}x{preprocessing.width}"
     return f"uint8 RGB or BGR, {size}; {preprocessing.fit}{share} to {network}"
 

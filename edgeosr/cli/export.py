@@ -1,14 +1,14 @@
 """``edgeosr export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeosr.cli import foreign_options as foreign
 from edgeosr.cli.options import DataRoot, Json, Threads, names_from, settings_from
 from edgeosr.cli.output import command_line, results_only, show
 from edgeosr.errors import UsageError, require_choice
-from edgeosr.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from edgeosr import ExportReport, ExportSettings
@@ -101,13 +101,14 @@ def export(
     logits: Annotated[
         str | None, typer.Option(metavar="TENSOR", help="MODEL.onnx: the tensor that is its class scores.")
     ] = None,
-    mean: Annotated[
-        tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's mean, of values in 0..1.")
-    ] = IMAGENET_MEAN,
-    std: Annotated[
-        tuple[float, float, float], typer.Option(help="MODEL.onnx: its input's standard deviation.")
-    ] = IMAGENET_STD,
-    color: Annotated[str, typer.Option(help="MODEL.onnx: rgb or bgr, as it was trained.")] = "rgb",
+    preprocessing: foreign.Preprocessing = None,
+    mean: foreign.Mean = None,
+    std: foreign.Std = None,
+    color: foreign.Color = None,
+    resize: foreign.Resize = None,
+    crop_fraction: foreign.CropFraction = None,
+    resampling: foreign.Resampling = None,
+    accept_weak_classes: foreign.AcceptWeakClasses = False,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -141,25 +142,31 @@ def export(
         edgeosr export                                      the newest run
         edgeosr export runs/cats --false-reject-rate 0.02 --frame 480x640
         edgeosr export deployed.onnx --data known_images/   a classifier from elsewhere
+        edgeosr export deployed.onnx --data known_images/ --preprocessing imagenet --resize 256
         edgeosr export --jacobian probes --probes 4 --cut last-stage
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
     from edgeosr.cli.engine_step import options_from
-    from edgeosr.export.settings import ExportSettings
 
     options = options_from(engine, target, batch, frame)
-    settings = settings_from(
-        ExportSettings, precision=_precision_from(engine), min_agreement=min_agreement,
-        recalibrate=recalibrate, jacobian=jacobian, probes=_count_from(probes), cut=cut,
-        probe_family=probe_family, parts=parts, fit=fit, false_reject_rate=false_reject_rate,
-        threshold_rule=threshold_rule, frame=options.frame, data_root=data_root, out=out, data=data,
-        known=names_from(known), known_file=known_file, groups=groups, outliers=outliers, mean=mean,
-        embedding=embedding, logits=logits, std=std,
-        color=color, folds=folds, seed=seed, threads=threads,
+    settings = _settings_from(
+        precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate,
+        jacobian=jacobian, probes=_count_from(probes), cut=cut, probe_family=probe_family, parts=parts,
+        fit=fit, false_reject_rate=false_reject_rate, threshold_rule=threshold_rule, frame=options.frame,
+        data_root=data_root, out=out, folds=folds, seed=seed, threads=threads, data=data, groups=groups,
+        known=names_from(known), known_file=known_file, outliers=outliers, embedding=embedding, std=std,
+        logits=logits, preprocessing=preprocessing, mean=mean, color=color, resize=resize,
+        crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
+
+
+def _settings_from(**values: Any) -> "ExportSettings":
+    from edgeosr.export.settings import ExportSettings
+
+    return settings_from(ExportSettings, **values)
 
 
 def _exported(

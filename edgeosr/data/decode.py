@@ -64,8 +64,7 @@ def decode_images(images: LabelledImages, preprocessing: Preprocessing, *, descr
             except DataError as error:
                 failed[i] = str(error)
                 continue
-            # Every fit of a frame that has the input's size already is the identity, a smaller crop aside.
-            if frame.shape != pixels.shape[1:] or preprocessing.crop_fraction != 1.0:
+            if not preprocessing.keeps(frame.shape[0], frame.shape[1]):
                 frame = preprocessing.resize(frame)
             pixels[i] = frame
         return failed

@@ -9,6 +9,7 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError, UsageError
 from edgeosr.export.closed_form.pooling import find_embedding
 from edgeosr.export.foreign.logits import keep_logits
+from edgeosr.export.foreign.stated import stated_preprocessing
 from edgeosr.export.graph.checks import NOTES, load_classifier_onnx
 from edgeosr.export.graph.image_input import GREY_NOTE
 from edgeosr.export.graph.writer import NodeWriter
@@ -54,14 +55,7 @@ def read_classifier(
     _require_classes(model, path, classes)
     image = model.graph.inputs[0]
     height, width = _input_size(image, path)
-    preprocessing = Preprocessing(
-        height=height,
-        width=width,
-        fit=settings.fit or "crop",
-        mean=settings.mean,
-        std=settings.std,
-        color=settings.color,
-    )
+    preprocessing = stated_preprocessing(settings, height, width).preprocessing
     notes: list[str] = [*_grey_note(model, path, preprocessing), *model.meta[NOTES]]
     notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
     embedding = settings.embedding or find_embedding(model)

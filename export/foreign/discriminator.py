@@ -11,7 +11,6 @@ from edgeosr.data.array_images import images_from_array
 from edgeosr.data.decode import decode_images
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts
-from edgeosr.export.calibrate import require_better_than_chance
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.training.synthetic_outliers import make_synthetic_outliers
@@ -47,9 +46,6 @@ def discriminator_for(
         open_select: the other half, or None: synthetic outliers made from the select part then choose the
             epoch.
         threads: of onnxruntime and torch; None for what suits the work.
-
-    Raises:
-        DataError: the classifier is hardly better than chance on its known images.
     """
     from edgeosr.training import discriminator_choice as choice
     from edgeosr.training.open_tasks import SYNTHETIC_PER_KIND
@@ -62,9 +58,7 @@ def discriminator_for(
         _, (embedding,) = runner.measure_with_extras(images, f"embedding {what} images")
         return np.asarray(embedding, np.float32)
 
-    measured, (select,) = runner.measure_with_extras(parts.select, "embedding select images")
-    # Before the training, which takes longest.
-    require_better_than_chance(measured, classifier.classes, trained_here=False)
+    _, (select,) = runner.measure_with_extras(parts.select, "embedding select images")
     if open_select is None:
         decoded = decode_images(parts.select, classifier.preprocessing, description="reading select images")
         synthetic = make_synthetic_outliers(decoded.pixels, parts.seed, SYNTHETIC_PER_KIND)

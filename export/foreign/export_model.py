@@ -16,6 +16,8 @@ from edgeosr.export.folds import Folds
 from edgeosr.export.foreign.class_names import known_classes
 from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
+from edgeosr.export.foreign.known_check import check_on_known_images
+from edgeosr.export.foreign.stated import stated_preprocessing
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
@@ -59,6 +61,11 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     draft = draft_of(classifier, settings)
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    size = classifier.preprocessing
+    stated = stated_preprocessing(settings, size.height, size.width)
+    for note in stated.notes:
+        print(note, file=sys.stderr, flush=True)
+    check = check_on_known_images(path, classifier, stated, parts, settings)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
@@ -98,4 +105,4 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         Folds(why_none="a deployed classifier has no folds"),
         features,
     )
-    return replace(report, notes=(*notes, *seen))
+    return replace(report, notes=(*notes, *seen), known_check=check)

@@ -19,6 +19,7 @@ TENSORRT_OPERATORS = {
     *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Slice", "Sub", "Transpose"),
 }
 PILLOW_TOLERANCE = 0.5  # mean absolute difference, in 1/255
+ROUNDED_ALIKE = 0.1  # the same, where the graph rounds as Pillow does: ties fall either way
 
 
 def identity_classifier(height, width, *, batch="N", name="x", opset=18):
@@ -188,11 +189,13 @@ def test_the_borders_of_a_letterbox_are_black_before_normalisation(fixed):
     np.testing.assert_allclose(got[:, 10:30], np.broadcast_to(white, (3, 20, 40)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(
+    ("fit", "resize_to"), [*((fit, None) for fit in FITS), ("crop", 256), ("stretch", 256)]
+)
 @pytest.mark.parametrize("frame", [None, (480, 640)])
-def test_only_operators_that_tensorrt_takes_are_used(fit, frame):
+def test_only_operators_that_tensorrt_takes_are_used(fit, resize_to, frame):
     for network in ((224, 224), (31, 33)):
-        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit)
+        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit, resize_to=resize_to)
         proto = onnx.load_model_from_string(front_end(preprocessing, frame))
         assert {node.op_type for node in proto.graph.node} <= TENSORRT_OPERATORS
         assert {node.domain for node in proto.graph.node} == {""}
@@ -262,3 +265,37 @@ def test_the_channel_order_is_a_required_input_without_a_default(frame):
 def test_a_classifier_that_does_not_fit_is_refused(model, name, message):
     with pytest.raises(ExportError, match=message):
         add_preprocessing(model, Preprocessing(height=8, width=8), name)
+
+
+def as_deployed(frame, resize_to, network, fit):
+    """What torchvision's Resize and CenterCrop do, written down once more: resize whole, then cut."""
+    height, width = frame.shape[:2]
+    scale = resize_to / min(height, width)
+    sides = (int(width * scale + 1e-9), int(height * scale + 1e-9))
+    sides = sides if fit == "crop" else (resize_to, resize_to)
+    whole = np.asarray(Image.fromarray(frame).resize(sides, Image.Resampling.BILINEAR))
+    top, left = (round((whole.shape[axis] - network[axis]) / 2) for axis in (0, 1))
+    return whole[top : top + network[0], left : left + network[1]]
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("size", [(128, 128), (480, 640), (641, 481), (50, 41), (1080, 1920)])
+def test_a_frame_is_resized_and_then_cut_as_deployed_code_does_it(fit, size):
+    frame = photo(*size)
+    for network, resize_to in (((64, 64), 73), ((64, 64), 75), ((224, 224), 256), ((64, 48), 71)):
+        preprocessing = Preprocessing(height=network[0], width=network[1], fit=fit, resize_to=resize_to)
+        expected = as_deployed(frame, resize_to, network, fit)
+        assert np.abs(preprocessing.resize(frame).astype(int) - expected).max() <= 1
+        for fixed in (False, True):
+            got = pixels_of(preprocessing, frame[None], fixed=fixed)[0] * 255
+            assert np.abs(got - expected.transpose(2, 0, 1)).mean() <= ROUNDED_ALIKE
+            assert np.abs(got - expected.transpose(2, 0, 1)).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(60, 90), (128, 128), (48, 48), (480, 640)])
+def test_halves_are_rounded_alike_whether_the_weights_are_constants_or_computed(size):
+    frame = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    for network, resize_to in (((32, 48), 56), ((32, 32), 50), ((64, 64), 96)):
+        preprocessing = Preprocessing(height=network[0], width=network[1], resize_to=resize_to)
+        fixed, dynamic = (pixels_of(preprocessing, frame, fixed=fixed) for fixed in (True, False))
+        assert np.mean(np.abs(fixed - dynamic) * 255 > 0.01) <= 5e-4

@@ -1,0 +1,199 @@
+"""Whether the class names stand in the order of the model's outputs: read off its answers on known images.
+
+The counts are ``[classes, outputs]``: how many images of class l the model put at output o. Names in the
+right order put the large counts on the diagonal. The rules, all on at most one image a group:
+
+- **Another order** is right where a cycle of classes is put right by it: at their new places its classes are
+  found at least as often as at their own (in a long cycle ``SPOILT_SHARE`` of them may be an exception, none
+  a clear one), and ``LEAST_EXPLAINED`` of all their images; and an order found on one half of the images is
+  better on the other half, by a one-sided sign test at ``ORDER_LEVEL``.
+- A class is **weak** where its own images get its name not clearly more often than any image does (a
+  one-sided binomial test at ``CHANCE_LEVEL``), although a class half way between that and always right
+  would, but for a chance of ``CHANCE_MISSED``, have done better. Few images show nothing: fewer than
+  ``FEWEST_IMAGES`` never make a class weak.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.errors import import_extra
+
+ORDER_LEVEL, SPOILT_LEVEL, SPOILT_SHARE, LEAST_EXPLAINED = 0.01, 0.05, 0.1, 1 / 3
+CHANCE_LEVEL, CHANCE_MISSED, FEWEST_IMAGES = 0.05, 0.01, 5
+# A well-known order is taken where it explains nearly as many images as the best one.
+_AS_GOOD = 0.95
+
+Counts = NDArray[np.int64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassOrder:
+    """Another order of the class names that the model's answers ask for.
+
+    Attributes:
+        names: in the order of the outputs.
+        called: what the order is, in words; empty if it is none that has a name.
+        right: bool ``[n]``, which of the images it names correctly.
+        moved: how many names change their place.
+    """
+
+    names: tuple[str, ...]
+    called: str
+    right: NDArray[np.bool_]
+    moved: int
+
+
+def answer_counts(labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int) -> Counts:
+    """Return ``[classes, classes]``: images by label and by answer."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, answers), 1)
+    return counts
+
+
+def other_order(
+    names: Sequence[str], labels: NDArray[np.int64], answers: NDArray[np.int64]
+) -> ClassOrder | None:
+    """Return the order of the names that is clearly right where the given one is wrong; else None.
+
+    Args:
+        names: by output, as given.
+        labels: int64 ``[n]``, the images' classes, indices into ``names``.
+        answers: int64 ``[n]``, the outputs that the model chose.
+    """
+    classes = len(names)
+    counts = answer_counts(labels, answers, classes)
+    best = _best_places(counts)
+    # Every second image of each class: both halves see every class that has two images.
+    half = _ranks(labels) % 2
+    halves = [_best_places(answer_counts(labels[half == h], answers[half == h], classes)) for h in (0, 1)]
+    elsewhere = np.where(half == 0, halves[1][labels], halves[0][labels])
+    gained = (answers == elsewhere) & (elsewhere != labels)
+    lost = (answers == labels) & (elsewhere != labels)
+    places = np.arange(classes)
+    for cycle in _cycles(best):
+        inside = np.isin(labels, cycle)
+        if _classes_gain(counts, best, cycle) and _sign_test(
+            int(gained[inside].sum()), int(lost[inside].sum()), ORDER_LEVEL
+        ):
+            places[cycle] = best[cycle]
+    if (places == np.arange(classes)).all():
+        return None
+    called, own = "", np.arange(classes)
+    for words, order in _known_orders(names).items():
+        at = _places_of(names, order)
+        differ = (at != own) | (places != own)
+        explained = counts[own, places][differ].sum()
+        if counts[own, at][differ].sum() >= _AS_GOOD * explained:
+            places, called = at, words
+            break
+    ordered = [""] * classes
+    for label, place in enumerate(places.tolist()):
+        ordered[place] = names[label]
+    moved = int((places != np.arange(classes)).sum())
+    return ClassOrder(names=tuple(ordered), called=called, right=answers == places[labels], moved=moved)
+
+
+def weak_classes(counts: Counts) -> list[int]:
+    """Return the classes that the model does not name clearly more often than by chance."""
+    binom = import_extra("scipy.stats", extra="export", purpose="checking a classifier").binom
+
+    images = counts.sum(axis=1)
+    # Every class weighs the same: with 300 images against 5, nearly any answer is the common class's name.
+    shares = counts[images > 0] / images[images > 0, None]
+    chance = shares.mean(axis=0) if len(shares) else np.zeros(len(counts))
+    weak = []
+    for label in np.flatnonzero(images):
+        right, n = int(counts[label, label]), int(images[label])
+        above = float(binom.sf(right - 1, n, chance[label])) if right else 1.0
+        missed = float(binom.cdf(right, n, (1 + chance[label]) / 2))
+        shown = n >= FEWEST_IMAGES and (missed <= CHANCE_MISSED or chance[label] == 1)
+        if above > CHANCE_LEVEL and shown:
+            weak.append(int(label))
+    return weak
+
+
+def above_chance(counts: Counts) -> bool:
+    """Return True if the model is right more often than answers would be that do not look at the images."""
+    binom = import_extra("scipy.stats", extra="export", purpose="checking a classifier").binom
+
+    images, answers = counts.sum(axis=1), counts.sum(axis=0)
+    total, right = int(images.sum()), int(np.trace(counts))
+    chance = float((images * answers).sum()) / max(total, 1) ** 2
+    return right > 0 and float(binom.sf(right - 1, total, chance)) <= CHANCE_LEVEL
+
+
+def better(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float) -> bool:
+    """Return True if ``first`` is right clearly more often than ``second`` on these images: a sign test."""
+    return _sign_test(int((first & ~second).sum()), int((second & ~first).sum()), level)
+
+
+def _sign_test(gained: int, lost: int, level: float) -> bool:
+    binom = import_extra("scipy.stats", extra="export", purpose="checking a classifier").binom
+
+    return gained > lost and float(binom.sf(gained - 1, gained + lost, 0.5)) <= level
+
+
+def _best_places(counts: Counts) -> Places:
+    """Return the output of each class that explains most images; its own where nothing speaks against it."""
+    optimize = import_extra("scipy.optimize", extra="export", purpose="checking a classifier")
+
+    # Half an image for staying: ties, and classes without images, keep their place.
+    gain = counts + 0.5 / len(counts) * np.eye(len(counts))
+    rows, places = optimize.linear_sum_assignment(gain, maximize=True)
+    found = np.empty(len(counts), np.int64)
+    found[rows] = places
+    return found
+
+
+def _ranks(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each image how many of its class come before it."""
+    ranks = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        ranks[mine] = np.arange(len(mine))
+    return ranks
+
+
+def _cycles(places: Places) -> list[Places]:
+    """Return the cycles of two and more classes."""
+    left, found = set(np.flatnonzero(places != np.arange(len(places))).tolist()), []
+    while left:
+        cycle = [left.pop()]
+        while (following := int(places[cycle[-1]])) != cycle[0]:
+            cycle.append(following)
+            left.discard(following)
+        found.append(np.array(cycle, np.int64))
+    return found
+
+
+def _classes_gain(counts: Counts, places: Places, cycle: Places) -> bool:
+    """Tell a cycle that puts its classes right from one that gives up a class for another's sake."""
+    moved, own = counts[cycle, places[cycle]], counts[cycle, cycle]
+    spoilt = np.flatnonzero(moved < own)
+    if any(_sign_test(int(own[i]), int(moved[i]), SPOILT_LEVEL) for i in spoilt):
+        return False
+    few = len(cycle) * SPOILT_SHARE
+    return len(spoilt) <= few and moved.sum() >= LEAST_EXPLAINED * counts[cycle].sum()
+
+
+def _known_orders(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the usual orders by what they are called."""
+    return {
+        "their natural order, numbers by value": sorted(names, key=_natural),
+        "sorted as bytes, capitals first": sorted(names),
+        "sorted without regard to capitals": sorted(names, key=lambda name: (name.casefold(), name)),
+    }
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    pieces = re.findall(r"\d+|\D+", name.casefold())
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces]
+
+
+def _places_of(names: Sequence[str], order: Sequence[str]) -> Places:
+    return np.array([order.index(name) for name in names], np.int64)

@@ -1,0 +1,258 @@
+"""A deployed model, checked on its known images before it is wrapped: preprocessing and order of classes.
+
+    its own answers, its input made as stated      known_answers.py, own_model.py, recipe.py
+    the exported graph's answers beside them       agreement.py
+    the usual other preprocessings                 alternatives.py
+    another order of the names, weak classes       class_order.py
+
+A wrong preprocessing can look like a wrong order of the classes and the other way round, so both are asked,
+and the one that puts more images right is named first.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeosr.data.parts import Parts
+from edgeosr.errors import DataError
+from edgeosr.export.foreign.agreement import Agreement, measure_agreement
+from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
+from edgeosr.export.foreign.class_order import (
+    ClassOrder,
+    above_chance,
+    answer_counts,
+    other_order,
+    weak_classes,
+)
+from edgeosr.export.foreign.known_answers import KnownAnswers
+from edgeosr.export.foreign.known_sample import known_sample
+from edgeosr.export.foreign.own_model import OwnModel
+from edgeosr.export.foreign.stated import Stated
+from edgeosr.export.scored_graph import ClassifierGraph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.preprocessing import Preprocessing
+
+_ACCEPT = "--accept-weak-classes exports it all the same"
+_NAMED = 6
+# Another order of the classes that explains nearly as much as a better preprocessing is told beside it.
+_CLOSE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownCheck:
+    """What a deployed model's known images say of its wrapping.
+
+    Attributes:
+        stated: the preprocessing that the bundle has, in words.
+        images: how many were looked at.
+        accuracy: share that the model itself names correctly, its input made as stated.
+        agreement: of the exported graph with the model itself.
+        better: (title, options, accuracy) of a clearly better preprocessing on the images that were compared;
+            None if there is none.
+        warnings: what was accepted on request, or is worth a look.
+    """
+
+    stated: str
+    images: int
+    accuracy: float
+    agreement: Agreement
+    better: tuple[str, str, float] | None
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        better = None
+        if self.better is not None:
+            title, options, accuracy = self.better
+            better = {"preprocessing": title, "options": options, "accuracy": accuracy}
+        return {
+            "stated": self.stated,
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "agreement": self.agreement.as_json(),
+            "better_preprocessing": better,
+            "warnings": list(self.warnings),
+        }
+
+    def described(self) -> list[str]:
+        """Return lines for the report."""
+        lines = [self.stated, *self.agreement.described()]
+        if self.better is None:
+            lines.append("no usual other preprocessing is clearly more accurate")
+        return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
+
+
+def check_on_known_images(
+    path: Path, classifier: ClassifierGraph, stated: Stated, parts: Parts, settings: ExportSettings
+) -> KnownCheck:
+    """Hold a deployed model against its known images.
+
+    Args:
+        path: its ONNX file.
+        classifier: as read, with its preprocessing.
+        stated: that preprocessing, as the user states it.
+        parts: its known images; select and train are read.
+        settings: ``accept_weak_classes`` turns refusals into warnings.
+
+    Raises:
+        DataError: the classes stand in another order than the outputs, another preprocessing is clearly
+            right, or a class is not named clearly more often than by chance; the message says what to type.
+    """
+    sample = known_sample(parts)
+    own = OwnModel(path, classifier, settings.threads)
+    answers = KnownAnswers(own, sample, stated)
+    problem, warning, found = _judged(answers, classifier.classes, stated.preprocessing, settings)
+    warnings = [] if warning is None else [warning]
+    if problem is not None:
+        if not settings.accept_weak_classes:
+            raise problem
+        warnings.append(str(problem).removesuffix(f"; {_ACCEPT}"))
+    agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
+    warnings += agreement.warnings()
+    for text in warnings:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    better = None
+    if found is not None:
+        better = (found.alternative.title, found.alternative.options, float(found.right.mean()))
+    return KnownCheck(
+        stated=stated.described(),
+        images=len(answers.indices),
+        accuracy=float((answers.answers == answers.labels).mean()),
+        agreement=agreement,
+        better=better,
+        warnings=tuple(warnings),
+    )
+
+
+def _judged(
+    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing, settings: ExportSettings
+) -> tuple[DataError | None, str | None, Found | None]:
+    """Return what speaks against the export, what is worth a warning, and the better preprocessing."""
+    labels, given, compared = answers.labels, answers.answers, answers.compared
+    counts = answer_counts(labels, given, len(names))
+    weak, chance = weak_classes(counts), not above_chance(counts)
+    order = other_order(names, labels, given)
+    found = best_alternative(stated, labels[compared], given[compared], answers)
+    if found is not None and not _sound(found, labels[compared], given[compared], len(names)):
+        found = None
+    accuracy = float((given == labels).mean())
+    start = f"the model names only {accuracy:.1%} of {len(labels)} known images correctly"
+    if found is not None:
+        ordered = 0.0 if order is None else float(order.right[compared].mean())
+        if found.right.mean() >= ordered:
+            close = ""
+            if order is not None and ordered >= found.right.mean() - _CLOSE:
+                close = f" (another order of the classes explains nearly as many: {known_line(order)})"
+            if order is not None or weak or chance:
+                return _wrong_preprocessing(start, found, settings, close), None, found
+            text = str(_wrong_preprocessing(start, found, settings, ""))
+            return None, text.removesuffix(f"; {_ACCEPT}"), found
+    if order is not None:
+        then = _and_then(answers, order, stated, names, settings)
+        return _wrong_order(start, order, then), None, None
+    if (weak or chance) and (both := _both(answers, names, stated)) is not None:
+        return _both_wrong(start, *both, settings), None, None
+    if chance:
+        return _by_chance(start, len(names)), None, None
+    return (_weak(weak, counts, names) if weak else None), None, None
+
+
+def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, close: str) -> DataError:
+    alike = f" (as good: {', '.join(found.as_good)})" if found.as_good else ""
+    one = found.alternative
+    return DataError(
+        f"{start} as it is preprocessed now, and {found.right.mean():.1%} with another preprocessing, "
+        f"{one.title}; write {one.options}{_in_place(settings)}{alike}{close}; {_ACCEPT}"
+    )
+
+
+def _wrong_order(start: str, order: ClassOrder, then: str) -> DataError:
+    called = f" ({order.called})" if order.called else ""
+    return DataError(
+        f"{start}, because the class names stand in another order than the model's outputs: with "
+        f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
+        f"{known_line(order)}{then}; {_ACCEPT}"
+    )
+
+
+def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: ExportSettings) -> DataError:
+    return DataError(
+        f"{start}, and {order.right.mean():.1%} with another preprocessing and another order of the class "
+        f"names; write {one.options}{_in_place(settings)} and {known_line(order)}; {_ACCEPT}"
+    )
+
+
+def _by_chance(start: str, classes: int) -> DataError:
+    return DataError(
+        f"{start}, hardly more than by chance with {classes} classes; check the class order (--known, or the "
+        f"sorted folder names) and the preprocessing (--preprocessing, --mean, --std, --color); {_ACCEPT}"
+    )
+
+
+def _weak(weak: list[int], counts: NDArray[np.int64], names: tuple[str, ...]) -> DataError:
+    shown = []
+    for label in weak[:_NAMED]:
+        right, images = int(counts[label, label]), int(counts[label].sum())
+        shown.append(f"{names[label]!r} ({right} of {images} images)")
+    more = f" and {len(weak) - _NAMED} more" if len(weak) > _NAMED else ""
+    return DataError(
+        f"the model does not name {len(weak)} of {len(names)} classes clearly more often than by chance: "
+        f"{', '.join(shown)}{more}; check that these folders hold what the model calls so (--known), and the "
+        f"preprocessing; {_ACCEPT}"
+    )
+
+
+def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:
+    """Tell a better preprocessing from one with a single answer, which can beat answers turned round."""
+    after = answer_counts(labels, found.answers, classes)
+    weak = weak_classes(answer_counts(labels, before, classes))
+    return above_chance(after) and len(weak_classes(after)) <= len(weak)
+
+
+def _and_then(
+    answers: KnownAnswers,
+    order: ClassOrder,
+    stated: Preprocessing,
+    names: tuple[str, ...],
+    settings: ExportSettings,
+) -> str:
+    """Say which preprocessing helps beside the other order, if one does."""
+    labels = np.array([order.names.index(name) for name in names])[answers.labels[answers.compared]]
+    found = best_alternative(stated, labels, answers.answers[answers.compared], answers)
+    if found is None or not _sound(found, labels, answers.answers[answers.compared], len(names)):
+        return ""
+    return (
+        f" and with {found.alternative.title} even {found.right.mean():.1%}: add {found.alternative.options}"
+        f"{_in_place(settings)}"
+    )
+
+
+def _both(
+    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing
+) -> tuple[Alternative, ClassOrder] | None:
+    """Return a preprocessing under which another order of the names becomes clear, and that order."""
+    labels, best, share = answers.labels[answers.compared], None, 0.0
+    for one in value_alternatives(stated):
+        order = other_order(names, labels, answers(one.preprocessing, np.arange(len(labels))))
+        if order is not None and order.right.mean() > share:
+            best, share = (one, order), float(order.right.mean())
+    return best if share > 2 * float((answers.answers == answers.labels).mean()) else None
+
+
+def known_line(order: ClassOrder) -> str:
+    """Return the option that states this order, to be copied into a shell."""
+    if any("," in name or name != name.strip() for name in order.names):
+        listed = " ".join(quote(name) for name in order.names)
+        return f"--known-file classes.txt after printf '%s\\n' {listed} > classes.txt"
+    return f"--known {quote(','.join(order.names))}"
+
+
+def _in_place(settings: ExportSettings) -> str:
+    names = ("preprocessing", "mean", "std", "color", "fit", "resize", "crop_fraction")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(settings, name) is not None]
+    return f" in place of {', '.join(given)}" if given else ""

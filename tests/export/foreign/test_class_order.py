@@ -1,0 +1,97 @@
+"""Names in another order than the outputs are told from classes that are only hard."""
+
+import numpy as np
+import pytest
+
+from edgeosr.export.foreign.class_order import (
+    FEWEST_IMAGES,
+    above_chance,
+    answer_counts,
+    other_order,
+    weak_classes,
+)
+
+
+def answered(places, images, *, right=1.0, seed=0):
+    """Return (labels, answers): of each class ``images`` images, put at its place with this chance."""
+    rng = np.random.default_rng(seed)
+    classes = len(places)
+    counts = images if isinstance(images, tuple) else (images,) * classes
+    shares = right if isinstance(right, tuple) else (right,) * classes
+    labels = np.repeat(np.arange(classes), counts)
+    hit = rng.random(len(labels)) < np.repeat(shares, counts)
+    return labels, np.where(hit, np.array(places)[labels], rng.integers(0, classes, len(labels)))
+
+
+def named(count):
+    return tuple(f"c{i}" for i in range(count))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12, 40])
+@pytest.mark.parametrize("right", [1.0, 0.7])
+def test_an_order_turned_round_or_moved_by_one_is_found(classes, right):
+    names = named(classes)
+    for places in (np.roll(np.arange(classes), 1), np.arange(classes)[::-1]):
+        labels, answers = answered(places, 16, right=right)
+        order = other_order(names, labels, answers)
+        assert order is not None
+        assert [order.names[place] for place in places] == list(names)
+        assert order.right.mean() > 0.6
+
+
+def test_one_class_changed_with_another_moves_these_two_alone():
+    places = np.arange(10)
+    places[[2, 7]] = 7, 2
+    order = other_order(named(10), *answered(places, 10, right=0.9))
+    assert order is not None and order.moved == 2
+    assert order.names[2] == "c7" and order.names[7] == "c2" and order.names[3] == "c3"
+
+
+def test_natural_order_is_recognised_also_where_a_class_has_no_images():
+    names = tuple(sorted(str(i) for i in range(12)))
+    places = [int(name) for name in names]
+    order = other_order(names, *answered(places, (0, *(9,) * 11), right=0.9))
+    assert order is not None and order.called.startswith("their natural order")
+    assert order.names == tuple(str(i) for i in range(12))
+
+
+def test_an_order_that_only_fits_by_accident_is_not_taken():
+    # Two classes that nobody can tell apart, and one that is always called by another's name.
+    labels = np.repeat([0, 1, 2], 20)
+    answers = np.r_[np.tile([0, 1], 20), np.repeat(0, 20)]
+    assert other_order(named(3), labels, answers) is None
+    for seed in range(50):
+        labels, answers = answered(range(6), 10, right=0.1, seed=seed)
+        assert other_order(named(6), labels, answers) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_honest_classifier_is_neither_weak_nor_in_another_order(seed):
+    right = (0.6, *(0.9,) * 9)
+    for images in (9, 30, (2, *(9,) * 9), (300, *(5,) * 9)):
+        labels, answers = answered(range(10), images, right=right, seed=seed)
+        assert weak_classes(answer_counts(labels, answers, 10)) == []
+        assert other_order(named(10), labels, answers) is None
+
+
+def test_a_class_that_is_never_named_is_weak_where_its_images_can_show_it():
+    for images, weak in ((FEWEST_IMAGES - 1, []), (FEWEST_IMAGES, []), (9, [3]), (100, [3])):
+        labels, answers = answered(range(6), (20, 20, 20, images, 20, 20))
+        answers[labels == 3] = 1
+        assert weak_classes(answer_counts(labels, answers, 6)) == weak
+
+
+def test_a_class_whose_name_is_given_to_anything_is_weak():
+    labels, answers = answered(range(4), 30)
+    rng = np.random.default_rng(0)
+    answers = np.where(rng.random(len(labels)) < 0.5, 2, answers)
+    answers[labels == 2] = np.where(rng.random(30) < 0.4, 2, 0)
+    assert weak_classes(answer_counts(labels, answers, 4)) == [2]
+
+
+def test_one_answer_for_everything_is_no_better_than_chance():
+    labels = np.repeat(np.arange(2), (300, 20))
+    for answer in (0, 1):
+        counts = answer_counts(labels, np.full(320, answer), 2)
+        assert not above_chance(counts) and weak_classes(counts) == [0, 1]
+    assert above_chance(answer_counts(*answered(range(2), 100, right=0.3), 2))

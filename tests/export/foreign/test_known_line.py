@@ -1,0 +1,25 @@
+"""The order that is right can be copied into a shell."""
+
+import shlex
+
+import numpy as np
+
+from edgeosr.cli.options import names_from
+from edgeosr.export.foreign.class_order import ClassOrder
+from edgeosr.export.foreign.known_check import known_line
+
+
+def line(*names):
+    return known_line(ClassOrder(names=names, called="", right=np.ones(1, bool), moved=2))
+
+
+def test_names_are_quoted_for_a_shell_where_they_need_it():
+    assert line("1", "2") == "--known 1,2"
+    option, names = shlex.split(line("it's", "two words", "$HOME", "c"))
+    assert option == "--known" and names_from(names) == ("it's", "two words", "$HOME", "c")
+
+
+def test_names_with_commas_go_into_a_file_one_a_line():
+    words = shlex.split(line("a, b", "it's", "c"))
+    assert words[:2] == ["--known-file", "classes.txt"]
+    assert words[words.index("printf") + 1 : words.index(">")] == ["%s\\n", "a, b", "it's", "c"]
