@@ -40,6 +40,7 @@ NO_BARE_RUN = {
     ("export/closed_form/activations.py", "evaluator"),
     ("export/measure.py", "self"),
     ("kernels/build/toolchain.py", "subprocess"),
+    ("export/foreign/agreement.py", "runner"),
 }
 
 

@@ -50,6 +50,16 @@ def known(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("known"), NAMES, tuple(range(len(NAMES))), SIDE, seed=0)
 
 
+@pytest.fixture(scope="session")
+def another():
+    """Writes ``folder/name`` with new pictures of the class ``of``."""
+
+    def write(folder: Path, name: str, of: str) -> None:
+        write_folder(folder, (name,), (NAMES.index(of),), SIDE, seed=9)
+
+    return write
+
+
 class Deployed:
     """Classifiers as somebody else trained them, each with a preprocessing of its own."""
 

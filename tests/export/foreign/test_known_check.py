@@ -90,12 +90,13 @@ def test_order_and_preprocessing_that_are_both_wrong_are_both_named(deployed, kn
 
 
 def test_a_class_whose_folder_holds_something_else_is_named_and_taken_on_request(
-    deployed, known, checked, tmp_path, capsys
+    deployed, known, another, checked, tmp_path, capsys
 ):
     folder = tmp_path / "known"
     shutil.copytree(known, folder)
     shutil.rmtree(folder / "20")
-    shutil.copytree(known / "3", folder / "20")
+    # New pictures: copies of those in 3 would be one with them.
+    another(folder, "20", "3")
     with pytest.raises(DataError, match=r"1 of 6 classes clearly more often than by chance: '20' \(0 of \d+"):
         checked(deployed(), folder, **OWN)
     check = checked(deployed(), folder, accept_weak_classes=True, **OWN)
