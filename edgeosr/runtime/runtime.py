@@ -1,6 +1,7 @@
 """``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and one backend only."""
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
+from edgeosr.errors import BundleError, FrameError, UsageError, require_choice, require_number
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
@@ -23,6 +24,8 @@ from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.verdict import UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
+# A network that takes longer for one frame is of no use to a camera; a hostile one would never end.
+WARMUP_LIMIT_S = 60.0
 
 
 class Runtime:
@@ -41,6 +44,8 @@ class Runtime:
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call of onnxruntime, None for one a physical core.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
+        warmup_limit_s: seconds that each of them may take on onnxruntime, which stops between two nodes of
+            the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
         providers: onnxruntime execution providers in order of preference. The default is the CPU: other
             providers round differently, so check them with ``edgeosr verify``. Naming any takes onnxruntime.
 
@@ -56,7 +61,7 @@ class Runtime:
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
         MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        InferenceError: onnxruntime cannot load or run ``model.onnx``.
+        InferenceError: onnxruntime cannot load or run ``model.onnx``, or a warm-up took too long.
         EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
@@ -69,10 +74,14 @@ class Runtime:
         build: str | None = None,
         threads: int | None = None,
         warmup: int = 1,
+        warmup_limit_s: float = WARMUP_LIMIT_S,
         providers: Sequence[str] = CPU_ONLY,
     ) -> None:
         if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
             raise UsageError(f"warmup must be a whole number from 0; got {warmup!r}")
+        require_number("warmup_limit_s", warmup_limit_s)
+        if not warmup_limit_s > 0:
+            raise UsageError(f"warmup_limit_s must be a number of seconds above 0; got {warmup_limit_s!r}")
         self.path = Path(bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
@@ -88,10 +97,16 @@ class Runtime:
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
         try:
             for _ in range(warmup):
-                self(np.zeros((height, width, 3), np.uint8))
+                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), warmup_limit_s)
         except BaseException:
             self.close()
             raise
+
+    def _warm_up(self, backend: Backend, black: Frame, limit_s: float) -> None:
+        started, threshold = time.perf_counter(), self._threshold
+        # A timer takes no longer time than this, and nobody waits for it.
+        rows = backend.warm_up(black, threshold=threshold, limit_s=min(limit_s, threading.TIMEOUT_MAX))
+        self._verdicts(rows, threshold, started)
 
     @property
     def threshold(self) -> float:
