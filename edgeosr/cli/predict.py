@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeosr.cli.exit_codes import INTERRUPTED_CODE
+from edgeosr.cli.ending import interrupted_code
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
@@ -41,6 +41,14 @@ def predict(
         Path | None,
         typer.Option(metavar="PATH", help="The drawn video; or a folder for drawn copies of images."),
     ] = None,
+    video: Annotated[
+        bool | None,
+        typer.Option(
+            "--video/--no-video",
+            help="Draw the verdicts over a video. Default: yes, but with --jsonl only where --out says.",
+            show_default=False,
+        ),
+    ] = None,
     threads: RuntimeThreads = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON line an image or frame.")] = False,
     json: Json = False,
@@ -51,23 +59,25 @@ def predict(
         edgeosr predict photo.jpg                           ask the newest bundle
         edgeosr predict cats.edgeosr 'photos/*.jpg' --jsonl
         edgeosr predict cats.edgeosr street.mp4             writes the video with its verdicts drawn
-        edgeosr predict cats.edgeosr 0                      the first camera
+        edgeosr predict cats.edgeosr 0 --jsonl              the first camera, a line a frame
     """
     from edgeosr.runtime.predict import predict_source
 
     require_one_format(json=json, jsonl=jsonl)
     path, wanted = bundle_and_source(bundle, source)
+    if video is None:
+        video = out is not None or not jsonl
     lines: list[str] = []
     emit = lines.append if json else typer.echo
     summary = predict_source(
-        path, wanted, out=out, json_lines=json or jsonl, threshold=threshold, threads=threads, limit=limit,
-        shown=shown, emit=emit,
+        path, wanted, out=out, video=video, json_lines=json or jsonl, threshold=threshold, threads=threads,
+        limit=limit, shown=shown, emit=emit,
     )  # fmt: skip
     if not jsonl:
         then = command_line("edgeosr", "bench", path)
         document = document_from(summary, lines)
         show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
-    raise typer.Exit(INTERRUPTED_CODE if summary.interrupted else int(not summary.ok))
+    raise typer.Exit(interrupted_code() if summary.interrupted else int(not summary.ok))
 
 
 def document_from(summary: "PredictionSummary", lines: list[str]) -> str:

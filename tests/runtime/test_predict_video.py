@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, MissingDependencyError, StorageError, UsageError
+from edgeosr.runtime.drawn_video import VideoWriter
 from edgeosr.runtime.predict import predict_source
-from edgeosr.runtime.video import VideoWriter
 
 Frames = NDArray[np.uint8]
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120, 120))  # RGB
