@@ -29,10 +29,12 @@ _OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(err
 
 @dataclass
 class _Request:
-    """The signal that asked this process to end, if one did, and when."""
+    """The signal that asked this process to end, if one did, and when; and whether it has to wait."""
 
     number: int | None = None
     at: float = 0.0
+    held: bool = False
+    waiting: bool = False
 
 
 _request = _Request()
@@ -46,7 +48,7 @@ def heeded_signals() -> Iterator[None]:
     ignored. Outside the main thread, where Python cannot do this, nothing changes.
     """
     before: dict[int, Any] = {}
-    _request.number = None
+    _request.number, _request.held, _request.waiting = None, False, False
     if threading.current_thread() is threading.main_thread():
         for name in _NAMES:
             number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -57,6 +59,22 @@ def heeded_signals() -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[None]:
+    """Let a first SIGTERM or SIGHUP in the block wait for its end: a document cut in two is of no use.
+
+    A second one, later, does not wait: what reads the document may never read on.
+    """
+    _request.held = True
+    try:
+        yield
+    finally:
+        _request.held = False
+    if _request.waiting:
+        _request.waiting = False
+        raise KeyboardInterrupt
 
 
 def interrupted_code() -> int:
@@ -118,6 +136,9 @@ def _handler(process: int) -> Any:
         if _request.number is not None and now - _request.at < _SAME_REQUEST_S:
             return
         _request.number, _request.at = number, now
+        if _request.held and not _request.waiting:
+            _request.waiting = True
+            return
         raise KeyboardInterrupt
 
     return handle

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeosr.cli.ending import interrupted_code
+from edgeosr.cli.ending import held_signals, interrupted_code
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
@@ -76,7 +76,8 @@ def predict(
     if not jsonl:
         then = command_line("edgeosr", "bench", path)
         document = document_from(summary, lines)
-        show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
+        with held_signals():
+            show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
     raise typer.Exit(interrupted_code() if summary.interrupted else int(not summary.ok))
 
 
