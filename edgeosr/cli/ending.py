@@ -71,9 +71,8 @@ def held_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        _request.held = False
-    if _request.waiting:
-        _request.waiting = False
+        waited, _request.held, _request.waiting = _request.waiting, False, False
+    if waited:
         raise KeyboardInterrupt
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import cv2
 import pytest
 from videos import write_video
+
+from edgeosr.cli.app import main
+from edgeosr.runtime.runtime import Runtime
 
 FRAMES = 600  # their verdicts are more than a pipe holds, so a process whose reader waits is in the middle
 Process = subprocess.Popen[bytes]
@@ -71,18 +75,29 @@ def test_a_signal_leaves_whole_verdicts_and_a_finished_video(
     assert b"Traceback" not in process.stderr.read()
 
 
-def test_a_signal_keeps_the_verdicts_of_the_document(started: Any, tmp_path: Path) -> None:
-    # The bar on standard error says that it is at work; nobody reads it, and that stops nothing.
-    process = started("--json", "--no-video", stdout=subprocess.PIPE)
-    process.send_signal(0)
-    import time
+def test_a_signal_keeps_the_verdicts_of_the_document(
+    bundle_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, call = iter(range(4)), Runtime.__call__
 
-    time.sleep(1.2)
-    process.send_signal(signal.SIGTERM)
-    said = process.stdout.read()
-    assert process.wait() == 143
-    document = json.loads(said)
-    assert document["interrupted"] and len(document["verdicts"]) == document["judged"]
+    def ended_in(self: Runtime, *arguments: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        return call(self, *arguments, **named)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(Runtime, "__call__", ended_in)
+        words = ["edgeosr", "predict", str(bundle_path), str(clip), "--json", "--no-video"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 143
+    document = json.loads(capsys.readouterr().out)
+    assert document["interrupted"] and document["judged"] == len(document["verdicts"]) == 4
 
 
 def test_a_terminal_that_is_closed_leaves_a_finished_video(started: Any, tmp_path: Path) -> None:
