@@ -65,20 +65,24 @@ def predict(
 
     require_one_format(json=json, jsonl=jsonl)
     path, wanted = bundle_and_source(bundle, source)
-    if video is None:
-        video = out is not None or not jsonl
     lines: list[str] = []
+    drawn = video if video is not None else out is not None or not jsonl
     emit = lines.append if json else typer.echo
     summary = predict_source(
-        path, wanted, out=out, video=video, json_lines=json or jsonl, threshold=threshold, threads=threads,
+        path, wanted, out=out, video=drawn, json_lines=json or jsonl, threshold=threshold, threads=threads,
         limit=limit, shown=shown, emit=emit,
     )  # fmt: skip
     if not jsonl:
-        then = command_line("edgeosr", "bench", path)
-        document = document_from(summary, lines)
-        with held_signals():
-            show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
+        show_summary(summary, lines, path, json=json)
     raise typer.Exit(interrupted_code() if summary.interrupted else int(not summary.ok))
+
+
+def show_summary(summary: "PredictionSummary", lines: list[str], bundle: Path, *, json: bool) -> None:
+    """Print the counts, and with ``json`` the verdicts, each a line of JSON; a signal waits for the end."""
+    then = command_line("edgeosr", "bench", bundle)
+    document = document_from(summary, lines)
+    with held_signals():
+        show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
 
 
 def document_from(summary: "PredictionSummary", lines: list[str]) -> str:
