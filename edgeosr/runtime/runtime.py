@@ -184,8 +184,9 @@ class Runtime:
         parts = [dict(zip(self.manifest.parts, row, strict=True)) for row in values.tolist()]
         finite = (np.isfinite(score) & np.isfinite(values).all(axis=1)).tolist()
         if label.min() < 0 or label.max() >= len(self.classes):
+            wrong = label.min() if label.min() < 0 else label.max()
             raise BundleError(
-                f"the network of {self.path} gave class {int(label.max())}, but its manifest names "
+                f"the network of {self.path} gave class {int(wrong)}, but its manifest names "
                 f"{len(self.classes)} classes; export the bundle again"
             )
         latency_ms = (time.perf_counter() - started) * 1e3

@@ -189,8 +189,10 @@ def test_a_reader_that_leaves_ends_it_without_a_word() -> None:
         for arguments in (["--version"], ["export", "--help"])
     ]
     for process in started:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
         process.stdout.close()
+    for process in started:
+        assert process.stderr is not None
         assert process.stderr.read() == b""
         process.stderr.close()
         assert process.wait() == 128 + signal.SIGPIPE

@@ -273,3 +273,11 @@ def test_without_opencv_the_error_holds_the_install_line(
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'edgeosr\[video\]'"):
         predict_source(bundle_path, "clip.avi")
+
+
+def test_a_source_that_changes_its_frame_size_ends_the_drawing(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "x.mp4", 25, 0) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+        with pytest.raises(StorageError, match=r"changed its frame size from \(64, 64\) to \(64, 96\)"):
+            writer.write(np.zeros((64, 96, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
