@@ -33,7 +33,7 @@ class AnnouncedFrames:
 
         The rule: of frames that the file counts, two may be missing. A number computed from a duration says
         less, for frames need not be evenly spaced: then the file's structure must be broken too, or, where
-        that is not known, the last frame must come more than a second and a tenth too early.
+        that is not known, the last frame must come too early by more than a second and a tenth of all.
 
         Args:
             judged: frames that could be read.
@@ -71,4 +71,7 @@ def announced_frames(video: Video, computed: int | None, *, read: int | None) ->
     if video.live:
         return AnnouncedFrames(computed, Container())
     doubtful = read is not None and computed is not None and read < computed - SPARE_FRAMES
-    return AnnouncedFrames(computed, read_container(str(video.address), follow=doubtful))
+    container = read_container(str(video.address), follow=doubtful)
+    # A count of other pictures, such as a cover's, or one that OpenCV does not go by.
+    other = container.frames != computed if container.exact else (container.frames or 0) > (computed or 0)
+    return AnnouncedFrames(computed, Container(whole=container.whole) if other else container)

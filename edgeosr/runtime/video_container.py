@@ -14,7 +14,7 @@ from typing import BinaryIO
 _HEAD = 1 << 16  # of an AVI's headers
 _TS_PACKET, _TS_SYNC, _TS_CHUNK = 188, 0x47, 188 * 50_000
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-_MOST_ELEMENTS = 5_000_000
+_MOST_ELEMENTS = 2_000_000  # half a day of pictures and sound; what has more is not gone through
 _MOV_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -40,7 +40,7 @@ def read_container(path: str | Path, *, follow: bool = True) -> Container:
         path: of the file.
         follow: find out whether it is whole, also where that takes going through all of it.
     """
-    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+    with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
         head, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             return Container(_avi_frames(head))
@@ -186,18 +186,20 @@ def _vint(data: bytes) -> int | None:
     return length if length <= len(data) else None
 
 
-def _flv_is_whole(file: BinaryIO, size: int) -> bool:
+def _flv_is_whole(file: BinaryIO, size: int) -> bool | None:
     """Follow the tags; each is followed by its own length."""
     file.seek(0)
     at = int.from_bytes(file.read(9)[5:9], "big") + 4
-    while at < size:
+    for _ in range(_MOST_ELEMENTS):
+        if at >= size:
+            return True
         file.seek(at)
         length = int.from_bytes(file.read(4)[1:4], "big") + 11
         file.seek(at + length)
         if int.from_bytes(file.read(4), "big") != length:
             return False
         at += length + 4
-    return True
+    return None
 
 
 def _transport_stream_is_whole(file: BinaryIO, size: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from videos import cut, index_first, ticks_of, with_edit, with_hole, with_steps, write_video
 
@@ -186,6 +187,13 @@ def test_the_rule_says_how_much_may_be_missing(
     assert (announced.problem(judged, seconds=seconds - 1 / 25, rate=25) is not None) == short
 
 
+def test_a_count_that_opencv_does_not_go_by_is_not_announced(whole: Callable[[str], Path]) -> None:
+    video = Video(str(whole(".mp4")), "a", False)
+    assert announced_frames(video, FRAMES, read=FRAMES).counted == FRAMES
+    for computed in (1, FRAMES + 1, None):
+        assert announced_frames(video, computed, read=1).counted is None
+
+
 def test_what_announces_nothing_cannot_fall_short(tmp_path: Path) -> None:
     assert AnnouncedFrames(None, Container()).problem(1, seconds=0, rate=25) is None
     for content in (b"", b"RIFF", b"RIFF....AVI ", b"\x1aE\xdf\xa3", b"....moov", b"G" * 189, b"FLV\x01"):
@@ -218,3 +226,20 @@ def test_a_frame_that_opencv_fails_on_ends_the_video_and_keeps_what_was_judged(
     monkeypatch.setattr(Failing, "read", lambda _: (_ for _ in ()).throw(cv2.error("planted")))
     with pytest.raises(DataError, match="cannot decode a frame"):
         judged(bundle_path, whole(".avi"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_changed_file_is_never_more_than_unknown(
+    whole: Callable[[str], Path], tmp_path: Path, suffix: str
+) -> None:
+    data, random = whole(suffix).read_bytes(), np.random.default_rng(0)
+    odd = tmp_path / f"odd{suffix}"
+    for _ in range(50):
+        changed = bytearray(data[: int(random.integers(1, len(data)))] if random.random() < 0.3 else data)
+        # Above all where boxes and tables are: near both ends.
+        for at in random.integers(0, 2000, 6).tolist():
+            side = 1 if random.random() < 0.5 else -1
+            changed[side * min(at, len(changed) - 1)] = int(random.choice([0, 1, 255]))
+        odd.write_bytes(changed)
+        found = read_container(odd)
+        assert found.frames is None or found.frames >= 0
