@@ -29,6 +29,10 @@ def progress(
 
     def advance(steps: int = 1, note: str = "") -> None:
         state["done"] += steps
+        with contextlib.suppress(OSError):
+            draw(note)
+
+    def draw(note: str) -> None:
         if state["bar"] is None and time.monotonic() - started >= SILENT_SECONDS:
             _start(state, description, total, background)
         if state["bar"] is not None:
@@ -40,8 +44,10 @@ def progress(
     try:
         yield advance
     finally:
-        if state["bar"] is not None:
-            state["bar"].stop()
+        # A terminal that is gone, or a full disk behind standard error, must not take the work with it.
+        with contextlib.suppress(OSError):
+            if state["bar"] is not None:
+                state["bar"].stop()
 
 
 def _start(state: dict[str, Any], description: str, total: int | None, background: bool) -> None:

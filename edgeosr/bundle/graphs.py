@@ -74,7 +74,10 @@ def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
         EMBEDDING: (None, length),
         TANGENTS: (None, None, length),
     }
-    outputs = {name: TensorContract(kind, shapes[name]) for name in ENDINGS[record.ending]}
+    outputs = {
+        name: TensorContract(kind, shapes[name], batch=1 if name == TANGENTS else 0)
+        for name in ENDINGS[record.ending]
+    }
     if record.logits:
         outputs[LOGITS] = TensorContract((FLOAT,), (None, classes))
     return GraphContract(inputs=_inputs(manifest), outputs=outputs)

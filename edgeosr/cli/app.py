@@ -1,7 +1,7 @@
 """The ``edgeosr`` command: its subcommands, and what the process does when one of them fails.
 
 Exit codes: 0 done; 1 input, data or environment (any ``EdgeosrError``); 2 a wrong option or command;
-70 a defect of edgeosr; 130 interrupted.
+70 a defect of edgeosr; 130 interrupted, as 128 + any signal that ends it; 141 the reader of a pipe has left.
 """
 
 import sys
@@ -17,8 +17,9 @@ from edgeosr import __version__
 from edgeosr.cli.bench import bench
 from edgeosr.cli.build import build
 from edgeosr.cli.demo import demo
+from edgeosr.cli.ending import heeded_signals, interrupted_code, interrupted_words, output_failures, say
 from edgeosr.cli.evaluate import evaluate
-from edgeosr.cli.exit_codes import DEFECT_CODE, INTERRUPTED_CODE
+from edgeosr.cli.exit_codes import DEFECT_CODE
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
@@ -31,13 +32,19 @@ from edgeosr.errors import EdgeosrError
 class Commands(TyperGroup):
     """The subcommands; Ctrl-C in one of them ends with a line instead of silence."""
 
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        """Read the command line; prints the help or the version if it asks for them."""
+        with output_failures():
+            return super().make_context(*arguments, **named)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            with output_failures():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(INTERRUPTED_CODE) from None
+            say(interrupted_words())
+            raise typer.Exit(interrupted_code()) from None
 
 
 app = typer.Typer(
@@ -84,19 +91,23 @@ for command in (train, export, build, evaluate, predict, bench, inspect, verify,
 
 def main() -> None:
     """Run the command line and exit the process."""
-    try:
-        app(prog_name="edgeosr")
-    except EdgeosrError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except Exception:
-        traceback.print_exc()
-        typer.echo(
-            f"\nThis is a defect of edgeosr {__version__}, not of your input: "
-            "please report it with the lines above and the command you typed.",
-            err=True,
-        )
-        sys.exit(DEFECT_CODE)
+    with heeded_signals():
+        try:
+            with output_failures():  # once more: typer itself says what is wrong with a command line
+                app(prog_name="edgeosr")
+        except EdgeosrError as error:
+            say(f"error: {error}")
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            say(interrupted_words())
+            sys.exit(interrupted_code())
+        except Exception:
+            traceback.print_exc()
+            say(
+                f"\nThis is a defect of edgeosr {__version__}, not of your input: "
+                "please report it with the lines above and the command you typed."
+            )
+            sys.exit(DEFECT_CODE)
 
 
 if __name__ == "__main__":

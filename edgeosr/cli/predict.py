@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeosr.cli.exit_codes import INTERRUPTED_CODE
+from edgeosr.cli.ending import held_signals, interrupted_code
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
 from edgeosr.errors import UsageError
@@ -42,6 +42,14 @@ def predict(
         Path | None,
         typer.Option(metavar="PATH", help="The drawn video; or a folder for drawn copies of images."),
     ] = None,
+    video: Annotated[
+        bool | None,
+        typer.Option(
+            "--video/--no-video",
+            help="Draw the verdicts over a video. Default: yes, but with --jsonl only where --out says.",
+            show_default=False,
+        ),
+    ] = None,
     threads: RuntimeThreads = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON line an image or frame.")] = False,
     json: Json = False,
@@ -52,23 +60,30 @@ def predict(
         edgeosr predict photo.jpg                           ask the newest bundle
         edgeosr predict cats.edgeosr 'photos/*.jpg' --jsonl
         edgeosr predict cats.edgeosr street.mp4             writes the video with its verdicts drawn
-        edgeosr predict cats.edgeosr 0                      the first camera
+        edgeosr predict cats.edgeosr 0 --jsonl              the first camera, a line a frame
     """
     from edgeosr.runtime.predict import predict_source
 
     require_one_format(json=json, jsonl=jsonl)
     path, wanted = bundle_and_source(bundle, source)
     lines: list[str] = []
+    drawn = video if video is not None else out is not None or not jsonl
     emit = lines.append if json else typer.echo
     summary = predict_source(
-        path, wanted, out=out, json_lines=json or jsonl, threshold=threshold, threads=threads, limit=limit,
-        shown=shown, emit=emit,
+        path, wanted, out=out, video=drawn, json_lines=json or jsonl, threshold=threshold, threads=threads,
+        limit=limit, shown=shown, emit=emit,
     )  # fmt: skip
     if not jsonl:
-        then = command_line("edgeosr", "bench", path)
-        document = document_from(summary, lines)
+        show_summary(summary, lines, path, json=json)
+    raise typer.Exit(interrupted_code() if summary.interrupted else int(not summary.ok))
+
+
+def show_summary(summary: "PredictionSummary", lines: list[str], bundle: Path, *, json: bool) -> None:
+    """Print the counts, and with ``json`` the verdicts, each a line of JSON; a signal waits for the end."""
+    then = command_line("edgeosr", "bench", bundle)
+    document = document_from(summary, lines)
+    with held_signals():
         show(text=summary.as_text(), document=document, json=json, written=summary.written, then=then)
-    raise typer.Exit(INTERRUPTED_CODE if summary.interrupted else int(not summary.ok))
 
 
 def document_from(summary: "PredictionSummary", lines: list[str]) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
-from edgeosr.errors import BundleError
+from edgeosr.errors import BundleError, InferenceError
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY, SessionSettings, open_session, run_session
+from edgeosr.runtime.time_limit import time_limit
 
 _OUTPUTS = {LABEL: "tensor(int64)", SCORE: "tensor(float)", VALUES: "tensor(float)"}
 
@@ -42,6 +43,7 @@ class OnnxRuntimeGraph:
         self._session: Any = open_session(model, settings, name="model.onnx")
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         _require_contract(self._session, parts)
+        self._parts = parts
         self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
 
     def run(self, frames: NDArray[np.uint8], *, bgr: bool = False) -> Rows:
@@ -53,9 +55,40 @@ class OnnxRuntimeGraph:
 
         Raises:
             InferenceError: onnxruntime failed.
+            BundleError: the graph gave other than one row a frame.
         """
+        return self._rows(frames, bgr, None)
+
+    def warm_up(self, frames: NDArray[np.uint8], *, limit_s: float) -> Rows:
+        """Like ``run``, of RGB frames, but ended by an InferenceError after ``limit_s`` seconds."""
+        with time_limit(limit_s) as options:
+            try:
+                return self._rows(frames, False, options)
+            except InferenceError as error:
+                if not options.terminate:
+                    raise
+                raise InferenceError(
+                    f"model.onnx did not judge its first frame within {limit_s:.3g} s; it is too slow for "
+                    "this processor, or made to be: see edgeosr inspect, and set warmup_limit_s of "
+                    "edgeosr.Runtime to wait longer"
+                ) from error
+
+    def _rows(self, frames: NDArray[np.uint8], bgr: bool, options: Any) -> Rows:
         feed: dict[str, NDArray[Any]] = {FRAMES: frames, CHANNEL_ORDER: self._orders[bgr]}
-        return Rows(*run_session(self._session, tuple(_OUTPUTS), feed, name="model.onnx"))
+        rows = Rows(*run_session(self._session, tuple(_OUTPUTS), feed, name="model.onnx", options=options))
+        count = len(frames)
+        # The graph declares its ranks and sizes, but onnxruntime does not hold it to them.
+        if (
+            rows.label.shape != (count,)
+            or rows.score.shape != (count,)
+            or rows.values.shape != (count, self._parts)
+        ):
+            got = ", ".join(str(list(each.shape)) for each in (rows.label, rows.score, rows.values))
+            raise BundleError(
+                f"model.onnx must give one row a frame: for {count} expected label and score [{count}] and "
+                f"values [{count}, {self._parts}]; got {got}; export the bundle again"
+            )
+        return rows
 
 
 def _require_contract(session: Any, parts: int) -> None:

@@ -16,6 +16,7 @@ def predict_source(
     source: str,
     *,
     out: Path | None = None,
+    video: bool = True,
     json_lines: bool = False,
     threshold: float | None = None,
     threads: int | None = None,
@@ -30,6 +31,7 @@ def predict_source(
         source: see ``edgeosr.runtime.sources.open_source``.
         out: for video, the file (.mp4, .avi) or folder of the drawn video (default
             ``predictions/NAME.mp4``); for images, a folder for drawn copies (default: none are written).
+        video: draw the verdicts over a video.
         json_lines: emit one JSON object an image or frame instead of text; a number that is not finite is
             null, an image that could not be judged has ``error`` in the place of a verdict.
         threshold: replaces the calibrated one for this call; with one a class, all of them.
@@ -39,25 +41,25 @@ def predict_source(
         emit: takes one line of output, without its end.
 
     Returns:
-        Counts and what was written. Images that cannot be judged are named on standard error and counted;
-        Ctrl-C during a video finishes the file.
+        Counts and what was written. Images that cannot be judged are named on standard error and counted.
+        What goes wrong after the first verdict is told there too, and is among ``errors``: nothing that was
+        judged is lost. Ctrl-C ends it with what was judged so far, and finishes the video.
 
     Raises:
-        EdgeosrError: no bundle, no source, a video that cannot be opened, a place that cannot be written.
+        EdgeosrError: no bundle, no source, one that cannot be opened, a first frame that cannot be judged.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be a whole number from 1; got {limit}")
+    if not video and out is not None:
+        raise UsageError(f"--no-video draws nothing, so there is nothing to write to {out}; leave one out")
     found = open_source(source)
-    written: Path | None
     with Runtime(bundle, threads=threads) as runtime:
         if threshold is not None:
             runtime.threshold = threshold
         if isinstance(found, Video):
-            tally, written, interrupted = judge_video(
-                runtime, found, out=out, limit=limit, emit=emit if json_lines else None
-            )
+            lines = emit if json_lines else None
+            tally = judge_video(runtime, found, out=out, draw=video, limit=limit, emit=lines)
         else:
             paths = found.paths[:limit]
             tally = judge_images(runtime, paths, out=out, shown=None if json_lines else shown, emit=emit)
-            written, interrupted = (out if tally.judged else None), False
-        return tally.summary(source, threshold=runtime.threshold, written=written, interrupted=interrupted)
+        return tally.summary(source, threshold=runtime.threshold)

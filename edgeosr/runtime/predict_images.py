@@ -1,7 +1,6 @@
 """Judges image files one by one; those that cannot be judged are named, counted and passed over."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.image_file import read_image_file
-from edgeosr.errors import DataError, FrameError, UsageError
+from edgeosr.errors import DataError, EdgeosrError, FrameError, StorageError, UsageError
 from edgeosr.files import atomic_file
 from edgeosr.progress import progress
 from edgeosr.runtime.annotate import annotate
-from edgeosr.runtime.prediction_summary import Tally, json_line
+from edgeosr.runtime.prediction_summary import Tally, json_line, say
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.verdict import UNKNOWN, Verdict
 
@@ -26,7 +25,7 @@ def judge_images(
     shown: int | None,
     emit: Callable[[str], None],
 ) -> Tally:
-    """Judge image files, turned upright by their EXIF orientation.
+    """Judge image files, turned upright by their EXIF orientation; nothing that was judged is lost.
 
     Args:
         runtime: of the bundle.
@@ -38,7 +37,7 @@ def judge_images(
     Raises:
         UsageError: ``out`` is a file, or the folder (or one below it) that the images come from, where the
             next call would take the drawings for images.
-        StorageError: a drawing cannot be written.
+        EdgeosrError: the runtime failed on the first image that could be read.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"for images --out is a folder; {out} is a file")
@@ -50,27 +49,35 @@ def judge_images(
             )
     width = min(32, max(len(name) for name in (UNKNOWN, *runtime.classes)))
     tally = Tally()
-    with progress("judging images", len(paths)) as advance:
-        for path in paths:
-            try:
-                frame = read_image_file(path)
-                verdict = runtime(frame)
-            except (DataError, FrameError) as error:
-                tally.failed += 1
-                reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-                print(f"skipped: {reason}", file=sys.stderr)
-                if shown is None:
-                    emit(json.dumps({"source": str(path), "error": reason}, ensure_ascii=False))
-            else:
-                assert isinstance(verdict, Verdict)
-                tally.add(verdict)
-                if out is not None:
-                    _write_drawing(_drawing_path(out, path, paths), annotate(frame, verdict))
-                if shown is None:
-                    emit(json_line(verdict, source=str(path)))
-                elif tally.judged <= shown:
-                    emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {path}")
-            advance()
+    try:
+        with progress("judging images", len(paths)) as advance:
+            for path in paths:
+                try:
+                    frame = read_image_file(path)
+                    verdict = runtime(frame)
+                except (DataError, FrameError) as error:
+                    tally.failed += 1
+                    reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+                    say(f"skipped: {reason}")
+                    if shown is None:
+                        emit(json.dumps({"source": str(path), "error": reason}, ensure_ascii=False))
+                else:
+                    assert isinstance(verdict, Verdict)
+                    tally.add(verdict)
+                    if shown is None:
+                        emit(json_line(verdict, source=str(path)))
+                    elif tally.judged <= shown:
+                        emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {path}")
+                    if out is not None and not tally.errors:
+                        drawn = annotate(frame, verdict)
+                        tally.written = _write_drawing(tally, out, _drawing_path(out, path, paths), drawn)
+                advance()
+    except KeyboardInterrupt:
+        tally.interrupted = True
+    except EdgeosrError as error:
+        if tally.judged == 0:
+            raise
+        tally.tell(f"after {tally.judged} images: {error}")
     if shown is not None and tally.judged > shown:
         emit(f"... and {tally.judged - shown} more; --json shows all")
     return tally
@@ -93,8 +100,17 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return common
 
 
-def _write_drawing(target: Path, drawn: NDArray[np.uint8]) -> None:
+def _write_drawing(tally: Tally, out: Path, target: Path, drawn: NDArray[np.uint8]) -> Path | None:
+    """Write a drawn copy below ``out``; return ``out`` once it holds one.
+
+    One that cannot be written is told. It ends the drawing, not the judging.
+    """
     from PIL import Image
 
-    with atomic_file(target) as file:
-        Image.fromarray(drawn).save(file, format="PNG")
+    try:
+        with atomic_file(target) as file:
+            Image.fromarray(drawn).save(file, format="PNG")
+    except StorageError as error:
+        tally.tell(f"no copies are drawn any more: {error}; the verdicts go on")
+        return tally.written
+    return out

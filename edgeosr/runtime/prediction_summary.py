@@ -1,7 +1,9 @@
 """What ``edgeosr predict`` reports: a line a verdict while it runs, and counts at its end."""
 
+import contextlib
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,8 +31,13 @@ class PredictionSummary:
         threshold: accept if score <= threshold; one number, or one a class by its name.
         median_latency_ms: of a runtime call, None if nothing was judged.
         written: the drawn video, or the folder of drawn images; None if none was.
-        interrupted: True if Ctrl-C ended it.
-        ok: False if there were images and every one of them failed.
+        announced: frames that the file of a video says it has; None where it does not count them.
+        time_from: where most frames of a video have their time from: ``container``, ``frame rate`` or
+            ``clock``; None for images.
+        errors: what went wrong after the first verdict, in sentences: a video that is cut or damaged, a
+            drawing that cannot be written, a failure that ended it.
+        interrupted: True if Ctrl-C, SIGTERM or SIGHUP ended it.
+        ok: False if there were images and every one of them failed, and if there are ``errors``.
     """
 
     source: str
@@ -42,6 +49,9 @@ class PredictionSummary:
     threshold: RuntimeThreshold
     median_latency_ms: float | None
     written: Path | None
+    announced: int | None
+    time_from: str | None
+    errors: tuple[str, ...]
     interrupted: bool
     ok: bool
 
@@ -54,7 +64,8 @@ class PredictionSummary:
 
     def as_text(self) -> str:
         """Return one or two lines for a terminal."""
-        text = f"Judged {self.judged}: {self.accepted} known, {self.unknown} unknown"
+        of = "" if self.announced in (None, self.judged) else f" of {self.announced} frames"
+        text = f"Judged {self.judged}{of}: {self.accepted} known, {self.unknown} unknown"
         text += f" ({_described(self.threshold)})"
         if self.median_latency_ms is not None:
             text += f"; median latency {self.median_latency_ms:.2f} ms"
@@ -66,26 +77,36 @@ class PredictionSummary:
 
 @dataclass
 class Tally:
-    """Verdicts counted as they come."""
+    """Verdicts counted as they come, and what else became of the source."""
 
     labels: Counter[str] = field(default_factory=Counter)
     judged: int = 0
     accepted: int = 0
     failed: int = 0
     latencies_ms: list[float] = field(default_factory=list)
+    times: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    announced: int | None = None
+    written: Path | None = None
+    interrupted: bool = False
 
-    def add(self, verdict: Verdict) -> None:
+    def tell(self, problem: str) -> None:
+        """Keep what went wrong, and say it at once on standard error."""
+        self.errors.append(problem)
+        say(f"error: {problem}")
+
+    def add(self, verdict: Verdict, *, time_from: str | None = None) -> None:
         """Count one verdict."""
         self.judged += 1
+        if time_from is not None:
+            self.times[time_from] += 1
         if verdict.accepted:
             self.accepted += 1
             self.labels[verdict.label] += 1
         if len(self.latencies_ms) < _KEPT_LATENCIES:
             self.latencies_ms.append(verdict.latency_ms)
 
-    def summary(
-        self, source: str, *, threshold: RuntimeThreshold, written: Path | None, interrupted: bool
-    ) -> PredictionSummary:
+    def summary(self, source: str, *, threshold: RuntimeThreshold) -> PredictionSummary:
         """Return the counts as a summary."""
         return PredictionSummary(
             source=source,
@@ -96,10 +117,19 @@ class Tally:
             labels=dict(self.labels.most_common()),
             threshold=threshold,
             median_latency_ms=median(self.latencies_ms) if self.latencies_ms else None,
-            written=written,
-            interrupted=interrupted,
-            ok=self.judged > 0 or self.failed == 0,
+            written=self.written,
+            announced=self.announced,
+            time_from=self.times.most_common(1)[0][0] if self.times else None,
+            errors=tuple(self.errors),
+            interrupted=self.interrupted,
+            ok=not self.errors and (self.judged > 0 or self.failed == 0),
         )
+
+
+def say(line: str) -> None:
+    """Print a line on standard error; a full disk behind it must not end what is being judged."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def json_line(verdict: Verdict, **where: Any) -> str:

@@ -1,6 +1,7 @@
 """``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and one backend only."""
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
+from edgeosr.errors import BundleError, FrameError, UsageError, require_choice, require_number
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
@@ -26,6 +27,8 @@ from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
+# A network that takes longer for one frame is of no use to a camera; a hostile one would never end.
+WARMUP_LIMIT_S = 60.0
 
 
 class Runtime:
@@ -44,6 +47,8 @@ class Runtime:
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call of onnxruntime, None for one a physical core.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
+        warmup_limit_s: seconds that each of them may take on onnxruntime, which stops between two nodes of
+            the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
         providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
             default is the CPU. Any other one first judges the bundle's golden frames, once, and is refused if
             it decides otherwise.
@@ -60,7 +65,8 @@ class Runtime:
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
         MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        InferenceError: onnxruntime cannot load or run ``model.onnx``, or a provider decides otherwise.
+        InferenceError: onnxruntime cannot load or run ``model.onnx``, a warm-up took too long, or a provider
+            decides otherwise.
         EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
@@ -73,10 +79,14 @@ class Runtime:
         build: str | None = None,
         threads: int | None = None,
         warmup: int = 1,
+        warmup_limit_s: float = WARMUP_LIMIT_S,
         providers: Sequence[str] = CPU_ONLY,
     ) -> None:
         if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
             raise UsageError(f"warmup must be a whole number from 0; got {warmup!r}")
+        require_number("warmup_limit_s", warmup_limit_s)
+        if not warmup_limit_s > 0:
+            raise UsageError(f"warmup_limit_s must be a number of seconds above 0; got {warmup_limit_s!r}")
         self.path = Path(bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
@@ -97,10 +107,17 @@ class Runtime:
 
                 require_golden_verdicts(self, checked)
             for _ in range(warmup):
-                self(np.zeros((height, width, 3), np.uint8))
+                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), warmup_limit_s)
         except BaseException:
             self.close()
             raise
+
+    def _warm_up(self, backend: Backend, black: Frame, limit_s: float) -> None:
+        started, limit = time.perf_counter(), self._limit
+        # A timer takes no longer time than this, and nobody waits for it.
+        longest = min(limit_s, threading.TIMEOUT_MAX)
+        rows = backend.warm_up(black, threshold=_common(limit), limit_s=longest)
+        self._verdicts(rows, limit, started)
 
     @property
     def threshold(self) -> RuntimeThreshold:
@@ -167,10 +184,7 @@ class Runtime:
             batch, single = as_batch(frames, self.manifest.frame)
         if batch.shape[0] == 0:
             return []
-        # With one a class the backend leaves the decision to us (engines refuse it); to one that did not,
-        # -inf would accept nothing.
-        common = -math.inf if isinstance(limit, tuple) else limit
-        rows = backend.run(batch, bgr=color == "bgr", threshold=common)
+        rows = backend.run(batch, bgr=color == "bgr", threshold=_common(limit))
         verdicts = self._verdicts(rows, limit, started)
         return verdicts[0] if single else verdicts
 
@@ -188,8 +202,9 @@ class Runtime:
         parts = [dict(zip(self.manifest.parts, row, strict=True)) for row in values.tolist()]
         finite = (np.isfinite(score) & np.isfinite(values).all(axis=1)).tolist()
         if label.min() < 0 or label.max() >= len(self.classes):
+            wrong = label.min() if label.min() < 0 else label.max()
             raise BundleError(
-                f"the network of {self.path} gave class {int(label.max())}, but its manifest names "
+                f"the network of {self.path} gave class {int(wrong)}, but its manifest names "
                 f"{len(self.classes)} classes; export the bundle again"
             )
         latency_ms = (time.perf_counter() - started) * 1e3
@@ -227,3 +242,10 @@ class Runtime:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _common(limit: Limit) -> float:
+    """Return what a backend compares with."""
+    # With one a class the backend leaves the decision to us (engines refuse it); to one that did not, -inf
+    # would accept nothing.
+    return -math.inf if isinstance(limit, tuple) else limit

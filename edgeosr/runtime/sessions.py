@@ -90,15 +90,21 @@ def open_session(model: bytes, settings: SessionSettings | None = None, *, name:
 
 
 def run_session(
-    session: Any, outputs: Sequence[str] | None, feed: Mapping[str, NDArray[Any]], *, name: str = "the graph"
+    session: Any,
+    outputs: Sequence[str] | None,
+    feed: Mapping[str, NDArray[Any]],
+    *,
+    name: str = "the graph",
+    options: Any = None,
 ) -> list[NDArray[Any]]:
-    """Run a session once; None of ``outputs`` means all.
+    """Run a session once; None of ``outputs`` means all. ``options``: onnxruntime's RunOptions, if any.
 
     Raises:
         InferenceError: onnxruntime failed; the message names the shapes that went in.
     """
     try:
-        return [np.asarray(array) for array in session.run(None if outputs is None else list(outputs), feed)]
+        names = None if outputs is None else list(outputs)
+        return [np.asarray(array) for array in session.run(names, feed, options)]
     except Exception as error:  # onnxruntime's errors share no base class of their own
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feed.items())
         raise InferenceError(f"onnxruntime could not run {name} on {shapes}: {error}") from error

@@ -50,6 +50,13 @@ def typed_expected(
     def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
         feed = feed_of(batch, bgr=blue_first)
         outputs = run_session(session, names, feed, name=BACKBONE)
+        # The batch is the first axis, but for K tangents of it.
+        rows = [array.shape[name == TANGENTS :][:1] for name, array in zip(names, outputs, strict=True)]
+        if any(row != (len(batch),) for row in rows):
+            raise BundleError(
+                f"{BACKBONE} must give one row a frame, {len(batch)} here; got outputs of the shapes "
+                f"{', '.join(str(list(array.shape)) for array in outputs)}; export the bundle again"
+            )
         said = reference_scores(scorer, **dict(zip(names, outputs, strict=True)))
         return said["label"], said["score"].astype(np.float32), said["values"], said["logits"]
 

@@ -55,7 +55,7 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
 
 def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads: int | None) -> BackendCheck:
     try:
-        with Runtime(bundle.path, backend=name, threads=threads, warmup=0) as runtime:
+        with Runtime(bundle.path, backend=name, threads=threads) as runtime:  # its warm-up has a time limit
             return _compared(bundle, golden, scorer, runtime, threads)
     except _NOT_HERE as error:
         return BackendCheck(backend=name, available=False, detail=str(error))

@@ -20,7 +20,10 @@ STANDARD_INPUT = 0
 def main() -> None:
     """Train the fold; exit code 1 if it could not be."""
     # A terminal sends Ctrl-C to both processes; the other one decides, and its SIGTERM closes files in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # So does a terminal that is closed, its SIGHUP.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     order = json.loads(_line())
     threading.Thread(target=_end_with_the_other_process, daemon=True).start()

@@ -1,5 +1,6 @@
 """A tiny bundle whose graph honours the contract, and the same arithmetic in NumPy as the oracle."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgeosr.bundle.manifest import Manifest, parse_manifest
 from edgeosr.runtime import golden
 from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
 from edgeosr.scoring.scorer_file import write_scorer
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
 
 # Class k prefers red, green, blue, or all three.
 WEIGHT = np.array([[4, -2, -2], [-2, 4, -2], [-2, -2, 4], [1.2, 1.2, 1.2]], np.float32)

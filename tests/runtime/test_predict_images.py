@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import InferenceError, UsageError
 from edgeosr.runtime.annotate import ACCEPTED_RGB, UNKNOWN_RGB
 from edgeosr.runtime.predict import predict_source
+from edgeosr.runtime.runtime import Runtime
 
 Frames = NDArray[np.uint8]
 
@@ -140,3 +141,47 @@ def test_drawings_are_not_written_among_the_images(bundle_path: Path, photos: Pa
     with pytest.raises(UsageError, match="lies in the folder the images come from"):
         predict_source(bundle_path, str(photos), out=photos / inside)
     assert sum(1 for path in photos.rglob("*") if path.is_file()) == 9
+
+
+def test_copies_that_cannot_be_written_cost_no_verdict(
+    bundle_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    lines: list[str] = []
+    out = tmp_path / "file" / "drawn"
+    summary = predict_source(bundle_path, str(photos), out=out, json_lines=True, emit=lines.append)
+    assert len(lines) == summary.judged == 9
+    assert (summary.ok, summary.written) == (False, None)
+    (error,) = summary.errors
+    assert error.startswith("no copies are drawn any more: cannot write") and error.endswith("verdicts go on")
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_ctrl_c_keeps_the_verdicts_so_far(bundle_path: Path, photos: Path) -> None:
+    lines: list[str] = []
+
+    def stop_at_the_third(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            raise KeyboardInterrupt
+
+    summary = predict_source(bundle_path, str(photos), json_lines=True, emit=stop_at_the_third)
+    assert summary.interrupted and summary.ok and summary.judged == len(lines) == 3
+
+
+def test_a_failure_in_the_middle_keeps_the_verdicts_so_far(
+    bundle_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, call = iter(range(4)), Runtime.__call__
+
+    def fails_late(self: Runtime, *arguments: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise InferenceError("planted")
+        return call(self, *arguments, **named)
+
+    monkeypatch.setattr(Runtime, "__call__", fails_late)
+    lines: list[str] = []
+    summary = predict_source(bundle_path, str(photos), json_lines=True, emit=lines.append)
+    assert (len(lines), summary.ok, summary.errors) == (4, False, ("after 4 images: planted",))
+    with pytest.raises(InferenceError, match="planted"):
+        predict_source(bundle_path, str(photos))

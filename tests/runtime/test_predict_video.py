@@ -1,6 +1,7 @@
-"""predict on video: every frame judged and drawn, Ctrl-C finishes the file, a failure leaves none."""
+"""predict on video: every frame judged and drawn, Ctrl-C finishes the file, a failure costs no verdict."""
 
 import json
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,24 +12,22 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from videos import write_video
 
-from edgeosr.errors import DataError, MissingDependencyError, StorageError, UsageError
+from edgeosr.cli.app import main
+from edgeosr.errors import DataError, InferenceError, MissingDependencyError, StorageError, UsageError
+from edgeosr.runtime.drawn_video import VideoWriter
 from edgeosr.runtime.predict import predict_source
-from edgeosr.runtime.video import VideoWriter
+from edgeosr.runtime.runtime import Runtime
 
 Frames = NDArray[np.uint8]
-COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120, 120))  # RGB
 
 
 @pytest.fixture
 def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve frames of 240 x 320 at 25 Hz, a colour each, written by OpenCV itself."""
     monkeypatch.chdir(tmp_path)
-    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
-    for i in range(12):
-        writer.write(np.full((240, 320, 3), COLOURS[i % 4][::-1], np.uint8))
-    writer.release()
-    return tmp_path / "clip.avi"
+    return write_video(tmp_path / "clip.avi", 12)
 
 
 def read_video(path: Path) -> tuple[list[Frames], float]:
@@ -96,18 +95,138 @@ class _Usage(NamedTuple):
     free: int
 
 
-@pytest.mark.parametrize("failure", ["disk", "network"])
-def test_a_failure_leaves_no_half_video(
-    bundle_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full from the second time on that it is looked at."""
+    real = shutil.disk_usage
+    answers = iter([real, lambda _: _Usage(1, 1, 2**20)])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: next(answers)(path))
+
+
+def not_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("predictions").write_text("a file", encoding="utf-8")
+
+
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = cv2.VideoWriter
+    monkeypatch.setattr(
+        cv2, "VideoWriter", type("None", (), {"fourcc": real.fourcc, "__new__": lambda *_: real()})
+    )
+
+
+def too_large_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is lost without a word, as where a quota ends."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    monkeypatch.setattr(resource, "before", before, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (no_room, "only 1 MiB are free"),
+        (not_a_folder, "cannot write predictions/clip.mp4: "),
+        (no_encoder, "OpenCV cannot write predictions/clip.mp4"),
+        (too_large_a_file, "could not be written whole"),
+    ],
+)
+def test_where_no_video_can_be_written_the_verdicts_go_on_and_it_is_told(
+    bundle_path: Path,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Callable[[pytest.MonkeyPatch], None],
+    words: str,
 ) -> None:
-    if failure == "disk":
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(1, 1, 2**20))
-        with pytest.raises(StorageError, match="only 1 MiB are free"):
-            predict_source(bundle_path, "clip.avi")
-    else:
-        with pytest.raises(ZeroDivisionError):
-            predict_source(bundle_path, "clip.avi", json_lines=True, emit=lambda _: print(1 / 0))
+    lines: list[str] = []
+    failure(monkeypatch)
+    try:
+        summary = predict_source(bundle_path, "clip.avi", json_lines=True, emit=lines.append)
+    finally:
+        if failure is too_large_a_file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, resource.before)  # type: ignore[attr-defined]  # above
+    assert len(lines) == summary.judged == 12
+    assert (summary.ok, summary.written) == (False, None)
+    (error,) = summary.errors
+    assert words in error and error.endswith("; the verdicts go on")
+    assert capsys.readouterr().err == f"error: {error}\n"
+    assert failure is not_a_folder or list(Path("predictions").iterdir()) == []
+
+
+def test_a_failure_of_ours_leaves_no_half_video(bundle_path: Path, clip: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        predict_source(bundle_path, "clip.avi", json_lines=True, emit=lambda _: print(1 / 0))
     assert list(Path("predictions").iterdir()) == []
+
+
+def test_a_frame_that_cannot_be_judged_ends_the_video_and_keeps_what_was(
+    bundle_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, call = iter(range(4)), Runtime.__call__
+
+    def fails_late(self: Runtime, *arguments: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise InferenceError("planted")
+        return call(self, *arguments, **named)
+
+    monkeypatch.setattr(Runtime, "__call__", fails_late)
+    lines: list[str] = []
+    summary = predict_source(bundle_path, "clip.avi", json_lines=True, emit=lines.append)
+    assert (len(lines), summary.judged, summary.ok) == (4, 4, False)
+    assert summary.errors == ("clip was judged up to frame 4: planted",)
+    assert summary.written is not None and len(read_video(summary.written)[0]) == 4
+    with pytest.raises(InferenceError, match="planted"):
+        predict_source(bundle_path, "clip.avi")
+
+
+def test_without_a_video_none_is_drawn(bundle_path: Path, clip: Path) -> None:
+    summary = predict_source(bundle_path, "clip.avi", video=False)
+    assert (summary.judged, summary.written, summary.ok) == (12, None, True)
+    assert not Path("predictions").exists()
+    with pytest.raises(UsageError, match="--no-video draws nothing"):
+        predict_source(bundle_path, "clip.avi", video=False, out=Path("x.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn"),
+    [
+        ([], "predictions/clip.mp4"),
+        (["--json"], "predictions/clip.mp4"),
+        (["--jsonl"], None),
+        (["--no-video"], None),
+        (["--jsonl", "--out", "x.mp4"], "x.mp4"),
+        (["--jsonl", "--video"], "predictions/clip.mp4"),
+    ],
+)
+def test_the_command_draws_a_video_but_not_beside_json_lines(
+    bundle_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], drawn: str | None
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["edgeosr", "predict", str(bundle_path), "clip.avi", "--limit", "2", *options]
+    )
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert [str(path) for path in Path().rglob("*.mp4")] == ([] if drawn is None else [drawn])
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_another_writes_is_not(
+    bundle_path: Path, clip: Path
+) -> None:
+    leftover = Path("predictions/.clip.mp4.abcd1234.part.mp4")
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half a video")
+    with VideoWriter(Path("predictions/clip.mp4"), 25, 0) as other:
+        other.write(np.zeros((64, 64, 3), np.uint8))
+        predict_source(bundle_path, "clip.avi", limit=2)
+        assert not leftover.exists()
+        assert other.finish() is not None
+    assert [path.name for path in Path("predictions").iterdir()] == ["clip.mp4"]
+
+
+def test_a_drawn_video_has_the_permissions_of_any_new_file(bundle_path: Path, clip: Path) -> None:
+    written = predict_source(bundle_path, "clip.avi", limit=2).written
+    Path("plain").touch()
+    assert written is not None and written.stat().st_mode == Path("plain").stat().st_mode
 
 
 def test_where_mp4_cannot_be_written_an_avi_is(
@@ -154,3 +273,11 @@ def test_without_opencv_the_error_holds_the_install_line(
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'edgeosr\[video\]'"):
         predict_source(bundle_path, "clip.avi")
+
+
+def test_a_source_that_changes_its_frame_size_ends_the_drawing(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "x.mp4", 25, 0) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+        with pytest.raises(StorageError, match=r"changed its frame size from \(64, 64\) to \(64, 96\)"):
+            writer.write(np.zeros((64, 96, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -153,13 +153,13 @@ def test_warm_up_runs_at_the_size_that_will_come(
     make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    run = OnnxRuntimeGraph.run
+    warm_up = OnnxRuntimeGraph.warm_up
 
-    def recorded(self: OnnxRuntimeGraph, frames: Frames, *, bgr: bool = False) -> Any:
+    def recorded(self: OnnxRuntimeGraph, frames: Frames, *, limit_s: float) -> Any:
         seen.append(frames.shape)
-        return run(self, frames, bgr=bgr)
+        return warm_up(self, frames, limit_s=limit_s)
 
-    monkeypatch.setattr(OnnxRuntimeGraph, "run", recorded)
+    monkeypatch.setattr(OnnxRuntimeGraph, "warm_up", recorded)
     Runtime(make_bundle(), warmup=2)
     Runtime(make_bundle(frame=(24, 36)))
     Runtime(make_bundle(), warmup=0)

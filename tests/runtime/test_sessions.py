@@ -33,6 +33,7 @@ NO_BARE_RUN = {
     ("bench/fresh_process.py", "subprocess"),
     ("bench/latency.py", "session"),
     ("bench/tangent_costs.py", "session"),
+    ("edgeosr/runtime/backends/engine_runner.py", "self"),
     ("edgeosr/runtime/backends/onnxruntime.py", "self._graph"),
     ("edgeosr/runtime/backends/open_engine.py", "runner"),
     ("edgeosr/runtime/runtime.py", "backend"),

@@ -21,6 +21,8 @@ from edgeosr.bundle.onnx.wire import Fields, WireError
 
 # Elements of a tensor whose size is made of constants: 256 MiB of float32.
 LARGEST_RESULT = 1 << 26
+# Multiplications and the like on constants alone, in the whole graph: a second or so.
+MOST_WORK = 1 << 30
 # Which inputs say how large the result is; Resize has scales and sizes.
 _SIZED_BY = {
     "ConstantOfShape": (0,),
@@ -78,6 +80,14 @@ _NOT_LARGER = frozenset(
     ]
 )
 _PRODUCTS = ("MatMul", "Gemm", "Einsum")
+# Their work is at most the product of what goes in.
+_HEAVY = frozenset(
+    (
+        *_PRODUCTS,
+        *("Attention", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "GridSample", "GRU", "LSTM"),
+        *("MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Constants:
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
+        self._work = 0.0
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a tensor is made of constants alone."""
@@ -120,6 +131,13 @@ class Constants:
                 raise WireError(
                     f"{where} could make {bound:.3g} numbers of constants alone; at most {LARGEST_RESULT} "
                     "are allowed: compute them before the classifier is exported"
+                )
+            sizes = [known.elements for known in given]
+            self._work += math.prod(max(size, 1) for size in sizes) if op in _HEAVY else max(bound, *sizes)
+            if self._work > MOST_WORK:
+                raise WireError(
+                    f"{where} and what is before it compute on constants alone for longer than is allowed: "
+                    "do it before the classifier is exported"
                 )
             self._take(node, Known(int(bound), values))
 

@@ -25,12 +25,13 @@ _ORT_FORMAT = b"ORTM"
 class TensorContract:
     """``types``: numbers of TensorProto.DataType; ``shape``: a size, or None for any, an axis.
 
-    ``open_axes``: an axis without a size is taken for any.
+    ``open_axes``: an axis without a size is taken for any; ``batch``: the axis that must be open.
     """
 
     types: tuple[int, ...]
     shape: tuple[int | None, ...]
     open_axes: bool = False
+    batch: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def _require_type(name: str, value: Fields, contract: TensorContract) -> None:
     )
     if not fits:
         raise WireError(f"{name} must have the shape {_spelled(contract.shape)}; got {_spelled(sizes)}")
-    if sizes and contract.shape[0] is None and sizes[0] is not None:
-        raise WireError(f"{name} must take batches of any size; got one of {sizes[0]}")
+    batch = contract.batch
+    if contract.shape[batch] is None and sizes[batch] is not None:
+        raise WireError(f"{name} must take batches of any size; got one of {sizes[batch]}")
 
 
 def _spelled(shape: "list[int | None] | tuple[int | None, ...]") -> str:

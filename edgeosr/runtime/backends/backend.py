@@ -36,6 +36,19 @@ class Backend(Protocol):
             EdgeosrError: it failed; the backend stays usable, or refuses later calls with the reason.
         """
 
+    def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
+        """Judge a first batch of RGB frames in the host's memory.
+
+        Args:
+            frames: as in ``run``.
+            threshold: as in ``run``.
+            limit_s: seconds that it may take, where the backend can be stopped.
+
+        Raises:
+            InferenceError: it took longer.
+            EdgeosrError: as ``run``.
+        """
+
     def close(self) -> None:
         """Free everything; later calls of ``run`` raise. Calling it twice is fine."""
 

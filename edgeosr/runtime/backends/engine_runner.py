@@ -103,6 +103,10 @@ class EngineRunner:
                 raise self._failed(error, f"frames {list(shape)} are judged") from error
         return _rows(np.concatenate(found), len(self._scorer.scorer.fusion.parts))
 
+    def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
+        """Judge a first batch. TensorRT cannot be stopped, so ``limit_s`` is not kept."""
+        return self.run(frames, bgr=False, threshold=threshold)
+
     def close(self) -> None:
         """Free everything; a call that runs in another thread finishes first. Calling it twice is fine."""
         with self._lock:

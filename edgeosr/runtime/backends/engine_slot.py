@@ -178,6 +178,12 @@ class EngineSlot:
                         f"the shape of the engine's {name} depends on its values: {shape}; build it again: "
                         "edgeosr build BUNDLE"
                     )
+                # Rows become verdicts in room for this slot's frames, and are read as theirs.
+                if shape[name == TANGENTS :][:1] != self._shape[:1]:  # [K, B, D], or [B, ...]
+                    raise EngineRunError(
+                        f"the shape of the engine's {name} must have a row for each of {self._shape[0]} "
+                        f"frame(s); got {list(shape)}; build it again: edgeosr build BUNDLE"
+                    )
                 self._outputs[name] = DeviceTensor(shared.driver, shape, typestr)
                 self._held.callback(self._outputs[name].close)
             self._set_address(name, self._outputs[name].address)

@@ -29,5 +29,9 @@ class OnnxRuntimeBackend:
         """Judge a batch; decisions are left to the caller."""
         return self._graph.run(frames, bgr=bgr)
 
+    def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
+        """Judge a first batch within ``limit_s`` seconds; an InferenceError says that it took longer."""
+        return self._graph.warm_up(frames, limit_s=limit_s)
+
     def close(self) -> None:
         """Let the session go when the last call in another thread ends."""

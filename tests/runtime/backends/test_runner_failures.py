@@ -109,6 +109,18 @@ def test_a_step_that_tensorrt_refuses_leaves_the_runner_usable(
     assert_like_portable(each, each.run(frames[:1]), frames[:1])
 
 
+def test_an_engine_with_rows_for_other_frames_than_it_got_is_refused(
+    rig: Make, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = rig()
+    context = type(each.engine.create_execution_context(_managed()))
+    each.engine.contexts.clear()
+    shape = context.get_tensor_shape
+    monkeypatch.setattr(context, "get_tensor_shape", lambda self, name: (7, *shape(self, name)[1:]))
+    with pytest.raises(EngineRunError, match=r"must have a row for each of 3 frame\(s\); got \[7, "):
+        each.run(frames[:3])
+
+
 @pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"])
 def test_without_a_capture_frames_run_one_by_one(
     rig: Make, frames: np.ndarray, call: str, caplog: pytest.LogCaptureFixture

@@ -47,3 +47,24 @@ def test_a_backbone_with_other_outputs_is_refused_in_words(
             np.array([False, True]),
             frames.shape[1:3],
         )
+
+
+def test_a_backbone_that_gives_other_than_one_row_a_frame_is_refused(
+    typed_bundle: Callable[..., Bundle],
+) -> None:
+    bundle = typed_bundle("none")
+    model = onnx.load_from_string(bundle.files[BACKBONE])
+    # The batch twice over: two rows a frame.
+    for node in model.graph.node:
+        node.output[:] = ["once" if name == "embedding" else name for name in node.output]
+        node.input[:] = ["once" if name == "embedding" else name for name in node.input]
+    model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], ["embedding"], axis=0))
+    frames = sample_frames(2)
+    with pytest.raises(BundleError, match=r"must give one row a frame, 1 here; got .*\[2, "):
+        typed_expected(
+            model.SerializeToString(),
+            bundle_scorer(bundle),
+            frames,
+            np.array([False, True]),
+            frames.shape[1:3],
+        )

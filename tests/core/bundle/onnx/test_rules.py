@@ -9,7 +9,8 @@ from small_graphs import CONTRACT, good, node, tensor
 
 from edgeosr.bundle.onnx.constants import LARGEST_RESULT
 from edgeosr.bundle.onnx.operators import ALLOWED
-from edgeosr.bundle.onnx.rules import require_graph
+from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
+from edgeosr.bundle.onnx.tensors import FLOAT
 from edgeosr.bundle.onnx.wire import WireError
 
 
@@ -90,6 +91,17 @@ def test_what_a_bundle_may_not_have_is_refused(change, why):
     assert why in refusal(spoilt(change))
 
 
+def test_the_batch_may_be_another_axis_than_the_first():
+    contract = GraphContract(
+        inputs=CONTRACT.inputs,
+        outputs={**CONTRACT.outputs, "values": TensorContract((FLOAT,), (None, 2), batch=0)},
+    )
+    require_graph(good().SerializeToString(), contract)
+    turned = {**CONTRACT.outputs, "values": TensorContract((FLOAT,), (None, None), batch=1)}
+    with pytest.raises(WireError, match="values must take batches of any size; got one of 2"):
+        require_graph(good().SerializeToString(), GraphContract(inputs=CONTRACT.inputs, outputs=turned))
+
+
 def test_onnxruntimes_own_format_is_refused_whatever_else_it_parses_as():
     # A skipped field whose bytes put the mark where onnxruntime looks for it.
     data = b"\x32\x08ab" + b"ORTM" + b"xx" + good().SerializeToString()
@@ -155,6 +167,24 @@ def test_a_size_that_is_computed_in_a_way_that_is_not_read_is_refused():
         node("ConstantOfShape", ["s"], ["y"]),
     ]
     assert "in a way that is not read" in refusal(good(*nodes, more=[tensor("f", [1e20])]))
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Add"])
+def test_much_work_on_constants_alone_is_refused(op):
+    # onnxruntime does it while it loads the graph: 400 products of 1024 x 1024 took 47 s.
+    size = 1024 if op == "MatMul" else 4096
+    nodes = [node("ConstantOfShape", ["s"], ["y0"])]
+    nodes += [node(op, [f"y{i}", f"y{i}"], [f"y{i + 1}"]) for i in range(400)]
+    said = refusal(good(*nodes, more=[tensor("s", [size, size], np.int64)]))
+    assert "on constants alone" in said or "of constants alone" in said
+
+
+def test_what_exporters_leave_to_compute_on_constants_passes():
+    nodes = [node("Mul", ["angles", "half"], ["a"]), node("Cos", ["a"], ["y"])]
+    require_graph(
+        good(*nodes, more=[tensor("angles", np.ones((196, 64))), tensor("half", 0.5)]).SerializeToString(),
+        CONTRACT,
+    )
 
 
 def test_shapes_as_exporters_compute_them_pass_and_are_what_onnxruntime_makes():

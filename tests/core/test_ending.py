@@ -1,0 +1,205 @@
+"""Signals end a command as Ctrl-C does; a full output is an error of ours; a closed pipe is none."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgeosr.cli import app as application
+from edgeosr.cli import ending
+from edgeosr.errors import StorageError
+
+SIGNALS = [signal.SIGTERM, signal.SIGHUP]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def default_signals() -> Any:
+    """Whatever runs the suite, nohup too: the signals are as in a plain process."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, old in before.items():
+        signal.signal(number, old)
+
+
+@pytest.fixture
+def inspect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``edgeosr inspect`` with a step of it replaced: exit code, standard output, standard error."""
+
+    def run(step: Callable[[], Any]) -> tuple[int, str, str]:
+        monkeypatch.setattr("edgeosr.bundle.directory.newest_bundle", step)
+        monkeypatch.setattr(sys, "argv", ["edgeosr", "inspect"])
+        with pytest.raises(SystemExit) as end:
+            application.main()
+        printed = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, printed.out, printed.err
+
+    return run
+
+
+def ask_to_end(number: int) -> None:
+    """Send a signal to this process and wait until its handler has raised."""
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_command_with_128_and_its_number(number: signal.Signals, inspect: Run) -> None:
+    assert inspect(lambda: ask_to_end(number)) == (128 + number, "", f"ended by {number.name}\n")
+    assert signal.getsignal(number) is signal.SIG_DFL  # as before
+
+
+def test_a_signal_runs_what_ctrl_c_runs(inspect: Run) -> None:
+    done = []
+
+    def step() -> None:
+        try:
+            ask_to_end(signal.SIGTERM)
+        except KeyboardInterrupt:
+            done.append("finished the file")
+            raise
+
+    assert inspect(step)[0] == 143 and done == ["finished the file"]
+
+
+def test_the_same_request_twice_does_not_stop_the_finishing(inspect: Run) -> None:
+    done = []
+
+    def step() -> None:
+        try:
+            ask_to_end(signal.SIGTERM)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGTERM)  # timeout tells the process, then its group
+            time.sleep(0.01)
+            done.append("finished the file")
+            raise
+
+    assert inspect(step)[0] == 143 and done == ["finished the file"]
+
+
+def test_a_later_request_is_heeded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "_SAME_REQUEST_S", 0.0)
+    with ending.heeded_signals():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                ask_to_end(signal.SIGTERM)
+
+
+def test_a_signal_waits_for_a_document_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "_SAME_REQUEST_S", 0.0)
+    printed = []
+    with ending.heeded_signals():
+        with pytest.raises(KeyboardInterrupt), ending.held_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            printed.append("all of it")
+        with pytest.raises(KeyboardInterrupt), ending.held_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            ask_to_end(signal.SIGTERM)
+        with ending.held_signals():
+            pass
+    assert printed == ["all of it"]
+
+
+def test_ctrl_c_after_an_earlier_command_s_signal_is_ctrl_c(inspect: Run) -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    inspect(lambda: ask_to_end(signal.SIGTERM))
+    assert inspect(ctrl_c) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("own", [signal.SIG_IGN, lambda *_: None])
+def test_signals_that_somebody_cares_for_are_left_alone(own: Any, inspect: Run) -> None:
+    signal.signal(signal.SIGHUP, own)  # nohup, or the program that calls us
+
+    def step() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise StorageError("reached")
+
+    assert inspect(step) == (1, "", "error: reached\n")
+    assert signal.getsignal(signal.SIGHUP) is own
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    seen: list[Any] = []
+
+    def work() -> None:
+        with ending.heeded_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
+
+
+def test_a_fork_dies_of_the_signal_as_any_process() -> None:
+    with ending.heeded_signals():
+        child = os.fork()
+        if not child:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
+
+
+def edgeosr(*arguments: str, **where: Any) -> subprocess.Popen[bytes]:
+    code = "import sys; from edgeosr.cli.app import main; sys.argv[0] = 'edgeosr'; main()"
+    environment = {**os.environ, **where.pop("env", {})}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, **where)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_output_is_an_error_of_the_environment(unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        started = [
+            edgeosr(*arguments, stdout=full, stderr=subprocess.PIPE, env={"PYTHONUNBUFFERED": unbuffered})
+            for arguments in (["--help"], ["train", "--help"])
+        ]
+        for process in started:
+            _, said = process.communicate()
+            assert process.returncode == 1
+            assert said.startswith(b"error: cannot write to ") and b"No space left on device; make" in said
+            assert said.count(b"\n") == 1
+
+
+def test_where_nothing_can_be_told_the_exit_code_still_says_it() -> None:
+    with open("/dev/full", "wb") as full:
+        process = edgeosr("inspect", "nowhere", stdout=full, stderr=full)
+        assert process.wait() == 1
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word() -> None:
+    started = [
+        edgeosr(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for arguments in (["--version"], ["export", "--help"])
+    ]
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.close()
+    for process in started:
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_the_errors_of_files_are_not_taken_for_those_of_the_output() -> None:
+    with pytest.raises(FileNotFoundError), ending.output_failures():
+        os.stat("/nowhere/at/all")
+    with pytest.raises(OSError, match="planted"), ending.output_failures():
+        raise OSError(errno.ENOSPC, "planted", "some/file")
