@@ -130,8 +130,9 @@ def test_the_onnx_graph_s_values_are_the_reference_s(case: Case) -> None:
 def test_class_jacobian_reads_the_numbers_of_the_predicted_class() -> None:
     case = CASES[0]
     scorer, inputs = scorer_of(case), random_inputs(case)
-    numbers = scorer.constants["class_jacobian"].numbers.reshape(2, -1)
-    numbers[:] = np.arange(2 * case.classes).reshape(2, -1) + 1
+    numbers = (np.arange(2 * case.classes, dtype=np.float32) + 1).reshape(2, -1)
+    own = replace(scorer.constants["class_jacobian"], numbers=numbers.reshape(-1))
+    scorer = replace(scorer, constants={**scorer.constants, "class_jacobian": own})
     expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
     assert len(set(expected["label"].tolist())) > 2
     verdicts = kernel_verdicts(case, scorer, inputs)

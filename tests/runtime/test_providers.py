@@ -34,7 +34,7 @@ class OtherSession:
     def get_providers(self) -> list[str]:
         return [OTHER, *CPU_ONLY]
 
-    def run(self, outputs: Sequence[str], feed: Feed) -> list[Any]:
+    def run(self, outputs: Sequence[str], feed: Feed, run_options: Any = None) -> list[Any]:
         given = {**feed, "channel_order": np.arange(3)} if self._built_in else feed
         said = self._session.run(outputs, given)
         if self._change is not None:
