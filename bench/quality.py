@@ -1,7 +1,6 @@
 """``edgeosr evaluate``: open-set quality of a bundle, measured on its own graph and at its own threshold."""
 
 import json
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
+from edgeosr.printed import say
 from edgeosr.runtime.frames import require_size
 
 FUSED = "fused"
@@ -118,10 +118,9 @@ def _announce_replaced(out: Path) -> None:
         raise UsageError(
             f"{out} holds a {REPORT} that no evaluation wrote, and it would be replaced; choose another --out"
         )
-    print(
+    say(
         f"replacing the evaluation in {out}: made {found.get('created')}, unknown images: "
-        f"{found.get('unknown')}; keep both with --out",
-        file=sys.stderr,
+        f"{found.get('unknown')}; keep both with --out"
     )
 
 

@@ -22,6 +22,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Color = Literal["rgb", "bgr"]
 COLORS: tuple[Color, ...] = ("rgb", "bgr")
+# Most pixels of a frame or a picture; one of 8K video has 33 177 600. To decode, judge and draw so many took
+# 1.3 GB in all.
+LARGEST_FRAME = 2**25
 
 
 class Axis(NamedTuple):

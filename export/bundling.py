@@ -1,7 +1,5 @@
 """The last step of an export: golden frames, scorer, manifest, bundle, and the report of it all."""
 
-import json
-import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,6 +22,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_bytes
 from edgeosr.metrics import auroc
+from edgeosr.printed import json_text, say
 from edgeosr.runtime.golden import write_golden
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
@@ -76,7 +75,7 @@ class ExportReport:
 
     def as_json(self) -> str:
         """Return one JSON document."""
-        return json.dumps(
+        return json_text(
             {
                 "kind": "export",
                 "bundle": str(self.path),
@@ -205,7 +204,7 @@ def _picture(bundle: Path, drawn: bytes | None) -> Path | None:
         if drawn is not None:
             write_bytes(path, drawn)
     except StorageError as error:
-        print(f"{bundle} is finished, but not the picture beside it: {error}", file=sys.stderr, flush=True)
+        say(f"{bundle} is finished, but not the picture beside it: {error}")
         return None
     return None if drawn is None else path
 

@@ -20,8 +20,8 @@ from edgeosr.errors import (
     require_threads,
     require_whole,
 )
-from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, Color, Fit
-from edgeosr.runtime.golden import LARGEST_FRAME, LARGEST_SIDE
+from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, LARGEST_FRAME, Color, Fit
+from edgeosr.runtime.golden import LARGEST_SIDE
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 

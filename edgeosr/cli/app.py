@@ -23,13 +23,18 @@ from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
+from edgeosr.cli.streams import echo, open_streams
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
-from edgeosr.errors import EdgeosrError
+from edgeosr.errors import EdgeosrError, KernelBuildError
+from edgeosr.printed import printable
 
 
 class Commands(TyperGroup):
-    """The subcommands; Ctrl-C in one of them ends with a line instead of silence."""
+    """The subcommands; Ctrl-C in one of them ends with a line instead of silence.
+
+    What the command line's own parser says of an argument is made fit to be printed.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -38,6 +43,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED_CODE) from None
+        except Exception as error:
+            # The parser's errors, whose class older versions of typer take from click.
+            if isinstance(getattr(error, "message", None), str):
+                error.message = printable(error.message)  # type: ignore[attr-defined]  # see above
+            raise
 
 
 app = typer.Typer(
@@ -84,13 +94,16 @@ for command in (train, export, build, evaluate, predict, bench, inspect, verify,
 
 def main() -> None:
     """Run the command line and exit the process."""
+    open_streams()
     try:
         app(prog_name="edgeosr")
     except EdgeosrError as error:
-        typer.echo(f"error: {error}", err=True)
+        # One line, that no name in it can end; only what a compiler said has several.
+        said = str(error) if isinstance(error, KernelBuildError) else printable(error)
+        echo(f"error: {said}", err=True)
         sys.exit(error.exit_code)
     except Exception:
-        traceback.print_exc()
+        echo(traceback.format_exc(), err=True)
         typer.echo(
             f"\nThis is a defect of edgeosr {__version__}, not of your input: "
             "please report it with the lines above and the command you typed.",

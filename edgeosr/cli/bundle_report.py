@@ -1,10 +1,9 @@
 """What ``edgeosr inspect`` says about a bundle."""
 
-import json
-
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
+from edgeosr.printed import json_text
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
@@ -12,7 +11,7 @@ from edgeosr.scoring.probes import Probes
 
 def document_from_bundle(bundle: Bundle) -> str:
     """Return its path and its manifest as one JSON document."""
-    return json.dumps({"path": str(bundle.path), **bundle.manifest.as_json()}, indent=1)
+    return json_text({"path": bundle.path, **bundle.manifest.as_json()}, indent=1)
 
 
 def text_from_bundle(bundle: Bundle) -> str:

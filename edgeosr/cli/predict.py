@@ -9,7 +9,9 @@ import typer
 from edgeosr.cli.exit_codes import INTERRUPTED_CODE
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
+from edgeosr.cli.streams import echo, echo_json
 from edgeosr.errors import UsageError
+from edgeosr.printed import json_text
 
 if TYPE_CHECKING:
     from edgeosr.runtime.prediction_summary import PredictionSummary
@@ -58,7 +60,7 @@ def predict(
     require_one_format(json=json, jsonl=jsonl)
     path, wanted = bundle_and_source(bundle, source)
     lines: list[str] = []
-    emit = lines.append if json else typer.echo
+    emit = lines.append if json else echo_json if jsonl else echo
     summary = predict_source(
         path, wanted, out=out, json_lines=json or jsonl, threshold=threshold, threads=threads, limit=limit,
         shown=shown, emit=emit,
@@ -73,7 +75,7 @@ def predict(
 def document_from(summary: "PredictionSummary", lines: list[str]) -> str:
     """Return the counts and the verdicts, each a line of JSON, as one document."""
     verdicts = [json_format.loads(line) for line in lines]
-    return json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
+    return json_text({**summary.as_json(), "verdicts": verdicts}, indent=1)
 
 
 def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str]:

@@ -29,14 +29,13 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
+from edgeosr.preprocessing import LARGEST_FRAME
 from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.scoring.npz import NpzError, npz_arrays
 
 LEAST_FRAMES = 64
 LARGEST_GOLDEN = 8_000_000
 LARGEST_SIDE = 16384
-# Of one frame, in pixels; one of 8K video has 33 177 600. It is enlarged to this in memory.
-LARGEST_FRAME = 2**25
 _HALF = ("label", "second", "gap", "score", "values")
 
 

@@ -1,7 +1,5 @@
 """Judges image files one by one; those that cannot be judged are named, counted and passed over."""
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.image_file import read_image_file
-from edgeosr.errors import DataError, FrameError, UsageError
+from edgeosr.errors import DataError, FrameError, InferenceError, UsageError
 from edgeosr.files import atomic_file
+from edgeosr.printed import json_text, printable, say
 from edgeosr.progress import progress
 from edgeosr.runtime.annotate import annotate
 from edgeosr.runtime.prediction_summary import Tally, json_line
@@ -55,21 +54,24 @@ def judge_images(
             try:
                 frame = read_image_file(path)
                 verdict = runtime(frame)
-            except (DataError, FrameError) as error:
-                tally.failed += 1
-                reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-                print(f"skipped: {reason}", file=sys.stderr)
-                if shown is None:
-                    emit(json.dumps({"source": str(path), "error": reason}, ensure_ascii=False))
-            else:
                 assert isinstance(verdict, Verdict)
+                drawn = None if out is None else annotate(frame, verdict)
+            except (DataError, FrameError, InferenceError, MemoryError) as error:
+                tally.failed += 1
+                reason = str(error) or "there is not enough memory to judge it; make it smaller"
+                if str(path) not in reason:
+                    reason = f"{path}: {reason}"
+                say(f"skipped: {reason}")
+                if shown is None:
+                    emit(json_text({"source": path, "error": reason}))
+            else:
                 tally.add(verdict)
-                if out is not None:
-                    _write_drawing(_drawing_path(out, path, paths), annotate(frame, verdict))
+                if out is not None and drawn is not None:
+                    _write_drawing(_drawing_path(out, path, paths), drawn)
                 if shown is None:
                     emit(json_line(verdict, source=str(path)))
                 elif tally.judged <= shown:
-                    emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {path}")
+                    emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {printable(path)}")
             advance()
     if shown is not None and tally.judged > shown:
         emit(f"... and {tally.judged - shown} more; --json shows all")

@@ -1,6 +1,5 @@
 """What ``edgeosr predict`` reports: a line a verdict while it runs, and counts at its end."""
 
-import json
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgeosr.printed import json_text
 from edgeosr.verdict import Verdict
 
 # A camera may run for weeks: the first hundred thousand calls say enough about latency.
@@ -103,7 +103,7 @@ def json_line(verdict: Verdict, **where: Any) -> str:
     plain = {**where, **asdict(verdict)}
     plain["score"], plain["threshold"] = _finite(verdict.score), _finite(verdict.threshold)
     plain["parts"] = {name: _finite(value) for name, value in verdict.parts.items()}
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return json_text(plain)
 
 
 def _finite(value: float) -> float | None:

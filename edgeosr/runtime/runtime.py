@@ -1,6 +1,5 @@
 """``edgeosr.Runtime``: a bundle in, verdicts out. Needs numpy and one backend only."""
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,15 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import BundleError, FrameError, UsageError, require_choice
+from edgeosr.errors import (
+    BundleError,
+    FrameError,
+    UsageError,
+    number_from,
+    path_from,
+    require_choice,
+    require_whole,
+)
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
@@ -71,9 +78,8 @@ class Runtime:
         warmup: int = 1,
         providers: Sequence[str] = CPU_ONLY,
     ) -> None:
-        if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
-            raise UsageError(f"warmup must be a whole number from 0; got {warmup!r}")
-        self.path = Path(bundle)
+        require_whole("warmup", warmup, 0)
+        self.path = path_from("bundle", bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
@@ -105,13 +111,7 @@ class Runtime:
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isnan(number) or isinstance(value, bool | str):
-            raise UsageError(f"threshold must be a number; got {value!r}")
-        self._threshold = number
+        self._threshold = number_from("threshold", value)
 
     @overload
     def __call__(self, frames: Frame, *, color: Color = "rgb") -> "Verdict | list[Verdict]": ...
