@@ -17,7 +17,17 @@ from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, UsageError, require_extra, require_threads, suggestion
+from edgeosr.errors import (
+    DataError,
+    UsageError,
+    path_from,
+    require_extra,
+    require_kind,
+    require_path,
+    require_text,
+    require_threads,
+    suggestion,
+)
 from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
@@ -48,6 +58,11 @@ class QualitySettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        require_text("unknown", self.unknown)
+        require_text("known", self.known)
+        require_path("out", self.out)
+        if self.data_root is not None:
+            path_from("data_root", self.data_root)
         require_threads("threads", self.threads)
 
 
@@ -67,7 +82,8 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         MissingDependencyError: the extra ``export`` is not installed.
     """
     require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
-    settings, bundle_path = settings or QualitySettings(), Path(bundle)
+    settings, bundle_path = QualitySettings() if settings is None else settings, path_from("bundle", bundle)
+    require_kind("settings", settings, QualitySettings)
     checked = read_bundle(bundle_path)
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path

@@ -222,7 +222,7 @@ def _brief(value: object) -> str:
 def require_numbers(what: str, values: object, count: int) -> None:
     """Raise a UsageError unless ``values`` are a tuple or list of ``count`` numbers."""
     if not isinstance(values, tuple | list) or len(values) != count:
-        raise UsageError(f"{what} must be {count} numbers; got {values!r}")
+        raise UsageError(f"{what} must be {count} numbers; got {_brief(values)}")
     for value in values:
         require_number(f"each of the {count} numbers of {what}", value)
 
@@ -250,17 +250,31 @@ def path_from(what: str, value: object) -> Path:
     """Return a path that was given as one or as a text.
 
     Raises:
-        UsageError: it is neither, or holds a NUL, which no path may.
+        UsageError: it is neither, or holds what no path may: a NUL, a name of thousands of letters.
     """
-    if not isinstance(value, str | Path) or "\0" in str(value):
-        raise UsageError(f"{what} must be a path, as text or pathlib.Path; got {_brief(value)}")
-    return Path(value)
+    if isinstance(value, str | Path) and "\0" not in str(value):
+        with contextlib.suppress(OSError):  # a name of more letters than a file may have
+            Path(value).exists()
+            return Path(value)
+    raise UsageError(f"{what} must be a path, as text or pathlib.Path; got {_brief(value)}")
 
 
 def require_path(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a Path."""
     if value is not None and not isinstance(value, Path):
         raise UsageError(f"{what} must be a pathlib.Path; got {_brief(value)}")
+
+
+def require_truth(what: str, value: object) -> None:
+    """Raise a UsageError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{what} must be True or False; got {_brief(value)}")
+
+
+def require_kind(what: str, value: object, kind: type) -> None:
+    """Raise a UsageError unless ``value`` is of a class, which messages name: ``ExportSettings(...)``."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{what} must be {kind.__name__}(...); got {_brief(value)}")
 
 
 def require_seed(what: str, value: object) -> None:

@@ -42,6 +42,11 @@ def printable_lines(text: object) -> str:
     return _UNFIT_IN_LINES.sub(_escaped, str(text))
 
 
+def pictured(text: object) -> str:
+    """Return ``text`` like ``printable_lines`` for matplotlib, where ``$`` begins mathematics."""
+    return printable_lines(text).replace("$", "\\$")
+
+
 def original(text: str) -> str:
     """Return the text that ``printable`` shows as ``text``, if nothing in it was a backslash of its own."""
     return _ESCAPE.sub(lambda found: _unescaped(found[0]), text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.recorded import data_record, reopen_parts
-from edgeosr.errors import UsageError, require_extra
+from edgeosr.errors import UsageError, path_from, require_extra, require_kind
 from edgeosr.export.bundling import ExportReport, Provenance
 from edgeosr.export.calibrated import export_calibrated
 from edgeosr.export.conformal import require_enough_groups
@@ -30,7 +30,8 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
-    run, settings = Path(run), settings or ExportSettings()
+    run, settings = path_from("run", run), ExportSettings() if settings is None else settings
+    require_kind("settings", settings, ExportSettings)
     record = read_run(run)
     _require_none_foreign(run, settings)
     require_frozen(run, settings, frozen=bool(record.training.get("freeze")))

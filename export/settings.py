@@ -10,6 +10,7 @@ from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import (
     UsageError,
+    path_from,
     require_choice,
     require_names,
     require_number,
@@ -18,6 +19,7 @@ from edgeosr.errors import (
     require_seed,
     require_text,
     require_threads,
+    require_truth,
     require_whole,
 )
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, LARGEST_FRAME, Color, Fit
@@ -100,7 +102,9 @@ class ExportSettings:
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
         require_choice("--color", self.color, COLORS)
-        if self.folds is not None and not (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS):
+        if self.folds is not None:
+            require_whole("--folds", self.folds, 0, MOST_FOLDS)
+        if self.folds == 1:
             raise UsageError(
                 f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {self.folds!r}; leave it out for "
                 f"one a known class, up to {DEFAULT_FOLDS}"
@@ -132,12 +136,16 @@ class ExportSettings:
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
+        require_truth("--recalibrate", self.recalibrate)
+        if self.data_root is not None:
+            path_from("--data-root", self.data_root)
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
         require_numbers("--mean", self.mean, 3)
         require_numbers("--std", self.std, 3)
         # How many is checked where it is told what each costs; here only that it is a number at all.
-        if self.probes not in (None, "auto") and type(self.probes) is not int:
+        automatic = self.probes is None or (isinstance(self.probes, str) and self.probes == "auto")
+        if not automatic and type(self.probes) is not int:
             require_whole("--probes", self.probes, 1)
 
     def _check_frame(self) -> None:

@@ -3,7 +3,7 @@
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
-from edgeosr.printed import json_text
+from edgeosr.printed import json_text, printable
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
@@ -18,7 +18,8 @@ def text_from_bundle(bundle: Bundle) -> str:
     """Return one aligned line for each thing a user may want to know, and for each score part."""
     manifest = bundle.manifest
     facts = {
-        "bundle": f"{bundle.path}, every file as its manifest says; the manifest itself is not signed",
+        "bundle": printable(bundle.path)
+        + ", every file as its manifest says; the manifest itself is not signed",
         "made": f"{manifest.created} by edgeosr {manifest.edgeosr}",
         "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
         "frames": _frames(manifest),

@@ -30,6 +30,7 @@ from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.verdict import UNKNOWN, Verdict
 
 Frame = NDArray[np.uint8]
+MOST_WARMUPS = 10_000
 
 
 class Runtime:
@@ -78,7 +79,7 @@ class Runtime:
         warmup: int = 1,
         providers: Sequence[str] = CPU_ONLY,
     ) -> None:
-        require_whole("warmup", warmup, 0)
+        require_whole("warmup", warmup, 0, MOST_WARMUPS)
         self.path = path_from("bundle", bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest

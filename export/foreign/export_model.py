@@ -6,7 +6,7 @@ from pathlib import Path
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
-from edgeosr.errors import UsageError, require_extra
+from edgeosr.errors import UsageError, path_from, require_extra, require_kind
 from edgeosr.export.bundling import ExportReport, Provenance
 from edgeosr.export.calibrated import draft_of, export_calibrated
 from edgeosr.export.conformal import require_enough_groups
@@ -36,7 +36,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             discriminator, and no error.
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
-    path = Path(path)
+    path = path_from("path", path)
+    require_kind("settings", settings, ExportSettings)
     if settings.data is None:
         raise UsageError(
             f"{path.name} needs images of the classes it knows to be calibrated on; "
