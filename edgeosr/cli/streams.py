@@ -5,8 +5,6 @@ import io
 import os
 import sys
 
-import typer
-
 from edgeosr.printed import printable_lines
 
 
@@ -33,9 +31,19 @@ def open_streams() -> None:
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print lines of text, all that a terminal would act upon escaped."""
-    typer.echo(printable_lines(text), err=err)
+    # Not typer's echo: it takes an ASCII console for a mistake, and writes UTF-8 to it.
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{printable_lines(text)}\n")
+    stream.flush()
 
 
 def echo_json(text: str) -> None:
     """Print a document or a line of ``json_text`` as ASCII bytes, whatever the console's encoding."""
-    typer.echo(text.rstrip("\n").encode("ascii"))
+    line = text.rstrip("\n") + "\n"
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(line)
+        return
+    sys.stdout.flush()
+    binary.write(line.encode("ascii"))
+    binary.flush()

@@ -17,6 +17,7 @@ KINDS: dict[type, dict[str, Any]] = {
     ExportSettings: {},
     QualitySettings: {},
 }
+TEXTS = ("data", "outliers", "watch_unknown", "unknown", "known", "embedding")
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
