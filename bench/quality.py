@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeosr import __version__
+from edgeosr.arguments import path_from, require_kind
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
@@ -20,9 +21,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import (
     DataError,
     UsageError,
-    path_from,
     require_extra,
-    require_kind,
     require_path,
     require_text,
     require_threads,

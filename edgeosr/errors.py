@@ -28,24 +28,20 @@ traceback and exits with the class's ``exit_code``.
         `-- CudaError               any other failure of a driver call
 """
 
-import contextlib
 import difflib
 import importlib
 import importlib.util
-import math
 from collections.abc import Iterable
-from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from edgeosr.printed import printable
+from edgeosr.printed import brief, printable
 
 Choice = TypeVar("Choice", bound=str)
 # What every generator of random numbers that we use takes as its seed.
 LARGEST_SEED = 2**32 - 1
 MOST_THREADS = 1024
-_LONGEST_SHOWN = 100  # letters of a value in a message
 
 
 class EdgeosrError(Exception):
@@ -179,7 +175,7 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
         if isinstance(value, str) and choice == value:
             return choice
     near = suggestion(value, allowed) if isinstance(value, str) else ""
-    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {_brief(value)}{near}")
+    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {brief(value)}{near}")
 
 
 def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
@@ -187,42 +183,19 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{what} must be a whole number {bounds}; got {_brief(value)}")
+        raise UsageError(f"{what} must be a whole number {bounds}; got {brief(value)}")
 
 
 def require_number(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is a number; NaN and infinity are, for the caller's bounds."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise UsageError(f"{what} must be a number; got {_brief(value)}")
-
-
-def number_from(what: str, value: object) -> float:
-    """Return ``value``, a number of Python or NumPy, as a float; infinite ones too.
-
-    Raises:
-        UsageError: it is no number (text, bytes and true/false are none), NaN, or beyond what a float holds.
-    """
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, Real):
-        with contextlib.suppress(OverflowError):
-            number = float(value)
-    if math.isnan(number):
-        raise UsageError(f"{what} must be a number; got {_brief(value)}")
-    return number
-
-
-def _brief(value: object) -> str:
-    try:
-        shown = repr(value)
-    except Exception:  # Python writes no whole number of more than 4300 digits; other classes are not ours
-        shown = f"a {type(value).__name__}"
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 3]}..."
+        raise UsageError(f"{what} must be a number; got {brief(value)}")
 
 
 def require_numbers(what: str, values: object, count: int) -> None:
     """Raise a UsageError unless ``values`` are a tuple or list of ``count`` numbers."""
     if not isinstance(values, tuple | list) or len(values) != count:
-        raise UsageError(f"{what} must be {count} numbers; got {_brief(values)}")
+        raise UsageError(f"{what} must be {count} numbers; got {brief(values)}")
     for value in values:
         require_number(f"each of the {count} numbers of {what}", value)
 
@@ -230,11 +203,11 @@ def require_numbers(what: str, values: object, count: int) -> None:
 def require_names(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a tuple or list of texts."""
     if isinstance(value, str):
-        raise UsageError(f"{what} must be a sequence of names, not one text; got {_brief(value)}")
+        raise UsageError(f"{what} must be a sequence of names, not one text; got {brief(value)}")
     if value is not None and not (
         isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
     ):
-        raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {_brief(value)}")
+        raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {brief(value)}")
     for name in value or ():
         if printable(name) != name:
             raise UsageError(f"{what} must be names that are text without control characters; got {name!r}")
@@ -243,38 +216,13 @@ def require_names(what: str, value: object) -> None:
 def require_text(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a text."""
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{what} must be a text; got {_brief(value)}")
-
-
-def path_from(what: str, value: object) -> Path:
-    """Return a path that was given as one or as a text.
-
-    Raises:
-        UsageError: it is neither, or holds what no path may: a NUL, a name of thousands of letters.
-    """
-    if isinstance(value, str | Path) and "\0" not in str(value):
-        with contextlib.suppress(OSError):  # a name of more letters than a file may have
-            Path(value).exists()
-            return Path(value)
-    raise UsageError(f"{what} must be a path, as text or pathlib.Path; got {_brief(value)}")
+        raise UsageError(f"{what} must be a text; got {brief(value)}")
 
 
 def require_path(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a Path."""
     if value is not None and not isinstance(value, Path):
-        raise UsageError(f"{what} must be a pathlib.Path; got {_brief(value)}")
-
-
-def require_truth(what: str, value: object) -> None:
-    """Raise a UsageError unless ``value`` is True or False."""
-    if not isinstance(value, bool):
-        raise UsageError(f"{what} must be True or False; got {_brief(value)}")
-
-
-def require_kind(what: str, value: object, kind: type) -> None:
-    """Raise a UsageError unless ``value`` is of a class, which messages name: ``ExportSettings(...)``."""
-    if not isinstance(value, kind):
-        raise UsageError(f"{what} must be {kind.__name__}(...); got {_brief(value)}")
+        raise UsageError(f"{what} must be a pathlib.Path; got {brief(value)}")
 
 
 def require_seed(what: str, value: object) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LONGEST_VALUE = 100
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LONG = {escape: letter for letter, escape in _SHORT.items()}
 # C0, DEL and C1; marks of direction; line and paragraph ends; surrogates, which are never text.
@@ -50,6 +51,15 @@ def pictured(text: object) -> str:
 def original(text: str) -> str:
     """Return the text that ``printable`` shows as ``text``, if nothing in it was a backslash of its own."""
     return _ESCAPE.sub(lambda found: _unescaped(found[0]), text)
+
+
+def brief(value: object) -> str:
+    """Return how Python writes a value, for a message: at most ``LONGEST_VALUE`` letters."""
+    try:
+        shown = repr(value)
+    except Exception:  # Python writes no whole number of more than 4300 digits; other classes are not ours
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= LONGEST_VALUE else f"{shown[: LONGEST_VALUE - 3]}..."
 
 
 def say(line: object) -> None:

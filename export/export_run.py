@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from edgeosr.arguments import path_from, require_kind
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.recorded import data_record, reopen_parts
-from edgeosr.errors import UsageError, path_from, require_extra, require_kind
+from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import ExportReport, Provenance
 from edgeosr.export.calibrated import export_calibrated
 from edgeosr.export.conformal import require_enough_groups

@@ -6,11 +6,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Literal
 
+from edgeosr.arguments import path_from, require_truth
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import (
     UsageError,
-    path_from,
     require_choice,
     require_names,
     require_number,
@@ -19,7 +19,6 @@ from edgeosr.errors import (
     require_seed,
     require_text,
     require_threads,
-    require_truth,
     require_whole,
 )
 from edgeosr.preprocessing import COLORS, FITS, IMAGENET_MEAN, IMAGENET_STD, LARGEST_FRAME, Color, Fit

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from edgeosr.data.conversion import to_rgb
 from edgeosr.data.labelled_images import Image
 from edgeosr.data.orientation import turn_of
-from edgeosr.data.picture_limits import TOO_MANY_PIXELS, regular_file_bytes, within_limit
+from edgeosr.data.picture_limits import regular_file_bytes, within_limit
 from edgeosr.errors import DataError
+from edgeosr.preprocessing import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -90,7 +91,9 @@ def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
         except MemoryError as error:
             raise DataError(f"cannot decode {name}: there is not enough memory for its pixels") from error
         except pillow.DecompressionBombError as error:
-            raise DataError(f"cannot decode {name}: {TOO_MANY_PIXELS}") from error
+            raise DataError(
+                f"cannot decode {name}: it has more pixels than {LARGEST_FRAME}; make it smaller"
+            ) from error
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         except Exception as error:
             reason = str(error) or type(error).__name__

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 # Of a picture's file; 33 million pixels without compression, 16 bits a channel, take 201 MB.
 LARGEST_FILE = 2**28
 _JPEG = ("JPEG", "MPO")  # MPO: what phones call a JPEG with more pictures behind the first
-TOO_MANY_PIXELS = f"it has more pixels than {LARGEST_FRAME}, the most that edgeosr takes; make it smaller"
 
 
 def within_limit(image: "PillowImage") -> None:
@@ -31,7 +30,10 @@ def within_limit(image: "PillowImage") -> None:
         share = next((one for one in (2, 4) if width * height <= LARGEST_FRAME * one**2), 8)
         image.draft(None, (width // share, height // share))
     if image.size[0] * image.size[1] > LARGEST_FRAME:
-        raise DataError(f"{width}x{height} pixels: {TOO_MANY_PIXELS}")
+        raise DataError(
+            f"of {width}x{height}, it has more pixels than {LARGEST_FRAME}, the most that edgeosr takes; make it "
+            "smaller"
+        )
 
 
 def regular_file_bytes(path: Path) -> bytes:

@@ -9,17 +9,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.arguments import number_from, path_from
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import (
-    BundleError,
-    FrameError,
-    UsageError,
-    number_from,
-    path_from,
-    require_choice,
-    require_whole,
-)
+from edgeosr.errors import BundleError, FrameError, UsageError, require_choice, require_whole
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeosr.arguments import path_from, require_truth
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.data.parts import require_shares
 from edgeosr.errors import (
     DataError,
     UsageError,
-    path_from,
     require_choice,
     require_names,
     require_number,
@@ -19,7 +19,6 @@ from edgeosr.errors import (
     require_seed,
     require_text,
     require_threads,
-    require_truth,
     require_whole,
 )
 from edgeosr.model.catalogue import TIMM_PREFIX, architecture

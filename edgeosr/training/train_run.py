@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from edgeosr.errors import UsageError, path_from, require_extra, require_kind
+from edgeosr.arguments import path_from, require_kind
+from edgeosr.errors import UsageError, require_extra
 from edgeosr.run import RECORD, read_run
 from edgeosr.training.fold_plan import require_possible_folds
 from edgeosr.training.open_data import open_parts
