@@ -31,7 +31,7 @@ from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
-from edgeosr.printed import say
+from edgeosr.printed import printable, say
 from edgeosr.runtime.frames import require_size
 
 FUSED = "fused"
@@ -238,7 +238,7 @@ def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> 
 def _require_other_classes(bundle: Bundle, given: str, source: str, names: tuple[str, ...]) -> None:
     """Refuse known classes of the very same set as unknown images."""
     shared = sorted(set(names) & set(bundle.manifest.classes))
-    if source.partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
+    if printable(source).partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
         raise DataError(
             f"--unknown {given} holds the known classes {', '.join(shared)}; leave --unknown out to use "
             "the classes "

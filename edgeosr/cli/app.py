@@ -23,7 +23,7 @@ from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
-from edgeosr.cli.streams import echo, open_streams
+from edgeosr.cli.streams import echo, has_working_directory, open_streams
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
 from edgeosr.errors import EdgeosrError, KernelBuildError
@@ -103,6 +103,9 @@ def main() -> None:
         echo(f"error: {said}", err=True)
         sys.exit(error.exit_code)
     except Exception:
+        if not has_working_directory():
+            echo("error: the working directory is gone; change to one that exists: cd", err=True)
+            sys.exit(EdgeosrError.exit_code)
         echo(traceback.format_exc(), err=True)
         typer.echo(
             f"\nThis is a defect of edgeosr {__version__}, not of your input: "

@@ -29,6 +29,15 @@ def open_streams() -> None:
                 stream.reconfigure(errors="backslashreplace")
 
 
+def has_working_directory() -> bool:
+    """Say whether the folder that the process runs in still exists; else relative paths mean nothing."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def echo(text: str, *, err: bool = False) -> None:
     """Print lines of text, all that a terminal would act upon escaped."""
     # Not typer's echo: it takes an ASCII console for a mistake, and writes UTF-8 to it.

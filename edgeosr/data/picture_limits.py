@@ -31,8 +31,8 @@ def within_limit(image: "PillowImage") -> None:
         image.draft(None, (width // share, height // share))
     if image.size[0] * image.size[1] > LARGEST_FRAME:
         raise DataError(
-            f"of {width}x{height}, it has more pixels than {LARGEST_FRAME}, the most that edgeosr takes; make it "
-            "smaller"
+            f"of {width}x{height}, it has more pixels than {LARGEST_FRAME}, the most that edgeosr takes; "
+            "make it smaller"
         )
 
 

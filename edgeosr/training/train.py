@@ -22,7 +22,7 @@ from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.printed import say
+from edgeosr.printed import printable, say
 from edgeosr.run import DEMO, LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
@@ -272,7 +272,7 @@ def _record(
     data = material.parts.record(settings.data, material.image_set.title, settings.split)
     best = progress.history[progress.best_epoch - 1]
     return RunRecord(
-        name=name,
+        name=printable(name),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         data=data.as_json(),

@@ -17,6 +17,7 @@ from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_the
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.train_features import train_features
+from edgeosr.printed import printable
 from edgeosr.training.discriminator import outlier_halves
 
 # A foreign classifier is trained already: its known images serve the discriminator a little and the
@@ -78,12 +79,12 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         ),
         settings,
         Provenance(
-            name=path.stem,
+            name=printable(path.stem),
             out=settings.out or path.with_suffix(".edgeosr"),
             data=parts.record(settings.data, image_set.title),
             outliers=None
             if halves is None
-            else OutliersRecord(str(settings.outliers), len(halves.train), len(halves.select)),
+            else OutliersRecord(printable(settings.outliers), len(halves.train), len(halves.select)),
             training=None,
             discriminator_selected_by=selected_by,
         ),
