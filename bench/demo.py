@@ -26,6 +26,7 @@ from edgeosr.errors import UsageError, require_seed, require_threads, require_wh
 from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_text
+from edgeosr.printed import json_text
 from edgeosr.run import DEMO
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
@@ -112,7 +113,7 @@ class DemoReport:
             "quality": json.loads(self.quality.as_json()),
             "latency": json.loads(self.latency.as_json()),
         }
-        return json.dumps(plain, indent=1)
+        return json_text(plain, indent=1)
 
     def as_text(self) -> str:
         """Return the figures and how to do the same with one's own images."""

@@ -1,6 +1,5 @@
 """The kernel's performance model in words: every number with where it comes from."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +7,7 @@ from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, LAUNCH_US, LAYER_US, MODULE
 from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
 from edgeosr.bench.unfused_chain import Operation, best_fused_chain, naive_chain
+from edgeosr.printed import json_text
 
 HEADING = (
     "Fused scoring kernel: lower bounds, nothing here was measured.\n"
@@ -71,7 +71,7 @@ def kernel_model_json() -> str:
         "modules": [asdict(module) for module in MODULES],
         "rows": rows,
     }
-    return json.dumps(document, indent=2)
+    return json_text(document, indent=2)
 
 
 def _counts_lines(workload: Workload) -> list[str]:

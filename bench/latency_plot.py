@@ -17,6 +17,7 @@ from edgeosr.bench.latency_report import (
 from edgeosr.bench.samples import Samples
 from edgeosr.errors import import_extra
 from edgeosr.files import write_bytes
+from edgeosr.printed import pictured
 
 COLORS = {CLASSIFIER: "#9aa5b1", SESSION: "#4c78a8", RUNTIME: "#e07b39"}
 PACED_COLOR = "#7b4ea3"
@@ -42,8 +43,8 @@ def draw_latency(report: LatencyReport, path: Path) -> None:
     first = report.batches[0]
     _draw_rows(left, first, report.settings.rate_hz)
     _draw_overheads(right, report.batches)
-    figure.text(0.02, 0.945, f"Latency of {report.bundle}", fontsize=15, weight="bold", color=INK)
-    figure.text(0.02, 0.895, _conditions(report), fontsize=9, color=MUTED)
+    figure.text(0.02, 0.945, pictured(f"Latency of {report.bundle}"), fontsize=15, weight="bold", color=INK)
+    figure.text(0.02, 0.895, pictured(_conditions(report)), fontsize=9, color=MUTED)
     note = "Box: quartiles; line: median; whiskers: 1 % to 99 %; dots: the calls beyond. " + (
         "Error bar: 95 % interval of the median paired ratio."
     )

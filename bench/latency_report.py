@@ -1,6 +1,5 @@
 """Latency figures with their conditions: the report, as a table and as JSON."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from edgeosr.bench.samples import PERCENTILE_RULE, UNSTABLE_CV, Ratio, Samples, 
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.timer import Paced
 from edgeosr.bench.torch_baseline import TorchLatency
+from edgeosr.printed import json_text
 
 RUNTIME = "Runtime call"
 SESSION = "bare session.run"
@@ -100,7 +100,7 @@ class LatencyReport:
 
     def as_json(self) -> str:
         """Return the whole report with every sample as JSON text."""
-        return json.dumps(self.as_dict(), indent=1)
+        return json_text(self.as_dict(), indent=1)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report with every sample as plain values."""

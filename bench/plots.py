@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeosr.errors import import_extra
 from edgeosr.files import write_bytes
+from edgeosr.printed import pictured
 
 KNOWN_COLOR = "#1b7f5c"
 UNKNOWN_COLOR = "#c8452b"
@@ -157,14 +158,14 @@ def _axes(title: str, caption: str, *, square: bool = False) -> tuple[Any, Any]:
     figure = Figure(figsize=(6.4, 6.2) if square else (8.0, 4.6), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=12, color=INK, loc="left")
+    axes.set_title(pictured(title), fontsize=12, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     if square:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.01)
         axes.set_aspect("equal")
-    figure.supxlabel(textwrap.fill(caption, CAPTION_WIDTH[square]), fontsize=7.5, color="#555555")
+    figure.supxlabel(pictured(textwrap.fill(caption, CAPTION_WIDTH[square])), fontsize=7.5, color="#555555")
     return figure, axes
 
 

@@ -1,7 +1,6 @@
 """``edgeosr evaluate``: open-set quality of a bundle, measured on its own graph and at its own threshold."""
 
 import json
-import sys
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeosr import __version__
+from edgeosr.arguments import path_from, require_kind
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
 from edgeosr.bench.quality_images import images_to_test, of_size
 from edgeosr.bench.quality_report import PartRow, QualityReport
@@ -24,6 +24,7 @@ from edgeosr.export.false_accepts_picture import false_accepts_png
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
+from edgeosr.printed import say
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -47,7 +48,8 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         MissingDependencyError: the extra ``export`` is not installed.
     """
     require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
-    settings, bundle_path = settings or QualitySettings(), Path(bundle)
+    settings, bundle_path = QualitySettings() if settings is None else settings, path_from("bundle", bundle)
+    require_kind("settings", settings, QualitySettings)
     checked = read_bundle(bundle_path)
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
@@ -100,7 +102,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     _draw(report, scores, known_measured, unknown_measured)
     write_text(out / REPORT, report.as_json() + "\n")
     for warning in by_class.warnings:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        say(f"warning: {warning}")
     return report
 
 
@@ -119,10 +121,9 @@ def _announce_replaced(out: Path) -> None:
         raise UsageError(
             f"{out} holds a {REPORT} that no evaluation wrote, and it would be replaced; choose another --out"
         )
-    print(
+    say(
         f"replacing the evaluation in {out}: made {found.get('created')}, unknown images: "
-        f"{found.get('unknown')}; keep both with --out",
-        file=sys.stderr,
+        f"{found.get('unknown')}; keep both with --out"
     )
 
 

@@ -1,6 +1,5 @@
 """Which images a bundle is evaluated on: its recorded test part, or others that the user names."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import DataError, UsageError, suggestion
+from edgeosr.printed import printable, say
 from edgeosr.runtime.frames import require_size
 
 
@@ -67,10 +67,9 @@ def _tell_copies(
     }
     for kind, count in copies.items():
         if count:
-            print(
+            say(
                 f"note: {count:,} of the {kind} images are copies of images that the bundle was made from; "
-                "figures measured on them say nothing: take them out",
-                file=sys.stderr,
+                "figures measured on them say nothing: take them out"
             )
 
 
@@ -117,7 +116,7 @@ def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> 
 def _require_other_classes(bundle: Bundle, given: str, source: str, names: tuple[str, ...]) -> None:
     """Refuse known classes of the very same set as unknown images."""
     shared = sorted(set(names) & set(bundle.manifest.classes))
-    if source.partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
+    if printable(source).partition(":")[0] == bundle.manifest.data.source.partition(":")[0] and shared:
         raise DataError(
             f"--unknown {given} holds the known classes {', '.join(shared)}; leave --unknown out to use "
             "the classes "

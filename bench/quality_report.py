@@ -1,6 +1,5 @@
 """The report of an open-set evaluation: text for people, JSON for machines."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
+from edgeosr.printed import json_text
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold
 
@@ -107,7 +107,7 @@ class QualityReport:
             "model_sha256": manifest.files["model.onnx"].sha256,
             "plots": [path.name for path in self.plots],
         }
-        return json.dumps(plain, indent=1)
+        return json_text(plain, indent=1)
 
     def as_text(self) -> str:
         """Return tables with their conditions."""

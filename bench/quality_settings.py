@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeosr.errors import require_threads
+from edgeosr.arguments import path_from, require_truth
+from edgeosr.errors import require_path, require_text, require_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +28,10 @@ class QualitySettings:
     trust_source: bool = False
 
     def __post_init__(self) -> None:
+        require_text("unknown", self.unknown)
+        require_text("known", self.known)
+        require_path("out", self.out)
+        if self.data_root is not None:
+            path_from("data_root", self.data_root)
+        require_truth("trust_source", self.trust_source)
         require_threads("threads", self.threads)

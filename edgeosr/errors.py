@@ -36,6 +36,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from edgeosr.printed import brief, printable
+
 Choice = TypeVar("Choice", bound=str)
 # What every generator of random numbers that we use takes as its seed.
 LARGEST_SEED = 2**32 - 1
@@ -170,11 +172,10 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
     """
     allowed = tuple(choices)
     for choice in allowed:
-        if choice == value:
+        if isinstance(value, str) and choice == value:
             return choice
-    raise UsageError(
-        f"{what} must be one of {', '.join(allowed)}; got {value!r}{suggestion(str(value), allowed)}"
-    )
+    near = suggestion(value, allowed) if isinstance(value, str) else ""
+    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {brief(value)}{near}")
 
 
 def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
@@ -182,19 +183,19 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{what} must be a whole number {bounds}; got {value!r}")
+        raise UsageError(f"{what} must be a whole number {bounds}; got {brief(value)}")
 
 
 def require_number(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is a number; NaN and infinity are, for the caller's bounds."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise UsageError(f"{what} must be a number; got {value!r}")
+        raise UsageError(f"{what} must be a number; got {brief(value)}")
 
 
 def require_numbers(what: str, values: object, count: int) -> None:
     """Raise a UsageError unless ``values`` are a tuple or list of ``count`` numbers."""
     if not isinstance(values, tuple | list) or len(values) != count:
-        raise UsageError(f"{what} must be {count} numbers; got {values!r}")
+        raise UsageError(f"{what} must be {count} numbers; got {brief(values)}")
     for value in values:
         require_number(f"each of the {count} numbers of {what}", value)
 
@@ -202,23 +203,26 @@ def require_numbers(what: str, values: object, count: int) -> None:
 def require_names(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a tuple or list of texts."""
     if isinstance(value, str):
-        raise UsageError(f"{what} must be a sequence of names, not one text; got {value!r}")
+        raise UsageError(f"{what} must be a sequence of names, not one text; got {brief(value)}")
     if value is not None and not (
         isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
     ):
-        raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {value!r}")
+        raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {brief(value)}")
+    for name in value or ():
+        if printable(name) != name:
+            raise UsageError(f"{what} must be names that are text without control characters; got {name!r}")
 
 
 def require_text(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a text."""
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{what} must be a text; got {value!r}")
+        raise UsageError(f"{what} must be a text; got {brief(value)}")
 
 
 def require_path(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a Path."""
     if value is not None and not isinstance(value, Path):
-        raise UsageError(f"{what} must be a pathlib.Path; got {value!r}")
+        raise UsageError(f"{what} must be a pathlib.Path; got {brief(value)}")
 
 
 def require_seed(what: str, value: object) -> None:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from edgeosr.printed import printable
+
 SILENT_SECONDS = 2.0
 REDRAW_SECONDS = 0.25
 
@@ -16,7 +18,7 @@ def progress(
     """Show a bar on standard error once the block has run for two seconds.
 
     Args:
-        description: what is being done, for example ``"reading images"``.
+        description: what is being done, for example ``"reading images"``; it and the notes may hold any name.
         total: number of steps, None if nobody knows.
         background: redraw from a thread of its own; False redraws inside ``advance`` only, so that what is
             timed between two calls of it is not disturbed.
@@ -36,7 +38,7 @@ def progress(
         if state["bar"] is None and time.monotonic() - started >= SILENT_SECONDS:
             _start(state, description, total, background)
         if state["bar"] is not None:
-            state["bar"].update(state["task"], completed=state["done"], note=note)
+            state["bar"].update(state["task"], completed=state["done"], note=printable(note))
             if not background and time.monotonic() - state["drawn"] >= REDRAW_SECONDS:
                 state["bar"].refresh()
                 state["drawn"] = time.monotonic()
@@ -55,14 +57,14 @@ def _start(state: dict[str, Any], description: str, total: int | None, backgroun
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         auto_refresh=background,
     )
     bar.start()
     state["bar"] = bar
-    state["task"] = bar.add_task(description, total=total, note="")
+    state["task"] = bar.add_task(printable(description), total=total, note="")

@@ -11,7 +11,6 @@ runs/NAME/demo.json          only in a run that `edgeosr demo` made: it may remo
 """
 
 import itertools
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.printed import json_text
 from edgeosr.scoring.limits import FILE_LIMITS
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class RunRecord:
 
 def write_run(directory: Path, record: RunRecord) -> None:
     """Write ``run.json`` into the run directory atomically; raises StorageError."""
-    write_text(Path(directory) / RECORD, json.dumps(record.as_json(), indent=2) + "\n")
+    write_text(Path(directory) / RECORD, json_text(record.as_json(), indent=2) + "\n")
 
 
 def write_discriminator(

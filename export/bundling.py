@@ -1,6 +1,5 @@
 """The last step of an export: golden frames, scorer, manifest and bundle."""
 
-import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,6 +23,7 @@ from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_bytes
 from edgeosr.metrics import auroc
+from edgeosr.printed import say
 from edgeosr.runtime.golden import write_golden
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
@@ -132,7 +132,7 @@ def _picture(bundle: Path, drawn: bytes | None) -> Path | None:
         if drawn is not None:
             write_bytes(path, drawn)
     except StorageError as error:
-        print(f"{bundle} is finished, but not the picture beside it: {error}", file=sys.stderr, flush=True)
+        say(f"{bundle} is finished, but not the picture beside it: {error}")
         return None
     return None if drawn is None else path
 

@@ -20,8 +20,6 @@
 exported graph itself.
 """
 
-import sys
-
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.bundling import Provenance, write_calibrated
 from edgeosr.export.calibrate import (
@@ -44,6 +42,7 @@ from edgeosr.export.settings import ExportSettings
 from edgeosr.export.tangents.cuts import INPUT_CUT
 from edgeosr.export.train_features import train_features
 from edgeosr.export.used_parts import without_unused
+from edgeosr.printed import say
 from edgeosr.scoring.part import TrainFeatures
 from edgeosr.scoring.parts import with_constants
 from edgeosr.scoring.probes import PROBE_FAMILIES
@@ -126,7 +125,7 @@ def export_calibrated(
         by_class=by_class,
     )
     for warning in by_class.warnings:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        say(f"warning: {warning}")
     return report
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from edgeosr.arguments import path_from, require_kind
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import UsageError, require_extra
@@ -31,7 +32,8 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         MissingDependencyError: the extra ``export`` is not installed (for a run: ``train``).
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
-    run, settings = Path(run), settings or ExportSettings()
+    run, settings = path_from("run", run), ExportSettings() if settings is None else settings
+    require_kind("settings", settings, ExportSettings)
     record = read_run(run)
     _require_none_foreign(run, settings)
     require_frozen(run, settings, frozen=bool(record.training.get("freeze")))

@@ -16,6 +16,7 @@ from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import import_extra
 from edgeosr.metrics import Rate
+from edgeosr.printed import pictured
 
 MEASURED, ESTIMATED, SHIPPED, INK = "#222222", "#0072b2", "#c8452b", "#222222"
 # Between these false-reject rates; the scale is logarithmic, for the choice lies at a few per cent.
@@ -142,7 +143,7 @@ def _axes(title: str, caption: str) -> tuple[Any, Any]:
     figure = Figure(figsize=(8.0, 5.0), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=12, color=INK, loc="left")
+    axes.set_title(pictured(title), fontsize=12, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_xscale("log")
@@ -155,5 +156,5 @@ def _axes(title: str, caption: str) -> tuple[Any, Any]:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_xlabel("known images rejected (false-reject rate)")
     axes.set_ylabel("unknown images accepted (false-accept rate)")
-    figure.supxlabel(textwrap.fill(caption, 120), fontsize=7.5, color="#555555")
+    figure.supxlabel(pictured(textwrap.fill(caption, 120)), fontsize=7.5, color="#555555")
     return figure, axes

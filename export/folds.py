@@ -1,6 +1,5 @@
 """Where an export's folds of left-out classes come from, and what they decide."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgeosr.export.left_out import Decided, candidates_for, decide_weights
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
+from edgeosr.printed import say
 from edgeosr.run import RunRecord, fold_runs
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.training.fold_plan import read_plan
@@ -64,7 +64,7 @@ def folds_of(run: Path, record: RunRecord, settings: ExportSettings) -> Folds:
         return Folds(runs=runs, why_none=none)
     count = f"{len(runs)} of {len(plan.folds)} folds are trained"
     unfinished = f"{count}; edgeosr train --resume RUN trains the rest"
-    print(unfinished.replace("RUN", quote(str(run))), file=sys.stderr, flush=True)
+    say(unfinished.replace("RUN", quote(str(run))))
     return Folds(runs=runs, why_none=unfinished, unfinished=unfinished if runs else "")
 
 

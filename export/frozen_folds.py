@@ -5,7 +5,6 @@ fold is a head trained on the other classes by the run's own recipe, the constan
 values by the float64 reference. The discriminator is not trained again: only real outliers bring it.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
+from edgeosr.printed import say
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.reference import reference_scores
@@ -111,9 +111,7 @@ def _announce(
     planned: Sequence[tuple[int, ...]], features: KnownFeatures, recipe: FrozenRecipe, classes: int
 ) -> None:
     left = max(len(labels) for labels in planned)
-    print(
+    say(
         f"weighing the score parts on left-out classes: {len(planned)} heads of {recipe.epochs} epochs, each "
-        f"without {left} of {classes} classes, on {len(features.train)} kept embeddings; --folds 0 for none",
-        file=sys.stderr,
-        flush=True,
+        f"without {left} of {classes} classes, on {len(features.train)} kept embeddings; --folds 0 for none"
     )

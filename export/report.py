@@ -1,6 +1,5 @@
 """What an export made, for people and for machines."""
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import JacobianRecord
 from edgeosr.class_report import ClassReport
 from edgeosr.export.foreign.known_check import KnownCheck
+from edgeosr.printed import json_text
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold
@@ -50,7 +50,7 @@ class ExportReport:
 
     def as_json(self) -> str:
         """Return one JSON document."""
-        return json.dumps(
+        return json_text(
             {
                 "kind": "export",
                 "bundle": str(self.path),

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Literal
 
+from edgeosr.arguments import path_from, require_truth
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import (
@@ -130,7 +131,9 @@ class ExportSettings:
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
         self._check_preprocessing()
-        if self.folds is not None and not (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS):
+        if self.folds is not None:
+            require_whole("--folds", self.folds, 0, MOST_FOLDS)
+        if self.folds == 1:
             raise UsageError(
                 f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {self.folds!r}; leave it out for "
                 f"one a known class, up to {DEFAULT_FOLDS}"
@@ -172,13 +175,17 @@ class ExportSettings:
         require_path("known_file", self.known_file)
         if self.known is not None and self.known_file is not None:
             raise UsageError("--known and --known-file both name the classes; leave one of them out")
+        require_truth("--recalibrate", self.recalibrate)
+        if self.data_root is not None:
+            path_from("--data-root", self.data_root)
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
                 require_numbers(f"--{name}", getattr(self, name), 3)
         # How many is checked where it is told what each costs; here only that it is a number at all.
-        if self.probes not in (None, "auto") and type(self.probes) is not int:
+        automatic = self.probes is None or (isinstance(self.probes, str) and self.probes == "auto")
+        if not automatic and type(self.probes) is not int:
             require_whole("--probes", self.probes, 1)
 
     def _check_preprocessing(self) -> None:

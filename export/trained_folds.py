@@ -5,7 +5,6 @@ own train images, on select images of the classes that it knows, and on all imag
 from of the classes that it does not.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -21,6 +20,7 @@ from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
+from edgeosr.printed import say
 from edgeosr.run import read_run
 from edgeosr.scoring.parts import with_constants
 
@@ -50,11 +50,9 @@ def trained_folds(
         StorageError: a fold cannot be read.
     """
     if runs:
-        print(
+        say(
             f"weighing the score parts on left-out classes: {len(runs)} networks of edgeosr train score "
-            "them; --folds 0 for none",
-            file=sys.stderr,
-            flush=True,
+            "them; --folds 0 for none"
         )
     jacobian = "none" if jacobian == "probes" else jacobian
     return [_fold(run, train, select, jacobian, seed, threads) for run in runs]

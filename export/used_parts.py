@@ -9,13 +9,13 @@ are taken out of the graph, ``scorer.npz`` and the fusion; the score stays what 
     all        every part
 """
 
-import sys
 from dataclasses import replace
 
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.measure import Measured
 from edgeosr.export.scored_graph import ScoredGraph, scored_graph
 from edgeosr.export.settings import ALL_PARTS, USED_PARTS
+from edgeosr.printed import say
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
@@ -42,11 +42,9 @@ def without_unused(
     scorer, classifier, jacobian = graph.scorer, graph.classifier, graph.jacobian.method
     if set(kept) <= set(carried_parts(replace(scorer, closed_form=None, probes=None))):
         if probes is not None:
-            print(
+            say(
                 "--jacobian probes was asked for, but its parts weigh nothing and --parts used leaves them "
-                "out; --parts reported keeps them",
-                file=sys.stderr,
-                flush=True,
+                "out; --parts reported keeps them"
             )
         jacobian, probes = "none", None
     if set(kept) <= set(carried_parts(replace(scorer, layers=()))):

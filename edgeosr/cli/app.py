@@ -24,13 +24,18 @@ from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
+from edgeosr.cli.streams import has_working_directory, open_streams
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
-from edgeosr.errors import EdgeosrError
+from edgeosr.errors import EdgeosrError, KernelBuildError
+from edgeosr.printed import printable
 
 
 class Commands(TyperGroup):
-    """The subcommands; Ctrl-C in one of them ends with a line instead of silence."""
+    """The subcommands; Ctrl-C in one of them ends with a line instead of silence.
+
+    What the command line's own parser says of an argument is made fit to be printed.
+    """
 
     def make_context(self, *arguments: Any, **named: Any) -> Any:
         """Read the command line; prints the help or the version if it asks for them."""
@@ -45,6 +50,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             say(interrupted_words())
             raise typer.Exit(interrupted_code()) from None
+        except Exception as error:
+            # The parser's errors, whose class older versions of typer take from click.
+            if isinstance(getattr(error, "message", None), str):
+                error.message = printable(error.message)  # type: ignore[attr-defined]  # see above
+            raise
 
 
 app = typer.Typer(
@@ -91,18 +101,23 @@ for command in (train, export, build, evaluate, predict, bench, inspect, verify,
 
 def main() -> None:
     """Run the command line and exit the process."""
+    open_streams()
     with heeded_signals():
         try:
             with output_failures():  # once more: typer itself says what is wrong with a command line
                 app(prog_name="edgeosr")
         except EdgeosrError as error:
-            say(f"error: {error}")
+            # One line, that no name in it can end; only what a compiler said has several.
+            say(f"error: {error if isinstance(error, KernelBuildError) else printable(error)}")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             say(interrupted_words())
             sys.exit(interrupted_code())
         except Exception:
-            traceback.print_exc()
+            if not has_working_directory():
+                say("error: the working directory is gone; change to one that exists: cd")
+                sys.exit(EdgeosrError.exit_code)
+            say(traceback.format_exc())
             say(
                 f"\nThis is a defect of edgeosr {__version__}, not of your input: "
                 "please report it with the lines above and the command you typed."

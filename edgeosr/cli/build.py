@@ -1,6 +1,5 @@
 """``edgeosr build``."""
 
-import json as json_module
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from edgeosr.cli.options import Bundle, Json
 from edgeosr.cli.output import command_line, results_only, show
+from edgeosr.printed import json_text
 
 
 def build(
@@ -48,6 +48,6 @@ def build(
     with results_only():
         record, manifest = build_bundle(path, options)
     text = f"engine  {described(record)}\nbundle  holds {len(manifest.engines)} engine(s)"
-    document = json_module.dumps({"kind": "build", "bundle": str(path), "engine": asdict(record)}, indent=1)
+    document = json_text({"kind": "build", "bundle": path, "engine": asdict(record)}, indent=1)
     then = command_line("edgeosr", "verify", path)
     show(text=text, document=document, json=json, written=path / "engines" / record.file, then=then)

@@ -1,10 +1,9 @@
 """What ``edgeosr inspect`` says about a bundle."""
 
-import json
-
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
+from edgeosr.printed import json_text, printable
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
@@ -15,14 +14,15 @@ LISTED_CLASSES = 20
 
 def document_from_bundle(bundle: Bundle) -> str:
     """Return its path and its manifest as one JSON document."""
-    return json.dumps({"path": str(bundle.path), **bundle.manifest.as_json()}, indent=1)
+    return json_text({"path": bundle.path, **bundle.manifest.as_json()}, indent=1)
 
 
 def text_from_bundle(bundle: Bundle) -> str:
     """Return one aligned line for each thing a user may want to know, and for each score part."""
     manifest = bundle.manifest
     facts = {
-        "bundle": f"{bundle.path}, every file as its manifest says; the manifest itself is not signed",
+        "bundle": printable(bundle.path)
+        + ", every file as its manifest says; the manifest itself is not signed",
         "made": f"{manifest.created} by edgeosr {manifest.edgeosr}",
         "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
         "frames": _frames(manifest),

@@ -8,6 +8,7 @@ import typer
 
 from edgeosr.cli.options import DemoThreads, Json
 from edgeosr.cli.output import results_only, show
+from edgeosr.cli.streams import echo
 from edgeosr.errors import require_extra
 
 
@@ -31,7 +32,7 @@ def demo(
     require_extra("torch", extra="train", purpose="the demo, which trains,")
     from edgeosr.bench.demo import DemoSettings, run_demo
 
-    say = partial(typer.echo, err=True)
+    say = partial(echo, err=True)
     settings = DemoSettings(out=out, max_minutes=max_minutes, seed=seed, threads=threads, say=say)
     with results_only():
         report = run_demo(settings)

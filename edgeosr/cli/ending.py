@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from edgeosr.cli.exit_codes import CLOSED_PIPE_CODE, INTERRUPTED_CODE
+from edgeosr.cli.streams import echo
 from edgeosr.errors import StorageError
 
 _NAMES = ("SIGTERM", "SIGHUP")
@@ -120,7 +119,7 @@ def output_failures() -> Iterator[None]:
 def say(words: str) -> None:
     """Print a line on standard error; where nothing can be said, nothing is."""
     try:
-        typer.echo(words, err=True)
+        echo(words, err=True)
     except OSError:
         _silenced()
 

@@ -178,7 +178,7 @@ def _exported(
 
     origin = source or newest_run()
     with results_only():
-        report = (export_model if origin.suffix == ".onnx" else export_run)(origin, settings)
+        report = (export_model if origin.suffix.lower() == ".onnx" else export_run)(origin, settings)
         return with_engine(report, options)
 
 

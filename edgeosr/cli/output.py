@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-import typer
+from edgeosr.cli.streams import echo, echo_json
+from edgeosr.printed import printable
 
 
 @contextlib.contextmanager
@@ -27,17 +28,28 @@ def show(*, text: str, document: str, json: bool, written: Path | None, then: st
         then: the next command to type.
     """
     if json:
-        typer.echo(document.rstrip("\n"))
+        echo_json(document)
         return
-    typer.echo(text.rstrip("\n"))
-    typer.echo(last_line(written, then))
+    echo(text.rstrip("\n"))
+    echo(last_line(written, then))
 
 
 def last_line(written: Path | None, then: str) -> str:
     """Return ``"Wrote PATH. Next: COMMAND"``, or only the second half if nothing was written."""
-    return f"Wrote {written}. Next: {then}" if written else f"Next: {then}"
+    return f"Wrote {printable(written)}. Next: {then}" if written else f"Next: {then}"
 
 
 def command_line(*words: str | Path) -> str:
     """Return a command that can be pasted into a shell, each word quoted if it needs to be."""
-    return " ".join(quote(str(word)) for word in words)
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str | Path) -> str:
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"  # else it would be taken for an option
+    shown = printable(text)
+    if shown == text:
+        return quote(text)
+    # The shell's own way to write control characters and bytes that are no text.
+    return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"

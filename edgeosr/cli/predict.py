@@ -9,7 +9,9 @@ import typer
 from edgeosr.cli.ending import held_signals, interrupted_code
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
+from edgeosr.cli.streams import echo, echo_json
 from edgeosr.errors import UsageError
+from edgeosr.printed import json_text
 
 if TYPE_CHECKING:
     from edgeosr.runtime.prediction_summary import PredictionSummary
@@ -68,7 +70,7 @@ def predict(
     path, wanted = bundle_and_source(bundle, source)
     lines: list[str] = []
     drawn = video if video is not None else out is not None or not jsonl
-    emit = lines.append if json else typer.echo
+    emit = lines.append if json else echo_json if jsonl else echo
     summary = predict_source(
         path, wanted, out=out, video=drawn, json_lines=json or jsonl, threshold=threshold, threads=threads,
         limit=limit, shown=shown, emit=emit,
@@ -89,7 +91,7 @@ def show_summary(summary: "PredictionSummary", lines: list[str], bundle: Path, *
 def document_from(summary: "PredictionSummary", lines: list[str]) -> str:
     """Return the counts and the verdicts, each a line of JSON, as one document."""
     verdicts = [json_format.loads(line) for line in lines]
-    return json_format.dumps({**summary.as_json(), "verdicts": verdicts}, indent=1, ensure_ascii=False)
+    return json_text({**summary.as_json(), "verdicts": verdicts}, indent=1)
 
 
 def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str]:

@@ -1,10 +1,10 @@
 """A finished training run, for people and for machines."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.data.recorded import data_record
+from edgeosr.printed import json_text
 from edgeosr.run import RunRecord, fold_runs, read_run
 
 _FOLD_RESULT = ("select_accuracy", "epochs", "seconds")
@@ -23,7 +23,7 @@ class RunReport:
             {"path": str(path), "left_out": left_out, **{key: fold.result[key] for key in _FOLD_RESULT}}
             for path, left_out, fold in self._folds(record)
         ]
-        return json.dumps({"path": str(self.path), **record.as_json(), "folds": folds}, indent=2)
+        return json_text({"path": self.path, **record.as_json(), "folds": folds}, indent=2)
 
     def as_text(self) -> str:
         """Return what was trained, on what, and how well it names known images."""

@@ -14,6 +14,8 @@ from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
 from edgeosr.data.packs import read_pack
 from edgeosr.data.parts import require_class
 from edgeosr.errors import DataError, UsageError, suggestion
+from edgeosr.printed import printable
+from edgeosr.user_path import path_from_user
 
 DATA_VARIABLE = "EDGEOSR_DATA"
 Opened = tuple[LabelledImages, LabelledImages | None]
@@ -57,7 +59,7 @@ def _is_source(text: str) -> bool:
     if text in NAMED_SETS:
         return True
     try:
-        return bool(text) and Path(text).expanduser().exists()
+        return bool(text) and path_from_user(text).exists()
     except OSError:
         # A long list of classes behind a set's name is longer than any file name may be.
         return False
@@ -66,7 +68,7 @@ def _is_source(text: str) -> bool:
 def _open(source: str, data_root: Path | None) -> ImageSet:
     if source in NAMED_SETS:
         return _open_named(NAMED_SETS[source], data_root)
-    return _open_path(source, Path(source).expanduser())
+    return _open_path(source, path_from_user(source))
 
 
 def _restricted(image_set: ImageSet, names: Sequence[str], source: str) -> ImageSet:
@@ -111,7 +113,7 @@ def _data_root(data_root: Path | None) -> Path | None:
     given = str(data_root) if data_root is not None else os.environ.get(DATA_VARIABLE, "")
     if not given:
         return None
-    root = Path(given).expanduser()
+    root = path_from_user(given)
     if not root.is_dir():
         said_by = "--data-root" if data_root is not None else f"the environment variable {DATA_VARIABLE}"
         raise DataError(f"the data folder {root} of {said_by} does not exist; correct it or make the folder")
@@ -140,14 +142,16 @@ def _official(path: Path, expected: str = "") -> tuple[NamedSet, Opened] | None:
 
 
 def _open_path(source: str, path: Path) -> ImageSet:
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise UsageError(f"{path} is no folder and no regular file; expected a folder of images or a pack")
     official = _official(path)
     if official is not None:
         return _image_set(source, official[0].title, official[1], official[0])
     if path.is_dir():
-        return _image_set(source, f"folder {path.resolve().name}", read_folder(path), None)
+        return _image_set(source, f"folder {printable(path.resolve().name)}", read_folder(path), None)
     if path.suffix.casefold() == ".npz":
         named = set_of_pack(path)
-        title = f"{named.title} ({named.pack_note})" if named else f"{path.stem} (pack)"
+        title = f"{named.title} ({named.pack_note})" if named else f"{printable(path.stem)} (pack)"
         return _image_set(source, title, read_pack(path), named)
     raise UsageError(
         f"{path} is not an image set; expected a folder with one folder a class, a pack (.npz), "
@@ -157,6 +161,12 @@ def _open_path(source: str, path: Path) -> ImageSet:
 
 def _image_set(source: str, title: str, opened: Opened, named: NamedSet | None) -> ImageSet:
     train, test = opened
+    for name in train.class_names:
+        if printable(name) != name:
+            raise DataError(
+                f"the name of the class {printable(name)} of {title} holds control characters or is no text; "
+                "rename its folder"
+            )
     return ImageSet(
         source=source,
         title=title,

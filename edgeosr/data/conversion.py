@@ -21,6 +21,7 @@ from edgeosr.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
+_PIXELS_AT_ONCE = 2**18
 CHANNELS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 
@@ -72,16 +73,23 @@ def _rgb_from_array(array: NDArray[Any]) -> Image:
         raise DataError(
             f"an image array must be [height, width] or [height, width, 1 to 4]; got {list(array.shape)}"
         )
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif array.dtype != np.uint8:
+    if array.dtype not in (np.bool_, np.uint16, np.uint8):
         raise DataError(f"an image array must be uint8, uint16 or bool; got {array.dtype}")
-    array = array.reshape(*array.shape[:2], channels)
-    if channels in (2, 4):
-        alpha = array[..., -1:].astype(np.uint16)
-        array = ((array[..., :-1] * alpha + 127) // 255).astype(np.uint8)
-    if array.shape[-1] == 1:
-        array = np.repeat(array, 3, axis=2)
-    return np.ascontiguousarray(array)
+    pixels = array.reshape(-1, channels)
+    rgb = np.empty((len(pixels), 3), np.uint8)
+    # In between a pixel takes some 30 bytes: for a few of them at a time that is nothing.
+    for start in range(0, len(pixels), _PIXELS_AT_ONCE):
+        rgb[start : start + _PIXELS_AT_ONCE] = _rgb_from_pixels(pixels[start : start + _PIXELS_AT_ONCE])
+    return rgb.reshape(*array.shape[:2], 3)
+
+
+def _rgb_from_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return ``[n, 1 or 3]``, which fits ``[n, 3]``, of ``[n, channels]``."""
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.shape[1] in (2, 4):
+        alpha = pixels[:, -1:].astype(np.uint16)
+        pixels = ((pixels[:, :-1] * alpha + 127) // 255).astype(np.uint8)
+    return pixels

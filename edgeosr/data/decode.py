@@ -1,7 +1,6 @@
 """Decode a whole part at once: resized pixels in one array, unreadable images skipped and counted."""
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from edgeosr.data.image_file import quiet_pillow
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.printed import say
 from edgeosr.progress import progress
 
 # More unreadable images than this share means a broken data set, not a few broken files.
@@ -112,5 +112,5 @@ def _without(failures: dict[int, str], pixels: NDArray[np.uint8], images: Labell
         count = (
             f"1 of {len(images)} images" if len(skipped) == 1 else f"{len(skipped)} of {len(images)} images"
         )
-        print(f"skipped {count} that cannot be read; the first: {skipped[0]}", file=sys.stderr)
+        say(f"skipped {count} that cannot be read; the first: {skipped[0]}")
     return Decoded(pixels, images.labels[kept], images.groups[kept], kept, skipped)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, UsageError
+from edgeosr.user_path import path_from_user
 
 Groups = NDArray[np.int64]
 NONE = "none"
@@ -42,7 +43,7 @@ class GivenGroups:
         self.asked = asked
         self._pattern: re.Pattern[str] | None = None
         self._by_name: dict[str, str] = {}
-        path = Path(asked).expanduser()
+        path = path_from_user(asked)
         if _is_file(path):
             self._by_name = _read(path)
         elif path.suffix.casefold() in _SUFFIXES and "(" not in asked:

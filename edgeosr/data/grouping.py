@@ -6,7 +6,6 @@ otherwise                     content_groups.py and bursts.py together
 """
 
 import hashlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from edgeosr.data.fingerprints import Fingerprints, fingerprints
 from edgeosr.data.given_groups import NONE, GivenGroups, group_numbers
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.printed import say
+from edgeosr.user_path import path_from_user
 
 Groups = NDArray[np.int64]
 # What was found in each source, with the state that it was in: a command opens its images more than once.
@@ -145,7 +146,7 @@ def _by_content(image_set: ImageSet) -> GroupsRecord:
     found = _with(image_set, CONTENT, whole, test_groups, **more)
     assert found.grouping is not None
     if found.grouping.groups < found.grouping.images:
-        print(f"{image_set.title}: {found.grouping.described()}", file=sys.stderr)
+        say(f"{image_set.title}: {found.grouping.described()}")
     _tell_mixed(found.train)
     return found.grouping
 
@@ -179,18 +180,17 @@ def _tell_mixed(images: LabelledImages) -> None:
         return
     members = np.flatnonzero(images.groups == images.groups[mixed[0]])
     other = next(i for i in members if images.labels[i] != images.labels[members[0]])
-    print(
+    say(
         f"note: {len(mixed):,} images are in groups that hold several classes, for example "
         f"{images.name_of(int(members[0]))} and {images.name_of(int(other))}, which look the same or belong "
-        "together; a wrong label? Each such group stays in one part",
-        file=sys.stderr,
+        "together; a wrong label? Each such group stays in one part"
     )
 
 
 def _state(image_set: ImageSet) -> str:
     """Return what changes if the images do: names, labels, sizes and times of the files."""
-    root = Path(image_set.source.rpartition(":")[0] or image_set.source).expanduser()
-    root = root if root.exists() else Path(image_set.source).expanduser()
+    root = path_from_user(image_set.source.rpartition(":")[0] or image_set.source)
+    root = root if root.exists() else path_from_user(image_set.source)
     state = hashlib.sha256(repr((root.absolute(), _stamp(root), image_set.train.class_names)).encode())
     for side in (image_set.train, image_set.test):
         for i, label in enumerate([] if side is None else side.labels.tolist()):

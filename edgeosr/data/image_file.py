@@ -1,25 +1,26 @@
 """Encoded images to RGB pixels: files with their EXIF orientation, or bytes from a pack."""
 
-import functools
 import io
-import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edgeosr.data.conversion import to_rgb
 from edgeosr.data.labelled_images import Image
+from edgeosr.data.orientation import turn_of
+from edgeosr.data.picture_limits import regular_file_bytes, within_limit
 from edgeosr.errors import DataError
+from edgeosr.preprocessing import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 # Pictures of kinds that are not read: passed over, but not in silence.
-_PASSED_OVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl")
+PASSED_OVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl")
 # Named, so that a TIFF or PostScript file called x.png never reaches a decoder that prints or runs things.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
 # Tags of EXIF: the folder of the shot, DateTimeOriginal in it, Make and Model beside it.
@@ -65,18 +66,10 @@ def read_image_file(path: Path) -> Image:
         uint8 RGB ``[height, width, 3]``.
 
     Raises:
-        DataError: the file cannot be opened, is truncated, is no such image, or is larger than Pillow's
-            limit against decompression bombs (179 million pixels).
+        DataError: it is no regular file, cannot be opened, is truncated, is no such image, or has more pixels
+            than ``LARGEST_FRAME`` (a JPEG: than that many at an eighth of its size).
     """
-    return decode_image(file_bytes(path), str(path), upright=True)
-
-
-def file_bytes(path: Path) -> bytes:
-    """Return what a file holds; raises DataError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return decode_image(regular_file_bytes(path), str(path), upright=True)
 
 
 def decode_image(encoded: bytes, name: str, *, upright: bool = False) -> Image:
@@ -151,9 +144,16 @@ def _opened(encoded: bytes, name: str, use: "Callable[[PillowImage], Result]") -
     with quiet_pillow:
         try:
             with pillow.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+                within_limit(image)
                 return use(image)
-        except MemoryError:
-            raise
+        except DataError as error:
+            raise DataError(f"cannot decode {name}: {error}") from error
+        except MemoryError as error:
+            raise DataError(f"cannot decode {name}: there is not enough memory for its pixels") from error
+        except pillow.DecompressionBombError as error:
+            raise DataError(
+                f"cannot decode {name}: it has more pixels than {LARGEST_FRAME}; make it smaller"
+            ) from error
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         except Exception as error:
             reason = str(error) or type(error).__name__
@@ -163,30 +163,7 @@ def _opened(encoded: bytes, name: str, use: "Callable[[PillowImage], Result]") -
 
 
 def _upright(image: "PillowImage") -> "PillowImage":
-    from PIL import ImageOps
-
-    # First, so that a truncated image is an error and not taken for a broken EXIF block.
+    # First: PNG may have its EXIF block behind the pixels.
     image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # A broken EXIF block says nothing about the pixels: keep them as stored.
-        return image
-
-
-def tell_passed_over(folder: Path, names: Iterable[str]) -> None:
-    """Say on standard error how many of a folder's files are pictures of a kind that is not read."""
-    suffixes = [Path(name).suffix.casefold() for name in names]
-    found = [suffix for suffix in suffixes if suffix in _PASSED_OVER]
-    if found:
-        kinds = ", ".join(sorted(set(found)))
-        _say_once(
-            f"note: {len(found)} file(s) in {folder} are passed over ({kinds}); "
-            f"edgeosr reads {', '.join(SUFFIXES)}"
-        )
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    # A command may open a folder twice: to refuse it early, and to read it.
-    print(line, file=sys.stderr)
+    turn = turn_of(image)
+    return image if turn is None else image.transpose(turn)

@@ -22,6 +22,7 @@ from edgeosr.data.cut import Fractions, Indices, cut
 from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, UsageError, require_whole, suggestion
+from edgeosr.printed import printable
 from edgeosr.verdict import UNKNOWN
 
 
@@ -63,13 +64,13 @@ class Parts:
         """Return what a run or a bundle keeps of them, from which ``reopen_parts`` makes them again.
 
         Args:
-            source: path or name of the image set, as the user gave it.
+            source: path or name of the image set, as the user gave it; kept fit to be printed.
             title: what it is, for reports.
             split: number of the split that named the known classes; None if they were named.
         """
         return DataRecord(
-            source=source,
-            title=title,
+            source=printable(source),
+            title=printable(title),
             known=self.known,
             unknown=self.unknown,
             split=split,

@@ -1,12 +1,12 @@
 """Read images one after another at their own size, skipping and counting the unreadable."""
 
-import sys
 from collections.abc import Iterator
 
 from edgeosr.data.decode import LARGEST_SKIPPED_SHARE
 from edgeosr.data.image_file import quiet_pillow
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.printed import say
 from edgeosr.progress import progress
 
 
@@ -41,4 +41,4 @@ def readable_images(
                 yield index, image
             advance()
     if skipped:
-        print(f"skipped {len(skipped)} of {len(images)} images; the first: {skipped[0]}", file=sys.stderr)
+        say(f"skipped {len(skipped)} of {len(images)} images; the first: {skipped[0]}")

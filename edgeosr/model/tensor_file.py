@@ -1,5 +1,6 @@
 """Files of torch tensors: written atomically, read without executing anything in them."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from edgeosr.files import atomic_file, storage_errors
 
 def write_tensors(path: Path, state: Any) -> None:
     """``torch.save`` atomically; raises StorageError."""
+    # Not straight into the file: torch makes a RuntimeError of its own of a full disk.
+    encoded = io.BytesIO()
+    torch.save(state, encoded)
     with atomic_file(path) as file:
-        torch.save(state, file)
+        file.write(encoded.getbuffer())
 
 
 def read_tensors(path: Path, advice: str) -> Any:

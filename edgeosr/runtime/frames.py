@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import FrameError
+from edgeosr.preprocessing import LARGEST_FRAME
 
 Frames = NDArray[np.uint8]
 
@@ -45,6 +46,11 @@ def _stack(frames: Sequence[Frames], fixed: tuple[int, int] | None) -> NDArray[n
 
 
 def _checked(frame: object, dimensions: tuple[int, ...], fixed: tuple[int, int] | None) -> NDArray[np.uint8]:
+    if isinstance(frame, np.ma.MaskedArray):
+        raise FrameError(
+            "a frame must have a value for every pixel; got a masked array: fill it first, "
+            "for example frame.filled(0)"
+        )
     if not isinstance(frame, np.ndarray):
         raise FrameError(
             f"a frame must be a NumPy array [height, width, 3] of uint8; got {type(frame).__name__}: "
@@ -65,11 +71,21 @@ def _checked(frame: object, dimensions: tuple[int, ...], fixed: tuple[int, int] 
     if height == 0 or width == 0:
         raise FrameError(f"a frame must have at least one pixel; got {_size((height, width))}")
     require_size((height, width), fixed)
-    return frame
+    # Of a subclass only the values are taken: its own way to index or to reshape might be another.
+    return np.asarray(frame)
 
 
 def require_size(size: tuple[int, int], fixed: tuple[int, int] | None) -> None:
-    """Raise a FrameError unless frames of ``size`` (height, width) fit the bundle's ``fixed`` one, if any."""
+    """Raise a FrameError unless frames of ``size`` (height, width) are not too large and fit the bundle.
+
+    Args:
+        size: of the frames; at most ``LARGEST_FRAME`` pixels.
+        fixed: the only size that the bundle takes, None for any.
+    """
+    if size[0] * size[1] > LARGEST_FRAME:
+        raise FrameError(
+            f"a frame must be of at most {LARGEST_FRAME} pixels; got {_size(size)}: make it smaller first"
+        )
     if fixed is not None and size != fixed:
         raise FrameError(
             f"this bundle takes frames of {_size(fixed)} only (height x width); "

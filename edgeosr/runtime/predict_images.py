@@ -1,6 +1,5 @@
 """Judges image files one by one; those that cannot be judged are named, counted and passed over."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.image_file import read_image_file
-from edgeosr.errors import DataError, EdgeosrError, FrameError, StorageError, UsageError
+from edgeosr.errors import DataError, EdgeosrError, FrameError, InferenceError, StorageError, UsageError
 from edgeosr.files import atomic_file
+from edgeosr.printed import json_text, printable
 from edgeosr.progress import progress
 from edgeosr.runtime.annotate import annotate
 from edgeosr.runtime.prediction_summary import Tally, json_line, say
@@ -55,21 +55,23 @@ def judge_images(
                 try:
                     frame = read_image_file(path)
                     verdict = runtime(frame)
-                except (DataError, FrameError) as error:
+                    assert isinstance(verdict, Verdict)
+                    drawn = None if out is None or tally.errors else annotate(frame, verdict)
+                except (DataError, FrameError, InferenceError, MemoryError) as error:
                     tally.failed += 1
-                    reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+                    reason = str(error) or "there is not enough memory to judge it; make it smaller"
+                    if str(path) not in reason:
+                        reason = f"{path}: {reason}"
                     say(f"skipped: {reason}")
                     if shown is None:
-                        emit(json.dumps({"source": str(path), "error": reason}, ensure_ascii=False))
+                        emit(json_text({"source": path, "error": reason}))
                 else:
-                    assert isinstance(verdict, Verdict)
                     tally.add(verdict)
                     if shown is None:
                         emit(json_line(verdict, source=str(path)))
                     elif tally.judged <= shown:
-                        emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {path}")
-                    if out is not None and not tally.errors:
-                        drawn = annotate(frame, verdict)
+                        emit(f"{verdict.label:<{width}}  {verdict.score:9.3f}  {printable(path)}")
+                    if out is not None and drawn is not None:
                         tally.written = _write_drawing(tally, out, _drawing_path(out, path, paths), drawn)
                 advance()
     except KeyboardInterrupt:

@@ -1,9 +1,7 @@
 """What ``edgeosr predict`` reports: a line a verdict while it runs, and counts at its end."""
 
 import contextlib
-import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgeosr import printed
+from edgeosr.printed import json_text
 from edgeosr.runtime.thresholds import RuntimeThreshold
 from edgeosr.verdict import Verdict
 
@@ -129,7 +129,7 @@ class Tally:
 def say(line: str) -> None:
     """Print a line on standard error; a full disk behind it must not end what is being judged."""
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr)
+        printed.say(line)
 
 
 def json_line(verdict: Verdict, **where: Any) -> str:
@@ -137,7 +137,7 @@ def json_line(verdict: Verdict, **where: Any) -> str:
     plain = {**where, **asdict(verdict)}
     plain["score"], plain["threshold"] = _finite(verdict.score), _finite(verdict.threshold)
     plain["parts"] = {name: _finite(value) for name, value in verdict.parts.items()}
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return json_text(plain)
 
 
 def _plain(threshold: RuntimeThreshold) -> float | dict[str, float | None] | None:

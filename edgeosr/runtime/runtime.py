@@ -11,10 +11,18 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.arguments import path_from
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.errors import BundleError, FrameError, UsageError, require_choice, require_number
+from edgeosr.errors import (
+    BundleError,
+    FrameError,
+    UsageError,
+    require_choice,
+    require_number,
+    require_whole,
+)
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
@@ -29,6 +37,7 @@ from edgeosr.verdict import UNKNOWN, Verdict
 Frame = NDArray[np.uint8]
 # A network that takes longer for one frame is of no use to a camera; a hostile one would never end.
 WARMUP_LIMIT_S = 60.0
+MOST_WARMUPS = 10_000
 
 
 class Runtime:
@@ -82,12 +91,11 @@ class Runtime:
         warmup_limit_s: float = WARMUP_LIMIT_S,
         providers: Sequence[str] = CPU_ONLY,
     ) -> None:
-        if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
-            raise UsageError(f"warmup must be a whole number from 0; got {warmup!r}")
+        require_whole("warmup", warmup, 0, MOST_WARMUPS)
         require_number("warmup_limit_s", warmup_limit_s)
         if not warmup_limit_s > 0:
             raise UsageError(f"warmup_limit_s must be a number of seconds above 0; got {warmup_limit_s!r}")
-        self.path = Path(bundle)
+        self.path = path_from("bundle", bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes

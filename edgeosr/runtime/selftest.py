@@ -4,7 +4,6 @@ Without a device: the bundle on the CPU. With ``device``: the fused kernel again
 built from the bundle, and the golden frames through it.
 """
 
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.errors import EdgeosrError, EngineError
 from edgeosr.kernels.selftest.selftest import SelftestSettings, run_selftest
+from edgeosr.printed import json_text
 from edgeosr.runtime.engines.gpu import GpuProbe, probe_gpus
 from edgeosr.runtime.engines.preflight import installed_version
 from edgeosr.runtime.runtime import Runtime
@@ -65,7 +65,7 @@ class SelftestReport:
             "steps": [asdict(step) for step in self.steps],
             "not_proved": list(self.left),
         }
-        return json.dumps(plain, indent=1, ensure_ascii=False)
+        return json_text(plain, indent=1)
 
 
 def selftest(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.data.image_file import SUFFIXES as IMAGE_SUFFIXES
-from edgeosr.data.image_file import tell_passed_over
+from edgeosr.data.walk import PassedOver, pictures_below
 from edgeosr.errors import DataError, StorageError, UsageError, require_choice, suggestion
+from edgeosr.user_path import path_from_user
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".mjpeg",
@@ -50,7 +51,7 @@ def open_source(source: str) -> ImageFiles | Video:
         UsageError: a stream's scheme that is not known, or several videos at once.
         DataError: a folder or glob without images.
     """
-    path = Path(source).expanduser()
+    path = path_from_user(source)
     if path.is_dir():
         return _folder(path)
     if path.is_file():
@@ -67,6 +68,8 @@ def open_source(source: str) -> ImageFiles | Video:
         return Video(source, "".join(c if c.isalnum() or c in ".-" else "-" for c in host) or scheme, True)
     if glob.has_magic(source):
         return _glob(source)
+    if path.exists():
+        raise DataError(f"{path} is no regular file, folder or camera; expected an image, folder or video")
     raise StorageError(f"there is no image, folder, video or camera {source!r}{_near(path)}; check the path")
 
 
@@ -75,21 +78,16 @@ def _is_video(path: Path) -> bool:
 
 
 def _folder(folder: Path) -> ImageFiles:
-    found: list[Path] = []
-    seen: list[str] = []
-    for directory, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        kept = [name for name in sorted(names) if not name.startswith(".")]
-        seen += kept
-        found += [Path(directory, name) for name in kept if name.lower().endswith(IMAGE_SUFFIXES)]
-    tell_passed_over(folder, seen)
+    passed_over = PassedOver()
+    found = tuple(pictures_below(folder, passed_over))
+    passed_over.tell(folder)
     if not found:
         raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor do its folders")
-    return ImageFiles(tuple(found))
+    return ImageFiles(found)
 
 
 def _glob(pattern: str) -> ImageFiles | Video:
-    matches = sorted(Path(name) for name in glob.glob(os.path.expanduser(pattern), recursive=True))
+    matches = _matches(pattern)
     files = [path for path in matches if path.is_file()]
     videos = [path for path in files if _is_video(path)]
     if videos and len(files) > 1:
@@ -98,9 +96,33 @@ def _glob(pattern: str) -> ImageFiles | Video:
         )
     if videos:
         return Video(str(videos[0]), videos[0].stem, False)
+    folders = [path for path in matches if path.is_dir()]
+    if not files and folders:
+        return ImageFiles(tuple(path for folder in folders for path in _folder(folder).paths))
     if not files:
         raise DataError(f"no file matches {pattern!r}; quote the pattern and check the folder")
     return ImageFiles(tuple(files))
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return what matches a pattern, sorted; folders that exist under a name with brackets are that name.
+
+    Where nothing matches, brackets are taken for letters: ``clip [2023]*.png``.
+    """
+    folder, *rest = _steps(Path(pattern))
+    while len(rest) > 1 and os.path.lexists(os.path.join(folder, rest[0])):
+        folder = os.path.join(folder, rest.pop(0))
+    rest_of_it = os.path.join(*rest)
+    for tried in (rest_of_it, rest_of_it.replace("[", "[[]")):
+        found = glob.glob(os.path.join(glob.escape(folder), tried), recursive=True)
+        if found:
+            return sorted(map(Path, found))
+    return []
+
+
+def _steps(path: Path) -> tuple[str, ...]:
+    expanded = path_from_user(path)
+    return expanded.parts if expanded.anchor else ("", *expanded.parts)
 
 
 def _near(path: Path) -> str:

@@ -1,10 +1,10 @@
 """The threshold that a runtime applies: one number, or one a class, and what a user may set."""
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from edgeosr.arguments import number_from
 from edgeosr.errors import UsageError, suggestion
 from edgeosr.scoring.thresholds import Limit
 
@@ -32,7 +32,7 @@ def changed_limit(limit: Limit, value: Any, classes: Sequence[str]) -> Limit:
         UsageError: not a number, NaN, or a name that is no class of the bundle.
     """
     if not isinstance(value, Mapping):
-        return _number(value, "threshold")
+        return number_from("threshold", value)
     for name in value:
         if name not in classes:
             near = suggestion(name, classes) if isinstance(name, str) else ""
@@ -44,16 +44,6 @@ def changed_limit(limit: Limit, value: Any, classes: Sequence[str]) -> Limit:
         return limit
     before = limit if isinstance(limit, tuple) else (limit,) * len(classes)
     return tuple(
-        _number(value[name], f"the threshold of {name}") if name in value else old
+        number_from(f"the threshold of {name}", value[name]) if name in value else old
         for name, old in zip(classes, before, strict=True)
     )
-
-
-def _number(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number) or isinstance(value, bool | str):
-        raise UsageError(f"{what} must be a number; got {value!r}")
-    return number

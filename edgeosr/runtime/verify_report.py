@@ -1,7 +1,8 @@
 """What ``edgeosr verify`` found, for people, for machines and for an exit code."""
 
-import json
 from dataclasses import asdict, dataclass
+
+from edgeosr.printed import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,4 +93,4 @@ class VerifyReport:
         """Return one JSON document."""
         checks = [{**asdict(check), "passed": check.passed} for check in self.checks]
         plain = {"kind": "verify", "bundle": self.bundle, "passed": self.passed, "backends": checks}
-        return json.dumps(plain, indent=1, ensure_ascii=False)
+        return json_text(plain, indent=1)

@@ -1,6 +1,5 @@
 """The discriminator of a trained run: embeddings of its images, outliers, OpenGAN, and the files."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
+from edgeosr.printed import say
 from edgeosr.run import RunRecord, fold_identity, read_run, write_discriminator
 
 if TYPE_CHECKING:
@@ -197,11 +197,7 @@ def _add_by_folds(
 def _announce(trainings: int) -> None:
     """Say that it takes a while: after a head that took a second nobody expects minutes."""
     several = f"{trainings} trainings" if trainings > 1 else "one training"
-    print(
-        f"the discriminator comes next: {several} of up to a minute each; --no-discriminator for none",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"the discriminator comes next: {several} of up to a minute each; --no-discriminator for none")
 
 
 def _settings(record: RunRecord) -> "OpenGanSettings":

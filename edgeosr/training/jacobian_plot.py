@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeosr.errors import import_extra
 from edgeosr.files import write_bytes
+from edgeosr.printed import pictured
 
 PICTURE = "jacobian.png"
 KNOWN_COLOR, UNKNOWN_COLOR, DIFFERENCE_COLOR, INK = "#2166ac", "#b2182b", "#444444", "#222222"
@@ -48,8 +49,10 @@ def draw_jacobian(
     grid[0][0].set_ylim(bottom=0)
     grid[0][0].set_ylabel("J_u, mean and one standard deviation")
     grid[1][0].set_ylabel("JND: unknown - known")
-    figure.suptitle(title, fontsize=12, color=INK)
-    figure.supxlabel(textwrap.fill(caption, 105 if len(runs) == 1 else 160), fontsize=7.5, color="#555555")
+    figure.suptitle(pictured(title), fontsize=12, color=INK)
+    figure.supxlabel(
+        pictured(textwrap.fill(caption, 105 if len(runs) == 1 else 160)), fontsize=7.5, color="#555555"
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_bytes(path, buffer.getvalue())
@@ -69,7 +72,7 @@ def _draw_norms(axes: Any, watched: Sequence[dict[str, Any]], name: str) -> None
         high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
         axes.fill_between(epochs, low, high, color=color, alpha=0.13, linewidth=0)
         axes.plot(epochs, means, color=color, linewidth=1.8, marker="o", markersize=2.5, label=kind)
-    axes.set_title(name, fontsize=10, color=INK, loc="left")
+    axes.set_title(pictured(name), fontsize=10, color=INK, loc="left")
     axes.legend(frameon=False, loc="upper left")
     _tidy(axes)
 

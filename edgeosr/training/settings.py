@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeosr.arguments import path_from, require_truth
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.data.parts import require_shares
 from edgeosr.errors import (
@@ -22,6 +23,7 @@ from edgeosr.errors import (
 )
 from edgeosr.model.catalogue import TIMM_PREFIX, architecture
 from edgeosr.preprocessing import FITS, Fit
+from edgeosr.printed import printable
 
 Loss = Literal["movr", "ce"]
 LOSSES: tuple[Loss, ...] = ("movr", "ce")
@@ -161,6 +163,10 @@ class TrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("pretrained", "freeze", "discriminator", "watch_jacobian", "resume", "compile"):
+            require_truth(name, getattr(self, name))
+        if self.flip is not None:
+            require_truth("flip", self.flip)
         asked: int | None = self.epochs
         if asked is None:
             object.__setattr__(self, "epochs", FROZEN_EPOCHS if self.freeze else EPOCHS)
@@ -168,6 +174,8 @@ class TrainSettings:
             require_text(name, getattr(self, name))
         require_names("known", self.known)
         require_path("out", self.out)
+        if self.data_root is not None:
+            path_from("data_root", self.data_root)
         require_numbers("fractions", self.fractions, 3)
         require_number("test_fraction", self.test_fraction)
         if not self.data:
@@ -193,7 +201,7 @@ class TrainSettings:
             if getattr(self, name) is not None:
                 require_whole(name, getattr(self, name), least, most)
         require_threads("threads", self.threads)
-        if self.devices != "auto":
+        if not isinstance(self.devices, str) or self.devices != "auto":
             require_whole("devices", self.devices, 1, LARGEST_COUNT)
         for name in ("lr", "temperature"):
             self._require_between(name, 0, LARGEST_FACTOR, above=True)
@@ -249,7 +257,7 @@ class TrainSettings:
 
     def _require_between(self, name: str, low: float, high: float, *, above: bool = False) -> None:
         value = getattr(self, name)
-        numeric = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        numeric = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
         if not numeric or not low <= value <= high or (above and value == low):
             bounds = f"above {low:g}" if above else f"at least {low:g}"
             bounds += "" if high == math.inf else f" and at most {high:g}"
@@ -281,6 +289,8 @@ class TrainSettings:
         left_out = left_out if self.compile else (*left_out, "compile")
         left_out = left_out if self.groups else (*left_out, "groups")
         values = {key: value for key, value in asdict(self).items() if key not in left_out}
+        # Paths may be no text; opening one that was kept in this form finds it (``path_from_user``).
+        values = {key: printable(value) if isinstance(value, str) else value for key, value in values.items()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

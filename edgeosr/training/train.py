@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from edgeosr.files import storage_errors
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.printed import printable, say
 from edgeosr.run import DEMO, LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
@@ -72,7 +72,7 @@ def train(settings: TrainSettings) -> Path:
     """
     directory = _trained_before(settings) or _launched(settings)
     with limited_threads(threads_for(settings)):
-        return finish(directory, settings, say=_say)
+        return finish(directory, settings, say=say)
 
 
 def _trained_before(settings: TrainSettings) -> Path | None:
@@ -126,7 +126,7 @@ def _trained(fabric: Any, settings: TrainSettings) -> Path:
         )
         progress = train_epochs(
             fabric, objective, train_part, select_part, feed, settings, directory,
-            material.parts.digests, resumed, say=_say, watch=_watch(settings, material, feed),
+            material.parts.digests, resumed, say=say, watch=_watch(settings, material, feed),
         )  # fmt: skip
         if fabric.global_rank == 0:
             record = _record(fabric, settings, material, preprocessing, classifier, progress, directory.name)
@@ -252,7 +252,7 @@ def _cleaned_up(directory: Path, settings: TrainSettings, *, speaking: bool) -> 
             with contextlib.suppress(OSError):
                 directory.rmdir()  # only if empty
             if isinstance(error, KeyboardInterrupt):
-                _say(
+                say(
                     f"stopped; to go on from the last finished epoch: {resume_command(directory, settings)}"
                     if (directory / LAST).exists()
                     else "stopped before the first epoch was finished; nothing was kept"
@@ -272,7 +272,7 @@ def _record(
     data = material.parts.record(settings.data, material.image_set.title, settings.split)
     best = progress.history[progress.best_epoch - 1]
     return RunRecord(
-        name=name,
+        name=printable(name),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         data=data.as_json(),
@@ -299,7 +299,3 @@ def _record(
             "torch": str(torch.__version__),
         },
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from edgeosr.errors import require_extra
+from edgeosr.arguments import path_from, require_kind
+from edgeosr.errors import UsageError, require_extra
 from edgeosr.run import RECORD, read_run
 from edgeosr.training.fold_plan import require_possible_folds
 from edgeosr.training.open_data import open_parts
-from edgeosr.training.settings import TrainSettings, settings_from_json
+from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings, settings_from_json
 
 
 def train_run(settings: TrainSettings) -> Path:
@@ -31,6 +32,7 @@ def train_run(settings: TrainSettings) -> Path:
         StorageError: the run cannot be written.
         KeyboardInterrupt: Ctrl-C; how to resume is printed, and the last finished epoch stays.
     """
+    require_kind("settings", settings, TrainSettings)
     require_extra("torch", extra="train", purpose="training")
     require_possible_folds(settings, *open_parts(settings))
     from edgeosr.training.train import train
@@ -50,7 +52,10 @@ def resumed_settings(directory: Path | str, **circumstances: Any) -> TrainSettin
         DataError: it is damaged.
         MissingDependencyError: the extra ``train`` is not installed.
     """
-    run = Path(directory)
+    run = path_from("directory", directory)
+    foreign = sorted(set(circumstances) - set(CIRCUMSTANCES))
+    if foreign:
+        raise UsageError(f"circumstances must be of {', '.join(CIRCUMSTANCES)}; got {', '.join(foreign)}")
     if (run / RECORD).exists():
         values = read_run(run).training
     else:

@@ -1,9 +1,9 @@
 """``edgeosr export`` of a classifier that is already deployed."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from edgeosr.arguments import path_from, require_kind
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.grouping import grouped
@@ -22,6 +22,7 @@ from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.train_features import train_features
+from edgeosr.printed import printable, say
 from edgeosr.training.discriminator import outlier_halves
 
 # A foreign classifier is trained already: its known images serve the discriminator a little and the
@@ -42,7 +43,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             discriminator, and no error.
     """
     require_extra("onnx_ir", extra="export", purpose="exporting")
-    path = Path(path)
+    path = path_from("path", path)
+    require_kind("settings", settings, ExportSettings)
     if settings.data is None:
         raise UsageError(
             f"{path.name} needs images of the classes it knows to be calibrated on; "
@@ -55,7 +57,8 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     known, notes = known_classes(path, settings, image_set.train.class_names)
     if settings.known_order_given:
         # Said at once: a wrong order may end the export before its report.
-        print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr, flush=True)
+        for note in notes:
+            say(note)
     classifier, seen = read_classifier(path, known, settings, image_set.train)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
@@ -64,7 +67,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     size = classifier.preprocessing
     stated = stated_preprocessing(settings, size.height, size.width)
     for note in stated.notes:
-        print(note, file=sys.stderr, flush=True)
+        say(note)
     check = check_on_known_images(path, classifier, stated, parts, settings)
     halves = None
     if settings.outliers is not None:
@@ -93,12 +96,12 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         ),
         settings,
         Provenance(
-            name=path.stem,
+            name=printable(path.stem),
             out=settings.out or path.with_suffix(".edgeosr"),
             data=parts.record(settings.data, image_set.title),
             outliers=None
             if halves is None
-            else OutliersRecord(str(settings.outliers), len(halves.train), len(halves.select)),
+            else OutliersRecord(printable(settings.outliers), len(halves.train), len(halves.select)),
             training=None,
             discriminator_selected_by=selected_by,
         ),

@@ -9,7 +9,6 @@ A wrong preprocessing can look like a wrong order of the classes and the other w
 and the one that puts more images right is named first.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -36,6 +35,7 @@ from edgeosr.export.foreign.stated import Stated
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.printed import say
 
 _ACCEPT = "--accept-weak-classes exports it all the same"
 _NAMED = 6
@@ -115,7 +115,7 @@ def check_on_known_images(
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
     warnings += agreement.warnings()
     for text in warnings:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        say(f"warning: {text}")
     better = None
     if found is not None:
         better = (found.alternative.title, found.alternative.options, float(found.right.mean()))

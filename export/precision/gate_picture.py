@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeosr.errors import DataError, import_extra
 from edgeosr.export.precision.gate import Gate
 from edgeosr.files import write_bytes
+from edgeosr.printed import pictured
 
 COLUMNS = 4
 AGREES, DIFFERS = "#1b7f5c", "#c8452b"
@@ -50,4 +51,4 @@ def draw_gate(path: Path, gate: Gate, classes: Sequence[str], *, precision: str)
 
 def _folded(text: str) -> str:
     # A path's end says more than its beginning.
-    return textwrap.fill(text if len(text) <= 80 else "..." + text[-77:], 44)
+    return pictured(textwrap.fill(text if len(text) <= 80 else "..." + text[-77:], 44))

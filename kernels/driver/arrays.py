@@ -9,7 +9,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-from edgeosr.errors import UsageError
+from edgeosr.errors import EdgeosrError, UsageError
 
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
@@ -72,22 +72,33 @@ def device_bytes(name: str, array: Any, stream: int) -> DeviceArray:
 
 
 def _looked_at(name: str, array: Any, stream: int, elements: _Elements) -> DeviceArray:
-    # torch raises on access for a tensor that is not on a device: then DLPack words the error.
-    interface = getattr(array, "__cuda_array_interface__", None)
-    if interface is not None:
-        found, size = _from_interface(name, interface, array, elements)
-    elif hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        found, size = _from_dlpack(name, array, stream, elements)
-    else:
+    try:
+        found, size = _found(name, array, stream, elements)
+    except EdgeosrError:
+        raise
+    except Exception as error:  # what another library answers is its own affair
         raise UsageError(
-            f"{name} must be an array on a CUDA device, with __cuda_array_interface__ or DLPack (CuPy, "
-            f"torch, PyCUDA, cuda.core); got {type(array).__name__}"
-        )
+            f"{name} must be an array on a CUDA device; {type(array).__name__} does not say where it lies: "
+            f"{error or type(error).__name__}; detach or copy it first"
+        ) from error
     if found.pointer % size:
         raise UsageError(
             f"{name} must be aligned to its {size}-byte elements; got address {found.pointer:#x}"
         )
     return found
+
+
+def _found(name: str, array: Any, stream: int, elements: _Elements) -> tuple[DeviceArray, int]:
+    # torch raises on access for a tensor that is not on a device: then DLPack words the error.
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is not None:
+        return _from_interface(name, interface, array, elements)
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        return _from_dlpack(name, array, stream, elements)
+    raise UsageError(
+        f"{name} must be an array on a CUDA device, with __cuda_array_interface__ or DLPack (CuPy, "
+        f"torch, PyCUDA, cuda.core); got {type(array).__name__}"
+    )
 
 
 def stream_handle(stream: Any) -> int:

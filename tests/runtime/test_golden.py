@@ -14,9 +14,9 @@ from edgeosr.bundle.backbone import BackboneRecord, GateRecord
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
+from edgeosr.preprocessing import LARGEST_FRAME
 from edgeosr.runtime import batch_size
 from edgeosr.runtime.golden import (
-    LARGEST_FRAME,
     LARGEST_GOLDEN,
     LEAST_FRAMES,
     Expected,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
-from edgeosr.errors import EdgeosrError, UsageError, require_choice
+from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
@@ -55,6 +55,10 @@ def choose_backend(
         EdgeosrError: the named backend cannot run here; says why and what to do.
     """
     require_choice("backend", backend, (AUTO, *BACKENDS))
+    require_names("providers", providers)
+    if not providers:
+        raise UsageError(f"providers must name at least one; got {providers!r}; {CPU_ONLY} is the default")
+    require_threads("threads", threads)
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:

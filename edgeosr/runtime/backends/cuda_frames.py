@@ -1,5 +1,6 @@
 """Frames that lie in a CUDA device's memory: found without a library, checked like those in host memory."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from edgeosr.errors import FrameError
 from edgeosr.kernels.driver.arrays import contiguous, device_bytes
+from edgeosr.runtime.frames import require_size
 
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 HOW_TO_COPY = "copy it first: frame.cpu().numpy() for torch, cupy.asnumpy(frame) for CuPy"
@@ -16,10 +18,14 @@ def is_cuda_array(frames: object) -> bool:
     """Say whether ``frames`` lies in a CUDA device's memory (``__cuda_array_interface__`` or DLPack)."""
     if isinstance(frames, np.ndarray | list | tuple):
         return False
-    if getattr(frames, "__cuda_array_interface__", None) is not None:
-        return True
-    where = getattr(frames, "__dlpack_device__", None)
-    return where is not None and int(where()[0]) in _DLPACK_CUDA
+    # What an object of another library raises or answers is its own affair: such a one is no frame, and told.
+    with contextlib.suppress(Exception):
+        if getattr(frames, "__cuda_array_interface__", None) is not None:
+            return True
+    with contextlib.suppress(Exception):
+        kind, _ = frames.__dlpack_device__()  # type: ignore[attr-defined]  # asked of whatever it is
+        return int(kind) in _DLPACK_CUDA
+    return False
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,5 @@ def as_cuda_frames(array: Any, fixed: tuple[int, int] | None) -> CudaFrames:
     height, width = shape[-3:-1]
     if height == 0 or width == 0:
         raise FrameError(f"a frame must have at least one pixel; got {height}x{width}")
-    if fixed is not None and (height, width) != fixed:
-        raise FrameError(
-            f"this bundle takes frames of {fixed[0]}x{fixed[1]} only (height x width); got {height}x{width}"
-        )
+    require_size((height, width), fixed)
     return CudaFrames((batch, height, width, 3), array, len(shape) == 3)
