@@ -176,6 +176,7 @@ class ExportSettings:
         if self.known is not None and self.known_file is not None:
             raise UsageError("--known and --known-file both name the classes; leave one of them out")
         require_truth("--recalibrate", self.recalibrate)
+        require_truth("--accept-weak-classes", self.accept_weak_classes)
         if self.data_root is not None:
             path_from("--data-root", self.data_root)
         require_number("--min-agreement", self.min_agreement)

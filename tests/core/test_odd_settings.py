@@ -17,7 +17,17 @@ KINDS: dict[type, dict[str, Any]] = {
     ExportSettings: {},
     QualitySettings: {},
 }
-TEXTS = ("data", "outliers", "watch_unknown", "unknown", "known", "embedding")
+TEXTS = (
+    "data",
+    "outliers",
+    "watch_unknown",
+    "unknown",
+    "known",
+    "embedding",
+    "groups",
+    "logits",
+    "preprocessing",
+)
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
