@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeosr.errors import InferenceError, UsageError
+from edgeosr.errors import DeviceError, UsageError
 from edgeosr.runtime.annotate import ACCEPTED_RGB, UNKNOWN_RGB
 from edgeosr.runtime.predict import predict_source
 from edgeosr.runtime.runtime import Runtime
@@ -176,12 +176,12 @@ def test_a_failure_in_the_middle_keeps_the_verdicts_so_far(
 
     def fails_late(self: Runtime, *arguments: Any, **named: Any) -> Any:
         if next(left, None) is None:
-            raise InferenceError("planted")
+            raise DeviceError("planted")
         return call(self, *arguments, **named)
 
     monkeypatch.setattr(Runtime, "__call__", fails_late)
     lines: list[str] = []
     summary = predict_source(bundle_path, str(photos), json_lines=True, emit=lines.append)
     assert (len(lines), summary.ok, summary.errors) == (4, False, ("after 4 images: planted",))
-    with pytest.raises(InferenceError, match="planted"):
+    with pytest.raises(DeviceError, match="planted"):
         predict_source(bundle_path, str(photos))
