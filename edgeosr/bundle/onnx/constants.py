@@ -1,7 +1,7 @@
 """What a graph makes of its constants alone: onnxruntime does that while it loads, and nothing can stop it.
 
-A bound on the number of elements is kept for every tensor that no input of the graph reaches, and the values
-of short ones, by which the results of shape operators are bounded.
+The shapes of all tensors that no input of the graph reaches are followed, and the values of short ones, by
+which the results of shape operators are bounded. What is not listed here may not work on constants alone.
 """
 
 import math
@@ -19,9 +19,10 @@ from edgeosr.bundle.onnx.small_values import (
 )
 from edgeosr.bundle.onnx.wire import Fields, WireError
 
-# Elements of a tensor whose size is made of constants: 256 MiB of float32.
+# Elements of a tensor whose size is made of constants, and of all of them: 256 and 512 MiB of float32.
 LARGEST_RESULT = 1 << 26
-# Multiplications and the like on constants alone, in the whole graph: a second or so.
+LARGEST_TOTAL = 1 << 27
+# Multiplications of matrices of constants, in the whole graph: a second or so.
 MOST_WORK = 1 << 30
 # Which inputs say how large the result is; Resize has scales and sizes.
 _SIZED_BY = {
@@ -36,65 +37,44 @@ _SIZED_BY = {
     "Col2Im": (0, 1),
     "AffineGrid": (1,),
 }
-# Of these, what is said is how many times larger than what goes in.
-_TIMES = ("Tile", "Resize", "Pad", "OneHot")
-# Results have as many elements as the first input, or fewer.
-_NOT_LARGER = frozenset(
-    [
-        "Abs",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "DequantizeLinear",
-        "Erf",
-        "Exp",
-        "Flatten",
-        "Floor",
-        "Identity",
-        "Log",
-        "Neg",
-        "Not",
-        "QuantizeLinear",
-        "Reciprocal",
-        "Relu",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Reshape",
-        "Round",
-        "Sigmoid",
-        "Sign",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-    ]
-)
-_PRODUCTS = ("MatMul", "Gemm", "Einsum")
-# Their work is at most the product of what goes in.
-_HEAVY = frozenset(
+_Shape = tuple[int, ...]
+_SAME_SHAPE = frozenset(
     (
-        *_PRODUCTS,
-        *("Attention", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "GridSample", "GRU", "LSTM"),
-        *("MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN"),
+        *("Abs", "BatchNormalization", "Cast", "Ceil", "Clip", "Cos", "CumSum", "DequantizeLinear", "Erf"),
+        *("Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsNaN"),
+        *("LayerNormalization",),
+        *("LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Neg", "Not", "QuantizeLinear", "Reciprocal"),
+        *("Relu", "Round", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Sqrt", "Tanh", "Trilu"),
+    )
+)
+_BROADCAST = frozenset(
+    (
+        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean"),
+        *("Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+    )
+)
+# As many elements as the first input, or fewer; their shape is not followed.
+_NOT_LARGER = frozenset(
+    (
+        *("ArgMax", "ArgMin", "DepthToSpace", "Flatten", "ReduceL1", "ReduceL2", "ReduceLogSum"),
+        *("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
+        *("ReduceSumSquare", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Unsqueeze"),
     )
 )
 
 
 @dataclass(frozen=True)
 class Known:
-    """A tensor made of constants: at most ``elements``; ``values``: None if they are many or not known."""
+    """A tensor made of constants.
+
+    Attributes:
+        elements: at most so many.
+        shape: None if it is not followed.
+        values: None if they are many or not known.
+    """
 
     elements: int
+    shape: _Shape | None = None
     values: Values | None = None
 
 
@@ -103,7 +83,7 @@ class Constants:
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
-        self._work = 0.0
+        self._total, self._work = 0, 0
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a tensor is made of constants alone."""
@@ -111,46 +91,75 @@ class Constants:
 
     def add(self, name: str, tensor: Fields) -> None:
         """Take in a constant that ``tensors.require_tensor`` has checked."""
-        self._known[name] = Known(math.prod(tensor["dims"]), values_of_tensor(tensor))
+        self._known[name] = _of_tensor(tensor)
 
     def follow(self, node: Fields, where: str) -> None:
         """Take in what a node makes, if it is of constants alone.
 
         Raises:
-            WireError: that, or the size that it makes of constants, is too large or cannot be read.
+            WireError: that, or the size that it makes of constants, is too large or cannot be followed.
         """
         op, inputs = node["op_type"], [name for name in node["input"] if name]
-        sized = self._sized(node, op, where)
+        self._require_read_size(node, op, where)
         if op == "Constant":
-            self._take(node, Known(_count_of_constant(node), values_of_constant(node)))
+            self._take(node, _of_constant(node))
         elif inputs and all(name in self._known for name in inputs):
             given = [self._known[name] for name in inputs]
             values = values_made(node, [known.values for known in given])
-            bound = values.size if values is not None else _bound(op, given, sized)
-            if bound > LARGEST_RESULT:
+            made = Known(values.size, values.shape, values) if values is not None else self._made(node, given)
+            if made.elements > LARGEST_RESULT:
                 raise WireError(
-                    f"{where} could make {bound:.3g} numbers of constants alone; at most {LARGEST_RESULT} "
-                    "are allowed: compute them before the classifier is exported"
+                    f"{where} could make {made.elements:.3g} numbers of constants alone; at most "
+                    f"{LARGEST_RESULT} are allowed: compute them before the classifier is exported"
                 )
-            sizes = [known.elements for known in given]
-            self._work += math.prod(max(size, 1) for size in sizes) if op in _HEAVY else max(bound, *sizes)
-            if self._work > MOST_WORK:
+            self._total += made.elements * max(1, len(node["output"]))
+            if self._total > LARGEST_TOTAL or self._work > MOST_WORK:
                 raise WireError(
-                    f"{where} and what is before it compute on constants alone for longer than is allowed: "
-                    "do it before the classifier is exported"
+                    f"{where} and what is before it compute more on constants alone than is allowed "
+                    f"({LARGEST_TOTAL} numbers): do it before the classifier is exported"
                 )
-            self._take(node, Known(int(bound), values))
+            self._take(node, made)
 
     def _take(self, node: Fields, known: Known) -> None:
         self._known.update(dict.fromkeys((name for name in node["output"] if name), known))
 
-    def _sized(self, node: Fields, op: str, where: str) -> float | None:
-        """Return how many elements, or times more, constants ask for; None if they ask for nothing."""
+    def _made(self, node: Fields, given: Sequence[Known]) -> Known:
+        op, first = node["op_type"], given[0]
+        shapes = [known.shape for known in given]
+        if op in ("Shape", "Size"):
+            return Known(SHORT)
+        if op in _SIZED_BY:
+            return _of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
+        if op in _SAME_SHAPE:
+            return Known(first.elements, first.shape)
+        if op in _NOT_LARGER:
+            return Known(first.elements)
+        if op == "Transpose" and first.shape is not None:
+            order = next((each["ints"] for each in node["attribute"] if each["ints"]), None)
+            return _of_shape(tuple(first.shape[axis] for axis in order) if order else first.shape[::-1])
+        if op == "Concat":
+            return Known(sum(known.elements for known in given))
+        if op in _BROADCAST and all(shape is not None for shape in shapes):
+            return _of_shape(_broadcast([shape for shape in shapes if shape is not None]))
+        if op == "Gather" and len(given) == 2:
+            # Of every place along one axis there are as many as indices at most.
+            return Known(first.elements * max(1, given[1].elements))
+        if op in ("MatMul", "Gemm") and len(given) >= 2:
+            # Each number of one side meets each of the other at most once.
+            self._work += first.elements * given[1].elements
+            return _product(node, given)
+        raise WireError(
+            f"a bundle's graph may not have {op} of constants alone; compute it before the classifier is "
+            "exported"
+        )
+
+    def _require_read_size(self, node: Fields, op: str, where: str) -> None:
+        """Refuse a size from constants that is too large, or not known."""
         inputs = node["input"]
         names = [inputs[place] for place in _SIZED_BY.get(op, ()) if place < len(inputs) and inputs[place]]
         given = [self._known[name] for name in names if name in self._known]
         if not given or (op == "Range" and len(given) < len(names)):
-            return None
+            return
         values = [known.values for known in given]
         if any(each is None for each in values):
             raise WireError(f"{where} has a size that is made of constants in a way that is not read")
@@ -160,30 +169,64 @@ class Constants:
                 f"{where} is asked by constants for {asked:.3g} numbers, or for that many times more; at "
                 f"most {LARGEST_RESULT} are allowed"
             )
-        return asked
 
 
-def _count_of_constant(node: Fields) -> int:
-    tensors = [each["t"] for each in node["attribute"] if "t" in each]
-    if tensors:
-        return math.prod(tensors[0]["dims"])
-    return max((len(each["ints"]) + len(each["floats"]) for each in node["attribute"]), default=1) or 1
+def _of_tensor(tensor: Fields) -> Known:
+    return Known(math.prod(tensor["dims"]), tuple(tensor["dims"]), values_of_tensor(tensor))
 
 
-def _bound(op: str, given: Sequence[Known], sized: float | None) -> float:
-    sizes = [known.elements for known in given]
-    if op == "Shape":
-        return SHORT
-    if sized is not None:
-        return sized * (max(sizes[0], 1) if op in _TIMES else 1)
-    if op in _NOT_LARGER:
-        return sizes[0]
-    if op == "Concat":
-        return sum(sizes)
-    # Numbers of one size and single ones are combined place by place, but for products of matrices.
-    if op not in _PRODUCTS and len({size for size in sizes if size != 1}) <= 1:
-        return max(sizes)
-    return math.prod(max(size, 1) for size in sizes)
+def _of_constant(node: Fields) -> Known:
+    (attribute,) = node["attribute"]  # checked before
+    if "t" in attribute:
+        return _of_tensor(attribute["t"])
+    many = [*attribute["ints"], *attribute["floats"]]
+    single = attribute.get("name", "").endswith(("_int", "_float"))
+    return Known(1 if single else len(many), () if single else (len(many),), values_of_constant(node))
+
+
+def _of_shape(shape: _Shape) -> Known:
+    return Known(math.prod(shape), shape)
+
+
+def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        return ()  # onnxruntime refuses the node
+
+
+def _sized_shape(op: str, given: Sequence[Known]) -> _Shape:
+    """Return the shape that constants ask for; one of as many elements where only those are followed."""
+    first, asked = given[0], _numbers(given)
+    if op == "ConstantOfShape":
+        return tuple(max(0, size) for size in asked)
+    if op == "Expand" and first.shape is not None:
+        return _broadcast([first.shape, tuple(max(0, size) for size in asked)])
+    if op == "Range":
+        return (int(_asked(op, [np.asarray(each.values, np.float64).reshape(-1) for each in given])),)
+    if op == "Tile":
+        return (first.elements * math.prod(max(0, times) for times in asked),)
+    if op == "Pad":
+        return (first.elements * int(_asked(op, [np.array(asked, np.float64)])),)
+    if op == "OneHot":
+        return (first.elements * max(1, max(asked, default=1)),)
+    return (LARGEST_RESULT,)
+
+
+def _numbers(given: Sequence[Known]) -> list[int]:
+    """Return the whole numbers that say the size: of the second input, or of the only one."""
+    values = given[1 if len(given) > 1 else 0].values
+    return [] if values is None else [int(value) for value in np.asarray(values).reshape(-1)]
+
+
+def _product(node: Fields, given: Sequence[Known]) -> Known:
+    left, right = given[0].shape, given[1].shape
+    if left is None or right is None or len(left) != 2 or len(right) != 2:
+        return Known(given[0].elements * given[1].elements)
+    turned = {each.get("name"): each.get("i", 0) for each in node["attribute"]}
+    rows = left[1] if turned.get("transA") else left[0]
+    columns = right[0] if turned.get("transB") else right[1]
+    return _of_shape((rows, columns))
 
 
 def _asked(op: str, values: Sequence[Values]) -> float:

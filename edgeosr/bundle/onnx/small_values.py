@@ -15,7 +15,7 @@ from edgeosr.bundle.onnx.wire import Fields
 # Longer constants are not kept: a shape is short.
 SHORT = 64
 Values = NDArray[Any]
-_DTYPES = {1: "<f4", 2: "|u1", 3: "|i1", 6: "<i4", 7: "<i8", 9: "|b1", 10: "<f2"}
+_DTYPES = {1: "<f4", 2: "|u1", 3: "|i1", 6: "<i4", 7: "<i8", 9: "|b1", 10: "<f2", 11: "<f8"}
 
 
 def values_of_tensor(tensor: Fields) -> Values | None:
@@ -26,25 +26,26 @@ def values_of_tensor(tensor: Fields) -> Values | None:
     raw = tensor.get("raw_data")
     if raw is not None:
         return np.frombuffer(raw, dtype).reshape(dims)
-    typed = tensor["float_data"] or tensor["int32_data"] or tensor["int64_data"]
+    typed = tensor["float_data"] or tensor["int32_data"] or tensor["int64_data"] or tensor["double_data"]
     if dtype == "<f2":  # as the bits of whole numbers
         return None
     with np.errstate(all="ignore"):
-        return np.array(typed, np.float64 if dtype == "<f4" else np.int64).astype(dtype).reshape(dims)
+        return (
+            np.array(typed, np.float64 if dtype in ("<f4", "<f8") else np.int64).astype(dtype).reshape(dims)
+        )
 
 
 def values_of_constant(node: Fields) -> Values | None:
-    """Return what a Constant node says; None if they are many or not numbers."""
-    for attribute in node["attribute"]:
-        if "t" in attribute:
-            return values_of_tensor(attribute["t"])
-        for name, dtype in (("ints", np.int64), ("floats", np.float32)):
-            if attribute[name]:
-                return np.array(attribute[name], dtype) if len(attribute[name]) <= SHORT else None
-        for name, dtype in (("i", np.int64), ("f", np.float32)):
-            if name in attribute:
-                return np.array(attribute[name], dtype)
-    return None
+    """Return what a Constant node's one attribute says; None if they are many."""
+    (attribute,) = node["attribute"]
+    if "t" in attribute:
+        return values_of_tensor(attribute["t"])
+    name = attribute.get("name", "")
+    dtype = np.int64 if "_int" in name else np.float32
+    if name.endswith("s"):
+        many = attribute["ints"] or attribute["floats"]
+        return np.array(many, dtype) if len(many) <= SHORT else None
+    return np.array(attribute.get("i", attribute.get("f", 0)), dtype)
 
 
 def values_made(node: Fields, inputs: Sequence[Values | None]) -> Values | None:

@@ -5,7 +5,7 @@ import math
 from edgeosr.bundle.onnx.wire import Fields, WireError
 
 # TensorProto.DataType, by number: bytes an element, and the field that holds it where raw_data does not.
-FLOAT, UINT8, INT8, INT32, INT64, BOOL, FLOAT16 = 1, 2, 3, 6, 7, 9, 10
+FLOAT, UINT8, INT8, INT32, INT64, BOOL, FLOAT16, DOUBLE = 1, 2, 3, 6, 7, 9, 10, 11
 _TYPES = {
     FLOAT: (4, "float_data"),
     UINT8: (1, "int32_data"),
@@ -14,6 +14,7 @@ _TYPES = {
     INT64: (8, "int64_data"),
     BOOL: (1, "int32_data"),
     FLOAT16: (2, "int32_data"),
+    DOUBLE: (8, "double_data"),
 }
 TYPE_NAMES = {
     FLOAT: "float32",
@@ -23,6 +24,7 @@ TYPE_NAMES = {
     INT64: "int64",
     BOOL: "bool",
     FLOAT16: "float16",
+    DOUBLE: "float64",
 }
 _MOST_AXES = 16
 
@@ -44,7 +46,7 @@ def require_tensor(tensor: Fields, where: str) -> int:
     elements = math.prod(dims)
     width, field = _TYPES[kind]
     raw = tensor.get("raw_data")
-    filled = [name for name in ("float_data", "int32_data", "int64_data") if tensor[name]]
+    filled = [name for name in ("float_data", "int32_data", "int64_data", "double_data") if tensor[name]]
     if raw is not None:
         if filled or len(raw) != elements * width:
             raise WireError(f"{where} has {len(raw)} bytes for {elements} numbers of {width}")

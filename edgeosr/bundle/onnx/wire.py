@@ -9,12 +9,15 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Kind = Literal["int", "float", "bytes", "text", "ints", "floats", "skip", "refused"]
+Kind = Literal["int", "float", "bytes", "text", "ints", "floats", "doubles", "skip", "refused"]
 # Of a message: its fields by name. A singular one is a value, a repeated one a list.
 Fields = dict[str, Any]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 LONGEST_TEXT = 65_535
+MOST_NODES = 20_000
+# Of a list: whole numbers are read one by one, which takes time.
+MOST_NUMBERS = 1 << 16
 
 
 class WireError(ValueError):
@@ -31,12 +34,14 @@ class Field:
             ``refused``: its presence is an error.
         many: it may be there more than once.
         message: fields of the message, by number.
+        most: how often it may be there, or how many numbers it may hold in all.
     """
 
     name: str
     kind: Kind | Literal["message"]
     many: bool = False
     message: "dict[int, Field] | None" = None
+    most: int = MOST_NUMBERS
 
 
 def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fields:
@@ -73,6 +78,11 @@ def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fiel
         elif wire == _VARINT and field.kind in ("int", "ints"):
             number_read, position = _varint(view, position, end, where)
             value = _signed(number_read)
+        elif wire == _FIXED64 and field.kind == "doubles":
+            if end - position < 8:
+                raise WireError(f"{where}.{field.name} reaches beyond its end")
+            (value,) = struct.unpack_from("<d", view, position)
+            position += 8
         elif wire == _FIXED32 and field.kind in ("float", "floats"):
             if end - position < 4:
                 raise WireError(f"{where}.{field.name} reaches beyond its end")
@@ -81,10 +91,12 @@ def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fiel
         else:
             raise WireError(f"{where}.{field.name} has the wire type {wire}")
         if field.many:
-            if field.kind in ("ints", "floats") and wire == _BYTES:
+            if field.kind in ("ints", "floats", "doubles") and wire == _BYTES:
                 found[field.name].extend(value)
             else:
                 found[field.name].append(value)
+            if len(found[field.name]) > field.most:
+                raise WireError(f"{where} has more than {field.most} {field.name}")
         elif field.name in found:
             raise WireError(f"{where}.{field.name} is there twice; readers would merge the two")
         else:
@@ -110,7 +122,14 @@ def _from_bytes(content: memoryview, field: Field, where: str) -> Any:
         if len(content) % 4:
             raise WireError(f"{where}.{field.name} is no list of float32")
         return struct.unpack(f"<{len(content) // 4}f", content)
+    if kind == "doubles":
+        if len(content) % 8:
+            raise WireError(f"{where}.{field.name} is no list of float64")
+        return struct.unpack(f"<{len(content) // 8}d", content)
     if kind == "ints":
+        # Ten bytes are the most that one takes.
+        if len(content) > 10 * field.most:
+            raise WireError(f"{where} has more than {field.most} {field.name}")
         values, position = [], 0
         while position < len(content):
             value, position = _varint(content, position, len(content), where)
@@ -140,13 +159,14 @@ def _signed(value: int) -> int:
 
 
 _TENSOR: Final = {
-    1: Field("dims", "ints", many=True),
+    1: Field("dims", "ints", many=True, most=16),
     2: Field("data_type", "int"),
-    4: Field("float_data", "floats", many=True),
+    4: Field("float_data", "floats", many=True, most=1 << 29),
     5: Field("int32_data", "ints", many=True),
     7: Field("int64_data", "ints", many=True),
     8: Field("name", "text"),
     9: Field("raw_data", "bytes"),
+    10: Field("double_data", "doubles", many=True, most=1 << 26),
     12: Field("doc_string", "skip"),
     13: Field("external_data (weights in another file)", "refused"),
     14: Field("data_location", "int"),
@@ -156,7 +176,7 @@ _DIMENSION: Final = {
     2: Field("dim_param", "text"),
     3: Field("denotation", "skip"),
 }
-_SHAPE: Final = {1: Field("dim", "message", many=True, message=_DIMENSION)}
+_SHAPE: Final = {1: Field("dim", "message", many=True, message=_DIMENSION, most=16)}
 _TENSOR_TYPE: Final = {1: Field("elem_type", "int"), 2: Field("shape", "message", message=_SHAPE)}
 _TYPE: Final = {
     1: Field("tensor_type", "message", message=_TENSOR_TYPE),
@@ -187,20 +207,20 @@ _ATTRIBUTE: Final = {
     23: Field("sparse tensors", "refused"),
 }
 _NODE: Final = {
-    1: Field("input", "text", many=True),
-    2: Field("output", "text", many=True),
+    1: Field("input", "text", many=True, most=4096),
+    2: Field("output", "text", many=True, most=4096),
     3: Field("name", "text"),
     4: Field("op_type", "text"),
-    5: Field("attribute", "message", many=True, message=_ATTRIBUTE),
+    5: Field("attribute", "message", many=True, message=_ATTRIBUTE, most=64),
     6: Field("doc_string", "skip"),
     7: Field("domain", "text"),
     8: Field("overload", "text"),
     9: Field("metadata_props", "message", many=True, message=_ENTRY),
 }
 _GRAPH: Final = {
-    1: Field("node", "message", many=True, message=_NODE),
+    1: Field("node", "message", many=True, message=_NODE, most=MOST_NODES),
     2: Field("name", "text"),
-    5: Field("initializer", "message", many=True, message=_TENSOR),
+    5: Field("initializer", "message", many=True, message=_TENSOR, most=MOST_NODES),
     10: Field("doc_string", "skip"),
     11: Field("input", "message", many=True, message=_VALUE),
     12: Field("output", "message", many=True, message=_VALUE),

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from small_graphs import CONTRACT, good, node, tensor
 
-from edgeosr.bundle.onnx.constants import LARGEST_RESULT
+from edgeosr.bundle.onnx.constants import LARGEST_RESULT, LARGEST_TOTAL
 from edgeosr.bundle.onnx.operators import ALLOWED
 from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT
@@ -157,7 +157,70 @@ BIG = 1 << 20
     ],
 )
 def test_a_size_from_constants_above_the_limit_is_refused(nodes, constants):
-    assert str(LARGEST_RESULT) in refusal(good(*nodes, more=constants))
+    said = refusal(good(*nodes, more=constants))
+    assert str(LARGEST_RESULT) in said or str(LARGEST_TOTAL) in said
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        # As many numbers on both sides, and every one meets every other.
+        ([node("Add", ["a", "b"], ["y"])], {"a": ones(40_000, 1), "b": ones(1, 40_000)}),
+        ([node("Gather", ["a", "i"], ["y"])], {"a": ones(1, 40_000), "i": np.zeros(40_000, np.int64)}),
+        (
+            [node("Conv", ["a", "b"], ["y"], pads=[9000] * 4)],
+            {"a": ones(1, 1, 1, 1), "b": ones(1, 1, 1, 1)},
+        ),
+        # Each result is small enough, and there are many.
+        (
+            [
+                node("ConstantOfShape", ["s"], ["y0"]),
+                *(node("Exp", [f"y{i}"], [f"y{i + 1}"]) for i in range(30)),
+            ],
+            {"s": np.array([1 << 25], np.int64)},
+        ),
+    ],
+)
+def test_what_grows_by_broadcasting_padding_or_by_many_is_refused(nodes, constants):
+    more = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    assert "constants alone" in refusal(good(*nodes, more=more))
+
+
+def test_honest_weights_made_of_constants_pass():
+    nodes = [
+        node("Mul", ["v", "g"], ["w"]),  # weight normalisation
+        node("BatchNormalization", ["w", "one4", "one4", "one4", "one4"], ["standard"]),
+        node("Cast", ["double"], ["single"], to=1),
+        node("Transpose", ["w"], ["turned"], perm=[1, 0, 2, 3]),
+    ]
+    more = [tensor("v", np.ones((256, 4, 3, 3))), tensor("g", np.ones((256, 1, 1, 1)))]
+    more += [tensor("one4", np.ones(4)), tensor("double", np.ones(8), np.float64)]
+    require_graph(good(*nodes, more=more).SerializeToString(), CONTRACT)
+
+
+def test_an_attribute_that_holds_something_else_than_its_type_says_is_refused():
+    # onnxruntime goes by the type, and would make 2.25e8 numbers.
+    constant = node("Constant", [], ["size"], value_ints=[15_000, 15_000])
+    constant.attribute[0].t.CopyFrom(tensor("t", [1], np.int64))
+    assert "of type 7 and holds" in refusal(good(constant, node("ConstantOfShape", ["size"], ["y"])))
+    two = {"value": tensor("t", [1]), "value_int": 1}
+    for values in ({}, {"value_int": 1, "value_ints": [1]}, {"value_string": b"x"}, two):
+        assert "must have one value" in refusal(good(node("Constant", [], ["y"], **values)))
+
+
+def test_many_small_things_are_refused_while_they_are_read():
+    model = good()
+    model.graph.node.extend([onnx.NodeProto()] * 20_001)
+    assert "more than 20000 node" in refusal(model)
+    many = tensor("many", [0], np.int64)
+    many.ClearField("raw_data")
+    many.int64_data.extend([1] * 70_000)
+    many.dims[0] = 70_000
+    assert "more than 65536 int64_data" in refusal(good(more=[many]))
 
 
 def test_a_size_that_is_computed_in_a_way_that_is_not_read_is_refused():
