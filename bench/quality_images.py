@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeosr.bench.quality_settings import QualitySettings
-from edgeosr.bundle.directory import Bundle, is_made_here
+from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.made_here import was_made_here
 from edgeosr.data.catalogue import is_named_set, open_image_set
 from edgeosr.data.equal_files import equal_files
 from edgeosr.data.grouping import grouped
@@ -46,7 +47,7 @@ def images_to_test(
 def _require_trusted(bundle: Bundle, settings: QualitySettings) -> None:
     """Refuse to open what a stranger's bundle names; sets that edgeosr knows by name are no paths of its."""
     source = bundle.manifest.data.source
-    if settings.trust_source or is_named_set(source) or is_made_here(bundle.path):
+    if settings.trust_source or is_named_set(source) or was_made_here(bundle.manifest_data):
         return
     raise UsageError(
         f"{bundle.path} was not made here by you, and says that its images are {source!r}, which is not "

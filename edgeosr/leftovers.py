@@ -85,7 +85,7 @@ def _remove_unused(leftover: Path) -> None:
         return
     try:
         # The lock is kept until it is gone, so that two do not meet.
-        if _locked(descriptor):
+        if _locked(descriptor) is True:
             if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -112,21 +112,25 @@ def _opened(path: Path) -> int | None:
 
 def _claimed(descriptor: int, path: Path) -> bool:
     """Lock a new temporary; False if another writer took it for a leftover before that."""
-    _locked(descriptor)
+    if _locked(descriptor) is False:
+        return False  # it is being removed at this moment
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int) -> bool | None:
+    """Lock; False if somebody else holds it, None where there are no such locks."""
     fcntl = _fcntl()
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

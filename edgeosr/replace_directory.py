@@ -67,9 +67,10 @@ def complete_replacement(path: Path) -> bool:
     ready = _ready(path)
     if os.path.lexists(path) or not ready.is_dir():
         return False
-    with contextlib.suppress(FileNotFoundError):  # another reader was faster
+    # Another reader may be faster; and who may not write here cannot do it, and reads that nothing is there.
+    with contextlib.suppress(OSError):
         ready.rename(path)
-    return True
+    return os.path.lexists(path)
 
 
 def identity_of(path: Path) -> _Identity:

@@ -35,11 +35,13 @@ class Bundle:
         path: its directory.
         manifest: checked.
         files: contents by name, as hashed: ``manifest.file_names``.
+        manifest_data: the bytes of ``manifest.json`` that were checked.
     """
 
     path: Path
     manifest: Manifest
     files: dict[str, bytes]
+    manifest_data: bytes = b""
 
 
 def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
@@ -105,15 +107,15 @@ def read_bundle(path: Path) -> Bundle:
     for attempt in range(MOST_ATTEMPTS):
         data = _manifest_data(path)
         try:
-            return _read_whole(path, parse_manifest(data, str(path / MANIFEST_NAME)))
+            return _read_whole(path, data)
         except (BundleError, StorageError):
             if attempt == MOST_ATTEMPTS - 1 or _manifest_data(path) == data:
                 raise
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read_whole(path: Path, manifest: Manifest) -> Bundle:
-    files = {}
+def _read_whole(path: Path, data_of_manifest: bytes) -> Bundle:
+    manifest, files = parse_manifest(data_of_manifest, str(path / MANIFEST_NAME)), {}
     for name, record in manifest.files.items():
         data = _read_file(path, name, size=record.bytes)
         found = sha256_of(data)
@@ -124,7 +126,7 @@ def _read_whole(path: Path, manifest: Manifest) -> Bundle:
             )
         files[name] = data
     require_graphs(manifest, files, str(path))
-    return Bundle(path, manifest, files)
+    return Bundle(path, manifest, files, data_of_manifest)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -1,7 +1,7 @@
 """``model.onnx`` and ``backbone.onnx``: what goes in and comes out, checked before anything runs them."""
 
 from edgeosr.bundle.backbone import ENDINGS, BackboneRecord
-from edgeosr.bundle.manifest import BACKBONE, Manifest
+from edgeosr.bundle.manifest import BACKBONE, LARGEST_FILES, Manifest
 from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT, FLOAT16, INT64, UINT8
 from edgeosr.bundle.onnx.wire import WireError
@@ -16,9 +16,32 @@ from edgeosr.bundle.tensors import (
     TANGENTS,
     VALUES,
 )
-from edgeosr.errors import BundleError
+from edgeosr.errors import BundleError, ExportError
 
 MODEL = "model.onnx"
+
+
+def require_graph_of_bundle(model: bytes, *, parts: int) -> None:
+    """Check a scoring graph before anything else of its bundle is made.
+
+    Args:
+        model: the bytes of ``model.onnx``, for frames of any size.
+        parts: number of score parts.
+
+    Raises:
+        ExportError: no bundle may have it; says what and where.
+    """
+    largest = LARGEST_FILES[MODEL]
+    try:
+        if len(model) > largest:
+            raise WireError(f"it has {len(model)} bytes, and a bundle's has at most {largest}")
+        require_graph(model, _contract(parts, None))
+    except WireError as error:
+        raise ExportError(
+            f"the scoring graph of this classifier cannot be kept in a bundle, because {error}; export the "
+            "classifier again without it, or fold its constants first (onnxsim, or onnxruntime's offline "
+            "optimisation at the basic level)"
+        ) from error
 
 
 def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> None:
@@ -45,8 +68,8 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
             ) from error
 
 
-def _inputs(manifest: Manifest) -> dict[str, TensorContract]:
-    height, width = manifest.frame or (None, None)
+def _inputs(frame: tuple[int, int] | None) -> dict[str, TensorContract]:
+    height, width = frame or (None, None)
     return {
         FRAMES: TensorContract((UINT8,), (None, height, width, 3), open_axes=True),
         CHANNEL_ORDER: TensorContract((INT64,), (3,)),
@@ -55,13 +78,18 @@ def _inputs(manifest: Manifest) -> dict[str, TensorContract]:
 
 def model_contract(manifest: Manifest) -> GraphContract:
     """Return what goes in and comes out of ``model.onnx``."""
+    return _contract(len(manifest.parts), manifest.frame)
+
+
+def _contract(parts: int, frame: tuple[int, int] | None) -> GraphContract:
     return GraphContract(
-        inputs=_inputs(manifest),
+        inputs=_inputs(frame),
+        # Older bundles have one; the runtime gives the order all the same.
         defaults=frozenset({CHANNEL_ORDER}),
         outputs={
             LABEL: TensorContract((INT64,), (None,)),
             SCORE: TensorContract((FLOAT,), (None,)),
-            VALUES: TensorContract((FLOAT,), (None, len(manifest.parts))),
+            VALUES: TensorContract((FLOAT,), (None, parts)),
         },
     )
 
@@ -80,4 +108,4 @@ def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
     }
     if record.logits:
         outputs[LOGITS] = TensorContract((FLOAT,), (None, classes))
-    return GraphContract(inputs=_inputs(manifest), outputs=outputs)
+    return GraphContract(inputs=_inputs(manifest.frame), outputs=outputs)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edgeosr.arguments import path_from, require_kind
 from edgeosr.bundle.data import OutliersRecord
+from edgeosr.bundle.graphs import require_graph_of_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.grouping import grouped
 from edgeosr.data.parts import four_parts
@@ -62,6 +63,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     classifier, seen = read_classifier(path, known, settings, image_set.train)
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
+    require_graph_of_bundle(draft.model(), parts=len(draft.parts))
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     size = classifier.preprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeosr import replace_directory
+from edgeosr import leftovers, replace_directory
 from edgeosr.errors import StorageError
 from edgeosr.exchange import exchange
 from edgeosr.replace_directory import atomic_directory, complete_replacement, identity_of
@@ -82,6 +82,28 @@ def test_a_replacement_that_was_killed_between_its_moves_is_finished_by_a_reader
     assert complete_replacement(target)
     assert names(target) == ["old"]
     assert not complete_replacement(target)
+
+
+def test_a_reader_that_may_not_write_there_finds_nothing_and_no_traceback(tmp_path, monkeypatch):
+    (tmp_path / ".d.ready").mkdir()
+
+    def refused(self, target):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    assert not complete_replacement(tmp_path / "d")
+
+
+def test_a_new_temporary_that_is_just_being_removed_is_not_taken(tmp_path):
+    import fcntl
+
+    path = tmp_path / ".x.abc.part"
+    path.write_text("")
+    with open(path) as remover, open(path) as writer:
+        fcntl.flock(remover, fcntl.LOCK_EX)
+        assert not leftovers._claimed(writer.fileno(), path)
+        fcntl.flock(remover, fcntl.LOCK_UN)
+        assert leftovers._claimed(writer.fileno(), path)
 
 
 def test_a_ready_directory_that_was_never_needed_does_not_take_the_place_of_a_newer_one(target, tmp_path):

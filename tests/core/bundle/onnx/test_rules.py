@@ -7,11 +7,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_graphs import CONTRACT, good, node, tensor
 
+from edgeosr.bundle.graphs import require_graph_of_bundle
 from edgeosr.bundle.onnx.constants import LARGEST_RESULT, LARGEST_TOTAL
 from edgeosr.bundle.onnx.operators import ALLOWED
 from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT
 from edgeosr.bundle.onnx.wire import WireError
+from edgeosr.errors import ExportError
 
 
 def refusal(model):
@@ -281,3 +283,11 @@ def test_an_attribute_that_would_make_a_result_huge_is_refused(name):
         more=[tensor("s", [1, 1, 2, 2], np.int64), tensor("w", np.ones((1, 1, 1, 1)))],
     )
     assert f"has {name}" in refusal(model)
+
+
+def test_what_no_bundle_may_have_is_told_before_anything_is_made_of_it():
+    require_graph_of_bundle(good().SerializeToString(), parts=2)
+    model = good()
+    model.graph.node[0].op_type = "RandomNormalLike"
+    with pytest.raises(ExportError, match=r"cannot be kept in a bundle, because the node .*RandomNormalLike"):
+        require_graph_of_bundle(model.SerializeToString(), parts=2)
