@@ -14,7 +14,7 @@ from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
 from edgeosr.data.packs import read_pack
 from edgeosr.data.parts import require_class
 from edgeosr.errors import DataError, UsageError, suggestion
-from edgeosr.printed import printable
+from edgeosr.printed import printable, say
 from edgeosr.user_path import path_from_user
 
 DATA_VARIABLE = "EDGEOSR_DATA"
@@ -67,6 +67,11 @@ def _is_source(text: str) -> bool:
 
 def _open(source: str, data_root: Path | None) -> ImageSet:
     if source in NAMED_SETS:
+        if Path(source).exists():
+            say(
+                f"note: {source!r} is a set that edgeosr knows by name, and that is what is taken; for the one "
+                f"that lies here write ./{source}"
+            )
         return _open_named(NAMED_SETS[source], data_root)
     return _open_path(source, path_from_user(source))
 

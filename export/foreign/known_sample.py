@@ -17,15 +17,16 @@ MOST_IMAGES, A_CLASS = 300, 10
 
 
 def known_sample(parts: Parts) -> LabelledImages:
-    """Return known images of select, then of train: at most one a group, and as many of each class.
+    """Return known images of select, then of train: at most one a group and class, and as many of each class.
 
     The train part serves a deployed model's check as well: it was not trained here. Near copies of an image
-    would count as evidence that they are not.
+    would count as evidence that they are not; a group of several classes (all pictures of one patient) is one of
+    each.
     """
     select, train = parts.select, parts.train
     labels = np.concatenate([select.labels, train.labels])
     groups = np.concatenate([select.groups, train.groups])
-    _, first = np.unique(groups, return_index=True)
+    _, first = np.unique(groups * len(parts.known) + labels, return_index=True)
     first.sort()
     most = max(A_CLASS, math.ceil(MOST_IMAGES / len(parts.known)))
     kept = [first[labels[first] == label][:most] for label in range(len(parts.known))]

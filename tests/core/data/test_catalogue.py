@@ -37,6 +37,15 @@ def write_idx(folder: Path) -> None:
             (folder / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + values.tobytes()))
 
 
+def test_a_folder_of_the_name_of_a_set_is_not_taken_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    open_image_set("digits")
+    assert "for the one that lies here write ./digits" in capsys.readouterr().err
+
+
 def test_digits_are_scikit_learns_scaled_to_bytes() -> None:
     from sklearn.datasets import load_digits
 
