@@ -69,8 +69,8 @@ def _open(source: str, data_root: Path | None) -> ImageSet:
     if source in NAMED_SETS:
         if Path(source).exists():
             say(
-                f"note: {source!r} is a set that edgeosr knows by name, and that is what is taken; for the one "
-                f"that lies here write ./{source}"
+                f"note: {source!r} is a set that edgeosr knows by name, and that is what is taken; for the "
+                f"one that lies here write ./{source}"
             )
         return _open_named(NAMED_SETS[source], data_root)
     return _open_path(source, path_from_user(source))

@@ -20,8 +20,8 @@ def known_sample(parts: Parts) -> LabelledImages:
     """Return known images of select, then of train: at most one a group and class, and as many of each class.
 
     The train part serves a deployed model's check as well: it was not trained here. Near copies of an image
-    would count as evidence that they are not; a group of several classes (all pictures of one patient) is one of
-    each.
+    would count as evidence that they are not; a group of several classes (all pictures of one patient) gives
+    one of each.
     """
     select, train = parts.select, parts.train
     labels = np.concatenate([select.labels, train.labels])
