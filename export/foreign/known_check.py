@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.parts import Parts
-from edgeosr.errors import DataError
-from edgeosr.export.foreign.agreement import Agreement, measure_agreement
+from edgeosr.errors import DataError, ExportError
+from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
@@ -102,6 +102,7 @@ def check_on_known_images(
     Raises:
         DataError: the classes stand in another order than the outputs, another preprocessing is clearly
             right, or a class is not named clearly more often than by chance; the message says what to type.
+        ExportError: the exported graph answers like another model.
     """
     sample = known_sample(parts)
     own = OwnModel(path, classifier, settings.threads)
@@ -113,7 +114,13 @@ def check_on_known_images(
             raise problem
         warnings.append(str(problem).removesuffix(f"; {_ACCEPT}"))
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
-    warnings += agreement.warnings()
+    if agreement.another_model:
+        other = _another_model(agreement)
+        if not settings.accept_weak_classes:
+            raise other
+        warnings.append(str(other).removesuffix(f"; {_ACCEPT}"))
+    else:
+        warnings += agreement.warnings()
     for text in warnings:
         say(f"warning: {text}")
     better = None
@@ -204,6 +211,15 @@ def _weak(weak: list[int], counts: NDArray[np.int64], names: tuple[str, ...]) ->
         f"the model does not name {len(weak)} of {len(names)} classes clearly more often than by chance: "
         f"{', '.join(shown)}{more}; check that these folders hold what the model calls so (--known), and the "
         f"preprocessing; {_ACCEPT}"
+    )
+
+
+def _another_model(agreement: Agreement) -> ExportError:
+    return ExportError(
+        f"the exported graph is not this model: at least {LEAST_ALIKE:.0%} of {agreement.images} known "
+        "images must get the same class from both, preprocessed as stated; got "
+        f"{agreement.equal_labels:.1%}; export the ONNX file again with a fixed image size and without control flow, and report it to edgeosr if "
+        f"that does not help; {_ACCEPT}"
     )
 
 
