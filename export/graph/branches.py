@@ -140,7 +140,7 @@ def _conditions(model: "onnx_ir.Model", names: list[str], batch: int, noise: int
         return None
     image = np.zeros((batch, *(dim.dim_value for dim in dims[1:])), np.float32)
     if noise is not None:
-        image = np.random.default_rng(noise).normal(size=image.shape).astype(np.float32)
+        image = np.asarray(np.random.default_rng(noise).normal(size=image.shape), np.float32)
     try:
         session = open_session(
             proto.SerializeToString(), SessionSettings(threads=1, optimisation="none", quiet=True)

@@ -39,7 +39,11 @@ def test_mean_and_std_in_0_255_are_those_in_0_1(deployed, known, checked):
 @pytest.mark.parametrize(
     ("model", "stated", "expected"),
     [
-        ({"mean": (0,) * 3, "std": (1 / 255,) * 3}, {"preprocessing": "inception"}, "--preprocessing 0..255"),
+        (
+            {"mean": (0,) * 3, "std": (1 / 255,) * 3},
+            {"preprocessing": "inception", "fit": "stretch"},
+            "--preprocessing 0..255 in place of --preprocessing; --accept",
+        ),
         (
             {"mean": (0.408, 0.458, 0.485), "std": (1 / 255,) * 3, "bgr": True},
             {"preprocessing": "0..1"},
