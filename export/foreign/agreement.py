@@ -17,7 +17,8 @@ from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 
 # Images that are compared; and those for which other filters are tried too.
 COMPARED, OTHER_FILTERS = 100, 48
-LEAST_EQUAL = 0.98
+# Fewer equal labels are worth a warning; fewer than LEAST_ALIKE, with the same filter, are another model.
+LEAST_EQUAL, LEAST_ALIKE = 0.98, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,11 @@ class Agreement:
             others = ", ".join(f"{share:.1%} with {name}" for name, share in self.other_filters.items())
             lines.append(f"had it been deployed with another filter, equal labels: {others}")
         return lines
+
+    @property
+    def another_model(self) -> bool:
+        """True if no difference of filters explains how much the two differ."""
+        return self.resampling == BILINEAR and self.equal_labels < LEAST_ALIKE
 
     def warnings(self) -> list[str]:
         """Return a warning if the two differ more than they should."""

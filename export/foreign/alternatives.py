@@ -33,7 +33,7 @@ class Alternative:
     Attributes:
         preprocessing: it.
         title: what it is, in words.
-        options: to add to the command.
+        options: what states it in a command that states nothing else; ``advice.py`` sees to the others.
     """
 
     preprocessing: Preprocessing
@@ -49,13 +49,13 @@ class Found:
         alternative: it.
         answers: int64 ``[n]``, what the model answers with it.
         right: bool ``[n]``, which of the images are named correctly then.
-        as_good: options of others that were as accurate.
+        as_good: others that were as accurate.
     """
 
     alternative: Alternative
     answers: NDArray[np.int64]
     right: NDArray[np.bool_]
-    as_good: tuple[str, ...] = ()
+    as_good: tuple[Alternative, ...] = ()
 
 
 def value_alternatives(stated: Preprocessing) -> list[Alternative]:
@@ -116,7 +116,7 @@ def best_alternative(
     if found is None:
         return None
     base = found.alternative
-    values_changed = base.preprocessing.fit == stated.fit and _same_cut(base.preprocessing, stated)
+    values_changed = base.preprocessing.fit == stated.fit and same_cut(base.preprocessing, stated)
     rest = (cut_alternatives if values_changed else value_alternatives)(base.preprocessing)
     further = _search(rest, labels, found.answers, answers)
     if further is None:
@@ -158,7 +158,7 @@ def _search(
     most = max(int(found.right.sum()) for found in passed)
     # Of those that are about as good, the likeliest; the others are told.
     first, *others = [found for found in passed if found.right.sum() >= most - NEAR * len(labels)]
-    return replace(first, as_good=tuple(found.alternative.options for found in others))
+    return replace(first, as_good=tuple(found.alternative for found in others))
 
 
 def _by_name(stated: Preprocessing, name: str, *, swapped: bool) -> Alternative:
@@ -187,8 +187,15 @@ def _model_order(values: Triple, color: Color) -> Triple:
     return values if color == "rgb" else (values[2], values[1], values[0])
 
 
-def _same_cut(one: Preprocessing, other: Preprocessing) -> bool:
-    return (one.fit, one.crop_fraction, one.resize_to) == (other.fit, other.crop_fraction, other.resize_to)
+def same_cut(one: Preprocessing, other: Preprocessing) -> bool:
+    """Tell whether two show the same part of a frame."""
+    return _cut(one) == _cut(other)
+
+
+def _cut(one: Preprocessing) -> tuple[str, float, int | None]:
+    # A square that is resized to its own side loses nothing.
+    whole = one.height == one.width == one.resize_to
+    return one.fit, one.crop_fraction, None if whole else one.resize_to
 
 
 def _different(found: Sequence[Alternative], stated: Preprocessing) -> list[Alternative]:
@@ -204,10 +211,11 @@ def _different(found: Sequence[Alternative], stated: Preprocessing) -> list[Alte
 def _alike(one: Alternative, other: Alternative) -> bool:
     """Tell whether two are the same but for rounding."""
     first, second = one.preprocessing, other.preprocessing
-    return _same_cut(first, second) and _same_values(first, second)
+    return same_cut(first, second) and same_values(first, second)
 
 
-def _same_values(one: Preprocessing, other: Preprocessing) -> bool:
+def same_values(one: Preprocessing, other: Preprocessing) -> bool:
+    """Tell whether two turn a pixel into the same values, but for rounding."""
     # Of a full step of 0..1: how far apart the inputs of black and of white are.
     mine, its = (
         np.array([_ends(mean, std) for mean, std in zip(p.mean, p.std, strict=True)]) for p in (one, other)

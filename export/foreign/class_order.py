@@ -9,8 +9,8 @@ right order put the large counts on the diagonal. The rules, all on at most one 
   better on the other half, by a one-sided sign test at ``ORDER_LEVEL``.
 - A class is **weak** where its own images get its name not clearly more often than any image does (a
   one-sided binomial test at ``CHANCE_LEVEL``), although a class half way between that and always right
-  would, but for a chance of ``CHANCE_MISSED``, have done better. Few images show nothing: fewer than
-  ``FEWEST_IMAGES`` never make a class weak.
+  would, but for a chance of ``CHANCE_MISSED`` divided by the number of classes, have done better. Few
+  images show nothing: fewer than ``FEWEST_IMAGES`` never make a class weak.
 """
 
 import re
@@ -106,12 +106,14 @@ def weak_classes(counts: Counts) -> list[int]:
     # Every class weighs the same: with 300 images against 5, nearly any answer is the common class's name.
     shares = counts[images > 0] / images[images > 0, None]
     chance = shares.mean(axis=0) if len(shares) else np.zeros(len(counts))
+    # Of many classes some would seem weak by chance alone.
+    level = CHANCE_MISSED / max(len(shares), 1)
     weak = []
     for label in np.flatnonzero(images):
         right, n = int(counts[label, label]), int(images[label])
         above = float(binom.sf(right - 1, n, chance[label])) if right else 1.0
         missed = float(binom.cdf(right, n, (1 + chance[label]) / 2))
-        shown = n >= FEWEST_IMAGES and (missed <= CHANCE_MISSED or chance[label] == 1)
+        shown = n >= FEWEST_IMAGES and (missed <= level or chance[label] == 1)
         if above > CHANCE_LEVEL and shown:
             weak.append(int(label))
     return weak

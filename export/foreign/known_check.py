@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.parts import Parts
-from edgeosr.errors import DataError
-from edgeosr.export.foreign.agreement import Agreement, measure_agreement
+from edgeosr.errors import DataError, ExportError
+from edgeosr.export.foreign.advice import advice_for
+from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
@@ -102,6 +103,7 @@ def check_on_known_images(
     Raises:
         DataError: the classes stand in another order than the outputs, another preprocessing is clearly
             right, or a class is not named clearly more often than by chance; the message says what to type.
+        ExportError: the exported graph answers like another model.
     """
     sample = known_sample(parts)
     own = OwnModel(path, classifier, settings.threads)
@@ -113,12 +115,19 @@ def check_on_known_images(
             raise problem
         warnings.append(str(problem).removesuffix(f"; {_ACCEPT}"))
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
-    warnings += agreement.warnings()
+    if agreement.another_model:
+        other = _another_model(agreement)
+        if not settings.accept_weak_classes:
+            raise other
+        warnings.append(str(other).removesuffix(f"; {_ACCEPT}"))
+    else:
+        warnings += agreement.warnings()
     for text in warnings:
         say(f"warning: {text}")
     better = None
     if found is not None:
-        better = (found.alternative.title, found.alternative.options, float(found.right.mean()))
+        options = advice_for(found.alternative, settings).options
+        better = (found.alternative.title, options, float(found.right.mean()))
     return KnownCheck(
         stated=stated.described(),
         images=len(answers.indices),
@@ -163,11 +172,12 @@ def _judged(
 
 
 def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, close: str) -> DataError:
-    alike = f" (as good: {', '.join(found.as_good)})" if found.as_good else ""
+    others = [str(advice_for(other, settings)) for other in found.as_good]
+    alike = f" (as good: {'; or '.join(others)})" if others else ""
     one = found.alternative
     return DataError(
         f"{start} as it is preprocessed now, and {found.right.mean():.1%} with another preprocessing, "
-        f"{one.title}; write {one.options}{_in_place(settings)}{alike}{close}; {_ACCEPT}"
+        f"{one.title}; write {advice_for(one, settings)}{alike}{close}; {_ACCEPT}"
     )
 
 
@@ -183,7 +193,7 @@ def _wrong_order(start: str, order: ClassOrder, then: str) -> DataError:
 def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: ExportSettings) -> DataError:
     return DataError(
         f"{start}, and {order.right.mean():.1%} with another preprocessing and another order of the class "
-        f"names; write {one.options}{_in_place(settings)} and {known_line(order)}; {_ACCEPT}"
+        f"names; write {advice_for(one, settings)} and {known_line(order)}; {_ACCEPT}"
     )
 
 
@@ -207,6 +217,15 @@ def _weak(weak: list[int], counts: NDArray[np.int64], names: tuple[str, ...]) ->
     )
 
 
+def _another_model(agreement: Agreement) -> ExportError:
+    return ExportError(
+        f"the exported graph is not this model: at least {LEAST_ALIKE:.0%} of {agreement.images} known "
+        "images must get the same class from both, preprocessed as stated; got "
+        f"{agreement.equal_labels:.1%}; export the ONNX file again with a fixed image "
+        f"size and without control flow, and report it to edgeosr if that does not help; {_ACCEPT}"
+    )
+
+
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:
     """Tell a better preprocessing from one with a single answer, which can beat answers turned round."""
     after = answer_counts(labels, found.answers, classes)
@@ -227,8 +246,8 @@ def _and_then(
     if found is None or not _sound(found, labels, answers.answers[answers.compared], len(names)):
         return ""
     return (
-        f" and with {found.alternative.title} even {found.right.mean():.1%}: add {found.alternative.options}"
-        f"{_in_place(settings)}"
+        f" and with {found.alternative.title} even {found.right.mean():.1%}: add "
+        f"{advice_for(found.alternative, settings)}"
     )
 
 
@@ -250,9 +269,3 @@ def known_line(order: ClassOrder) -> str:
         listed = " ".join(quote(name) for name in order.names)
         return f"--known-file classes.txt after printf '%s\\n' {listed} > classes.txt"
     return f"--known {quote(','.join(order.names))}"
-
-
-def _in_place(settings: ExportSettings) -> str:
-    names = ("preprocessing", "mean", "std", "color", "fit", "resize", "crop_fraction")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(settings, name) is not None]
-    return f" in place of {', '.join(given)}" if given else ""

@@ -16,10 +16,27 @@ from edgeosr.export.graph.writer import find_value, import_onnx_ir
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import onnx_ir
 
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
-_BATCHES = (1, 2, 3)
+# Batches that conditions are run with, and what their images hold: black, or noise from this seed.
+_TRIED = ((1, None), (1, 1), (2, None), (3, 1))
+# Inputs whose values, not their sizes alone, say how large the output is; None: all of them.
+_SIZED_BY_VALUES: dict[str, tuple[int, ...] | None] = {
+    **dict.fromkeys(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Range", "ConstantOfShape"), None),
+    **dict.fromkeys(("StringSplit", "ImageDecoder"), None),
+    **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix"), None),
+    **dict.fromkeys(
+        ("Reshape", "Expand", "Tile", "OneHot", "TopK", "Upsample", "Squeeze", "Unsqueeze"), (1,)
+    ),
+    **dict.fromkeys(("Split", "SplitToSequence", "CenterCropPad", "AffineGrid", "SequenceAt"), (1,)),
+    **dict.fromkeys(("SequenceErase", "STFT"), (1,)),
+    **dict.fromkeys(("Col2Im", "DFT", "MaxUnpool", "SequenceInsert"), (1, 2)),
+    **dict.fromkeys(("Slice", "Resize"), (1, 2, 3, 4)),
+    "Pad": (1, 3),
+}
 
 
 def without_constant_branches(proto: Any) -> Any:
@@ -60,35 +77,58 @@ def refuse_control_flow(model: "onnx_ir.Model", path: Path) -> None:
 
 
 def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
-    pending, seen = [node.inputs[0]], set()
+    """Tell whether constants and the sizes of the image, fixed but for the batch, decide the condition."""
+    # Each value with what is asked of it: what it holds, or only how large it is.
+    pending, seen = [(node.inputs[0], True)], set()
     while pending:
-        value = pending.pop()
+        value, held = pending.pop()
         if value is None or value.is_initializer():
             continue
         if value.is_graph_input():
-            return False
-        maker = value.producer()
-        if maker is None or maker in seen or maker.op_type in SIZES:
+            if held:
+                return False
             continue
-        if maker.op_type in (*_CONTROL_FLOW, "Bernoulli") or maker.op_type.startswith("Random"):
+        maker = value.producer()
+        if maker is None or (maker, held) in seen:
+            continue
+        seen.add((maker, held))
+        if maker.op_type in _CONTROL_FLOW or (held and _is_random(maker)):
             return False
-        seen.add(maker)
-        pending.extend(maker.inputs)
+        if maker.op_type in SIZES:
+            pending += [(one, False) for one in maker.inputs]
+            continue
+        by_values = () if held else _sizing_inputs(maker)
+        pending += [(one, held or place in by_values) for place, one in enumerate(maker.inputs)]
     return True
+
+
+def _is_random(node: "onnx_ir.Node") -> bool:
+    return node.op_type in ("Bernoulli", "Multinomial") or node.op_type.startswith("Random")
+
+
+def _sizing_inputs(node: "onnx_ir.Node") -> "Collection[int]":
+    """Return the places of the inputs whose values decide the size of the output."""
+    places: tuple[int, ...] | None = _SIZED_BY_VALUES.get(node.op_type, ())
+    if node.op_type.startswith("Reduce"):
+        places = (1,)
+    # What is no standard operator may do anything.
+    if places is None or node.domain not in ("", "ai.onnx"):
+        return range(len(node.inputs))
+    return places
 
 
 def _taken(model: "onnx_ir.Model", nodes: "list[onnx_ir.Node]") -> "dict[onnx_ir.Node, bool]":
     """Return the nodes whose condition is always the same, and what it is."""
     names = {node: str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None}
     wanted = list(dict.fromkeys(names.values()))
-    runs = [found for batch in _BATCHES if wanted and (found := _conditions(model, wanted, batch))]
+    runs = [found for tried in _TRIED if wanted and (found := _conditions(model, wanted, *tried))]
     always = {
         name: runs[0][index] for index, name in enumerate(wanted) if len({run[index] for run in runs}) == 1
     }
     return {node: always[name] for node, name in names.items() if name in always}
 
 
-def _conditions(model: "onnx_ir.Model", names: list[str], batch: int) -> list[bool] | None:
+def _conditions(model: "onnx_ir.Model", names: list[str], batch: int, noise: int | None) -> list[bool] | None:
     ir = import_onnx_ir()
     # What the conditions do not need may not run for this batch.
     part: onnx_ir.Model = ir.from_proto(ir.to_proto(model))
@@ -99,6 +139,8 @@ def _conditions(model: "onnx_ir.Model", names: list[str], batch: int) -> list[bo
     if dims[0].HasField("dim_value") and dims[0].dim_value not in (batch, 0, -1):
         return None
     image = np.zeros((batch, *(dim.dim_value for dim in dims[1:])), np.float32)
+    if noise is not None:
+        image = np.asarray(np.random.default_rng(noise).normal(size=image.shape), np.float32)
     try:
         session = open_session(
             proto.SerializeToString(), SessionSettings(threads=1, optimisation="none", quiet=True)

@@ -127,14 +127,17 @@ def deployed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def checked():
-    """Return what checks a model on its known images: the first step of an export; settings as keywords."""
+    """Return what checks a model on its known images: the first step of an export; settings as keywords.
 
-    def check(path, folder, **changes):
+    ``graph_of`` is another model, whose graph stands for a badly exported one.
+    """
+
+    def check(path, folder, graph_of=None, **changes):
         settings = ExportSettings(**{"data": str(folder), "known": NAMES, "threads": 1, **changes})
         image_set = open_image_set(settings.data, None)
         names = settings.known or image_set.train.class_names
         parts = four_parts(image_set, known=names, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
-        classifier = classifier_from_onnx(path, tuple(names), settings)
+        classifier = classifier_from_onnx(graph_of or path, tuple(names), settings)
         size = classifier.preprocessing
         stated = stated_preprocessing(settings, size.height, size.width)
         return check_on_known_images(path, classifier, stated, parts, settings)

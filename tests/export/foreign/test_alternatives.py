@@ -92,7 +92,7 @@ def test_of_two_as_good_the_likelier_is_named_and_the_other_told():
     shares = [(lambda p: p.mean in (INCEPTION.mean, CLIP.mean) and p.color == "rgb", 0.96), (anything, 0.3)]
     found = search(stated(), shares)
     assert found is not None and found.alternative.options == "--preprocessing inception"
-    assert found.as_good == ("--preprocessing clip",)
+    assert [one.options for one in found.as_good] == ["--preprocessing clip"]
 
 
 def test_the_stated_one_is_no_alternative_and_none_comes_twice():

@@ -74,8 +74,22 @@ def test_an_honest_classifier_is_neither_weak_nor_in_another_order(seed):
         assert other_order(named(10), labels, answers) is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_many_classes_none_seems_weak_by_chance(seed):
+    # As on ImageNet: 69 % are right, some classes 30 %; and ten images of each.
+    right = np.random.default_rng(seed).beta(4.4, 2, 1000).clip(0.25, 1)
+    labels, answers = answered(range(1000), 10, right=tuple(right), seed=seed)
+    assert weak_classes(answer_counts(labels, answers, 1000)) == []
+
+
+def test_a_class_that_is_never_named_is_still_weak_among_many():
+    labels, answers = answered(range(300), 30, right=0.7)
+    answers[labels == 7] = 1
+    assert weak_classes(answer_counts(labels, answers, 300)) == [7]
+
+
 def test_a_class_that_is_never_named_is_weak_where_its_images_can_show_it():
-    for images, weak in ((FEWEST_IMAGES - 1, []), (FEWEST_IMAGES, []), (9, [3]), (100, [3])):
+    for images, weak in ((FEWEST_IMAGES - 1, []), (9, []), (10, [3]), (100, [3])):
         labels, answers = answered(range(6), (20, 20, 20, images, 20, 20))
         answers[labels == 3] = 1
         assert weak_classes(answer_counts(labels, answers, 6)) == weak

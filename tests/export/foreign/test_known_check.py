@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from edgeosr.errors import DataError
+from edgeosr.errors import DataError, ExportError
 from edgeosr.export.foreign.export_model import export_model
 from edgeosr.export.settings import ExportSettings
 
@@ -39,7 +39,11 @@ def test_mean_and_std_in_0_255_are_those_in_0_1(deployed, known, checked):
 @pytest.mark.parametrize(
     ("model", "stated", "expected"),
     [
-        ({"mean": (0,) * 3, "std": (1 / 255,) * 3}, {"preprocessing": "inception"}, "--preprocessing 0..255"),
+        (
+            {"mean": (0,) * 3, "std": (1 / 255,) * 3},
+            {"preprocessing": "inception", "fit": "stretch"},
+            "--preprocessing 0..255 in place of --preprocessing; --accept",
+        ),
         (
             {"mean": (0.408, 0.458, 0.485), "std": (1 / 255,) * 3, "bgr": True},
             {"preprocessing": "0..1"},
@@ -124,6 +128,16 @@ def test_a_file_that_runs_one_image_at_a_time_is_compared_too(deployed, known, c
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(proto, tmp_path / "one.onnx")
     assert checked(tmp_path / "one.onnx", known, **OWN).agreement.of_the_file
+
+
+def test_a_graph_that_answers_like_another_model_is_refused_and_taken_on_request(deployed, known, checked):
+    other = deployed((0.408, 0.458, 0.485), (1 / 255,) * 3, bgr=True)
+    with pytest.raises(ExportError, match=r"is not this model: at least 90% of 84 known images .* got \d"):
+        checked(deployed(), known, graph_of=other, **OWN)
+    check = checked(deployed(), known, graph_of=other, accept_weak_classes=True, **OWN)
+    assert check.agreement.another_model and "is not this model" in check.warnings[0]
+    # Another filter than edgeosr's explains a difference.
+    assert checked(deployed(), known, graph_of=other, resampling="bicubic", **OWN).warnings
 
 
 def _first_outputs(path, to, count):

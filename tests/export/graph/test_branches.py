@@ -116,6 +116,54 @@ def test_a_condition_on_the_image_is_refused_by_the_name_of_the_if(foreign_model
         load_classifier_onnx(saved(model))
 
 
+def counted(source):
+    return [node("NonZero", source, "places"), node("Size", "places", "count")]
+
+
+def sized(*nodes):
+    return [*nodes, node("Greater", "count limit", "many")]
+
+
+SIZED_BY_THE_IMAGE = {
+    "the size of NonZero": sized(*counted("image")),
+    "the length of Compress": sized(
+        node("Reshape", "image flat", "row"),
+        node("Greater", "row none", "bright"),
+        node("Compress", "row bright", "kept"),
+        node("Size", "kept", "count"),
+    ),
+    "a node after NonZero": sized(
+        node("NonZero", "image", "places"),
+        node("Transpose", "places", "turned"),
+        node("Size", "turned", "count"),
+    ),
+    "a length that is read off the image": sized(
+        node("ReduceMax", "image", "top", keepdims=0),
+        node("Abs", "top", "positive"),
+        node("Ceil", "positive", "whole"),
+        node("Cast", "whole", "length", to=TensorProto.INT64),
+        node("Reshape", "length flat", "shape"),
+        node("ConstantOfShape", "shape", "made"),
+        node("Size", "made", "count"),
+    ),
+}
+
+
+@pytest.mark.parametrize("nodes", SIZED_BY_THE_IMAGE.values(), ids=list(SIZED_BY_THE_IMAGE))
+def test_a_condition_on_sizes_that_the_image_decides_is_refused(nodes, foreign_model, saved):
+    # Noise and black images are on the same side of it: only the graph can tell.
+    held = {"limit": np.array(10**5), "none": np.float32(0), "flat": np.array([-1])}
+    model = with_nodes(foreign_model, *squeezed(*nodes, condition="many", held=held))
+    with pytest.raises(UnsupportedGraphError, match=r"'node_z' \(If.*without control flow"):
+        load_classifier_onnx(saved(model))
+
+
+def test_a_count_of_constants_is_no_count_of_the_image(foreign_model, saved):
+    held = {"limit": np.array(2), "table": np.array([1.0, 0.0, 2.0, 3.0], np.float32)}
+    model = with_nodes(foreign_model, *squeezed(*sized(*counted("table")), condition="many", held=held))
+    same_as_before(model, saved(model))
+
+
 def test_a_condition_on_the_batch_is_refused(foreign_model, saved):
     sizes, held = size_of(0)
     then = branch("then", node("Reshape", "p flat", "t"))
