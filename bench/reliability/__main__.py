@@ -56,7 +56,9 @@ def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         hostile = try_hostile_bundles(
             arguments.bundle, arguments.count, seed=arguments.seed, first=arguments.first
         )
-        return asdict(hostile), not hostile.failures
+        # asdict makes pairs of a Counter's keys.
+        counts = {**vars(hostile), "done": dict(hostile.done), "refused": dict(hostile.refused)}
+        return counts, not hostile.failures
     if arguments.trial == "frames":
         frames = try_frames(arguments.bundle, arguments.count, seed=arguments.seed)
         return asdict(frames), not frames.wrong

@@ -1,5 +1,6 @@
 """The trials of reliability find nothing in a good product, and would find it."""
 
+import json
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from edgeosr import ExportSettings, export_run
 from edgeosr.bench.reliability import hostile_bundles
+from edgeosr.bench.reliability.__main__ import main
 from edgeosr.bench.reliability.fork_server import in_a_child
 from edgeosr.bench.reliability.fuzz import fuzz_plainly, parsers
 from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
@@ -101,3 +103,13 @@ def test_a_hundred_changed_inputs_of_each_parser_are_read_or_refused(digits_bund
 def test_a_parser_that_raises_something_else_is_found():
     with pytest.raises(ZeroDivisionError):
         fuzz_plainly(lambda data: 1 // (len(data) % 7), b"seed" * 100, 5)
+
+
+def test_the_command_prints_its_counts_as_json(digits_bundle, monkeypatch, capsys, tmp_path):
+    written = tmp_path / "counts.json"
+    arguments = ["x", "bundles", str(digits_bundle), "--count", "3", "--json", str(written)]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert main() == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads(written.read_text("utf-8"))
+    assert document["passed"] and document["counts"]["bundles"] == 3
