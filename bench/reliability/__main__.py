@@ -57,8 +57,8 @@ def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
             arguments.bundle, arguments.count, seed=arguments.seed, first=arguments.first
         )
         # asdict makes pairs of a Counter's keys.
-        counts = {**vars(hostile), "done": dict(hostile.done), "refused": dict(hostile.refused)}
-        return counts, not hostile.failures
+        found_hostile = {**vars(hostile), "done": dict(hostile.done), "refused": dict(hostile.refused)}
+        return found_hostile, not hostile.failures
     if arguments.trial == "frames":
         frames = try_frames(arguments.bundle, arguments.count, seed=arguments.seed)
         return asdict(frames), not frames.wrong
