@@ -85,8 +85,9 @@ class ExportSettings:
         crop_fraction: the same as a share, the model's side divided by ``resize``: timm's crop_pct.
         resampling: the filter that the model was deployed with, of ``RESAMPLINGS`` of ``foreign/recipe.py``.
             edgeosr always resizes with an antialiased bilinear filter; what that changes is measured.
-        accept_weak_classes: export a classifier that is not clearly above chance in every class, or seems to
-            have another order of classes or another preprocessing, with a warning.
+        accept_weak_classes: export a classifier that is not clearly above chance in every class, seems to
+            have another order of classes or another preprocessing, or whose exported graph answers otherwise
+            than it does, with a warning.
     """
 
     precision: str | None = None

@@ -58,8 +58,13 @@ class Found:
     as_good: tuple[Alternative, ...] = ()
 
 
-def value_alternatives(stated: Preprocessing) -> list[Alternative]:
-    """Return other normalisations and channel orders for the same cut, the likeliest first."""
+def value_alternatives(stated: Preprocessing, *, grey: bool = False) -> list[Alternative]:
+    """Return other normalisations and channel orders for the same cut, the likeliest first.
+
+    Args:
+        stated: what they are beside.
+        grey: the model takes grey images: one mean and one std, and no order of colours.
+    """
     mean, std = _model_order(stated.mean, stated.color), _model_order(stated.std, stated.color)
     turned = (_model_order(mean, "bgr"), _model_order(std, "bgr"))
     other: Color = "bgr" if stated.color == "rgb" else "rgb"
@@ -74,7 +79,8 @@ def value_alternatives(stated: Preprocessing) -> list[Alternative]:
         *swapped,
     ]
     # What has a name goes by its name.
-    return _different([next((o for o in named if _alike(o, one)), one) for one in found], stated)
+    found = [next((o for o in named if _alike(o, one)), one) for one in found]
+    return _different([one for one in found if not grey or _for_grey(one.preprocessing)], stated)
 
 
 def cut_alternatives(stated: Preprocessing) -> list[Alternative]:
@@ -101,7 +107,12 @@ def cut_alternatives(stated: Preprocessing) -> list[Alternative]:
 
 
 def best_alternative(
-    stated: Preprocessing, labels: NDArray[np.int64], stated_answers: NDArray[np.int64], answers: Answers
+    stated: Preprocessing,
+    labels: NDArray[np.int64],
+    stated_answers: NDArray[np.int64],
+    answers: Answers,
+    *,
+    grey: bool = False,
 ) -> Found | None:
     """Return the clearly better preprocessing, in one step or in two (values, then cut; or the other way).
 
@@ -110,14 +121,17 @@ def best_alternative(
         labels: int64 ``[n]`` of the images.
         stated_answers: int64 ``[n]``, what the model answers with ``stated``.
         answers: what the model answers for a preprocessing on the images at these places.
+        grey: see ``value_alternatives``.
     """
-    values, cuts = value_alternatives(stated), cut_alternatives(stated)
+    values, cuts = value_alternatives(stated, grey=grey), cut_alternatives(stated)
     found = _search([*values, *cuts], labels, stated_answers, answers)
     if found is None:
         return None
     base = found.alternative
-    values_changed = base.preprocessing.fit == stated.fit and same_cut(base.preprocessing, stated)
-    rest = (cut_alternatives if values_changed else value_alternatives)(base.preprocessing)
+    if same_cut(base.preprocessing, stated):
+        rest = cut_alternatives(base.preprocessing)
+    else:
+        rest = value_alternatives(base.preprocessing, grey=grey)
     further = _search(rest, labels, found.answers, answers)
     if further is None:
         return found
@@ -181,6 +195,10 @@ def _by_numbers(stated: Preprocessing, mean: Triple, std: Triple, color: Color, 
     )
     preprocessing = replace(stated, mean=_model_order(mean, color), std=_model_order(std, color), color=color)
     return Alternative(preprocessing=preprocessing, title=title, options=f"--color {color} {options}")
+
+
+def _for_grey(one: Preprocessing) -> bool:
+    return one.color == "rgb" and len(set(one.mean)) == len(set(one.std)) == 1
 
 
 def _model_order(values: Triple, color: Color) -> Triple:

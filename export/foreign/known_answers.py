@@ -47,6 +47,11 @@ class KnownAnswers:
         self.compared = np.array(sorted(pixels), np.int64)
         self._pixels = [pixels[place] for place in self.compared.tolist()]
 
+    @property
+    def grey(self) -> bool:
+        """True if the model takes grey images."""
+        return self._own.grey
+
     def __call__(self, preprocessing: Preprocessing, places: Places) -> NDArray[np.int64]:
         """Return the answers on the compared images at ``places``."""
         stated = self._stated.preprocessing

@@ -146,7 +146,7 @@ def _judged(
     counts = answer_counts(labels, given, len(names))
     weak, chance = weak_classes(counts), not above_chance(counts)
     order = other_order(names, labels, given)
-    found = best_alternative(stated, labels[compared], given[compared], answers)
+    found = best_alternative(stated, labels[compared], given[compared], answers, grey=answers.grey)
     if found is not None and not _sound(found, labels[compared], given[compared], len(names)):
         found = None
     accuracy = float((given == labels).mean())
@@ -167,7 +167,7 @@ def _judged(
     if (weak or chance) and (both := _both(answers, names, stated)) is not None:
         return _both_wrong(start, *both, settings), None, None
     if chance:
-        return _by_chance(start, len(names)), None, None
+        return _by_chance(start, len(names), answers.grey), None, None
     return (_weak(weak, counts, names) if weak else None), None, None
 
 
@@ -197,10 +197,11 @@ def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: Expor
     )
 
 
-def _by_chance(start: str, classes: int) -> DataError:
+def _by_chance(start: str, classes: int, grey: bool) -> DataError:
+    color = "" if grey else ", --color"
     return DataError(
         f"{start}, hardly more than by chance with {classes} classes; check the class order (--known, or the "
-        f"sorted folder names) and the preprocessing (--preprocessing, --mean, --std, --color); {_ACCEPT}"
+        f"sorted folder names) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
     )
 
 
@@ -242,7 +243,7 @@ def _and_then(
 ) -> str:
     """Say which preprocessing helps beside the other order, if one does."""
     labels = np.array([order.names.index(name) for name in names])[answers.labels[answers.compared]]
-    found = best_alternative(stated, labels, answers.answers[answers.compared], answers)
+    found = best_alternative(stated, labels, answers.answers[answers.compared], answers, grey=answers.grey)
     if found is None or not _sound(found, labels, answers.answers[answers.compared], len(names)):
         return ""
     return (
@@ -256,7 +257,7 @@ def _both(
 ) -> tuple[Alternative, ClassOrder] | None:
     """Return a preprocessing under which another order of the names becomes clear, and that order."""
     labels, best, share = answers.labels[answers.compared], None, 0.0
-    for one in value_alternatives(stated):
+    for one in value_alternatives(stated, grey=answers.grey):
         order = other_order(names, labels, answers(one.preprocessing, np.arange(len(labels))))
         if order is not None and order.right.mean() > share:
             best, share = (one, order), float(order.right.mean())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgeosr.errors import EdgeosrError, import_extra
 from edgeosr.export.foreign.recipe import normalised
+from edgeosr.export.graph.image_input import GREY_NOTE
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.threads import graph_threads
 from edgeosr.files import storage_errors
@@ -26,6 +27,7 @@ class OwnModel:
 
     Attributes:
         is_the_file: True if it is the file itself that runs.
+        grey: True if its own input is grey: one mean and one std, and no order of colours.
     """
 
     def __init__(self, path: Path, classifier: ClassifierGraph, threads: int | None = None) -> None:
@@ -35,7 +37,7 @@ class OwnModel:
         settings = SessionSettings(threads=threads, quiet=True)
         self._logits = classifier.logits
         self._batch = _BATCH
-        self.is_the_file = False
+        self.is_the_file = self.grey = False
         try:
             model, self._input, batch = _file_with_logits(path, classifier)
             self._session = open_session(model, settings, name=str(path))
@@ -44,7 +46,9 @@ class OwnModel:
             self.is_the_file = True
         except (EdgeosrError, LookupError):
             self._batch, self._input = _BATCH, classifier.input_name
-            graph = _with_output(_parsed(classifier.graph), classifier.logits)
+            proto = _parsed(classifier.graph)
+            self.grey = any(entry.key == GREY_NOTE for entry in proto.metadata_props)
+            graph = _with_output(proto, classifier.logits)
             self._session = open_session(graph, SessionSettings(threads=threads), name=str(path))
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

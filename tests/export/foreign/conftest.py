@@ -17,6 +17,7 @@ from edgeosr.export.foreign.classifier import classifier_from_onnx
 from edgeosr.export.foreign.export_model import FOREIGN_FRACTIONS
 from edgeosr.export.foreign.known_check import check_on_known_images
 from edgeosr.export.foreign.stated import stated_preprocessing
+from edgeosr.export.graph.image_input import LUMA
 from edgeosr.export.settings import ExportSettings
 
 # As folders sort them: 1, 10, 2, 20, 3, 30.
@@ -70,18 +71,20 @@ class Deployed:
         self._pixels = np.stack(images) / 255
         self._labels = np.repeat(np.arange(len(NAMES)), EACH)
 
-    def __call__(self, mean=MEAN, std=STD, *, bgr=False):
+    def __call__(self, mean=MEAN, std=STD, *, bgr=False, grey=False):
         """Return the ONNX file of a model that takes (value / 255 - mean) / std; both in its own order."""
-        key = (tuple(mean), tuple(std), bgr)
+        key = (tuple(mean), tuple(std), bgr, grey)
         if key not in self._made:
             pixels = self._pixels[..., ::-1] if bgr else self._pixels
+            if grey:
+                pixels, mean, std = pixels @ np.array(LUMA)[:, None], mean[:1], std[:1]
             inputs = ((pixels - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
             self._made[key] = self._fitted(inputs)
         return self._made[key]
 
     def _fitted(self, inputs):
         blank = np.zeros((len(NAMES), CHANNELS), np.float32)
-        first = _graph(float(np.abs(inputs).max()), blank, blank[:, 0].copy())
+        first = _graph(inputs, blank, blank[:, 0].copy())
         first.graph.output.append(helper.make_empty_tensor_value_info("features"))
         session = onnxruntime.InferenceSession(first.SerializeToString(), providers=["CPUExecutionProvider"])
         (features,) = session.run(["features"], {"image": inputs})
@@ -90,14 +93,15 @@ class Deployed:
         weight = (head.coef_ / spread).astype(np.float32)
         bias = (head.intercept_ - weight @ centre).astype(np.float32)
         path = self._folder / f"deployed{len(self._made)}.onnx"
-        onnx.save(_graph(float(np.abs(inputs).max()), weight, bias), path)
+        onnx.save(_graph(inputs, weight, bias), path)
         return path
 
 
-def _graph(largest, weight, bias):
+def _graph(inputs, weight, bias):
+    planes, largest = inputs.shape[1], float(np.abs(inputs).max())
     random = np.random.default_rng(5)
     arrays = {
-        "kernel": (random.normal(0, 0.3, (CHANNELS, 3, 5, 5)) / largest).astype(np.float32),
+        "kernel": (random.normal(0, 0.3, (CHANNELS, planes, 5, 5)) / largest).astype(np.float32),
         "offset": random.normal(0, 0.2, CHANNELS).astype(np.float32),
         "weight": weight,
         "bias": bias,
@@ -113,7 +117,7 @@ def _graph(largest, weight, bias):
     graph = helper.make_graph(
         nodes,
         "deployed",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", planes, SIDE, SIDE])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(bias)])],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )

@@ -104,6 +104,27 @@ def test_the_stated_one_is_no_alternative_and_none_comes_twice():
         ]
 
 
+def test_for_a_grey_input_only_one_mean_and_one_std_without_an_order_of_colours_are_tried():
+    given = stated(mean=(0.4,) * 3, std=(0.2,) * 3)
+    options = [one.options for one in value_alternatives(given, grey=True)]
+    assert options == [f"--preprocessing {name}" for name in ("inception", "0..1", "0..255")]
+
+    def cut_and_inception(p):
+        return p.resize_to == 256 and p.mean == INCEPTION.mean
+
+    # In two steps, too: the cut first, and clip would be the best of the values.
+    shares = [
+        (lambda p: p.resize_to == 256 and p.mean == CLIP.mean, 1.0),
+        (cut_and_inception, 0.95),
+        (lambda p: p.resize_to == 256, 0.7),
+        (anything, 0.3),
+    ]
+    answers = model(shares)
+    found = best_alternative(given, LABELS, answers(given, np.arange(300)), answers, grey=True)
+    assert found is not None
+    assert found.alternative.options == "--fit crop --crop-fraction 0.875 --preprocessing inception"
+
+
 def test_numbers_are_named_in_the_models_own_order():
     given = stated(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     options = [one.options for one in value_alternatives(given)]

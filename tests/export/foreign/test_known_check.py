@@ -57,6 +57,15 @@ def test_the_preprocessing_that_is_right_is_named(deployed, known, checked, mode
         checked(deployed(**model), known, **stated)
 
 
+def test_what_is_named_for_a_grey_model_is_what_a_grey_model_takes(deployed, known, checked):
+    with pytest.raises(DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing;"):
+        checked(deployed((0,) * 3, (1 / 255,) * 3, grey=True), known, preprocessing="inception")
+    # The values of caffe would do, but it has a mean for each colour.
+    model = deployed((0.45,) * 3, (1 / 255,) * 3, grey=True)
+    with pytest.raises(DataError, match=r"by chance with 6 classes.*\(--preprocessing, --mean, --std\)"):
+        checked(model, known, preprocessing="inception")
+
+
 def test_classes_in_the_order_of_folders_are_refused_with_their_natural_order(deployed, known, checked):
     with pytest.raises(DataError) as refused:
         checked(deployed(), known, known=None, **OWN)
