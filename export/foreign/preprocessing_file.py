@@ -63,7 +63,8 @@ def given_from_json(path: Path, height: int, width: int) -> Given:
         raise UsageError(
             f"--preprocessing must be a JSON file of at most {_LARGEST_FILE} bytes; got {path} of {size}"
         )
-    root = parse_json(data, str(path), UsageError)
+    # Some editors begin a file with a byte order mark.
+    root = parse_json(data.removeprefix(b"\xef\xbb\xbf"), str(path), UsageError)
     entries = root.entries()
     if "pretrained_cfg" in entries or {"mean", "std"} <= set(entries):
         return _timm(entries.get("pretrained_cfg", root), height, width)

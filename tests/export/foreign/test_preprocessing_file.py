@@ -156,3 +156,8 @@ def test_a_file_that_is_too_large_or_not_there_is_refused(tmp_path):
     (tmp_path / "large.json").write_bytes(b" " * (2**20 + 1))
     with pytest.raises(UsageError, match="at most 1048576 bytes"):
         given_from_json(tmp_path / "large.json", 224, 224)
+
+
+def test_a_byte_order_mark_in_front_is_no_damage(tmp_path):
+    given = read(tmp_path, "\ufeff" + json.dumps(TIMM))
+    assert given.mean == tuple(MEAN)
