@@ -54,6 +54,11 @@ class GivenGroups:
         else:
             self._pattern = _compiled(asked)
 
+    @property
+    def is_pattern(self) -> bool:
+        """It is a pattern, which may say something of any set; else a file, of one set."""
+        return self._pattern is not None
+
     def of(self, names: Sequence[str]) -> list[str | None]:
         """Return the group of every image by its name within the set; None where nothing is said.
 
