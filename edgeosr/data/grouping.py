@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeosr.bundle.groups import (
     CONTENT,
     GIVEN,
+    LARGEST_IDS,
     SINGLE,
     TRACKS,
     GroupsRecord,
@@ -137,6 +138,21 @@ def _by_name(image_set: ImageSet, whole: ImageSet) -> ImageSet | None:
             return None
         found.append(np.array([groups[name] for name in names], np.int64))
     return _with(image_set, record.source, *found, rule=record.rule)
+
+
+def require_room(record: GroupsRecord, source: str) -> None:
+    """Refuse groups that no bundle could keep: better now than when its manifest is written.
+
+    Raises:
+        DataError: they take more than ``LARGEST_IDS`` characters.
+    """
+    size = sum(len(piece) for piece in (*record.train_ids, *record.test_ids))
+    if size > LARGEST_IDS:
+        raise DataError(
+            f"the groups of the {record.images:,} images of {source} take {size:,} characters to keep; at "
+            f"most {LARGEST_IDS:,} fit into a bundle; name the files so that images of one group come one after "
+            "another, or take fewer images, or --groups none"
+        )
 
 
 def _has_tracks(image_set: ImageSet) -> bool:
