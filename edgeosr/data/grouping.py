@@ -150,8 +150,8 @@ def require_room(record: GroupsRecord, source: str) -> None:
     if size > LARGEST_IDS:
         raise DataError(
             f"the groups of the {record.images:,} images of {source} take {size:,} characters to keep; at "
-            f"most {LARGEST_IDS:,} fit into a bundle; name the files so that images of one group come one after "
-            "another, or take fewer images, or --groups none"
+            f"most {LARGEST_IDS:,} fit into a bundle; name the files so that images of one group come one "
+            "after another, or take fewer images, or --groups none"
         )
 
 
