@@ -9,14 +9,16 @@ from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.made_here import was_made_here
 from edgeosr.data.catalogue import is_named_set, open_image_set
-from edgeosr.data.equal_files import equal_files
+from edgeosr.data.equal_files import MOST_FILES, equal_files
 from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, UsageError, suggestion
+from edgeosr.errors import DataError, EdgeosrError, UsageError, suggestion
 from edgeosr.printed import printable, say
 from edgeosr.runtime.frames import require_size
+
+NOT_COMPARED = "nobody looked whether the given images are copies of images that the bundle was made from"
 
 
 def images_to_test(
@@ -39,15 +41,34 @@ def images_to_test(
         image_set = grouped(open_image_set(settings.unknown, settings.data_root))
         _require_other_classes(bundle, settings.unknown, image_set.source, image_set.train.class_names)
         unknown_title, unknown = image_set.title, evaluation_images(image_set)
+    if parts is None:
+        parts = _parts_if_there(bundle, settings)
     if parts is not None:
         _tell_copies(settings, parts, known, unknown)
     return known_title, known, unknown_title, unknown
 
 
+def _is_trusted(bundle: Bundle, settings: QualitySettings) -> bool:
+    source = bundle.manifest.data.source
+    return settings.trust_source or is_named_set(source) or was_made_here(bundle.manifest_data)
+
+
+def _parts_if_there(bundle: Bundle, settings: QualitySettings) -> Parts | None:
+    """Return the bundle's own images, to look for copies of them; None, and said, where they are not here."""
+    why = "it was not made here by you; --trust-source opens them"
+    if _is_trusted(bundle, settings):
+        try:
+            return reopen_parts(bundle.manifest.data, settings.data_root)[1]
+        except EdgeosrError as error:
+            why = str(error)
+    say(f"note: {NOT_COMPARED} ({why})")
+    return None
+
+
 def _require_trusted(bundle: Bundle, settings: QualitySettings) -> None:
     """Refuse to open what a stranger's bundle names; sets that edgeosr knows by name are no paths of its."""
     source = bundle.manifest.data.source
-    if settings.trust_source or is_named_set(source) or was_made_here(bundle.manifest_data):
+    if _is_trusted(bundle, settings):
         return
     raise UsageError(
         f"{bundle.path} was not made here by you, and says that its images are {source!r}, which is not "
@@ -67,7 +88,9 @@ def _tell_copies(
         "given unknown": 0 if settings.unknown is None else equal_files(unknown, made_from),
     }
     for kind, count in copies.items():
-        if count:
+        if count is None:
+            say(f"note: {NOT_COMPARED} (the {kind} images: more than {MOST_FILES:,} files)")
+        elif count:
             say(
                 f"note: {count:,} of the {kind} images are copies of images that the bundle was made from; "
                 "figures measured on them say nothing: take them out"

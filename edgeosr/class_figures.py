@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeosr.metrics import Labels, Rate, Scores, rate_of
 from edgeosr.scoring.thresholds import Threshold, limits_of, margins_of
 
-# A class with fewer images is told apart: whatever is measured on them, little is known.
+# A class with fewer groups of images is told apart: whatever is measured on them, little is known.
 RARE = 20
 
 
@@ -32,6 +32,7 @@ class ClassFigures:
         false_reject_predicted: share of these that are rejected: what a threshold of its own promises.
         threshold: of the images predicted as it.
         own_threshold: it has one of its own.
+        threshold_groups: of the calibrate part, that the threshold was found on.
     """
 
     name: str
@@ -45,14 +46,22 @@ class ClassFigures:
     false_reject_predicted: Rate | None
     threshold: float
     own_threshold: bool
+    threshold_groups: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class RareClass:
-    """A class with fewer than ``RARE`` images: how many, and how many of them were named right, rejected."""
+    """A class with fewer than ``RARE`` groups of images, near copies being one group.
+
+    Attributes:
+        name: of the class.
+        images, groups: how many show it.
+        right, rejected: images of these that were named right, and that were rejected.
+    """
 
     name: str
     images: int
+    groups: int
     right: int
     rejected: int
 
@@ -85,6 +94,7 @@ def class_figures(
 
     figures = []
     for label, name in enumerate(classes):
+        own = bool(threshold.by_class) and threshold.by_class[label].own
         shows, taken = np.asarray(labels) == label, np.asarray(predictions) == label
         figures.append(
             ClassFigures(
@@ -98,7 +108,8 @@ def class_figures(
                 predicted_rejected=int(rejected[taken].sum()),
                 false_reject_predicted=rate(rejected, taken),
                 threshold=float(limits[label]),
-                own_threshold=bool(threshold.by_class) and threshold.by_class[label].own,
+                own_threshold=own,
+                threshold_groups=threshold.by_class[label].groups if own else threshold.groups,
             )
         )
     return tuple(figures)
@@ -111,9 +122,15 @@ def rejections(threshold: Threshold, predictions: Labels, scores: Scores) -> NDA
 
 
 def rare_classes(figures: Sequence[ClassFigures]) -> tuple[RareClass, ...]:
-    """Return the classes that few of the measured images show, one at least."""
+    """Return the classes that few groups of the measured images show, one at least."""
     return tuple(
-        RareClass(name=one.name, images=one.images, right=one.right, rejected=one.rejected)
+        RareClass(
+            name=one.name,
+            images=one.images,
+            groups=one.accuracy.samples,
+            right=one.right,
+            rejected=one.rejected,
+        )
         for one in figures
-        if 0 < one.images < RARE
+        if one.accuracy is not None and one.accuracy.samples < RARE
     )

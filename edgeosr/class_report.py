@@ -1,10 +1,12 @@
 """What is told of a bundle's classes: a short table, what to warn of, and everything as JSON."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeosr.class_figures import RARE, ClassFigures, RareClass, rare_classes
+from edgeosr.errors import import_extra
 from edgeosr.metrics import CONFIDENCE, Rate
 from edgeosr.scoring.thresholds import Threshold
 
@@ -13,6 +15,8 @@ WHOLE_TABLE = 12
 WORST = 6
 LISTED = 8
 LONGEST_NAME = 28
+# How often a warning may come by chance, over all classes together, where each of them keeps its rate.
+BY_CHANCE = 1 - CONFIDENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class ClassReport:
         part: what the figures were measured on: ``calibrate part`` or ``test images``.
         in_sample: the images chose the threshold too.
         figures: by class, in the bundle's order.
-        rare: classes with fewer than ``RARE`` images, of those with any.
+        rare: classes with fewer than ``RARE`` groups of images, of those with any.
         rare_of: what they were counted on.
         target: the promised false-reject rate.
         needed: groups that a threshold of its own takes.
@@ -114,9 +118,9 @@ def _warnings(report: ClassReport) -> Iterator[str]:
         most = 3 if 2 * len(rare) > len(figures) else LISTED
         has = "has" if len(rare) == 1 else "have"
         yield (
-            f"{len(rare)} of {len(figures)} classes {has} fewer than {RARE} images {report.rare_of}: "
-            f"{_listed([_few(one) for one in rare], most)}. Too few to say how often such a class is "
-            "rejected: add images, or leave it out"
+            f"{len(rare)} of {len(figures)} classes {has} fewer than {RARE} images {report.rare_of}, "
+            f"near copies counted once: {_listed([_few(one) for one in rare], most)}. Too few to "
+            "say how often such a class is rejected: add images, or leave it out"
         )
     if report.per_class:
         advice = "look at the images of it that are rejected"
@@ -130,7 +134,7 @@ def _warnings(report: ClassReport) -> Iterator[str]:
     if never:
         said = [f"{_short(name)} ({count} of {count} rejected)" for name, count in never.items()]
         yield f"no image of the class is accepted: {_listed(said)}. {advice}"
-    broken = [one for one in figures if not report.in_sample and _breaks_its_promise(one, report.target)]
+    broken = [one for one in figures if _breaks_its_promise(one, report)]
     if broken:
         said = [f"{_short(one.name)} ({one.predicted_rejected} of {one.predicted})" for one in broken]
         yield (
@@ -139,7 +143,7 @@ def _warnings(report: ClassReport) -> Iterator[str]:
             "be, and the calibration images were not, export again with such images"
         )
     told = {*never, *(one.name for one in broken)}
-    far = [one for one in figures if one.name not in told and _far_above(one, report.target)]
+    far = [one for one in figures if one.name not in told and _far_above(one, report)]
     if far:
         covers = "the images predicted as a class" if report.per_class else "all classes together"
         said = [_rejections(one) for one in sorted(far, key=_badness, reverse=True)]
@@ -168,7 +172,8 @@ def _warnings(report: ClassReport) -> Iterator[str]:
 
 
 def _few(one: RareClass) -> str:
-    return f"{_short(one.name)} ({one.rejected} of {one.images} rejected, {one.right} named right)"
+    apart = f", {one.groups} apart from copies" if one.groups < one.images else ""
+    return f"{_short(one.name)} ({one.rejected} of {one.images} rejected, {one.right} named right{apart})"
 
 
 def _never(report: ClassReport) -> dict[str, int]:
@@ -178,13 +183,37 @@ def _never(report: ClassReport) -> dict[str, int]:
     return {name: images for name, (images, rejected) in counts.items() if 0 < images == rejected}
 
 
-def _far_above(one: ClassFigures, target: float) -> bool:
-    return one.false_reject is not None and one.false_reject.low > target
+def _far_above(one: ClassFigures, report: ClassReport) -> bool:
+    return _beyond_chance(one.false_reject, one, report)
 
 
-def _breaks_its_promise(one: ClassFigures, target: float) -> bool:
-    rate = one.false_reject_predicted
-    return one.own_threshold and rate is not None and rate.low > target
+def _breaks_its_promise(one: ClassFigures, report: ClassReport) -> bool:
+    # In-sample it is kept by construction.
+    return (
+        one.own_threshold and not report.in_sample and _beyond_chance(one.false_reject_predicted, one, report)
+    )
+
+
+def _beyond_chance(rate: Rate | None, one: ClassFigures, report: ClassReport) -> bool:
+    """Tell whether so many rejections are too many for a class that keeps its rate.
+
+    The rate is promised on average over calibration sets. That of one threshold, of k groups, has the law
+    Beta(a, k + 1 - a), a = the whole part of (k + 1) target, which is wide where k is small: what is rejected
+    of new groups is beta-binomial. On the very groups that chose the threshold it is no wider than binomial.
+    The chance that is allowed is shared by all classes. A group that is rejected in part counts less than
+    one, and the sum is rounded down.
+    """
+    if rate is None:
+        return False
+    stats = import_extra("scipy.stats", extra="export", purpose="evaluation")
+    hits, k = math.floor(rate.value * rate.samples + 1e-9), one.threshold_groups
+    if report.in_sample:
+        chance = stats.binom.sf(hits - 1, rate.samples, report.target)
+    else:
+        # As export/conformal.py rounds it; a foreign manifest may state fewer groups than any promise takes.
+        first = max(1, math.floor((k + 1) * (report.target + 1e-9)))
+        chance = stats.betabinom.sf(hits - 1, rate.samples, first, max(1, k + 1 - first))
+    return bool(chance < BY_CHANCE / len(report.figures))
 
 
 def _rejections(one: ClassFigures) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeosr.class_figures import RARE, RareClass, class_figures, rejections
 from edgeosr.class_report import ClassReport, class_report
@@ -22,9 +23,9 @@ def calibrate_report(
 ) -> ClassReport:
     """Measure every class on the calibrate part, which chose the threshold.
 
-    A class with fewer than ``RARE`` images in all parts has hardly one in the calibrate part: all its images
-    are judged, those of the train part too, though the network may have seen them, and those of the test
-    part, by which nothing is chosen.
+    A class with fewer than ``RARE`` groups of images in all parts has hardly one in the calibrate part: all
+    its images are judged, those of the train part too, though the network may have seen them, and those of
+    the test part, by which nothing is chosen.
 
     Args:
         runner: of the graph that was calibrated.
@@ -33,14 +34,13 @@ def calibrate_report(
         classes: names by label.
         threshold: the bundle's.
     """
-    counts = np.bincount(calibrate.labels, minlength=len(classes))
-    for part in others:
-        counts = counts + np.bincount(part.labels, minlength=len(classes))
+    counts = _groups_by_class((calibrate, *others), len(classes))
     few = np.flatnonzero((counts > 0) & (counts < RARE))
-    judged = [calibrate, *(_measured(runner, part, few) for part in others)]
+    measured = (_measured(runner, part, few) for part in others)
+    judged = [calibrate, *(one for one in measured if one is not None)]
+    groups = _groups_by_class(judged, len(classes))
     labels, predictions, scores = (
-        np.concatenate([getattr(one, name) for one in judged if one is not None])
-        for name in ("labels", "predictions", "scores")
+        np.concatenate([getattr(one, name) for one in judged]) for name in ("labels", "predictions", "scores")
     )
     rejected = rejections(threshold, predictions, scores)
     rare = []
@@ -51,6 +51,7 @@ def calibrate_report(
                 RareClass(
                     name=classes[label],
                     images=int(of_class.sum()),
+                    groups=int(groups[label]),
                     right=int((predictions[of_class] == label).sum()),
                     rejected=int(rejected[of_class].sum()),
                 )
@@ -71,6 +72,15 @@ def calibrate_report(
         needed=groups_needed(threshold.target_false_reject_rate),
         rare=(tuple(rare), "in all parts together"),
     )
+
+
+def _groups_by_class(parts: Sequence[Measured | LabelledImages], classes: int) -> NDArray[np.int64]:
+    """Return how many groups of the parts show each class, int64 ``[classes]``; no group is in two parts."""
+    counts = np.zeros(classes, np.int64)
+    for part in parts:
+        pairs = np.unique(np.stack([part.labels, part.groups]), axis=1)
+        counts += np.bincount(pairs[0], minlength=classes)
+    return counts
 
 
 def _measured(runner: GraphRunner, part: LabelledImages, few: np.ndarray) -> Measured | None:

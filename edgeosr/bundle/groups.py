@@ -17,6 +17,8 @@ Groups = NDArray[np.int64]
 # What made them: the pictures and their names, tracks that the set comes with, --groups, or nothing.
 CONTENT, TRACKS, GIVEN, SINGLE = SOURCES = ("content", "tracks", "given", "single")
 MOST_IMAGES = 2**26
+# Characters of ``train_ids`` and ``test_ids`` together: the whole manifest may have 4 MiB.
+LARGEST_IDS = 7 * 2**19
 
 
 @dataclass(frozen=True, kw_only=True)

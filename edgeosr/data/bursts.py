@@ -7,7 +7,8 @@ Told from the class folder, the EXIF block and the file name alone, never across
                   ``2024-01-01-12-00-00.png``, ``WhatsApp Image 2024-01-01 at 12.00.00.jpeg``
     numbers       ``clip1_0001.jpg``, ``video3-frame_00012.png``: all of one prefix, where a class has at
                   least three. ``0001.png`` has no prefix, ``crazing_1.jpg`` is the only one of its class, and
-                  a camera's own ``IMG_0001`` or ``DSC0001`` says nothing
+                  a camera's own ``IMG_0001`` or ``DSC0001`` says nothing, nor does a part or a year alone:
+                  ``train_001``, ``val2017_001``, ``2008_000123``
     augmentation  ``NAME_jpg.rf.HASH.jpg``, as Roboflow calls the copies that it makes of NAME.jpg
 
 A name with a time stamp is not read as a prefix with a number.
@@ -38,8 +39,11 @@ _ANY_PICTURE = frozenset(
         "img", "image", "images", "photo", "photos", "picture", "pic", "p", "pxl", "dsc", "dscn", "dscf",
         "mvi", "mov", "vid", "gopr", "scan", "screenshot", "frame", "file", "download", "unnamed", "untitled",
         "snapshot", "capture",
+        # Of a set that was cut before: train_001, val_001, test_001.
+        "train", "training", "val", "valid", "validation", "eval", "test", "testing",
     )
 )  # fmt: skip
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d$")
 
 
 def burst_groups(
@@ -84,7 +88,8 @@ def numbered_prefix(stem: str) -> str:
     """Return what stands before the number of a file's name; empty if it tells nothing or there is none."""
     match = _NUMBERED.fullmatch(stem)
     prefix = "" if match is None else match[1]
-    return "" if prefix.strip("-_. ").casefold() in _ANY_PICTURE else prefix
+    words = (_YEAR.sub("", word) for word in re.split("[-_. ]+", prefix.casefold()))
+    return "" if all(word in _ANY_PICTURE for word in words if word) else prefix
 
 
 def _shot(text: str, camera: str | None = None) -> tuple[float, str] | None:

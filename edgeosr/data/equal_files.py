@@ -10,14 +10,16 @@ from edgeosr.errors import DataError
 MOST_FILES = 20_000
 
 
-def equal_files(images: LabelledImages, others: Iterable[LabelledImages]) -> int:
+def equal_files(images: LabelledImages, others: Iterable[LabelledImages]) -> int | None:
     """Return how many of the images are byte for byte the file of one of the others.
 
-    0 where images are not read from files of their own, or where there are more than ``MOST_FILES``.
+    None: not looked at, for there are more than ``MOST_FILES``. 0 where one side has only pixels, no files.
     """
-    sides = tuple(others)
-    if max(len(images), sum(map(len, sides))) > MOST_FILES:
+    sides = tuple(side for side in others if side.encoded is not None)
+    if images.encoded is None or not sides:
         return 0
+    if max(len(images), sum(map(len, sides))) > MOST_FILES:
+        return None
     known = {digest for side in sides for digest in _digests(side)}
     return sum(digest in known for digest in _digests(images)) if known else 0
 

@@ -54,11 +54,17 @@ class GivenGroups:
         else:
             self._pattern = _compiled(asked)
 
+    @property
+    def is_pattern(self) -> bool:
+        """It is a pattern, which may say something of any set; else a file, of one set."""
+        return self._pattern is not None
+
     def of(self, names: Sequence[str]) -> list[str | None]:
         """Return the group of every image by its name within the set; None where nothing is said.
 
         Raises:
-            DataError: the file names an image that is not there, or nothing names any.
+            DataError: the file names an image that is not there, or one twice with two groups, or nothing
+                names any.
         """
         found = self._listed(names) if self._pattern is None else self._matched(names)
         if names and all(group is None for group in found):
@@ -89,7 +95,13 @@ class GivenGroups:
                 f"{', '.join(strange[:_SHOWN])}{', ...' if len(strange) > _SHOWN else ''}; images are called "
                 f"as {like!r} is; correct the names, or take these lines out"
             )
-        by_image = {known[name]: group for name, group in self._by_name.items()}
+        by_image: dict[str, str] = {}
+        for name, group in self._by_name.items():
+            if by_image.setdefault(known[name], group) != group:
+                raise DataError(
+                    f"--groups: {self.asked} puts {known[name]} into two groups, once by its bare name; "
+                    "expected one; remove a line"
+                )
         return [by_image.get(name) for name in names]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeosr.bundle.groups import (
     CONTENT,
     GIVEN,
+    LARGEST_IDS,
     SINGLE,
     TRACKS,
     GroupsRecord,
@@ -27,7 +28,7 @@ from edgeosr.data.content_groups import content_groups
 from edgeosr.data.fingerprints import Fingerprints, fingerprints
 from edgeosr.data.given_groups import NONE, GivenGroups, group_numbers
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
-from edgeosr.errors import DataError
+from edgeosr.errors import DataError, UsageError
 from edgeosr.printed import say
 from edgeosr.user_path import path_from_user
 
@@ -49,7 +50,7 @@ def grouped(image_set: ImageSet, asked: str | None = None) -> ImageSet:
         UsageError, DataError: ``--groups`` cannot be used.
         MissingDependencyError: the extra ``export`` is not installed.
     """
-    if asked == NONE:
+    if asked is not None and asked.casefold() == NONE:
         return _with(image_set, SINGLE, _singles(image_set.train), _singles(image_set.test), rule=NONE)
     if asked is not None:
         return _as_given(image_set, GivenGroups(asked))
@@ -88,6 +89,70 @@ def grouped_as_recorded(image_set: ImageSet, record: GroupsRecord | None) -> Ima
             "images back, or train again"
         ) from error
     return replace(image_set, train=train, test=test, grouping=record)
+
+
+def grouped_like(image_set: ImageSet, record: GroupsRecord, same: ImageSet | None) -> ImageSet:
+    """Return a set of outliers with groups made as those of the known images were.
+
+    Images of the very set that the record is of have its groups. Of another set a pattern of ``--groups``,
+    or ``none``, says what it says of the known images; a file does not, nor does a pattern that none of the
+    names fits: its groups are then made as without ``--groups``.
+
+    Args:
+        image_set: the outliers, with nothing but the tracks that they come with.
+        record: of the known images' set.
+        same: that set, if the outliers are classes of it.
+    """
+    # The halves of a run from before there were groups are those that it was trained with.
+    if record.rule == BEFORE:
+        return image_set
+    if same is not None:
+        found = _by_name(image_set, grouped_as_recorded(same, record))
+        if found is not None:
+            return found
+    if record.rule == NONE:
+        return grouped(image_set, NONE)
+    if record.source == GIVEN:
+        try:
+            given = GivenGroups(record.rule)
+            if given.is_pattern:
+                return _as_given(image_set, given)
+        except (UsageError, DataError):
+            pass  # the file is gone or names other images; the pattern is for other names
+    return grouped(image_set)
+
+
+def _by_name(image_set: ImageSet, whole: ImageSet) -> ImageSet | None:
+    """Return the images with the groups that those of the same names have; None if one is not there."""
+    record = whole.grouping
+    assert record is not None
+    found: list[Groups | None] = []
+    for side, other in ((image_set.train, whole.train), (image_set.test, whole.test)):
+        if side is None:
+            found.append(None)
+            continue
+        count = 0 if other is None else len(other)
+        groups = {} if other is None else {other.name_of(i): int(other.groups[i]) for i in range(count)}
+        names = [side.name_of(i) for i in range(len(side))]
+        if not groups.keys() >= set(names):
+            return None
+        found.append(np.array([groups[name] for name in names], np.int64))
+    return _with(image_set, record.source, *found, rule=record.rule)
+
+
+def require_room(record: GroupsRecord, source: str) -> None:
+    """Refuse groups that no bundle could keep: better now than when its manifest is written.
+
+    Raises:
+        DataError: they take more than ``LARGEST_IDS`` characters.
+    """
+    size = sum(len(piece) for piece in (*record.train_ids, *record.test_ids))
+    if size > LARGEST_IDS:
+        raise DataError(
+            f"the groups of the {record.images:,} images of {source} take {size:,} characters to keep; at "
+            f"most {LARGEST_IDS:,} fit into a bundle; name the files so that images of one group come one "
+            "after another, or take fewer images, or --groups none"
+        )
 
 
 def _has_tracks(image_set: ImageSet) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.grouping import BEFORE, grouped
+from edgeosr.data.grouping import grouped_like
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
@@ -43,7 +43,7 @@ class OutlierHalves:
 
 
 def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Path | None) -> OutlierHalves:
-    """Open outliers and cut them in two by a seeded draw of groups.
+    """Open outliers and cut them in two by a seeded draw of groups; those of ``--groups``, where it says any.
 
     Args:
         source: path or name, as ``--outliers``.
@@ -55,9 +55,8 @@ def outlier_halves(source: str, parts: Parts, image_set: ImageSet, data_root: Pa
         DataError: outliers of a known class, or too few of them.
     """
     outliers = open_image_set(source, data_root)
-    # The halves of a run from before there were groups are those that it was trained with.
-    if parts.grouping.rule != BEFORE:
-        outliers = grouped(outliers)
+    known_set = image_set if same_set(source, image_set.source) else None
+    outliers = grouped_like(outliers, parts.grouping, known_set)
     # The training images where there are any: official test images of the same set stay for the test.
     images = outliers.train if len(outliers.train) else outliers.test
     classes = outliers.train.class_names

@@ -1,7 +1,7 @@
 """The images of a run, opened and cut into parts; torch is not needed."""
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.grouping import grouped, grouped_as_recorded
+from edgeosr.data.grouping import grouped, grouped_as_recorded, require_room
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts, four_parts
 from edgeosr.data.recorded import data_record
@@ -27,4 +27,5 @@ def open_parts(settings: TrainSettings) -> tuple[ImageSet, Parts]:
         image_set, known=settings.known, split=settings.split, seed=settings.seed,
         fractions=settings.fractions, test_fraction=settings.test_fraction, per_group=settings.per_group,
     )  # fmt: skip
+    require_room(parts.grouping, settings.data)
     return image_set, parts

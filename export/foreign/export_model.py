@@ -7,7 +7,7 @@ from edgeosr.arguments import path_from, require_kind
 from edgeosr.bundle.data import OutliersRecord
 from edgeosr.bundle.graphs import require_graph_of_bundle
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.grouping import grouped
+from edgeosr.data.grouping import grouped, require_room
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import Provenance
@@ -65,6 +65,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     draft = draft_of(classifier, settings)
     require_graph_of_bundle(draft.model(), parts=len(draft.parts))
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
+    require_room(parts.grouping, settings.data)
     require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
     size = classifier.preprocessing
     stated = stated_preprocessing(settings, size.height, size.width)

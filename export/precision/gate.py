@@ -104,15 +104,15 @@ def decision_gate(
     """
     room = GATE_IMAGES - OPEN_IMAGES if unknown is None else GATE_IMAGES - min(len(unknown), OPEN_IMAGES)
     closed = [part.evenly_spaced(room // len(known)) for part in known]
-    opened, unknown_from = _unknown(closed, unknown)
+    title = "comparing decisions, model.onnx"
+    said = [portable.measure(part, title) for part in closed]
+    # Made of what could be read: of the others a few are allowed.
+    readable = [part.subset(before.indices) for part, before in zip(closed, said, strict=True)]
+    opened, unknown_from = _unknown(readable, unknown)
+    said += [portable.measure(part, title) for part in opened]
     parts = [
-        _compared(
-            part,
-            portable.measure(part, "comparing decisions, model.onnx"),
-            typed.measure(part, "comparing decisions, typed graph"),
-            thresholds,
-        )
-        for part in (*closed, *opened)
+        _compared(part, before, typed.measure(part, "comparing decisions, typed graph"), thresholds)
+        for part, before in zip((*closed, *opened), said, strict=True)
     ]
     ties = sum(image.margins[0] == 0 for part in parts for image in part)
     parts = [[image for image in part if image.margins[0] != 0] for part in parts]

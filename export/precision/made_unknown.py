@@ -20,8 +20,9 @@ def made_unknown(known: Sequence[LabelledImages], count: int) -> LabelledImages:
     """Return ``count`` images, made as they are read; the same for the same known ones.
 
     Args:
-        known: what they are made of, together at least one image.
-        count: how many.
+        known: what they are made of, all of them readable: each made image reads two, so that one that is
+            not would be missing twice.
+        count: how many, at most as many as these.
     """
     places = [(part, i) for part in known for i in range(len(part))]
 
@@ -29,13 +30,11 @@ def made_unknown(known: Sequence[LabelledImages], count: int) -> LabelledImages:
         return places[index % len(places)]
 
     def read(index: int) -> Image:
-        # One further in every round, so that an image meets others, and another kind.
-        round_ = index // len(places)
-        (part, i), (other_part, j) = of(index), of(index + len(places) // 2 + round_)
+        (part, i), (other_part, j) = of(index), of(index + len(places) // 2)
         one, other = part.read(i), other_part.read(j)
         if other.shape != one.shape:
             other = Preprocessing(height=one.shape[0], width=one.shape[1], fit="stretch").resize(other)
-        return unlike_known(index + round_, one, other)
+        return unlike_known(index, one, other)
 
     def name_of(index: int) -> str:
         part, i = of(index)
@@ -44,7 +43,7 @@ def made_unknown(known: Sequence[LabelledImages], count: int) -> LabelledImages:
     return LabelledImages(
         class_names=("unknown",),
         labels=np.zeros(count, np.int64),
-        groups=np.arange(count, dtype=np.int64) % max(1, len(places)),
+        groups=np.arange(count, dtype=np.int64),
         read=read,
         name_of=name_of,
     )

@@ -14,10 +14,12 @@ from edgeosr.scoring.thresholds import ClassThreshold, Threshold
 TARGET = 0.05
 
 
-def threshold_of(*own: float | None) -> Threshold:
-    """One with the value 1; and one a class, None for the common one."""
+def threshold_of(*own: float | None, groups: int = 19) -> Threshold:
+    """One with the value 1; and one a class, None for the common one; theirs are of so many groups."""
     by_class = tuple(
-        ClassThreshold(value=one or 1.0, interval=None if one is None else (0.0, 0.1), groups=9, images=9)
+        ClassThreshold(
+            value=one or 1.0, interval=None if one is None else (0.0, 0.1), groups=groups, images=groups
+        )
         for one in own
     )
     return Threshold(
@@ -113,12 +115,18 @@ def test_a_class_that_is_rejected_far_above_the_promise_is_warned_of_and_one_in_
 def test_a_class_that_is_never_accepted_is_named() -> None:
     report = report_of(("a", "small"), images(0, 300, rejected=3) + images(1, 5, rejected=5))
     few, never = report.warnings
-    assert f"fewer than {RARE} images (test images): small (5 of 5 rejected, 5 named right)" in few
+    assert (
+        f"fewer than {RARE} images (test images), near copies counted once: "
+        "small (5 of 5 rejected, 5 named right)" in few
+    )
     assert never.startswith("no image of the class is accepted: small (5 of 5 rejected). ")
 
 
 def test_of_a_class_with_few_images_all_of_them_tell_whether_it_is_ever_accepted() -> None:
-    rows, rare = images(0, 90) + images(1, 2, rejected=2), RareClass(name="b", images=7, right=7, rejected=2)
+    rows, rare = (
+        images(0, 90) + images(1, 2, rejected=2),
+        RareClass(name="b", images=7, groups=7, right=7, rejected=2),
+    )
     report = report_of(("a", "b"), rows, in_sample=True, rare=((rare,), "in all parts together"))
     assert any("b (2 of 7 rejected, 7 named right)" in said for said in report.warnings)
     assert not any("no image of the class is accepted" in said for said in report.warnings)
@@ -172,3 +180,37 @@ def test_the_document_is_plain_json_with_every_class() -> None:
     plain = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert [one["name"] for one in plain["figures"]] == ["a", "b"]
     assert plain["figures"][0]["false_reject"]["samples"] == 30 and plain["confidence"] == 0.95
+
+
+@pytest.mark.parametrize("k", [19, 40, 100])
+def test_classes_that_all_keep_their_promise_are_hardly_ever_told_to_break_it(k: int) -> None:
+    random, count, shown = np.random.default_rng(k), 100, 500
+    # What thresholds of k groups each reject of new images of the same kind (see export/conformal.py).
+    a = int((k + 1) * TARGET)
+    hits = random.binomial(shown, random.beta(a, k + 1 - a, count))
+    rows = [row for label, rejected in enumerate(hits) for row in images(label, shown, rejected=rejected)]
+    own = threshold_of(*[1.0] * count, groups=k)
+    report = report_of([f"class {i}" for i in range(count)], rows, threshold=own)
+    assert sum(one.false_reject_predicted.low > TARGET for one in report.figures if one.own_threshold) >= 10
+    assert report.warnings == ()
+
+
+def test_a_hundred_equal_classes_are_not_told_to_be_rejected_far_more_often() -> None:
+    names = [f"class {i}" for i in range(100)]
+    for seed in range(4):
+        hits = np.random.default_rng(seed).binomial(60, TARGET, 100)
+        rows = [row for label, rejected in enumerate(hits) for row in images(label, 60, rejected=rejected)]
+        for in_sample in (False, True):
+            assert report_of(names, rows, in_sample=in_sample).warnings == ()
+    rows += images(99, 60, rejected=30)
+    (said,) = report_of(names, rows).warnings
+    assert "class 99 (" in said and said.count("rejected;") == 1
+
+
+def test_a_class_of_few_pictures_with_many_copies_is_one_of_few_images() -> None:
+    rows = images(0, 30) + [(1, 1, 0.0, 1000 + i // 10) for i in range(30)]
+    (said,) = report_of(("a", "b"), rows).warnings
+    assert said.startswith(
+        f"1 of 2 classes has fewer than {RARE} images (test images), near copies counted once"
+    )
+    assert "b (0 of 30 rejected, 30 named right, 3 apart from copies)" in said

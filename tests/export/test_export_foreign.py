@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from edgeosr.bench.quality import evaluate_bundle
 from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.data import grouping
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.foreign.export_model import export_model
@@ -138,6 +139,13 @@ def test_a_contradiction_with_the_model_s_own_names_is_told_before_the_export_fa
     with pytest.raises(DataError, match="in another order"):
         export_model(path, settings(known=None, known_file=names))
     assert "--known-file gives the classes in another order" in capsys.readouterr().err
+
+
+def test_groups_that_no_bundle_can_keep_are_refused_before_the_export(deployed, tmp_path, monkeypatch):
+    monkeypatch.setattr(grouping, "LARGEST_IDS", 9)
+    monkeypatch.setattr("edgeosr.export.foreign.export_model.check_on_known_images", None)  # not come to
+    with pytest.raises(DataError, match="characters to keep; at most 9 fit into a bundle"):
+        export_model(deployed, settings(groups="none", out=tmp_path / "no.edgeosr"))
 
 
 def test_without_unknown_images_top_logit_and_relative_mahalanobis_decide_alike(report):

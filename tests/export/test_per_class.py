@@ -1,6 +1,7 @@
 """``--threshold-rule per-class``, and the figures of each class, from the run to the evaluation."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,7 +158,11 @@ def test_of_a_class_with_few_images_those_of_all_parts_are_judged():
     (small,) = made.rare
     # Two of the calibrate part are accepted; of the four others one cannot be read and three are rejected.
     assert (small.name, small.images, small.rejected, small.right) == ("small", 5, 3, 5)
-    assert f"fewer than {RARE} images in all parts together: small (3 of 5 rejected" in made.warnings[0]
+    assert (
+        f"fewer than {RARE} images in all parts together, near copies counted once: small (3 of 5 rejected"
+        in made.warnings[0]
+    )
+    assert small.groups == 5
     assert made.figures[1].images == 2 and made.figures[1].rejected == 0
 
 
@@ -167,3 +172,14 @@ def test_a_class_with_enough_images_in_all_parts_is_not_judged_again():
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, 0.05)
     unread = part_of({1: RARE - 8}, 9, broken=RARE)
     assert calibrate_report(runner, calibrate, (unread,), ("big", "small"), threshold).rare == ()
+
+
+def test_copies_do_not_make_a_class_one_of_many_images():
+    runner = ByLabel()
+    calibrate = runner.measure(part_of({0: 60, 1: 2}, 2), "")
+    threshold = conformal_threshold(calibrate.scores, calibrate.groups, 0.05)
+    copies = part_of({1: RARE + 10}, 9)
+    copies = replace(copies, groups=copies.groups // 10)
+    made = calibrate_report(runner, calibrate, (copies,), ("big", "small"), threshold)
+    assert [(one.images, one.groups) for one in made.rare] == [(RARE + 12, 5)]
+    assert "small (30 of 32 rejected, 32 named right, 5 apart from copies)" in made.warnings[0]

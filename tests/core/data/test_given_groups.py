@@ -53,6 +53,8 @@ def test_a_file_names_the_groups(text: str, tmp_path: Path) -> None:
         ("cat/clip1_1.jpg,a,b\n", "line 1 of"),
         ("cat/clip1_1.jpg,a\ncat/clip1_2.jpg,\n", "line 2 of"),
         ("cat/clip1_1.jpg,a\ncat/clip1_1.jpg,b\n", "into two groups"),
+        ("other.jpg,a\ndog/other.jpg,b\n", "puts dog/other.jpg into two groups, once by its bare name"),
+        ("dog/other.jpg,a\nother.jpg,b\n", "puts dog/other.jpg into two groups, once by its bare name"),
         (
             "cat/clip9_1.jpg,a\ncat/clip1_2.jpg,a\n",
             r"1 image\(s\) that are not there.*cat/clip9_1.jpg.*'cat/clip1_1.jpg'",

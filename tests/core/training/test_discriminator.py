@@ -1,6 +1,7 @@
 """The discriminator step of a run, with small numbers of OpenGAN steps."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
+from edgeosr.data.grouping import grouped
+from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
 from edgeosr.model.classifier import load_classifier
@@ -113,8 +116,6 @@ def test_a_run_stopped_before_its_discriminator_gets_it_by_resuming(settings, ch
 
 
 def test_images_that_changed_after_training_are_refused(settings, changed, tmp_path, digits_folder):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(digits_folder, copy)
     run = train(changed(settings, data=str(copy), epochs=1))
@@ -127,8 +128,54 @@ def test_outliers_of_another_set_may_share_class_names(settings, changed, tmp_pa
     record = read_run(train(changed(settings, epochs=1)))
     _, parts = reopen_parts(data_record(record.data, "run.json"))
     other = tmp_path / "other"
-    import shutil
-
     shutil.copytree(digits_folder, other)
     halves = outlier_halves(str(other), parts, open_image_set(settings.data), None)
     assert len(halves.train) + len(halves.select) == 5 * 24
+
+
+def sessions_of(half, session):
+    return {session(half.name_of(i)) for i in range(len(half))}
+
+
+@pytest.mark.parametrize("place", ["same", "other"])
+@pytest.mark.parametrize("asked", ["pattern", "file", "none"])
+def test_outliers_have_the_groups_that_the_user_names(digits_folder, tmp_path, asked, place):
+    # Sessions that no picture tells: all names of one last digit, or every four names.
+    named = tmp_path / "sessions.csv"
+    names = [f"{name}/{i:03}.png" for name in range(5) for i in range(24)]
+    named.write_text("".join(f"{name},{int(name[2:5]) // 4}\n" for name in names))
+    rule = {"pattern": r"(\d)\.png$", "file": str(named), "none": "none"}[asked]
+    image_set = grouped(open_image_set(str(digits_folder)), rule)
+    parts = four_parts(image_set, known=("0", "1", "2"))
+    named.unlink()  # a run goes on without it
+    outliers = digits_folder
+    if place == "other":
+        outliers = tmp_path / "other"
+        shutil.copytree(digits_folder, outliers)
+        for i in range(20, 24):  # copies of one picture, which only "none" lets into both halves
+            shutil.copy(outliers / "3" / "000.png", outliers / "3" / f"{i:03}.png")
+    halves = outlier_halves(f"{outliers}:3", parts, image_set, None)
+    assert len(halves.train) + len(halves.select) == 24
+    by_digit, by_four = (lambda name: name[-5]), (lambda name: int(name[-7:-4]) // 4)
+    for kind, session in (("pattern", by_digit), ("file", by_four)):
+        apart = not sessions_of(halves.train, session) & sessions_of(halves.select, session)
+        assert apart == (asked == kind and (kind, place) != ("file", "other"))
+    if asked == "none":
+        assert len(halves.train) == len(halves.select) == 12
+
+
+def test_a_pattern_for_other_names_says_nothing_of_outliers_of_another_set(digits_folder, tmp_path):
+    image_set = grouped(open_image_set(str(digits_folder)), r"(\d)\.png$")
+    for i in range(8):
+        source, place = (
+            digits_folder / "3" / f"00{i // 2}.png",
+            tmp_path / "other" / "things" / f"{'abcdefgh'[i]}.png",
+        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, place)
+    halves = outlier_halves(str(tmp_path / "other"), four_parts(image_set, known=("0", "1")), image_set, None)
+    pairs = [
+        sessions_of(half, lambda name: "abcdefgh".index(name[-5]) // 2)
+        for half in (halves.train, halves.select)
+    ]
+    assert len(pairs[0]) == len(pairs[1]) == 2 and not pairs[0] & pairs[1]

@@ -6,7 +6,7 @@ import pytest
 
 from edgeosr.cli.run_report import RunReport
 from edgeosr.data import grouping
-from edgeosr.errors import UsageError
+from edgeosr.errors import DataError, UsageError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import RunRecord, write_run
 from edgeosr.training.open_data import open_parts
@@ -62,3 +62,14 @@ def test_groups_that_are_asked_for_are_recorded_and_reported(settings):
 def test_settings_without_groups_read_as_before_there_were_any(settings):
     assert "groups" not in settings.as_json()
     assert settings_from_json(settings.as_json()).groups is None
+
+
+def test_groups_that_no_bundle_can_keep_are_refused_before_training(settings, monkeypatch):
+    settings = replace(settings, groups=r"/(0.)[02468]\.png")
+    _, parts = open_parts(settings)
+    size = sum(map(len, parts.grouping.train_ids))
+    monkeypatch.setattr(grouping, "LARGEST_IDS", size)
+    open_parts(settings)
+    monkeypatch.setattr(grouping, "LARGEST_IDS", size - 1)
+    with pytest.raises(DataError, match=f"the 120 images of .* take {size} characters to keep; at most"):
+        open_parts(settings)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from edgeosr.bundle.backbone import BOTH, MADE, OUTLIERS, gate_from_json
 from edgeosr.bundle.checked_json import parse_json
 from edgeosr.data.labelled_images import LabelledImages
+from edgeosr.data.reading import readable_images
 from edgeosr.errors import DataError
 from edgeosr.export.measure import Measured
 from edgeosr.export.precision.gate import (
@@ -168,14 +169,40 @@ def test_unknown_images_are_made_of_known_ones_of_any_size_and_always_alike():
         )
         for s, n in ((0, 3), (3, 4))
     ]
-    made, again = made_unknown(known, 20), made_unknown(known, 20)
-    pictures = [made.read(i) for i in range(20)]
-    assert [picture.shape for picture in pictures] == [frames[i % 7].shape for i in range(20)]
+    made, again = made_unknown(known, 7), made_unknown(known, 7)
+    pictures = [made.read(i) for i in range(7)]
+    assert [picture.shape for picture in pictures] == [frame.shape for frame in frames]
     assert all(np.array_equal(picture, again.read(i)) for i, picture in enumerate(pictures))
-    assert len({picture.tobytes() for picture in pictures}) == 20
+    assert len({picture.tobytes() for picture in pictures}) == 7
     assert all(picture.dtype == np.uint8 for picture in pictures)
-    assert not any(np.array_equal(picture, frames[i % 7]) for i, picture in enumerate(pictures))
-    assert made.name_of(8) == "made of 1"
+    assert not any(np.array_equal(picture, frames[i]) for i, picture in enumerate(pictures))
+    assert made.name_of(1) == "made of 1"
+
+
+class Reading:
+    """A runner that reads as the product does, and says of every image that can be read the same."""
+
+    def measure(self, images, description):
+        read = readable_images(images, description=description, skipped=[])
+        kept = np.array([index for index, _ in read], np.int64)
+        said = np.zeros(len(kept), np.int64)
+        groups = images.groups[kept]
+        return Measured(said, said.astype(np.float32), said[:, None], images.labels[kept], groups, kept, [])
+
+
+def test_as_many_unreadable_images_as_are_allowed_leave_the_gate_standing():
+    whole = part("known0", 300)
+
+    def read(index):
+        if index in (7, 100, 200):
+            raise DataError("damaged")
+        return whole.read(index)
+
+    found = decision_gate(
+        Reading(), Reading(), thresholds=(1.0, 1.0), known=[replace(whole, read=read)], unknown=None,
+        minimum=0.5, recalibrated=False,
+    )  # fmt: skip
+    assert (found.record.known, found.record.unknown, found.record.unknown_from) == (297, 297, MADE)
 
 
 def test_no_image_is_an_error():
