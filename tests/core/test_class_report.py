@@ -214,3 +214,13 @@ def test_a_class_of_few_pictures_with_many_copies_is_one_of_few_images() -> None
         f"1 of 2 classes has fewer than {RARE} images (test images), near copies counted once"
     )
     assert "b (0 of 30 rejected, 30 named right, 3 apart from copies)" in said
+
+
+def test_a_class_of_which_nothing_is_named_right_is_told_by_an_export_too() -> None:
+    rows = images(0, 30) + images(1, 3, wrong=3, other=2) + images(2, 3, wrong=3, other=1)
+    said = " ".join(report_of(("a", "b", "c"), rows, in_sample=True).warnings)
+    assert "named right less often than by chance (33.3%; calibrate part): b 0 of 3, c 0 of 3" in said
+    few = images(0, 30) + images(1, 3, wrong=2, other=2) + images(2, 3)
+    assert "less often than by chance" not in " ".join(
+        report_of(("a", "b", "c"), few, in_sample=True).warnings
+    )

@@ -53,7 +53,7 @@ def test_images_given_for_both_sides_are_compared_too_or_it_is_said_that_they_ar
     empty = ours.subset(np.arange(0))
     parts = SimpleNamespace(train=ours, select=empty, calibrate=empty)
     monkeypatch.setattr(quality_images, "reopen_parts", lambda data, root: (None, parts))
-    monkeypatch.setattr(quality_images, "is_made_here", lambda path: False)
+    monkeypatch.setattr(quality_images, "was_made_here", lambda path: False)
     bundle = bundle_of(("class",), "photos")
     (tmp_path / "other").mkdir()
     (tmp_path / "theirs" / "class").rename(tmp_path / "other" / "things")
