@@ -43,7 +43,8 @@ def test_pixels_without_files_and_very_many_files_are_not_compared(sides, monkey
 
 def bundle_of(classes: tuple[str, ...], source: str) -> SimpleNamespace:
     data = SimpleNamespace(source=source, unknown=())
-    return SimpleNamespace(manifest=SimpleNamespace(classes=classes, data=data), path=Path("a.edgeosr"))
+    manifest = SimpleNamespace(classes=classes, data=data)
+    return SimpleNamespace(manifest=manifest, manifest_data=b"", path=Path("a.edgeosr"))
 
 
 def test_images_given_for_both_sides_are_compared_too_or_it_is_said_that_they_are_not(
