@@ -148,7 +148,7 @@ def graph_fields(files: Files, random: Random) -> None:
     onnx = import_extra("onnx", extra="export", purpose="making hostile graphs")
     name = str(random.choice([each for each in files if each.endswith(".onnx")]))
     model = onnx.load_model_from_string(files[name])
-    graph = model.graph
+    graph, copied = model.graph, onnx.load_model_from_string(files[name]).graph
     node = graph.node[int(random.integers(0, len(graph.node)))]
     tensor = graph.initializer[int(random.integers(0, len(graph.initializer)))]
 
@@ -170,7 +170,8 @@ def graph_fields(files: Files, random: Random) -> None:
             "op_type", str(random.choice(["If", "Loop", "RandomNormal", "Foo", "Scan"]))
         ),
         lambda: node.__setattr__("domain", "com.microsoft"),
-        lambda: node.attribute.add(name="body", type=5).g.CopyFrom(graph),
+        # A copy: protobuf does not end when a message is copied into itself.
+        lambda: node.attribute.add(name="body", type=5).g.CopyFrom(copied),
         lambda: model.functions.add(name="f", domain="d"),
         lambda: model.opset_import.add(domain="com.microsoft", version=1),
         lambda: graph.sparse_initializer.add(),
