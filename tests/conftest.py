@@ -14,7 +14,7 @@ OUTLIER = "digits:0"
 if importlib.util.find_spec("hypothesis") is not None:
     import hypothesis
 
-    # The same examples every time: a suite that fails now and then is not believed. make fuzz looks for new ones.
+    # The same examples every time: a suite that fails now and then is not believed. make fuzz looks for more.
     hypothesis.settings.register_profile("suite", database=None, derandomize=True, deadline=None)
     hypothesis.settings.load_profile("suite")
 
