@@ -17,13 +17,15 @@ from edgeosr.bundle.onnx.small_values import (
     values_of_constant,
     values_of_tensor,
 )
+from edgeosr.bundle.onnx.windows import window_shape
 from edgeosr.bundle.onnx.wire import Fields, WireError
 
 # Elements of a tensor whose size is made of constants, and of all of them: 256 and 512 MiB of float32.
 LARGEST_RESULT = 1 << 26
 LARGEST_TOTAL = 1 << 27
-# Multiplications of matrices of constants, in the whole graph: a second or so.
-MOST_WORK = 1 << 30
+# Multiplications of constants, in the whole graph: a second or so. Probes of the input are constants, and
+# the first convolution is applied to them.
+MOST_WORK = 1 << 32
 # Which inputs say how large the result is; Resize has scales and sizes.
 _SIZED_BY = {
     "ConstantOfShape": (0,),
@@ -56,7 +58,17 @@ _BROADCAST = frozenset(
 # As many elements as the first input, or fewer; their shape is not followed.
 _NOT_LARGER = frozenset(
     (
-        *("ArgMax", "ArgMin", "DepthToSpace", "Flatten", "ReduceL1", "ReduceL2", "ReduceLogSum"),
+        *(
+            "ArgMax",
+            "ArgMin",
+            "DepthToSpace",
+            "Flatten",
+            "GlobalAveragePool",
+            "GlobalMaxPool",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSum",
+        ),
         *("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
         *("ReduceSumSquare", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Unsqueeze"),
     )
@@ -132,6 +144,10 @@ class Constants:
             return _of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
         if op in _SAME_SHAPE:
             return Known(first.elements, first.shape)
+        if op in ("Reshape", "Unsqueeze"):
+            return _reshaped(op, given)
+        if op in ("Slice", "Split"):
+            return Known(first.elements, first.shape)  # no side is longer
         if op in _NOT_LARGER:
             return Known(first.elements)
         if op == "Transpose" and first.shape is not None:
@@ -148,6 +164,12 @@ class Constants:
             # Each number of one side meets each of the other at most once.
             self._work += first.elements * given[1].elements
             return _product(node, given)
+        if op in ("Conv", "AveragePool", "MaxPool") and first.shape is not None:
+            weights = given[1].shape if op == "Conv" and len(given) > 1 else None
+            if op != "Conv" or weights is not None:
+                shape, work = window_shape(node, first.shape, weights) or ((), 0)
+                self._work += work
+                return _of_shape(shape)
         raise WireError(
             f"a bundle's graph may not have {op} of constants alone; compute it before the classifier is "
             "exported"
@@ -189,10 +211,31 @@ def _of_shape(shape: _Shape) -> Known:
 
 
 def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
-    try:
-        return tuple(np.broadcast_shapes(*shapes))
-    except ValueError:
-        return ()  # onnxruntime refuses the node
+    """Return the largest side of each axis, from the last: what is made, or more where onnxruntime refuses it."""
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(max(sides) for sides in zip(*padded, strict=True))
+
+
+def _reshaped(op: str, given: Sequence[Known]) -> Known:
+    """Return a tensor of as many elements in the shape that short constants say; else its shape is not known."""
+    first = given[0]
+    said = None if len(given) < 2 else given[1].values
+    if said is None or first.shape is None:
+        return Known(first.elements)
+    numbers = [int(number) for number in np.asarray(said).reshape(-1)]
+    if op == "Reshape":
+        sides = [
+            first.shape[i] if size == 0 and i < len(first.shape) else size for i, size in enumerate(numbers)
+        ]
+        rest = max(1, math.prod(size for size in sides if size > 0))
+        shape = tuple(size if size >= 0 else -(-first.elements // rest) for size in sides)
+        return Known(first.elements, shape)
+    if op == "Unsqueeze":
+        rank = len(first.shape) + len(numbers)
+        places, left = {number % rank for number in numbers}, iter(first.shape)
+        return Known(first.elements, tuple(1 if i in places else next(left, 1) for i in range(rank)))
+    return Known(first.elements)
 
 
 def _sized_shape(op: str, given: Sequence[Known]) -> _Shape:

@@ -12,7 +12,8 @@ from edgeosr.bundle.onnx.constants import LARGEST_RESULT, LARGEST_TOTAL
 from edgeosr.bundle.onnx.operators import ALLOWED
 from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT
-from edgeosr.bundle.onnx.wire import WireError
+from edgeosr.bundle.onnx.windows import window_shape
+from edgeosr.bundle.onnx.wire import MODEL, WireError, parse
 from edgeosr.errors import ExportError
 
 
@@ -44,6 +45,12 @@ def test_every_allowed_operator_is_one_of_the_standard():
         if any(a.type.name in ("GRAPH", "GRAPHS") for a in schema.attributes.values())
     }
     assert not ALLOWED & {*subgraphs, "RandomNormal", "RandomUniformLike", "Bernoulli", "ImageDecoder"}
+
+
+def read_node(made):
+    graph = onnx.helper.make_graph([made], "g", [], [])
+    data = onnx.helper.make_model(graph).SerializeToString()
+    return parse(data, MODEL, "model")["graph"]["node"][0]
 
 
 def spoilt(change):
@@ -202,6 +209,36 @@ def test_honest_weights_made_of_constants_pass():
     more = [tensor("v", np.ones((256, 4, 3, 3))), tensor("g", np.ones((256, 1, 1, 1)))]
     more += [tensor("one4", np.ones(4)), tensor("double", np.ones(8), np.float64)]
     require_graph(good(*nodes, more=more).SerializeToString(), CONTRACT)
+
+
+def test_probes_of_the_input_are_constants_and_the_first_convolution_is_applied_to_them():
+    nodes = [
+        node("Conv", ["probes", "w"], ["a"], strides=[2, 2], pads=[3] * 4),
+        node("Mul", ["a", "scale"], ["b"]),
+        node("AveragePool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    more = [tensor("probes", np.ones((8, 3, 224, 224))), tensor("w", np.ones((64, 3, 7, 7)))]
+    more.append(tensor("scale", np.ones((64, 1, 1))))
+    require_graph(good(*nodes, more=more).SerializeToString(), CONTRACT)
+    for _ in range(8):
+        nodes.append(node("Conv", ["probes", "w"], [f"again{len(nodes)}"], pads=[3] * 4))
+    assert "constants alone" in refusal(good(*nodes, more=more))
+
+
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("pads", [[0] * 4, [1, 0, 2, 3]])
+def test_the_shape_of_a_convolution_is_never_below_what_onnxruntime_makes(strides, pads):
+    made = node("Conv", ["a", "w"], ["y"], strides=[strides] * 2, pads=pads, dilations=[2, 1])
+    shape, work = window_shape(read_node(made), (2, 4, 11, 9), (6, 2, 3, 2))
+    model = good(
+        node("Conv", ["a", "w"], ["y"], strides=[strides] * 2, pads=pads, dilations=[2, 1], group=2),
+        more=[tensor("a", np.ones((2, 4, 11, 9))), tensor("w", np.ones((6, 2, 3, 2)))],
+    )
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    truth = session.run(["y"], feed(np.zeros((1, 1, 1, 3), np.uint8)))[0].shape
+    assert shape[:2] == truth[:2] and all(a >= b for a, b in zip(shape, truth, strict=True))
+    assert np.prod(shape) <= 4 * np.prod(truth) and work == np.prod(shape) * 12
 
 
 def test_an_attribute_that_holds_something_else_than_its_type_says_is_refused():
