@@ -211,14 +211,14 @@ def _of_shape(shape: _Shape) -> Known:
 
 
 def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
-    """Return the largest side of each axis, from the last: what is made, or more where onnxruntime refuses it."""
+    """Return the largest side of each axis, from the last: what is made, or more where that is refused."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     return tuple(max(sides) for sides in zip(*padded, strict=True))
 
 
 def _reshaped(op: str, given: Sequence[Known]) -> Known:
-    """Return a tensor of as many elements in the shape that short constants say; else its shape is not known."""
+    """Return a tensor of as many elements, in the shape that short constants say, if they do."""
     first = given[0]
     said = None if len(given) < 2 else given[1].values
     if said is None or first.shape is None:
