@@ -24,6 +24,7 @@ from edgeosr.errors import (
 from edgeosr.export.foreign.recipe import RESAMPLINGS
 from edgeosr.export.foreign.units import of_one
 from edgeosr.preprocessing import COLORS, FITS, LARGEST_FRAME, LARGEST_SIDE, LONGEST_RESIZED, Color, Fit
+from edgeosr.printed import brief
 from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.probes import PROBE_FAMILIES
 from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
@@ -132,12 +133,11 @@ class ExportSettings:
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)
         self._check_preprocessing()
-        if self.folds is not None:
-            require_whole("--folds", self.folds, 0, MOST_FOLDS)
-        if self.folds == 1:
+        whole = isinstance(self.folds, int) and not isinstance(self.folds, bool)
+        if self.folds is not None and not (whole and (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS)):
             raise UsageError(
-                f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {self.folds!r}; leave it out for "
-                f"one a known class, up to {DEFAULT_FOLDS}"
+                f"--folds must be 0 (none) or from 2 to {MOST_FOLDS}; got {brief(self.folds)}; leave it "
+                f"out for one a known class, up to {DEFAULT_FOLDS}"
             )
         self._check_probes()
         if not 0 <= self.min_agreement <= 1:

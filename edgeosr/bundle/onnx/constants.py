@@ -144,11 +144,13 @@ class Constants:
             return _of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
         if op in _SAME_SHAPE:
             return Known(first.elements, first.shape)
-        if op in ("Reshape", "Unsqueeze"):
+        if op in ("Reshape", "Squeeze", "Unsqueeze"):
             return _reshaped(op, given)
         if op in ("Slice", "Split"):
             return Known(first.elements, first.shape)  # no side is longer
         if op in _NOT_LARGER:
+            return Known(first.elements)
+        if op == "Transpose" and first.shape is None:
             return Known(first.elements)
         if op == "Transpose" and first.shape is not None:
             order = next((each["ints"] for each in node["attribute"] if each["ints"]), None)
@@ -161,9 +163,9 @@ class Constants:
             # Of every place along one axis there are as many as indices at most.
             return Known(first.elements * max(1, given[1].elements))
         if op in ("MatMul", "Gemm") and len(given) >= 2:
-            # Each number of one side meets each of the other at most once.
-            self._work += first.elements * given[1].elements
-            return _product(node, given)
+            made, work = _product(node, given)
+            self._work += work
+            return made
         if op in ("Conv", "AveragePool", "MaxPool") and first.shape is not None:
             weights = given[1].shape if op == "Conv" and len(given) > 1 else None
             if op != "Conv" or weights is not None:
@@ -219,21 +221,23 @@ def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
 
 def _reshaped(op: str, given: Sequence[Known]) -> Known:
     """Return a tensor of as many elements, in the shape that short constants say, if they do."""
-    first = given[0]
+    first, shape = given[0], given[0].shape or ()
     said = None if len(given) < 2 else given[1].values
-    if said is None or first.shape is None:
+    if said is None or (first.shape is None and op != "Reshape"):
         return Known(first.elements)
     numbers = [int(number) for number in np.asarray(said).reshape(-1)]
     if op == "Reshape":
-        sides = [
-            first.shape[i] if size == 0 and i < len(first.shape) else size for i, size in enumerate(numbers)
-        ]
+        sides = [shape[i] if size == 0 and i < len(shape) else size for i, size in enumerate(numbers)]
         rest = max(1, math.prod(size for size in sides if size > 0))
-        shape = tuple(size if size >= 0 else -(-first.elements // rest) for size in sides)
-        return Known(first.elements, shape)
+        return Known(
+            first.elements, tuple(size if size >= 0 else -(-first.elements // rest) for size in sides)
+        )
+    if op == "Squeeze":
+        gone = {number % max(1, len(shape)) for number in numbers}
+        return Known(first.elements, tuple(side for i, side in enumerate(shape) if i not in gone))
     if op == "Unsqueeze":
-        rank = len(first.shape) + len(numbers)
-        places, left = {number % rank for number in numbers}, iter(first.shape)
+        rank = len(shape) + len(numbers)
+        places, left = {number % rank for number in numbers}, iter(shape)
         return Known(first.elements, tuple(1 if i in places else next(left, 1) for i in range(rank)))
     return Known(first.elements)
 
@@ -262,14 +266,18 @@ def _numbers(given: Sequence[Known]) -> list[int]:
     return [] if values is None else [int(value) for value in np.asarray(values).reshape(-1)]
 
 
-def _product(node: Fields, given: Sequence[Known]) -> Known:
+def _product(node: Fields, given: Sequence[Known]) -> tuple[Known, int]:
+    """Return what a product of matrices makes, and its multiplications."""
     left, right = given[0].shape, given[1].shape
-    if left is None or right is None or len(left) != 2 or len(right) != 2:
-        return Known(given[0].elements * given[1].elements)
+    if left is None or right is None or len(left) < 2 or len(right) < 2:
+        # Each number of one side meets each of the other at most once.
+        most = given[0].elements * given[1].elements
+        return Known(most), most
     turned = {each.get("name"): each.get("i", 0) for each in node["attribute"]}
-    rows = left[1] if turned.get("transA") else left[0]
-    columns = right[0] if turned.get("transB") else right[1]
-    return _of_shape((rows, columns))
+    rows, inner = left[-2:] if not turned.get("transA") else left[:-3:-1]
+    columns = right[-2] if turned.get("transB") else right[-1]
+    shape = (*_broadcast([left[:-2], right[:-2]]), rows, columns)
+    return _of_shape(shape), math.prod(shape) * max(1, inner)
 
 
 def _asked(op: str, values: Sequence[Values]) -> float:
