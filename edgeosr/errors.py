@@ -180,8 +180,8 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
 
 def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
     """Raise a UsageError unless ``value`` is a whole number from ``least`` to ``most`` (None: any)."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+    whole = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if whole is None or whole < least or (most is not None and whole > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{what} must be a whole number {bounds}; got {brief(value)}")
 
