@@ -90,7 +90,8 @@ def export(
         ),
     ] = None,
     known_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="MODEL.onnx: the same, one name a line.")
+        Path | None,
+        typer.Option(metavar="FILE", help="MODEL.onnx: its class names in that order, one a line."),
     ] = None,
     outliers: Annotated[
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of no known class.")
