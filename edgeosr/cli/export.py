@@ -91,7 +91,7 @@ def export(
     ] = None,
     known_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="MODEL.onnx: its class names in that order, one a line."),
+        typer.Option(metavar="FILE", help="MODEL.onnx: names in the order of its outputs, one a line."),
     ] = None,
     outliers: Annotated[
         str | None, typer.Option(metavar="PATH_OR_NAME", help="MODEL.onnx: images of no known class.")
