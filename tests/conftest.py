@@ -21,9 +21,10 @@ if importlib.util.find_spec("hypothesis") is not None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortOpenGan(opengan_settings.OpenGanSettings):
-    """A third of the discriminator's training is enough for digits."""
+    """A tenth of the discriminator's training is enough for digits."""
 
-    epochs: int = 10
+    epochs: int = 5
+    steps: int = 30
 
 
 @pytest.fixture(scope="session")
