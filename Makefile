@@ -1,5 +1,5 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
-# make test     set everything up, then run every test
+# make test     set everything up, then run every test, in two processes; WORKERS=0 takes one, as pytest alone does
 # make test-oldest         run a part of the tests with the lowest versions that pyproject.toml declares: the
 #                          runtime on Python 3.10 and 3.13, foreign export without torch and training on 3.11
 # make test-oldest-quick   the same without training
@@ -15,6 +15,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.edgeosr-installed
 TYPES  := build/types/edgeosr
+WORKERS ?= 2
 EXTRAS := train,pretrained,video,rtx,dev
 # NVIDIA's Python bindings, without its libraries: tests hold the code to what each version really has.
 TENSORRT := 10.3.0 10.13.3.9 11.4.0.106
@@ -31,8 +32,9 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 demo: $(STAMP)
 	$(BIN)/edgeosr demo
 
+# A file's tests stay in one process and share its fixtures. In the files' own order: the long ones come first.
 test: $(STAMP)
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-oldest: $(STAMP)
 	$(BIN)/python tests/oldest/run.py

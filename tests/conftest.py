@@ -1,6 +1,8 @@
 """Fixtures that several rooms share: one small run, and the bundle made of it."""
 
+import functools
 import importlib.util
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -21,9 +23,23 @@ if importlib.util.find_spec("hypothesis") is not None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortOpenGan(opengan_settings.OpenGanSettings):
-    """A third of the discriminator's training is enough for digits."""
+    """A tenth of the discriminator's training is enough for digits."""
 
-    epochs: int = 10
+    epochs: int = 5
+    steps: int = 30
+
+
+def pytest_runtest_setup():
+    """Let torch's exporter gather its operators once: it only reads them, and takes half a second each time.
+
+    Torch is not imported for it; where it is another version that has no such table, nothing is changed.
+    """
+
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    table = getattr(module, "ONNXRegistry", None)
+    gather = getattr(table, "from_torchlib", None)
+    if gather is not None and not hasattr(gather, "cache_info"):
+        table.from_torchlib = staticmethod(functools.cache(gather))
 
 
 @pytest.fixture(scope="session")

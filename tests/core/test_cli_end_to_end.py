@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from edgeosr.cli import app as application
 from edgeosr.data.catalogue import open_image_set
+from edgeosr.training import opengan_settings
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 KNOWN = ("2", "4", "5")
@@ -62,10 +64,20 @@ def edgeosr(*arguments: str) -> str:
     return out.getvalue()
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuickOpenGan(opengan_settings.OpenGanSettings):
+    """Few steps: what a discriminator learns in all of them has tests of its own."""
+
+    epochs: int = 3
+    steps: int = 10
+
+
 @pytest.fixture(scope="module")
 def trained(home: Path) -> str:
     """What training printed; it wrote runs/first."""
-    return edgeosr("train", "--data", "digits", "--known", ",".join(KNOWN), *TRAIN, "--out", "runs/first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opengan_settings, "OpenGanSettings", QuickOpenGan)
+        return edgeosr("train", "--data", "digits", "--known", ",".join(KNOWN), *TRAIN, "--out", "runs/first")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def run(tmp_path_factory):
         patch.setattr(opengan_settings, "OpenGanSettings", QuickOpenGan)
         return train_run(
             TrainSettings(
-                data="digits", known=KNOWN, input_size=16, batch_size=16, epochs=5, rotation_weight=0.0,
+                data="digits", known=KNOWN, input_size=16, batch_size=16, epochs=3, rotation_weight=0.0,
                 fractions=(0.7, 0.15, 0.15), folds=3, threads=1,
                 out=tmp_path_factory.mktemp("runs") / "folded",
             )
