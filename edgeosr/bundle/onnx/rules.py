@@ -13,7 +13,6 @@ from edgeosr.bundle.onnx.division import ElementTypes
 from edgeosr.bundle.onnx.operators import ALLOWED, LARGEST_ATTRIBUTE
 from edgeosr.bundle.onnx.tensors import TYPE_NAMES, require_tensor
 from edgeosr.bundle.onnx.wire import MODEL, Fields, WireError, parse
-from edgeosr.printed import printable
 
 LARGEST_CONSTANTS = 1 << 29  # bytes
 _OPSETS = range(13, 24)
@@ -173,7 +172,7 @@ def _follow(graph: Fields) -> None:
 def _require_plain(names: Sequence[str]) -> None:
     """Refuse names that a terminal would act upon: onnxruntime prints them in its log as they are."""
     for name in names:
-        if printable(name) != name:
+        if not name.isprintable():
             raise WireError(f"the name {name!r} has letters that no terminal may see")
 
 
