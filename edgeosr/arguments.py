@@ -5,6 +5,7 @@ The checks that the command line shares stand in ``errors.py``.
 
 import contextlib
 import math
+import os
 from numbers import Real
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def path_from(what: str, value: object) -> Path:
     """Return a path that was given as one or as a text.
 
     Raises:
-        UsageError: it is neither, or holds what no path may: a NUL, a name of thousands of letters.
+        UsageError: it is neither, is empty, or holds what no path may: a NUL, a name of thousands of letters.
     """
-    if isinstance(value, str | Path) and "\0" not in str(value):
-        with contextlib.suppress(OSError):  # a name of more letters than a file may have
+    if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        # A name of more letters than a file may have, or of half a letter that no path can hold.
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            os.fsencode(value)
             Path(value).exists()
             return Path(value)
     raise UsageError(f"{what} must be a path, as text or pathlib.Path; got {brief(value)}")

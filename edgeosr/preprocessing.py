@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Of frames: a side, and both multiplied (8K video has 33 177 600), in pixels.
 LARGEST_SIDE = 16384
 LARGEST_FRAME = 2**25
+# A side that float32 still divides into hundredths of a pixel: the graph computes positions in it.
+LONGEST_SIDE = 2**17
 Fit = Literal["crop", "stretch", "letterbox"]
 FITS: tuple[Fit, ...] = ("crop", "stretch", "letterbox")
 # Per channel, of ImageNet's training images scaled to 0..1: what most published weights were trained with.

@@ -3,9 +3,17 @@
 Sign convention of the whole product: **a larger score means more unknown**.
 """
 
+import unicodedata
 from dataclasses import dataclass, field
 
 UNKNOWN = "unknown"
+
+
+def reads_as_unknown(name: str) -> bool:
+    """Tell whether a class of this name would be read as a rejection; case and unseen letters aside."""
+    seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return "".join(seen).strip().casefold() == UNKNOWN
+
 
 # Score parts a bundle may list; room for as many values in the kernel's verdict.
 MOST_PARTS = 16

@@ -12,12 +12,13 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from edgeosr.errors import EdgeosrError, suggestion
-from edgeosr.verdict import UNKNOWN
+from edgeosr.verdict import UNKNOWN, reads_as_unknown
 
 LONGEST_TEXT = 4096
 MOST_ITEMS = 65_536  # of a list or an object, where no smaller limit is stated
 # They let a text look like another one: marks that turn the direction of writing, and two line ends.
 _HIDDEN = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+LARGEST_FLOAT32 = 3.4028234663852886e38
 LARGEST = 2**53  # whole numbers up to here are exact in every JSON reader
 
 
@@ -156,7 +157,7 @@ class JsonNode:
         if not 1 <= len(names) <= most:
             self.fail(f"1 to {most} class names")
         for item in self.items():
-            if "/" in item.value or item.value in (".", "..", UNKNOWN):
+            if "/" in item.value or item.value in (".", "..") or reads_as_unknown(item.value):
                 item.fail(f"the name of a class, without a slash and not {UNKNOWN!r}")
         return names
 
@@ -206,9 +207,9 @@ class JsonNode:
         try:
             value = float(self.value)
         except OverflowError:
-            self.fail("a finite number")
-        if not math.isfinite(value):
-            self.fail("a finite number")
+            self.fail("a finite number that float32 holds")
+        if not abs(value) <= LARGEST_FLOAT32:
+            self.fail("a finite number that float32 holds")
         if not low <= value <= high:
             self.fail(f"a number from {low:g} to {high:g}")
         return value

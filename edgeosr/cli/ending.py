@@ -23,7 +23,15 @@ from edgeosr.errors import StorageError
 _NAMES = ("SIGTERM", "SIGHUP")
 # timeout and service managers tell the process and then its group: that is one request, not two.
 _SAME_REQUEST_S = 2.0
-_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# EBADF: standard output was closed (streams.py).
+_OUTPUT_ERRORS = {
+    errno.EBADF,
+    errno.EPIPE,
+    errno.ENOSPC,
+    errno.EIO,
+    errno.EFBIG,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+}
 
 
 @dataclass

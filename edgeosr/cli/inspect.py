@@ -7,16 +7,20 @@ from edgeosr.cli.output import command_line, show
 def inspect(bundle: Bundle = None, json: Json = False) -> None:
     """Check a bundle and say what is in it.
 
-    Every byte is compared with the manifest first.
+    Every byte is compared with the manifest first, and every file is read as the runtime reads it.
 
     Examples:
         edgeosr inspect                                     the newest bundle
         edgeosr inspect cats.edgeosr --json
     """
     from edgeosr.bundle.directory import newest_bundle, read_bundle
+    from edgeosr.bundle.scorer import bundle_scorer
     from edgeosr.cli.bundle_report import document_from_bundle, text_from_bundle
+    from edgeosr.runtime.golden import read_golden
 
     found = read_bundle(bundle or newest_bundle())
+    bundle_scorer(found)
+    read_golden(found.files["golden.npz"], found.manifest)
     then = command_line("edgeosr", "predict", found.path, "IMAGE")
     show(
         text=text_from_bundle(found), document=document_from_bundle(found), json=json, written=None, then=then

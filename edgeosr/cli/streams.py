@@ -13,17 +13,18 @@ def open_streams() -> None:
 
     Letters that a console's encoding lacks are printed as escapes. A stream that was closed (``>&-``) is
     opened on nothing: else the next file to be opened took its place, and what a library prints went into it.
+    Standard output takes nothing then, for verdicts that nobody can read are not given.
     """
-    for descriptor in range(3):
+    for descriptor, mode in enumerate((os.O_RDWR, os.O_RDONLY, os.O_RDWR)):
         try:
             os.fstat(descriptor)
         except OSError:
             # The lowest free descriptor is taken, which is this one.
-            os.open(os.devnull, os.O_RDWR)
-    for name in ("stdout", "stderr"):
+            os.open(os.devnull, mode)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the whole process
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # for the whole process
         elif isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError):  # it was closed by whoever called us
                 stream.reconfigure(errors="backslashreplace")

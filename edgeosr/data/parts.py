@@ -23,7 +23,7 @@ from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.errors import DataError, UsageError, require_whole, suggestion
 from edgeosr.printed import printable
-from edgeosr.verdict import UNKNOWN
+from edgeosr.verdict import UNKNOWN, reads_as_unknown
 
 
 @dataclass(frozen=True)
@@ -220,9 +220,11 @@ def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | 
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"the known class {twice!r} is named twice")
-    if UNKNOWN in names:
+    taken = next((name for name in names if reads_as_unknown(name)), None)
+    if taken is not None:
         raise DataError(
-            f"a known class cannot be called {UNKNOWN!r}, the verdict on rejected frames; rename its folder, "
+            f"a known class cannot be called {taken!r}: {UNKNOWN!r} is the verdict on rejected "
+            "frames; rename its folder, "
             "or name the known classes (--known A,B,...) so that this folder holds unknown images"
         )
     if len(names) < 2:

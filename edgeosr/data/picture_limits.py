@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeosr.errors import DataError
-from edgeosr.preprocessing import LARGEST_FRAME
+from edgeosr.preprocessing import LARGEST_FRAME, LONGEST_SIDE
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -23,7 +23,7 @@ def within_limit(image: "PillowImage") -> None:
     result. One that is stored in several passes is not: its decoder keeps all of it.
 
     Raises:
-        DataError: it has more pixels.
+        DataError: it has more pixels, or a side of more than ``LONGEST_SIDE``.
     """
     width, height = image.size
     if width * height > LARGEST_FRAME and image.format in _JPEG and not image.info.get("progressive"):
@@ -33,6 +33,11 @@ def within_limit(image: "PillowImage") -> None:
         raise DataError(
             f"of {width}x{height}, it has more pixels than {LARGEST_FRAME}, the most that edgeosr takes; "
             "make it smaller"
+        )
+    if max(image.size) > LONGEST_SIDE:
+        raise DataError(
+            f"of {width}x{height}, a side of it has more than {LONGEST_SIDE} pixels, the most that edgeosr "
+            "takes; make it smaller, or cut it into pieces"
         )
 
 

@@ -25,8 +25,10 @@ class AnnouncedFrames:
 
     @property
     def counted(self) -> int | None:
-        """The frames that the file counts; None where it counts none, or shows a part of them."""
-        return self.container.frames if self.container.exact else None
+        """The frames that the file counts, less the empty ones; None if it counts none, or shows a part."""
+        if not self.container.exact or self.container.frames is None:
+            return None
+        return self.container.frames - self.container.empty
 
     def problem(self, judged: int, *, seconds: float, rate: float) -> str | None:
         """Return what is wrong with a source that has ended, or None.
@@ -41,6 +43,8 @@ class AnnouncedFrames:
             rate: frames a second.
         """
         announced = self.container.frames or self.computed
+        if announced is not None:
+            announced -= self.container.empty
         if announced is None or judged >= announced - SPARE_FRAMES:
             return None
         if self.container.frames is not None:

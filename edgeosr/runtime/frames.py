@@ -1,12 +1,13 @@
 """Checks camera frames before they reach the network; every refusal says how to convert."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import FrameError
-from edgeosr.preprocessing import LARGEST_FRAME
+from edgeosr.preprocessing import LARGEST_FRAME, LONGEST_SIDE
 
 Frames = NDArray[np.uint8]
 
@@ -31,7 +32,8 @@ def as_batch(
         return _stack(frames, fixed), False
     array = _checked(frames, (3, 4), fixed)
     single = array.ndim == 3
-    return np.ascontiguousarray(array[np.newaxis] if single else array), single
+    with _enough_memory(array.shape):
+        return np.ascontiguousarray(array[np.newaxis] if single else array), single
 
 
 def _stack(frames: Sequence[Frames], fixed: tuple[int, int] | None) -> NDArray[np.uint8]:
@@ -42,7 +44,20 @@ def _stack(frames: Sequence[Frames], fixed: tuple[int, int] | None) -> NDArray[n
             f"frames of one call must have one size; got {_size(sizes[0])} and {_size(sizes[1])}: "
             "call once for each size"
         )
-    return np.stack(arrays) if arrays else np.zeros((0, *(fixed or (1, 1)), 3), np.uint8)
+    if not arrays:
+        return np.zeros((0, *(fixed or (1, 1)), 3), np.uint8)
+    with _enough_memory((len(arrays), *arrays[0].shape)):
+        return np.stack(arrays)
+
+
+@contextlib.contextmanager
+def _enough_memory(shape: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise FrameError(
+            f"frames of one call must fit in memory; got {list(shape)}: judge fewer in one call"
+        ) from error
 
 
 def _checked(frame: object, dimensions: tuple[int, ...], fixed: tuple[int, int] | None) -> NDArray[np.uint8]:
@@ -79,12 +94,17 @@ def require_size(size: tuple[int, int], fixed: tuple[int, int] | None) -> None:
     """Raise a FrameError unless frames of ``size`` (height, width) are not too large and fit the bundle.
 
     Args:
-        size: of the frames; at most ``LARGEST_FRAME`` pixels.
+        size: of the frames; at most ``LARGEST_FRAME`` pixels, and ``LONGEST_SIDE`` a side.
         fixed: the only size that the bundle takes, None for any.
     """
     if size[0] * size[1] > LARGEST_FRAME:
         raise FrameError(
             f"a frame must be of at most {LARGEST_FRAME} pixels; got {_size(size)}: make it smaller first"
+        )
+    if max(size) > LONGEST_SIDE:
+        raise FrameError(
+            f"a side of a frame must be of at most {LONGEST_SIDE} pixels; got {_size(size)}: make it "
+            "smaller, or judge it in pieces"
         )
     if fixed is not None and size != fixed:
         raise FrameError(

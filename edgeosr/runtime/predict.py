@@ -1,8 +1,10 @@
 """Behind ``edgeosr predict``: judge every image or frame of a source."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeosr.arguments import number_from
 from edgeosr.errors import UsageError
 from edgeosr.runtime.predict_images import judge_images
 from edgeosr.runtime.predict_video import judge_video
@@ -50,6 +52,11 @@ def predict_source(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be a whole number from 1; got {limit}")
+    if threshold is not None and not math.isfinite(number_from("--threshold", threshold)):
+        # JSON has no such number; in Python, runtime.threshold takes it.
+        raise UsageError(
+            f"--threshold must be a finite number; got {threshold}; 1e9 accepts every finite score"
+        )
     if not video and out is not None:
         raise UsageError(f"--no-video draws nothing, so there is nothing to write to {out}; leave one out")
     found = open_source(source)

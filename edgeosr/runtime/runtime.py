@@ -80,6 +80,12 @@ class Runtime:
         UsageError: an argument is out of range.
     """
 
+    # A name that is misspelled (runtime.treshold = 2) is an error, and not an attribute that nobody reads.
+    __slots__ = (
+        *("__weakref__", "_backend", "_limit", "backend", "classes", "frame", "manifest", "path"),
+        *("providers", "why"),
+    )
+
     def __init__(
         self,
         bundle: Path | str,
@@ -240,6 +246,13 @@ class Runtime:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be copied or pickled: a loaded network belongs to its process."""
+        raise UsageError(
+            "a Runtime can be neither copied nor pickled: its network belongs to this process; open the "
+            f"bundle again where it is needed: edgeosr.Runtime({str(self.path)!r})"
+        )
 
     def __enter__(self) -> "Runtime":
         """Return itself; leaving the block closes it."""

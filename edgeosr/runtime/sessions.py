@@ -135,8 +135,8 @@ def _options(onnxruntime: ModuleType, settings: SessionSettings) -> Any:
     options, level = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
     options.intra_op_num_threads = settings.threads or 0
     options.inter_op_num_threads = 1
-    # Errors only: it would warn that an older bundle's channel_order, which has a default, is no constant.
-    options.log_severity_level = _FATAL_ONLY if settings.quiet else _ERRORS_ONLY
+    # What fails is raised, and told once by who catches it.
+    options.log_severity_level = _FATAL_ONLY
     options.graph_optimization_level = {
         "all": level.ORT_ENABLE_ALL,
         "as-typed": level.ORT_ENABLE_EXTENDED,

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_HEAD = 1 << 16  # of an AVI's headers
+from edgeosr.runtime.avi_chunks import empty_chunks, header_frames
+
+_HEAD = 1 << 16
 _TS_PACKET, _TS_SYNC, _TS_CHUNK = 188, 0x47, 188 * 50_000
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _MOST_ELEMENTS = 2_000_000  # half a day of pictures and sound; what has more is not gone through
@@ -26,11 +28,13 @@ class Container:
         frames: frames of its video as it counts them, those that an edit list leaves out taken off.
         exact: that is a count; False: computed from how much the edit list leaves.
         whole: the file's structure goes on to its end; None if that is not known.
+        empty: of the frames, how many stand for a picture that is shown longer, as far as that was followed.
     """
 
     frames: int | None = None
     exact: bool = True
     whole: bool | None = None
+    empty: int = 0
 
 
 def read_container(path: str | Path, *, follow: bool = True) -> Container:
@@ -43,7 +47,8 @@ def read_container(path: str | Path, *, follow: bool = True) -> Container:
     with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
         head, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-            return Container(_avi_frames(head))
+            empty = empty_chunks(file, size) if follow else 0
+            return Container(header_frames(head), empty=empty)
         if head[4:8] in _MOV_FIRST:
             return _mov(file, size)
         if follow and head[:4] == _EBML.to_bytes(4, "big"):
@@ -53,14 +58,6 @@ def read_container(path: str | Path, *, follow: bool = True) -> Container:
         if follow and len(head) > _TS_PACKET and head[0] == head[_TS_PACKET] == _TS_SYNC:
             return Container(whole=_transport_stream_is_whole(file, size))
     return Container()
-
-
-def _avi_frames(head: bytes) -> int | None:
-    at = head.find(b"strh")
-    while at >= 0 and head[at + 8 : at + 12] != b"vids":
-        at = head.find(b"strh", at + 4)
-    frames = int.from_bytes(head[at + 40 : at + 44], "little") if at >= 0 else 0
-    return frames or None  # 0: its writer never came to fill it in
 
 
 def _mov(file: BinaryIO, size: int) -> Container:

@@ -1,8 +1,10 @@
 """What commands print on any console and of any name: JSON is JSON, text falls back to escapes."""
 
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,7 +121,7 @@ def test_only_what_a_compiler_said_has_several_lines(run: Run, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_closed_streams_are_no_reason_to_fail_and_take_no_file_s_place(
+def test_closed_streams_take_no_file_s_place_and_verdicts_that_nobody_gets_are_a_failure(
     closed: str, bundle_path: Path, photos: Path, tmp_path: Path
 ) -> None:
     command = 'exec "$0" -c "from edgeosr.cli.app import main; main()" predict "$1" "$2" --out "$3" --json '
@@ -128,7 +130,34 @@ def test_closed_streams_are_no_reason_to_fail_and_take_no_file_s_place(
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == (0 if closed == "2>&-" else 1), done.stderr
+    if closed == ">&-":
+        assert b"cannot write to" in done.stderr and b"Traceback" not in done.stderr
     assert len(list((tmp_path / "drawn").iterdir())) == 4
     if closed == "2>&-":
         assert json.loads(done.stdout)["judged"] == 4
+
+
+def test_inspect_reads_every_file_as_the_runtime_does(bundle_path: Path, tmp_path: Path) -> None:
+    for name, said in (("scorer.npz", b"scorer.npz"), ("golden.npz", b"golden.npz holds no frames")):
+        changed = tmp_path / f"{name}.edgeosr"
+        shutil.copytree(bundle_path, changed)
+        (changed / name).write_bytes(b"PK\x03\x04 and no more")
+        manifest = json.loads((changed / "manifest.json").read_bytes())
+        found = (changed / name).read_bytes()
+        manifest["files"][name] = {"bytes": len(found), "sha256": hashlib.sha256(found).hexdigest()}
+        (changed / "manifest.json").write_text(json.dumps(manifest))
+        done = subprocess.run(
+            [sys.executable, "-c", "from edgeosr.cli.app import main; main()", "inspect", changed],
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1 and said in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_threshold_that_json_has_no_number_for_is_refused(
+    run: Run, bundle_path: Path, photos: Path
+) -> None:
+    for value in ("inf", "-inf", "1e999"):
+        code, _, err = run("utf-8", "predict", str(bundle_path), str(photos), "--threshold", value)
+        assert code == 2 and b"--threshold must be a finite number" in err

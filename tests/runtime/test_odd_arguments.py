@@ -1,5 +1,7 @@
 """Arguments of the Python API that are none: a UsageError or FrameError that says what was expected."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 import edgeosr
 from edgeosr.errors import FrameError, UsageError
 from edgeosr.kernels.driver.arrays import device_bytes
-from edgeosr.preprocessing import LARGEST_FRAME
+from edgeosr.preprocessing import LARGEST_FRAME, LONGEST_SIDE
 
 FRAME = np.random.default_rng(3).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -140,3 +142,39 @@ def test_the_other_functions_say_what_they_take(value: Any, bundle_path: Path) -
     if not isinstance(value, str) or len(value) > 5000:
         for call in (edgeosr.export_run, edgeosr.evaluate_bundle, edgeosr.resumed_settings):
             assert "must be a path" in said_of(lambda: call(value))  # noqa: B023  # called at once
+
+
+def test_a_frame_whose_side_float32_cannot_measure_is_refused(runtime: Any) -> None:
+    for shape in ((1, LONGEST_SIDE + 1, 3), (LONGEST_SIDE + 1, 1, 3)):
+        assert f"a side of a frame must be of at most {LONGEST_SIDE} pixels" in said_of(
+            lambda: runtime(np.zeros(shape, np.uint8))  # noqa: B023  # called at once
+        )
+    wide = np.zeros((1, LONGEST_SIDE, 3), np.uint8)
+    wide[:, LONGEST_SIDE // 2 :] = 255
+    assert runtime(wide).score == pytest.approx(runtime(wide[:, 1024:-1024]).score, abs=0.02)
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_a_frame_error(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "ascontiguousarray", full)
+    monkeypatch.setattr(np, "stack", full)
+    for frames in (np.stack, np.ascontiguousarray), None:
+        batch = [FRAME, FRAME] if frames is None else np.zeros((2, *FRAME.shape), np.uint8)[:, ::2]
+        assert "frames of one call must fit in memory; got [2, " in said_of(lambda: runtime(batch))  # noqa: B023
+
+
+def test_a_runtime_has_no_attribute_that_nobody_reads_and_is_not_copied(runtime: Any) -> None:
+    with pytest.raises(AttributeError, match="treshold"):
+        runtime.treshold = 2
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(UsageError, match=r"neither copied nor pickled.*open the bundle again"):
+            copied(runtime)
+
+
+@pytest.mark.parametrize("path", ["", "\ud800", "a\ud83d.edgeosr"])
+def test_a_text_that_is_no_path_is_refused(path: str) -> None:
+    assert "bundle must be a path" in said_of(lambda: edgeosr.Runtime(path))

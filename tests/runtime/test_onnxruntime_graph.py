@@ -146,6 +146,11 @@ def test_an_endless_limit_is_one_and_others_are_numbers_above_0(bundle_path: Pat
             Runtime(bundle_path, warmup_limit_s=wrong)  # type: ignore[arg-type]  # what users may pass
 
 
+def test_a_graph_that_ends_before_it_can_be_stopped_is_refused_all_the_same(bundle_path: Path) -> None:
+    with pytest.raises(InferenceError, match="did not judge its first frame within 1e-06 s"):
+        Runtime(bundle_path, threads=1, warmup_limit_s=1e-6)
+
+
 def test_a_failure_of_a_warm_up_in_time_is_told_as_what_it_is(
     bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

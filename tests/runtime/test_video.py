@@ -10,7 +10,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from videos import cut, index_first, ticks_of, with_edit, with_hole, with_steps, write_video
+from videos import (
+    cut,
+    index_first,
+    ticks_of,
+    with_dropped_frames,
+    with_edit,
+    with_hole,
+    with_steps,
+    write_video,
+)
 
 from edgeosr.errors import DataError
 from edgeosr.runtime.announced_frames import AnnouncedFrames, announced_frames
@@ -119,6 +128,16 @@ def test_a_live_source_is_timed_by_the_clock(
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_whole_file_is_not_called_damaged(whole: Callable[[str], Path], suffix: str) -> None:
     assert problem_of(whole(suffix)) == (FRAMES, None)
+
+
+def test_frames_that_a_camera_dropped_are_not_missing_but_a_cut_after_them_is(
+    bundle_path: Path, whole: Callable[[str], Path]
+) -> None:
+    dropped = with_dropped_frames(whole(".avi"), every=5)
+    summary, rows = judged(bundle_path, dropped)
+    assert summary.ok and summary.announced == len(rows) == FRAMES * 4 // 5
+    read, problem = problem_of(cut(dropped, 0.6))
+    assert 5 < read < 25 and problem is not None and "the file is cut" in problem
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".webm", ".flv"])

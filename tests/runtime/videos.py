@@ -43,6 +43,25 @@ def with_hole(path: Path, begin: float, end: float) -> Path:
     return target
 
 
+def with_dropped_frames(path: Path, every: int) -> Path:
+    """An AVI in which every so many pictures are empty, as where a camera dropped them."""
+    data = path.read_bytes()
+    at = data.index(b"movi") + 4
+    end = data.index(b"LIST", at - 12) + 8 + int.from_bytes(data[at - 8 : at - 4], "little")
+    kept, count = bytearray(), 0
+    while at + 8 <= end:
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        count += kind[2:] in (b"dc", b"db")
+        dropped = kind[2:] in (b"dc", b"db") and count % every == 0
+        kept += kind + bytes(4) if dropped else data[at : at + 8 + length + length % 2]
+        at += 8 + length + length % 2
+    begin = data.index(b"movi") - 8
+    whole = data[:begin] + b"LIST" + (len(kept) + 4).to_bytes(4, "little") + b"movi" + bytes(kept)
+    target = path.with_name(f"dropped{path.suffix}")
+    target.write_bytes(whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:])
+    return target
+
+
 def with_steps(path: Path, steps: Sequence[int]) -> Path:
     """An MP4 whose frames last so many ticks each."""
     content = bytes(4) + len(steps).to_bytes(4, "big")

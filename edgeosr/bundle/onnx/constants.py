@@ -105,6 +105,10 @@ class Constants:
         """Take in a constant that ``tensors.require_tensor`` has checked."""
         self._known[name] = _of_tensor(tensor)
 
+    def values_of(self, name: str) -> Values | None:
+        """Return the values of a short constant; None of any other tensor."""
+        return self._known[name].values if name in self._known else None
+
     def follow(self, node: Fields, where: str) -> None:
         """Take in what a node makes, if it is of constants alone.
 

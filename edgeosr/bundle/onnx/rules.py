@@ -5,10 +5,11 @@ weights, the stated inputs and outputs, and shapes from constants below a stated
 frames, and how long that takes, is not bounded here; see docs/reliability.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeosr.bundle.onnx.constants import Constants
+from edgeosr.bundle.onnx.division import ElementTypes
 from edgeosr.bundle.onnx.operators import ALLOWED, LARGEST_ATTRIBUTE
 from edgeosr.bundle.onnx.tensors import TYPE_NAMES, require_tensor
 from edgeosr.bundle.onnx.wire import MODEL, Fields, WireError, parse
@@ -128,20 +129,25 @@ def _spelled(shape: "list[int | None] | tuple[int | None, ...]") -> str:
 
 def _follow(graph: Fields) -> None:
     """Go through constants and nodes in their order, which must be one in which they can be computed."""
-    constants, total = Constants(), 0
+    constants, kinds, total = Constants(), ElementTypes(), 0
     inputs = {_name(value) for value in graph["input"]}
+    for value in graph["input"]:
+        kinds.add(_name(value), value["type"]["tensor_type"]["elem_type"])  # checked with the contract
     there = set[str]()
     for tensor in graph["initializer"]:
         name = tensor.get("name", "")
+        _require_plain((name,))
         where = f"the constant {name!r}"
         total += require_tensor(tensor, where)
         if name in there:
             raise WireError(f"{where} is there twice")
         there.add(name)
+        kinds.add(name, tensor["data_type"])
         if name not in inputs:  # a default is no constant
             constants.add(name, tensor)
     there |= inputs
     for node in graph["node"]:
+        _require_plain((node.get("name", ""), *node["input"], *node["output"]))
         where = f"the node {node.get('name', '')!r} ({node.get('op_type', '')})"
         op = node.get("op_type", "")
         if node.get("domain", "") not in ("", "ai.onnx") or node.get("overload") or op not in ALLOWED:
@@ -155,11 +161,19 @@ def _follow(graph: Fields) -> None:
                 raise WireError(f"{where} makes {name!r}, which is there already")
             there.add(name)
         constants.follow(node, where)
+        kinds.follow(node, constants.values_of(node["input"][1]) if len(node["input"]) > 1 else None, where)
     if total > LARGEST_CONSTANTS:
         raise WireError(f"its constants have {total} bytes; a bundle has at most {LARGEST_CONSTANTS}")
     lost = [_name(value) for value in graph["output"] if _name(value) not in there]
     if lost:
         raise WireError(f"nothing makes its output {lost[0]!r}")
+
+
+def _require_plain(names: Sequence[str]) -> None:
+    """Refuse names that a terminal would act upon: onnxruntime prints them in its log as they are."""
+    for name in names:
+        if not name.isprintable():
+            raise WireError(f"the name {name!r} has letters that no terminal may see")
 
 
 def _require_one_value(attribute: Fields, where: str) -> None:

@@ -297,6 +297,8 @@ def test_every_value_of_another_type_is_refused_with_its_path(path: str, value: 
     [
         ("threshold/value", None, "threshold.value: expected a number; got null (null)"),
         ("threshold/value", 10**400, "threshold.value: expected a finite number"),
+        ("threshold/value", 1e300, "threshold.value: expected a finite number that float32 holds"),
+        ("fusion/weights/0", -3.5e38, "expected a finite number that float32 holds"),
         ("threshold/target_false_reject_rate", 1.0, "target_false_reject_rate: expected a number between 0"),
         ("threshold/interval", [0.9, 0.1], "threshold.interval: expected [low, high]"),
         ("threshold/interval", [0.1], "threshold.interval: expected a list of 2 items; got 1 entries"),

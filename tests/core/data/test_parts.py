@@ -214,6 +214,12 @@ def test_a_known_class_called_like_the_verdict_is_refused() -> None:
     assert four_parts(image_set(tracks(sizes)), known=["ant", "bee"]).unknown[-1] == "unknown"
 
 
+@pytest.mark.parametrize("name", ["Unknown", " unknown ", "un\u200bknown", "\uff55nknown", "UNKNOWN\ufeff"])
+def test_a_known_class_that_reads_like_the_verdict_is_refused_too(name: str) -> None:
+    with pytest.raises(DataError, match="cannot be called"):
+        four_parts(image_set(tracks({**SIZES, name: [1] * 50})))
+
+
 def test_a_class_that_is_not_there_is_refused_with_near_names() -> None:
     with pytest.raises(DataError, match=r"no class 'anr'; did you mean 'ant'\?"):
         four_parts(image_set(tracks(SIZES)), known=["anr", "bee"])
