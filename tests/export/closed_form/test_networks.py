@@ -29,7 +29,7 @@ def last_convolution(backbone, image):
 
 
 def exact_norm(backbone, image, weights=None):
-    """|sqrt(w) dz/dh|_F / |z| in float64, w ones if not given: autograd through the backbone from the padded h.
+    """|sqrt(w) dz/dh|_F / |z| in float64 (w: ones), by autograd through the backbone from the padded h.
 
     The convolution's input and output are replaced on the fly, so that everything before h, the skip
     included, stays constant.
