@@ -9,6 +9,7 @@ from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import Provenance
 from edgeosr.export.calibrated import export_calibrated
+from edgeosr.export.channel_weights import weigh_channels
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import folds_of
 from edgeosr.export.precision.export_typed import CalibrationParts
@@ -54,7 +55,9 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
         outliers = OutliersRecord(record.outliers["source"], len(halves.train), len(halves.select))
     discriminator = record.discriminator or {}
     report = export_calibrated(
-        classifier_from_run(run),
+        weigh_channels(
+            classifier_from_run(run), settings.channel_weights, parts.train, threads=settings.threads
+        ),
         CalibrationParts(
             train=parts.train,
             select=parts.select,

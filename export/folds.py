@@ -100,7 +100,7 @@ def weigh(
         )  # fmt: skip
     measured = trained_folds.trained_folds(
         folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
-        threads=settings.threads,
+        channel_weights=settings.channel_weights, threads=settings.threads,
     )  # fmt: skip
     decided = decide_weights(
         measured,

@@ -115,7 +115,8 @@ def _jacobian(record: JacobianRecord) -> str:
         return "none"
     probes = record.probes
     if probes is None:
-        return f"{record.kind}, closed form, by {record.with_respect_to}"
+        weighed = ", channels by 1 / their variance within classes" if record.kind == "J_w" else ""
+        return f"{record.kind}, closed form{weighed}, by {record.with_respect_to}"
     count = f"{probes.K} {probes.family} probe{'s' * (probes.K > 1)}"
     lines = [f"{record.kind}, {count}, by {record.with_respect_to}"]
     if probes.errors:

@@ -4,6 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeosr.bundle.network import JacobianRecord
 from edgeosr.export.closed_form.jacobian import add_closed_form, map_size
 from edgeosr.export.front_end.front_end import add_preprocessing
@@ -37,6 +40,8 @@ class ClassifierGraph:
         preprocessing: from frame to input.
         layers: the discriminator's (weight, bias) pairs; empty if there is none.
         default_part: the score part with weight 1 when no open validation data can fit weights.
+        channel_weights: of the closed form, float64 ``[D]`` with a mean of 1 (``channel_weights.py``); None
+            for equal ones.
     """
 
     graph: bytes
@@ -49,6 +54,7 @@ class ClassifierGraph:
     preprocessing: Preprocessing
     layers: tuple[tuple[Float32, Float32], ...]
     default_part: str
+    channel_weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +149,13 @@ def scored_graph(
     map_name, size, squared, tangents, embedding = None, None, None, None, classifier.embedding
     record = JacobianRecord("none", "J_z", "")
     if jacobian == "closed-form":
-        added = add_closed_form(model, classifier.embedding)
+        added = add_closed_form(model, classifier.embedding, classifier.channel_weights)
         closed_form, map_name, squared = added.closed_form, added.map, added.jacobian_squared
         embedding = added.embedding
         size = added.map_size or _observed_size(model, added.map)
         words = f"the zero-padded input of the last convolution, {added.conv_node}"
-        record = JacobianRecord("closed-form", "J_z", words)
+        kind = "J_z" if classifier.channel_weights is None else "J_w"
+        record = JacobianRecord("closed-form", kind, words)
     elif probes is not None:
         assert probes.directions is not None, "the probes of a graph that is written already"
         probed = add_probe_jacobian(

@@ -35,6 +35,8 @@ FOREIGN = (
     *("std", "color", "resize", "crop_fraction", "resampling", "accept_weak_classes"),
 )
 JACOBIANS = ("closed-form", "probes", "none")
+# Of --channel-weights, see ``channel_weights.py``.
+EQUAL, WITHIN_CLASS = CHANNEL_WEIGHTS = ("equal", "within-class")
 # Of --parts, see ``used_parts.py``.
 REPORTED_PARTS, USED_PARTS, ALL_PARTS = PARTS = ("reported", "used", "all")
 
@@ -53,6 +55,8 @@ class ExportSettings:
             0 to 1.
         recalibrate: fit fusion and threshold of the typed graph on the typed graph.
         jacobian: ``closed-form`` (J_z at the last convolution), ``probes`` (J_u at any cut) or ``none``.
+        channel_weights: of the closed form's norm: ``equal``, or ``within-class``, each channel by 1 / its
+            variance within classes (J_w).
         probes, cut, probe_family: for ``probes`` only. How many, from 1, or ``auto`` (None: ``auto``); where
             they start: ``input``, ``last-stage``, ``last-conv`` or a tensor's name (None: ``input``); and
             ``random``, ``dct`` or ``principal`` (None: ``random``).
@@ -95,6 +99,7 @@ class ExportSettings:
     min_agreement: float = 0.995
     recalibrate: bool = False
     jacobian: str = "closed-form"
+    channel_weights: str = EQUAL
     probes: int | Literal["auto"] | None = None
     cut: str | None = None
     probe_family: str | None = None
@@ -129,6 +134,12 @@ class ExportSettings:
         if self.precision is not None:
             require_choice("--engine", self.precision, PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
+        require_choice("--channel-weights", self.channel_weights, CHANNEL_WEIGHTS)
+        if self.channel_weights != EQUAL and self.jacobian != "closed-form":
+            raise UsageError(
+                f"--channel-weights {self.channel_weights} changes the closed form's table; got --jacobian "
+                f"{self.jacobian}, which has none; leave one of them out"
+            )
         require_choice("--parts", self.parts, PARTS)
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)

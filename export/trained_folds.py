@@ -15,9 +15,11 @@ from edgeosr.data.class_folds import named_classes
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import digest
 from edgeosr.errors import DataError
+from edgeosr.export.channel_weights import weigh_channels
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.settings import EQUAL
 from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.printed import say
@@ -32,6 +34,7 @@ def trained_folds(
     *,
     jacobian: str,
     seed: int,
+    channel_weights: str = EQUAL,
     threads: int | None = None,
 ) -> list[Fold]:
     """Measure the parts of every fold's own network.
@@ -42,6 +45,7 @@ def trained_folds(
         select: likewise.
         jacobian: of the full export; folds have no probes, whose parts are not weighed.
         seed: of the constants of parts.
+        channel_weights: of the full export; each fold's are its own.
         threads: of onnxruntime; None for what suits the graph.
 
     Raises:
@@ -55,7 +59,7 @@ def trained_folds(
             "them; --folds 0 for none"
         )
     jacobian = "none" if jacobian == "probes" else jacobian
-    return [_fold(run, train, select, jacobian, seed, threads) for run in runs]
+    return [_fold(run, train, select, jacobian, seed, channel_weights, threads) for run in runs]
 
 
 def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str], classes: int) -> Fold:
@@ -69,7 +73,13 @@ def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]
 
 
 def _fold(
-    run: Path, train: LabelledImages, select: LabelledImages, jacobian: str, seed: int, threads: int | None
+    run: Path,
+    train: LabelledImages,
+    select: LabelledImages,
+    jacobian: str,
+    seed: int,
+    channel_weights: str,
+    threads: int | None,
 ) -> Fold:
     classes, data = select.class_names, read_run(run).data
     kept = tuple(str(name) for name in data["known"])
@@ -88,8 +98,8 @@ def _fold(
                 f"{run} was not trained on this run's images: expected the run's {part} images without "
                 f"{named_classes(left)}, got another cut (another seed or folder); {again}"
             )
-    classifier = classifier_from_run(run)
     own = train.of_classes(kept)
+    classifier = weigh_channels(classifier_from_run(run), channel_weights, own, threads=threads)
     draft = scored_graph(classifier, jacobian)
     features = train_features(draft, own, seed=seed, threads=threads)
     graph = scored_graph(classifier, jacobian, constants=with_constants(draft.scorer, features).constants)

@@ -10,7 +10,7 @@ from edgeosr.scoring.probes import PROBE_FAMILIES, Probes
 from edgeosr.scoring.scorer import HEADS
 
 # By method, the kind of norm.
-JACOBIAN_KINDS = {"closed-form": "J_z", "none": "J_z", "probes": "J_u"}
+JACOBIAN_KINDS = {"closed-form": ("J_z", "J_w"), "none": ("J_z",), "probes": ("J_u",)}
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class JacobianRecord:
 
     Attributes:
         method: ``closed-form``, ``probes``, or ``none`` (there is then no such part).
-        kind: ``J_z`` = |dz/dh|_F / |z|, or ``J_u`` = |du/dh|_F with u = z / |z|.
+        kind: ``J_z`` = |dz/dh|_F / |z|, ``J_w`` = |diag(w)^(1/2) dz/dh|_F / |z| with w 1 / the variance of
+            each channel within classes, mean 1, or ``J_u`` = |du/dh|_F with u = z / |z|.
         with_respect_to: what h is, in words; may be empty for ``none``.
         probes: for the method ``probes`` only.
     """
@@ -79,7 +80,7 @@ def jacobian_from_json(node: JsonNode) -> JacobianRecord:
     """Check the object of ``jacobian``."""
     field = node.fields(JacobianRecord.__dataclass_fields__)
     method = field["method"].choice(JACOBIAN_KINDS)
-    kind = field["kind"].choice((JACOBIAN_KINDS[method],))
+    kind = field["kind"].choice(JACOBIAN_KINDS[method])
     text = field["with_respect_to"].text(empty=method == "none")
     if method == "probes":
         return JacobianRecord(method, kind, text, probes_from_json(field["probes"], text))

@@ -74,11 +74,18 @@ def _parts(manifest: Manifest) -> str:
     return "\n".join(["larger = more unknown:", *lines])
 
 
+_NORMS = {
+    "J_z": "J_z = |dz/dh| / |z|",
+    "J_w": "J_w = |sqrt(w) dz/dh| / |z|, w = 1 / variance of each channel within classes",
+    "J_u": "J_u = |du/dh|, u = z / |z|",
+}
+
+
 def _jacobian(manifest: Manifest) -> str:
     jacobian = manifest.jacobian
     if jacobian.method == "none":
         return "none"
-    norm = {"J_z": "J_z = |dz/dh| / |z|", "J_u": "J_u = |du/dh|, u = z / |z|"}[jacobian.kind]
+    norm = _NORMS[jacobian.kind]
     how = {"closed-form": "exact, in closed form", "probes": "probes"}[jacobian.method]
     return f"{norm}, with respect to h = {jacobian.with_respect_to}; {how}{_probes(jacobian.probes)}"
 

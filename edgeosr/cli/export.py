@@ -39,6 +39,13 @@ def export(
     jacobian: Annotated[
         str, typer.Option(help="closed-form, probes (any network, at any cut) or none.")
     ] = "closed-form",
+    channel_weights: Annotated[
+        str,
+        typer.Option(
+            metavar="equal|within-class",
+            help="Channels in the closed form: alike, or by 1 / their variance within classes.",
+        ),
+    ] = "equal",
     probes: Annotated[
         str | None, typer.Option(metavar="K|auto", help="With --jacobian probes: how many. Default: auto.")
     ] = None,
@@ -152,7 +159,8 @@ def export(
     options = options_from(engine, target, batch, frame)
     settings = _settings_from(
         precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate,
-        jacobian=jacobian, probes=_count_from(probes), cut=cut, probe_family=probe_family, parts=parts,
+        jacobian=jacobian, channel_weights=channel_weights,
+        probes=_count_from(probes), cut=cut, probe_family=probe_family, parts=parts,
         fit=fit, false_reject_rate=false_reject_rate, threshold_rule=threshold_rule, frame=options.frame,
         data_root=data_root, out=out, folds=folds, seed=seed, threads=threads, data=data, groups=groups,
         known=names_from(known), known_file=known_file, outliers=outliers, embedding=embedding, std=std,

@@ -55,7 +55,11 @@ class ClosedFormJacobian:
     jacobian_squared: str
 
 
-def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFormJacobian:
+def add_closed_form(
+    model: "ir.Model",
+    embedding: str | None = None,
+    channel_weights: NDArray[np.float64] | None = None,
+) -> ClosedFormJacobian:
     """Add ``jacobian_squared`` to a classifier's graph, in place.
 
     The graph keeps its inputs and outputs (an output that is the embedding or the map takes that name); the
@@ -64,6 +68,7 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFo
     Args:
         model: a float classifier with the input ``[B, 3, H, W]``, opset 13 or later.
         embedding: a tensor that overrides the search for the last spatial pool.
+        channel_weights: w, ``[D]``, >= 0: the norm is then that of diag(w)^(1/2) dz/dh; None for ones.
 
     Raises:
         UnsupportedGraphError: the network does not end in a way that has a closed form; the message names the
@@ -73,6 +78,8 @@ def add_closed_form(model: "ir.Model", embedding: str | None = None) -> ClosedFo
     table, offsets = autocorrelation(last.weight, last.strides, last.dilations)
     with np.errstate(all="ignore"):
         table *= np.square(last.scale)[:, None]
+        if channel_weights is not None:
+            table *= channel_weights[:, None]
         if not np.isfinite(table.astype(np.float32)).all():
             raise unsupported(
                 last.conv.outputs[0], "its filters and their scale make a table that float32 cannot hold"

@@ -12,6 +12,7 @@ from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.bundling import Provenance
 from edgeosr.export.calibrated import draft_of, export_calibrated
+from edgeosr.export.channel_weights import weigh_channels
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import Folds
 from edgeosr.export.foreign.class_names import known_classes
@@ -76,6 +77,9 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
     selected_by = ""
+    classifier = weigh_channels(classifier, settings.channel_weights, parts.train, threads=settings.threads)
+    if classifier.channel_weights is not None:
+        draft = draft_of(classifier, settings)
     features = train_features(draft, parts.train, seed=settings.seed, threads=settings.threads)
     if torch_is_there():
         found = discriminator_for(

@@ -28,8 +28,8 @@ def last_convolution(backbone, image):
     return ran[-1][0]
 
 
-def exact_norm(backbone, image):
-    """|dz/dh|_F / |z| in float64: autograd through the backbone from the explicitly padded h.
+def exact_norm(backbone, image, weights=None):
+    """|sqrt(w) dz/dh|_F / |z| in float64 (w: ones), by autograd through the backbone from the padded h.
 
     The convolution's input and output are replaced on the fly, so that everything before h, the skip
     included, stays constant.
@@ -52,21 +52,27 @@ def exact_norm(backbone, image):
 
     torch.testing.assert_close(embedding(padded), backbone(image)[0])
     jacobian = torch.func.jacrev(embedding, chunk_size=64)(padded)
-    return (jacobian.norm() / embedding(padded).norm()).item()
+    rows = jacobian.flatten(1).square().sum(1)
+    total = rows.sum() if weights is None else (rows * torch.from_numpy(weights)).sum()
+    return (total.sqrt() / embedding(padded).norm()).item()
 
 
 @pytest.mark.parametrize(
-    ("arch", "side", "activation", "taps"),
+    ("arch", "side", "activation", "taps", "weighed"),
     [
-        ("classifier32", 24, "leaky_relu", 5),
-        ("resnet18-32", 16, "relu", 13),
-        ("efficientnet-lite0", 64, "clip", 1),
+        ("classifier32", 24, "leaky_relu", 5, False),
+        ("classifier32", 24, "leaky_relu", 5, True),
+        ("resnet18-32", 16, "relu", 13, False),
+        ("efficientnet-lite0", 64, "clip", 1, False),
     ],
 )
-def test_norm_in_an_exported_backbone_equals_autograd(exported_backbone, arch, side, activation, taps):
+def test_norm_in_an_exported_backbone_equals_autograd(
+    exported_backbone, arch, side, activation, taps, weighed
+):
     backbone, data = exported_backbone(arch, side)
     model = ir.from_proto(onnx.load_model_from_string(data))
-    added = add_closed_form(model)
+    weights = np.random.default_rng(2).uniform(0.1, 3, backbone.dimension) if weighed else None
+    added = add_closed_form(model, channel_weights=weights)
     assert added.closed_form.activation == activation
     assert len(added.closed_form.offsets) == taps
     assert added.dimension == backbone.dimension
@@ -80,5 +86,5 @@ def test_norm_in_an_exported_backbone_equals_autograd(exported_backbone, arch, s
     got = np.sqrt(squared) / np.linalg.norm(z, axis=1)
     with torch.no_grad():
         precise = copy.deepcopy(backbone).double()
-        exact = [exact_norm(precise, image[None].double()) for image in images]
+        exact = [exact_norm(precise, image[None].double(), weights) for image in images]
     np.testing.assert_allclose(got, exact, rtol=1e-5)
