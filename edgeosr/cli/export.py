@@ -158,14 +158,14 @@ def export(
 
     options = options_from(engine, target, batch, frame)
     settings = _settings_from(
-        precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate,
-        jacobian=jacobian, channel_weights=channel_weights,
-        probes=_count_from(probes), cut=cut, probe_family=probe_family, parts=parts,
-        fit=fit, false_reject_rate=false_reject_rate, threshold_rule=threshold_rule, frame=options.frame,
-        data_root=data_root, out=out, folds=folds, seed=seed, threads=threads, data=data, groups=groups,
-        known=names_from(known), known_file=known_file, outliers=outliers, embedding=embedding, std=std,
-        logits=logits, preprocessing=preprocessing, mean=mean, color=color, resize=resize,
-        crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
+        precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate, fit=fit,
+        jacobian=jacobian, channel_weights=channel_weights, probes=_count_from(probes), cut=cut, out=out,
+        probe_family=probe_family, parts=parts, false_reject_rate=false_reject_rate, frame=options.frame,
+        threshold_rule=threshold_rule, data_root=data_root, folds=folds, seed=seed, threads=threads,
+        data=data, groups=groups, known=names_from(known), known_file=known_file, outliers=outliers,
+        embedding=embedding, std=std, logits=logits, preprocessing=preprocessing, mean=mean, color=color,
+        resize=resize, crop_fraction=crop_fraction, resampling=resampling,
+        accept_weak_classes=accept_weak_classes,
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)
