@@ -1,5 +1,6 @@
 """``edgeosr export``."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,28 +155,24 @@ def export(
         edgeosr export --jacobian probes --probes 4 --cut last-stage
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
     """
+    given = locals()  # first, so that it holds the options alone
     from edgeosr.cli.engine_step import options_from
 
     options = options_from(engine, target, batch, frame)
-    settings = _settings_from(
-        precision=_precision_from(engine), min_agreement=min_agreement, recalibrate=recalibrate, fit=fit,
-        jacobian=jacobian, channel_weights=channel_weights, probes=_count_from(probes), cut=cut, out=out,
-        probe_family=probe_family, parts=parts, false_reject_rate=false_reject_rate, frame=options.frame,
-        threshold_rule=threshold_rule, data_root=data_root, folds=folds, seed=seed, threads=threads,
-        data=data, groups=groups, known=names_from(known), known_file=known_file, outliers=outliers,
-        embedding=embedding, std=std, logits=logits, preprocessing=preprocessing, mean=mean, color=color,
-        resize=resize, crop_fraction=crop_fraction, resampling=resampling,
-        accept_weak_classes=accept_weak_classes,
-    )  # fmt: skip
+    settings = _settings_from(given, options.frame)
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
 
 
-def _settings_from(**values: Any) -> "ExportSettings":
+def _settings_from(given: dict[str, Any], frame: tuple[int, int] | None) -> "ExportSettings":
+    """Return the settings of the options by their names; some are written in another way."""
     from edgeosr.export.settings import ExportSettings
 
-    return settings_from(ExportSettings, **values)
+    values = {field.name: given[field.name] for field in fields(ExportSettings) if field.name in given}
+    values |= {name: names_from(given[name]) for name in ("known",)}
+    values |= {"precision": _precision_from(given["engine"]), "probes": _count_from(given["probes"])}
+    return settings_from(ExportSettings, **values | {"frame": frame})
 
 
 def _exported(
