@@ -135,9 +135,12 @@ def _last_dimension(value: "ir.Value", what: str, path: Path) -> int:
 
 
 def _named(model: "ir.Model", name: str) -> "ir.Value":
+    from edgeosr.export.graph.observed_shapes import observe_shapes
     from edgeosr.export.graph.writer import find_value
 
-    return find_value(model, name)
+    value = find_value(model, name)
+    observe_shapes(model.graph, [value])
+    return value
 
 
 def _serialise(model: "ir.Model") -> bytes:
