@@ -57,7 +57,7 @@ def read_classifier(
     height, width = _input_size(image, path)
     preprocessing = stated_preprocessing(settings, height, width).preprocessing
     notes: list[str] = [*_grey_note(model, path, preprocessing), *model.meta[NOTES]]
-    notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
+    notes += keep_logits(model, path, preprocessing, images, classes, settings.threads)
     embedding = settings.embedding or find_embedding(model)
     logits = _own_logits(model, embedding)
     nothing = np.empty(0, np.float32)

@@ -48,7 +48,7 @@ def with_constants_computed(proto: Any) -> Any:
     onnx = import_extra("onnx", extra="export", purpose="reading an ONNX file")
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     outputs = {value.name for value in proto.graph.output}
-    values = _Values(onnx, tensors, _opset(proto))
+    values = _Values(onnx, tensors, _opset(proto), set(_read_names(proto.graph.node)))
     made: dict[str, _Array] = {}
     for node in proto.graph.node:
         if node.op_type == "Constant":
@@ -89,8 +89,8 @@ def with_sizes_computed(proto: Any) -> Any:
 class _Values:
     """The values of constants, and of what nodes make of them."""
 
-    def __init__(self, onnx: Any, tensors: Mapping[str, Any], opset: int) -> None:
-        self._onnx, self._opset = onnx, opset
+    def __init__(self, onnx: Any, tensors: Mapping[str, Any], opset: int, read: set[str]) -> None:
+        self._onnx, self._opset, self._read = onnx, opset, read
         self._tensors: dict[str, Any] = dict(tensors)
         self._arrays: dict[str, _Array] = {}
         self._left = _TOTAL
@@ -109,7 +109,7 @@ class _Values:
     def computed(self, node: Any) -> dict[str, _Array] | None:
         """Return what a node makes of constants alone, by name; None if it is of others, or too large."""
         names = [name for name in node.input if name]
-        if not names or not _may_be_computed(node):
+        if not names or self._read.isdisjoint(node.output) or not _may_be_computed(node):
             return None
         if not all(name in self._tensors or name in self._arrays for name in names):
             return None
@@ -147,7 +147,8 @@ class _Values:
             )
         except (self._onnx.shape_inference.InferenceError, self._onnx.defs.SchemaError, KeyError):
             return None
-        wanted = [name for name in node.output if name]
+        # Of old operators in training mode, the outputs that nothing reads are of unknown shape.
+        wanted = [name for name in node.output if name in self._read]
         known = all(name in made and _bytes(made[name], self._onnx) >= 0 for name in wanted)
         return {name: made[name] for name in wanted} if known else None
 
