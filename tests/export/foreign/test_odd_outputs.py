@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import ExportError
+from edgeosr.errors import ExportError, UnsupportedGraphError
 from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.foreign.recipe import normalised
 from edgeosr.export.measure import GraphRunner
@@ -155,3 +155,20 @@ def test_a_mean_of_two_heads_in_0_to_255_is_refused_by_what_it_holds(fitted, ima
     model = fitted(nodes, {"other": other, "half": np.float32(127.5)})
     with pytest.raises(ExportError, match=r"'out'.*probabilities times a constant.*--logits TENSOR"):
         read(saved(model), images)
+
+
+NO_POOL = [("MaxPool", "a", "m", {"kernel_shape": [5, 5], "strides": [5, 5]}), ("Flatten", "m", "f", {})]
+NO_POOL += [("Gemm", "f hidden", "h", {}), ("Relu", "h", "z", {})]
+
+
+def test_without_a_global_pool_what_the_last_layer_reads_is_the_embedding_and_that_is_said(
+    foreign_model, images, saved
+):
+    hidden = np.random.default_rng(0).normal(0, 0.1, (24, 6)).astype(np.float32)
+    path = saved(foreign_model(middle=NO_POOL, held={"hidden": hidden}))
+    with pytest.raises(UnsupportedGraphError, match="perhaps 'z', which the last layer reads"):
+        read(path, images)
+    for jacobian in ("none", "probes"):
+        found, notes = read_classifier(path, CLASSES, ExportSettings(jacobian=jacobian), images)
+        assert (found.embedding, found.dimension, found.logits) == ("z", 6, "logits")
+        assert len(notes) == 1 and "'z', which the last layer reads, is taken as the embedding" in notes[0]
