@@ -12,6 +12,7 @@ from edgeosr.export.graph.free_batch import free_batch, require_batch
 from edgeosr.export.graph.image_input import planes_first, require_image_input
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.export.graph.planes import with_planes_inside
 from edgeosr.export.graph.precomputed import with_constants_computed, with_sizes_computed
 from edgeosr.export.graph.writer import find_value
 from edgeosr.files import storage_errors
@@ -75,7 +76,7 @@ def load_classifier_onnx(
     require_batch(proto, path)
     # Before the opset is converted: onnx's converter loses shapes that it would have to compute.
     proto = converted(with_constants_computed(without_constant_branches(proto)), path)
-    proto = _inferred(planes_first(proto), path, onnx)
+    proto = _inferred(with_planes_inside(planes_first(proto)), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
     notes = keep_class_scores(model, path, classes=classes, named=logits)
     _remove_unused(model, embedding)
