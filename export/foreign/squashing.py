@@ -23,8 +23,9 @@ _SATURATED = 0.999
 # Of the range of an output: how far it may be from a squashing function, if rounded to 256 steps too, and how
 # far it must be from a straight line at least, that a function can be called squashing.
 _EXACT, _ROUNDED, _BENT, _BENT_CLEARLY = 1e-4, 4e-3, 1e-3, 5e-2
-# Of the range of an output: top values this near to its largest, in the median, no longer tell images apart.
-_FLAT, _NOT_FLAT = 1e-3, 1e-2
+# Of the range of an output: top values this near to its largest, in the median, no longer tell images apart;
+# the top values of a good cosine head come near that, but are never the same.
+_FLAT, _NOT_FLAT, _THE_SAME = 1e-3, 1e-2, 1e-6
 _PROBABILITIES = "probabilities times a constant"
 
 
@@ -183,7 +184,8 @@ def _distance(made: Rows, rows: Rows) -> tuple[float, float]:
 def _normalised(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
     """Return the first tensor of which each row is the same but for a factor and a constant of its own."""
     for name, (values, rows) in pairs.items():
-        if _is_flat(rows) and not _is_flat(values, _NOT_FLAT) and _as_before(values, rows):
+        flat = _is_flat(rows, _THE_SAME) and not _is_flat(values, _NOT_FLAT)
+        if flat and _as_before(values, rows):
             return Undone("scores normalised for each image", name)
     return None
 

@@ -114,6 +114,8 @@ class _Values:
         if not all(name in self._tensors or name in self._arrays for name in names):
             return None
         given = {name: self._array(name) for name in names}
+        if any(array.dtype.kind not in "biuf" for array in given.values()):  # text, numbers of 4 bits
+            return None
         types = self._types_made(node, given)
         if types is None:
             return None

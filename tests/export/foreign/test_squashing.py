@@ -105,6 +105,9 @@ def heads(classes, gain):
     z = random.normal(0, 1, (IMAGES, classes))
     cosines = z / np.linalg.norm(z, axis=1, keepdims=True)
     centred = rows - rows.mean(axis=1, keepdims=True)
+    # Nearly all embeddings lie on their class's prototype, but are of any length.
+    sure = np.eye(classes)[np.arange(IMAGES) % classes] + random.normal(0, 1e-2, (IMAGES, classes)) / classes
+    products = sure * random.uniform(1, 9, (IMAGES, 1))
     return {
         "straight": [rows],
         "with a bias": [rows, rows + bias],
@@ -114,6 +117,7 @@ def heads(classes, gain):
         "a scale for each class": [rows, rows * np.abs(bias)],
         "centred": [rows, centred],
         "cosines": [z, cosines],
+        "cosines, sure": [products, sure / np.linalg.norm(sure, axis=1, keepdims=True)],
         "scaled cosines": [z, cosines, gain * cosines],
         "a leaky end": [rows, np.where(rows > 0, rows, 0.1 * rows)],
         "mean of two": [rows, logits(classes, gain, 9), (rows + logits(classes, gain, 9)) / 2],
