@@ -106,7 +106,8 @@ def heads(classes, gain):
     cosines = z / np.linalg.norm(z, axis=1, keepdims=True)
     centred = rows - rows.mean(axis=1, keepdims=True)
     # Nearly all embeddings lie on their class's prototype, but are of any length.
-    sure = np.eye(classes)[np.arange(IMAGES) % classes] + random.normal(0, 1e-2, (IMAGES, classes)) / classes
+    around = random.normal(0, 0.03 / classes**0.5, (IMAGES, classes))
+    sure = np.eye(classes)[np.arange(IMAGES) % classes] + around
     products = sure * random.uniform(1, 9, (IMAGES, 1))
     return {
         "straight": [rows],
