@@ -27,7 +27,7 @@ _EACH_NUMBER = frozenset(
     )
 )
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2")
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3
 
 
 def with_planes_inside(proto: Any) -> Any:

@@ -138,5 +138,5 @@ def test_where_nothing_is_turned_or_the_outcome_would_differ_the_graph_stays(for
     changed = with_planes_inside(turned)
     assert changed is not turned and largest_difference(turned, changed, 2) < 1e-5
     onnx.checker.check_model(changed, full_check=True)
-    monkeypatch.setattr(planes, "largest_difference", lambda *given: 1e-3)
+    monkeypatch.setattr(planes, "largest_difference", lambda *given, **more: 2e-3)
     assert with_planes_inside(turned) is turned
