@@ -132,8 +132,8 @@ def _reached_past(model: "ir.Model", pool: "ir.Node") -> bool:
     return False
 
 
-def _candidate(model: "ir.Model") -> str:
-    """Return what the classifier's last layer reads, as a hint; empty if that is not clear."""
+def last_layer_input(model: "ir.Model") -> "ir.Value | None":
+    """Return what the last linear layer reads, ``[B, n]`` as far as is known; None if that is unclear."""
     value = model.graph.outputs[0]
     while (node := value.producer()) is not None and len(node.inputs) > 0:
         inputs = [each for each in node.inputs if each is not None]
@@ -142,9 +142,14 @@ def _candidate(model: "ir.Model") -> str:
             break
         value = computed[0]
         if node.op_type in ("Gemm", "MatMul"):
-            rank = None if value.shape is None else len(value.shape)
-            return f" (perhaps {value.name!r}, which the last layer reads)" if rank in (None, 2) else ""
-    return ""
+            return value if value.shape is None or len(value.shape) == 2 else None
+    return None
+
+
+def _candidate(model: "ir.Model") -> str:
+    """Return what the classifier's last layer reads, as a hint; empty if that is not clear."""
+    value = last_layer_input(model)
+    return "" if value is None else f" (perhaps {value.name!r}, which the last layer reads)"
 
 
 def _set_dimension(flat: "ir.Value", pool: Pool) -> None:

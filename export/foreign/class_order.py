@@ -67,10 +67,10 @@ def other_order(
     """
     classes = len(names)
     counts = answer_counts(labels, answers, classes)
-    best = _best_places(counts)
+    best = best_places(counts)
     # Every second image of each class: both halves see every class that has two images.
     half = _ranks(labels) % 2
-    halves = [_best_places(answer_counts(labels[half == h], answers[half == h], classes)) for h in (0, 1)]
+    halves = [best_places(answer_counts(labels[half == h], answers[half == h], classes)) for h in (0, 1)]
     elsewhere = np.where(half == 0, halves[1][labels], halves[0][labels])
     gained = (answers == elsewhere) & (elsewhere != labels)
     lost = (answers == labels) & (elsewhere != labels)
@@ -140,7 +140,7 @@ def _sign_test(gained: int, lost: int, level: float) -> bool:
     return gained > lost and float(binom.sf(gained - 1, gained + lost, 0.5)) <= level
 
 
-def _best_places(counts: Counts) -> Places:
+def best_places(counts: Counts) -> Places:
     """Return the output of each class that explains most images; its own where nothing speaks against it."""
     optimize = import_extra("scipy.optimize", extra="export", purpose="checking a classifier")
 

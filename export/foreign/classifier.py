@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import ExportError, UsageError
-from edgeosr.export.closed_form.pooling import find_embedding
+from edgeosr.errors import ExportError, UnsupportedGraphError, UsageError
+from edgeosr.export.closed_form.pooling import find_embedding, last_layer_input
 from edgeosr.export.foreign.logits import keep_logits
 from edgeosr.export.foreign.stated import stated_preprocessing
 from edgeosr.export.graph.checks import NOTES, load_classifier_onnx
 from edgeosr.export.graph.image_input import GREY_NOTE
+from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import NodeWriter
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
@@ -20,6 +21,9 @@ from edgeosr.scoring.scorer import Head
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+# What the last layer reads is no embedding if it is longer: a whole map, flattened.
+_LONGEST_EMBEDDING = 4096
 
 
 def classifier_from_onnx(path: Path, classes: tuple[str, ...], settings: ExportSettings) -> ClassifierGraph:
@@ -33,8 +37,9 @@ def read_classifier(
     """Read a deployed classifier and find its embedding and its logits.
 
     The embedding is the output of the last spatial pool, or ``settings.embedding``; what comes after it is
-    kept as it is. The logits are the output of as many values as there are classes, or ``settings.logits``;
-    where that holds probabilities, the tensor before them.
+    kept as it is. Without such a pool, and without a closed form, it is what the last linear layer reads. The
+    logits are the output of as many values as there are classes, or ``settings.logits``; where that holds
+    probabilities, the tensor before them.
 
     Args:
         path: the ONNX file.
@@ -57,8 +62,9 @@ def read_classifier(
     height, width = _input_size(image, path)
     preprocessing = stated_preprocessing(settings, height, width).preprocessing
     notes: list[str] = [*_grey_note(model, path, preprocessing), *model.meta[NOTES]]
-    notes += keep_logits(model, path, preprocessing, images, len(classes), settings.threads)
-    embedding = settings.embedding or find_embedding(model)
+    notes += keep_logits(model, path, preprocessing, images, classes, settings.threads)
+    embedding, found = _embedding(model, settings)
+    notes += found
     logits = _own_logits(model, embedding)
     nothing = np.empty(0, np.float32)
     classifier = ClassifierGraph(
@@ -74,6 +80,28 @@ def read_classifier(
         default_part="max_logit",
     )
     return classifier, notes
+
+
+def _embedding(model: "ir.Model", settings: ExportSettings) -> tuple[str, list[str]]:
+    """Return the embedding's name, and a sentence if it is not where it is looked for first."""
+    if settings.embedding is not None:
+        return settings.embedding, []
+    try:
+        return find_embedding(model), []
+    except UnsupportedGraphError:
+        value = last_layer_input(model)
+        if settings.jacobian == "closed-form" or value is None or not _is_embedding(model, value):
+            raise
+    name = str(value.name)
+    return name, [
+        f"no pool over the whole map lies on every way to the scores; {name!r}, which the last layer reads, "
+        "is taken as the embedding"
+    ]
+
+
+def _is_embedding(model: "ir.Model", value: "ir.Value") -> bool:
+    shape = static_shape(_named(model, str(value.name)))
+    return shape is not None and len(shape) == 2 and 1 < (shape[1] or 0) <= _LONGEST_EMBEDDING
 
 
 def _require_classes(model: "ir.Model", path: Path, classes: tuple[str, ...]) -> None:
@@ -135,9 +163,12 @@ def _last_dimension(value: "ir.Value", what: str, path: Path) -> int:
 
 
 def _named(model: "ir.Model", name: str) -> "ir.Value":
+    from edgeosr.export.graph.observed_shapes import observe_shapes
     from edgeosr.export.graph.writer import find_value
 
-    return find_value(model, name)
+    value = find_value(model, name)
+    observe_shapes(model.graph, [value])
+    return value
 
 
 def _serialise(model: "ir.Model") -> bytes:

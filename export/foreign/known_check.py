@@ -183,10 +183,13 @@ def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, clo
 
 def _wrong_order(start: str, order: ClassOrder, then: str) -> DataError:
     called = f" ({order.called})" if order.called else ""
+    turned = ""
+    if len(order.names) == 2:  # of two, the smaller one is what the other order makes the larger one
+        turned = "; if the smaller of its values is the better one, export the model with a minus before them"
     return DataError(
         f"{start}, because the class names stand in another order than the model's outputs: with "
         f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
-        f"{known_line(order)}{then}; {_ACCEPT}"
+        f"{known_line(order)}{then}; {_ACCEPT}{turned}"
     )
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import feed_of
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError, UsageError
-from edgeosr.export.foreign.squashing import is_saturated, kind_of, unsquashed
+from edgeosr.export.foreign.squashing import is_squashed, undone
+from edgeosr.export.foreign.turned import SMALLEST, smallest_is_right
 from edgeosr.export.front_end.front_end import add_preprocessing
 from edgeosr.export.graph.assemble import parse_graph, remove_unused, serialise_graph
 from edgeosr.export.graph.class_scores import described, given_name
@@ -29,8 +30,6 @@ from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-    from edgeosr.export.foreign.squashing import Kind
 
 # Images that are looked at: known ones, and noise, of which a classifier is less sure.
 KNOWN_IMAGES, NOISE_IMAGES = 48, 16
@@ -49,10 +48,10 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Found:
-    """What one output comes to: the tensor that is its logits, and what it is said to be."""
+    """What one output comes to: the tensor that is its logits, and what the output holds of it, in words."""
 
     output: "ir.Value"
-    kind: "Kind"
+    kind: str
     logits: str
     rows: Rows
 
@@ -62,17 +61,19 @@ def keep_logits(
     path: Path,
     preprocessing: Preprocessing,
     images: LabelledImages | None,
-    classes: int,
+    class_names: Sequence[str],
     threads: int | None = None,
 ) -> list[str]:
     """Leave the logits as the model's only output, float32 ``[batch, C]``, in place.
+
+    Where the smallest value is the best one, as of distances, they are taken with the other sign.
 
     Args:
         model: of ``load_classifier_onnx``, with one output or more of C classes.
         path: the file, for messages.
         preprocessing: from frame to its input.
         images: known ones; None to look at noise alone.
-        classes: C.
+        class_names: C names, in the order of the outputs.
         threads: of onnxruntime; None for what suits the graph.
 
     Returns:
@@ -83,10 +84,11 @@ def keep_logits(
         ExportError: an output holds probabilities, and no tensor of the graph their logits; or one image
             comes out differently in a batch.
     """
-    outputs = list(model.graph.outputs)
+    outputs, classes = list(model.graph.outputs), len(class_names)
     above = {output: _above(model, output, classes) for output in outputs}
     names = list(dict.fromkeys(str(value.name) for values in above.values() for value in values))
-    rows = _rows(model, path, preprocessing, images, names, classes, threads)
+    frames, labels = _frames(images, class_names)
+    rows = _rows(model, path, preprocessing, frames, names, classes, threads)
     found = [_found(output, [str(value.name) for value in above[output]], rows, path) for output in outputs]
     distinct = [one for i, one in enumerate(found) if not any(_same(one, other) for other in found[:i])]
     if len(distinct) > 1:
@@ -97,8 +99,12 @@ def keep_logits(
         )
     chosen = distinct[0]
     value = _two_axes(model, chosen.logits, classes)
+    notes = [] if chosen.logits == str(chosen.output.name) else [_said(chosen)]
+    if smallest_is_right(chosen.rows[NOISE_IMAGES:], labels):
+        value = _with_other_sign(model, value)
+        notes.append(f"{SMALLEST} of {chosen.logits!r}: it is taken with the other sign")
     model.graph.outputs[:] = [value]
-    return [] if chosen.logits == str(chosen.output.name) else [_said(chosen)]
+    return notes
 
 
 def _said(found: _Found) -> str:
@@ -139,7 +145,7 @@ def _rows(
     model: "ir.Model",
     path: Path,
     preprocessing: Preprocessing,
-    images: LabelledImages | None,
+    frames: Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     classes: int,
     threads: int | None,
@@ -173,7 +179,6 @@ def _rows(
     ]
     for number in kept:
         _require_one_by_one(together[number], [one[number] for one in alone], path)
-    frames = [] if images is None else _frames(images)
     said = [together]
     with progress("looking at the model's outputs", len(frames)) as advance:
         for frame in frames:
@@ -212,32 +217,46 @@ def _noise(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uin
     return np.stack(frames)
 
 
-def _frames(images: LabelledImages) -> list[NDArray[np.uint8]]:
-    some, frames = images.evenly_spaced(KNOWN_IMAGES), []
+def _frames(
+    images: LabelledImages | None, class_names: Sequence[str]
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Return images and the outputs that their classes have, -1 for classes that have none."""
+    frames: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    if images is None:
+        return frames, np.array(labels, np.int64)
+    some, places = images.evenly_spaced(KNOWN_IMAGES), {name: i for i, name in enumerate(class_names)}
     for index in range(len(some)):
         try:
             frames.append(some.read(index))
         except DataError:  # counted and told when the part is measured
             continue
-    return frames
+        labels.append(places.get(some.class_names[some.labels[index]], -1))
+    return frames, np.array(labels, np.int64)
 
 
 def _found(output: "ir.Value", names: Sequence[str], rows: dict[str, Rows], path: Path) -> _Found:
     own = str(output.name)
     if own not in rows:
         return _Found(output, "scores", own, np.zeros((0, 0)))
-    kind = kind_of(rows[own])
-    before = {name: rows[name] for name in names if name in rows and name != own}
-    name = unsquashed(rows[own], kind, before)
-    if name is not None:
-        return _Found(output, kind, name, rows[name])
-    if kind != "scores" and (kind != "values from 0 to 1" or is_saturated(rows[own])):
+    there = [name for name in names if name in rows and name != own]
+    name, kinds = own, list[str]()
+    while True:
+        before = {each: rows[each] for each in there}
+        step = undone(rows[name], before)
+        if step is None:
+            break
+        name = step.name
+        kinds.append(step.kind)
+        there = there[: there.index(name)]
+    if squashed := is_squashed(rows[name], before):
+        held = " of ".join([*kinds, squashed])
         raise ExportError(
             f"the output {given_name(output)!r} of {path.name} must be class scores of any size; it holds "
-            f"{kind}, which hardly differ once the classifier is sure, and no tensor before it holds their "
+            f"{held}, which hardly differ once the classifier is sure, and no tensor before it holds their "
             f"logits; {_WAY_OUT}"
         )
-    return _Found(output, kind, own, rows[own])
+    return _Found(output, " of ".join(kinds) or "scores", name, rows[name])
 
 
 def _same(one: _Found, other: _Found) -> bool:
@@ -245,6 +264,14 @@ def _same(one: _Found, other: _Found) -> bool:
     return one.logits == other.logits or (
         one.rows.size > 0 and np.array_equal(one.rows, other.rows, equal_nan=True)
     )
+
+
+def _with_other_sign(model: "ir.Model", value: "ir.Value") -> "ir.Value":
+    writer = NodeWriter(model, "other_sign")
+    turned = writer.op("Neg", value)
+    writer.append()
+    turned.type, turned.shape = value.type, value.shape
+    return turned
 
 
 def _two_axes(model: "ir.Model", name: str, classes: int) -> "ir.Value":

@@ -1,13 +1,16 @@
 """What squashes logits into probabilities, told from numbers alone: which kind it is, and of which tensor."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
-Kind = Literal["scores", "probabilities", "log-probabilities", "values from 0 to 1"]
+Kind = Literal[
+    "scores", "probabilities", "log-probabilities", "negative log-probabilities", "values from 0 to 1"
+]
 
 # Exporters and back ends round; a sum of a thousand float32 probabilities is 1 to about 1e-5.
 _SUM = 1e-3
@@ -17,17 +20,38 @@ _RELATIVE = 1e-3
 _TINY = 1e-30
 # Top values from 0 to 1 this near to 1, in the median, are squashed ones.
 _SATURATED = 0.999
+# Of the range of an output: how far it may be from a squashing function, if rounded to 256 steps too, and how
+# far it must be from a straight line at least, that a function can be called squashing.
+_EXACT, _ROUNDED, _BENT, _BENT_CLEARLY = 1e-4, 4e-3, 1e-3, 5e-2
+# Of the range of an output: top values this near to its largest, in the median, no longer tell images apart;
+# the top values of a good cosine head come near that, but are never the same.
+_FLAT, _NOT_FLAT, _THE_SAME = 1e-3, 1e-2, 1e-6
+_PROBABILITIES = "probabilities times a constant"
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an output holds, and the tensor before it of which it is that.
+
+    Attributes:
+        kind: in words.
+        name: of the tensor.
+    """
+
+    kind: str
+    name: str
 
 
 def kind_of(rows: Rows) -> Kind:
-    """Tell what the values of an output are.
+    """Tell what the values of an output are, by themselves.
 
     Args:
         rows: float64 ``[images, C]``; rows that are not finite are left out.
 
     Returns:
         ``probabilities``: from 0 to 1 (or to 100), each row with the sum 1 (or 100). ``log-probabilities``:
-        their logarithms. ``values from 0 to 1``: all of them, with any sum, as of sigmoids. Else ``scores``.
+        their logarithms, or those with the other sign. ``values from 0 to 1``: all of them, with any sum, as
+        of sigmoids. Else ``scores``.
     """
     rows = rows[np.isfinite(rows).all(axis=1)]
     if not rows.size:
@@ -36,6 +60,8 @@ def kind_of(rows: Rows) -> Kind:
         total = _total(rows)
         if total is not None and np.abs(rows.sum(axis=1) / total - 1).max() <= _SUM:
             return "probabilities"
+        if np.abs(_log_sum(-rows)).max() <= _SUM:
+            return "negative log-probabilities"
     if rows.max() <= 1e-6 and np.abs(_log_sum(rows)).max() <= _SUM:
         return "log-probabilities"
     if rows.min() >= -1e-6 and rows.max() <= 1 + 1e-6:
@@ -43,34 +69,157 @@ def kind_of(rows: Rows) -> Kind:
     return "scores"
 
 
-def unsquashed(rows: Rows, kind: Kind, before: Mapping[str, Rows]) -> str | None:
-    """Find the logits of an output.
+def undone(rows: Rows, before: Mapping[str, Rows]) -> Undone | None:
+    """Find the tensor of which an output is a squashed form; that may be squashed itself.
 
     Args:
         rows: of the output.
-        kind: what ``kind_of`` says of it.
         before: tensors on the way to it, the first ones first, by name.
 
     Returns:
-        The first tensor whose softmax (or log-softmax, or sigmoid) is the output; for other values from 0 to
-        1 the last one of which they are a rising function, the same for all classes. None if there is none:
-        plain scores have none, and so have values from 0 to 1 that are not saturated, which then are scores.
+        The first tensor whose softmax (or log-softmax, or sigmoid) is the output; then one of which it is a
+        multiple of such a function, plus a constant, if that is no straight line; for values that no longer
+        rise with the score, the last one of which they are a rising function, the same for all classes, or
+        the same but for a factor and a constant for each image. None if there is none: plain scores have
+        none, and so have values from 0 to 1 that are not saturated, which then are scores.
     """
-    if kind == "scores":
-        return None
+    kind = kind_of(rows)
     pairs = {name: pair for name, values in before.items() if (pair := _usable(values, rows)) is not None}
+    name = None
     if kind == "values from 0 to 1":
-        return _first(pairs, _is_sigmoid) or _last_rising(pairs)
-    total = 1.0 if kind == "log-probabilities" else _total(rows) or 1.0
+        name = _first(pairs, _is_sigmoid)
+    elif kind != "scores":
+        name = _softmax_of(pairs, kind, _total(rows) or 1.0)
+    if name is not None:
+        return Undone(kind, name)
+    found = _multiple(pairs) or _normalised(pairs)
+    if found is None and kind == "values from 0 to 1":
+        name = _last_rising(pairs)
+        found = None if name is None else Undone(kind, name)
+    return found or _no_longer_rising(pairs)
 
+
+def is_squashed(rows: Rows, before: Mapping[str, Rows]) -> str:
+    """Tell what an output holds that is no score and of which no tensor is known; empty if it may be one.
+
+    Args:
+        rows: of an output for which ``undone`` finds nothing.
+        before: as there.
+    """
+    kind = kind_of(rows)
+    if kind == "values from 0 to 1":
+        return kind if is_saturated(rows) else ""
+    if kind != "scores":
+        return kind
+    pairs = {name: pair for name, values in before.items() if (pair := _usable(values, rows)) is not None}
+    alike = _first(pairs, lambda values, given: _as_before(values, given) or _as_before(values, given, 0))
+    if alike is not None:  # but for a factor and a bias
+        names = list(before)
+        return is_squashed(before[alike], {name: before[name] for name in names[: names.index(alike)]})
+    if not pairs:
+        return ""  # straight from the last layer
+    rows = next(iter(pairs.values()))[1]
+    if rows.min() >= -1e-6 and _same_sum(rows):
+        return _PROBABILITIES
+    # Two scores may honestly be as far apart as they get, and some models say the same of any image.
+    moving = rows.shape[1] > 2 and rows.std(axis=0).max() > _NOT_FLAT * np.ptp(rows)
+    return "values that no longer rise with the score" if moving and _is_flat(rows) else ""
+
+
+def _softmax_of(pairs: Mapping[str, tuple[Rows, Rows]], kind: Kind, total: float) -> str | None:
     def is_softmax(values: Rows, given: Rows, exact: bool) -> bool:
         with np.errstate(divide="ignore"):
-            log = given if kind == "log-probabilities" else np.log(np.clip(given / total, 0, None))
+            log = np.log(np.clip(given / total, 0, None)) if kind == "probabilities" else given
+        if kind == "negative log-probabilities":
+            log = -given
         # A row less its maximum, as a softmax by hand makes it, has the same softmax, but no top score.
         return bool(np.abs(values.max(axis=1)).max() > 1e-6) and _is_softmax(values, log, exact=exact)
 
     exact = _first(pairs, lambda values, given: is_softmax(values, given, True))
     return exact or _first(pairs, lambda values, given: is_softmax(values, given, False))
+
+
+def _squashing(values: Rows) -> list[tuple[str, Rows]]:
+    """Return what a multiple of such a function is called, and the function of these values."""
+    log = values - _log_sum(values)
+    with np.errstate(over="ignore"):
+        return [
+            (_PROBABILITIES, np.exp(log)),
+            ("log-probabilities times a constant", log),
+            ("sigmoids times a constant", 1 / (1 + np.exp(-values))),
+            ("values squashed by a tanh", np.tanh(values)),
+            ("exponentials", np.exp(values)),
+        ]
+
+
+def _multiple(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
+    """Return the first tensor of which the rows are a squashing function, times and plus a constant."""
+    rounded = None
+    for name, (values, rows) in pairs.items():
+        straight = (values, values - values.mean(axis=1, keepdims=True))
+        bent = min(_distance(each, rows)[0] for each in straight)
+        for kind, made in _squashing(values):
+            distance, factor = _distance(made, rows)
+            words = kind if factor > 0 else f"negated {kind}"
+            sure = kind == _PROBABILITIES and rows.min() >= -1e-6 and _same_sum(rows)
+            if distance <= _EXACT and (sure or bent > max(_BENT, 10 * distance)):
+                return Undone(words, name)
+            if kind.endswith("constant") and distance <= _ROUNDED and bent > _BENT_CLEARLY:
+                rounded = rounded or Undone(words, name)
+    return rounded
+
+
+def _distance(made: Rows, rows: Rows) -> tuple[float, float]:
+    """Return how far rows are from a multiple of ``made`` plus a constant, of their range; and the factor."""
+    spread = float(np.ptp(rows))
+    if not np.isfinite(made).all() or not np.ptp(made) or not spread:
+        return np.inf, 1.0
+    # In a range of 1: sums of squares of what is made may be beyond float64.
+    unit = (made - made.mean()) / np.ptp(made)
+    centred = rows - rows.mean()
+    factor = float((unit * centred).sum() / np.square(unit).sum())
+    return float(np.abs(centred - factor * unit).max()) / spread, factor
+
+
+def _normalised(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
+    """Return the first tensor of which each row is the same but for a factor and a constant of its own."""
+    for name, (values, rows) in pairs.items():
+        flat = _is_flat(rows, _THE_SAME) and not _is_flat(values, _NOT_FLAT)
+        if flat and _as_before(values, rows):
+            return Undone("scores normalised for each image", name)
+    return None
+
+
+def _no_longer_rising(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
+    """Return the last tensor of which the rows are one rising function that has ceased to rise at the top."""
+    for name in reversed(list(pairs)):
+        values, rows = pairs[name]
+        if _is_flat(rows) and not _is_flat(values, _NOT_FLAT) and _rises(values.ravel(), rows.ravel()):
+            return Undone("values that no longer rise with the score", name)
+    return None
+
+
+def _is_flat(rows: Rows, share: float = _FLAT) -> bool:
+    """Tell whether most images have nearly the largest top value of all."""
+    top = rows.max(axis=1)
+    return bool(np.median(top) >= top.max() - share * np.ptp(rows))
+
+
+def _as_before(values: Rows, rows: Rows, axis: int = 1) -> bool:
+    """Tell whether each row is the same multiple of its own values, plus a constant; axis 0: each class."""
+    if rows.shape[axis] < 3:
+        return False
+    one, other = (each - each.mean(axis=axis, keepdims=True) for each in (values, rows))
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.square(one).sum(axis=axis) * np.square(other).sum(axis=axis))
+        told = lengths > 0
+        alike = (one * other).sum(axis=axis)[told] >= (1 - 1e-6) * lengths[told]
+    return bool(told.any() and alike.all())
+
+
+def _same_sum(rows: Rows) -> bool:
+    sums = rows.sum(axis=1)
+    return bool(np.ptp(sums) <= _SUM * rows.std(axis=0).mean())
 
 
 def _usable(values: Rows, rows: Rows) -> tuple[Rows, Rows] | None:
@@ -86,7 +235,7 @@ def is_saturated(rows: Rows) -> bool:
 
 
 def _total(rows: Rows) -> float | None:
-    """Return what the rows of probabilities sum to, 1 or 100; None if it is neither."""
+    """Return what rows of probabilities sum to, 1 or 100; None if it is neither."""
     middle = float(np.median(rows.sum(axis=1)))
     return next((total for total in (1.0, 100.0) if abs(middle / total - 1) <= _SUM), None)
 

@@ -56,7 +56,9 @@ def without_constant_branches(proto: Any) -> Any:
     ir = import_onnx_ir()
     model: onnx_ir.Model = ir.from_proto(proto)
     while True:
-        candidates = [node for node in model.graph if node.op_type == "If" and _decided_by_sizes(node)]
+        candidates = [
+            node for node in model.graph if node.op_type == "If" and decided_by_sizes(node.inputs[0])
+        ]
         taken = _taken(model, candidates)
         if not taken:
             return ir.to_proto(model)
@@ -76,10 +78,10 @@ def refuse_control_flow(model: "onnx_ir.Model", path: Path) -> None:
             )
 
 
-def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
-    """Tell whether constants and the sizes of the image, fixed but for the batch, decide the condition."""
+def decided_by_sizes(value: "onnx_ir.Value | None") -> bool:
+    """Tell whether constants and sizes, all fixed but the batch, decide what a tensor holds."""
     # Each value with what is asked of it: what it holds, or only how large it is.
-    pending, seen = [(node.inputs[0], True)], set()
+    pending, seen = [(value, True)], set()
     while pending:
         value, held = pending.pop()
         if value is None or value.is_initializer():
@@ -92,7 +94,7 @@ def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
         if maker is None or (maker, held) in seen:
             continue
         seen.add((maker, held))
-        if maker.op_type in _CONTROL_FLOW or (held and _is_random(maker)):
+        if maker.op_type in _CONTROL_FLOW or (held and is_random(maker)):
             return False
         if maker.op_type in SIZES:
             pending += [(one, False) for one in maker.inputs]
@@ -102,7 +104,8 @@ def _decided_by_sizes(node: "onnx_ir.Node") -> bool:
     return True
 
 
-def _is_random(node: "onnx_ir.Node") -> bool:
+def is_random(node: Any) -> bool:
+    """Tell whether a node, of onnx or of onnx_ir, gives random numbers."""
     return node.op_type in ("Bernoulli", "Multinomial") or node.op_type.startswith("Random")
 
 

@@ -12,6 +12,8 @@ from edgeosr.export.graph.free_batch import free_batch, require_batch
 from edgeosr.export.graph.image_input import planes_first, require_image_input
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.export.graph.planes import with_planes_inside
+from edgeosr.export.graph.precomputed import with_constants_computed, with_sizes_computed
 from edgeosr.export.graph.writer import find_value
 from edgeosr.files import storage_errors
 
@@ -33,8 +35,9 @@ def load_classifier_onnx(
     """Read a float image classifier.
 
     Functions of the file and branches that are always the same are inlined, an opset that is too old or too
-    new is converted, channels that come last are moved, a grey input is made of colour planes, a batch size
-    that was frozen into the graph is freed, and shapes are inferred. Inputs that are really weights (files of
+    new is converted, what is computed of constants or of fixed sizes alone becomes a constant, channels that
+    come last are moved, a grey input is made of colour planes, a batch size that was frozen into the graph is
+    freed, and shapes are inferred. Inputs that are really weights (files of
     IR version 3) are dropped, and so are outputs that cannot be the class scores.
 
     Args:
@@ -71,14 +74,17 @@ def load_classifier_onnx(
     _check(proto, path, onnx)
     require_image_input(proto, path, size)
     require_batch(proto, path)
-    proto = converted(without_constant_branches(proto), path)
-    proto = _inferred(planes_first(proto), path, onnx)
+    # Before the opset is converted: onnx's converter loses shapes that it would have to compute.
+    proto = converted(with_constants_computed(without_constant_branches(proto)), path)
+    proto = _inferred(with_planes_inside(planes_first(proto)), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
     notes = keep_class_scores(model, path, classes=classes, named=logits)
     _remove_unused(model, embedding)
     proto = free_batch(_inferred(onnx_ir.to_proto(model), path, onnx), path)
-    model = onnx_ir.from_proto(proto)
-    refuse_control_flow(model, path)
+    refuse_control_flow(onnx_ir.from_proto(proto), path)
+    with_sizes = with_sizes_computed(proto)
+    model = onnx_ir.from_proto(proto if with_sizes is proto else _inferred(with_sizes, path, onnx))
+    _remove_unused(model, embedding)
     model.meta[NOTES] = notes
     return model
 

@@ -15,6 +15,7 @@ from edgeosr.bundle.onnx.small_values import (
     Values,
     values_made,
     values_of_constant,
+    values_of_shape,
     values_of_tensor,
 )
 from edgeosr.bundle.onnx.windows import window_shape
@@ -58,19 +59,14 @@ _BROADCAST = frozenset(
 # As many elements as the first input, or fewer; their shape is not followed.
 _NOT_LARGER = frozenset(
     (
-        *(
-            "ArgMax",
-            "ArgMin",
-            "DepthToSpace",
-            "Flatten",
-            "GlobalAveragePool",
-            "GlobalMaxPool",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-        ),
-        *("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
-        *("ReduceSumSquare", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Unsqueeze"),
+        *("DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "Reshape", "Slice", "SpaceToDepth"),
+        *("Split", "Squeeze", "Unsqueeze"),
+    )
+)
+_REDUCTIONS = frozenset(
+    (
+        *("ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax"),
+        *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
     )
 )
 
@@ -81,13 +77,15 @@ class Known:
 
     Attributes:
         elements: at most so many.
-        shape: None if it is not followed.
+        shape: no side is longer; None if it is not followed.
         values: None if they are many or not known.
+        exact: ``shape`` is its very shape.
     """
 
     elements: int
     shape: _Shape | None = None
     values: Values | None = None
+    exact: bool = False
 
 
 class Constants:
@@ -118,17 +116,20 @@ class Constants:
         op, inputs = node["op_type"], [name for name in node["input"] if name]
         self._require_read_size(node, op, where)
         if op == "Constant":
-            self._take(node, _of_constant(node))
+            self._take(node, [_of_constant(node)])
         elif inputs and all(name in self._known for name in inputs):
             given = [self._known[name] for name in inputs]
             values = values_made(node, [known.values for known in given])
-            made = Known(values.size, values.shape, values) if values is not None else self._made(node, given)
-            if made.elements > LARGEST_RESULT:
+            if values is not None:
+                made = [_of_values(each) for each in values]
+            else:
+                made = [self._made(node, given)] * max(1, len(node["output"]))
+            if made[0].elements > LARGEST_RESULT:
                 raise WireError(
-                    f"{where} could make {made.elements:.3g} numbers of constants alone; at most "
+                    f"{where} could make {made[0].elements:.3g} numbers of constants alone; at most "
                     f"{LARGEST_RESULT} are allowed: compute them before the classifier is exported"
                 )
-            self._total += made.elements * max(1, len(node["output"]))
+            self._total += sum(known.elements for known in made)
             if self._total > LARGEST_TOTAL or self._work > MOST_WORK:
                 raise WireError(
                     f"{where} and what is before it compute more on constants alone than is allowed "
@@ -136,14 +137,15 @@ class Constants:
                 )
             self._take(node, made)
 
-    def _take(self, node: Fields, known: Known) -> None:
-        self._known.update(dict.fromkeys((name for name in node["output"] if name), known))
+    def _take(self, node: Fields, known: Sequence[Known]) -> None:
+        self._known.update((name, made) for name, made in zip(node["output"], known, strict=False) if name)
 
     def _made(self, node: Fields, given: Sequence[Known]) -> Known:
         op, first = node["op_type"], given[0]
         shapes = [known.shape for known in given]
         if op in ("Shape", "Size"):
-            return Known(SHORT)
+            known = first.exact and first.shape is not None
+            return _of_values(values_of_shape(node, first.shape or ())) if known else Known(SHORT)
         if op in _SIZED_BY:
             return _of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
         if op in _SAME_SHAPE:
@@ -151,7 +153,12 @@ class Constants:
         if op in ("Reshape", "Squeeze", "Unsqueeze"):
             return _reshaped(op, given)
         if op in ("Slice", "Split"):
-            return Known(first.elements, first.shape)  # no side is longer
+            return Known(first.elements, first.shape)
+        if op in _REDUCTIONS:
+            keeps = {each.get("name"): each.get("i", 0) for each in node["attribute"]}.get("keepdims", 1)
+            return Known(first.elements, first.shape if keeps else None)
+        if op == "Flatten":
+            return _flattened(node, first)
         if op in _NOT_LARGER:
             return Known(first.elements)
         if op == "Transpose" and first.shape is None:
@@ -161,8 +168,12 @@ class Constants:
             return _of_shape(tuple(first.shape[axis] for axis in order) if order else first.shape[::-1])
         if op == "Concat":
             return Known(sum(known.elements for known in given))
-        if op in _BROADCAST and all(shape is not None for shape in shapes):
-            return _of_shape(_broadcast([shape for shape in shapes if shape is not None]))
+        followed = [shape for shape in shapes if shape is not None]
+        if op in _BROADCAST and len(followed) == len(shapes):
+            return _of_shape(_broadcast(followed))
+        if op in _BROADCAST:
+            # Every number of one meets every number of the others at most once.
+            return Known(math.prod(max(1, known.elements) for known in given))
         if op == "Gather" and len(given) == 2:
             # Of every place along one axis there are as many as indices at most.
             return Known(first.elements * max(1, given[1].elements))
@@ -200,7 +211,11 @@ class Constants:
 
 
 def _of_tensor(tensor: Fields) -> Known:
-    return Known(math.prod(tensor["dims"]), tuple(tensor["dims"]), values_of_tensor(tensor))
+    return Known(math.prod(tensor["dims"]), tuple(tensor["dims"]), values_of_tensor(tensor), exact=True)
+
+
+def _of_values(values: Values) -> Known:
+    return Known(values.size, values.shape, values, exact=True)
 
 
 def _of_constant(node: Fields) -> Known:
@@ -221,6 +236,15 @@ def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     return tuple(max(sides) for sides in zip(*padded, strict=True))
+
+
+def _flattened(node: Fields, first: Known) -> Known:
+    axis = next((each.get("i", 1) for each in node["attribute"] if each.get("name") == "axis"), 1)
+    shape = first.shape
+    if shape is None or not -len(shape) <= axis <= len(shape):
+        return Known(first.elements)
+    axis += len(shape) if axis < 0 else 0
+    return Known(first.elements, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
 def _reshaped(op: str, given: Sequence[Known]) -> Known:
