@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import UsageError
 from edgeosr.export.graph.checks import parse_onnx
 from edgeosr.export.settings import ExportSettings
@@ -41,7 +42,9 @@ def known_classes(
     given = settings.known
     if settings.known_file is not None:
         given = names_in(settings.known_file)
-    noted = _noted(path)
+    if given is not None:
+        given = tuple(as_spelled(name, folders) for name in given)
+    noted = {key: tuple(as_spelled(name, folders) for name in names) for key, names in _noted(path).items()}
     if given is None:
         for key, names in noted.items():
             if set(names) <= set(folders):
