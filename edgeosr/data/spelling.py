@@ -14,7 +14,7 @@ def one_form(name: str) -> str:
 
 
 def as_spelled(name: str, names: Iterable[str]) -> str:
-    """Return ``name`` as ``names`` spell it; itself where none, or more than one of them, is the same name."""
+    """Return ``name`` as ``names`` spell it; itself where none or several of them are the same name."""
     names = tuple(names)
     if name in names:
         return name
