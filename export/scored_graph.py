@@ -37,6 +37,8 @@ class ClassifierGraph:
         preprocessing: from frame to input.
         layers: the discriminator's (weight, bias) pairs; empty if there is none.
         default_part: the score part with weight 1 when no open validation data can fit weights.
+        outside: a tensor ``[B]`` that is infinite where the model's own answer is none of ``classes``, else
+            0; None where all of its outputs are classes.
     """
 
     graph: bytes
@@ -49,6 +51,7 @@ class ClassifierGraph:
     preprocessing: Preprocessing
     layers: tuple[tuple[Float32, Float32], ...]
     default_part: str
+    outside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,13 @@ def scored_graph(
     computed = [name for name in carried_parts(scorer) if parts is None or name in parts]
     scorer = replace(scorer, fusion=unfitted_fusion(computed))
     add_scoring(
-        model, scorer, embedding=embedding, logits=classifier.logits, jacobian_squared=squared, map=map_name
+        model,
+        scorer,
+        embedding=embedding,
+        logits=classifier.logits,
+        jacobian_squared=squared,
+        map=map_name,
+        outside=classifier.outside,
     )
     return ScoredGraph(
         classifier=classifier,

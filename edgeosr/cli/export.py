@@ -110,6 +110,7 @@ def export(
     crop_fraction: foreign.CropFraction = None,
     resampling: foreign.Resampling = None,
     accept_weak_classes: foreign.AcceptWeakClasses = False,
+    unknown_outputs: foreign.UnknownOutputs = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -158,6 +159,7 @@ def export(
         known=names_from(known), known_file=known_file, outliers=outliers, embedding=embedding, std=std,
         logits=logits, preprocessing=preprocessing, mean=mean, color=color, resize=resize,
         crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
+        unknown_outputs=names_from(unknown_outputs),
     )  # fmt: skip
     report, line = _exported(source, settings, options)
     then = _next_command(report.path, settings.frame)

@@ -24,7 +24,8 @@ def known_classes(
     """Name the classes by the outputs of a classifier.
 
     The option ``--known`` or ``--known-file`` decides; else the names in the model's notes, if each of them
-    is a folder (others are then unknown classes); else the folders, as they are sorted.
+    is a folder (others are then unknown classes) or ``--unknown-outputs`` is given; else the folders, as they
+    are sorted.
 
     Args:
         path: the ONNX file.
@@ -47,7 +48,7 @@ def known_classes(
     noted = {key: tuple(as_spelled(name, folders) for name in names) for key, names in _noted(path).items()}
     if given is None:
         for key, names in noted.items():
-            if set(names) <= set(folders):
+            if set(names) <= set(folders) or settings.unknown_outputs:
                 return names, [f"class names and their order: the model's own note {key!r}"]
         return tuple(folders), []
     option = "--known" if settings.known_file is None else "--known-file"
