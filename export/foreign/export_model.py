@@ -23,6 +23,7 @@ from edgeosr.export.foreign.unknown_outputs import (
     described,
     known_outputs,
     of_all_outputs,
+    with_images,
     without_outputs,
 )
 from edgeosr.export.precision.export_typed import CalibrationParts
@@ -61,7 +62,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     image_set = open_image_set(settings.data, settings.data_root)
     if settings.groups is not None:  # what is wrong with it is told before the pictures are looked at
         image_set = grouped(image_set, settings.groups)
-    known, notes = known_classes(path, settings, image_set.train.class_names)
+    known, notes = known_classes(path, settings, with_images(image_set))
     if settings.known_order_given:
         # Said at once: a wrong order may end the export before its report.
         for note in notes:

@@ -23,6 +23,12 @@ REST = "rest"
 _NAMED = 6
 
 
+def with_images(image_set: ImageSet) -> tuple[str, ...]:
+    """Return the classes that have training images, in their order."""
+    classes = image_set.train.class_names
+    return tuple(classes[label] for label in np.unique(image_set.train.labels).tolist())
+
+
 def known_outputs(
     names: Sequence[str], settings: ExportSettings, image_set: ImageSet
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -40,8 +46,7 @@ def known_outputs(
         UsageError: ``unknown_outputs`` has a name that no output has, or leaves fewer than two.
         DataError: an output has no images and is not said to mean unknown.
     """
-    classes = image_set.train.class_names
-    filled = {classes[label] for label in np.unique(image_set.train.labels).tolist()}
+    filled = with_images(image_set)
     asked = settings.unknown_outputs or ()
     if asked == (REST,) and REST not in names:
         unknown = tuple(name for name in names if name not in filled)
@@ -51,7 +56,7 @@ def known_outputs(
         if name not in names:
             raise UsageError(
                 f"--unknown-outputs names {name!r}, which is none of the model's outputs"
-                f"{suggestion(name, names) or ';'} all outputs are named, in order, by --known or --known-file"
+                f"{suggestion(name, names) or ';'} --known or --known-file names all of them, in order"
             )
     known = tuple(name for name in names if name not in unknown)
     # With a folder that is empty, or none: four_parts would say so, but not what to do.
@@ -61,7 +66,7 @@ def known_outputs(
         raise DataError(
             f"{image_set.title} has no images of {_listed(missing)}{near or ';'} if these are outputs of the "
             f"model that there are no images of, add --unknown-outputs {_typed(missing)}: what the model "
-            f"names so is then unknown; its classes with images: {_listed(sorted(filled))}"
+            f"names so is then unknown; its classes with images: {_listed(filled)}"
         )
     if len(known) < 2:
         raise UsageError(
