@@ -62,7 +62,7 @@ def test_a_few_such_images_are_a_warning(deployed, known, checked, tmp_path):
     proto = onnx.load(deployed())
     nodes = proto.graph.node
     gemm = next(i for i, node in enumerate(nodes) if node.op_type == "Gemm")
-    nodes[gemm].output[0] = "plain"
+    nodes[gemm].input[0] = "seen"
     # Nothing, but on bright images the root of a negative number.
     added = [
         helper.make_node("ReduceMean", ["image"], ["level"], "level", axes=[2, 3], keepdims=0),
@@ -70,10 +70,10 @@ def test_a_few_such_images_are_a_warning(deployed, known, checked, tmp_path):
         helper.make_node("Sub", ["limit", "mean"], ["left"], "left"),
         helper.make_node("Sqrt", ["left"], ["root"], "root"),
         helper.make_node("Mul", ["root", "nothing"], ["zero"], "zero"),
-        helper.make_node("Add", ["plain", "zero"], ["scores"], "add"),
+        helper.make_node("Add", ["features", "zero"], ["seen"], "add"),
     ]
     for number, node in enumerate(added):
-        nodes.insert(gemm + 1 + number, node)
+        nodes.insert(gemm + number, node)
     for name, value in (("nothing", 0.0), ("limit", np.quantile(levels, 0.8))):
         proto.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     onnx.save(proto, tmp_path / "few.onnx")
