@@ -161,8 +161,7 @@ def export(
         crop_fraction=crop_fraction, resampling=resampling, accept_weak_classes=accept_weak_classes,
         unknown_outputs=names_from(unknown_outputs),
     )  # fmt: skip
-    report, line = _exported(source, settings, options)
-    then = _next_command(report.path, settings.frame)
+    report, line, then = _exported(source, settings, options)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
 
 
@@ -174,7 +173,8 @@ def _settings_from(**values: Any) -> "ExportSettings":
 
 def _exported(
     source: Path | None, settings: "ExportSettings", options: "BuildOptions"
-) -> tuple["ExportReport", str]:
+) -> tuple["ExportReport", str, str]:
+    """Return the report, a line on the engine, and what to type next."""
     from edgeosr import export_model, export_run
     from edgeosr.cli.engine_step import with_engine
     from edgeosr.run import newest_run
@@ -182,7 +182,8 @@ def _exported(
     origin = source or newest_run()
     with results_only():
         report = (export_model if origin.suffix.lower() == ".onnx" else export_run)(origin, settings)
-        return with_engine(report, options)
+        report, line = with_engine(report, options)
+    return report, line, _next_command(report.path, settings.frame)
 
 
 def _next_command(bundle: Path, frame: tuple[int, int] | None) -> str:

@@ -74,9 +74,9 @@ def test_a_few_such_images_are_a_warning(deployed, known, checked, tmp_path):
     ]
     for number, node in enumerate(added):
         nodes.insert(gemm + number, node)
-    for name, value in (("nothing", 0.0), ("limit", np.quantile(levels, 0.8))):
+    for name, value in (("nothing", 0.0), ("limit", np.quantile(levels, 0.96))):
         proto.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     onnx.save(proto, tmp_path / "few.onnx")
-    check = checked(tmp_path / "few.onnx", known, false_reject_rate=0.4, **OWN)
+    check = checked(tmp_path / "few.onnx", known, false_reject_rate=0.4, embedding="features", **OWN)
     assert "known images: they begin with the tensor 'root'" in check.warnings[0]
     assert check.warnings[0].endswith("; such an image is rejected")
