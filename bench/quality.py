@@ -54,8 +54,10 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
     out = settings.out or beside.with_name(f"{checked.manifest.name}-evaluation")
-    _announce_replaced(out)
+    replaced = _replaced(out)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
+    if replaced is not None:
+        say(replaced)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
     known_measured = runner.measure(of_size(known, fixed), "scoring known test images")
@@ -106,11 +108,11 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     return report
 
 
-def _announce_replaced(out: Path) -> None:
-    """Say which evaluation will be replaced, if any; refuse a report that no evaluation wrote."""
+def _replaced(out: Path) -> str | None:
+    """Return a line on the evaluation that will be replaced, if any; refuse a report that none wrote."""
     path = out / REPORT
     if not path.exists():
-        return
+        return None
     with storage_errors("read", path):
         text = path.read_text("utf-8", errors="replace")
     try:
@@ -121,7 +123,7 @@ def _announce_replaced(out: Path) -> None:
         raise UsageError(
             f"{out} holds a {REPORT} that no evaluation wrote, and it would be replaced; choose another --out"
         )
-    say(
+    return (
         f"replacing the evaluation in {out}: made {found.get('created')}, unknown images: "
         f"{found.get('unknown')}; keep both with --out"
     )

@@ -14,6 +14,7 @@ from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.data.parts import Parts, evaluation_images
 from edgeosr.data.recorded import reopen_parts
+from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import DataError, EdgeosrError, UsageError, suggestion
 from edgeosr.printed import printable, say
 from edgeosr.runtime.frames import require_size
@@ -125,6 +126,7 @@ def _labelled(source: str, classes: tuple[str, ...], data_root: Path | None) -> 
     """Open known images of the user's own; their class names must be the bundle's."""
     image_set = grouped(open_image_set(source, data_root))
     images = evaluation_images(image_set)
+    images = replace(images, class_names=tuple(as_spelled(name, classes) for name in images.class_names))
     present = [name for name in images.class_names if np.any(images.labels == images.class_names.index(name))]
     strange = [name for name in present if name not in classes]
     if strange:

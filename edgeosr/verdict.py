@@ -37,7 +37,8 @@ class Verdict:
         parts: the bundle's score parts by name (``edgeosr.scoring.parts``), in its
             order; larger = more unknown.
         latency_ms: wall time of the call that produced this verdict, in milliseconds (a batch shares it).
-        finite: False if a value was NaN or infinite; such a frame is never accepted.
+        finite: False if a value was NaN or infinite; such a frame is never accepted. So is a frame that the
+            model itself names as one of ``edgeosr export --unknown-outputs``: its score is infinite.
     """
 
     accepted: bool

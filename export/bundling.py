@@ -39,6 +39,7 @@ class Provenance:
         name, out: the bundle's name and path.
         data, outliers, training: see ``Manifest``.
         discriminator_selected_by: what chose its epoch, in words; empty without one.
+        unknown_outputs: what becomes of outputs that are no known class, in words; empty without any.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Provenance:
     outliers: OutliersRecord | None
     training: dict[str, Any] | None
     discriminator_selected_by: str
+    unknown_outputs: str = ""
 
 
 def write_calibrated(

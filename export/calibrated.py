@@ -20,6 +20,8 @@
 exported graph itself.
 """
 
+from dataclasses import replace
+
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.bundling import Provenance, write_calibrated
 from edgeosr.export.calibrate import (
@@ -95,6 +97,9 @@ def export_calibrated(
     if provenance.training is not None:
         require_better_than_chance(fit.known, classifier.classes)
     graph, fit, probes = without_unused(graph, fit, probes, settings.parts)
+    if provenance.unknown_outputs:
+        note = f"{fit.fusion.note}; {provenance.unknown_outputs}"
+        fit = replace(fit, fusion=replace(fit.fusion, note=note))
     shipped = graph.model(fit.fusion)
     runner, names = GraphRunner(shipped, threads=settings.threads), classifier.classes
     threshold, measured = threshold_on_calibrate(

@@ -110,8 +110,8 @@ def conformal_threshold(
         unusable = int((~np.isfinite(values)).sum())
         raise DataError(
             f"{unusable} of {len(values)} calibration scores are not finite, more than a false-reject rate "
-            f"of {false_reject_rate:g} leaves room for; the network overflows on known images: train it "
-            "again or export it in a wider precision"
+            f"of {false_reject_rate:g} leaves room for; the network overflows on known images (train it "
+            "again, or export it in a wider precision), or names them as one of --unknown-outputs"
         )
     rank = math.ceil(_required(count, false_reject_rate))
     images = "" if count == len(values) else f" ({len(values)} images, each group weighs one)"

@@ -42,6 +42,8 @@ class ClassifierGraph:
         default_part: the score part with weight 1 when no open validation data can fit weights.
         channel_weights: of the closed form, float64 ``[D]`` with a mean of 1 (``channel_weights.py``); None
             for equal ones.
+        outside: a tensor ``[B]`` that is infinite where the model's own answer is none of ``classes``, else
+            0; None where all of its outputs are classes.
     """
 
     graph: bytes
@@ -55,6 +57,7 @@ class ClassifierGraph:
     layers: tuple[tuple[Float32, Float32], ...]
     default_part: str
     channel_weights: NDArray[np.float64] | None = None
+    outside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +181,13 @@ def scored_graph(
     computed = [name for name in carried_parts(scorer) if parts is None or name in parts]
     scorer = replace(scorer, fusion=unfitted_fusion(computed))
     add_scoring(
-        model, scorer, embedding=embedding, logits=classifier.logits, jacobian_squared=squared, map=map_name
+        model,
+        scorer,
+        embedding=embedding,
+        logits=classifier.logits,
+        jacobian_squared=squared,
+        map=map_name,
+        outside=classifier.outside,
     )
     return ScoredGraph(
         classifier=classifier,

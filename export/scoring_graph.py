@@ -31,6 +31,7 @@ def add_scoring(
     logits: str | None = None,
     jacobian_squared: str | None = None,
     map: str | None = None,
+    outside: str | None = None,
 ) -> None:
     """Add the scoring nodes, in place.
 
@@ -48,6 +49,8 @@ def add_scoring(
         jacobian_squared: name of |dz/dh|_F^2, float32 ``[batch]``; None without a Jacobian norm.
         map: name of the map before the last activation, ``[batch, D, H, W]``, renamed ``map``; an
             activation can hide a NaN in it from the embedding. None: only the embedding is watched.
+        outside: name of a tensor ``[batch]`` that is added to the score: infinite for images that no
+            threshold may accept, else 0. None: there are none.
 
     Raises:
         ExportError: a tensor is missing, or ``logits`` does not go with the head.
@@ -96,7 +99,11 @@ def add_scoring(
     suspect = fused
     if watched is not None:
         suspect = op("Add", fused, writer.reduce("ReduceMean", watched, [1, 2, 3], keepdims=False))
-    score = op("Add", fused, op("Mul", suspect, number(writer, 0.0)), name=SCORE)
+    if outside is None:
+        score = op("Add", fused, op("Mul", suspect, number(writer, 0.0)), name=SCORE)
+    else:
+        checked = op("Add", fused, op("Mul", suspect, number(writer, 0.0)))
+        score = op("Add", checked, find_value(model, outside), name=SCORE)
     label = op("Reshape", column, _shape(writer, -1), name=LABEL)
     writer.append()
     batch = z.shape[0] if z.shape is not None and isinstance(z.shape[0], int) else "batch"

@@ -32,7 +32,7 @@ from edgeosr.scoring.thresholds import COMMON, PER_CLASS, RULES
 # The settings of ``export_model`` alone.
 FOREIGN = (
     *("data", "known", "known_file", "groups", "outliers", "embedding", "logits", "preprocessing", "mean"),
-    *("std", "color", "resize", "crop_fraction", "resampling", "accept_weak_classes"),
+    *("std", "color", "resize", "crop_fraction", "resampling", "accept_weak_classes", "unknown_outputs"),
 )
 JACOBIANS = ("closed-form", "probes", "none")
 # Of --channel-weights, see ``channel_weights.py``.
@@ -80,6 +80,8 @@ class ExportSettings:
             images for the fusion, the tensor that is its embedding.
         known_file, logits: a file of class names in the order of its outputs, one a line, instead of
             ``known``; and the tensor that is its class scores (None: an output).
+        unknown_outputs: names of outputs that are no known class, such as a background: what the model itself
+            names so is unknown; ``("rest",)`` for all without images. Engines do not take it.
         preprocessing: a name of ``PRESETS`` of ``foreign/presets.py``, or the path of a JSON file that states
             the model's preprocessing; None: ImageNet's normalisation. What is given beside it comes first.
         mean, std: its normalisation, in the order in which the model takes its channels: with color ``bgr``
@@ -125,6 +127,7 @@ class ExportSettings:
     crop_fraction: float | None = None
     resampling: str | None = None
     accept_weak_classes: bool = False
+    unknown_outputs: tuple[str, ...] | None = None
     folds: int | None = None
     seed: int = 0
     threads: int | None = None
@@ -183,6 +186,12 @@ class ExportSettings:
         for name in ("data", "groups", "outliers", "embedding", "logits", "cut", "preprocessing"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
+        require_names("unknown_outputs", self.unknown_outputs)
+        if self.unknown_outputs and self.precision is not None:
+            raise UsageError(
+                "--unknown-outputs is decided in model.onnx, of which engines run the backbone only; got "
+                f"--engine {self.precision}; leave one of them out"
+            )
         require_path("out", self.out)
         require_path("known_file", self.known_file)
         if self.known is not None and self.known_file is not None:

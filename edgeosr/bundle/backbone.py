@@ -1,5 +1,6 @@
 """``backbone.onnx``, the graph in an engine's precision, and its gate: the records, and their readers."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 # for an external head.
 ENDINGS = {MAP: (MAP,), TANGENTS: (EMBEDDING, TANGENTS), EMBEDDING: (EMBEDDING,)}
 DTYPES = ("float16", "float32")
+# A single difference that would come more often than this of a graph that is as good as asked shows nothing.
+BY_CHANCE = 0.05
 # Fields of a gate that older bundles do not have.
 _LATER = ("known_agreement", "unknown_agreement", "unknown_from")
 # Where the unknown images of the gate come from, as it is said.
@@ -60,10 +63,36 @@ class GateRecord:
 
     @property
     def passed(self) -> bool:
-        """The decisions agree on enough of the known images, and on enough of the unknown ones."""
-        sides = (self.known_agreement, self.unknown_agreement)
-        told = [share for share in sides if share is not None] or [self.agreement]
-        return min(told) >= self.minimum
+        """The decisions agree on enough of the known images, and on enough of the unknown ones.
+
+        Where the images are so few that the minimum lets less than one of them differ, one may: it would
+        differ more often than in ``BY_CHANCE`` of all exports of a graph that is exactly as good as asked.
+        """
+        return all(
+            share >= self.minimum or (_differing(share, count) == 1 and self._one_shows_nothing(count))
+            for share, count in self._sides()
+        )
+
+    def _sides(self) -> list[tuple[float, int]]:
+        """Return (agreement, images) of known and unknown ones, or of both together in an older bundle."""
+        sides = ((self.known_agreement, self.known), (self.unknown_agreement, self.unknown))
+        told = [(share, count) for share, count in sides if share is not None]
+        return told or [(self.agreement, self.known + self.unknown)]
+
+    def _one_shows_nothing(self, count: int) -> bool:
+        return self.minimum**count < 1 - BY_CHANCE
+
+    def let_through(self) -> str:
+        """Return a sentence if an image that differs was let through because there are so few; else nothing.
+
+        Else fewer than 200 images could not pass 99.5 % but without any difference.
+        """
+        if not self.passed or all(share >= self.minimum for share, _ in self._sides()):
+            return ""
+        return (
+            f"; one that differs of so few shows no more than chance: to prove {self.minimum:.1%} takes "
+            f"{images_needed(self.minimum)} known and as many unknown images"
+        )
 
     def agreements(self) -> str:
         """Return on what share of which images the two decide alike, for the middle of a sentence."""
@@ -83,9 +112,19 @@ class GateRecord:
         median, largest = self.score_distance
         return (
             f"decides like model.onnx on {self.agreements()}; {self.minimum:.1%} demanded of each"
+            f"{self.let_through()}"
             f"{', recalibrated' if self.recalibrated else ''}; scores "
             f"differ by {median:.2g} (median), {largest:.2g} (most){areas}; compared on the CPU"
         )
+
+
+def images_needed(minimum: float) -> int:
+    """Return with how many images one that is decided otherwise is within a minimum below 1."""
+    return math.ceil(1 / (1 - minimum) - 1e-9)
+
+
+def _differing(share: float, count: int) -> int:
+    return round((1 - share) * count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from edgeosr import __version__
 from edgeosr.cli.bench import bench
 from edgeosr.cli.build import build
+from edgeosr.cli.command import Command
 from edgeosr.cli.demo import demo
 from edgeosr.cli.ending import heeded_signals, interrupted_code, interrupted_words, output_failures, say
 from edgeosr.cli.evaluate import evaluate
@@ -96,7 +97,7 @@ def help_from(function: Callable[..., None]) -> str:
 
 app.callback(help=help_from(edgeosr))(edgeosr)
 for command in (train, export, build, evaluate, predict, bench, inspect, verify, selftest, demo):
-    app.command(help=help_from(command))(command)
+    app.command(cls=Command, help=help_from(command))(command)
 
 
 def main() -> None:

@@ -118,6 +118,7 @@ def export(
     crop_fraction: foreign.CropFraction = None,
     resampling: foreign.Resampling = None,
     accept_weak_classes: foreign.AcceptWeakClasses = False,
+    unknown_outputs: foreign.UnknownOutputs = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -160,8 +161,7 @@ def export(
 
     options = options_from(engine, target, batch, frame)
     settings = _settings_from(given, options.frame)
-    report, line = _exported(source, settings, options)
-    then = _next_command(report.path, settings.frame)
+    report, line, then = _exported(source, settings, options)
     show(text=report.as_text() + line, document=report.as_json(), json=json, written=report.path, then=then)
 
 
@@ -170,14 +170,15 @@ def _settings_from(given: dict[str, Any], frame: tuple[int, int] | None) -> "Exp
     from edgeosr.export.settings import ExportSettings
 
     values = {field.name: given[field.name] for field in fields(ExportSettings) if field.name in given}
-    values |= {name: names_from(given[name]) for name in ("known",)}
+    values |= {name: names_from(given[name]) for name in ("known", "unknown_outputs")}
     values |= {"precision": _precision_from(given["engine"]), "probes": _count_from(given["probes"])}
     return settings_from(ExportSettings, **values | {"frame": frame})
 
 
 def _exported(
     source: Path | None, settings: "ExportSettings", options: "BuildOptions"
-) -> tuple["ExportReport", str]:
+) -> tuple["ExportReport", str, str]:
+    """Return the report, a line on the engine, and what to type next."""
     from edgeosr import export_model, export_run
     from edgeosr.cli.engine_step import with_engine
     from edgeosr.run import newest_run
@@ -185,7 +186,8 @@ def _exported(
     origin = source or newest_run()
     with results_only():
         report = (export_model if origin.suffix.lower() == ".onnx" else export_run)(origin, settings)
-        return with_engine(report, options)
+        report, line = with_engine(report, options)
+    return report, line, _next_command(report.path, settings.frame)
 
 
 def _next_command(bundle: Path, frame: tuple[int, int] | None) -> str:

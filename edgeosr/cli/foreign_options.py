@@ -50,6 +50,14 @@ Resampling = Annotated[
         "nearest or no-antialias (OpenCV's). The bundle has bilinear; what that changes is measured."
     ),
 ]
+UnknownOutputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B|rest",
+        help="MODEL.onnx: outputs that are no known class, such as background: what the model names so is "
+        "unknown. rest: all without images.",
+    ),
+]
 AcceptWeakClasses = Annotated[
     bool,
     typer.Option(

@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, each worded once; and the parsing of their values."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from edgeosr.cli.command import SEPARATORS
 from edgeosr.errors import MOST_THREADS, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -75,7 +77,8 @@ def size_from(text: str | None) -> tuple[int, int] | None:
     """Return (height, width) of ``"480x640"``, or None if the option was not given."""
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
+    # Also as Python writes it, (480, 640), and with the letters that stand for "times".
+    height, _, width = re.sub(r"\s*[x\u00d7*,]\s*", "x", text.lower().strip(" []()")).partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise UsageError(f"expected HEIGHTxWIDTH in pixels; got {text!r}; write for example 480x640")
     return int(height), int(width)
@@ -83,7 +86,7 @@ def size_from(text: str | None) -> tuple[int, int] | None:
 
 def numbers_from(option: str, text: str) -> tuple[int, ...]:
     """Return the whole numbers of a comma-separated option, for example ``"1,8"``."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) >= 1 for word in words):
+    words = [word for word in SEPARATORS.split(text) if word]
+    if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
         raise UsageError(f"{option} takes whole numbers from 1, separated by commas; got {text!r}; write 1,8")
     return tuple(int(word) for word in words)

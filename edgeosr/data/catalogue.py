@@ -13,6 +13,7 @@ from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
 from edgeosr.data.packs import read_pack
 from edgeosr.data.parts import require_class
+from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import DataError, UsageError, suggestion
 from edgeosr.printed import printable, say
 from edgeosr.user_path import path_from_user
@@ -79,6 +80,7 @@ def _open(source: str, data_root: Path | None) -> ImageSet:
 def _restricted(image_set: ImageSet, names: Sequence[str], source: str) -> ImageSet:
     if not names:
         raise UsageError(f"{source!r} names no class after the colon; expected {source}CLASS1,CLASS2")
+    names = [as_spelled(name, image_set.train.class_names) for name in names]
     for name in names:
         require_class(name, image_set.train.class_names, image_set.title)
     unique = tuple(dict.fromkeys(names))

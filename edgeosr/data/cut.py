@@ -109,7 +109,7 @@ def _too_few(name: str, groups: int, parts: int, image_set: ImageSet) -> DataErr
     return DataError(
         f"the class {name!r} of {image_set.title} has {groups} separate images (or groups) to train from; "
         f"at least {parts} are needed, one for each part; add images or leave the class out of the known "
-        f"ones{why}"
+        f"ones (an output of MODEL.onnx: --unknown-outputs {name}){why}"
     )
 
 

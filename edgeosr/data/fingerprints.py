@@ -15,6 +15,7 @@ from edgeosr.progress import progress
 from edgeosr.usable_processors import usable_processors
 
 SIDE = 16  # of the thumbnails, pixels
+VIEW_SIDE = 48  # of the grey views
 # A JPEG of more pixels is looked at smaller, and both of its sides keep so many: to decode a camera's 12
 # megapixels would take longer than all else together.
 MOST_PIXELS, DRAFT_SIDE = 2**20, 256
@@ -29,6 +30,8 @@ class Fingerprints:
         digests: ``[n]``, 32 hexadecimal digits: of the pixels; of the name if an image cannot be read.
         hashes: uint64 ``[2, n]``: two perceptual hashes of 64 bits, ``imagehash.phash`` and ``dhash``.
         thumbnails: uint8 ``[n, SIDE, SIDE, 3]``.
+        views: uint8 ``[n, VIEW_SIDE, VIEW_SIDE]``, grey: they show the grain that thumbnails average away.
+        sizes: int64 ``[n, 2]``, the smaller and the larger side in pixels, as stored.
         readable: bool ``[n]``.
         taken, cameras: text ``[n]``: when and with what a picture was taken, as EXIF says; else empty.
     """
@@ -36,6 +39,8 @@ class Fingerprints:
     digests: NDArray[np.bytes_]
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
+    views: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
     readable: NDArray[np.bool_]
     taken: list[str]
     cameras: list[str]
@@ -49,6 +54,8 @@ class Fingerprints:
             digests=np.concatenate([self.digests, others.digests]),
             hashes=np.concatenate([self.hashes, others.hashes], axis=1),
             thumbnails=np.concatenate([self.thumbnails, others.thumbnails]),
+            views=np.concatenate([self.views, others.views]),
+            sizes=np.concatenate([self.sizes, others.sizes]),
             readable=np.concatenate([self.readable, others.readable]),
             taken=self.taken + others.taken,
             cameras=self.cameras + others.cameras,
@@ -73,6 +80,8 @@ def fingerprints(images: LabelledImages, description: str) -> Fingerprints:
         digests=np.array([_hexadecimal(f"unread {images.name_of(i)}".encode()) for i in range(count)], "S32"),
         hashes=np.zeros((2, count), np.uint64),
         thumbnails=np.zeros((count, SIDE, SIDE, 3), np.uint8),
+        views=np.zeros((count, VIEW_SIDE, VIEW_SIDE), np.uint8),
+        sizes=np.zeros((count, 2), np.int64),
         readable=np.zeros(count, np.bool_),
         taken=[""] * count,
         cameras=[""] * count,
@@ -88,6 +97,8 @@ def fingerprints(images: LabelledImages, description: str) -> Fingerprints:
         for row, hashed in enumerate((hashing.phash, hashing.dhash)):
             found.hashes[row, index] = int(str(hashed(picture)), 16)
         found.thumbnails[index] = np.asarray(picture.resize((SIDE, SIDE), pillow.Resampling.BOX))
+        view = picture.convert("L").resize((VIEW_SIDE, VIEW_SIDE), pillow.Resampling.BOX)
+        found.views[index], found.sizes[index] = np.asarray(view), sorted(seen.size)
         found.taken[index], found.cameras[index] = seen.taken, seen.camera
         found.readable[index] = True
 

@@ -8,7 +8,15 @@ import numpy as np
 from edgeosr.data.image_file import read_image_file
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.picture_limits import regular_file_bytes
-from edgeosr.data.walk import BESIDE, PassedOver, folders_of, pictures_below, pictures_in
+from edgeosr.data.spelling import as_spelled, one_form
+from edgeosr.data.walk import (
+    BESIDE,
+    WITHOUT_PICTURES,
+    PassedOver,
+    folders_of,
+    pictures_below,
+    pictures_in,
+)
 from edgeosr.errors import DataError
 from edgeosr.printed import printable
 
@@ -27,6 +35,9 @@ def read_folder(root: Path) -> tuple[LabelledImages, LabelledImages | None]:
     said in ``walk.py``; suffixes may be of any case. A folder with images only, no folders, is one class of
     the folder's name. Class names and images are sorted, so the result does not depend on the file system.
 
+    A folder without a picture is told, and stays a class: of no images. Whoever needs images of it refuses it
+    (``four_parts`` where it is a known class).
+
     ``root/{train,test}/class`` is recognised by those names. ``val`` stands in for a missing ``test``; where
     both are there it joins ``train``, because edgeosr cuts its own parts.
 
@@ -34,7 +45,7 @@ def read_folder(root: Path) -> tuple[LabelledImages, LabelledImages | None]:
         (train, test or None); both have the class names of both.
 
     Raises:
-        DataError: no images, a class folder without images, two folders for one part, images straight in a
+        DataError: no images, two folders for one part or of one name, images straight in a
             part, other folders beside train and test, or the root cannot be read.
     """
     passed_over = PassedOver()
@@ -57,6 +68,7 @@ def read_folder(root: Path) -> tuple[LabelledImages, LabelledImages | None]:
     train_files = _merged(train + validation, passed_over)
     test_files = _merged(test, passed_over)
     passed_over.tell(root)
+    test_files = {as_spelled(name, train_files): files for name, files in test_files.items()}
     names = sorted(train_files | test_files)
     return _labelled(root, names, train_files), _labelled(root, names, test_files) if test else None
 
@@ -77,6 +89,19 @@ def _require_one_of_each(root: Path, folders: Sequence[Path]) -> None:
             )
 
 
+def _require_distinct(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse two class folders whose names are one name to every reader."""
+    seen: dict[str, str] = {}
+    for folder in folders:
+        other = seen.setdefault(one_form(folder.name), folder.name)
+        if other != folder.name:
+            raise DataError(
+                f"{root} holds two folders that are both called {printable(one_form(other))}: {other!a} "
+                f"and {folder.name!a}, the same letters in two Unicode forms; move the images of one "
+                "into the other"
+            )
+
+
 def _merged(parts: Sequence[Path], passed_over: PassedOver) -> dict[str, list[Path]]:
     merged: dict[str, list[Path]] = {}
     for part in parts:
@@ -87,11 +112,12 @@ def _merged(parts: Sequence[Path], passed_over: PassedOver) -> dict[str, list[Pa
                 f"{part.name}/CLASS/IMAGE.png; if a table names the classes, sort the pictures by it"
             )
         for name, files in _classes(part, folders, passed_over).items():
-            merged.setdefault(name, []).extend(files)
+            merged.setdefault(as_spelled(name, merged), []).extend(files)
     return merged
 
 
 def _classes(root: Path, folders: Sequence[Path], passed_over: PassedOver) -> dict[str, list[Path]]:
+    _require_distinct(root, folders)
     taken = (root, *folders)
     files = {folder.name: list(pictures_below(folder, passed_over, taken)) for folder in folders}
     if not any(files.values()):
@@ -103,12 +129,9 @@ def _classes(root: Path, folders: Sequence[Path], passed_over: PassedOver) -> di
                 f"{root}/CLASS/IMAGE.png"
             )
         return {printable(root.resolve().name): loose}
-    empty = [name for name, found in files.items() if not found]
-    if empty:
-        passed_over.tell(root)
-        raise DataError(
-            f"the class folder {root / empty[0]} holds no {_KINDS} file; add images or remove the folder"
-        )
+    for name, found in files.items():
+        if not found:
+            passed_over.add(WITHOUT_PICTURES, name)
     for path in pictures_in(root):
         passed_over.add(BESIDE, path.name)
     return files

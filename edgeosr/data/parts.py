@@ -21,6 +21,7 @@ from edgeosr.bundle.groups import GroupsRecord
 from edgeosr.data.cut import Fractions, Indices, cut
 from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
+from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import DataError, UsageError, require_whole, suggestion
 from edgeosr.printed import printable
 from edgeosr.verdict import UNKNOWN, reads_as_unknown
@@ -118,7 +119,8 @@ def four_parts(
     """
     _require_settings(seed, fractions, test_fraction, per_group)
     names = _known_names(image_set, known, split)
-    unknown = tuple(name for name in image_set.train.class_names if name not in names)
+    empty = _without_images(image_set)
+    unknown = tuple(name for name in image_set.train.class_names if name not in {*names, *empty})
     _require_images(image_set.train, names, f"the training images of {image_set.title}")
     if image_set.grouping is None:
         image_set = grouped(image_set)
@@ -214,7 +216,7 @@ def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | 
         if not 0 <= split < len(image_set.splits):
             raise UsageError(f"split must lie in 0..{len(image_set.splits) - 1}; got {split}")
         known = image_set.splits[split]
-    names = tuple(classes if known is None else known)
+    names = tuple(classes if known is None else (as_spelled(name, classes) for name in known))
     for name in names:
         require_class(name, classes, image_set.title)
     if len(set(names)) != len(names):
@@ -254,6 +256,14 @@ def _require_images(images: LabelledImages, names: Sequence[str], where: str) ->
                 f"the class {name!r} is missing from {where}{suggestion(name, present) or ';'} "
                 "add images, make the folder names equal, or leave it out of the known classes"
             )
+
+
+def _without_images(image_set: ImageSet) -> set[str]:
+    """Return the classes without an image, such as empty folders."""
+    names = image_set.train.class_names
+    sides = [image_set.train] if image_set.test is None else [image_set.train, image_set.test]
+    counts = sum(np.bincount(side.labels, minlength=len(names)) for side in sides)
+    return {name for name, count in zip(names, np.atleast_1d(counts).tolist(), strict=True) if not count}
 
 
 def _spaced(images: LabelledImages, per_group: int) -> Indices:

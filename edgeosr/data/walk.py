@@ -60,6 +60,7 @@ _LOST = "a link to nothing"
 _AGAIN = "a link to a folder that is read anyway"
 _CLOSED = "cannot be opened"
 BESIDE = "beside the class folders"
+WITHOUT_PICTURES = "without a picture in it"
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,10 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     if not waiting:
         return
     write_plan(directory, plan)
-    threads = settings.threads or plan.threads
+    threads = _own_threads(settings, len(plan.folds)) or plan.threads
     slower = threads / (settings.threads or threads_for(run.settings))
     orders = [_order(run, plan, fold, threads, digests[fold.number]) for fold in waiting]
-    places = _places(len(waiting), settings.devices)
+    places = _places(len(waiting), settings)
     seconds = _seconds(run, waiting, len(places), slower)
     say(announcement(waiting, len(plan.folds), len(places), seconds))
     if torch.cuda.is_available():
@@ -146,10 +146,10 @@ def _plan(run: _Run, settings: TrainSettings, say: Callable[[str], None]) -> Fol
     if why:
         say(why)
     counts = np.bincount(run.parts.train.labels, minlength=len(run.parts.known)).tolist()
-    at_once = len(_places(max(1, len(left_out)), settings.devices))
+    at_once = len(_places(max(1, len(left_out)), settings))
     # Side by side, each fold has its share of the processors; more than a step is worth would slow it down.
     share = max(1, usable_processors() // at_once)
-    threads = settings.threads or min(threads_for(run.settings), share)
+    threads = _own_threads(settings, max(1, len(left_out))) or min(threads_for(run.settings), share)
     images = dict(zip(run.parts.known, counts, strict=True))
     return new_plan(left_out, wanted, run.record, images, threads)
 
@@ -214,13 +214,21 @@ def _order(run: _Run, plan: FoldPlan, fold: Fold, threads: int, digests: dict[st
     return fold, settings
 
 
-def _places(folds: int, devices: int | str) -> list[dict[str, str]]:
+def _own_threads(settings: TrainSettings, folds: int) -> int | None:
+    """Return the CPU threads of each fold if the user says how many there are; they share them."""
+    if settings.threads is None or torch.cuda.is_available():
+        return settings.threads
+    return max(1, settings.threads // len(_places(folds, settings)))
+
+
+def _places(folds: int, settings: TrainSettings) -> list[dict[str, str]]:
     """Return the environment of each process that may train at a time: one a GPU, or one a processor.
 
-    A number of ``devices`` is the most of either.
+    A number of ``devices`` is the most of either; a number of ``threads`` is the most of processors.
     """
+    devices = settings.devices
     if not torch.cuda.is_available():
-        most = usable_processors()
+        most = min(usable_processors(), settings.threads or usable_processors())
         return [{}] * min(folds, most, devices if isinstance(devices, int) else most)
     visible = os.environ.get(GPUS)
     names = [str(number) for number in range(torch.cuda.device_count())]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import UsageError
 from edgeosr.export.graph.checks import parse_onnx
 from edgeosr.export.settings import ExportSettings
@@ -23,7 +24,8 @@ def known_classes(
     """Name the classes by the outputs of a classifier.
 
     The option ``--known`` or ``--known-file`` decides; else the names in the model's notes, if each of them
-    is a folder (others are then unknown classes); else the folders, as they are sorted.
+    is a folder (others are then unknown classes) or ``--unknown-outputs`` is given; else the folders, as they
+    are sorted.
 
     Args:
         path: the ONNX file.
@@ -41,10 +43,12 @@ def known_classes(
     given = settings.known
     if settings.known_file is not None:
         given = names_in(settings.known_file)
-    noted = _noted(path)
+    if given is not None:
+        given = tuple(as_spelled(name, folders) for name in given)
+    noted = {key: tuple(as_spelled(name, folders) for name in names) for key, names in _noted(path).items()}
     if given is None:
         for key, names in noted.items():
-            if set(names) <= set(folders):
+            if set(names) <= set(folders) or settings.unknown_outputs:
                 return names, [f"class names and their order: the model's own note {key!r}"]
         return tuple(folders), []
     option = "--known" if settings.known_file is None else "--known-file"

@@ -110,7 +110,8 @@ def _require_classes(model: "ir.Model", path: Path, classes: tuple[str, ...]) ->
         raise UsageError(
             f"{path.name} has {' or '.join(map(str, outputs))} outputs, but there are {len(classes)} known "
             f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "
-            "--data needs one folder a class, and --known gives their names in the order of the outputs"
+            "--data needs one folder a class, and --known gives their names in the order of the outputs; "
+            "outputs without images are named there too, with --unknown-outputs rest beside it"
         )
 
 

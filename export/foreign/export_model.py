@@ -20,6 +20,13 @@ from edgeosr.export.foreign.classifier import read_classifier
 from edgeosr.export.foreign.discriminator import discriminator_for, torch_is_there
 from edgeosr.export.foreign.known_check import check_on_known_images
 from edgeosr.export.foreign.stated import stated_preprocessing
+from edgeosr.export.foreign.unknown_outputs import (
+    described,
+    known_outputs,
+    of_all_outputs,
+    with_images,
+    without_outputs,
+)
 from edgeosr.export.precision.export_typed import CalibrationParts
 from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
@@ -56,12 +63,17 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     image_set = open_image_set(settings.data, settings.data_root)
     if settings.groups is not None:  # what is wrong with it is told before the pictures are looked at
         image_set = grouped(image_set, settings.groups)
-    known, notes = known_classes(path, settings, image_set.train.class_names)
+    known, notes = known_classes(path, settings, with_images(image_set))
     if settings.known_order_given:
         # Said at once: a wrong order may end the export before its report.
         for note in notes:
             say(note)
-    classifier, seen = read_classifier(path, known, settings, image_set.train)
+    outputs = known
+    known, unknown = known_outputs(outputs, settings, image_set)
+    if unknown:
+        notes = [*notes, described(unknown)]
+    own, seen = read_classifier(path, outputs, settings, image_set.train)
+    classifier = without_outputs(own, known) if unknown else own
     # Better said before a discriminator is trained for it.
     draft = draft_of(classifier, settings)
     require_graph_of_bundle(draft.model(), parts=len(draft.parts))
@@ -72,7 +84,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     stated = stated_preprocessing(settings, size.height, size.width)
     for note in stated.notes:
         say(note)
-    check = check_on_known_images(path, classifier, stated, parts, settings)
+    check = check_on_known_images(path, own, stated, of_all_outputs(parts, outputs), settings)
     halves = None
     if settings.outliers is not None:
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
@@ -111,6 +123,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
             else OutliersRecord(printable(settings.outliers), len(halves.train), len(halves.select)),
             training=None,
             discriminator_selected_by=selected_by,
+            unknown_outputs=described(unknown) if unknown else "",
         ),
         Folds(why_none="a deployed classifier has no folds"),
         features,

@@ -18,10 +18,20 @@ Places = NDArray[np.int64]
 
 
 class KnownAnswers:
-    """The model's own answers on a sample, for any preprocessing."""
+    """The model's own answers on a sample, for any preprocessing.
+
+    Attributes:
+        indices, labels, answers: of the images that were read: where in the sample, class, and answer.
+        compared: places of those that other preprocessings are tried on.
+        not_finite: how many of them have a class score that is NaN or infinite.
+        first_not_finite: the first of these as the model's size has it, uint8; None if there is none.
+    """
+
+    first_not_finite: NDArray[np.uint8] | None
 
     def __init__(self, own: OwnModel, sample: LabelledImages, stated: Stated) -> None:
         self._own, self._sample, self._stated = own, sample, stated
+        self.not_finite, self.first_not_finite = 0, None
         given: list[int] = []
         kept: list[int] = []
         labels: list[int] = []
@@ -31,7 +41,11 @@ class KnownAnswers:
         wanted = set(np.linspace(0, len(sample) - 1, min(most, len(sample))).round().astype(int).tolist())
         for index, frame in read_frames(sample, np.arange(len(sample)), "checking on known images"):
             one = fitted(frame, size, stated.resampling)
-            given.append(int(top_classes(own.logits_of([one], size))[0]))
+            logits = own.logits_of([one], size)
+            if not np.isfinite(logits).all():
+                self.not_finite += 1
+                self.first_not_finite = one if self.first_not_finite is None else self.first_not_finite
+            given.append(int(top_classes(logits)[0]))
             labels.append(int(sample.labels[index]))
             if index in wanted:
                 pixels[len(kept)] = one

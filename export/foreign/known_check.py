@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgeosr.data.parts import Parts
 from edgeosr.errors import DataError, ExportError
+from edgeosr.export.foreign import not_finite
 from edgeosr.export.foreign.advice import advice_for
 from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
@@ -32,6 +33,7 @@ from edgeosr.export.foreign.class_order import (
 from edgeosr.export.foreign.known_answers import KnownAnswers
 from edgeosr.export.foreign.known_sample import known_sample
 from edgeosr.export.foreign.own_model import OwnModel
+from edgeosr.export.foreign.recipe import normalised
 from edgeosr.export.foreign.stated import Stated
 from edgeosr.export.scored_graph import ClassifierGraph
 from edgeosr.export.settings import ExportSettings
@@ -103,13 +105,14 @@ def check_on_known_images(
     Raises:
         DataError: the classes stand in another order than the outputs, another preprocessing is clearly
             right, or a class is not named clearly more often than by chance; the message says what to type.
-        ExportError: the exported graph answers like another model.
+        ExportError: the exported graph answers like another model, or the model's scores are not finite.
     """
     sample = known_sample(parts)
     own = OwnModel(path, classifier, settings.threads)
     answers = KnownAnswers(own, sample, stated)
+    overflows = _not_finite(answers, own, stated, settings)
     problem, warning, found = _judged(answers, classifier.classes, stated.preprocessing, settings)
-    warnings = [] if warning is None else [warning]
+    warnings = [text for text in (overflows, warning) if text is not None]
     if problem is not None:
         if not settings.accept_weak_classes:
             raise problem
@@ -136,6 +139,18 @@ def check_on_known_images(
         better=better,
         warnings=tuple(warnings),
     )
+
+
+def _not_finite(answers: KnownAnswers, own: OwnModel, stated: Stated, settings: ExportSettings) -> str | None:
+    """Refuse scores that are not finite on more images than may be rejected; on fewer, return a warning."""
+    if answers.first_not_finite is None:
+        return None
+    inputs = normalised(answers.first_not_finite[None], stated.preprocessing)
+    images = len(answers.indices)
+    sentence = not_finite.told(answers.not_finite, images, own, inputs)
+    if answers.not_finite > settings.false_reject_rate * images:
+        raise not_finite.refused(sentence)
+    return f"{sentence}; such an image is rejected"
 
 
 def _judged(

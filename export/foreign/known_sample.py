@@ -21,23 +21,40 @@ def known_sample(parts: Parts) -> LabelledImages:
 
     The train part serves a deployed model's check as well: it was not trained here. Near copies of an image
     would count as evidence that they are not; a group of several classes (all pictures of one patient) gives
-    one of each.
+    one of each. A class with fewer than ``A_CLASS`` there is filled up with its images of the calibrate and
+    test parts: of 5 images in all, the two that are left would show nothing. Nothing is fitted on them.
     """
-    select, train = parts.select, parts.train
-    labels = np.concatenate([select.labels, train.labels])
-    groups = np.concatenate([select.groups, train.groups])
+    sources = (parts.select, parts.train, parts.calibrate, parts.test)
+    labels = np.concatenate([one.labels for one in sources])
+    groups = np.concatenate([one.groups for one in sources])
+    # Official test images number their groups by themselves.
+    starts = np.cumsum([0, *(len(one) for one in sources)])
+    groups[starts[3] :] += groups[: starts[3]].max(initial=0) + 1
     _, first = np.unique(groups * len(parts.known) + labels, return_index=True)
     first.sort()
     most = max(A_CLASS, math.ceil(MOST_IMAGES / len(parts.known)))
-    kept = [first[labels[first] == label][:most] for label in range(len(parts.known))]
-    both = LabelledImages(
-        class_names=select.class_names,
-        labels=labels,
-        groups=groups,
-        read=lambda i: select.read(i) if i < len(select) else train.read(i - len(select)),
-        name_of=lambda i: select.name_of(i) if i < len(select) else train.name_of(i - len(select)),
+    kept = []
+    for label in range(len(parts.known)):
+        own = first[labels[first] == label]
+        here = int((own < starts[2]).sum())
+        kept.append(own[: min(most, max(here, A_CLASS))])
+
+    def place(i: int) -> tuple[LabelledImages, int]:
+        source = int(np.searchsorted(starts, i, side="right")) - 1
+        return sources[source], i - int(starts[source])
+
+    def read(i: int) -> Image:
+        source, index = place(i)
+        return source.read(index)
+
+    def name_of(i: int) -> str:
+        source, index = place(i)
+        return source.name_of(index)
+
+    together = LabelledImages(
+        class_names=parts.select.class_names, labels=labels, groups=groups, read=read, name_of=name_of
     )
-    return both.subset(np.concatenate(kept))
+    return together.subset(np.concatenate(kept))
 
 
 def read_frames(

@@ -28,6 +28,7 @@ class OwnModel:
     Attributes:
         is_the_file: True if it is the file itself that runs.
         grey: True if its own input is grey: one mean and one std, and no order of colours.
+        logits_name: the tensor that is its logits.
     """
 
     def __init__(self, path: Path, classifier: ClassifierGraph, threads: int | None = None) -> None:
@@ -35,7 +36,7 @@ class OwnModel:
         assert classifier.logits is not None, "a classifier with a head of its own"
         threads = threads or graph_threads(classifier.graph)
         settings = SessionSettings(threads=threads, quiet=True)
-        self._logits = classifier.logits
+        self.logits_name, self._path, self._classifier = classifier.logits, path, classifier
         self._batch = _BATCH
         self.is_the_file = self.grey = False
         try:
@@ -59,9 +60,15 @@ class OwnModel:
             given = part
             if len(part) < self._batch < _BATCH:  # a batch that is frozen into the file
                 given = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), axis=0)])
-            (logits,) = run_session(self._session, [self._logits], {self._input: given}, name="the model")
+            (logits,) = run_session(self._session, [self.logits_name], {self._input: given}, name="the model")
             found.append(logits.reshape(len(given), -1)[: len(part)])
         return np.concatenate(found).astype(np.float32)
+
+    def proto(self) -> tuple[Any, str]:
+        """Return the model that runs, as ``onnx`` parses it, and the name of its input."""
+        if self.is_the_file:
+            return _parsed(_file_with_logits(self._path, self._classifier)[0]), self._input
+        return _parsed(self._classifier.graph), self._input
 
     def logits_of(
         self, images: Sequence[NDArray[np.uint8]], preprocessing: Preprocessing

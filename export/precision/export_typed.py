@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeosr.bundle.backbone import BackboneRecord
+from edgeosr.bundle.backbone import BackboneRecord, GateRecord, images_needed
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import ExportError
 from edgeosr.export.calibrate import SelectFit, fit_on_select, score_select, threshold_on_calibrate
@@ -147,13 +147,22 @@ def _fitted(
     return anew.fusion, limit
 
 
+def _of_few(record: GateRecord) -> str:
+    """Say what is let through where the minimum is less than one image."""
+    if record.minimum >= 1 or min(record.known, record.unknown or record.known) >= images_needed(
+        record.minimum
+    ):
+        return ""
+    return f", and lets one differ of fewer than {images_needed(record.minimum)} images"
+
+
 def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, picture: Path) -> str:
     record = gate.record
     differing = [image for image in gate.worst if not image.agrees][:LISTED]
     lines = [
         f"the {settings.precision} graph decides like model.onnx on {record.agreements()}; --min-agreement "
-        f"asks for {record.minimum:.2%} of each (same class on {record.labels:.2%} of all, same accept or "
-        f"reject on {record.decisions:.2%}). The least alike (score minus threshold):"
+        f"asks for {record.minimum:.2%} of each{_of_few(record)} (same class on {record.labels:.2%} of all, "
+        f"same accept or reject on {record.decisions:.2%}). The least alike (score minus threshold):"
     ]
     for image in differing:
         lines.append(f"  {image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}")

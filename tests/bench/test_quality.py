@@ -118,6 +118,9 @@ def test_images_of_another_size_than_the_bundles_frames_are_refused_as_predict_d
 def test_an_earlier_evaluation_that_is_replaced_is_named(digits_bundle, tmp_path, capsys):
     settings = QualitySettings(known="digits:2,3", unknown="digits:6", out=tmp_path)
     evaluate_bundle(digits_bundle, settings)
+    with pytest.raises(DataError):
+        evaluate_bundle(digits_bundle, replace(settings, unknown="digits:none"))
+    # Nothing is replaced by a command whose images are refused.
     assert "replacing" not in capsys.readouterr().err
     evaluate_bundle(digits_bundle, replace(settings, unknown="digits:7"))
     said = capsys.readouterr().err

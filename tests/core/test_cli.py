@@ -64,10 +64,8 @@ def test_the_help_of_a_command_shows_examples_of_it(command: str, edgeosr: Run) 
     assert f"\n      edgeosr {command}" in out
 
 
-@pytest.mark.parametrize(
-    "arguments", [["tran"], ["train", "--dta", "x"], ["train", "--epochs", "many"], ["inspect", "a", "b"]]
-)
-def test_a_wrong_command_option_or_number_ends_with_2_and_usage(arguments: list[str], edgeosr: Run) -> None:
+@pytest.mark.parametrize("arguments", [["tran"], ["train", "--dta", "x"], ["inspect", "a", "b"]])
+def test_a_wrong_command_or_option_ends_with_2_and_usage(arguments: list[str], edgeosr: Run) -> None:
     code, out, err = edgeosr(*arguments)
     assert (code, out) == (2, "")
     assert "Usage: edgeosr" in err
@@ -333,6 +331,9 @@ def test_names_numbers_and_sizes_are_read_or_refused() -> None:
     assert size_from(None) is None
     assert size_from("480x640") == (480, 640)
     assert numbers_from("--batches", "1, 8") == (1, 8)
+    for written in ("480X640", "(480, 640)", "480*640", "480,640"):
+        assert size_from(written) == (480, 640)
+    assert numbers_from("--batches", "[1 8]") == (1, 8)
     for wrong in ("a,a", "", "a,"):
         with pytest.raises(UsageError):
             names_from(wrong)

@@ -50,7 +50,7 @@ def open_engine(
     if bundle.manifest.backbone is None:
         raise EngineError(
             f"{bundle.path} has no typed backbone, so there is no engine of it; export it with: edgeosr "
-            "export --engine fp16; or use backend='onnxruntime'"
+            "export --engine fp16; or take onnxruntime, which needs none (in Python: backend='onnxruntime')"
         )
     # The driver first, by ctypes: TensorRT may end the process where there is none.
     probe = probe_gpus()
@@ -71,15 +71,15 @@ def _record(bundle: Bundle, builder: str, build: str | None, device: int, probe:
         reasons = "; ".join(finding.described() for finding in findings) or "the bundle has none"
         raise EngineError(
             f"no {builder} engine of {bundle.path} can run here: {reasons}; run: edgeosr build "
-            f"{bundle.path}, or pass build='auto'"
+            f"{bundle.path} (in Python, build='auto' does it at opening)"
         )
     targets: tuple[str, ...] = ()
     if builder == "tensorrt_rtx":
         architecture = probe.gpus[device].architecture
         if architecture not in RTX_TARGETS:
             raise EngineError(
-                f"tensorrt_rtx has no engines for {probe.gpus[device].name} ({architecture}); use "
-                "backend='tensorrt' or 'onnxruntime'"
+                f"tensorrt_rtx has no engines for {probe.gpus[device].name} ({architecture}); take "
+                "tensorrt or onnxruntime instead"
             )
         targets = (architecture,)
     record, _ = build_bundle(bundle.path, BuildOptions(targets=targets, device=device), probe=probe)

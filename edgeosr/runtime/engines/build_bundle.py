@@ -41,8 +41,8 @@ def require_common_threshold(manifest: Manifest) -> None:
     own = None if manifest.backbone is None else manifest.backbone.threshold
     if manifest.threshold.by_class or (own is not None and own.by_class):
         raise EngineError(
-            f"the bundle {manifest.name} has a threshold a class, and engines compare with one for all; use "
-            "backend='onnxruntime', or export it with: edgeosr export --threshold-rule common --engine fp16"
+            f"the bundle {manifest.name} has a threshold a class, and engines compare with one for all; run "
+            "it on onnxruntime, or export it with: edgeosr export --threshold-rule common --engine fp16"
         )
 
 

@@ -150,6 +150,24 @@ def test_an_image_that_cannot_be_read_is_like_none(tmp_path: Path) -> None:
     assert written(tmp_path, files)[1] == [0, 1, 2]
 
 
+def stripes(random: np.random.Generator, side: int) -> Image.Image:
+    """Stripes of one colour and nearly one direction, somewhere, under a grain of their own."""
+    rows, columns = np.mgrid[0:side, 0:side]
+    angle = 0.6 + random.normal(0, 0.05)
+    wave = np.sin(2 * np.pi * (columns * np.cos(angle) + rows * np.sin(angle)) / 12 + random.uniform(0, 6.28))
+    pixels = (0.5 + 0.5 * wave)[..., None] * np.array([230, 58, 58]) + random.normal(0, 12, (side, side, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("side", [48, 64])
+def test_stripes_in_nearly_the_same_place_are_no_copies_and_stripes_saved_again_are(side: int) -> None:
+    random = np.random.default_rng(side)
+    pictures = [stripes(random, side) for _ in range(60)]
+    assert groups_of(pictures) == list(range(60))
+    again = [jpeg(picture, quality) for picture in pictures[:8] for quality in (90, 50)]
+    assert groups_of([*pictures[:8], *again]) == [*range(8), *np.repeat(range(8), 2).tolist()]
+
+
 def made(hashes: list[int]) -> Fingerprints:
     """Fingerprints of one picture, but with these hashes."""
     base = fingerprints(
@@ -163,6 +181,8 @@ def made(hashes: list[int]) -> Fingerprints:
         digests=np.array([f"{i}" for i in range(count)], "S32"),
         hashes=np.stack([np.array(hashes, np.uint64), unlike]),
         thumbnails=np.repeat(base.thumbnails, count, axis=0),
+        views=np.repeat(base.views, count, axis=0),
+        sizes=np.repeat(base.sizes, count, axis=0),
         readable=np.ones(count, np.bool_),
     )
 

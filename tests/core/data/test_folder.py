@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.folder import read_folder
+from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError
 
 Write = Callable[..., Path]
@@ -118,9 +120,35 @@ def test_the_order_of_writing_changes_nothing(write_folder: Write, tmp_path: Pat
 def test_empty_folders_are_refused(tmp_path: Path, write_folder: Write) -> None:
     with pytest.raises(DataError, match=r"no images in .*CLASS/IMAGE\.png"):
         read_folder(tmp_path)
-    root = write_folder({"ant": 1})
-    (root / "bee").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*bee holds no png"):
-        read_folder(root)
     with pytest.raises(DataError, match="cannot read the folder"):
         read_folder(tmp_path / "gone")
+
+
+def test_a_folder_without_pictures_is_told_and_stops_nothing_until_it_is_a_known_class(
+    write_folder: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folder({"ant": 8, "bee": 8, "fly": 2})
+    (root / "later").mkdir()
+    image_set = open_image_set(str(root))
+    assert "passed over" in (said := capsys.readouterr().err) and "without a picture in it (later)" in said
+    parts = four_parts(image_set, known=("ant", "bee"))
+    assert parts.unknown == ("fly",)
+    assert parts.unknown_test is not None and len(parts.unknown_test) == 2
+    for known in (None, ("ant", "later")):
+        with pytest.raises(DataError, match=r"'later' is missing from .*; add images"):
+            four_parts(image_set, known=known)
+
+
+def test_names_that_differ_in_their_unicode_form_alone_are_one_name(
+    write_folder: Write, tmp_path: Path
+) -> None:
+    one, other = "caf\u00e9", "cafe\u0301"
+    with pytest.raises(DataError, match=r"both called caf\u00e9: .* two Unicode forms; move"):
+        read_folder(write_folder({one: 1, other: 1}, tmp_path / "both"))
+    train, test = read_folder(write_folder({f"train/{one}": 2, f"test/{other}": 3}, tmp_path / "parts"))
+    assert train.class_names == (one,)
+    assert test is not None and test.labels.tolist() == [0, 0, 0]
+    root = write_folder({other: 6, "tea": 6, "Tea": 6}, tmp_path / "typed")
+    # Upper and lower case are two classes: a reader of letters has both.
+    assert four_parts(open_image_set(str(root)), known=(one, "tea", "Tea")).known == (other, "tea", "Tea")
+    assert open_image_set(f"{root}:{one}").train.class_names == (other,)

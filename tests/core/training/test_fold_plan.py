@@ -236,5 +236,16 @@ def test_each_fold_at_work_has_a_gpu_or_a_processor_of_its_own(monkeypatch, cuda
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = folds_module._places(3, devices)
+    found = folds_module._places(3, TrainSettings(data="digits", devices=devices))
     assert found == [place if place == {} else {"CUDA_VISIBLE_DEVICES": place} for place in places]
+
+
+@pytest.mark.parametrize(
+    ("threads", "processors", "at_once", "each"), [(1, 8, 1, 1), (2, 8, 2, 1), (7, 8, 3, 2), (4, 1, 1, 4)]
+)
+def test_folds_share_the_threads_that_the_user_allows(monkeypatch, threads, processors, at_once, each):
+    monkeypatch.setattr(folds_module.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(folds_module, "usable_processors", lambda: processors)
+    settings = TrainSettings(data="digits", threads=threads)
+    assert len(folds_module._places(3, settings)) == at_once
+    assert folds_module._own_threads(settings, 3) == each

@@ -96,6 +96,18 @@ def test_two_classes_turned_round_in_a_model_of_two_are_named(deployed, known, c
         checked(two, tmp_path, known=("b", "a"), **OWN)
 
 
+@pytest.mark.parametrize("images", [5, 6])
+def test_two_of_five_images_a_class_turned_round_are_found(deployed, known, checked, tmp_path, images):
+    for name in NAMES:
+        count = images if name in ("1", "3") else 30
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            shutil.copy(known / name / f"{number}.png", tmp_path / name)
+    assert not checked(deployed(), tmp_path, **OWN).warnings
+    with pytest.raises(DataError, match=r"2 names moved.*write --known 1,2,3,10,20,30;"):
+        checked(deployed(), tmp_path, known=("3", "2", "1", "10", "20", "30"), **OWN)
+
+
 def test_order_and_preprocessing_that_are_both_wrong_are_both_named(deployed, known, checked):
     model = deployed((0.408, 0.458, 0.485), (1 / 255,) * 3, bgr=True)
     with pytest.raises(DataError, match=r"--preprocessing caffe.*--known 1,2,3,10,20,30|--known.*caffe"):

@@ -305,3 +305,11 @@ def test_a_classifier_of_torchs_older_exporter_with_a_frozen_batch_is_read(opset
     assert (added.closed_form.activation, added.dimension) == ("hard_swish", 8)
     expected = network(torch.tensor(IMAGES)).detach().numpy()
     np.testing.assert_allclose(outputs_of(model, IMAGES), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_reader_and_the_embedding_are_still_found_under_the_name_they_first_had():
+    from edgeosr.export import onnx_checks
+    from edgeosr.export.closed_form.pooling import find_embedding
+
+    assert onnx_checks.load_classifier_onnx is load_classifier_onnx
+    assert onnx_checks.find_embedding is find_embedding

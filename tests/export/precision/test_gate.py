@@ -83,9 +83,23 @@ def test_another_nearest_class_of_an_image_that_both_reject_is_no_other_decision
 
 
 def test_it_passes_at_the_minimum_and_fails_below():
-    after = {"known0[0]": (1, 0.0)}
-    assert gate({}, after, minimum=0.9).passed
-    assert not gate({}, after, minimum=0.91).passed
+    after = {"known0[0]": (1, 0.0), "known0[1]": (1, 0.0)}
+    assert gate({}, after, minimum=0.8).passed
+    assert not gate({}, after, minimum=0.81).passed
+
+
+@pytest.mark.parametrize(
+    ("images", "differing", "passed"),
+    [(10, 1, False), (11, 1, True), (60, 1, True), (60, 2, False), (199, 1, True), (199, 2, False),
+     (200, 1, True), (400, 2, True), (400, 3, False)],
+)  # fmt: skip
+def test_one_image_of_few_that_differs_shows_nothing_two_do(images, differing, passed):
+    after = {f"known0[{i}]": (1, 0.0) for i in range(differing)}
+    found = gate({}, after, known=(images,), minimum=0.995)
+    assert found.passed == passed
+    of_few = 11 <= images < 200 and passed
+    assert ("to prove 99.5% takes 200 known and as many unknown" in found.record.described()) == of_few
+    assert not gate({}, after, known=(images,), minimum=1.0).passed, "all of them were asked for"
 
 
 def test_each_graph_has_its_own_threshold():
@@ -135,14 +149,14 @@ def test_at_most_a_thousand_images_are_compared_open_ones_among_them():
 
 
 def test_known_and_unknown_images_must_each_agree_often_enough():
-    unknown = {"made of known0[3]": (0, 1.5)}
-    assert gate({}, unknown, minimum=0.9).passed
-    found = gate({}, unknown, minimum=0.91)
-    assert found.record.agreement == 0.95, "the sum would pass"
+    unknown = {"made of known0[3]": (0, 1.5), "made of known0[4]": (0, 1.5)}
+    assert gate({}, unknown, minimum=0.8).passed
+    found = gate({}, unknown, minimum=0.81)
+    assert found.record.agreement == 0.9, "the sum would pass"
     assert not found.passed
-    assert (found.record.known_agreement, found.record.unknown_agreement) == (1.0, 0.9)
+    assert (found.record.known_agreement, found.record.unknown_agreement) == (1.0, 0.8)
     assert (
-        "100.00% of 10 known and 90.00% of 10 unknown images (made of known ones)" in found.record.described()
+        "100.00% of 10 known and 80.00% of 10 unknown images (made of known ones)" in found.record.described()
     )
     assert found.worst[0].name == "made of known0[3]"
 
