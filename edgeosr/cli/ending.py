@@ -23,7 +23,9 @@ from edgeosr.errors import StorageError
 _NAMES = ("SIGTERM", "SIGHUP")
 # timeout and service managers tell the process and then its group: that is one request, not two.
 _SAME_REQUEST_S = 2.0
-_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_OUTPUT_ERRORS = {
+    errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF, getattr(errno, "EDQUOT", errno.ENOSPC),
+}  # fmt: skip
 
 
 @dataclass
@@ -122,6 +124,12 @@ def say(words: str) -> None:
         echo(words, err=True)
     except OSError:
         _silenced()
+
+
+def path_of(error: OSError) -> str:
+    """Return the path that an error of the system is about; it has one."""
+    name = error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _handler(process: int) -> Any:

@@ -71,6 +71,9 @@ def train_epochs(
     if resumed is not None:
         objective.load_state_dict(resumed.objective)
         optimizer.load_state_dict(resumed.optimizer)
+        if fabric.global_rank == 0:
+            # Whoever was killed may have written the checkpoint and not what comes after it.
+            _write_results(objective, state, directory, best=state.best_epoch == state.epochs)
     cap = None if settings.max_minutes is None else settings.max_minutes * 60
     while True:
         lasting = state.seconds / state.epochs if state.epochs else None
@@ -163,8 +166,7 @@ def _write(
     *,
     best: bool,
 ) -> None:
-    if best:
-        write_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
+    # The checkpoint first: a run that is killed here can be resumed, and what is missing is written then.
     write_checkpoint(
         directory,
         Checkpoint(
@@ -175,6 +177,12 @@ def _write(
             optimizer=optimizer.state_dict(),
         ),
     )
+    _write_results(objective, state, directory, best=best)
+
+
+def _write_results(objective: Objective, state: Progress, directory: Path, *, best: bool) -> None:
+    if best:
+        write_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
     write_text(directory / LOG, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
