@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("trial", choices=("bundles", "frames", "kills", "commands"))
     parser.add_argument(
         "bundle", type=Path, nargs="?",
-        help="a good bundle; for frames one with a backbone in fp32; none for commands, which make their own",
+        help="a good bundle; for frames one with a backbone in fp32; commands make their own, and a run",
     )  # fmt: skip
     parser.add_argument(
         "--count", type=int, default=1000,
@@ -98,10 +98,10 @@ def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 def _commands(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     from edgeosr.bench.reliability.writing_commands import Material, load_commands, writing_commands
 
-    load_commands()
+    load_commands(training=arguments.bundle is None)
     found, passed = {}, True
     with tempfile.TemporaryDirectory() as folder:
-        commands = writing_commands(Material(Path(folder)))
+        commands = writing_commands(Material(Path(folder), arguments.bundle))
         for name in arguments.only.split(",") if arguments.only else commands:
             require_choice("--only", name, commands)
             with tempfile.TemporaryDirectory() as work:

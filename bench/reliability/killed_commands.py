@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeosr.bench.reliability.fork_server import in_a_child
+from edgeosr.bench.reliability.fork_server import Ended, in_a_child
 
 # Python tells of these before they happen; those on files of the command are the steps of its writing.
 _STEPS = ("os.", "shutil.", "open", "tempfile.")
@@ -23,6 +23,7 @@ _MOST_ATTEMPTS = 40
 # The next run is made after each kill that leaves a name which no whole run leaves, and after one in so many.
 _NEXT_RUN = 10
 _SHOWN = 5
+_LONGEST_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,11 @@ class CommandCounts:
         """Keep the first of what is wrong."""
         if len(self.first) < _SHOWN:
             self.first.append(what)
+
+
+def freely(function: Callable[[], str]) -> Ended:
+    """Call a function in a process of its own, which may take memory and time, and open what it likes."""
+    return in_a_child(function, memory=1 << 36, may_open=lambda name: True, longest=_LONGEST_S)
 
 
 def kill_command(command: WritingCommand, work: Path, kills: int, *, seed: int = 0) -> CommandCounts:
@@ -155,7 +161,7 @@ def _look(
     go_on: bool,
     whole: frozenset[str],
 ) -> None:
-    ended = in_a_child(lambda: command.look(place), memory=1 << 36, may_open=lambda name: True)
+    ended = freely(lambda: command.look(place))
     if ended.how != "done":
         counts.half += 1
         counts.tell(f"half: {ended.detail[-300:]}; {sorted(_names(place))}")
@@ -168,7 +174,7 @@ def _look(
         return
     counts.next_runs += 1
     code = _ended(_forked(command.again.get(ended.detail, command.run), place))
-    last = in_a_child(lambda: command.look(place), memory=1 << 36, may_open=lambda name: True)
+    last = freely(lambda: command.look(place))
     if code != 0 or last.how != "done" or last.detail != "new":
         counts.failed += 1
         counts.tell(f"the run after {ended.detail!r} ends with {code}, {last.detail[-300:]}: {_said(place)}")

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeosr.bench.reliability.fork_server import in_a_child
-from edgeosr.bench.reliability.killed_commands import WritingCommand
+from edgeosr.bench.reliability.killed_commands import WritingCommand, freely
 from edgeosr.bundle.directory import read_bundle, read_manifest
 from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
@@ -26,8 +25,9 @@ from edgeosr.runtime.runtime import Runtime
 # What the commands import when they are called: a process that is forked for a kill has it already.
 _LOADED = (
     "edgeosr.bench.latency", "edgeosr.bench.latency_plot", "edgeosr.bench.quality",
-    "edgeosr.export.export_run", "edgeosr.runtime.predict", "edgeosr.training.train", "onnx",
+    "edgeosr.export.export_run", "edgeosr.runtime.predict", "onnx",
 )  # fmt: skip
+_TRAINING = ("edgeosr.training.train",)
 CLASSES = ("blue", "green", "red")
 _SIDE, _EACH, _UNKNOWN = 16, 30, 12
 _TRAIN = ("--epochs", "2", "--input-size", str(_SIDE), "--batch-size", "16", "--rotation-weight", "0")
@@ -42,24 +42,31 @@ def edgeosr(*words: str | Path) -> None:
     app.main()
 
 
-def load_commands() -> None:
+def load_commands(*, training: bool) -> None:
     """Import what the commands need; nothing of it begins a thread, which would not outlive a fork."""
-    for name in _LOADED:
+    for name in (*_LOADED, *(_TRAINING if training else ())):
         importlib.import_module(name)
 
 
 class Material:
-    """Images, a run and a bundle in ``folder``, made in processes of their own."""
+    """Images, a run and a bundle in ``folder``, made in processes of their own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: an empty one.
+        bundle: one with a backbone, to be used instead; then there is no run.
+    """
+
+    def __init__(self, folder: Path, bundle: Path | None = None) -> None:
         self.images, self.others = folder / "images", folder / "others"
-        self.run, self.bundle, self.video = folder / "run", folder / "small.edgeosr", folder / "in.avi"
+        self.run, self.video = folder / "run", folder / "in.avi"
+        self.bundle = bundle or folder / "small.edgeosr"
         for number, name in enumerate(CLASSES):
             _write_images(self.images / name, _EACH, seed=number, tint=number)
         for number, name in enumerate(("first", "second")):
             _write_images(self.others / name, _UNKNOWN, seed=10 + number, tint=None)
-        self._make(folder, "train", "--data", self.images, *_TRAIN, "--out", self.run)
-        self._make(folder, *self.exporting("0.4", self.bundle, "--engine", "fp32"))
+        if bundle is None:
+            self._make(folder, "train", "--data", self.images, *_TRAIN, "--out", self.run)
+            self._make(folder, *self.exporting("0.4", self.bundle, "--engine", "fp32"))
         if _has_opencv():
             _write_video(self.video)
 
@@ -68,20 +75,20 @@ class Material:
         return ("export", self.run, "--false-reject-rate", rate, "--threads", "1", "--out", out, *more)
 
     def _make(self, folder: Path, *words: str | Path) -> None:
-        ended = in_a_child(partial(_ended, words), memory=1 << 36, may_open=lambda name: True)
+        ended = freely(partial(_ended, words))
         if ended.detail != "0":
             raise AssertionError(f"edgeosr {words[0]} fails in {folder}: {ended.detail}")
 
 
 def writing_commands(material: Material) -> dict[str, WritingCommand]:
-    """Return the commands by name; drawing a video is among them where OpenCV is installed."""
+    """Return the commands by name: of a run, where there is one; of a video, where OpenCV is installed."""
     bundle, images = material.bundle, material.images
     train = partial(edgeosr, "train", "--data", images, *_TRAIN, "--out", "run")
     resume = partial(edgeosr, "train", "--resume", "run", "--folds", "0", "--threads", "1")
     timing = ("--runs", "3", "--warmup", "1", "--duration", "0.1", "--processes", "0", "--no-torch", "--rate")
     bench = partial(edgeosr, "bench", bundle, *timing, "0", "--threads", "1", "--json", "--out", "t.json")
     judge = partial(edgeosr, "predict", bundle, images, "--threads", "1", "--jsonl", "--out", "drawn")
-    found = [
+    own = [
         WritingCommand(
             name="train", run=train, look=_run_state, again={"unfinished": resume, "new": resume}, never=()
         ),
@@ -92,6 +99,8 @@ def writing_commands(material: Material) -> dict[str, WritingCommand]:
             look=partial(_exported_state, material),
             before=partial(_copied, bundle),
         ),
+    ]
+    found = [
         WritingCommand(
             name="evaluate",
             run=partial(_evaluate, material, "second"),
@@ -127,7 +136,7 @@ def writing_commands(material: Material) -> dict[str, WritingCommand]:
                 before=partial(draw, "--limit", "5"),
             )
         )
-    return {command.name: command for command in found}
+    return {command.name: command for command in ([*own, *found] if material.run.exists() else found)}
 
 
 def _ended(words: tuple[str | Path, ...]) -> str:
