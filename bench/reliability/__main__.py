@@ -96,7 +96,8 @@ def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 
 
 def _commands(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    from edgeosr.bench.reliability.writing_commands import Material, load_commands, writing_commands
+    from edgeosr.bench.reliability.material import Material
+    from edgeosr.bench.reliability.writing_commands import load_commands, writing_commands
 
     load_commands(training=arguments.bundle is None)
     found, passed = {}, True

@@ -32,7 +32,7 @@ from edgeosr.runtime.video_container import read_container
 from edgeosr.scoring.npz import NpzError, npz_arrays
 from edgeosr.scoring.scorer_file import read_scorer
 
-LARGEST = 1 << 20  # bytes of one input
+LARGEST = 1 << 21  # bytes of one input
 Parser = Callable[[bytes], object]
 
 

@@ -12,11 +12,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeosr.bench.reliability.killed_commands import WritingCommand, freely
+from edgeosr.bench.reliability.killed_commands import WritingCommand
+from edgeosr.bench.reliability.material import (
+    CLASSES,
+    EACH,
+    SIDE,
+    TRAIN,
+    VIDEO_FRAMES,
+    Material,
+    command,
+    edgeosr,
+)
 from edgeosr.bundle.directory import read_bundle, read_manifest
 from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
-from edgeosr.cli import app
 from edgeosr.files import sha256_of
 from edgeosr.run import LAST, LOG, RECORD, WEIGHTS, read_run
 from edgeosr.runtime.engines.store import add_engine, engine_lock, read_engine
@@ -28,62 +37,20 @@ _LOADED = (
     "edgeosr.export.export_run", "edgeosr.runtime.predict", "onnx",
 )  # fmt: skip
 _TRAINING = ("edgeosr.training.train",)
-CLASSES = ("blue", "green", "red")
-_SIDE, _EACH, _UNKNOWN = 16, 30, 12
-_TRAIN = ("--epochs", "2", "--input-size", str(_SIDE), "--batch-size", "16", "--rotation-weight", "0")
-_TRAIN = (*_TRAIN, "--folds", "0", "--no-discriminator", "--threads", "1")
-_VIDEO_FRAMES = 12
 _PLANS = (b"an older plan" * 20_000, b"a newer plan" * 20_000)
-
-
-def edgeosr(*words: str | Path) -> None:
-    """Run a command line in this process; raises SystemExit with its code."""
-    sys.argv = ["edgeosr", *map(str, words)]
-    app.main()
 
 
 def load_commands(*, training: bool) -> None:
     """Import what the commands need; nothing of it begins a thread, which would not outlive a fork."""
     for name in (*_LOADED, *(_TRAINING if training else ())):
         importlib.import_module(name)
-
-
-class Material:
-    """Images, a run and a bundle in ``folder``, made in processes of their own.
-
-    Args:
-        folder: an empty one.
-        bundle: one with a backbone, to be used instead; then there is no run.
-    """
-
-    def __init__(self, folder: Path, bundle: Path | None = None) -> None:
-        self.images, self.others = folder / "images", folder / "others"
-        self.run, self.video = folder / "run", folder / "in.avi"
-        self.bundle = bundle or folder / "small.edgeosr"
-        for number, name in enumerate(CLASSES):
-            _write_images(self.images / name, _EACH, seed=number, tint=number)
-        for number, name in enumerate(("first", "second")):
-            _write_images(self.others / name, _UNKNOWN, seed=10 + number, tint=None)
-        if bundle is None:
-            self._make(folder, "train", "--data", self.images, *_TRAIN, "--out", self.run)
-            self._make(folder, *self.exporting("0.4", self.bundle, "--engine", "fp32"))
-        if _has_opencv():
-            _write_video(self.video)
-
-    def exporting(self, rate: str, out: Path | str, *more: str) -> tuple[str | Path, ...]:
-        """Return the words of an export."""
-        return ("export", self.run, "--false-reject-rate", rate, "--threads", "1", "--out", out, *more)
-
-    def _make(self, folder: Path, *words: str | Path) -> None:
-        ended = freely(partial(_ended, words))
-        if ended.detail != "0":
-            raise AssertionError(f"edgeosr {words[0]} fails in {folder}: {ended.detail}")
+    command()
 
 
 def writing_commands(material: Material) -> dict[str, WritingCommand]:
     """Return the commands by name: of a run, where there is one; of a video, where OpenCV is installed."""
     bundle, images = material.bundle, material.images
-    train = partial(edgeosr, "train", "--data", images, *_TRAIN, "--out", "run")
+    train = partial(edgeosr, "train", "--data", images, *TRAIN, "--out", "run")
     resume = partial(edgeosr, "train", "--resume", "run", "--folds", "0", "--threads", "1")
     timing = ("--runs", "3", "--warmup", "1", "--duration", "0.1", "--processes", "0", "--no-torch", "--rate")
     bench = partial(edgeosr, "bench", bundle, *timing, "0", "--threads", "1", "--json", "--out", "t.json")
@@ -110,7 +77,7 @@ def writing_commands(material: Material) -> dict[str, WritingCommand]:
         WritingCommand(
             name="predict --jsonl --out",
             run=partial(_into, "verdicts.jsonl", judge),
-            look=partial(_judged_state, len(CLASSES) * _EACH),
+            look=partial(_judged_state, len(CLASSES) * EACH),
             never=(),
         ),
         WritingCommand(
@@ -136,15 +103,7 @@ def writing_commands(material: Material) -> dict[str, WritingCommand]:
                 before=partial(draw, "--limit", "5"),
             )
         )
-    return {command.name: command for command in ([*own, *found] if material.run.exists() else found)}
-
-
-def _ended(words: tuple[str | Path, ...]) -> str:
-    try:
-        edgeosr(*words)
-    except SystemExit as end:
-        return str(end.code or 0)
-    return "0"
+    return {one.name: one for one in ([*own, *found] if material.run.exists() else found)}
 
 
 def _copied(bundle: Path) -> None:
@@ -155,14 +114,15 @@ def _stopped(train: Callable[[], None]) -> None:
     """Leave a run that was stopped when its first epoch was finished."""
     from edgeosr.training import loop
 
-    real = loop.train_epoch
+    real = vars(loop)["train_epoch"]
 
     def once(*arguments: object, **named: object) -> object:
         if named["epoch"]:
             raise KeyboardInterrupt
-        return real(*arguments, **named)  # type: ignore[arg-type]  # as it was called
+        result: object = real(*arguments, **named)
+        return result
 
-    loop.train_epoch = once  # type: ignore[assignment]  # in this process alone
+    vars(loop)["train_epoch"] = once  # in this process alone
     with contextlib.suppress(SystemExit):
         train()
     if not Path("run", LAST).exists():
@@ -256,7 +216,7 @@ def _add_engine(number: int) -> None:
         targets=("sm_87",),
         precision="fp32",
         batch=(1, 1, 8),
-        frame=(_SIDE, _SIDE),
+        frame=(SIDE, SIDE),
         backbone=read_manifest(bundle).files[BACKBONE].sha256,
         created="2026-01-01T00:00:00+00:00",
         seconds=1.0,
@@ -286,34 +246,4 @@ def _drawn_state(folder: Path) -> str:
     frames = 0
     while capture.read()[0]:
         frames += 1
-    return {5: "old", _VIDEO_FRAMES: "new"}[frames]
-
-
-def _has_opencv() -> bool:
-    with contextlib.suppress(ImportError):
-        import cv2  # noqa: F401  # to see whether it is there
-
-        return True
-    return False
-
-
-def _write_images(folder: Path, count: int, *, seed: int, tint: int | None) -> None:
-    """Write pictures of random squares, in one colour more than in others."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    for number in range(count):
-        squares = random.integers(0, 120 if tint is not None else 256, (4, 4, 3))
-        if tint is not None:
-            squares[..., tint] += 130
-        pixels = np.repeat(np.repeat(squares, _SIDE // 4, axis=0), _SIDE // 4, axis=1)
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-
-
-def _write_video(path: Path) -> None:
-    import cv2
-
-    random = np.random.default_rng(0)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for _ in range(_VIDEO_FRAMES):
-        writer.write(random.integers(0, 256, (48, 64, 3), np.uint8))
-    writer.release()
+    return {5: "old", VIDEO_FRAMES: "new"}[frames]

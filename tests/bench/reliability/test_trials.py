@@ -12,7 +12,7 @@ from edgeosr.bench.reliability import hostile_bundles
 from edgeosr.bench.reliability.__main__ import main
 from edgeosr.bench.reliability.corpus import read_corpus, seeds_of, write_corpus
 from edgeosr.bench.reliability.fork_server import in_a_child
-from edgeosr.bench.reliability.fuzz import fuzz_plainly, parsers
+from edgeosr.bench.reliability.fuzz import LARGEST, fuzz_plainly, parsers
 from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
 from edgeosr.bench.reliability.many_frames import try_frames
 from edgeosr.data.image_file import decode_image
@@ -108,10 +108,10 @@ def test_seeds_are_small_read_whole_and_are_not_written_twice(digits_bundle, tmp
     seeds = seeds_of(digits_bundle)
     assert seeds.keys() == parsers(digits_bundle).keys()
     for _ in range(2):
-        write_corpus(tmp_path, seeds, largest=1 << 17)
+        write_corpus(tmp_path, seeds, largest=LARGEST)
     for name in seeds:
-        kept = read_corpus(tmp_path / name, largest=1 << 17)
-        assert kept and set(kept) == {seed for seed in seeds[name] if len(seed) <= 1 << 17}, name
+        kept = read_corpus(tmp_path / name, largest=LARGEST)
+        assert kept and set(kept) == {seed for seed in seeds[name] if len(seed) <= LARGEST}, name
     assert [orientation_in(seed) for seed in seeds["orientation"]] == [*range(1, 9)] * 2
     for seed in seeds["picture"]:
         assert decode_image(seed, "a seed").shape[2] == 3
