@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from edgeosr.errors import TrainingError
+from edgeosr.errors import StorageError, TrainingError
 from edgeosr.files import write_text
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.tensor_file import write_tensors
-from edgeosr.run import LOG, WEIGHTS
+from edgeosr.run import LAST, LOG, WEIGHTS
 from edgeosr.training.checkpoint import Checkpoint, Progress, write_checkpoint
 from edgeosr.training.epoch import Examples, Feed, evaluate, train_epoch
 from edgeosr.training.objective import Objective
@@ -166,6 +166,11 @@ def _write(
     *,
     best: bool,
 ) -> None:
+    if state.epochs > 1 and not (directory / LAST).exists():
+        raise StorageError(
+            f"{directory} was removed or emptied while it was trained; expected the checkpoint of the epoch "
+            "before; train again"
+        )
     # The checkpoint first: a run that is killed here can be resumed, and what is missing is written then.
     write_checkpoint(
         directory,

@@ -14,7 +14,7 @@ import edgeosr.training.loop as loop
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
 from edgeosr.data.parts import four_parts
-from edgeosr.errors import DataError, TrainingError, UsageError
+from edgeosr.errors import DataError, StorageError, TrainingError, UsageError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_run
 from edgeosr.training.augmentation import pixel_statistics
@@ -265,6 +265,22 @@ def test_a_run_killed_when_it_was_done_is_cleared_of_its_checkpoint_when_it_is_r
     (run / "last.pt").touch()
     train(resumed_settings(run, threads=1, folds=0))
     assert not (run / "last.pt").exists()
+
+
+def test_a_run_whose_folder_is_removed_meanwhile_ends_and_leaves_nothing_that_looks_whole(
+    settings, monkeypatch
+):
+    real = loop.train_epoch
+
+    def removing(*arguments, **named):
+        if named["epoch"] == 2:
+            shutil.rmtree(settings.out)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(loop, "train_epoch", removing)
+    with pytest.raises(StorageError, match="was removed or emptied while it was trained"):
+        train(settings)
+    assert not (settings.out / "run.json").exists()
 
 
 def test_there_must_be_something_to_resume(tmp_path):
