@@ -127,8 +127,8 @@ def main() -> None:
             if isinstance(error, OSError) and error.filename is not None:
                 # A path that may not be looked at, is too long or is gone since it was found.
                 say(
-                    f"error: cannot use {printable(path_of(error))}: {error.strerror}; check the path, its "
-                    "permissions and the free disk space"
+                    f"error: cannot use {printable(path_of(error))}: {error.strerror or error}; check the "
+                    "path, its permissions and the free disk space"
                 )
                 sys.exit(EdgeosrError.exit_code)
             say(traceback.format_exc())
