@@ -6,9 +6,10 @@
 # make check    set everything up, then formatting, lint, types and documentation
 # make docs     set everything up, then build the documentation: open build/docs/index.html
 # make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
-# make fuzz     set everything up, then give the parsers of a bundle changed bytes: FUZZ_SECONDS each, 3600 by default
+# make fuzz     set everything up, then give each parser changed bytes, from seeds in build/fuzz-corpus: FUZZ_SECONDS each,
+#               3600 by default
 # make soak     set everything up, then hostile bundles, frames against float64 and killed writers, SOAK_COUNT of
-#               each, 20000 by default: hours
+#               each, 20000 by default, and 200 kills of each command: hours
 # make clean    remove build products, caches and the demo's output; .venv and other runs stay
 
 VENV   := .venv
@@ -74,12 +75,13 @@ $(SMALL): $(STAMP)
 	$(BIN)/python -m edgeosr.bench.reliability.small_bundle $@
 
 fuzz: $(SMALL)
-	$(BIN)/python -m edgeosr.bench.reliability.fuzz $(SMALL) --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m edgeosr.bench.reliability.fuzz $(SMALL) --seconds $(FUZZ_SECONDS) --corpus build/fuzz-corpus
 
 soak: $(SMALL)
 	$(BIN)/python -m edgeosr.bench.reliability bundles $(SMALL) --count $(SOAK_COUNT)
 	$(BIN)/python -m edgeosr.bench.reliability frames $(SMALL) --count $(SOAK_COUNT)
 	$(BIN)/python -m edgeosr.bench.reliability kills $(SMALL) --count $(SOAK_COUNT)
+	$(BIN)/python -m edgeosr.bench.reliability commands --count 200
 
 setup: $(STAMP)
 

@@ -4,6 +4,7 @@ Directories: ``replace_directory.py``.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -22,14 +23,24 @@ def sha256_of(data: bytes) -> str:
 
 @contextlib.contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a StorageError that names ``action`` and ``path``."""
+    """Turn an OSError inside the block into a StorageError that names ``action`` and ``path``.
+
+    What is to be read must be a file or a folder: reading a pipe or a device may never end.
+    """
     try:
+        if action == "read":
+            _require_no_device(path)
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
             f"cannot {action} {path}: {reason}; check the path, its permissions and the free disk space"
         ) from error
+
+
+def _require_no_device(path: Path) -> None:
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise OSError(errno.EINVAL, "expected a regular file, and it is a pipe, a device or a socket")
 
 
 @contextlib.contextmanager

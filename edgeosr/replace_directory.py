@@ -65,7 +65,7 @@ def atomic_directory(path: Path, *, expected: _Identity | None = None) -> Iterat
 def complete_replacement(path: Path) -> bool:
     """Finish a replacement of ``path`` that was killed between its two moves; True if there was one."""
     ready = _ready(path)
-    if os.path.lexists(path) or not ready.is_dir():
+    if os.path.lexists(path) or not os.path.isdir(ready):
         return False
     # Another reader may be faster; and who may not write here cannot do it, and reads that nothing is there.
     with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def identity_of(path: Path) -> _Identity:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         temporary.rename(path)
     elif not exchange(temporary, path):
         _put_in_two_moves(temporary, path)

@@ -13,18 +13,26 @@ from typing import Any
 
 from edgeosr.bench.device import versions
 from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
+from edgeosr.bench.reliability.killed_commands import kill_command
 from edgeosr.bench.reliability.killed_replacement import kill_at_every_step, kill_at_random
 from edgeosr.bench.reliability.many_frames import try_frames
-from edgeosr.errors import EdgeosrError
+from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
 
 
 def main() -> int:
     """Run one trial, print its counts as JSON, and return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m edgeosr.bench.reliability", description=__doc__)
-    parser.add_argument("trial", choices=("bundles", "frames", "kills"))
-    parser.add_argument("bundle", type=Path, help="a good bundle; for frames one with a backbone in fp32")
-    parser.add_argument("--count", type=int, default=1000, help="bundles, frames or kills; default 1000")
+    parser.add_argument("trial", choices=("bundles", "frames", "kills", "commands"))
+    parser.add_argument(
+        "bundle", type=Path, nargs="?",
+        help="a good bundle; for frames one with a backbone in fp32; commands make their own, and a run",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", type=int, default=1000,
+        help="bundles, frames or kills, or kills of each command; default 1000",
+    )  # fmt: skip
+    parser.add_argument("--only", help="commands: some of them, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="bundles: number of the first one")
     parser.add_argument("--json", type=Path, help="write the counts here too")
@@ -52,6 +60,10 @@ def main() -> int:
 
 
 def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    if arguments.trial == "commands":
+        return _commands(arguments)
+    if arguments.bundle is None:
+        raise UsageError(f"{arguments.trial} needs a bundle; name one, or make one with small_bundle")
     if arguments.trial == "bundles":
         hostile = try_hostile_bundles(
             arguments.bundle, arguments.count, seed=arguments.seed, first=arguments.first
@@ -80,6 +92,24 @@ def _tried(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
                 )
             found[f"{name}, {way}"] = asdict(counts)
             passed = passed and counts.passed
+    return found, passed
+
+
+def _commands(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    from edgeosr.bench.reliability.material import Material
+    from edgeosr.bench.reliability.writing_commands import load_commands, writing_commands
+
+    load_commands(training=arguments.bundle is None)
+    found, passed = {}, True
+    with tempfile.TemporaryDirectory() as folder:
+        commands = writing_commands(Material(Path(folder), arguments.bundle))
+        for name in arguments.only.split(",") if arguments.only else commands:
+            require_choice("--only", name, commands)
+            with tempfile.TemporaryDirectory() as work:
+                counts = kill_command(commands[name], Path(work), arguments.count, seed=arguments.seed)
+            found[name] = {**vars(counts), "found": dict(counts.found), "seconds": round(counts.seconds, 2)}
+            passed = passed and counts.passed
+            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return found, passed
 
 

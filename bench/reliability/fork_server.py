@@ -36,13 +36,20 @@ class Ended:
     opened: tuple[str, ...]
 
 
-def in_a_child(function: Callable[[], str], *, memory: int, may_open: Callable[[str], bool]) -> Ended:
+def in_a_child(
+    function: Callable[[], str],
+    *,
+    memory: int,
+    may_open: Callable[[str], bool],
+    longest: float | None = None,
+) -> Ended:
     """Call ``function`` in a fork of this process.
 
     Args:
         function: what to call; returns words.
         memory: bytes that it may add to those of this process; more fails in it.
         may_open: whether a path is one that it may open.
+        longest: seconds until it is taken for one that hangs; None for ``LONGEST``.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -50,7 +57,7 @@ def in_a_child(function: Callable[[], str], *, memory: int, may_open: Callable[[
         os.close(reader)
         _run(function, writer, memory, may_open)
     os.close(writer)
-    said = _read(reader, time.monotonic() + LONGEST)
+    said = _read(reader, time.monotonic() + (longest or LONGEST))
     os.close(reader)
     if said is None:
         os.kill(child, signal.SIGKILL)

@@ -65,9 +65,9 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
         raise UsageError(
             f"a bundle's name must end in {SUFFIX}; got {path}; use for example {path.name or 'my'}{SUFFIX}"
         )
-    path = path.resolve()  # a link to a bundle stays a link
-    if path.exists() and not (
-        path.is_dir() and ((path / MANIFEST_NAME).is_file() or not any(path.iterdir()))
+    path = Path(os.path.realpath(path))  # a link to a bundle stays a link
+    if os.path.exists(path) and not (
+        os.path.isdir(path) and ((path / MANIFEST_NAME).is_file() or not any(path.iterdir()))
     ):
         raise UsageError(f"{path} exists and is no bundle, so it is not replaced; choose another name")
     if set(files) != set(manifest.file_names):
@@ -136,7 +136,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _manifest_data(path: Path) -> bytes:
-    if complete_replacement(path.resolve()):
+    if complete_replacement(Path(os.path.realpath(path))):
         _log.warning("%s was being replaced when a process was killed; the new bundle is used", path)
     _require_bundle_directory(path)
     return _read_file(path, MANIFEST_NAME, size=None)
@@ -183,22 +183,22 @@ def _bundles_near(root: Path) -> list[Path]:
 
 def _require_bundle_directory(path: Path) -> None:
     """Raise a BundleError that helps, unless ``path`` is a directory with a manifest."""
-    if path.is_dir():
+    if os.path.isdir(path):
         if os.path.lexists(path / MANIFEST_NAME):
             return
-        inside = [child for child in _bundles_near(path) if child.is_dir()]
+        inside = [child for child in _bundles_near(path) if os.path.isdir(child)]
         if inside:
             raise BundleError(f"{path} is no bundle, but holds one; use {inside[0]}")
-        if (path / "run.json").is_file():
+        if os.path.isfile(path / "run.json"):
             raise BundleError(f"{path} is a training run, no bundle; make one with: edgeosr export {path}")
         if path.suffix == SUFFIX:
             raise BundleError(f"{path} has no {MANIFEST_NAME}; {_AGAIN}")
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST_NAME}; make one with: edgeosr export")
-    if path.suffix == ".onnx" and path.is_file():
+    if path.suffix == ".onnx" and os.path.isfile(path):
         raise BundleError(
             f"{path} is a model, no bundle; wrap it with: edgeosr export {path} --data FOLDER_OF_KNOWN_IMAGES"
         )
-    if path.exists():
+    if os.path.exists(path):
         raise BundleError(f"{path} is a file, and a bundle is a directory NAME{SUFFIX}")
     near = {child.name: child for root in (path.parent, Path(".")) for child in _bundles_near(root)}
     wanted = path.name if path.suffix == SUFFIX else path.name + SUFFIX

@@ -18,7 +18,14 @@ from edgeosr.cli.bench import bench
 from edgeosr.cli.build import build
 from edgeosr.cli.command import Command
 from edgeosr.cli.demo import demo
-from edgeosr.cli.ending import heeded_signals, interrupted_code, interrupted_words, output_failures, say
+from edgeosr.cli.ending import (
+    heeded_signals,
+    interrupted_code,
+    interrupted_words,
+    output_failures,
+    path_of,
+    say,
+)
 from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE
 from edgeosr.cli.export import export
@@ -114,9 +121,16 @@ def main() -> None:
         except KeyboardInterrupt:
             say(interrupted_words())
             sys.exit(interrupted_code())
-        except Exception:
+        except Exception as error:
             if not has_working_directory():
                 say("error: the working directory is gone; change to one that exists: cd")
+                sys.exit(EdgeosrError.exit_code)
+            if isinstance(error, OSError) and error.filename is not None:
+                # A path that may not be looked at, is too long or is gone since it was found.
+                say(
+                    f"error: cannot use {printable(path_of(error))}: {error.strerror or error}; check the "
+                    "path, its permissions and the free disk space"
+                )
                 sys.exit(EdgeosrError.exit_code)
             say(traceback.format_exc())
             say(

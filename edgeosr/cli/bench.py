@@ -1,5 +1,6 @@
 """``edgeosr bench``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,7 @@ def _settings(
 
     sizes = {"batches": numbers_from("--batches", batches), "frame": size_from(frame)}
     path = bundle or newest_bundle()
-    if run is None and (path.parent / "run.json").is_file():
+    if run is None and os.path.isfile(path.parent / "run.json"):
         run = path.parent
     return path, settings_from(LatencySettings, run=run, **sizes, **values)
 

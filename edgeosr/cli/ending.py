@@ -25,13 +25,8 @@ _NAMES = ("SIGTERM", "SIGHUP")
 _SAME_REQUEST_S = 2.0
 # EBADF: standard output was closed (streams.py).
 _OUTPUT_ERRORS = {
-    errno.EBADF,
-    errno.EPIPE,
-    errno.ENOSPC,
-    errno.EIO,
-    errno.EFBIG,
-    getattr(errno, "EDQUOT", errno.ENOSPC),
-}
+    errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF, getattr(errno, "EDQUOT", errno.ENOSPC),
+}  # fmt: skip
 
 
 @dataclass
@@ -130,6 +125,12 @@ def say(words: str) -> None:
         echo(words, err=True)
     except OSError:
         _silenced()
+
+
+def path_of(error: OSError) -> str:
+    """Return the path that an error of the system is about; it has one."""
+    name = error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _handler(process: int) -> Any:

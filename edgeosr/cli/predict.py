@@ -1,6 +1,7 @@
 """``edgeosr predict``."""
 
 import json as json_format
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,7 +108,7 @@ def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str
         raise UsageError("nothing to judge; type: edgeosr predict IMAGE, or a folder, video or camera number")
     if source is not None:
         return Path(bundle), source
-    if bundle.rstrip("/").endswith(SUFFIX) or (Path(bundle) / MANIFEST_NAME).is_file():
+    if bundle.rstrip("/").endswith(SUFFIX) or os.path.isfile(Path(bundle) / MANIFEST_NAME):
         raise UsageError(f"{bundle} is a bundle; say what it shall judge: edgeosr predict {bundle} IMAGE")
     return newest_bundle(), bundle
 

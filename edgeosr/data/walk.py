@@ -113,6 +113,19 @@ def pictures_below(folder: Path, passed_over: PassedOver, taken: Iterable[Path] 
         passed_over: is told what was left out.
         taken: folders that are read on their own: a link to one of them is passed over.
     """
+    for _, entries in _each_folder(folder, passed_over, taken):
+        yield from (entry.path for entry in entries if not entry.folder and is_picture(entry.path))
+
+
+def folders_below(folder: Path) -> Iterator[Path]:
+    """Yield ``folder`` and the folders below it that ``pictures_below`` reads, each once."""
+    for current, _ in _each_folder(folder, PassedOver(), ()):
+        yield current
+
+
+def _each_folder(
+    folder: Path, passed_over: PassedOver, taken: Iterable[Path]
+) -> Iterator[tuple[Path, list[Entry]]]:
     seen = {_identity(path) for path in (*taken, *_and_above(folder))}
     waiting = [folder]
     while waiting:
@@ -122,7 +135,7 @@ def pictures_below(folder: Path, passed_over: PassedOver, taken: Iterable[Path] 
         except OSError:
             passed_over.add(_CLOSED, _below(current, folder))
             continue
-        yield from (entry.path for entry in entries if not entry.folder and is_picture(entry.path))
+        yield current, entries
         below = []
         for entry in entries:
             if entry.folder:

@@ -15,7 +15,7 @@ from edgeosr.errors import StorageError, UsageError, require_choice
 from edgeosr.files import storage_errors, umask
 from edgeosr.leftovers import TEMPORARY, temporary_file
 from edgeosr.runtime.annotate import annotate
-from edgeosr.runtime.video import load_opencv
+from edgeosr.runtime.video import load_opencv, opencv_name
 from edgeosr.verdict import Verdict
 
 # H.264 is missing from OpenCV's wheels for licence reasons; these two encoders are always built in.
@@ -31,7 +31,7 @@ def video_path(out: Path | None, name: str) -> Path:
     """
     if out is None:
         return Path("predictions") / f"{name}.mp4"
-    if out.is_dir() or not out.suffix:
+    if os.path.isdir(out) or not out.suffix:
         return out / f"{name}.mp4"
     require_choice("the suffix of a video", out.suffix.lower(), tuple(_CODECS))
     return out
@@ -168,7 +168,7 @@ class VideoWriter:
                 code = cv2.VideoWriter.fourcc(*_CODECS[suffix])
                 size = (frame.shape[1], frame.shape[0])
                 with _opencv_errors(path):
-                    writer = cv2.VideoWriter(str(temporary), code, self._rate, size)
+                    writer = cv2.VideoWriter(opencv_name(str(temporary)), code, self._rate, size)
                 if writer.isOpened():
                     self.path, self._temporary, self._writer = path, temporary, writer
                     self._held = held.pop_all()
@@ -198,7 +198,7 @@ class VideoWriter:
         with self._held:
             writer.release()
             cv2 = load_opencv()
-            capture = cv2.VideoCapture(str(self._temporary))
+            capture = cv2.VideoCapture(opencv_name(str(self._temporary)))
             readable = bool(capture.isOpened() and capture.read()[0])
             # OpenCV says nothing of frames that did not go onto the disk; both kinds of file count theirs.
             whole = readable and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) >= self._written

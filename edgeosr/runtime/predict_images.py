@@ -1,5 +1,6 @@
 """Judges image files one by one; those that cannot be judged are named, counted and passed over."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,10 +40,10 @@ def judge_images(
             next call would take the drawings for images.
         EdgeosrError: the runtime failed on the first image that could be read.
     """
-    if out is not None and out.exists() and not out.is_dir():
+    if out is not None and os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"for images --out is a folder; {out} is a file")
     if out is not None and len(paths) > 1:
-        folder, target = _common_folder(paths).resolve(), out.resolve()
+        folder, target = (Path(os.path.realpath(one)) for one in (_common_folder(paths), out))
         if folder == target or folder in target.parents:
             raise UsageError(
                 f"--out {out} lies in the folder the images come from; choose one outside {folder}"

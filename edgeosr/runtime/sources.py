@@ -1,18 +1,23 @@
 """What ``edgeosr predict`` can look at: an image, a folder, a glob, a video, a camera, a stream."""
 
+import errno
 import glob
 import os
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.data.image_file import SUFFIXES as IMAGE_SUFFIXES
-from edgeosr.data.walk import PassedOver, pictures_below
+from edgeosr.data.walk import PassedOver, folders_below, pictures_below
 from edgeosr.errors import DataError, StorageError, UsageError, require_choice, suggestion
+from edgeosr.files import storage_errors
 from edgeosr.user_path import path_from_user
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".mjpeg",
 )  # fmt: skip
+_LONGEST_NUMBER = 9  # digits of a camera's number
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
 
 
@@ -52,13 +57,14 @@ def open_source(source: str) -> ImageFiles | Video:
         DataError: a folder or glob without images.
     """
     path = path_from_user(source)
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
         return _folder(path)
-    if path.is_file():
+    if stat.S_ISREG(mode):
         return Video(str(path), path.stem, False) if _is_video(path) else ImageFiles((path,))
-    if path.is_char_device():
+    if stat.S_ISCHR(mode):
         return Video(str(path), path.name, True)
-    if source.isascii() and source.isdecimal():
+    if source.isascii() and source.isdecimal() and len(source) <= _LONGEST_NUMBER:
         return Video(int(source), f"camera-{int(source)}", True)
     if "://" in source:
         scheme, rest = source.split("://", 1)
@@ -68,9 +74,25 @@ def open_source(source: str) -> ImageFiles | Video:
         return Video(source, "".join(c if c.isalnum() or c in ".-" else "-" for c in host) or scheme, True)
     if glob.has_magic(source):
         return _glob(source)
-    if path.exists():
+    if mode:
         raise DataError(f"{path} is no regular file, folder or camera; expected an image, folder or video")
     raise StorageError(f"there is no image, folder, video or camera {source!r}{_near(path)}; check the path")
+
+
+def _mode(path: Path) -> int:
+    """Return what kind of thing is at a path, as ``st_mode``; 0 if nothing is, or nothing can be.
+
+    Raises:
+        StorageError: the system does not say.
+    """
+    with storage_errors("look at", path):
+        try:
+            return os.stat(path).st_mode
+        except OSError as error:
+            # Addresses and patterns may be longer than any name; a link may lead to itself.
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+                return 0
+            raise
 
 
 def _is_video(path: Path) -> bool:
@@ -88,7 +110,7 @@ def _folder(folder: Path) -> ImageFiles:
 
 def _glob(pattern: str) -> ImageFiles | Video:
     matches = _matches(pattern)
-    files = [path for path in matches if path.is_file()]
+    files = [path for path in matches if os.path.isfile(path)]
     videos = [path for path in files if _is_video(path)]
     if videos and len(files) > 1:
         raise UsageError(
@@ -96,7 +118,7 @@ def _glob(pattern: str) -> ImageFiles | Video:
         )
     if videos:
         return Video(str(videos[0]), videos[0].stem, False)
-    folders = [path for path in matches if path.is_dir()]
+    folders = [path for path in matches if os.path.isdir(path)]
     if not files and folders:
         return ImageFiles(tuple(path for folder in folders for path in _folder(folder).paths))
     if not files:
@@ -114,10 +136,23 @@ def _matches(pattern: str) -> list[Path]:
         folder = os.path.join(folder, rest.pop(0))
     rest_of_it = os.path.join(*rest)
     for tried in (rest_of_it, rest_of_it.replace("[", "[[]")):
-        found = glob.glob(os.path.join(glob.escape(folder), tried), recursive=True)
+        found = set(_globbed(glob.escape(folder), Path(tried).parts))
         if found:
             return sorted(map(Path, found))
     return []
+
+
+def _globbed(folder: str, steps: Sequence[str]) -> Iterator[str]:
+    """Yield what matches a pattern; ``**`` is this folder and all below, each once whatever the links."""
+    if "**" not in steps:
+        yield from glob.glob(os.path.join(folder, *steps))
+        return
+    place = steps.index("**")
+    begin = os.path.join(folder, *steps[:place])
+    for found in glob.glob(begin) if begin else ["."]:
+        if os.path.isdir(found):
+            for below in folders_below(Path(found)):
+                yield from _globbed(glob.escape(str(below)), steps[place + 1 :] or ("*",))
 
 
 def _steps(path: Path) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Frames of videos, cameras and streams through OpenCV (extra ``[video]``), imported on use."""
 
+import contextlib
 import math
+import os
 from collections.abc import Iterator
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
@@ -22,6 +24,17 @@ def load_opencv() -> ModuleType:
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)
     return cv2
+
+
+def opencv_name(address: str | int) -> str | bytes | int:
+    """Return a path or an address as OpenCV takes it: one that is not UTF-8 as bytes; as text it crashes."""
+    if isinstance(address, int):
+        return address
+    try:
+        address.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(address)
+    return address
 
 
 class Picture(NamedTuple):
@@ -51,10 +64,12 @@ class VideoReader:
 
     def __init__(self, video: Video) -> None:
         cv2 = load_opencv()
-        self._capture: Any = cv2.VideoCapture(video.address)
+        self._capture: Any = None
         self._video = video
-        if not self._capture.isOpened():
-            self._capture.release()
+        # A number or an address that OpenCV does not even try is an error of its own.
+        with contextlib.suppress(cv2.error):
+            self._capture = cv2.VideoCapture(opencv_name(video.address))
+        if self._capture is None or not self._capture.isOpened():
             raise DataError(
                 f"cannot open {'the camera or stream' if video.live else 'the video'} {video.name}: "
                 + (

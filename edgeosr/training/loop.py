@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from edgeosr.errors import TrainingError
+from edgeosr.errors import StorageError, TrainingError
 from edgeosr.files import write_text
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.tensor_file import write_tensors
-from edgeosr.run import LOG, WEIGHTS
+from edgeosr.run import LAST, LOG, WEIGHTS
 from edgeosr.training.checkpoint import Checkpoint, Progress, write_checkpoint
 from edgeosr.training.epoch import Examples, Feed, evaluate, train_epoch
 from edgeosr.training.objective import Objective
@@ -71,6 +71,9 @@ def train_epochs(
     if resumed is not None:
         objective.load_state_dict(resumed.objective)
         optimizer.load_state_dict(resumed.optimizer)
+        if fabric.global_rank == 0:
+            # Whoever was killed may have written the checkpoint and not what comes after it.
+            _write_results(objective, state, directory, best=state.best_epoch == state.epochs)
     cap = None if settings.max_minutes is None else settings.max_minutes * 60
     while True:
         lasting = state.seconds / state.epochs if state.epochs else None
@@ -163,8 +166,12 @@ def _write(
     *,
     best: bool,
 ) -> None:
-    if best:
-        write_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
+    if state.epochs > 1 and not (directory / LAST).exists():
+        raise StorageError(
+            f"{directory} was removed or emptied while it was trained; expected the checkpoint of the epoch "
+            "before; train again"
+        )
+    # The checkpoint first: a run that is killed here can be resumed, and what is missing is written then.
     write_checkpoint(
         directory,
         Checkpoint(
@@ -175,6 +182,12 @@ def _write(
             optimizer=optimizer.state_dict(),
         ),
     )
+    _write_results(objective, state, directory, best=best)
+
+
+def _write_results(objective: Objective, state: Progress, directory: Path, *, best: bool) -> None:
+    if best:
+        write_tensors(directory / WEIGHTS, _on_cpu(objective.classifier.state_dict()))
     write_text(directory / LOG, "".join(json.dumps(line) + "\n" for line in state.history))
 
 

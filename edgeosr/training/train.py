@@ -19,6 +19,7 @@ from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts
 from edgeosr.errors import TrainingError, UsageError
 from edgeosr.files import storage_errors
+from edgeosr.leftovers import remove_leftovers
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
@@ -77,7 +78,11 @@ def train(settings: TrainSettings) -> Path:
 
 def _trained_before(settings: TrainSettings) -> Path | None:
     out = settings.out if settings.resume else None
-    return out if out is not None and (out / RECORD).exists() else None
+    if out is None or not (out / RECORD).exists():
+        return None
+    with storage_errors("clear", out):
+        (out / LAST).unlink(missing_ok=True)  # a process was killed when it had written the record
+    return out
 
 
 def _launched(settings: TrainSettings) -> Path:
@@ -229,6 +234,7 @@ def _directory(settings: TrainSettings) -> Path:
 
 def _require_free(directory: Path, settings: TrainSettings) -> None:
     """Refuse to write over another run, or to resume what is not there."""
+    remove_leftovers(directory / LAST)  # of a process that was killed in its first epoch
     unfinished = (directory / LAST).exists()
     if settings.resume and not unfinished:
         read_checkpoint(directory)

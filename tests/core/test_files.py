@@ -6,7 +6,7 @@ import os
 import pytest
 
 from edgeosr.errors import StorageError
-from edgeosr.files import atomic_file, write_text
+from edgeosr.files import atomic_file, storage_errors, write_text
 
 
 def names(folder):
@@ -41,3 +41,13 @@ def test_a_full_disk_is_a_storage_error_that_names_the_path(tmp_path, monkeypatc
     with pytest.raises(StorageError, match=r"a\.txt: No space left on device"):
         write_text(tmp_path / "a.txt", "new")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_is_not_read_as_a_file(tmp_path, made):
+    made(tmp_path / "a.txt")
+    with (
+        pytest.raises(StorageError, match=r"a\.txt: expected a regular file"),
+        storage_errors("read", tmp_path / "a.txt"),
+    ):
+        raise AssertionError("it was read")

@@ -10,10 +10,13 @@ import pytest
 from edgeosr import ExportSettings, export_run
 from edgeosr.bench.reliability import hostile_bundles
 from edgeosr.bench.reliability.__main__ import main
+from edgeosr.bench.reliability.corpus import read_corpus, seeds_of, write_corpus
 from edgeosr.bench.reliability.fork_server import in_a_child
-from edgeosr.bench.reliability.fuzz import fuzz_plainly, parsers
+from edgeosr.bench.reliability.fuzz import LARGEST, fuzz_plainly, parsers
 from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
 from edgeosr.bench.reliability.many_frames import try_frames
+from edgeosr.data.image_file import decode_image
+from edgeosr.data.orientation import orientation_in
 from edgeosr.errors import BundleError, UsageError
 
 
@@ -96,13 +99,27 @@ def test_a_bundle_without_such_a_backbone_cannot_be_held_against_float64(digits_
 
 
 def test_a_hundred_changed_inputs_of_each_parser_are_read_or_refused(digits_bundle):
-    for name, (parser, seed) in parsers(digits_bundle).items():
-        assert fuzz_plainly(parser, seed, 60, most=100) == 100, name
+    seeds = seeds_of(digits_bundle)
+    for name, parser in parsers(digits_bundle).items():
+        assert fuzz_plainly(parser, seeds[name], 60, most=100) == 100, name
+
+
+def test_seeds_are_small_read_whole_and_are_not_written_twice(digits_bundle, tmp_path):
+    seeds = seeds_of(digits_bundle)
+    assert seeds.keys() == parsers(digits_bundle).keys()
+    for _ in range(2):
+        write_corpus(tmp_path, seeds, largest=LARGEST)
+    for name in seeds:
+        kept = read_corpus(tmp_path / name, largest=LARGEST)
+        assert kept and set(kept) == {seed for seed in seeds[name] if len(seed) <= LARGEST}, name
+    assert [orientation_in(seed) for seed in seeds["orientation"]] == [*range(1, 9)] * 2
+    for seed in seeds["picture"]:
+        assert decode_image(seed, "a seed").shape[2] == 3
 
 
 def test_a_parser_that_raises_something_else_is_found():
     with pytest.raises(ZeroDivisionError):
-        fuzz_plainly(lambda data: 1 // (len(data) % 7), b"seed" * 100, 5)
+        fuzz_plainly(lambda data: 1 // (len(data) % 7), [b"seed" * 100], 5)
 
 
 def test_the_command_prints_its_counts_as_json(digits_bundle, monkeypatch, capsys, tmp_path):

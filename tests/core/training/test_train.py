@@ -14,7 +14,7 @@ import edgeosr.training.loop as loop
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
 from edgeosr.data.parts import four_parts
-from edgeosr.errors import DataError, TrainingError, UsageError
+from edgeosr.errors import DataError, StorageError, TrainingError, UsageError
 from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_run
 from edgeosr.training.augmentation import pixel_statistics
@@ -221,6 +221,66 @@ def test_a_damaged_checkpoint_is_refused(settings, monkeypatch, damage):
     last.write_bytes(last.read_bytes()[:-2000] if damage is None else damage)
     with pytest.raises(DataError, match=r"last\.pt is damaged"):
         resumed_settings(settings.out)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_run_killed_after_any_file_of_its_first_or_last_epoch_goes_on_as_if_it_had_not(
+    settings, changed, monkeypatch, tmp_path, step
+):
+    class Killed(BaseException):
+        pass
+
+    settings = changed(settings, epochs=2)
+    whole = train(settings)
+    killed = tmp_path / "killed"
+    left = step + 1
+
+    def counted(real):
+        def write(*arguments, **named):
+            nonlocal left
+            left -= 1
+            if not left:
+                (killed / ".last.pt.x1.part").touch()  # what the first write that was cut off leaves
+                raise Killed
+            return real(*arguments, **named)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        for name in ("write_tensors", "write_checkpoint", "write_text"):
+            patch.setattr(loop, name, counted(getattr(loop, name)))
+        with pytest.raises(Killed):
+            train(changed(settings, out=killed))
+    again = step > 0  # the checkpoint is written first
+    assert (killed / "last.pt").exists() == again
+    train(resumed_settings(killed, threads=1, folds=0) if again else changed(settings, out=killed))
+    assert sorted(path.name for path in killed.iterdir()) == ["folds", "log.jsonl", "run.json", "weights.pt"]
+    first, second = state_of(whole), state_of(killed)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert len((killed / "log.jsonl").read_text("utf-8").splitlines()) == 2
+
+
+def test_a_run_killed_when_it_was_done_is_cleared_of_its_checkpoint_when_it_is_resumed(settings, changed):
+    run = train(changed(settings, epochs=1))
+    (run / "last.pt").touch()
+    train(resumed_settings(run, threads=1, folds=0))
+    assert not (run / "last.pt").exists()
+
+
+def test_a_run_whose_folder_is_removed_meanwhile_ends_and_leaves_nothing_that_looks_whole(
+    settings, monkeypatch
+):
+    real = loop.train_epoch
+
+    def removing(*arguments, **named):
+        if named["epoch"] == 2:
+            shutil.rmtree(settings.out)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(loop, "train_epoch", removing)
+    with pytest.raises(StorageError, match="was removed or emptied while it was trained"):
+        train(settings)
+    assert not (settings.out / "run.json").exists()
 
 
 def test_there_must_be_something_to_resume(tmp_path):
