@@ -24,7 +24,7 @@ _REINSTALL = (
     "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime "
     "(or onnxruntime-gpu; never both)"
 )
-_ERRORS_ONLY, _FATAL_ONLY = 3, 4
+_FATAL_ONLY = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,11 @@ class SessionSettings:
         optimisation: ``all``; ``as-typed`` keeps every rounding that the types of the graph ask for (else
             onnxruntime takes out casts between fp16 nodes, and turns Q/DQ pairs into integer kernels that
             saturate on old CPUs); ``none``.
-        quiet: onnxruntime says nothing of a graph that does not run; the caller does.
     """
 
     threads: int | None = None
     providers: tuple[str, ...] = CPU_ONLY
     optimisation: Optimisation = "all"
-    quiet: bool = False
 
     def __post_init__(self) -> None:
         require_threads("threads", self.threads)

@@ -80,7 +80,7 @@ def _computed(own: OwnModel, inputs: NDArray[np.float32]) -> _Graph:
     names = [name for node in proto.graph.node for name in node.output if name]
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    settings = SessionSettings(threads=1, quiet=True, optimisation="none")
+    settings = SessionSettings(threads=1, optimisation="none")
     session = open_session(proto.SerializeToString(), settings, name="the model")
     found = run_session(session, names, {given: inputs}, name="the model")
     return _Graph(proto, weights, dict(zip(names, found, strict=True)))

@@ -35,7 +35,7 @@ class OwnModel:
         """Load the model; what cannot run as the file says runs as the exporter reads it."""
         assert classifier.logits is not None, "a classifier with a head of its own"
         threads = threads or graph_threads(classifier.graph)
-        settings = SessionSettings(threads=threads, quiet=True)
+        settings = SessionSettings(threads=threads)
         self.logits_name, self._path, self._classifier = classifier.logits, path, classifier
         self._batch = _BATCH
         self.is_the_file = self.grey = False

@@ -145,9 +145,7 @@ def _conditions(model: "onnx_ir.Model", names: list[str], batch: int, noise: int
     if noise is not None:
         image = np.asarray(np.random.default_rng(noise).normal(size=image.shape), np.float32)
     try:
-        session = open_session(
-            proto.SerializeToString(), SessionSettings(threads=1, optimisation="none", quiet=True)
-        )
+        session = open_session(proto.SerializeToString(), SessionSettings(threads=1, optimisation="none"))
         found = run_session(session, names, {proto.graph.input[0].name: image})
     except InferenceError:
         return None

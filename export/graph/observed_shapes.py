@@ -74,7 +74,7 @@ def _run(
     sizes = [size for size in (static_shape(image) or ())[1:] if size is not None]
     zeros = np.zeros((batch, *sizes), dtype)
     # Five images in all: threads would save little, and cost much on a busy machine.
-    settings = SessionSettings(threads=1, optimisation="none", quiet=True)
+    settings = SessionSettings(threads=1, optimisation="none")
     try:
         session = open_session(proto.SerializeToString(), settings)
         return run_session(session, [str(value.name) for value in values], {str(image.name): zeros})

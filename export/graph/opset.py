@@ -144,7 +144,7 @@ def largest_difference(expected: Any, got: Any, batch: int) -> float | None:
 def _run(proto: Any, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]] | None:
     try:
         # A few images, once: threads would save a second at most, and cost minutes on a busy machine.
-        session = open_session(proto.SerializeToString(), SessionSettings(threads=1, quiet=True))
+        session = open_session(proto.SerializeToString(), SessionSettings(threads=1))
         return run_session(session, None, {session.get_inputs()[0].name: images})
     except InferenceError:
         return None

@@ -28,7 +28,7 @@ _SHORT = 256
 _BATCHES, _OTHER_BATCH = (1, 2, 9), 3
 # Rounding, relative to the largest output; what a wrong constant changes is of the size of the output.
 _TOLERANCE = 1e-3
-_SETTINGS = SessionSettings(threads=1, optimisation="none", quiet=True)
+_SETTINGS = SessionSettings(threads=1, optimisation="none")
 
 _Array = NDArray[Any]
 

@@ -58,7 +58,7 @@ def test_every_session_of_the_product_is_run_in_one_place_so_that_a_failure_is_a
 
 def test_a_file_that_is_no_graph_is_an_inference_error_that_names_it() -> None:
     with pytest.raises(InferenceError, match=r"onnxruntime [\d.]+ cannot load the plan: .*a newer one may"):
-        open_session(b"not a graph", SessionSettings(quiet=True), name="the plan")
+        open_session(b"not a graph", SessionSettings(), name="the plan")
 
 
 def test_a_run_that_fails_names_the_shapes_that_went_in(graph_bytes: Callable[..., bytes]) -> None:
