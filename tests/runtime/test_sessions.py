@@ -32,6 +32,7 @@ NO_BARE_RUN = {
     ("bench/fresh_process.py", "session"),
     ("bench/fresh_process.py", "subprocess"),
     ("bench/latency.py", "session"),
+    ("bench/reliability/fuzz.py", "subprocess"),
     ("bench/tangent_costs.py", "session"),
     ("edgeosr/runtime/backends/engine_runner.py", "self"),
     ("edgeosr/runtime/backends/onnxruntime.py", "self._graph"),

@@ -45,9 +45,9 @@ _SAME_SHAPE = frozenset(
     (
         *("Abs", "BatchNormalization", "Cast", "Ceil", "Clip", "Cos", "CumSum", "DequantizeLinear", "Erf"),
         *("Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsNaN"),
-        *("LayerNormalization",),
-        *("LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Neg", "Not", "QuantizeLinear", "Reciprocal"),
-        *("Relu", "Round", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Sqrt", "Tanh", "Trilu"),
+        *("LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Neg", "Not"),
+        *("QuantizeLinear", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus"),
+        *("Sqrt", "Tanh", "Trilu"),
     )
 )
 _BROADCAST = frozenset(
@@ -57,12 +57,8 @@ _BROADCAST = frozenset(
     )
 )
 # As many elements as the first input, or fewer; their shape is not followed.
-_NOT_LARGER = frozenset(
-    (
-        *("DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "Reshape", "Slice", "SpaceToDepth"),
-        *("Split", "Squeeze", "Unsqueeze"),
-    )
-)
+_NOT_LARGER = frozenset(("DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "Reshape", "Slice"))
+_NOT_LARGER |= frozenset(("SpaceToDepth", "Split", "Squeeze", "Unsqueeze"))
 _REDUCTIONS = frozenset(
     (
         *("ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax"),
