@@ -59,8 +59,8 @@ def work(tmp_path):
 
 
 def test_a_careful_writer_passes(work):
-    counts = kill_command(WritingCommand(name="careful", run=careful, look=look, before=before), work, 12)
-    assert counts.passed and counts.kills == 12 and counts.at_a_step == 4, counts
+    counts = kill_command(WritingCommand(name="careful", run=careful, look=look, before=before), work, 9)
+    assert counts.passed and counts.kills == 9 and counts.at_a_step == 3, counts
     assert counts.found["old"] and counts.next_runs
 
 
@@ -68,7 +68,7 @@ def test_a_careful_writer_passes(work):
     ("run", "what"), [(in_place, "half"), (removed_first, "lost"), (beside, "leftovers")]
 )
 def test_a_careless_writer_is_found(work, run, what):
-    counts = kill_command(WritingCommand(name="careless", run=run, look=look, before=before), work, 20)
+    counts = kill_command(WritingCommand(name="careless", run=run, look=look, before=before), work, 10)
     assert getattr(counts, what) and not counts.passed and counts.first, counts
 
 
@@ -80,7 +80,7 @@ def test_a_next_run_that_fails_is_told(work):
         careful()
         Path("lock").unlink()
 
-    counts = kill_command(WritingCommand(name="refuses", run=refuses, look=look, before=before), work, 12)
+    counts = kill_command(WritingCommand(name="refuses", run=refuses, look=look, before=before), work, 6)
     assert counts.failed and not counts.passed
 
 

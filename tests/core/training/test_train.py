@@ -223,7 +223,7 @@ def test_a_damaged_checkpoint_is_refused(settings, monkeypatch, damage):
         resumed_settings(settings.out)
 
 
-@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("step", [0, 1, 4])
 def test_a_run_killed_after_any_file_of_its_first_or_last_epoch_goes_on_as_if_it_had_not(
     settings, changed, monkeypatch, tmp_path, step
 ):
