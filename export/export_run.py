@@ -37,6 +37,8 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     record = read_run(run)
     _require_none_foreign(run, settings)
     require_frozen(run, settings, frozen=bool(record.training.get("freeze")))
+    # Better said before the images are read: the run's weights are torch's.
+    require_extra("torch", extra="train", purpose="exporting a training run")
     if settings.fit not in (None, record.preprocessing.fit):
         raise UsageError(
             f"the run was trained with --fit {record.preprocessing.fit}; got --fit {settings.fit}, "

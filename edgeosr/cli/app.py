@@ -27,7 +27,7 @@ from edgeosr.cli.selftest import selftest
 from edgeosr.cli.streams import has_working_directory, open_streams
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
-from edgeosr.errors import EdgeosrError, KernelBuildError
+from edgeosr.errors import EdgeosrError
 from edgeosr.printed import printable
 
 
@@ -107,8 +107,7 @@ def main() -> None:
             with output_failures():  # once more: typer itself says what is wrong with a command line
                 app(prog_name="edgeosr")
         except EdgeosrError as error:
-            # One line, that no name in it can end; only what a compiler said has several.
-            say(f"error: {error if isinstance(error, KernelBuildError) else printable(error)}")
+            say(f"error: {error if error.has_lines else printable(error)}")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             say(interrupted_words())

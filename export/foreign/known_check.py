@@ -22,6 +22,7 @@ from edgeosr.errors import DataError, ExportError
 from edgeosr.export.foreign.advice import advice_for
 from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
+from edgeosr.export.foreign.class_names import whence
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
     above_chance,
@@ -108,7 +109,9 @@ def check_on_known_images(
     sample = known_sample(parts)
     own = OwnModel(path, classifier, settings.threads)
     answers = KnownAnswers(own, sample, stated)
-    problem, warning, found = _judged(answers, classifier.classes, stated.preprocessing, settings)
+    names = classifier.classes
+    named = whence(path, settings, names)
+    problem, warning, found = _judged(answers, names, stated.preprocessing, settings, named)
     warnings = [] if warning is None else [warning]
     if problem is not None:
         if not settings.accept_weak_classes:
@@ -139,7 +142,11 @@ def check_on_known_images(
 
 
 def _judged(
-    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing, settings: ExportSettings
+    answers: KnownAnswers,
+    names: tuple[str, ...],
+    stated: Preprocessing,
+    settings: ExportSettings,
+    named: str,
 ) -> tuple[DataError | None, str | None, Found | None]:
     """Return what speaks against the export, what is worth a warning, and the better preprocessing."""
     labels, given, compared = answers.labels, answers.answers, answers.compared
@@ -163,11 +170,11 @@ def _judged(
             return None, text.removesuffix(f"; {_ACCEPT}"), found
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        return _wrong_order(start, order, then), None, None
+        return _wrong_order(start, order, then, named), None, None
     if (weak or chance) and (both := _both(answers, names, stated)) is not None:
         return _both_wrong(start, *both, settings), None, None
     if chance:
-        return _by_chance(start, len(names), answers.grey), None, None
+        return _by_chance(start, len(names), named, answers.grey), None, None
     return (_weak(weak, counts, names) if weak else None), None, None
 
 
@@ -181,10 +188,10 @@ def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, clo
     )
 
 
-def _wrong_order(start: str, order: ClassOrder, then: str) -> DataError:
+def _wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataError:
     called = f" ({order.called})" if order.called else ""
     return DataError(
-        f"{start}, because the class names stand in another order than the model's outputs: with "
+        f"{start}, because the class names, {named}, stand in another order than the model's outputs: with "
         f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
         f"{known_line(order)}{then}; {_ACCEPT}"
     )
@@ -197,11 +204,11 @@ def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: Expor
     )
 
 
-def _by_chance(start: str, classes: int, grey: bool) -> DataError:
+def _by_chance(start: str, classes: int, named: str, grey: bool) -> DataError:
     color = "" if grey else ", --color"
     return DataError(
-        f"{start}, hardly more than by chance with {classes} classes; check the class order (--known, or the "
-        f"sorted folder names) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
+        f"{start}, hardly more than by chance with {classes} classes; check the class order ({named}; "
+        f"--known states another) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
     )
 
 

@@ -110,7 +110,7 @@ def test_the_command_states_what_was_found_after_the_advice(command, size, files
         (
             "--preprocessing inception --resize 256",
             "the values of imagenet",
-            "--preprocessing imagenet in place of --preprocessing",
+            "--preprocessing imagenet in place of --preprocessing inception",
         ),
         ("--preprocessing inception --resize 256", "the whole frame", "--fit stretch in place of --resize"),
         (
@@ -123,7 +123,7 @@ def test_the_command_states_what_was_found_after_the_advice(command, size, files
             "--preprocessing timm.json",
             "the values of inception",
             "--preprocessing inception --fit crop --resize 248 --resampling bicubic in place of "
-            "--preprocessing",
+            "--preprocessing timm.json",
         ),
     ],
 )

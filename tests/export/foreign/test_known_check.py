@@ -42,12 +42,12 @@ def test_mean_and_std_in_0_255_are_those_in_0_1(deployed, known, checked):
         (
             {"mean": (0,) * 3, "std": (1 / 255,) * 3},
             {"preprocessing": "inception", "fit": "stretch"},
-            "--preprocessing 0..255 in place of --preprocessing; --accept",
+            "--preprocessing 0..255 in place of --preprocessing inception; --accept",
         ),
         (
             {"mean": (0.408, 0.458, 0.485), "std": (1 / 255,) * 3, "bgr": True},
             {"preprocessing": "0..1"},
-            "--preprocessing caffe in place of --preprocessing",
+            "--preprocessing caffe in place of --preprocessing 0..1",
         ),
         ({}, {"color": "bgr", **OWN}, "--color rgb --mean 0.2 0.45 0.7 --std 0.15 0.25 0.35 in place of"),
     ],
@@ -58,7 +58,7 @@ def test_the_preprocessing_that_is_right_is_named(deployed, known, checked, mode
 
 
 def test_what_is_named_for_a_grey_model_is_what_a_grey_model_takes(deployed, known, checked):
-    with pytest.raises(DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing;"):
+    with pytest.raises(DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing inception;"):
         checked(deployed((0,) * 3, (1 / 255,) * 3, grey=True), known, preprocessing="inception")
     # The values of caffe would do, but it has a mean for each colour.
     model = deployed((0.45,) * 3, (1 / 255,) * 3, grey=True)
