@@ -48,7 +48,9 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     data = data_record(record.data, str(run / "run.json"))
     image_set, parts = reopen_parts(data, settings.data_root)
     # Better said before the images are embedded.
-    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    require_enough_groups(
+        parts.calibrate.groups, settings.false_reject_rate, "more images, or edgeosr train --fractions"
+    )
     open_select, outliers = None, None
     if record.outliers is not None:
         halves = outlier_halves(record.outliers["source"], parts, image_set, settings.data_root)

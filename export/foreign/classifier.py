@@ -82,7 +82,9 @@ def _require_classes(
     outputs = [_last_dimension(value, "the class scores", path) for value in model.graph.outputs]
     if len(classes) not in outputs:
         counts = " or ".join(map(str, outputs))
-        has = f"{path.name} has {counts} outputs" if named is None else f"--logits {named} has {counts} values"
+        has = (
+            f"{path.name} has {counts} outputs" if named is None else f"--logits {named} has {counts} values"
+        )
         raise UsageError(
             f"{has}, but there are {len(classes)} known "
             f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "

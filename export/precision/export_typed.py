@@ -164,7 +164,7 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
         tried = f"--recalibrate or {tried}"
     sides = [share for share in (record.known_agreement, record.unknown_agreement) if share is not None]
     lines.append(
-        f"All of the worst are drawn in {printable(picture)}. No bundle was written. Try {tried}; or take it as it is "
-        f"with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
+        f"All of the worst are drawn in {printable(picture)}. No bundle was written. Try {tried}; or take "
+        f"it as it is with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
     )
     return "\n".join(lines)

@@ -77,7 +77,7 @@ def typed(command, advice):
     """The command after somebody did what the advice says, and nothing else."""
     kept = options_of(command)
     for name in advice.in_place_of:
-        del kept[name]
+        del kept[name.split()[0]]
     old = [word for name, values in kept.items() for word in (name, *values)]
     words = [*old, *shlex.split(advice.options)]
     options_of(words)

@@ -58,7 +58,9 @@ def test_the_preprocessing_that_is_right_is_named(deployed, known, checked, mode
 
 
 def test_what_is_named_for_a_grey_model_is_what_a_grey_model_takes(deployed, known, checked):
-    with pytest.raises(DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing inception;"):
+    with pytest.raises(
+        DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing inception;"
+    ):
         checked(deployed((0,) * 3, (1 / 255,) * 3, grey=True), known, preprocessing="inception")
     # The values of caffe would do, but it has a mean for each colour.
     model = deployed((0.45,) * 3, (1 / 255,) * 3, grey=True)
