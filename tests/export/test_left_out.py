@@ -173,7 +173,7 @@ def test_real_outliers_are_no_fold_and_leave_what_each_part_won_on_left_out_clas
     found = decided(outliers=strangers(50, 3), discriminator=True)
     assert found.record == decided(discriminator=True).record
     assert "discriminator" not in found.record.parts and len(found.record.folds) == 5
-    assert "real outliers chose: " in found.given.note and "50 open images" in found.given.note
+    assert "real outliers chose: " in found.given.note and "50 outlier images" in found.given.note
 
 
 SHIFTS = {"bank": 0.9, "relative_mahalanobis": 0.9, "movr_loss": 0.7, "ovr_loss": 0.1}
