@@ -168,8 +168,7 @@ def _warnings(report: ClassReport) -> Iterator[str]:
         said = [f"{_short(one.name)} {one.right} of {one.images}" for one in wrong]
         yield (
             f"not named right more often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look "
-            "whether the images are labelled right, and whether the classes are in the order of the network's "
-            "outputs"
+            "whether the images are labelled right, and the classes are in the order of the network's outputs"
         )
     absent = [_short(one.name) for one in figures if not one.images]
     if absent:

@@ -85,8 +85,8 @@ def fit_fusion(
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
         if _smallest(folds) < SMALLEST_FOLD:
             note = (
-                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} outlier images are too few "
-                f"for {FOLDS}-fold cross-validation"
+                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} outlier images are too "
+                f"few for {FOLDS}-fold cross-validation"
             )
         else:
             inside, outside = ((np.asarray(side, np.float64) - means) / stds for side in (known, unknown))

@@ -21,7 +21,7 @@ from edgeosr.cli.export import export
 from edgeosr.cli.options import names_from, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, last_line
 from edgeosr.cli.train import train
-from edgeosr.errors import DataError, UsageError
+from edgeosr.errors import DataError, DecisionGateError, UsageError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.training.settings import TrainSettings
 
@@ -139,6 +139,15 @@ def test_an_error_of_ours_is_a_clean_message_with_its_exit_code(
 ) -> None:
     fail_with(DataError("no images in photos/; add some"), monkeypatch)
     assert edgeosr("inspect") == (1, "", "error: no images in photos/; add some\n")
+
+
+def test_line_ends_of_ours_are_printed_and_those_of_a_name_are_not(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(DecisionGateError("the least alike:\n  made of 3.png"), monkeypatch)
+    assert edgeosr("inspect") == (1, "", "error: the least alike:\n  made of 3.png\n")
+    fail_with(DataError("cannot read a\nb.png"), monkeypatch)
+    assert edgeosr("inspect") == (1, "", "error: cannot read a\\nb.png\n")
 
 
 def test_ctrl_c_ends_with_130_and_a_line(edgeosr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
