@@ -16,7 +16,7 @@ from edgeosr.printed import pictured
 KNOWN_COLOR = "#1b7f5c"
 UNKNOWN_COLOR = "#c8452b"
 INK = "#222222"
-TITLE_WIDTH = {False: 80, True: 54}  # characters in one line of a title above a wide, and a square, picture
+TITLE_WIDTH = {False: 72, True: 50}  # characters in one line of a title above a wide, and a square, picture
 CAPTION_WIDTH = {False: 120, True: 95}  # characters that fit under a wide, and under a square, picture
 # Colour-blind safe (Okabe and Ito), the fused score first. The other scores take the rest in turn; a second
 # turn is dashed, so that a bundle with more parts than colours still has one look for each.

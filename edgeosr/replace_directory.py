@@ -131,7 +131,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                # Of a run that is exported while its discriminator or its folds still train: it may take hours.
+                # As of a run that is exported while its folds still train: it may take hours.
                 say(f"waiting for another process that writes or trains in {folder}; Ctrl-C ends this one")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -21,7 +21,7 @@ from edgeosr.printed import pictured
 MEASURED, ESTIMATED, SHIPPED, INK = "#222222", "#0072b2", "#c8452b", "#222222"
 # Between these false-reject rates; the scale is logarithmic, for the choice lies at a few per cent.
 LEAST, MOST = 0.005, 1.0
-TITLE_WIDTH = 80  # characters in one line
+TITLE_WIDTH = 72  # characters in one line
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
