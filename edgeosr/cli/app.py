@@ -22,6 +22,7 @@ from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
+from edgeosr.cli.missing_package import missing_package
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
 from edgeosr.cli.streams import has_working_directory, open_streams
@@ -112,7 +113,11 @@ def main() -> None:
         except KeyboardInterrupt:
             say(interrupted_words())
             sys.exit(interrupted_code())
-        except Exception:
+        except Exception as error:
+            missing = missing_package(error)
+            if missing is not None:
+                say(f"error: {printable(missing)}")
+                sys.exit(missing.exit_code)
             if not has_working_directory():
                 say("error: the working directory is gone; change to one that exists: cd")
                 sys.exit(EdgeosrError.exit_code)
