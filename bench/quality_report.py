@@ -128,6 +128,7 @@ class QualityReport:
                 "",
                 _table(self.rows, self.manifest),
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",
+                "AUROC: how often an unknown image scores above a known one; 0.5 is guessing.",
                 *_left_out_lines(self.manifest),
                 "",
                 _shipped(self.manifest),
@@ -205,8 +206,8 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
     if not record.parts:
         return aside
     return [
-        f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
-        "estimate.",
+        f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds (networks "
+        "without some known classes): an estimate.",
         *aside,
     ]
 

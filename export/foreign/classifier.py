@@ -82,11 +82,12 @@ def _require_classes(
     outputs = [_last_dimension(value, "the class scores", path) for value in model.graph.outputs]
     if len(classes) not in outputs:
         counts = " or ".join(map(str, outputs))
-        has = (
-            f"{path.name} has {counts} outputs" if named is None else f"--logits {named} has {counts} values"
-        )
+        if named is None:
+            what, kind = path.name, "outputs"
+        else:
+            what, kind = f"the tensor of --logits {named}", "values"
         raise UsageError(
-            f"{has}, but there are {len(classes)} known "
+            f"{what} has {counts} {kind}, but there are {len(classes)} known "
             f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "
             "--data needs one folder a class, and --known gives their names in the order of the outputs"
         )
