@@ -206,8 +206,8 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
     if not record.parts:
         return aside
     return [
-        f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds (networks "
-        "without some known classes): an estimate.",
+        f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
+        "estimate (fold: a network without some known classes).",
         *aside,
     ]
 
