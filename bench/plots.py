@@ -16,6 +16,7 @@ from edgeosr.printed import pictured
 KNOWN_COLOR = "#1b7f5c"
 UNKNOWN_COLOR = "#c8452b"
 INK = "#222222"
+TITLE_WIDTH = {False: 72, True: 50}  # characters in one line of a title above a wide, and a square, picture
 CAPTION_WIDTH = {False: 120, True: 95}  # characters that fit under a wide, and under a square, picture
 # Colour-blind safe (Okabe and Ito), the fused score first. The other scores take the rest in turn; a second
 # turn is dashed, so that a bundle with more parts than colours still has one look for each.
@@ -59,7 +60,8 @@ def draw_histograms(
         axes.hist(shown, bins, weights=weights, histtype="stepfilled", alpha=0.45, color=color, label=label)
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.3g}")
     what = "unknown score minus the threshold of the predicted class" if per_class else "unknown score"
-    axes.set_xlabel(f"{what} (standard deviations of known images; larger = more unknown)")
+    # Two lines: one would be wider than the axes.
+    axes.set_xlabel(f"{what}\n(standard deviations of known images; larger = more unknown)")
     axes.set_ylabel("share of images")
     axes.legend(frameon=False)
     _save(figure, path)
@@ -158,7 +160,7 @@ def _axes(title: str, caption: str, *, square: bool = False) -> tuple[Any, Any]:
     figure = Figure(figsize=(6.4, 6.2) if square else (8.0, 4.6), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(pictured(title), fontsize=12, color=INK, loc="left")
+    axes.set_title(pictured(textwrap.fill(title, TITLE_WIDTH[square])), fontsize=12, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     if square:

@@ -16,6 +16,7 @@ from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.trade_off import Scored, measured_curve, trade_off_rows
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.left_out import ESTIMATED_RATES
+from edgeosr.bundle.made_of import made_of
 from edgeosr.class_figures import class_figures
 from edgeosr.class_report import class_report
 from edgeosr.errors import UsageError, require_extra
@@ -29,7 +30,8 @@ from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
 REPORT = "report.json"
-SHIFTED = ".  The thresholds of all classes are shifted alike; the estimate is for a common one."
+SHIFTED = ".  The thresholds of all classes are shifted alike"
+FOR_COMMON = "; the estimate is for a common one"
 
 
 def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None) -> QualityReport:
@@ -77,6 +79,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         part="test images",
         in_sample=False,
         needed=groups_needed(threshold.target_false_reject_rate),
+        made_of=made_of(checked.manifest),
     )
     known_measured, unknown_measured = (
         _decided(one, threshold) for one in (known_measured, unknown_measured)
@@ -210,12 +213,14 @@ def _draw(
     correct = known.predictions == known.labels
     oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
     draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
+    estimated = () if record is None else record.false_accepts
+    shifted = f"{SHIFTED}{FOR_COMMON if estimated else ''}." if threshold.by_class else ""
     picture = false_accepts_png(
         measured=measured_curve(_scored(known), _scored(unknown), shipped),
-        estimated=() if record is None else record.false_accepts,
+        estimated=estimated,
         own_rate=threshold.target_false_reject_rate,
         title=title,
-        caption=f"{caption}{SHIFTED if threshold.by_class else ''}",
+        caption=f"{caption}{shifted}",
     )
     write_bytes(false_accepts, picture)
 

@@ -1,5 +1,6 @@
 """The report of an open-set evaluation: text for people, JSON for machines."""
 
+import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
+from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
@@ -26,6 +28,8 @@ _COLUMNS = (
 # From this share of accepted unknown images on there is hardly an "I don't know" left.
 NEARLY_ALL = 0.9
 WIDTH = 110
+# Standard deviations that chance passes one time in twenty.
+ONE_SIDED = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,7 @@ class QualityReport:
                 "",
                 _table(self.rows, self.manifest),
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",
+                "AUROC: how often an unknown image scores above a known one; 0.5 is guessing.",
                 *_left_out_lines(self.manifest),
                 "",
                 _shipped(self.manifest),
@@ -163,19 +168,33 @@ def _warnings(report: QualityReport) -> Iterator[str]:
         "look whether the unknown images show known things after all, and whether both sides were taken "
         "alike (camera, size, light)"
     )
-    more = "train with pictures of other things (edgeosr train --outliers FOLDER), or longer"
-    if auroc < 0.5:
+    again = export_again(report.manifest, "--outliers OTHERS")
+    more = f"export with pictures of other things ({again})"
+    if report.manifest.training is not None:
+        more = "train with pictures of other things (edgeosr train --outliers FOLDER), or longer"
+    if _clearly_below_half(report.fused):
         yield (
             f"the AUROC of the score that decides is {auroc:.4f}, below 0.5: it takes known images for more "
             f"unknown than the unknown ones. First {look}. Then see in the column AUROC whether any part "
             f"does better here, and {more}."
         )
-    if accepted is not None and accepted.value >= NEARLY_ALL:
+    if accepted is not None and accepted.value >= NEARLY_ALL and accepted.low >= 0.5:
         yield (
             f"{accepted.value:.0%} of the unknown images are accepted at the shipped threshold: to this "
             f"bundle such images are known. First {look}. The table of thresholds above says what a higher "
-            f"rate (edgeosr export --false-reject-rate) would change. If that is not enough, {more}."
+            f"rate ({export_again(report.manifest, '--false-reject-rate')}) would change. If that is not "
+            f"enough, {more}."
         )
+
+
+def _clearly_below_half(fused: OpenSetMetrics) -> bool:
+    """Tell whether an AUROC is below 0.5, and not for want of images.
+
+    Of so few images a score half way between chance and always, 0.75, would reach it one time in twenty.
+    """
+    known, unknown = fused.known, fused.unknown
+    spread = math.sqrt((known + unknown + 1) / (12 * known * unknown)) if known and unknown else math.inf
+    return fused.auroc < min(0.5, 0.75 - ONE_SIDED * spread)
 
 
 def _left_out_lines(manifest: Manifest) -> list[str]:
@@ -188,7 +207,7 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
         return aside
     return [
         f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
-        "estimate.",
+        "estimate (fold: a network without some known classes).",
         *aside,
     ]
 
@@ -232,7 +251,8 @@ def _trade_off_lines(report: QualityReport) -> list[str]:
         )
     one = "all thresholds shifted alike, by what was" if shift else "other thresholds,"
     return [
-        f"{one} found on these test images (to ship one: edgeosr export --false-reject-rate)",
+        f"{one} found on these test images (to ship one: "
+        f"{export_again(report.manifest, '--false-reject-rate')} RATE)",
         *(
             "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
             for cells in lines

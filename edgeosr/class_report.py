@@ -15,6 +15,8 @@ WHOLE_TABLE = 12
 WORST = 6
 LISTED = 8
 LONGEST_NAME = 28
+# With fewer groups nothing is said of all of them.
+FEWEST_REJECTED = 3
 # How often a warning may come by chance, over all classes together, where each of them keeps its rate.
 BY_CHANCE = 1 - CONFIDENCE
 
@@ -32,6 +34,7 @@ class ClassReport:
         target: the promised false-reject rate.
         needed: groups that a threshold of its own takes.
         per_class: the bundle's threshold rule is per class.
+        made_of: what ``edgeosr export`` takes to make the bundle again, in words.
     """
 
     part: str
@@ -42,6 +45,7 @@ class ClassReport:
     target: float
     needed: int
     per_class: bool
+    made_of: str = "RUN"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -50,7 +54,9 @@ class ClassReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "confidence": CONFIDENCE}
+        values = {**asdict(self), "confidence": CONFIDENCE}
+        del values["made_of"]
+        return values
 
     def as_lines(self) -> list[str]:
         """Return the table: all classes of a few, of many the worst; warnings name others."""
@@ -86,6 +92,7 @@ def class_report(
     in_sample: bool,
     needed: int,
     rare: tuple[tuple[RareClass, ...], str] | None = None,
+    made_of: str = "RUN",
 ) -> ClassReport:
     """Return the report on the figures of all classes.
 
@@ -96,6 +103,7 @@ def class_report(
         in_sample: see there.
         needed: see there.
         rare: the classes with few images and what they were counted on; None: counted in ``figures``.
+        made_of: see ``ClassReport``.
     """
     found, of = (rare_classes(figures), f"({part})") if rare is None else rare
     return ClassReport(
@@ -107,6 +115,7 @@ def class_report(
         target=threshold.target_false_reject_rate,
         needed=needed,
         per_class=bool(threshold.by_class),
+        made_of=made_of,
     )
 
 
@@ -126,8 +135,8 @@ def _warnings(report: ClassReport) -> Iterator[str]:
         advice = "look at the images of it that are rejected"
     else:
         advice = (
-            "edgeosr export --threshold-rule per-class gives a threshold of its own to a class that at least "
-            f"{report.needed} independent groups of the calibrate part are predicted as"
+            f"edgeosr export {report.made_of} --threshold-rule per-class gives a threshold of its own to a "
+            f"class that at least {report.needed} independent groups of the calibrate part are predicted as"
         )
     advice = f"Give such a class more, and more varied, images; {advice}"
     never = _never(report)
@@ -152,14 +161,14 @@ def _warnings(report: ClassReport) -> Iterator[str]:
             f"({part}): {_listed(said)}. {advice}"
         )
     chance = 1 / len(figures)
-    wrong = [one for one in figures if one.accuracy is not None and one.accuracy.value < chance]
-    if report.in_sample:  # of the few images there, none is still told: two classes may have changed names
+    wrong = [one for one in figures if _named_by_chance(one.accuracy, len(figures))]
+    if report.in_sample:  # none of them: two classes may have changed names
         wrong = [one for one in wrong if not one.right]
     if wrong:
         said = [f"{_short(one.name)} {one.right} of {one.images}" for one in wrong]
         yield (
-            f"named right less often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look whether "
-            "the images are labelled right, and whether the classes are in the order of the network's outputs"
+            f"not named right more often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look "
+            "whether the images are labelled right, and the classes are in the order of the network's outputs"
         )
     absent = [_short(one.name) for one in figures if not one.images]
     if absent:
@@ -179,10 +188,39 @@ def _few(one: RareClass) -> str:
 
 
 def _never(report: ClassReport) -> dict[str, int]:
-    """Return the classes of which no image is accepted, with their images: all of a class with few."""
-    counts = {one.name: (one.images, one.rejected) for one in report.figures}
-    counts |= {one.name: (one.images, one.rejected) for one in report.rare}
-    return {name: images for name, (images, rejected) in counts.items() if 0 < images == rejected}
+    """Return the classes of which no image is accepted, with their images: all of a class with few.
+
+    Where so few groups are rejected that this comes by chance, of one or two above all, nothing is said:
+    their counts stand among those of the classes that have too few.
+    """
+    level = BY_CHANCE / len(report.figures)
+    groups = {
+        one.name: (one.images, one.rejected, one.false_reject.samples)
+        for one in report.figures
+        if one.false_reject is not None
+    }
+    groups |= {one.name: (one.images, one.rejected, one.groups) for one in report.rare}
+    return {
+        name: images
+        for name, (images, rejected, count) in groups.items()
+        if images == rejected and count >= FEWEST_REJECTED and report.target**count < level
+    }
+
+
+def _named_by_chance(accuracy: Rate | None, classes: int) -> bool:
+    """Tell whether a class is named right no more often than by chance, and not for want of images.
+
+    It is not clearly above chance, and would be right more often but for the chance that is allowed, shared
+    by all classes, if it were right half way between chance and always.
+    """
+    if accuracy is None:
+        return False
+    binom = import_extra("scipy.stats", extra="export", purpose="evaluation").binom
+    # A group that is named right in part counts as one.
+    right, chance = math.ceil(accuracy.value * accuracy.samples - 1e-9), 1 / classes
+    above = binom.sf(right - 1, accuracy.samples, chance)
+    missed = binom.cdf(right, accuracy.samples, (1 + chance) / 2)
+    return bool(above > BY_CHANCE and missed < BY_CHANCE / classes)
 
 
 def _far_above(one: ClassFigures, report: ClassReport) -> bool:

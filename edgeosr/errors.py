@@ -8,6 +8,7 @@ traceback and exits with the class's ``exit_code``.
     |-- DataError                   images, labels, splits or parts
     |-- TrainingError               training cannot go on (for example a loss that is not finite)
     |-- ExportError                 a classifier cannot be turned into a bundle
+    |   |-- DecisionGateError       a typed graph decides unlike model.onnx
     |   `-- UnsupportedGraphError   a node of the ONNX graph breaks what is needed
     |       `-- NoClosedFormError   the network does not end in a way that has a closed-form Jacobian norm
     |-- BundleError                 a damaged, foreign, older or newer bundle
@@ -45,9 +46,16 @@ MOST_THREADS = 1024
 
 
 class EdgeosrError(Exception):
-    """Base of all errors caused by input, data or environment; ``exit_code`` is the process's."""
+    """Base of all errors caused by input, data or environment.
+
+    Attributes:
+        exit_code: the process's.
+        has_lines: the message's line ends are ours and are printed as such; its author has made every name
+            in it ``printable``. Of others the whole message is one line, that no name in it can end.
+    """
 
     exit_code = 1
+    has_lines = False
 
 
 class UsageError(EdgeosrError):
@@ -66,6 +74,12 @@ class TrainingError(EdgeosrError):
 
 class ExportError(EdgeosrError):
     """A classifier cannot be turned into a bundle."""
+
+
+class DecisionGateError(ExportError):
+    """A typed graph decides otherwise than model.onnx on too many images; names the worst, a line each."""
+
+    has_lines = True
 
 
 class UnsupportedGraphError(ExportError):
@@ -134,6 +148,8 @@ class MissingSymbolError(DeviceError):
 
 class KernelBuildError(DeviceError):
     """A compiler is missing, or failed; the message holds its own words, trimmed, and the file."""
+
+    has_lines = True
 
 
 class EngineRunError(DeviceError):

@@ -23,6 +23,7 @@ from edgeosr.errors import StorageError
 from edgeosr.exchange import exchange
 from edgeosr.files import storage_errors, umask
 from edgeosr.leftovers import TEMPORARY, temporary_directory
+from edgeosr.printed import say
 
 _Identity = tuple[int, int]
 
@@ -127,7 +128,12 @@ def _only_writer(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # As of a run that is exported while its folds still train: it may take hours.
+                say(f"waiting for another process that writes or trains in {folder}; Ctrl-C ends this one")
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

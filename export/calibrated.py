@@ -22,6 +22,7 @@ exported graph itself.
 
 from dataclasses import replace
 
+from edgeosr.bundle.made_of import MODEL, RUN
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.bundling import Provenance, write_calibrated
 from edgeosr.export.calibrate import (
@@ -109,7 +110,8 @@ def export_calibrated(
         rule=settings.threshold_rule,
         classes=len(names),
     )
-    by_class = calibrate_report(runner, measured, _others(parts), names, threshold)
+    source = MODEL if provenance.training is None else RUN
+    by_class = calibrate_report(runner, measured, _others(parts), names, threshold, source)
     typed = None
     if settings.precision is not None:
         picture = provenance.out.with_suffix(".gate.png")

@@ -20,6 +20,7 @@ def calibrate_report(
     others: Sequence[LabelledImages],
     classes: Sequence[str],
     threshold: Threshold,
+    made_of: str,
 ) -> ClassReport:
     """Measure every class on the calibrate part, which chose the threshold.
 
@@ -33,6 +34,7 @@ def calibrate_report(
         others: the other parts.
         classes: names by label.
         threshold: the bundle's.
+        made_of: what ``edgeosr export`` takes to make it again, in words.
     """
     counts = _groups_by_class((calibrate, *others), len(classes))
     few = np.flatnonzero((counts > 0) & (counts < RARE))
@@ -71,6 +73,7 @@ def calibrate_report(
         in_sample=True,
         needed=groups_needed(threshold.target_false_reject_rate),
         rare=(tuple(rare), "in all parts together"),
+        made_of=made_of,
     )
 
 

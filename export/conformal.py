@@ -63,8 +63,16 @@ def smallest_rate(count: int) -> float:
     return math.ceil(1000 / (count + 1)) / 1000
 
 
-def require_enough_groups(groups: NDArray[np.integer[Any]], false_reject_rate: float) -> int:
-    """Return how many groups there are; DataError if they are too few to promise the rate."""
+def require_enough_groups(
+    groups: NDArray[np.integer[Any]], false_reject_rate: float, more: str = "more images"
+) -> int:
+    """Return how many groups there are; DataError if they are too few to promise the rate.
+
+    Args:
+        groups: of the calibrate part.
+        false_reject_rate: the target.
+        more: where more images of the calibrate part come from, for the message.
+    """
     count = len(np.unique(groups))
     needed = groups_needed(false_reject_rate)
     if count < needed:
@@ -72,7 +80,7 @@ def require_enough_groups(groups: NDArray[np.integer[Any]], false_reject_rate: f
             f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
             f"known images to calibrate on (copies, bursts and tracks count once); got {count}; "
             + (f"ask for --false-reject-rate {smallest_rate(count):g} or more, or " if count else "")
-            + "put more images into the calibrate part (more images, or edgeosr train --fractions)"
+            + f"put more images into the calibrate part ({more})"
         )
     return count
 

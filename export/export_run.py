@@ -38,6 +38,8 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     record = read_run(run)
     _require_none_foreign(run, settings)
     require_frozen(run, settings, frozen=bool(record.training.get("freeze")))
+    # Better said before the images are read: the run's weights are torch's.
+    require_extra("torch", extra="train", purpose="exporting a training run")
     if settings.fit not in (None, record.preprocessing.fit):
         raise UsageError(
             f"the run was trained with --fit {record.preprocessing.fit}; got --fit {settings.fit}, "
@@ -47,7 +49,9 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     data = data_record(record.data, str(run / "run.json"))
     image_set, parts = reopen_parts(data, settings.data_root)
     # Better said before the images are embedded.
-    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    require_enough_groups(
+        parts.calibrate.groups, settings.false_reject_rate, "more images, or edgeosr train --fractions"
+    )
     open_select, outliers = None, None
     if record.outliers is not None:
         halves = outlier_halves(record.outliers["source"], parts, image_set, settings.data_root)

@@ -21,6 +21,7 @@ from edgeosr.printed import pictured
 MEASURED, ESTIMATED, SHIPPED, INK = "#222222", "#0072b2", "#c8452b", "#222222"
 # Between these false-reject rates; the scale is logarithmic, for the choice lies at a few per cent.
 LEAST, MOST = 0.005, 1.0
+TITLE_WIDTH = 72  # characters in one line
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -143,7 +144,7 @@ def _axes(title: str, caption: str) -> tuple[Any, Any]:
     figure = Figure(figsize=(8.0, 5.0), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(pictured(title), fontsize=12, color=INK, loc="left")
+    axes.set_title(pictured(textwrap.fill(title, TITLE_WIDTH)), fontsize=12, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_xscale("log")

@@ -14,6 +14,7 @@ from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapse
 from edgeosr.export.fold import Fold
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, fit_over_folds
 from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
+from edgeosr.scoring.parts import part
 
 # The points of the path of ``fold_weights.py``, in words.
 POINTS = (
@@ -40,6 +41,10 @@ class Candidates:
     others: tuple[str, ...]
     unchecked: tuple[str, ...]
     alone: str
+
+
+# Of one image a class there is no spread within classes, and most parts beside the head's need it.
+FEW_TRAINED = "no class has two images in the train part, which it takes for the"
 
 
 def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
@@ -94,7 +99,7 @@ def decide_weights(
         return Decided(_alone(candidates.alone, full), None)
     unchecked = [name for name in candidates.unchecked if name in full.known.by_part]
     if not folds:
-        return Decided(_equal_weights(unchecked, full, why_none), None)
+        return Decided(_equal_weights(unchecked, full, why_none, candidates), None)
     weighed = _weighed(folds, full, candidates)
     dropped = [_dropped(fold, full, weighed) for fold in folds]
     used = [fold for fold, why in zip(folds, dropped, strict=True) if not why]
@@ -112,7 +117,7 @@ def decide_weights(
         records.append(_record(fold, names, None if why else next(scores), why))
     if fit is None:
         why = f"{len(used)} of {len(folds)} folds could be used"
-        return Decided(_equal_weights(unchecked, full, why), _record_of(None, (), records))
+        return Decided(_equal_weights(unchecked, full, why, candidates), _record_of(None, (), records))
     given = _fitted(fit, parts, len(used))
     if len(full.unknown):
         given = _settled(given, full)
@@ -141,10 +146,14 @@ def _weighed(folds: Sequence[Fold], full: Fold, candidates: Candidates) -> list[
     return [name for name in there if any(name in fold.known.by_part for fold in folds)]
 
 
-def _equal_weights(equal: Sequence[str], full: Fold, why: str) -> GivenWeights | None:
-    """Return equal weights; None where real outliers, or a single part, decide without folds."""
-    if len(full.unknown) or len(equal) < 2:
+def _equal_weights(equal: Sequence[str], full: Fold, why: str, candidates: Candidates) -> GivenWeights | None:
+    """Return equal weights, or all of it on one part; None where real outliers decide without folds."""
+    if len(full.unknown):
         return None
+    if len(equal) < 2:
+        missing = ", ".join(part(name).title for name in candidates.unchecked if name not in equal)
+        alone = candidates.alone
+        return GivenWeights({alone: 1.0}, f"weight 1 on {alone}: {why}, and {FEW_TRAINED} {missing}")
     return GivenWeights(dict.fromkeys(equal, 1 / len(equal)), f"equal weights: {why}")
 
 

@@ -91,8 +91,8 @@ class ExportReport:
         ]
         if self.select_auroc is not None:
             lines.append(
-                f"select AUROC     {self.select_auroc:.3f} against the open validation images that chose the "
-                "weights; not a test figure"
+                f"select AUROC     {self.select_auroc:.3f} between known select images and the outliers that "
+                "chose the weights; not a test figure"
             )
         if self.without_discriminator is not None:
             again = f"edgeosr train --resume {quote(str(self.without_discriminator))}"

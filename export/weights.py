@@ -70,19 +70,23 @@ def fit_fusion(
             "so it cannot tell anything; is the network trained?"
         )
     weights = np.eye(len(parts))[default]
-    note = f"weight 1 on {default_part}: no real open images to fit weights on, and no left-out classes"
+    note = f"weight 1 on {default_part}: no outliers to fit weights on, and no left-out classes"
     taken = np.zeros(len(parts))
     if given is not None:
         taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies
     # Negative weights alone would call whatever looks unknown known.
     if given is not None and taken.max() > 0:
         weights, note = taken / np.abs(taken).sum(), given.note
+        constant = [name for name, moves in zip(parts, varies, strict=True) if not moves]
+        gone = [name for name in constant if given.weights.get(name)]
+        if gone:
+            note += f"; not {', '.join(gone)}: the same value for all known select images"
     elif unknown is not None:
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
         if _smallest(folds) < SMALLEST_FOLD:
             note = (
-                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} open images are too few "
-                f"for {FOLDS}-fold cross-validation"
+                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} outlier images are too "
+                f"few for {FOLDS}-fold cross-validation"
             )
         else:
             inside, outside = ((np.asarray(side, np.float64) - means) / stds for side in (known, unknown))
@@ -160,7 +164,7 @@ def settled_by_outliers(
     )
     note = (
         f"{given.note}; real outliers chose: {rules[chosen][0]} ({FOLDS}-fold AUROC {compared}; "
-        f"{len(known)} known and {len(unknown)} open images)"
+        f"{len(known)} known and {len(unknown)} outlier images)"
     )
     found = found / np.abs(found).sum()
     return GivenWeights(dict(zip(parts, found.tolist(), strict=True)), note)
@@ -224,7 +228,7 @@ def _choose(
     name = parts[default]
     comparison = (
         f"{FOLDS}-fold AUROC {np.mean(fitted):.4f} fitted against {np.mean(alone):.4f} for {name} alone, "
-        f"{len(known)} known and {len(unknown)} open images"
+        f"{len(known)} known and {len(unknown)} outlier images"
     )
     if weights.sum() > 0 and np.mean(fitted) > np.mean(alone):
         return weights, f"non-negative logistic regression: {comparison}"

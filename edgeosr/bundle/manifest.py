@@ -219,7 +219,7 @@ def _read_schema(root: JsonNode, document: str) -> int:
     advice = (
         "upgrade with: pip install -U edgeosr"
         if schema > max(SCHEMAS)
-        else "export the classifier again with: edgeosr export"
+        else "export the classifier again: edgeosr export RUN, or edgeosr export MODEL.onnx --data FOLDER"
     )
     raise BundleError(
         f"{document} has schema {schema}, {made}; this one ({__version__}) reads schema "

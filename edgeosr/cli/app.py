@@ -30,12 +30,13 @@ from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
+from edgeosr.cli.missing_package import missing_package
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
 from edgeosr.cli.streams import has_working_directory, open_streams
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
-from edgeosr.errors import EdgeosrError, KernelBuildError
+from edgeosr.errors import EdgeosrError
 from edgeosr.printed import printable
 
 
@@ -115,13 +116,16 @@ def main() -> None:
             with output_failures():  # once more: typer itself says what is wrong with a command line
                 app(prog_name="edgeosr")
         except EdgeosrError as error:
-            # One line, that no name in it can end; only what a compiler said has several.
-            say(f"error: {error if isinstance(error, KernelBuildError) else printable(error)}")
+            say(f"error: {error if error.has_lines else printable(error)}")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             say(interrupted_words())
             sys.exit(interrupted_code())
         except Exception as error:
+            missing = missing_package(error)
+            if missing is not None:
+                say(f"error: {printable(missing)}")
+                sys.exit(missing.exit_code)
             if not has_working_directory():
                 say("error: the working directory is gone; change to one that exists: cd")
                 sys.exit(EdgeosrError.exit_code)

@@ -8,7 +8,7 @@ import typer
 
 from edgeosr.cli.options import Bundle, Json, RuntimeThreads, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, results_only, show
-from edgeosr.errors import UsageError
+from edgeosr.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
     from edgeosr.bench.latency_report import LatencyReport
@@ -105,12 +105,14 @@ def _show_kernel_model(*, json: bool) -> None:
 
 
 def _require_json(out: Path | None) -> None:
-    """Refuse another suffix before seconds of timing: the picture takes the same name with .png."""
+    """Refuse another suffix, and miss matplotlib, before seconds of timing: a picture is drawn beside it."""
     if out is not None and out.suffix != ".json":
         raise UsageError(
             f"bench's --out must end in .json, for a picture is written beside it; got {out}; write "
             "--out latency.json"
         )
+    if out is not None:
+        require_extra("matplotlib", extra="export", purpose="--out, which draws the latency,")
 
 
 def _write(report: "LatencyReport", out: Path | None) -> None:

@@ -54,7 +54,7 @@ def _typed(manifest: Manifest) -> dict[str, str]:
     return {
         "backbone": manifest.backbone.described(),
         "decision gate": manifest.backbone.gate.described(),
-        "engines": "; ".join(built) or "none yet; on the device: edgeosr build",
+        "engines": "; ".join(built) or "none yet; on the device: edgeosr build BUNDLE",
     }
 
 

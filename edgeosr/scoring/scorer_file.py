@@ -169,7 +169,11 @@ def _read_format(entries: dict[str, NDArray[Any]]) -> int:
         raise BundleError(
             f"scorer.npz has format {found}, made by {'a newer' if newer else 'an older'} edgeosr; this one "
             f"reads {' and '.join(map(str, FORMATS))}; "
-            + ("run: pip install --upgrade edgeosr" if newer else "export the bundle again: edgeosr export")
+            + (
+                "run: pip install --upgrade edgeosr"
+                if newer
+                else "export the bundle again from its run or model"
+            )
         )
     return found
 

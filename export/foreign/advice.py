@@ -8,6 +8,7 @@ the first one that means what is wanted is taken.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from shlex import quote
 from typing import Any
 
 from edgeosr.errors import EdgeosrError
@@ -31,7 +32,8 @@ class Advice:
 
     Attributes:
         options: to be written, as in a shell.
-        in_place_of: names of options that are to be taken out.
+        in_place_of: options that are to be taken out; those that ``options`` writes anew with their values
+            of now, lest it read as if an option were to stand in place of itself.
     """
 
     options: str
@@ -59,7 +61,7 @@ def advice_for(alternative: Alternative, settings: ExportSettings) -> Advice:
         one = found.preprocessing
         if same_values(one, wanted) and same_cut(one, wanted) and found.resampling == before.resampling:
             return _advice(merged, settings)
-    return Advice(options=alternative.options, in_place_of=_given(settings, _OPTIONS))
+    return _in_place(alternative.options.split(), settings, _OPTIONS)
 
 
 def _value_changes(wanted: Preprocessing, settings: ExportSettings) -> Iterator[Changes]:
@@ -96,17 +98,25 @@ def _cut_changes(wanted: Preprocessing) -> Iterator[Changes]:
 def _advice(changes: Changes, settings: ExportSettings) -> Advice:
     words = []
     for name in _OPTIONS:
-        value = changes.get(name)
-        if value is not None:
-            values = value if isinstance(value, tuple) else (value,)
-            shown = [f"{one:.6g}" if isinstance(one, float) else str(one) for one in values]
-            words += [_option(name), *shown]
-    return Advice(options=" ".join(words), in_place_of=_given(settings, changes))
+        if changes.get(name) is not None:
+            words += _spelled(name, changes[name])
+    return _in_place(words, settings, changes)
 
 
-def _given(settings: ExportSettings, changes: "Changes | tuple[str, ...]") -> tuple[str, ...]:
-    shown = ("preprocessing", "mean", "std", "color", *_CUT, "resampling")
-    return tuple(_option(name) for name in shown if name in changes and getattr(settings, name) is not None)
+def _in_place(words: list[str], settings: ExportSettings, changed: "Changes | tuple[str, ...]") -> Advice:
+    taken = []
+    for name in ("preprocessing", "mean", "std", "color", *_CUT, "resampling"):
+        value = getattr(settings, name)
+        if name in changed and value is not None:
+            spelled = _spelled(name, value)
+            taken.append(" ".join(spelled) if spelled[0] in words else spelled[0])
+    return Advice(options=" ".join(words), in_place_of=tuple(taken))
+
+
+def _spelled(name: str, value: Any) -> list[str]:
+    values = value if isinstance(value, tuple | list) else (value,)
+    shown = (f"{one:.6g}" if isinstance(one, float) else quote(str(one)) for one in values)
+    return [_option(name), *shown]
 
 
 def _option(name: str) -> str:

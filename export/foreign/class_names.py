@@ -60,6 +60,16 @@ def known_classes(
     ][:1]
 
 
+def whence(path: Path, settings: ExportSettings, names: tuple[str, ...]) -> str:
+    """Say where ``known_classes`` took names and their order from, for a user who may have typed none."""
+    if settings.known_file is not None or settings.known is not None:
+        return "as --known gives them" if settings.known_file is None else "as --known-file gives them"
+    for key, noted in _noted(path).items():
+        if noted == names:
+            return f"as the model's own note {key!r} gives them"
+    return "the folder names as they are sorted"
+
+
 def names_in(path: Path) -> tuple[str, ...]:
     """Read class names, one a line, UTF-8; empty lines do not count.
 

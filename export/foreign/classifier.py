@@ -57,7 +57,7 @@ def read_classifier(
     model = load_classifier_onnx(
         path, classes=len(classes), logits=settings.logits, embedding=settings.embedding
     )
-    _require_classes(model, path, classes)
+    _require_classes(model, path, classes, settings.logits)
     image = model.graph.inputs[0]
     height, width = _input_size(image, path)
     preprocessing = stated_preprocessing(settings, height, width).preprocessing
@@ -104,11 +104,18 @@ def _is_embedding(model: "ir.Model", value: "ir.Value") -> bool:
     return shape is not None and len(shape) == 2 and 1 < (shape[1] or 0) <= _LONGEST_EMBEDDING
 
 
-def _require_classes(model: "ir.Model", path: Path, classes: tuple[str, ...]) -> None:
+def _require_classes(
+    model: "ir.Model", path: Path, classes: tuple[str, ...], named: str | None = None
+) -> None:
     outputs = [_last_dimension(value, "the class scores", path) for value in model.graph.outputs]
     if len(classes) not in outputs:
+        counts = " or ".join(map(str, outputs))
+        if named is None:
+            what, kind = path.name, "outputs"
+        else:
+            what, kind = f"the tensor of --logits {named}", "values"
         raise UsageError(
-            f"{path.name} has {' or '.join(map(str, outputs))} outputs, but there are {len(classes)} known "
+            f"{what} has {counts} {kind}, but there are {len(classes)} known "
             f"classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}); "
             "--data needs one folder a class, and --known gives their names in the order of the outputs; "
             "outputs without images are named there too, with --unknown-outputs rest beside it"

@@ -79,7 +79,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     require_graph_of_bundle(draft.model(), parts=len(draft.parts))
     parts = four_parts(image_set, known=known, seed=settings.seed, fractions=FOREIGN_FRACTIONS)
     require_room(parts.grouping, settings.data)
-    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate)
+    require_enough_groups(parts.calibrate.groups, settings.false_reject_rate, "more images in --data")
     size = classifier.preprocessing
     stated = stated_preprocessing(settings, size.height, size.width)
     for note in stated.notes:

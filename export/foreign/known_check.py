@@ -23,6 +23,7 @@ from edgeosr.export.foreign import not_finite
 from edgeosr.export.foreign.advice import advice_for
 from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
+from edgeosr.export.foreign.class_names import whence
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
     above_chance,
@@ -111,7 +112,9 @@ def check_on_known_images(
     own = OwnModel(path, classifier, settings.threads)
     answers = KnownAnswers(own, sample, stated)
     overflows = _not_finite(answers, own, stated, settings)
-    problem, warning, found = _judged(answers, classifier.classes, stated.preprocessing, settings)
+    names = classifier.classes
+    named = whence(path, settings, names)
+    problem, warning, found = _judged(answers, names, stated.preprocessing, settings, named)
     warnings = [text for text in (overflows, warning) if text is not None]
     if problem is not None:
         if not settings.accept_weak_classes:
@@ -154,7 +157,11 @@ def _not_finite(answers: KnownAnswers, own: OwnModel, stated: Stated, settings: 
 
 
 def _judged(
-    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing, settings: ExportSettings
+    answers: KnownAnswers,
+    names: tuple[str, ...],
+    stated: Preprocessing,
+    settings: ExportSettings,
+    named: str,
 ) -> tuple[DataError | None, str | None, Found | None]:
     """Return what speaks against the export, what is worth a warning, and the better preprocessing."""
     labels, given, compared = answers.labels, answers.answers, answers.compared
@@ -178,11 +185,11 @@ def _judged(
             return None, text.removesuffix(f"; {_ACCEPT}"), found
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        return _wrong_order(start, order, then), None, None
+        return _wrong_order(start, order, then, named), None, None
     if (weak or chance) and (both := _both(answers, names, stated)) is not None:
         return _both_wrong(start, *both, settings), None, None
     if chance:
-        return _by_chance(start, len(names), answers.grey), None, None
+        return _by_chance(start, len(names), named, answers.grey), None, None
     return (_weak(weak, counts, names) if weak else None), None, None
 
 
@@ -196,13 +203,13 @@ def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, clo
     )
 
 
-def _wrong_order(start: str, order: ClassOrder, then: str) -> DataError:
+def _wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataError:
     called = f" ({order.called})" if order.called else ""
     turned = ""
     if len(order.names) == 2:  # of two, the smaller one is what the other order makes the larger one
         turned = "; if the smaller of its values is the better one, export the model with a minus before them"
     return DataError(
-        f"{start}, because the class names stand in another order than the model's outputs: with "
+        f"{start}, because the class names, {named}, stand in another order than the model's outputs: with "
         f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
         f"{known_line(order)}{then}; {_ACCEPT}{turned}"
     )
@@ -215,11 +222,11 @@ def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: Expor
     )
 
 
-def _by_chance(start: str, classes: int, grey: bool) -> DataError:
+def _by_chance(start: str, classes: int, named: str, grey: bool) -> DataError:
     color = "" if grey else ", --color"
     return DataError(
-        f"{start}, hardly more than by chance with {classes} classes; check the class order (--known, or the "
-        f"sorted folder names) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
+        f"{start}, hardly more than by chance with {classes} classes; check the class order ({named}; "
+        f"--known states another) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
     )
 
 

@@ -95,7 +95,7 @@ def keep_logits(
         raise UsageError(
             f"{len(distinct)} outputs of {path.name} can be the scores of {classes} classes: "
             f"{', '.join(described(one.output) for one in distinct)}; name the right one, for example "
-            f"--logits {given_name(distinct[-1].output)}"
+            f"--logits {given_name(distinct[0].output)}"
         )
     chosen = distinct[0]
     value = _two_axes(model, chosen.logits, classes)

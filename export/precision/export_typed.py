@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeosr.bundle.backbone import BackboneRecord, GateRecord, images_needed
 from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import ExportError
+from edgeosr.errors import DecisionGateError
 from edgeosr.export.calibrate import SelectFit, fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.gate import Gate, decision_gate
@@ -16,6 +16,7 @@ from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import TypedGraph, typed_graph
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
+from edgeosr.printed import printable
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import Scorer
@@ -88,7 +89,7 @@ def export_typed(
     )
     if not gate.passed:
         draw_gate(picture, gate, graph.classifier.classes, precision=settings.precision)
-        raise ExportError(_failure(gate, graph.classifier.classes, settings, picture))
+        raise DecisionGateError(_failure(gate, graph.classifier.classes, settings, picture))
     scorer = graph.fitted(fusion, limit.value)
     if scorer.probes is not None:
         scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
@@ -165,13 +166,14 @@ def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, pic
         f"same accept or reject on {record.decisions:.2%}). The least alike (score minus threshold):"
     ]
     for image in differing:
-        lines.append(f"  {image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}")
+        said = f"{image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}"
+        lines.append(f"  {printable(said)}")
     tried = f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
     if not settings.recalibrate:
         tried = f"--recalibrate or {tried}"
     sides = [share for share in (record.known_agreement, record.unknown_agreement) if share is not None]
     lines.append(
-        f"All of the worst are drawn in {picture}. No bundle was written. Try {tried}; or take it as it is "
-        f"with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
+        f"All of the worst are drawn in {printable(picture)}. No bundle was written. Try {tried}; or take "
+        f"it as it is with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
     )
     return "\n".join(lines)

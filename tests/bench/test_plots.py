@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgeosr.bench import plots
+from edgeosr.export import false_accepts_picture
 from edgeosr.verdict import MOST_PARTS
 
 RISE = np.linspace(0, 1, 41)
@@ -61,3 +62,39 @@ def test_the_legend_says_which_curve_lies_on_the_fused_one(
     draw(tmp_path / "curves.png", curves(3))
     rows = [text.get_text() for text in drawn_axes[0].get_legend().get_texts()]
     assert [row.split()[0] for row in rows if row.endswith("(on fused's curve)")] == ["part0"]
+
+
+LONG = "a_bundle_whose_name_somebody_took_from_a_whole_sentence_about_sixty_classes_of_fruit: 1,234 known"
+
+
+@pytest.mark.parametrize("draw", ["roc", "oscr", "scores", "scores of each class", "false accepts"])
+def test_whatever_is_written_in_a_picture_is_inside_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: str
+) -> None:
+    made: list[Any] = []
+    for module in (plots, false_accepts_picture):
+        make = module._axes
+
+        def kept(*args: Any, make: Any = make, **keywords: Any) -> tuple[Any, Any]:
+            made.append(make(*args, **keywords))
+            return made[-1]  # type: ignore[no-any-return]  # what _axes returns
+
+        monkeypatch.setattr(module, "_axes", kept)
+    said = {"title": LONG, "caption": f"known: {'/a/long/path' * 12}.  unknown: others."}
+    if draw == "roc":
+        plots.draw_roc(tmp_path / "p.png", curves(5), operating_point=(0.05, 0.6), **said)
+    elif draw == "oscr":
+        plots.draw_oscr(tmp_path / "p.png", curves(5), accuracy=0.9, **said)
+    elif draw == "false accepts":
+        false_accepts_picture.false_accepts_png(measured=None, estimated=(), own_rate=0.05, **said)
+    else:
+        plots.draw_histograms(
+            tmp_path / "p.png", RISE, RISE + 1, threshold=0.5, per_class=draw != "scores", **said
+        )
+    ((figure, axes),) = made
+    canvas = figure.canvas
+    canvas.draw()
+    for text in (axes.xaxis.label, axes.yaxis.label, axes._left_title, figure._supxlabel):
+        box = text.get_window_extent()
+        assert text.get_text()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1

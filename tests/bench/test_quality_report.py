@@ -155,6 +155,27 @@ def test_accepting_nearly_all_unknown_images_is_warned_of_with_what_to_do(accept
     assert json.loads(found.as_json())["warnings"] == [warning]
 
 
+def test_of_a_few_images_neither_warning_is_given() -> None:
+    found = report(accepted=1.0)
+    for images, warned in ((3, 0), (90, 2)):
+        low = 0.3 if images == 3 else 0.96
+        metrics = dataclasses.replace(
+            found.fused, known=images, unknown=images, auroc=0.42,
+            false_accept=Rate(value=1.0, low=low, high=1.0, samples=images),
+        )  # fmt: skip
+        few = dataclasses.replace(found, rows=(PartRow(name="fused", metrics=metrics), *found.rows[1:]))
+        assert len(few.warnings) == warned
+
+
+def test_what_is_to_be_typed_is_about_what_the_bundle_was_made_of() -> None:
+    found = report(accepted=1.0)
+    for training, made_of in ((None, "MODEL.onnx --data FOLDER"), ({"epochs": 1}, "RUN")):
+        one = dataclasses.replace(found, manifest=dataclasses.replace(found.manifest, training=training))
+        assert f"(to ship one: edgeosr export {made_of} --false-reject-rate RATE)" in one.as_text()
+        assert f"(edgeosr export {made_of} --false-reject-rate)" in one.warnings[0]
+        assert ("edgeosr train" in one.warnings[0]) is (training is not None)
+
+
 def test_the_json_document_holds_estimate_and_other_thresholds() -> None:
     plain = json.loads(report(record=RECORD).as_json())
     assert plain["left_out"]["false_accepts"][0]["mean"] == 0.2

@@ -132,11 +132,42 @@ def test_of_a_class_with_few_images_all_of_them_tell_whether_it_is_ever_accepted
     assert not any("no image of the class is accepted" in said for said in report.warnings)
 
 
-def test_a_class_named_right_less_often_than_by_chance_is_told_of_test_images() -> None:
-    rows = images(0, 30) + images(1, 30, wrong=21) + images(2, 30, wrong=20)
+def test_a_class_named_right_no_more_often_than_by_chance_is_told_of_test_images() -> None:
+    rows = images(0, 30) + images(1, 30, wrong=21) + images(2, 30, wrong=12)
     (said,) = report_of(("a", "b", "c"), rows).warnings
-    assert said.startswith("named right less often than by chance (33.3%; test images): b 9 of 30.")
+    assert said.startswith("not named right more often than by chance (33.3%; test images): b 9 of 30.")
     assert report_of(("a", "b", "c"), rows, in_sample=True).warnings == ()
+
+
+def test_of_sixty_classes_one_image_of_each_shows_nothing_and_twelve_do() -> None:
+    names = tuple(f"k{i}" for i in range(60))
+    few = [row for i in range(60) for row in images(i, 1, wrong=i == 47, rejected=i in (3, 4))]
+    for warning in report_of(names, few).warnings:
+        assert "chance" not in warning and "no image of the class is accepted" not in warning
+    many = [row for i in range(60) for row in images(i, 12, wrong=12 * (i == 47))]
+    assert any(
+        "not named right more often than by chance (1.7%; test images): k47 0 of 12." in one
+        for one in report_of(names, many).warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "copies", "told"), [(1, 1, False), (2, 1, False), (5, 1, True), (2, 9, False)]
+)
+def test_no_image_accepted_is_said_where_chance_does_not_explain_it(
+    groups: int, copies: int, told: bool
+) -> None:
+    rows = images(0, 60) + [(1, 1, 2.0, 1000 + i) for i in range(groups) for _ in range(copies)]
+    warnings = report_of(("a", "b"), rows).warnings
+    assert any("no image of the class is accepted" in one for one in warnings) is told
+
+
+def test_what_is_to_be_typed_is_about_the_classifier_that_the_bundle_was_made_of() -> None:
+    rows = images(0, 60, rejected=20) + images(1, 60)
+    for made_of in ("RUN", "MODEL.onnx --data FOLDER"):
+        report = report_of(("loud", "quiet"), rows, made_of=made_of)
+        assert f"edgeosr export {made_of} --threshold-rule per-class" in report.warnings[0]
+        assert "made_of" not in report.as_json()
 
 
 def test_a_class_without_an_image_is_told_and_has_no_rates() -> None:
@@ -217,9 +248,9 @@ def test_a_class_of_few_pictures_with_many_copies_is_one_of_few_images() -> None
 
 
 def test_a_class_of_which_nothing_is_named_right_is_told_by_an_export_too() -> None:
-    rows = images(0, 30) + images(1, 3, wrong=3, other=2) + images(2, 3, wrong=3, other=1)
+    rows = images(0, 30) + images(1, 4, wrong=4, other=2) + images(2, 4, wrong=4, other=1)
     said = " ".join(report_of(("a", "b", "c"), rows, in_sample=True).warnings)
-    assert "named right less often than by chance (33.3%; calibrate part): b 0 of 3, c 0 of 3" in said
+    assert "not named right more often than by chance (33.3%; calibrate part): b 0 of 4, c 0 of 4" in said
     few = images(0, 30) + images(1, 3, wrong=2, other=2) + images(2, 3)
     assert "less often than by chance" not in " ".join(
         report_of(("a", "b", "c"), few, in_sample=True).warnings

@@ -1,6 +1,7 @@
 """What every command does alike: help, versions, errors, exit codes, and options that are settings."""
 
 import dataclasses
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from edgeosr.cli.export import export
 from edgeosr.cli.options import names_from, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, last_line
 from edgeosr.cli.train import train
-from edgeosr.errors import DataError, UsageError
+from edgeosr.errors import DataError, DecisionGateError, UsageError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.training.settings import TrainSettings
 
@@ -137,6 +138,38 @@ def test_an_error_of_ours_is_a_clean_message_with_its_exit_code(
 ) -> None:
     fail_with(DataError("no images in photos/; add some"), monkeypatch)
     assert edgeosr("inspect") == (1, "", "error: no images in photos/; add some\n")
+
+
+def test_line_ends_of_ours_are_printed_and_those_of_a_name_are_not(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(DecisionGateError("the least alike:\n  made of 3.png"), monkeypatch)
+    assert edgeosr("inspect") == (1, "", "error: the least alike:\n  made of 3.png\n")
+    fail_with(DataError("cannot read a\nb.png"), monkeypatch)
+    assert edgeosr("inspect") == (1, "", "error: cannot read a\\nb.png\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("scipy.fftpack", "export"), ("torch", "train"), ("cv2", "video")]
+)
+def test_a_package_that_another_one_misses_is_named_with_its_install_line(
+    module: str, extra: str, edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(ModuleNotFoundError(f"No module named {module!r}", name=module), monkeypatch)
+    code, _, err = edgeosr("inspect")
+    assert code == 1 and f"pip install 'edgeosr[{extra}]'" in err and "Traceback" not in err
+    fail_with(ModuleNotFoundError("No module named 'edgeosr.nothing'", name="edgeosr.nothing"), monkeypatch)
+    assert edgeosr("inspect")[0] == 70
+
+
+def test_bench_misses_what_draws_its_picture_before_it_times_anything(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.util.find_spec
+    hidden = "matplotlib"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else there(name))
+    code, _, err = edgeosr("bench", "no-bundle", "--out", "latency.json")
+    assert code == 1 and "--out, which draws the latency, needs the package 'matplotlib'" in err
 
 
 def test_ctrl_c_ends_with_130_and_a_line(edgeosr: Run, monkeypatch: pytest.MonkeyPatch) -> None:

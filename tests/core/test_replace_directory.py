@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,14 @@ def test_a_system_without_the_call_is_told_apart_from_a_failure(tmp_path, monkey
     monkeypatch.setattr("edgeosr.exchange._renameat2", lambda: None)
     assert not exchange(tmp_path / "a", tmp_path / "b")
     assert os.listdir(tmp_path) == []
+
+
+def test_who_has_to_wait_for_another_writer_says_so(target, tmp_path, capsys):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    threading.Timer(0.3, os.close, [held]).start()
+    with atomic_directory(target) as folder:
+        (folder / "new").write_text("new")
+    assert names(target) == ["new"]
+    assert f"waiting for another process that writes or trains in {tmp_path};" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.conformal import conformal_threshold, groups_needed, per_class
+from edgeosr.export.conformal import conformal_threshold, groups_needed, per_class, require_enough_groups
 from edgeosr.scoring.thresholds import margins_of
 
 
@@ -32,6 +32,11 @@ def test_one_group_too_few_is_refused_with_the_number_needed(rate, needed):
     assert conformal_threshold(np.zeros(needed), singles(needed), rate).groups == needed
     with pytest.raises(DataError, match=rf"at least {needed} independent groups.*got {needed - 1}"):
         conformal_threshold(np.zeros(needed - 1), singles(needed - 1), rate)
+
+
+def test_where_more_images_come_from_is_said_of_the_source_at_hand():
+    with pytest.raises(DataError, match=r"into the calibrate part \(more images in --data\)$"):
+        require_enough_groups(np.arange(18), 0.05, "more images in --data")
 
 
 def test_the_rate_that_the_error_proposes_works():

@@ -1,5 +1,6 @@
 """A run becomes a bundle whose figures and decisions are those of its own graph."""
 
+import importlib.util
 import json
 import shutil
 
@@ -11,7 +12,7 @@ from edgeosr.bundle.directory import read_bundle
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import reopen_parts
-from edgeosr.errors import DataError, UsageError
+from edgeosr.errors import DataError, MissingDependencyError, UsageError
 from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.names import JACOBIAN_SQUARED
@@ -284,3 +285,15 @@ def test_the_calibrate_part_shares_no_image_with_any_other_part():
         for part in (parts.train, parts.select, parts.calibrate, parts.test)
     ]
     assert sum(len(each) for each in names) == len(set.union(*names))
+
+
+def test_without_torch_the_export_of_a_run_says_what_to_install(digits_run, monkeypatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else there(name))
+    with pytest.raises(MissingDependencyError, match=r"exporting a training run needs .*edgeosr\[train\]"):
+        export_run(digits_run)
+
+
+def test_too_few_groups_of_a_run_are_told_with_what_a_run_takes(digits_run):
+    with pytest.raises(DataError, match=r"\(more images, or edgeosr train --fractions\)"):
+        export_run(digits_run, ExportSettings(false_reject_rate=0.001))

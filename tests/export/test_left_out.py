@@ -173,7 +173,7 @@ def test_real_outliers_are_no_fold_and_leave_what_each_part_won_on_left_out_clas
     found = decided(outliers=strangers(50, 3), discriminator=True)
     assert found.record == decided(discriminator=True).record
     assert "discriminator" not in found.record.parts and len(found.record.folds) == 5
-    assert "real outliers chose: " in found.given.note and "50 open images" in found.given.note
+    assert "real outliers chose: " in found.given.note and "50 outlier images" in found.given.note
 
 
 SHIFTS = {"bank": 0.9, "relative_mahalanobis": 0.9, "movr_loss": 0.7, "ovr_loss": 0.1}
@@ -287,6 +287,11 @@ def test_an_embedding_without_the_two_companions_keeps_the_rule_of_one_part():
     bare = replace(scorer_for(train), constants={}, fusion=unfitted_fusion(("movr_loss", "max_logit")))
     kept = KnownFeatures(train=train, select=features(20, 1))
     found = decide_weights(
-        [], full_as_fold(bare, kept), candidates_for("movr_loss", frozen=True), classes=NAMES, why_none=""
+        [], full_as_fold(bare, kept), candidates_for("movr_loss", frozen=True), classes=NAMES, why_none="so"
     )
-    assert found.given is None and found.record is None
+    assert found.given is not None and found.record is None
+    assert found.given.weights == {"movr_loss": 1.0}
+    assert found.given.note == (
+        "weight 1 on movr_loss: so, and no class has two images in the train part, which it takes for the "
+        "nearest known image, relative Mahalanobis distance"
+    )

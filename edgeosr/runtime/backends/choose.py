@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
+from edgeosr.bundle.made_of import export_again
 from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -73,9 +74,10 @@ def choose_backend(
     if bundle.manifest.threshold.by_class:
         reasons.append("the bundle has a threshold a class, which engines do not take yet")
     elif bundle.manifest.backbone is None:
-        reasons.append("the bundle has no typed backbone (edgeosr export --engine fp16 makes one)")
+        again = export_again(bundle.manifest, "--engine fp16")
+        reasons.append(f"the bundle has no typed backbone ({again} makes one)")
     elif not bundle.manifest.engines and build is None:
-        reasons.append("the bundle has no engine yet (edgeosr build makes one, on the device)")
+        reasons.append("the bundle has no engine yet (edgeosr build BUNDLE makes one, on the device)")
     else:
         for name in BUILDERS:  # best first
             if build is None and all(record.builder != name for record in bundle.manifest.engines):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import BACKBONE, Manifest
 from edgeosr.errors import EngineError, UsageError
 from edgeosr.files import sha256_of
@@ -42,7 +43,8 @@ def require_common_threshold(manifest: Manifest) -> None:
     if manifest.threshold.by_class or (own is not None and own.by_class):
         raise EngineError(
             f"the bundle {manifest.name} has a threshold a class, and engines compare with one for all; run "
-            "it on onnxruntime, or export it with: edgeosr export --threshold-rule common --engine fp16"
+            "it on onnxruntime, or export it with: "
+            + export_again(manifest, "--threshold-rule common --engine fp16")
         )
 
 
@@ -57,7 +59,7 @@ def request_for(manifest: Manifest, options: BuildOptions) -> BuildRequest:
     if manifest.backbone is None:
         raise EngineError(
             f"the bundle {manifest.name} has no typed backbone to build an engine from; export it "
-            "with: edgeosr export --engine fp16"
+            f"with: {export_again(manifest, '--engine fp16')}"
         )
     if manifest.frame is not None and options.frame not in (None, manifest.frame):
         raise UsageError(

@@ -9,7 +9,7 @@ from edgeosr.errors import EdgeosrError
 from edgeosr.runtime.engines.gpu import GpuProbe, available_memory, probe_gpus
 from edgeosr.runtime.engines.tensorrt_module import load_tensorrt
 
-_BUILD = "build one here: edgeosr build"
+_BUILD = "build one here: edgeosr build BUNDLE"
 # A plan is read, then copied to the device beside its activations.
 _MEMORY_FACTOR = 3
 _TOOLKITS = (14, 13, 12, 11)  # CUDA major versions that NVIDIA's wheels are or may be named after

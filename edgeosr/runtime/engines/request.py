@@ -44,7 +44,8 @@ class BuildRequest:
                 raise UsageError(
                     f"--target must be of {', '.join(RTX_TARGETS)}; got {target!r}"
                     + (
-                        ", a Jetson: its engine is built on the device by TensorRT; run there: edgeosr build"
+                        ", a Jetson: its engine is built on the device by TensorRT; run there: "
+                        "edgeosr build BUNDLE"
                         if jetson
                         else suggestion(target, RTX_TARGETS)
                     )

@@ -25,7 +25,7 @@ from edgeosr.replace_directory import atomic_directory, identity_of
 _log = logging.getLogger(__name__)
 FOLDER = "engines"
 _LOCK = ".lock"
-_BUILD_AGAIN = "build it again: edgeosr build"
+_BUILD_AGAIN = "build it again: edgeosr build BUNDLE"
 
 
 @contextlib.contextmanager

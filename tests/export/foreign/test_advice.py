@@ -77,7 +77,7 @@ def typed(command, advice):
     """The command after somebody did what the advice says, and nothing else."""
     kept = options_of(command)
     for name in advice.in_place_of:
-        del kept[name]
+        del kept[name.split()[0]]
     old = [word for name, values in kept.items() for word in (name, *values)]
     words = [*old, *shlex.split(advice.options)]
     options_of(words)
@@ -110,7 +110,7 @@ def test_the_command_states_what_was_found_after_the_advice(command, size, files
         (
             "--preprocessing inception --resize 256",
             "the values of imagenet",
-            "--preprocessing imagenet in place of --preprocessing",
+            "--preprocessing imagenet in place of --preprocessing inception",
         ),
         ("--preprocessing inception --resize 256", "the whole frame", "--fit stretch in place of --resize"),
         (
@@ -123,7 +123,7 @@ def test_the_command_states_what_was_found_after_the_advice(command, size, files
             "--preprocessing timm.json",
             "the values of inception",
             "--preprocessing inception --fit crop --resize 248 --resampling bicubic in place of "
-            "--preprocessing",
+            "--preprocessing timm.json",
         ),
     ],
 )

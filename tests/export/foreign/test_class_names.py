@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgeosr.errors import ExportError, StorageError, UsageError
-from edgeosr.export.foreign.class_names import known_classes, names_in
+from edgeosr.export.foreign.class_names import known_classes, names_in, whence
 from edgeosr.export.settings import ExportSettings
 
 FOLDERS = ("ant", "bee", "cat, black", "dog")
@@ -80,6 +80,13 @@ def test_names_in_the_model_are_taken_and_said_if_they_are_the_folders(notes, fo
     names, told = named(foreign_model, saved, notes)
     assert names == OWN
     assert len(told) == 1 and "the model's own note" in told[0]
+
+
+def test_where_the_names_came_from_is_said_to_whoever_typed_none(foreign_model, saved):
+    path = saved(foreign_model(notes={"id2label": json.dumps({str(i): name for i, name in enumerate(OWN)})}))
+    assert whence(path, ExportSettings(), OWN) == "as the model's own note 'id2label' gives them"
+    assert whence(path, ExportSettings(), FOLDERS) == "the folder names as they are sorted"
+    assert whence(path, ExportSettings(known=OWN), OWN) == "as --known gives them"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ def test_a_model_stated_rightly_passes_and_agrees_with_its_bundle(deployed, know
 def test_mean_and_std_of_a_bgr_model_are_typed_in_its_own_order(deployed, known, checked):
     model = deployed(bgr=True)
     assert checked(model, known, color="bgr", **OWN).agreement.largest_difference < 1e-4
-    with pytest.raises(DataError, match=r"another preprocessing.*write .*in place of --mean, --std, --color"):
+    with pytest.raises(
+        DataError, match=r"another preprocessing.*write .*in place of --mean .*, --std .*, --color"
+    ):
         checked(model, known, color="bgr", mean=MEAN[::-1], std=STD[::-1])
 
 
@@ -42,12 +44,12 @@ def test_mean_and_std_in_0_255_are_those_in_0_1(deployed, known, checked):
         (
             {"mean": (0,) * 3, "std": (1 / 255,) * 3},
             {"preprocessing": "inception", "fit": "stretch"},
-            "--preprocessing 0..255 in place of --preprocessing; --accept",
+            "--preprocessing 0..255 in place of --preprocessing inception; --accept",
         ),
         (
             {"mean": (0.408, 0.458, 0.485), "std": (1 / 255,) * 3, "bgr": True},
             {"preprocessing": "0..1"},
-            "--preprocessing caffe in place of --preprocessing",
+            "--preprocessing caffe in place of --preprocessing 0..1",
         ),
         ({}, {"color": "bgr", **OWN}, "--color rgb --mean 0.2 0.45 0.7 --std 0.15 0.25 0.35 in place of"),
     ],
@@ -58,7 +60,9 @@ def test_the_preprocessing_that_is_right_is_named(deployed, known, checked, mode
 
 
 def test_what_is_named_for_a_grey_model_is_what_a_grey_model_takes(deployed, known, checked):
-    with pytest.raises(DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing;"):
+    with pytest.raises(
+        DataError, match=r"write --preprocessing 0\.\.255 in place of --preprocessing inception;"
+    ):
         checked(deployed((0,) * 3, (1 / 255,) * 3, grey=True), known, preprocessing="inception")
     # The values of caffe would do, but it has a mean for each colour.
     model = deployed((0.45,) * 3, (1 / 255,) * 3, grey=True)
