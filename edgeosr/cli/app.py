@@ -30,7 +30,7 @@ from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
-from edgeosr.cli.missing_package import missing_package
+from edgeosr.cli.missing_package import what_to_install
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
 from edgeosr.cli.streams import has_working_directory, open_streams
@@ -122,7 +122,7 @@ def main() -> None:
             say(interrupted_words())
             sys.exit(interrupted_code())
         except Exception as error:
-            missing = missing_package(error)
+            missing = what_to_install(error)
             if missing is not None:
                 say(f"error: {printable(missing)}")
                 sys.exit(missing.exit_code)

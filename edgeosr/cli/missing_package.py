@@ -14,7 +14,7 @@ _PACKAGES = {
 }  # fmt: skip
 
 
-def missing_package(error: Exception) -> MissingDependencyError | None:
+def what_to_install(error: Exception) -> MissingDependencyError | None:
     """Return what to say of a missing package of an extra, as imagehash's scipy; None of other errors."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     root = (name or "").split(".")[0]
