@@ -35,7 +35,7 @@ ACTIVATION_CODES = {
 }
 SMOOTH = ("hard_swish", "silu", "gelu", "gelu_tanh")
 # Ways out, for people: what no option of an export avoids, and what one does.
-MODEL_ONNX = "score with model.onnx, which takes any: edgeosr export --engine onnx"
+MODEL_ONNX = "score with model.onnx, which takes any: export with --engine onnx"
 NO_MAP = f"export with --jacobian probes, which needs no map, or {MODEL_ONNX}"
 
 

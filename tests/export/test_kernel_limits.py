@@ -111,7 +111,7 @@ def test_what_the_kernel_cannot_take_is_refused_first_and_nothing_is_written(pre
         export_model(path, settings)
     text = str(caught.value)
     assert text.startswith(f"--engine {precision} makes a backbone for the fused kernel")
-    assert reason in text and instead in text and text.endswith("edgeosr export --engine onnx")
+    assert reason in text and instead in text and text.endswith("export with --engine onnx")
     assert text.count("--engine onnx") == 1 and text.count("model.onnx") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["deployed.onnx"]
 

@@ -335,7 +335,8 @@ def test_a_bundle_without_a_backbone_asks_no_driver(
     monkeypatch.setattr("edgeosr.runtime.backends.open_engine.probe_gpus", asked)
     with edgeosr.Runtime(machine.path) as runtime:
         assert (
-            runtime.backend == "onnxruntime" and "no typed backbone (edgeosr export --engine" in runtime.why
+            runtime.backend == "onnxruntime"
+            and "no typed backbone (edgeosr export RUN --engine" in runtime.why
         )
     with pytest.raises(EngineError, match="has no typed backbone"):
         edgeosr.Runtime(machine.path, backend=machine.builder)
