@@ -287,7 +287,7 @@ def test_a_fold_takes_about_the_run_s_number_of_steps(bare):
     assert {fold.epochs for fold in new_plan(left_out, short, record, images, 1).folds} == {3}
 
 
-@pytest.mark.parametrize(("given", "threads"), [(None, 2), (5, 5)])
+@pytest.mark.parametrize(("given", "threads"), [(None, 2), (5, 1), (7, 2), (1, 1)])
 def test_side_by_side_folds_share_the_processors(bare, asked, monkeypatch, given, threads):
     monkeypatch.setattr(folds, "usable_processors", lambda: 8)
     monkeypatch.setattr(folds, "threads_for", lambda settings: 4)
