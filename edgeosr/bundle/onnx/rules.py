@@ -132,7 +132,9 @@ def _follow(graph: Fields) -> None:
     constants, kinds, total = Constants(), ElementTypes(), 0
     inputs = {_name(value) for value in graph["input"]}
     for value in graph["input"]:
-        kinds.add(_name(value), value["type"]["tensor_type"]["elem_type"])  # checked with the contract
+        kinds.add(
+            _name(value), value["type"]["tensor_type"]["elem_type"], given=True
+        )  # checked with the contract
     there = set[str]()
     for tensor in graph["initializer"]:
         name = tensor.get("name", "")
@@ -161,7 +163,7 @@ def _follow(graph: Fields) -> None:
                 raise WireError(f"{where} makes {name!r}, which is there already")
             there.add(name)
         constants.follow(node, where)
-        kinds.follow(node, constants.values_of(node["input"][1]) if len(node["input"]) > 1 else None, where)
+        kinds.follow(node, [constants.values_of(name) for name in node["input"]], where)
     if total > LARGEST_CONSTANTS:
         raise WireError(f"its constants have {total} bytes; a bundle has at most {LARGEST_CONSTANTS}")
     lost = [_name(value) for value in graph["output"] if _name(value) not in there]

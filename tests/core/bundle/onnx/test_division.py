@@ -55,7 +55,7 @@ def test_whole_numbers_are_divided_by_nothing_that_the_frames_decide(way):
         node("ReduceSum", ["channel_order"], ["sum"], keepdims=0),
         node("Div", ["n", "sum"], ["q"]),
     )
-    assert "divides whole numbers by what is no short constant" in found
+    assert "divides whole numbers by what is neither a short constant" in found
 
 
 def test_numbers_with_a_fraction_and_sizes_are_divided_as_exporters_do_it():
@@ -81,3 +81,51 @@ def test_names_that_a_terminal_would_act_upon_are_refused(name):
         with pytest.raises(WireError, match="has letters that no terminal may see") as error:
             require_graph(model.SerializeToString(), CONTRACT)
         assert name not in str(error.value)
+
+
+SIZES = [
+    node("Shape", ["frames"], ["sizes"]),
+    node("Gather", ["sizes", "one"], ["height"]),
+    node("Min", ["height", "two"], ["shorter"]),
+]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        [node("Mul", ["height", "two"], ["by"])],
+        [node("Max", ["shorter", "one"], ["by"])],
+        [node("Div", ["height", "two"], ["half"]), node("Add", ["half", "one"], ["by"])],
+    ],
+)
+def test_whole_numbers_are_divided_by_what_frames_sizes_make_of_numbers_from_0_on(made):
+    nodes = [*SIZES, *made, node("Div", ["height", "by"], ["q"])]
+    require_graph(good(*nodes, more=[tensor("two", [2], np.int64)]).SerializeToString(), CONTRACT)
+
+
+@pytest.mark.parametrize(
+    "made",
+    {
+        "less": [node("Sub", ["height", "two"], ["by"])],
+        "negated": [node("Neg", ["height"], ["by"])],
+        "beyond int64": [node("Mul", ["height", "height"], ["b"]), node("Mul", ["b", "b"], ["by"])],
+        "at most -1": [node("Min", ["height", "minus"], ["by"])],
+        "in 8 bits": [node("Cast", ["height"], ["by"], to=TensorProto.INT8)],
+        "of a shape that is computed": [
+            node("Expand", ["channel_order", "height"], ["e"]),
+            node("Shape", ["e"], ["by"]),
+        ],
+    }.values(),
+)
+def test_whole_numbers_are_not_divided_by_what_frames_sizes_could_make_negative(made):
+    more = [tensor("two", [2], np.int64), tensor("minus", [-1], np.int64)]
+    assert "divides whole numbers" in refusal(*SIZES, *made, node("Div", ["one", "by"], ["q"]), more=more)
+
+
+def test_a_unit_matrix_has_the_type_that_it_says():
+    nodes = [
+        node("Cast", ["frames"], ["f"], to=1),
+        node("ReduceMean", ["f"], ["m"], axes=[2, 3], keepdims=0),
+        node("EyeLike", ["m"], ["n"], dtype=TensorProto.INT64),
+    ]
+    assert "by -1" in refusal(*nodes, node("Div", ["n", "by"], ["q"]), more=[tensor("by", [-1], np.int64)])
