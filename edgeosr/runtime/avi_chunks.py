@@ -4,7 +4,6 @@ An AVI has no time stamps. Where a camera dropped a frame, or the time base is f
 writer puts an empty chunk, which a player shows as the picture before; the header counts it.
 """
 
-from collections.abc import Iterator
 from typing import BinaryIO
 
 _HEAD = 1 << 16  # of the headers
@@ -23,21 +22,17 @@ def header_frames(head: bytes) -> int | None:
 
 
 def empty_chunks(file: BinaryIO, size: int) -> int:
-    """Return how many chunks of pictures are empty, as far as the file goes on."""
-    return sum(
-        length == 0 and kind[2:] in _PICTURES for kind, length in _chunks(file, 0, size, [_MOST_CHUNKS])
-    )
-
-
-def _chunks(file: BinaryIO, start: int, end: int, left: list[int]) -> Iterator[tuple[bytes, int]]:
-    """Yield (kind, length) of the chunks, those in lists of pictures too; at most ``left`` of them."""
-    while start + 8 <= end and left[0] > 0:
-        left[0] -= 1
-        file.seek(start)
+    """Return how many chunks of pictures are empty, as far as the file goes on; lists are gone into."""
+    empty, at = 0, 0
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > size:
+            break
+        file.seek(at)
         head = file.read(12)
         kind, length = head[:4], int.from_bytes(head[4:8], "little")
         if kind == b"RIFF" or (kind == b"LIST" and head[8:12] in _LISTS):
-            yield from _chunks(file, start + 12, min(start + 8 + length, end), left)
-        else:
-            yield kind, length
-        start += 8 + length + length % 2
+            at += 12
+            continue
+        empty += length == 0 and kind[2:] in _PICTURES
+        at += 8 + length + length % 2
+    return empty

@@ -140,6 +140,13 @@ def test_frames_that_a_camera_dropped_are_not_missing_but_a_cut_after_them_is(
     assert 5 < read < 25 and problem is not None and "the file is cut" in problem
 
 
+def test_lists_in_lists_without_end_are_gone_through_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "deep.avi"
+    nested = b"".join(b"RIFF" + (0x7FFFFFF0).to_bytes(4, "little") + b"AVI " for _ in range(3000))
+    path.write_bytes(nested + b"00dc\0\0\0\0" * 7)
+    assert read_container(path).empty == 7
+
+
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".webm", ".flv"])
 def test_a_cut_file_is_told_of(whole: Callable[[str], Path], suffix: str) -> None:
     read, problem = problem_of(cut(whole(suffix), 0.5))
