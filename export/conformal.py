@@ -78,7 +78,12 @@ def require_enough_groups(
     if count < needed:
         raise DataError(
             f"a false-reject rate of {false_reject_rate:g} needs at least {needed} independent groups of "
-            f"known images to calibrate on (copies, bursts and tracks count once); got {count}; "
+            f"known images to calibrate on (copies, bursts and tracks count once); got {count}"
+            + (
+                f" of {len(groups)} images (if they do not belong together, see --groups); "
+                if count < len(groups)
+                else "; "
+            )
             + (f"ask for --false-reject-rate {smallest_rate(count):g} or more, or " if count else "")
             + f"put more images into the calibrate part ({more})"
         )

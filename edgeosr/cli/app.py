@@ -33,7 +33,7 @@ from edgeosr.cli.inspect import inspect
 from edgeosr.cli.missing_package import what_to_install
 from edgeosr.cli.predict import predict
 from edgeosr.cli.selftest import selftest
-from edgeosr.cli.streams import has_working_directory, open_streams
+from edgeosr.cli.streams import has_working_directory, open_streams, output_is_closed
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
 from edgeosr.errors import EdgeosrError
@@ -111,6 +111,9 @@ for command in (train, export, build, evaluate, predict, bench, inspect, verify,
 def main() -> None:
     """Run the command line and exit the process."""
     open_streams()
+    if output_is_closed():
+        say("error: standard output is closed; send it somewhere, for example > /dev/null")
+        sys.exit(EdgeosrError.exit_code)
     with heeded_signals():
         try:
             with output_failures():  # once more: typer itself says what is wrong with a command line

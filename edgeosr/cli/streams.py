@@ -1,6 +1,7 @@
 """Standard streams that take whatever a command says, and what a command says made fit for them."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -28,6 +29,15 @@ def open_streams() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError):  # it was closed by whoever called us
                 stream.reconfigure(errors="backslashreplace")
+
+
+def output_is_closed() -> bool:
+    """Say whether standard output takes nothing, so that hours of work would end with nothing said."""
+    try:
+        os.write(sys.stdout.fileno(), b"")
+    except (OSError, ValueError) as error:  # ValueError: a stream of a test, or a console without descriptors
+        return isinstance(error, OSError) and error.errno == errno.EBADF
+    return False
 
 
 def has_working_directory() -> bool:
