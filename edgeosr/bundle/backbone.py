@@ -65,13 +65,15 @@ class GateRecord:
     def passed(self) -> bool:
         """The decisions agree on enough of the known images, and on enough of the unknown ones.
 
-        Where the images are so few that the minimum lets less than one of them differ, one may: it would
-        differ more often than in ``BY_CHANCE`` of all exports of a graph that is exactly as good as asked.
+        Where the images are so few that the minimum lets less than one of them differ, one of both sides
+        together may: it would differ more often than in ``BY_CHANCE`` of all exports of a graph that is
+        exactly as good as asked.
         """
-        return all(
-            share >= self.minimum or (_differing(share, count) == 1 and self._one_shows_nothing(count))
-            for share, count in self._sides()
-        )
+        sides = self._sides()
+        if all(share >= self.minimum for share, _ in sides):
+            return True
+        differing = [(_differing(share, count), count) for share, count in sides if share < self.minimum]
+        return len(differing) == 1 and differing[0][0] == 1 and self._one_shows_nothing(differing[0][1])
 
     def _sides(self) -> list[tuple[float, int]]:
         """Return (agreement, images) of known and unknown ones, or of both together in an older bundle."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -100,6 +101,13 @@ def test_one_image_of_few_that_differs_shows_nothing_two_do(images, differing, p
     of_few = 11 <= images < 200 and passed
     assert ("to prove 99.5% takes 200 known and as many unknown" in found.record.described()) == of_few
     assert not gate({}, after, known=(images,), minimum=1.0).passed, "all of them were asked for"
+
+
+def test_one_of_few_that_differs_on_each_side_is_refused():
+    record = gate({}, {"known0[0]": (1, 0.0)}, known=(60,), minimum=0.995).record
+    unknown = replace(record, unknown=60, unknown_agreement=1 - 1 / 60)
+    assert record.passed and not unknown.passed
+    assert replace(unknown, known_agreement=1.0).passed and unknown.let_through() == ""
 
 
 def test_each_graph_has_its_own_threshold():
