@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from dataclasses import asdict, replace
 
 import numpy as np
