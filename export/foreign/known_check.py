@@ -293,5 +293,5 @@ def known_line(order: ClassOrder) -> str:
     """Return the option that states this order, to be copied into a shell."""
     if any("," in name or name != name.strip() for name in order.names):
         listed = " ".join(quote(name) for name in order.names)
-        return f"--known-file classes.txt after printf '%s\\n' {listed} > classes.txt"
+        return f"--known-file reordered-classes.txt after printf '%s\\n' {listed} > reordered-classes.txt"
     return f"--known {quote(','.join(order.names))}"

@@ -21,7 +21,7 @@ def test_names_are_quoted_for_a_shell_where_they_need_it():
 
 def test_names_with_commas_go_into_a_file_one_a_line():
     words = shlex.split(line("a, b", "it's", "c"))
-    assert words[:2] == ["--known-file", "classes.txt"]
+    assert words[:2] == ["--known-file", "reordered-classes.txt"]
     assert words[words.index("printf") + 1 : words.index(">")] == ["%s\\n", "a, b", "it's", "c"]
 
 
@@ -29,6 +29,6 @@ def test_of_two_classes_a_smallest_value_that_is_the_best_is_told_beside_the_oth
     said = {}
     for names in ("ba", "bac"):
         order = ClassOrder(names=tuple(names), called="", right=np.ones(1, bool), moved=2)
-        said[names] = str(_wrong_order("it names 0%", order, ""))
+        said[names] = str(_wrong_order("it names 0%", order, "", "as --known gives them"))
     assert "write --known b,a; " in said["ba"] and "if the smaller of its values is the better" in said["ba"]
     assert "smaller of its values" not in said["bac"]
