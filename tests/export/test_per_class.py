@@ -154,7 +154,7 @@ def test_of_a_class_with_few_images_those_of_all_parts_are_judged():
     calibrate = runner.measure(part_of({0: 60, 1: 2}, 2), "")
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, 0.05)
     others = (part_of({0: 40, 1: 2}, 9), part_of({1: 2}, 9, broken=1), part_of({0: 9}, 9))
-    made = calibrate_report(runner, calibrate, others, ("big", "small"), threshold)
+    made = calibrate_report(runner, calibrate, others, ("big", "small"), threshold, "RUN")
     (small,) = made.rare
     # Two of the calibrate part are accepted; of the four others one cannot be read and three are rejected.
     assert (small.name, small.images, small.rejected, small.right) == ("small", 5, 3, 5)
@@ -171,7 +171,7 @@ def test_a_class_with_enough_images_in_all_parts_is_not_judged_again():
     calibrate = runner.measure(part_of({0: 60, 1: 8}, 2), "")
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, 0.05)
     unread = part_of({1: RARE - 8}, 9, broken=RARE)
-    assert calibrate_report(runner, calibrate, (unread,), ("big", "small"), threshold).rare == ()
+    assert calibrate_report(runner, calibrate, (unread,), ("big", "small"), threshold, "RUN").rare == ()
 
 
 def test_copies_do_not_make_a_class_one_of_many_images():
@@ -180,6 +180,6 @@ def test_copies_do_not_make_a_class_one_of_many_images():
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, 0.05)
     copies = part_of({1: RARE + 10}, 9)
     copies = replace(copies, groups=copies.groups // 10)
-    made = calibrate_report(runner, calibrate, (copies,), ("big", "small"), threshold)
+    made = calibrate_report(runner, calibrate, (copies,), ("big", "small"), threshold, "RUN")
     assert [(one.images, one.groups) for one in made.rare] == [(RARE + 12, 5)]
     assert "small (30 of 32 rejected, 32 named right, 5 apart from copies)" in made.warnings[0]
