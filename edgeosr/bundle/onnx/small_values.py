@@ -242,7 +242,7 @@ def _gathered(node: Fields, values: Values, at: Values) -> Values | None:
 _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Abs": lambda node, values: arithmetic.absolute(values),
     "Add": _together(arithmetic.added),
-    "And": _together(np.logical_and),
+    "And": _together(lambda left, right: np.logical_and(left, right)),
     "Cast": _cast,
     "Ceil": lambda node, values: np.ceil(values),
     "Concat": lambda node, *parts: np.concatenate(parts, axis=_attribute(node, "axis", 0)),
@@ -264,7 +264,7 @@ _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Mul": _together(arithmetic.multiplied),
     "Neg": lambda node, values: arithmetic.negative(values),
     "Not": lambda node, values: np.logical_not(values),
-    "Or": _together(np.logical_or),
+    "Or": _together(lambda left, right: np.logical_or(left, right)),
     "Range": _range,
     "ReduceMax": _reduced(np.max),
     "ReduceMin": _reduced(np.min),
@@ -282,6 +282,6 @@ _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Tile": _tiled,
     "Transpose": _transposed,
     "Unsqueeze": _unsqueezed,
-    "Where": _together(np.where),
-    "Xor": _together(np.logical_xor),
+    "Where": _together(lambda choice, left, right: np.where(choice, left, right)),
+    "Xor": _together(lambda left, right: np.logical_xor(left, right)),
 }
