@@ -234,6 +234,10 @@ def _reduced(make: Callable[..., Values | None]) -> Callable[..., Values | None]
     return made
 
 
+def _chosen(choice: Values, left: Values, right: Values) -> Values:
+    return np.where(choice, left, right)
+
+
 def _gathered(node: Fields, values: Values, at: Values) -> Values | None:
     axis = _attribute(node, "axis", 0)
     return np.take(values, at, axis=axis) if values.size * max(1, at.size) <= SHORT**2 else None
@@ -282,6 +286,6 @@ _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Tile": _tiled,
     "Transpose": _transposed,
     "Unsqueeze": _unsqueezed,
-    "Where": _together(lambda choice, left, right: np.where(choice, left, right)),
+    "Where": _together(_chosen),
     "Xor": _together(lambda left, right: np.logical_xor(left, right)),
 }
