@@ -6,17 +6,27 @@ which the results of shape operators are bounded. What is not listed here may no
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from edgeosr.bundle.onnx.known import (
+    Known,
+    Shape,
+    broadcast,
+    flattened,
+    of_shape,
+    of_tensor,
+    of_values,
+    reshaped,
+    transposed,
+    whole,
+)
 from edgeosr.bundle.onnx.small_values import (
     SHORT,
     Values,
     values_made,
     values_of_constant,
     values_of_shape,
-    values_of_tensor,
 )
 from edgeosr.bundle.onnx.windows import window_shape
 from edgeosr.bundle.onnx.wire import Fields, WireError
@@ -27,6 +37,7 @@ LARGEST_TOTAL = 1 << 27
 # Multiplications of constants, in the whole graph: a second or so. Probes of the input are constants, and
 # the first convolution is applied to them.
 MOST_WORK = 1 << 32
+_MANY = 10**99  # or more, in messages: of larger ones there may be no float
 # Which inputs say how large the result is; Resize has scales and sizes.
 _SIZED_BY = {
     "ConstantOfShape": (0,),
@@ -40,7 +51,6 @@ _SIZED_BY = {
     "Col2Im": (0, 1),
     "AffineGrid": (1,),
 }
-_Shape = tuple[int, ...]
 _SAME_SHAPE = frozenset(
     (
         *("Abs", "BatchNormalization", "Cast", "Ceil", "Clip", "Cos", "CumSum", "DequantizeLinear", "Erf"),
@@ -67,23 +77,6 @@ _REDUCTIONS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Known:
-    """A tensor made of constants.
-
-    Attributes:
-        elements: at most so many.
-        shape: no side is longer; None if it is not followed.
-        values: None if they are many or not known.
-        exact: ``shape`` is its very shape.
-    """
-
-    elements: int
-    shape: _Shape | None = None
-    values: Values | None = None
-    exact: bool = False
-
-
 class Constants:
     """The tensors that no input of the graph reaches, by name; nodes are told in their order."""
 
@@ -97,7 +90,7 @@ class Constants:
 
     def add(self, name: str, tensor: Fields) -> None:
         """Take in a constant that ``tensors.require_tensor`` has checked."""
-        self._known[name] = _of_tensor(tensor)
+        self._known[name] = of_tensor(tensor)
 
     def values_of(self, name: str) -> Values | None:
         """Return the values of a short constant; None of any other tensor."""
@@ -117,12 +110,13 @@ class Constants:
             given = [self._known[name] for name in inputs]
             values = values_made(node, [known.values for known in given])
             if values is not None:
-                made = [_of_values(each) for each in values]
+                made = [of_values(each) for each in values]
             else:
                 made = [self._made(node, given)] * max(1, len(node["output"]))
-            if made[0].elements > LARGEST_RESULT:
+            largest = min(made[0].elements, _MANY)
+            if largest > LARGEST_RESULT:
                 raise WireError(
-                    f"{where} could make {made[0].elements:.3g} numbers of constants alone; at most "
+                    f"{where} could make {largest:.3g} numbers of constants alone; at most "
                     f"{LARGEST_RESULT} are allowed: compute them before the classifier is exported"
                 )
             self._total += sum(known.elements for known in made)
@@ -141,32 +135,29 @@ class Constants:
         shapes = [known.shape for known in given]
         if op in ("Shape", "Size"):
             known = first.exact and first.shape is not None
-            return _of_values(values_of_shape(node, first.shape or ())) if known else Known(SHORT)
+            return of_values(values_of_shape(node, first.shape or ())) if known else Known(SHORT)
         if op in _SIZED_BY:
-            return _of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
+            return of_shape(_sized_shape(op, given)) if op != "Resize" else Known(LARGEST_RESULT)
         if op in _SAME_SHAPE:
             return Known(first.elements, first.shape)
         if op in ("Reshape", "Squeeze", "Unsqueeze"):
-            return _reshaped(op, given)
+            return reshaped(op, given)
         if op in ("Slice", "Split"):
             return Known(first.elements, first.shape)
         if op in _REDUCTIONS:
             keeps = {each.get("name"): each.get("i", 0) for each in node["attribute"]}.get("keepdims", 1)
             return Known(first.elements, first.shape if keeps else None)
         if op == "Flatten":
-            return _flattened(node, first)
+            return flattened(node, first)
         if op in _NOT_LARGER:
             return Known(first.elements)
-        if op == "Transpose" and first.shape is None:
-            return Known(first.elements)
-        if op == "Transpose" and first.shape is not None:
-            order = next((each["ints"] for each in node["attribute"] if each["ints"]), None)
-            return _of_shape(tuple(first.shape[axis] for axis in order) if order else first.shape[::-1])
+        if op == "Transpose":
+            return transposed(node, first)
         if op == "Concat":
             return Known(sum(known.elements for known in given))
         followed = [shape for shape in shapes if shape is not None]
         if op in _BROADCAST and len(followed) == len(shapes):
-            return _of_shape(_broadcast(followed))
+            return of_shape(broadcast(followed))
         if op in _BROADCAST:
             # Every number of one meets every number of the others at most once.
             return Known(math.prod(max(1, known.elements) for known in given))
@@ -182,7 +173,7 @@ class Constants:
             if op != "Conv" or weights is not None:
                 shape, work = window_shape(node, first.shape, weights) or ((), 0)
                 self._work += work
-                return _of_shape(shape)
+                return of_shape(shape)
         raise WireError(
             f"a bundle's graph may not have {op} of constants alone; compute it before the classifier is "
             "exported"
@@ -206,75 +197,24 @@ class Constants:
             )
 
 
-def _of_tensor(tensor: Fields) -> Known:
-    return Known(math.prod(tensor["dims"]), tuple(tensor["dims"]), values_of_tensor(tensor), exact=True)
-
-
-def _of_values(values: Values) -> Known:
-    return Known(values.size, values.shape, values, exact=True)
-
-
 def _of_constant(node: Fields) -> Known:
     (attribute,) = node["attribute"]  # checked before
     if "t" in attribute:
-        return _of_tensor(attribute["t"])
+        return of_tensor(attribute["t"])
     many = [*attribute["ints"], *attribute["floats"]]
     single = attribute.get("name", "").endswith(("_int", "_float"))
     return Known(1 if single else len(many), () if single else (len(many),), values_of_constant(node))
 
 
-def _of_shape(shape: _Shape) -> Known:
-    return Known(math.prod(shape), shape)
-
-
-def _broadcast(shapes: Sequence[_Shape]) -> _Shape:
-    """Return the largest side of each axis, from the last: what is made, or more where that is refused."""
-    rank = max(map(len, shapes))
-    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
-    return tuple(max(sides) for sides in zip(*padded, strict=True))
-
-
-def _flattened(node: Fields, first: Known) -> Known:
-    axis = next((each.get("i", 1) for each in node["attribute"] if each.get("name") == "axis"), 1)
-    shape = first.shape
-    if shape is None or not -len(shape) <= axis <= len(shape):
-        return Known(first.elements)
-    axis += len(shape) if axis < 0 else 0
-    return Known(first.elements, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-
-
-def _reshaped(op: str, given: Sequence[Known]) -> Known:
-    """Return a tensor of as many elements, in the shape that short constants say, if they do."""
-    first, shape = given[0], given[0].shape or ()
-    said = None if len(given) < 2 else given[1].values
-    if said is None or (first.shape is None and op != "Reshape"):
-        return Known(first.elements)
-    numbers = [int(number) for number in np.asarray(said).reshape(-1)]
-    if op == "Reshape":
-        sides = [shape[i] if size == 0 and i < len(shape) else size for i, size in enumerate(numbers)]
-        rest = max(1, math.prod(size for size in sides if size > 0))
-        return Known(
-            first.elements, tuple(size if size >= 0 else -(-first.elements // rest) for size in sides)
-        )
-    if op == "Squeeze":
-        gone = {number % max(1, len(shape)) for number in numbers}
-        return Known(first.elements, tuple(side for i, side in enumerate(shape) if i not in gone))
-    if op == "Unsqueeze":
-        rank = len(shape) + len(numbers)
-        places, left = {number % rank for number in numbers}, iter(shape)
-        return Known(first.elements, tuple(1 if i in places else next(left, 1) for i in range(rank)))
-    return Known(first.elements)
-
-
-def _sized_shape(op: str, given: Sequence[Known]) -> _Shape:
+def _sized_shape(op: str, given: Sequence[Known]) -> Shape:
     """Return the shape that constants ask for; one of as many elements where only those are followed."""
     first, asked = given[0], _numbers(given)
     if op == "ConstantOfShape":
         return tuple(max(0, size) for size in asked)
     if op == "Expand" and first.shape is not None:
-        return _broadcast([first.shape, tuple(max(0, size) for size in asked)])
+        return broadcast([first.shape, tuple(max(0, size) for size in asked)])
     if op == "Range":
-        return (int(_asked(op, [np.asarray(each.values, np.float64).reshape(-1) for each in given])),)
+        return (int(_asked(op, [np.asarray(each.values, np.float64).reshape(-1) for each in given[:3]])),)
     if op == "Tile":
         return (first.elements * math.prod(max(0, times) for times in asked),)
     if op == "Pad":
@@ -287,7 +227,7 @@ def _sized_shape(op: str, given: Sequence[Known]) -> _Shape:
 def _numbers(given: Sequence[Known]) -> list[int]:
     """Return the whole numbers that say the size: of the second input, or of the only one."""
     values = given[1 if len(given) > 1 else 0].values
-    return [] if values is None else [int(value) for value in np.asarray(values).reshape(-1)]
+    return [] if values is None else whole(values)
 
 
 def _product(node: Fields, given: Sequence[Known]) -> tuple[Known, int]:
@@ -300,15 +240,18 @@ def _product(node: Fields, given: Sequence[Known]) -> tuple[Known, int]:
     turned = {each.get("name"): each.get("i", 0) for each in node["attribute"]}
     rows, inner = left[-2:] if not turned.get("transA") else left[:-3:-1]
     columns = right[-2] if turned.get("transB") else right[-1]
-    shape = (*_broadcast([left[:-2], right[:-2]]), rows, columns)
-    return _of_shape(shape), math.prod(shape) * max(1, inner)
+    shape = (*broadcast([left[:-2], right[:-2]]), rows, columns)
+    return of_shape(shape), math.prod(shape) * max(1, inner)
 
 
 def _asked(op: str, values: Sequence[Values]) -> float:
     with np.errstate(all="ignore"):
         if op == "Range":
+            if len(values) != 3:
+                return math.inf
             start, limit, step = (float(each[0]) if len(each) else math.nan for each in values)
-            count = (limit - start) / step if step else math.inf
+            # A longer way than that may be counted as another one, in the type of its ends.
+            count = (limit - start) / step if step and abs(limit - start) < 1 << 31 else math.inf
             return max(0.0, math.ceil(count)) if math.isfinite(count) else math.inf
         if op == "Pad":
             # Both sides of an axis; what goes in has one place on it at least.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.onnx import arithmetic
 from edgeosr.bundle.onnx.wire import Fields
 
 # Longer constants are not kept: a shape is short.
@@ -27,6 +28,9 @@ def values_of_tensor(tensor: Fields) -> Values | None:
     if _elements(dims) > SHORT:
         return None
     raw = tensor.get("raw_data")
+    if not _elements(dims):
+        # Of sides without a place on another one, numpy has a largest product, and a file has not.
+        return np.empty(dims, dtype) if max(dims) <= SHORT else None
     if raw is not None:
         return np.frombuffer(raw, dtype).reshape(dims)
     typed = tensor["float_data"] or tensor["int32_data"] or tensor["int64_data"] or tensor["double_data"]
@@ -66,7 +70,7 @@ def values_made(node: Fields, inputs: Sequence[Values | None]) -> Sequence[Value
     try:
         with np.errstate(all="ignore"):
             made = rule(node, *given)
-    except (ValueError, IndexError, TypeError, AttributeError, OverflowError):
+    except (ValueError, IndexError, TypeError, AttributeError, ArithmeticError):
         return None  # onnxruntime will refuse the node
     outputs = made if isinstance(made, list) else [made]
     fit = len(outputs) == len(node["output"])
@@ -98,7 +102,7 @@ def _numbers(node: Fields, name: str) -> list[int] | None:
     return next((list(each["ints"]) for each in node["attribute"] if each.get("name") == name), None)
 
 
-def _together(rule: Callable[..., Values]) -> Callable[..., Values | None]:
+def _together(rule: Callable[..., Values | None]) -> Callable[..., Values | None]:
     """Return a rule for inputs that are brought to one shape, if that is short, and hold numbers only."""
 
     def made(node: Fields, *values: Values) -> Values | None:
@@ -121,32 +125,15 @@ def _constant_of_shape(node: Fields, shape: Values) -> Values | None:
 
 def _cast(node: Fields, values: Values) -> Values | None:
     dtype = _DTYPES.get(_attribute(node, "to", 0))
-    if dtype is None:
-        return None
-    if values.dtype.kind == "f" and np.dtype(dtype).kind in "iu":
-        # Beyond the range of whole numbers every processor makes something else.
-        limits, whole = np.iinfo(dtype), np.trunc(values.astype(np.float64))
-        if not ((whole >= float(limits.min)) & (whole < float(limits.max))).all():
-            return None
-    return values.astype(dtype)
-
-
-def _divided(left: Values, right: Values) -> Values:
-    if left.dtype.kind not in "iu":
-        quotient: Values = left / right
-        return quotient
-    smallest = np.iinfo(left.dtype).min
-    if not right.all() or (smallest < 0 and (left == smallest).any()):
-        raise ValueError("no quotient")
-    whole: Values = np.sign(left) * np.sign(right) * (np.abs(left) // np.abs(right))
-    return whole.astype(left.dtype)
+    return None if dtype is None else arithmetic.cast(values, np.dtype(dtype))
 
 
 def _remainder(node: Fields, left: Values, right: Values) -> Values | None:
     if not right.all():
         return None
-    exact = np.fmod if _attribute(node, "fmod", 0) else np.mod
-    return _together(lambda *both: exact(*both))(node, left, right)
+    as_in_c = _attribute(node, "fmod", 0)
+    rule = arithmetic.remainder_of_c if as_in_c else arithmetic.remainder
+    return _together(rule)(node, left, right) if as_in_c or left.dtype.kind != "f" else None
 
 
 def _reshaped(node: Fields, values: Values, shape: Values) -> Values:
@@ -172,7 +159,9 @@ def _unsqueezed(node: Fields, values: Values, axes: Values) -> Values:
     return np.expand_dims(values, tuple(int(axis) for axis in axes.reshape(-1)))
 
 
-def _squeezed(node: Fields, values: Values, axes: Values | None = None) -> Values:
+def _squeezed(node: Fields, values: Values, axes: Values | None = None) -> Values | None:
+    if axes is not None and not axes.size:
+        return None  # all axes of onnxruntime, none of the standard
     return np.squeeze(values, None if axes is None else tuple(int(axis) for axis in axes.reshape(-1)))
 
 
@@ -225,24 +214,28 @@ def _tiled(node: Fields, values: Values, times: Values) -> Values | None:
 def _range(node: Fields, start: Values, limit: Values, step: Values) -> Values | None:
     if start.dtype.kind not in "iu" or any(each.size != 1 for each in (start, limit, step)):
         return None
-    whole = range(*(int(each.reshape(-1)[0]) for each in (start, limit, step)))
-    return np.array(whole, start.dtype) if len(whole) <= SHORT else None
+    whole = arithmetic.ranged(*(int(each.reshape(-1)[0]) for each in (start, limit, step)))
+    return np.array(whole, start.dtype) if whole is not None and len(whole) <= SHORT else None
 
 
-def _reduced(make: Callable[..., Values], kinds: str) -> Callable[..., Values | None]:
-    """Return a rule for a reduction of numbers of these kinds: the order of sums must not matter."""
+def _reduced(make: Callable[..., Values | None]) -> Callable[..., Values | None]:
+    """Return a rule for a reduction of whole numbers: the order of sums must not matter."""
 
     def made(node: Fields, values: Values, given: Values | None = None) -> Values | None:
         listed = _numbers(node, "axes") if given is None else [int(axis) for axis in given.reshape(-1)]
-        if values.dtype.kind not in kinds or not values.size:
+        if values.dtype.kind not in "iu" or not values.size:
             return None
         if not listed and _attribute(node, "noop_with_empty_axes", 0):
             return values
         keepdims = bool(_attribute(node, "keepdims", 1))
         found = make(values, axis=tuple(listed) if listed else None, keepdims=keepdims)
-        return np.asarray(found, values.dtype)
+        return None if found is None else np.asarray(found, values.dtype)
 
     return made
+
+
+def _chosen(choice: Values, left: Values, right: Values) -> Values:
+    return np.where(choice, left, right)
 
 
 def _gathered(node: Fields, values: Values, at: Values) -> Values | None:
@@ -251,14 +244,14 @@ def _gathered(node: Fields, values: Values, at: Values) -> Values | None:
 
 
 _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
-    "Abs": lambda node, values: np.abs(values),
-    "Add": _together(lambda left, right: left + right),
-    "And": _together(np.logical_and),
+    "Abs": lambda node, values: arithmetic.absolute(values),
+    "Add": _together(arithmetic.added),
+    "And": _together(lambda left, right: np.logical_and(left, right)),
     "Cast": _cast,
     "Ceil": lambda node, values: np.ceil(values),
     "Concat": lambda node, *parts: np.concatenate(parts, axis=_attribute(node, "axis", 0)),
     "ConstantOfShape": _constant_of_shape,
-    "Div": _together(_divided),
+    "Div": _together(arithmetic.divided),
     "Equal": _together(lambda left, right: left == right),
     "Expand": _expanded,
     "Flatten": _flattened,
@@ -272,15 +265,15 @@ _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Max": _together(lambda *values: np.maximum.reduce(np.broadcast_arrays(*values))),
     "Min": _together(lambda *values: np.minimum.reduce(np.broadcast_arrays(*values))),
     "Mod": _remainder,
-    "Mul": _together(lambda left, right: left * right),
-    "Neg": lambda node, values: -values,
+    "Mul": _together(arithmetic.multiplied),
+    "Neg": lambda node, values: arithmetic.negative(values),
     "Not": lambda node, values: np.logical_not(values),
-    "Or": _together(np.logical_or),
+    "Or": _together(lambda left, right: np.logical_or(left, right)),
     "Range": _range,
-    "ReduceMax": _reduced(np.max, "iu"),
-    "ReduceMin": _reduced(np.min, "iu"),
-    "ReduceProd": _reduced(np.prod, "iu"),
-    "ReduceSum": _reduced(np.sum, "iu"),
+    "ReduceMax": _reduced(np.max),
+    "ReduceMin": _reduced(np.min),
+    "ReduceProd": _reduced(arithmetic.multiplied_along),
+    "ReduceSum": _reduced(arithmetic.summed),
     "Reshape": _reshaped,
     "Round": lambda node, values: np.rint(values),
     "Shape": lambda node, values: values_of_shape(node, values.shape),
@@ -289,10 +282,10 @@ _RULES: dict[str, Callable[..., "Values | list[Values] | None"]] = {
     "Slice": _sliced,
     "Split": _split,
     "Squeeze": _squeezed,
-    "Sub": _together(lambda left, right: left - right),
+    "Sub": _together(arithmetic.subtracted),
     "Tile": _tiled,
     "Transpose": _transposed,
     "Unsqueeze": _unsqueezed,
-    "Where": _together(np.where),
-    "Xor": _together(np.logical_xor),
+    "Where": _together(_chosen),
+    "Xor": _together(lambda left, right: np.logical_xor(left, right)),
 }
