@@ -175,7 +175,7 @@ def _metrics(
     return open_set_report(
         *scores,
         known.labels,
-        known.predictions,
+        known.answers,
         _shipped(bundle.manifest.threshold) if at_threshold else None,
         unknown_predictions=unknown.predictions if at_threshold else None,
         classes=len(bundle.manifest.classes) if at_threshold else None,
@@ -210,7 +210,7 @@ def _draw(
     rejected_unknown = float(np.mean(~(scores[FUSED][1] <= shipped)))
     point = (rejected_known, rejected_unknown)
     draw_roc(roc, roc_curves, operating_point=point, title=title, caption=caption)
-    correct = known.predictions == known.labels
+    correct = known.answers == known.labels
     oscr_curves = {name: (*oscr_curve(*pair, correct), areas[name].oscr) for name, pair in scores.items()}
     draw_oscr(oscr, oscr_curves, accuracy=fused.closed_accuracy, title=title, caption=caption)
     estimated = () if record is None else record.false_accepts

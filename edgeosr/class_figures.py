@@ -33,6 +33,8 @@ class ClassFigures:
         threshold: of the images predicted as it.
         own_threshold: it has one of its own.
         threshold_groups: of the calibrate part, that the threshold was found on.
+        named_unknown: images that show it that the model itself names an output that means unknown; they are
+            not right.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ClassFigures:
     threshold: float
     own_threshold: bool
     threshold_groups: int
+    named_unknown: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class RareClass:
         name: of the class.
         images, groups: how many show it.
         right, rejected: images of these that were named right, and that were rejected.
+        named_unknown: see ``ClassFigures``.
     """
 
     name: str
@@ -64,6 +68,7 @@ class RareClass:
     groups: int
     right: int
     rejected: int
+    named_unknown: int = 0
 
 
 def class_figures(
@@ -82,11 +87,12 @@ def class_figures(
         threshold: the bundle's.
         labels: ``[n]``, the classes that the images show.
         predictions: ``[n]``, those that they are predicted as.
-        scores: ``[n]``, unknown scores; not finite = rejected.
+        scores: ``[n]``, unknown scores; not finite = rejected; see ``named_unknown``.
         groups: ``[n]``, equal for near copies, which count as one in every rate.
     """
     rejected = rejections(threshold, predictions, scores)
-    right = np.asarray(labels) == np.asarray(predictions)
+    unknown = named_unknown(scores)
+    right = (np.asarray(labels) == np.asarray(predictions)) & ~unknown
     limits = limits_of(threshold.limit, np.arange(len(classes)))
 
     def rate(hits: Any, chosen: Any) -> Rate | None:
@@ -110,9 +116,18 @@ def class_figures(
                 threshold=float(limits[label]),
                 own_threshold=own,
                 threshold_groups=threshold.by_class[label].groups if own else threshold.groups,
+                named_unknown=int(unknown[shows].sum()),
             )
         )
     return tuple(figures)
+
+
+def named_unknown(scores: Scores) -> NDArray[np.bool_]:
+    """Tell of which images the model's own answer is an output that means unknown, bool ``[n]``.
+
+    Their scores are infinite; those of numbers that are not finite are NaN.
+    """
+    return np.asarray(np.isposinf(scores))
 
 
 def rejections(threshold: Threshold, predictions: Labels, scores: Scores) -> NDArray[np.bool_]:
@@ -130,6 +145,7 @@ def rare_classes(figures: Sequence[ClassFigures]) -> tuple[RareClass, ...]:
             groups=one.accuracy.samples,
             right=one.right,
             rejected=one.rejected,
+            named_unknown=one.named_unknown,
         )
         for one in figures
         if one.accuracy is not None and one.accuracy.samples < RARE

@@ -139,9 +139,15 @@ def _warnings(report: ClassReport) -> Iterator[str]:
             f"class that at least {report.needed} independent groups of the calibrate part are predicted as"
         )
     advice = f"Give such a class more, and more varied, images; {advice}"
+    every: tuple[ClassFigures | RareClass, ...] = (*figures, *report.rare)
+    if any(one.named_unknown for one in every):
+        advice += ". No threshold accepts what the model itself names an output that means unknown"
     never = _never(report)
     if never:
-        said = [f"{_short(name)} ({count} of {count} rejected)" for name, count in never.items()]
+        causes = {one.name: _cause(one) for one in every}
+        said = [
+            f"{_short(name)} ({count} of {count} rejected{causes[name]})" for name, count in never.items()
+        ]
         yield f"no image of the class is accepted: {_listed(said)}. {advice}"
     broken = [one for one in figures if _breaks_its_promise(one, report)]
     if broken:
@@ -165,7 +171,7 @@ def _warnings(report: ClassReport) -> Iterator[str]:
     if report.in_sample:  # none of them: two classes may have changed names
         wrong = [one for one in wrong if not one.right]
     if wrong:
-        said = [f"{_short(one.name)} {one.right} of {one.images}" for one in wrong]
+        said = [f"{_short(one.name)} {one.right} of {one.images}{_cause(one)}" for one in wrong]
         yield (
             f"not named right more often than by chance ({chance:.1%}; {part}): {_listed(said)}. Look "
             "whether the images are labelled right, and the classes are in the order of the network's outputs"
@@ -184,7 +190,14 @@ def _warnings(report: ClassReport) -> Iterator[str]:
 
 def _few(one: RareClass) -> str:
     apart = f", {one.groups} apart from copies" if one.groups < one.images else ""
-    return f"{_short(one.name)} ({one.rejected} of {one.images} rejected, {one.right} named right{apart})"
+    right = f"{one.right} named right{_cause(one)}"
+    return f"{_short(one.name)} ({one.rejected} of {one.images} rejected, {right}{apart})"
+
+
+def _cause(one: ClassFigures | RareClass) -> str:
+    """Return how many images the model itself rejects; empty of none."""
+    count = one.named_unknown
+    return f", {count} named an output that means unknown by the model itself" if count else ""
 
 
 def _never(report: ClassReport) -> dict[str, int]:
@@ -259,8 +272,8 @@ def _beyond_chance(rate: Rate | None, one: ClassFigures, report: ClassReport) ->
 def _rejections(one: ClassFigures) -> str:
     assert one.false_reject is not None
     return (
-        f"{_short(one.name)} ({one.rejected} of {one.images} rejected; {100 * one.false_reject.low:.1f} to "
-        f"{100 * one.false_reject.high:.1f} %)"
+        f"{_short(one.name)} ({one.rejected} of {one.images} rejected{_cause(one)}; "
+        f"{100 * one.false_reject.low:.1f} to {100 * one.false_reject.high:.1f} %)"
     )
 
 

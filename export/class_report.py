@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.class_figures import RARE, RareClass, class_figures, rejections
+from edgeosr.class_figures import RARE, RareClass, class_figures, named_unknown, rejections
 from edgeosr.class_report import ClassReport, class_report
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
@@ -44,7 +44,7 @@ def calibrate_report(
     labels, predictions, scores = (
         np.concatenate([getattr(one, name) for one in judged]) for name in ("labels", "predictions", "scores")
     )
-    rejected = rejections(threshold, predictions, scores)
+    rejected, unknown = rejections(threshold, predictions, scores), named_unknown(scores)
     rare = []
     for label in few.tolist():
         of_class = labels == label
@@ -54,8 +54,9 @@ def calibrate_report(
                     name=classes[label],
                     images=int(of_class.sum()),
                     groups=int(groups[label]),
-                    right=int((predictions[of_class] == label).sum()),
+                    right=int((predictions[of_class & ~unknown] == label).sum()),
                     rejected=int(rejected[of_class].sum()),
+                    named_unknown=int(unknown[of_class].sum()),
                 )
             )
     figures = class_figures(

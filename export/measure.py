@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
+from edgeosr.class_figures import named_unknown
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.reading import readable_images
 from edgeosr.export.graph.assemble import TANGENTS_NOTE
@@ -21,7 +22,8 @@ class Measured:
 
     Attributes:
         predictions: int64 ``[n]``, top-1 class.
-        scores: float32 ``[n]``, unknown score, larger = more unknown; NaN = not finite.
+        scores: float32 ``[n]``, unknown score, larger = more unknown; NaN = not finite; infinite = the model
+            itself names an output that means unknown.
         values: float32 ``[n, parts]``, the bundle's score parts in its order.
         labels, groups: int64 ``[n]`` of the images.
         indices: int64 ``[n]``, which images were measured (unreadable ones are missing).
@@ -37,9 +39,14 @@ class Measured:
     skipped: list[str]
 
     @property
+    def answers(self) -> NDArray[np.int64]:
+        """The predictions, but -1 where the model itself names an output that means unknown."""
+        return np.where(named_unknown(self.scores), -1, self.predictions)
+
+    @property
     def accuracy(self) -> float:
         """Closed-set accuracy, 0 to 1; meaningful for images of known classes only."""
-        return float(np.mean(self.predictions == self.labels))
+        return float(np.mean(self.answers == self.labels))
 
 
 class GraphRunner:

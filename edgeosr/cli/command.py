@@ -106,7 +106,7 @@ class _Value:
                 else f" from {self._least} to {self._most}"
             )
         advice = self.advice
-        if number is None and _number(text.replace(",", "."), float) is not None:
+        if number is None and "," in text and _number(text.replace(",", "."), read) is not None:
             advice = f"numbers are written with a point: {self.name} {text.replace(',', '.')}"
         raise UsageError(f"{self.name} must be {what}{bounds}; got {brief(text)}; {advice}")
 

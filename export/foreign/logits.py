@@ -44,16 +44,22 @@ _WAY_OUT = (
     "name them with --logits TENSOR"
 )
 Rows = NDArray[np.float64]
+# Nodes whose names begin so are added here, or before, behind the file's own.
+ADDED = ("class_scores/", "logits_of_two_axes/", "times_factor/", "other_sign/")
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What one output comes to: the tensor that is its logits, and what the output holds of it, in words."""
+    """What one output comes to: the tensor that is its logits, and what the output holds of it, in words.
+
+    The logits are ``factor`` times the tensor, of which ``rows`` are the values.
+    """
 
     output: "ir.Value"
     kind: str
     logits: str
     rows: Rows
+    factor: float = 1.0
 
 
 def keep_logits(
@@ -100,6 +106,8 @@ def keep_logits(
     chosen = distinct[0]
     value = _two_axes(model, chosen.logits, classes)
     notes = [] if chosen.logits == str(chosen.output.name) else [_said(chosen)]
+    if chosen.factor != 1:
+        value = _times(model, value, chosen.factor)
     if smallest_is_right(chosen.rows[NOISE_IMAGES:], labels):
         value = _with_other_sign(model, value)
         notes.append(f"{SMALLEST} of {chosen.logits!r}: it is taken with the other sign")
@@ -109,7 +117,8 @@ def keep_logits(
 
 def _said(found: _Found) -> str:
     own = given_name(found.output)
-    return f"the output {own!r} holds {found.kind}; the logits before it, {found.logits!r}, are taken"
+    times = "" if found.factor == 1 else f" times {found.factor:g}"
+    return f"the output {own!r} holds {found.kind}; the logits before it, {found.logits!r}{times}, are taken"
 
 
 def _above(model: "ir.Model", output: "ir.Value", classes: int) -> "list[ir.Value]":
@@ -240,13 +249,13 @@ def _found(output: "ir.Value", names: Sequence[str], rows: dict[str, Rows], path
     if own not in rows:
         return _Found(output, "scores", own, np.zeros((0, 0)))
     there = [name for name in names if name in rows and name != own]
-    name, kinds = own, list[str]()
+    name, kinds, factor = own, list[str](), 1.0
     while True:
         before = {each: rows[each] for each in there}
         step = undone(rows[name], before)
         if step is None:
             break
-        name = step.name
+        name, factor = step.name, step.factor
         kinds.append(step.kind)
         there = there[: there.index(name)]
     if squashed := is_squashed(rows[name], before):
@@ -256,7 +265,7 @@ def _found(output: "ir.Value", names: Sequence[str], rows: dict[str, Rows], path
             f"{held}, which hardly differ once the classifier is sure, and no tensor before it holds their "
             f"logits; {_WAY_OUT}"
         )
-    return _Found(output, " of ".join(kinds) or "scores", name, rows[name])
+    return _Found(output, " of ".join(kinds) or "scores", name, rows[name], factor)
 
 
 def _same(one: _Found, other: _Found) -> bool:
@@ -264,6 +273,14 @@ def _same(one: _Found, other: _Found) -> bool:
     return one.logits == other.logits or (
         one.rows.size > 0 and np.array_equal(one.rows, other.rows, equal_nan=True)
     )
+
+
+def _times(model: "ir.Model", value: "ir.Value", factor: float) -> "ir.Value":
+    writer = NodeWriter(model, "times_factor")
+    made = writer.op("Mul", value, writer.constant(np.array(factor, np.float32)))
+    writer.append()
+    made.type, made.shape = value.type, value.shape
+    return made
 
 
 def _with_other_sign(model: "ir.Model", value: "ir.Value") -> "ir.Value":

@@ -1,6 +1,6 @@
 """The deployed model itself, run by onnxruntime on what its own preprocessing would give it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import EdgeosrError, import_extra
+from edgeosr.export.foreign.logits import ADDED
 from edgeosr.export.foreign.recipe import normalised
 from edgeosr.export.graph.image_input import GREY_NOTE
 from edgeosr.export.scored_graph import ClassifierGraph
@@ -22,7 +23,8 @@ _BATCH = 16
 class OwnModel:
     """A deployed classifier's logits.
 
-    The file itself is run where it has the tensor of the logits and takes images as edgeosr gives them
+    The file itself is run where it has the tensor of the logits (or that of which they are a multiple, or the
+    same with the other sign, which is made of it) and takes images as edgeosr gives them
     (``[batch, 3, height, width]``); else the graph that was made of it.
 
     Attributes:
@@ -95,11 +97,31 @@ def _file_with_logits(path: Path, classifier: ClassifierGraph) -> tuple[bytes, s
     inputs = [value for value in proto.graph.input if value.name not in weights]
     made = {name for node in proto.graph.node for name in node.output}
     sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
-    if len(sizes) != 4 or sizes[1] != 3 or classifier.logits not in made:
+    if len(sizes) != 4 or sizes[1] != 3 or sizes[0] > _BATCH:
         raise LookupError(path)
-    if sizes[0] > _BATCH:
-        raise LookupError(path)
+    if classifier.logits not in made:
+        _add_end(proto, classifier, made)
     return _with_output(proto, str(classifier.logits)), str(inputs[0].name), sizes[0] or None
+
+
+def _add_end(proto: Any, classifier: ClassifierGraph, made: Collection[str]) -> None:
+    """Put what ``logits.py`` added behind a tensor of the file, such as another sign, behind it there too.
+
+    Raises:
+        LookupError: the logits are made of something else.
+    """
+    graph = _parsed(classifier.graph).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    nodes, name = list[Any](), str(classifier.logits)
+    while name not in made:
+        node = makers.get(name)
+        if node is None or not node.name.startswith(ADDED):
+            raise LookupError(name)
+        nodes.insert(0, node)
+        name = node.input[0]
+    read = {name for node in nodes for name in node.input[1:]}
+    proto.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
+    proto.graph.node.extend(nodes)
 
 
 def _parsed(data: bytes) -> Any:

@@ -26,6 +26,9 @@ _EXACT, _ROUNDED, _BENT, _BENT_CLEARLY = 1e-4, 4e-3, 1e-3, 5e-2
 # Of the range of an output: top values this near to its largest, in the median, no longer tell images apart;
 # the top values of a good cosine head come near that, but are never the same.
 _FLAT, _NOT_FLAT, _THE_SAME = 1e-3, 1e-2, 1e-6
+_CAPPED = "values squashed by a tanh"
+# ReLU6 ends a head for small devices; within 1e-3 of its range.
+_RELU6 = 6.0
 _PROBABILITIES = "probabilities times a constant"
 
 
@@ -36,10 +39,12 @@ class Undone:
     Attributes:
         kind: in words.
         name: of the tensor.
+        factor: what the tensor is to be multiplied by, to be the scores of small values: of a soft cap.
     """
 
     kind: str
     name: str
+    factor: float = 1.0
 
 
 def kind_of(rows: Rows) -> Kind:
@@ -123,7 +128,8 @@ def is_squashed(rows: Rows, before: Mapping[str, Rows]) -> str:
         return _PROBABILITIES
     # Two scores may honestly be as far apart as they get, and some models say the same of any image.
     moving = rows.shape[1] > 2 and rows.std(axis=0).max() > _NOT_FLAT * np.ptp(rows)
-    return "values that no longer rise with the score" if moving and _is_flat(rows) else ""
+    flat = moving and _is_flat(rows) and not _is_relu6(rows)
+    return "values that no longer rise with the score" if flat else ""
 
 
 def _softmax_of(pairs: Mapping[str, tuple[Rows, Rows]], kind: Kind, total: float) -> str | None:
@@ -147,7 +153,7 @@ def _squashing(values: Rows) -> list[tuple[str, Rows]]:
             (_PROBABILITIES, np.exp(log)),
             ("log-probabilities times a constant", log),
             ("sigmoids times a constant", 1 / (1 + np.exp(-values))),
-            ("values squashed by a tanh", np.tanh(values)),
+            (_CAPPED, np.tanh(values)),
             ("exponentials", np.exp(values)),
         ]
 
@@ -163,7 +169,7 @@ def _multiple(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
             words = kind if factor > 0 else f"negated {kind}"
             sure = kind == _PROBABILITIES and rows.min() >= -1e-6 and _same_sum(rows)
             if distance <= _EXACT and (sure or bent > max(_BENT, 10 * distance)):
-                return Undone(words, name)
+                return Undone(words, name, _readable(abs(factor)) if kind == _CAPPED else 1.0)
             if kind.endswith("constant") and distance <= _ROUNDED and bent > _BENT_CLEARLY:
                 rounded = rounded or Undone(words, name)
     return rounded
@@ -178,7 +184,14 @@ def _distance(made: Rows, rows: Rows) -> tuple[float, float]:
     unit = (made - made.mean()) / np.ptp(made)
     centred = rows - rows.mean()
     factor = float((unit * centred).sum() / np.square(unit).sum())
-    return float(np.abs(centred - factor * unit).max()) / spread, factor
+    distance = float(np.abs(centred - factor * unit).max()) / spread
+    return distance, factor / float(np.ptp(made))
+
+
+def _readable(factor: float) -> float:
+    """Return a factor without its rounding: 30 for 29.9999."""
+    short = float(f"{factor:.3g}")
+    return short if abs(short - factor) <= _EXACT * factor else factor
 
 
 def _normalised(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
@@ -194,6 +207,8 @@ def _no_longer_rising(pairs: Mapping[str, tuple[Rows, Rows]]) -> Undone | None:
     """Return the last tensor of which the rows are one rising function that has ceased to rise at the top."""
     for name in reversed(list(pairs)):
         values, rows = pairs[name]
+        if _is_relu6(rows):
+            return None
         if _is_flat(rows) and not _is_flat(values, _NOT_FLAT) and _rises(values.ravel(), rows.ravel()):
             return Undone("values that no longer rise with the score", name)
     return None
@@ -203,6 +218,14 @@ def _is_flat(rows: Rows, share: float = _FLAT) -> bool:
     """Tell whether most images have nearly the largest top value of all."""
     top = rows.max(axis=1)
     return bool(np.median(top) >= top.max() - share * np.ptp(rows))
+
+
+def _is_relu6(rows: Rows) -> bool:
+    """Tell whether values are clipped to 0..6, and most images still have one class above all others."""
+    if rows.shape[1] < 2 or abs(rows.min()) > _FLAT or abs(rows.max() - _RELU6) > _FLAT:
+        return False
+    second, first = np.sort(rows, axis=1)[:, -2:].T
+    return bool(np.mean(first > second) > 0.5)
 
 
 def _as_before(values: Rows, rows: Rows, axis: int = 1) -> bool:

@@ -6,14 +6,17 @@ results are constants to everybody who reads the graph after this, and a bundle'
 how they came about.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.onnx.constants import MOST_WORK
 from edgeosr.errors import InferenceError, import_extra
 from edgeosr.export.graph.branches import decided_by_sizes, is_random
+from edgeosr.export.graph.open_sizes import depend_on_batch
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
 from edgeosr.export.graph.opset import largest_difference
 from edgeosr.export.graph.reading import SIZES
@@ -24,10 +27,13 @@ from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 _GROWN, _TOTAL = 1 << 24, 1 << 29
 # Constants with more numbers than these say no size.
 _SHORT = 256
-# Sizes count as fixed if they are the same for all of these batches; another one is compared afterwards.
+# Sizes count as fixed if they are the same for all of these batches, and nothing of the batch is in them;
+# another one is compared afterwards.
 _BATCHES, _OTHER_BATCH = (1, 2, 9), 3
 # Rounding, relative to the largest output; what a wrong constant changes is of the size of the output.
 _TOLERANCE = 1e-3
+# Each number of one input may meet each of the others.
+_PRODUCTS = ("Attention", "Det", "DeformConv", "Einsum", "GRU", "LSTM", "RNN")
 _SETTINGS = SessionSettings(threads=1, optimisation="none")
 
 _Array = NDArray[Any]
@@ -36,8 +42,8 @@ _Array = NDArray[Any]
 def with_constants_computed(proto: Any) -> Any:
     """Replace every tensor that is made of constants alone by its value.
 
-    Left alone are random numbers, what would grow to more than ``_GROWN`` bytes, and operators of quantised
-    graphs, which say more than their values.
+    Left alone are random numbers, what would grow to more than ``_GROWN`` bytes or take more multiplications
+    than ``MOST_WORK``, and operators of quantised graphs, which say more than their values.
 
     Args:
         proto: ``onnx.ModelProto`` with one input, all of its sizes fixed but the batch.
@@ -73,10 +79,14 @@ def with_sizes_computed(proto: Any) -> Any:
     found = [run for run in runs if run is not None]
     if len(found) < len(_BATCHES) or not names:
         return proto
+    runs_of = {name: arrays for name, *arrays in zip(names, *found, strict=True)}
+    moving = depend_on_batch(proto, runs_of, onnx)
     same = {
         name: arrays[0]
-        for name, *arrays in zip(names, *found, strict=True)
-        if arrays[0].nbytes <= _GROWN and all(_equal(arrays[0], other) for other in arrays[1:])
+        for name, arrays in runs_of.items()
+        if name not in moving
+        and arrays[0].nbytes <= _GROWN
+        and all(_equal(arrays[0], other) for other in arrays[1:])
     }
     outputs = {value.name for value in proto.graph.output}
     whole = [node for node in proto.graph.node if all(name in same for name in node.output if name)]
@@ -93,7 +103,7 @@ class _Values:
         self._onnx, self._opset, self._read = onnx, opset, read
         self._tensors: dict[str, Any] = dict(tensors)
         self._arrays: dict[str, _Array] = {}
-        self._left = _TOTAL
+        self._left, self._work_left = _TOTAL, MOST_WORK
 
     def add_constant(self, node: Any) -> None:
         """Take in a Constant node; one of text or of a sparse tensor is left alone."""
@@ -122,9 +132,13 @@ class _Values:
         size = sum(_bytes(kind, self._onnx) for kind in types.values())
         if size > max(_GROWN, sum(array.nbytes for array in given.values())) or size > self._left:
             return None
+        work = _work(node, list(given.values()), types)
+        if work > self._work_left:
+            return None
         made = self._run(node, given, types)
         if made is not None:
             self._left -= size
+            self._work_left -= work
             self._arrays.update(made)
         return made
 
@@ -171,6 +185,24 @@ class _Values:
         except InferenceError:
             return None
         return dict(zip(types, (np.asarray(array) for array in arrays), strict=True))
+
+
+def _work(node: Any, given: Sequence[_Array], types: Mapping[str, Any]) -> int:
+    """Return how many multiplications, or steps like them, a node takes at most, or about."""
+    dims = [[int(dim.dim_value) for dim in kind.tensor_type.shape.dim] for kind in types.values()]
+    made = sum(math.prod(each) for each in dims)
+    sizes = [array.size for array in given]
+    if node.op_type in ("MatMul", "Gemm"):
+        # Of m x k and k x n numbers, the root of mk, kn and mn is their product; so it is of many at once.
+        return math.isqrt(sizes[0] * sizes[min(1, len(sizes) - 1)] * made)
+    if node.op_type in ("Conv", "ConvTranspose") and len(given) > 1:
+        return max(sizes[0], made) * math.prod(given[1].shape[1:])
+    if node.op_type in _PRODUCTS:
+        return math.prod(max(1, size) for size in sizes)
+    for attribute in node.attribute:
+        if attribute.name == "kernel_shape":
+            return made * math.prod(int(size) for size in attribute.ints)
+    return made + sum(sizes)
 
 
 def _may_be_computed(node: Any) -> bool:

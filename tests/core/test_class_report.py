@@ -112,6 +112,20 @@ def test_a_class_that_is_rejected_far_above_the_promise_is_warned_of_and_one_in_
     assert "holds for the images predicted as a class" in per_class and "--threshold-rule" not in per_class
 
 
+def test_what_the_model_itself_names_unknown_is_not_right_and_told_as_the_cause() -> None:
+    unknown = [(0, 0, np.inf, i) for i in range(21)]
+    report = report_of(("a", "b"), [*unknown, *images(0, 60)[21:], *images(1, 60)])
+    assert (report.figures[0].right, report.figures[0].named_unknown) == (39, 21)
+    assert report.figures[0].accuracy == rate_of(np.arange(60) >= 21)
+    (said,) = report.warnings
+    assert "a (21 of 60 rejected, 21 named an output that means unknown by the model itself; " in said
+    assert "No threshold accepts what the model itself names an output that means unknown" in said
+    few, never, chance = report_of(("a", "b"), [*unknown[:5], *images(1, 300)]).warnings
+    assert "a (5 of 5 rejected, 0 named right, 5 named an output that means unknown" in few
+    assert "a (5 of 5 rejected, 5 named an output that means unknown by the model itself). " in never
+    assert "a 0 of 5, 5 named an output that means unknown by the model itself. " in chance
+
+
 def test_a_class_that_is_never_accepted_is_named() -> None:
     report = report_of(("a", "small"), images(0, 300, rejected=3) + images(1, 5, rejected=5))
     few, never = report.warnings

@@ -173,3 +173,20 @@ def test_another_order_of_the_names_is_not_taken_for_another_sign():
         rows[np.arange(80), labels] -= 6
         assert not smallest_is_right(rows, labels)
     assert not smallest_is_right(-logits(2), np.arange(IMAGES) % 2)
+
+
+def test_of_a_soft_cap_the_factor_is_kept():
+    scores = logits(5)
+    capped = [scores, single(scores / 30), single(np.tanh(scores / 30)), single(30 * np.tanh(scores / 30))]
+    step = undone(capped[-1], {str(i): rows for i, rows in enumerate(capped[:-1])})
+    assert step is not None
+    np.testing.assert_allclose(step.factor * capped[int(step.name)], scores, rtol=1e-5)
+    assert undone(np.tanh(scores), {"0": scores}).factor == 1
+
+
+def test_a_head_that_ends_in_a_relu6_is_left_alone_while_it_tells_classes_apart():
+    scores = np.random.default_rng(2).uniform(-3, 5, (IMAGES, 6))
+    scores[np.arange(IMAGES), np.arange(IMAGES) % 6] += np.where(np.arange(IMAGES) % 4, 8, 0)
+    steps = chain(single(scores), lambda v: np.clip(v, 0, 6))
+    assert walk(steps) == (1, [], "")
+    assert walk(chain(logits(6, 30), lambda v: np.clip(v, 0, 6)))[:2] == (0, [FLAT])

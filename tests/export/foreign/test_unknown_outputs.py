@@ -11,8 +11,10 @@ from edgeosr.bench.quality import evaluate_bundle
 from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.cli.bundle_report import text_from_bundle
+from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.foreign.export_model import export_model
+from edgeosr.export.measure import GraphRunner
 from edgeosr.export.settings import ExportSettings
 
 NAMES = ("1", "2", "3", "10", "20", "30")
@@ -64,6 +66,19 @@ def test_export_inspect_and_evaluate_say_so(bundle, known, tmp_path):
         bundle.path, QualitySettings(unknown=str(tmp_path / "other"), out=tmp_path / "o")
     )
     assert report.fused.closed_accuracy > 0.9
+
+
+def test_what_the_model_names_so_is_not_named_right(bundle, known, tmp_path):
+    """Known folders that hold images of an unknown output too, which look like no class of their own."""
+    for name in KNOWN:
+        shutil.copytree(known / name, tmp_path / "known" / name)
+    for i in range(20):
+        shutil.copy(known / "1" / f"{i}.png", tmp_path / "known" / "10" / f"other{i}.png")
+    images = open_image_set(str(tmp_path / "known"), None).train
+    measured = GraphRunner(read_bundle(bundle.path).files["model.onnx"], threads=1).measure(images, "test")
+    unknown = np.isposinf(measured.scores)
+    assert unknown.sum() >= 18 and (measured.answers[unknown] == -1).all()
+    assert measured.accuracy == np.mean((measured.predictions == measured.labels) & ~unknown)
 
 
 def test_rest_are_all_outputs_without_images(deployed, partly, tmp_path, monkeypatch):

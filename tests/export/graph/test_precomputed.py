@@ -199,3 +199,64 @@ def test_constants_in_bodies_are_read_by_their_names(foreign_model):
     changed = with_constants_computed(proto)
     assert "filters" in {tensor.name for tensor in changed.graph.initializer}
     onnx.checker.check_model(changed)
+
+
+def of_batch(*makers):
+    """Logits times a number that is made of their batch."""
+    return [
+        ("Shape", "z", "shape", {}),
+        *makers,
+        ("Mul", "z number", "scaled", {}),
+        ("Gemm", "scaled head bias", "out", {"transB": 1}),
+    ]
+
+
+STEPS = {"zero": whole(0), "one": whole(1), "two": whole(2), "big": np.float32(16), "ones": whole(1, 1)}
+IN_FLOAT = {"to": TensorProto.FLOAT}
+BATCHES = {
+    "gather": [("Gather", "shape zero", "b", {})],
+    "slice": [("Slice", "shape zero one", "b", {})],
+    "whole": [("Mul", "shape ones", "all", {}), ("Slice", "all zero one", "b", {})],
+    "cast first": [("Cast", "shape", "s", {"to": TensorProto.INT32}), ("Slice", "s zero one", "b", {})],
+    "product": [("ReduceProd", "shape", "b", {"keepdims": 0})],
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_a_number_that_is_the_same_for_small_batches_alone_stays(batch, foreign_model):
+    steps = [
+        *BATCHES[batch],
+        ("Cast", "b", "f", IN_FLOAT),
+        ("Div", "f large", "part", {}),
+        ("Ceil", "part", "number", {}),
+    ]
+    held = {**STEPS, "large": np.float32(16 if batch != "product" else 96)}
+    proto = foreign_model(of_batch(*steps), (("out", ["n", 4]),), held)
+    assert with_sizes_computed(proto) is proto
+
+
+@pytest.mark.parametrize("steps", [[("Gather", "shape one", "b", {})], [("Slice", "shape one two", "b", {})]])
+def test_a_number_of_the_other_sizes_is_computed_beside_the_batch(steps, foreign_model):
+    makers = [
+        *steps,
+        ("Cast", "b", "f", IN_FLOAT),
+        ("Div", "f big", "part", {}),
+        ("Ceil", "part", "number", {}),
+    ]
+    changed = with_sizes_computed(foreign_model(of_batch(*makers), (("out", ["n", 4]),), STEPS))
+    assert "number" in {tensor.name for tensor in changed.graph.initializer}
+
+
+def test_a_product_of_constants_beyond_the_bound_is_left(foreign_model, monkeypatch):
+    start = [
+        ("MatMul", "left right", "long", {}),
+        ("ReduceSum", "long", "sum", {"keepdims": 0}),
+        ("Add", "image sum", "moved", {}),
+        ("Conv", "moved kernel", "c", {}),
+    ]
+    proto = foreign_model(
+        start=start, held={name: np.ones((50, 50), np.float32) for name in ("left", "right")}
+    )
+    assert with_constants_computed(proto) is not proto
+    monkeypatch.setattr(precomputed, "MOST_WORK", 50**3 - 1)
+    assert with_constants_computed(proto) is proto
