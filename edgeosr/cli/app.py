@@ -36,7 +36,7 @@ from edgeosr.cli.selftest import selftest
 from edgeosr.cli.streams import has_working_directory, open_streams, output_is_closed
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
-from edgeosr.errors import EdgeosrError
+from edgeosr.errors import EdgeosrError, StorageError
 from edgeosr.printed import printable
 
 
@@ -112,8 +112,9 @@ def main() -> None:
     """Run the command line and exit the process."""
     open_streams()
     if output_is_closed():
-        say("error: standard output is closed; send it somewhere, for example > /dev/null")
-        sys.exit(EdgeosrError.exit_code)
+        closed = StorageError("standard output is closed; send it somewhere, for example > /dev/null")
+        say(f"error: {closed}")
+        sys.exit(closed.exit_code)
     with heeded_signals():
         try:
             with output_failures():  # once more: typer itself says what is wrong with a command line

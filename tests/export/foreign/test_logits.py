@@ -233,9 +233,7 @@ def test_an_inner_tensor_can_be_named_and_a_wrong_one_is_refused(foreign_model, 
         read(path, logits="logit")
     with pytest.raises(ExportError, match=r"class scores in the tensor 'a'.*'a' float32"):
         read(path, logits="a")
-    with pytest.raises(
-        UsageError, match="the tensor of --logits z has 6 values, but there are 4 known"
-    ):
+    with pytest.raises(UsageError, match="the tensor of --logits z has 6 values, but there are 4 known"):
         read(path, logits="z")
 
 
