@@ -73,12 +73,18 @@ def test_what_the_model_names_so_is_not_named_right(bundle, known, tmp_path):
     for name in KNOWN:
         shutil.copytree(known / name, tmp_path / "known" / name)
     for i in range(20):
-        shutil.copy(known / "1" / f"{i}.png", tmp_path / "known" / "10" / f"other{i}.png")
+        shutil.copy(known / "1" / f"{i}.png", tmp_path / "known" / KNOWN[i % 4] / f"other{i}.png")
     images = open_image_set(str(tmp_path / "known"), None).train
     measured = GraphRunner(read_bundle(bundle.path).files["model.onnx"], threads=1).measure(images, "test")
     unknown = np.isposinf(measured.scores)
     assert unknown.sum() >= 18 and (measured.answers[unknown] == -1).all()
     assert measured.accuracy == np.mean((measured.predictions == measured.labels) & ~unknown)
+    labels = np.array([KNOWN.index(name) for name in images.class_names])[measured.labels]
+    right = measured.predictions == labels
+    images = {"known": str(tmp_path / "known"), "unknown": str(known / "3")}
+    report = evaluate_bundle(bundle.path, QualitySettings(**images, out=tmp_path / "o"))
+    assert report.fused.closed_accuracy == pytest.approx(np.mean(right & ~unknown))
+    assert (right & unknown).any()
 
 
 def test_rest_are_all_outputs_without_images(deployed, partly, tmp_path, monkeypatch):
