@@ -285,7 +285,7 @@ def test_thresholds_of_classes_come_back_in_a_format_of_their_own(scorer):
 
 
 def test_an_older_format_is_refused_with_what_to_do(scorer):
-    with pytest.raises(BundleError, match=r"made by an older edgeosr.*edgeosr export"):
+    with pytest.raises(BundleError, match=r"made by an older edgeosr.*export the bundle again"):
         read_scorer(with_entry(write_scorer(scorer), "format", np.array(FORMAT - 1)))
 
 
