@@ -11,23 +11,24 @@ and the one that puts more images right is named first.
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.data.parts import Parts
-from edgeosr.errors import DataError, ExportError
+from edgeosr.errors import DataError
+from edgeosr.export.foreign import known_refusals as refusals
 from edgeosr.export.foreign import not_finite
 from edgeosr.export.foreign.advice import advice_for
-from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement, measure_agreement
+from edgeosr.export.foreign.agreement import Agreement, measure_agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
 from edgeosr.export.foreign.class_names import whence
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
     above_chance,
     answer_counts,
+    names_in_doubt,
     other_order,
     weak_classes,
 )
@@ -41,8 +42,6 @@ from edgeosr.export.settings import ExportSettings
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.printed import say
 
-_ACCEPT = "--accept-weak-classes exports it all the same"
-_NAMED = 6
 # Another order of the classes that explains nearly as much as a better preprocessing is told beside it.
 _CLOSE = 0.05
 
@@ -119,13 +118,13 @@ def check_on_known_images(
     if problem is not None:
         if not settings.accept_weak_classes:
             raise problem
-        warnings.append(str(problem).removesuffix(f"; {_ACCEPT}"))
+        warnings.append(str(problem).removesuffix(f"; {refusals.ACCEPT}"))
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
     if agreement.another_model:
-        other = _another_model(agreement)
+        other = refusals.another_model(agreement)
         if not settings.accept_weak_classes:
             raise other
-        warnings.append(str(other).removesuffix(f"; {_ACCEPT}"))
+        warnings.append(str(other).removesuffix(f"; {refusals.ACCEPT}"))
     else:
         warnings += agreement.warnings()
     for text in warnings:
@@ -168,6 +167,8 @@ def _judged(
     counts = answer_counts(labels, given, len(names))
     weak, chance = weak_classes(counts), not above_chance(counts)
     order = other_order(names, labels, given)
+    doubt = names_in_doubt(names, counts) if order is None else None
+    doubted = doubt is not None and not doubt.open
     found = best_alternative(stated, labels[compared], given[compared], answers, grey=answers.grey)
     if found is not None and not _sound(found, labels[compared], given[compared], len(names)):
         found = None
@@ -178,78 +179,25 @@ def _judged(
         if found.right.mean() >= ordered:
             close = ""
             if order is not None and ordered >= found.right.mean() - _CLOSE:
-                close = f" (another order of the classes explains nearly as many: {known_line(order)})"
-            if order is not None or weak or chance:
-                return _wrong_preprocessing(start, found, settings, close), None, found
-            text = str(_wrong_preprocessing(start, found, settings, ""))
-            return None, text.removesuffix(f"; {_ACCEPT}"), found
+                line = refusals.known_line(order.names)
+                close = f" (another order of the classes explains nearly as many: {line})"
+            if order is not None or weak or chance or doubted:
+                return refusals.wrong_preprocessing(start, found, settings, close), None, found
+            text = str(refusals.wrong_preprocessing(start, found, settings, ""))
+            return None, text.removesuffix(f"; {refusals.ACCEPT}"), found
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        return _wrong_order(start, order, then, named), None, None
-    if (weak or chance) and (both := _both(answers, names, stated)) is not None:
-        return _both_wrong(start, *both, settings), None, None
+        return refusals.wrong_order(start, order, then, named), None, None
+    if (weak or chance or doubted) and (both := _both(answers, names, stated)) is not None:
+        return refusals.both_wrong(start, *both, settings), None, None
     if chance:
-        return _by_chance(start, len(names), named, answers.grey), None, None
-    return (_weak(weak, counts, names) if weak else None), None, None
-
-
-def _wrong_preprocessing(start: str, found: Found, settings: ExportSettings, close: str) -> DataError:
-    others = [str(advice_for(other, settings)) for other in found.as_good]
-    alike = f" (as good: {'; or '.join(others)})" if others else ""
-    one = found.alternative
-    return DataError(
-        f"{start} as it is preprocessed now, and {found.right.mean():.1%} with another preprocessing, "
-        f"{one.title}; write {advice_for(one, settings)}{alike}{close}; {_ACCEPT}"
-    )
-
-
-def _wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataError:
-    called = f" ({order.called})" if order.called else ""
-    turned = ""
-    if len(order.names) == 2:  # of two, the smaller one is what the other order makes the larger one
-        turned = "; if the smaller of its values is the better one, export the model with a minus before them"
-    return DataError(
-        f"{start}, because the class names, {named}, stand in another order than the model's outputs: with "
-        f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
-        f"{known_line(order)}{then}; {_ACCEPT}{turned}"
-    )
-
-
-def _both_wrong(start: str, one: Alternative, order: ClassOrder, settings: ExportSettings) -> DataError:
-    return DataError(
-        f"{start}, and {order.right.mean():.1%} with another preprocessing and another order of the class "
-        f"names; write {advice_for(one, settings)} and {known_line(order)}; {_ACCEPT}"
-    )
-
-
-def _by_chance(start: str, classes: int, named: str, grey: bool) -> DataError:
-    color = "" if grey else ", --color"
-    return DataError(
-        f"{start}, hardly more than by chance with {classes} classes; check the class order ({named}; "
-        f"--known states another) and the preprocessing (--preprocessing, --mean, --std{color}); {_ACCEPT}"
-    )
-
-
-def _weak(weak: list[int], counts: NDArray[np.int64], names: tuple[str, ...]) -> DataError:
-    shown = []
-    for label in weak[:_NAMED]:
-        right, images = int(counts[label, label]), int(counts[label].sum())
-        shown.append(f"{names[label]!r} ({right} of {images} images)")
-    more = f" and {len(weak) - _NAMED} more" if len(weak) > _NAMED else ""
-    return DataError(
-        f"the model does not name {len(weak)} of {len(names)} classes clearly more often than by chance: "
-        f"{', '.join(shown)}{more}; check that these folders hold what the model calls so (--known), and the "
-        f"preprocessing; {_ACCEPT}"
-    )
-
-
-def _another_model(agreement: Agreement) -> ExportError:
-    return ExportError(
-        f"the exported graph is not this model: at least {LEAST_ALIKE:.0%} of {agreement.images} known "
-        "images must get the same class from both, preprocessed as stated; got "
-        f"{agreement.equal_labels:.1%}; export the ONNX file again with a fixed image "
-        f"size and without control flow, and report it to edgeosr if that does not help; {_ACCEPT}"
-    )
+        return refusals.by_chance(start, len(names), named, answers.grey), None, None
+    if weak:
+        return refusals.weak(weak, counts, names, doubt), None, None
+    if doubt is None:
+        return None, None, None
+    sentence = refusals.in_doubt(start, doubt, names)
+    return (None, sentence, None) if doubt.open else (DataError(f"{sentence}; {refusals.ACCEPT}"), None, None)
 
 
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:
@@ -287,11 +235,3 @@ def _both(
         if order is not None and order.right.mean() > share:
             best, share = (one, order), float(order.right.mean())
     return best if share > 2 * float((answers.answers == answers.labels).mean()) else None
-
-
-def known_line(order: ClassOrder) -> str:
-    """Return the option that states this order, to be copied into a shell."""
-    if any("," in name or name != name.strip() for name in order.names):
-        listed = " ".join(quote(name) for name in order.names)
-        return f"--known-file reordered-classes.txt after printf '%s\\n' {listed} > reordered-classes.txt"
-    return f"--known {quote(','.join(order.names))}"

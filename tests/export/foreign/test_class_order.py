@@ -7,6 +7,7 @@ from edgeosr.export.foreign.class_order import (
     FEWEST_IMAGES,
     above_chance,
     answer_counts,
+    names_in_doubt,
     other_order,
     weak_classes,
 )
@@ -72,6 +73,53 @@ def test_an_honest_classifier_is_neither_weak_nor_in_another_order(seed):
         labels, answers = answered(range(10), images, right=right, seed=seed)
         assert weak_classes(answer_counts(labels, answers, 10)) == []
         assert other_order(named(10), labels, answers) is None
+
+
+def confusable(images, own, other, *, exchanged, seed):
+    """Return counts of ten classes: the first two are taken for each other, their names may be exchanged."""
+    rng = np.random.default_rng(seed)
+    shares = np.full((10, 10), 0.35 / 9)
+    np.fill_diagonal(shares, 0.65)
+    shares[:2] = (1 - own - other) / 8
+    shares[[0, 1], [0, 1]], shares[[0, 1], [1, 0]] = own, other
+    counts = np.stack([rng.multinomial(images, row / row.sum()) for row in shares])
+    return counts[:, [1, 0, *range(2, 10)]] if exchanged else counts
+
+
+def in_doubt(images, own, other, *, exchanged):
+    doubts = [
+        names_in_doubt(named(10), confusable(images, own, other, exchanged=exchanged, seed=seed))
+        for seed in range(200)
+    ]
+    told = [doubt for doubt in doubts if doubt is not None]
+    return sum(not doubt.open for doubt in told) / 200, len(told) / 200
+
+
+def test_names_of_a_weak_model_that_were_exchanged_are_nearly_always_told():
+    # Half of the first of these pass the clear rule, which asks for 1 % on halves of the images.
+    for images, own, other, refused, told in ((50, 0.5, 0.3, 0.75, 0.95), (20, 0.6, 0.2, 0.85, 0.95)):
+        at_once, at_all = in_doubt(images, own, other, exchanged=True)
+        assert at_once >= refused and at_all >= told
+
+
+def test_names_of_a_weak_model_that_are_right_are_seldom_doubted():
+    for images, own, other in ((50, 0.5, 0.3), (20, 0.6, 0.2), (10, 0.5, 0.3), (5, 0.6, 0.2)):
+        at_once, at_all = in_doubt(images, own, other, exchanged=False)
+        assert at_once <= 0.03 and at_all <= 0.15
+    for images in (5, 30):
+        assert in_doubt(images, 0.85, 0.1, exchanged=False)[0] <= 0.01
+
+
+def test_a_doubt_names_the_classes_and_the_order_that_would_be_better():
+    counts = np.diag([20, 8, 20, 7, 20]) + np.eye(5, dtype=np.int64)
+    counts[1, 3], counts[3, 1] = 12, 11
+    doubt = names_in_doubt(named(5), counts)
+    assert doubt is not None and doubt.classes == (1, 3) and (doubt.own, doubt.moved) == (17, 23)
+    assert doubt.names == ("c0", "c3", "c2", "c1", "c4") and doubt.open
+    counts[1, 3], counts[3, 1] = 30, 29
+    doubt = names_in_doubt(named(5), counts)
+    assert doubt is not None and not doubt.open
+    assert names_in_doubt(named(5), np.diag([3, 3, 3, 3, 3])) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

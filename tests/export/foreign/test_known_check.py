@@ -112,6 +112,33 @@ def test_two_of_five_images_a_class_turned_round_are_found(deployed, known, chec
         checked(deployed(), tmp_path, known=("3", "2", "1", "10", "20", "30"), **OWN)
 
 
+def test_names_that_a_weak_model_may_have_exchanged_are_refused_or_at_least_told(
+    deployed, known, another, checked, tmp_path, capsys
+):
+    # Of two classes, each folder holds images that the model takes for the other: a weak model.
+    folder = tmp_path / "known"
+    shutil.copytree(known, folder)
+    for name, other in (("1", "3"), ("3", "1")):
+        another(tmp_path / "new", other, other)
+        for number in range(14):
+            shutil.move(tmp_path / "new" / other / f"{number}.png", folder / name / f"new-{number}.png")
+        for number in range(24, 30):
+            (folder / name / f"{number}.png").unlink()
+    exchanged = ("3", "2", "1", "10", "20", "30")
+    with pytest.raises(
+        DataError, match=r"not proven: with '3', '1' exchanged it names .*--known 1,2,3,10,20,30;"
+    ):
+        checked(deployed(), folder, known=exchanged, **OWN)
+    assert checked(deployed(), folder, known=exchanged, accept_weak_classes=True, **OWN).warnings
+    assert not checked(deployed(), folder, **OWN).warnings
+    for name in ("1", "3"):
+        for number in range(16, 24):
+            (folder / name / f"{number}.png").unlink()
+    capsys.readouterr()
+    assert len(checked(deployed(), folder, known=exchanged, **OWN).warnings) == 1
+    assert "with '3', '1' exchanged it names" in capsys.readouterr().err
+
+
 def test_order_and_preprocessing_that_are_both_wrong_are_both_named(deployed, known, checked):
     model = deployed((0.408, 0.458, 0.485), (1 / 255,) * 3, bgr=True)
     with pytest.raises(DataError, match=r"--preprocessing caffe.*--known 1,2,3,10,20,30|--known.*caffe"):

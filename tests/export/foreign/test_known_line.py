@@ -6,11 +6,11 @@ import numpy as np
 
 from edgeosr.cli.options import names_from
 from edgeosr.export.foreign.class_order import ClassOrder
-from edgeosr.export.foreign.known_check import _wrong_order, known_line
+from edgeosr.export.foreign.known_refusals import known_line, wrong_order
 
 
 def line(*names):
-    return known_line(ClassOrder(names=names, called="", right=np.ones(1, bool), moved=2))
+    return known_line(names)
 
 
 def test_names_are_quoted_for_a_shell_where_they_need_it():
@@ -29,6 +29,6 @@ def test_of_two_classes_a_smallest_value_that_is_the_best_is_told_beside_the_oth
     said = {}
     for names in ("ba", "bac"):
         order = ClassOrder(names=tuple(names), called="", right=np.ones(1, bool), moved=2)
-        said[names] = str(_wrong_order("it names 0%", order, "", "as --known gives them"))
+        said[names] = str(wrong_order("it names 0%", order, "", "as --known gives them"))
     assert "write --known b,a; " in said["ba"] and "if the smaller of its values is the better" in said["ba"]
     assert "smaller of its values" not in said["bac"]
