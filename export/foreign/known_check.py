@@ -118,13 +118,13 @@ def check_on_known_images(
     if problem is not None:
         if not settings.accept_weak_classes:
             raise problem
-        warnings.append(str(problem).removesuffix(f"; {refusals.ACCEPT}"))
+        warnings.append(refusals.accepted(problem))
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
     if agreement.another_model:
         other = refusals.another_model(agreement)
         if not settings.accept_weak_classes:
             raise other
-        warnings.append(str(other).removesuffix(f"; {refusals.ACCEPT}"))
+        warnings.append(refusals.accepted(other))
     else:
         warnings += agreement.warnings()
     for text in warnings:
@@ -183,8 +183,7 @@ def _judged(
                 close = f" (another order of the classes explains nearly as many: {line})"
             if order is not None or weak or chance or doubted:
                 return refusals.wrong_preprocessing(start, found, settings, close), None, found
-            text = str(refusals.wrong_preprocessing(start, found, settings, ""))
-            return None, text.removesuffix(f"; {refusals.ACCEPT}"), found
+            return None, refusals.accepted(refusals.wrong_preprocessing(start, found, settings, "")), found
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
         return refusals.wrong_order(start, order, then, named), None, None
@@ -196,8 +195,8 @@ def _judged(
         return refusals.weak(weak, counts, names, doubt), None, None
     if doubt is None:
         return None, None, None
-    sentence = refusals.in_doubt(start, doubt, names)
-    return (None, sentence, None) if doubt.open else (DataError(f"{sentence}; {refusals.ACCEPT}"), None, None)
+    problem = refusals.in_doubt(start, doubt, names)
+    return (None, refusals.accepted(problem), None) if doubt.open else (problem, None, None)
 
 
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:

@@ -17,6 +17,11 @@ ACCEPT = "--accept-weak-classes exports it all the same"
 _NAMED = 6
 
 
+def accepted(problem: DataError | ExportError) -> str:
+    """Return the warning that a refusal becomes where it is exported all the same."""
+    return str(problem).removesuffix(f"; {ACCEPT}")
+
+
 def wrong_preprocessing(start: str, found: Found, settings: ExportSettings, close: str) -> DataError:
     """Refuse a preprocessing: another one is clearly more accurate."""
     others = [str(advice_for(other, settings)) for other in found.as_good]
@@ -72,11 +77,11 @@ def weak(
     )
 
 
-def in_doubt(start: str, doubt: Doubt, names: tuple[str, ...]) -> str:
-    """Say whose names may stand in another order."""
-    return (
+def in_doubt(start: str, doubt: Doubt, names: tuple[str, ...]) -> DataError:
+    """Refuse names that may stand in another order."""
+    return DataError(
         f"{start}, and the order of the class names is not proven: with {_moved(doubt, names)}; if "
-        f"that is the order of its outputs, write {known_line(doubt.names)}"
+        f"that is the order of its outputs, write {known_line(doubt.names)}; {ACCEPT}"
     )
 
 
