@@ -4,9 +4,11 @@
     the exported graph's answers beside them       agreement.py
     the usual other preprocessings                 alternatives.py
     another order of the names, weak classes       class_order.py
+    both at once                                   joint.py
 
 A wrong preprocessing can look like a wrong order of the classes and the other way round, so both are asked,
-and the one that puts more images right is named first.
+alone and together, and what puts more images right is named. Where the images do not settle it, more are
+looked at.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from edgeosr.export.foreign import known_refusals as refusals
 from edgeosr.export.foreign import not_finite
 from edgeosr.export.foreign.advice import advice_for
 from edgeosr.export.foreign.agreement import Agreement, measure_agreement
-from edgeosr.export.foreign.alternatives import Alternative, Found, best_alternative, value_alternatives
+from edgeosr.export.foreign.alternatives import Found, best_alternative, value_alternatives
 from edgeosr.export.foreign.class_names import whence
 from edgeosr.export.foreign.class_order import (
     ClassOrder,
@@ -32,8 +34,9 @@ from edgeosr.export.foreign.class_order import (
     other_order,
     weak_classes,
 )
+from edgeosr.export.foreign.joint import alternatives_with_order
 from edgeosr.export.foreign.known_answers import KnownAnswers
-from edgeosr.export.foreign.known_sample import known_sample
+from edgeosr.export.foreign.known_sample import MOST_IN_DOUBT, known_sample
 from edgeosr.export.foreign.own_model import OwnModel
 from edgeosr.export.foreign.recipe import normalised
 from edgeosr.export.foreign.stated import Stated
@@ -107,18 +110,23 @@ def check_on_known_images(
             right, or a class is not named clearly more often than by chance; the message says what to type.
         ExportError: the exported graph answers like another model, or the model's scores are not finite.
     """
-    sample = known_sample(parts)
-    own = OwnModel(path, classifier, settings.threads)
+    sample, own = known_sample(parts), OwnModel(path, classifier, settings.threads)
     answers = KnownAnswers(own, sample, stated)
     overflows = _not_finite(answers, own, stated, settings)
     names = classifier.classes
     named = whence(path, settings, names)
-    problem, warning, found = _judged(answers, names, stated.preprocessing, settings, named)
-    warnings = [text for text in (overflows, warning) if text is not None]
-    if problem is not None:
+    judged = _judged(answers, names, stated.preprocessing, settings, named)
+    if judged.unclear:
+        more = known_sample(parts, most=MOST_IN_DOUBT, of_all_parts=True)
+        if len(more) > len(sample):
+            sample, answers = more, KnownAnswers(own, more, stated)
+            overflows = _not_finite(answers, own, stated, settings)
+            judged = _judged(answers, names, stated.preprocessing, settings, named)
+    warnings = [text for text in (overflows, judged.warning) if text is not None]
+    if judged.problem is not None:
         if not settings.accept_weak_classes:
-            raise problem
-        warnings.append(refusals.accepted(problem))
+            raise judged.problem
+        warnings.append(refusals.accepted(judged.problem))
     agreement = measure_agreement(own, classifier, sample.subset(answers.indices), stated, settings.threads)
     if agreement.another_model:
         other = refusals.another_model(agreement)
@@ -130,7 +138,7 @@ def check_on_known_images(
     for text in warnings:
         say(f"warning: {text}")
     better = None
-    if found is not None:
+    if (found := judged.found) is not None:
         options = advice_for(found.alternative, settings).options
         better = (found.alternative.title, options, float(found.right.mean()))
     return KnownCheck(
@@ -155,25 +163,37 @@ def _not_finite(answers: KnownAnswers, own: OwnModel, stated: Stated, settings: 
     return f"{sentence}; such an image is rejected"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """What speaks against an export, what is worth a warning, and a better preprocessing."""
+
+    problem: DataError | None = None
+    warning: str | None = None
+    found: Found | None = None
+    # More images could show otherwise.
+    unclear: bool = False
+
+
 def _judged(
-    answers: KnownAnswers,
-    names: tuple[str, ...],
-    stated: Preprocessing,
-    settings: ExportSettings,
-    named: str,
-) -> tuple[DataError | None, str | None, Found | None]:
-    """Return what speaks against the export, what is worth a warning, and the better preprocessing."""
+    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing, settings: ExportSettings, named: str
+) -> _Judged:
     labels, given, compared = answers.labels, answers.answers, answers.compared
     counts = answer_counts(labels, given, len(names))
     weak, chance = weak_classes(counts), not above_chance(counts)
     order = other_order(names, labels, given)
-    doubt = names_in_doubt(names, counts) if order is None else None
+    doubt = names_in_doubt(names, labels, given) if order is None else None
     doubted = doubt is not None and not doubt.open
     found = best_alternative(stated, labels[compared], given[compared], answers, grey=answers.grey)
     if found is not None and not _sound(found, labels[compared], given[compared], len(names)):
         found = None
-    accuracy = float((given == labels).mean())
-    start = f"the model names only {accuracy:.1%} of {len(labels)} known images correctly"
+    alone = (given == labels)[compared]
+    for other in (found.right if found else alone, order.right[compared] if order else alone):
+        alone = max(alone, other, key=np.mean)
+    tried = value_alternatives(stated, grey=answers.grey)
+    both = alternatives_with_order(tried, names, labels[compared], alone, answers, found)
+    start = f"the model names only {(given == labels).mean():.1%} of {len(labels)} known images correctly"
+    if both:
+        return _Judged(problem=refusals.both_wrong(start, both, settings))
     if found is not None:
         ordered = 0.0 if order is None else float(order.right[compared].mean())
         if found.right.mean() >= ordered:
@@ -181,22 +201,23 @@ def _judged(
             if order is not None and ordered >= found.right.mean() - _CLOSE:
                 line = refusals.known_line(order.names)
                 close = f" (another order of the classes explains nearly as many: {line})"
+            problem = refusals.wrong_preprocessing(start, found, settings, close)
             if order is not None or weak or chance or doubted:
-                return refusals.wrong_preprocessing(start, found, settings, close), None, found
-            return None, refusals.accepted(refusals.wrong_preprocessing(start, found, settings, "")), found
+                return _Judged(problem=problem, found=found)
+            return _Judged(warning=refusals.accepted(problem), found=found)
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        return refusals.wrong_order(start, order, then, named), None, None
-    if (weak or chance or doubted) and (both := _both(answers, names, stated)) is not None:
-        return refusals.both_wrong(start, *both, settings), None, None
+        return _Judged(problem=refusals.wrong_order(start, order, then, named))
     if chance:
-        return refusals.by_chance(start, len(names), named, answers.grey), None, None
+        return _Judged(problem=refusals.by_chance(start, len(names), named, answers.grey), unclear=True)
     if weak:
-        return refusals.weak(weak, counts, names, doubt), None, None
+        return _Judged(problem=refusals.weak(weak, counts, names, doubt), unclear=True)
     if doubt is None:
-        return None, None, None
+        return _Judged()
     problem = refusals.in_doubt(start, doubt, names)
-    return (None, refusals.accepted(problem), None) if doubt.open else (problem, None, None)
+    if doubt.open:
+        return _Judged(warning=refusals.accepted(problem), unclear=True)
+    return _Judged(problem=problem, unclear=True)
 
 
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:
@@ -222,15 +243,3 @@ def _and_then(
         f" and with {found.alternative.title} even {found.right.mean():.1%}: add "
         f"{advice_for(found.alternative, settings)}"
     )
-
-
-def _both(
-    answers: KnownAnswers, names: tuple[str, ...], stated: Preprocessing
-) -> tuple[Alternative, ClassOrder] | None:
-    """Return a preprocessing under which another order of the names becomes clear, and that order."""
-    labels, best, share = answers.labels[answers.compared], None, 0.0
-    for one in value_alternatives(stated, grey=answers.grey):
-        order = other_order(names, labels, answers(one.preprocessing, np.arange(len(labels))))
-        if order is not None and order.right.mean() > share:
-            best, share = (one, order), float(order.right.mean())
-    return best if share > 2 * float((answers.answers == answers.labels).mean()) else None

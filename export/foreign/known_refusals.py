@@ -19,7 +19,7 @@ _NAMED = 6
 
 def accepted(problem: DataError | ExportError) -> str:
     """Return the warning that a refusal becomes where it is exported all the same."""
-    return str(problem).removesuffix(f"; {ACCEPT}")
+    return str(problem).replace(f"; {ACCEPT}", "")
 
 
 def wrong_preprocessing(start: str, found: Found, settings: ExportSettings, close: str) -> DataError:
@@ -39,6 +39,9 @@ def wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataErr
     turned = ""
     if len(order.names) == 2:  # of two, the smaller one is what the other order makes the larger one
         turned = "; if the smaller of its values is the better one, export the model with a minus before them"
+    if order.imageless and not order.called:
+        shown = _listed([repr(name) for name in order.imageless])
+        turned += f"; or else it takes the images of a class for {shown}, of which there are none to look at"
     return DataError(
         f"{start}, because the class names, {named}, stand in another order than the model's outputs: with "
         f"{order.moved} names moved{called} it names {order.right.mean():.1%} correctly; write "
@@ -46,11 +49,15 @@ def wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataErr
     )
 
 
-def both_wrong(start: str, one: Alternative, order: ClassOrder, settings: ExportSettings) -> DataError:
-    """Refuse both: only another preprocessing shows which order is right."""
+def both_wrong(
+    start: str, found: Sequence[tuple[Alternative, ClassOrder]], settings: ExportSettings
+) -> DataError:
+    """Refuse both: only another preprocessing shows which order is right. Others that are as good are told."""
+    lines = [f"{advice_for(one, settings)} and {known_line(order.names)}" for one, order in found]
+    alike = f" (as good: {'; or '.join(lines[1:])})" if lines[1:] else ""
     return DataError(
-        f"{start}, and {order.right.mean():.1%} with another preprocessing and another order of the class "
-        f"names; write {advice_for(one, settings)} and {known_line(order.names)}; {ACCEPT}"
+        f"{start}, and {found[0][1].right.mean():.1%} with another preprocessing and another order of the "
+        f"class names; write {lines[0]}{alike}; {ACCEPT}"
     )
 
 
