@@ -52,7 +52,7 @@ def wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataErr
 def both_wrong(
     start: str, found: Sequence[tuple[Alternative, ClassOrder]], settings: ExportSettings
 ) -> DataError:
-    """Refuse both: only another preprocessing shows which order is right. Others that are as good are told."""
+    """Refuse both: only another preprocessing shows which order is right. Others as good are told."""
     lines = [f"{advice_for(one, settings)} and {known_line(order.names)}" for one, order in found]
     alike = f" (as good: {'; or '.join(lines[1:])})" if lines[1:] else ""
     return DataError(
