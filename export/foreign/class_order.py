@@ -9,9 +9,10 @@ right order put the large counts on the diagonal. The rules, all on at most one 
   better on the other half, by a one-sided sign test at ``ORDER_LEVEL``.
 - Names are **in doubt** where a cycle of classes is found more often at its new places than at its own, but
   that rule does not hold: the model does not tell these classes apart better than with their names moved.
-  Both tests, on all images and on halves, at ``DOUBT_LEVEL``; it is ``open`` where only the first one shows
-  it, at ``OPEN_LEVEL``. Simulated, of 200 weak classifiers of ten classes each (45 to 60 % right, 20 to 35 %
-  to the other class of a pair, 5 to 50 images a class): right names refused 0 to 2 times, told 0 to 5 times.
+  Both tests, on all images and on halves, at ``DOUBT_LEVEL``; it is ``open`` where the first one alone shows
+  it, at ``OPEN_LEVEL`` (of more than two classes, where the halves at least do not deny it: a long cycle is
+  easily found in noise). Simulated, of 200 weak classifiers of ten classes each (45 to 60 % right, 20 to 35 %
+  to the other class of a pair, 5 to 50 images a class): right names refused 0 to 2 times, told 0 to 12 times.
 - A class is **weak** where its own images get its name not clearly more often than any image does (a
   one-sided binomial test at ``CHANCE_LEVEL``), although a class half way between that and always right
   would, but for a chance of ``CHANCE_MISSED`` divided by the number of classes, have done better. Few
@@ -64,6 +65,7 @@ class Doubt:
         classes: whose names, indices.
         names: of all outputs, with these moved.
         own, moved: how many of their images get the right name now, and with the names moved.
+        right: bool ``[n]``, which of all images are named correctly with the names moved.
         open: True if that may well be chance.
     """
 
@@ -71,6 +73,7 @@ class Doubt:
     names: tuple[str, ...]
     own: int
     moved: int
+    right: NDArray[np.bool_]
     open: bool
 
 
@@ -137,7 +140,7 @@ def names_in_doubt(
         moved, own = int(counts[cycle, best[cycle]].sum()), int(counts[cycle, cycle].sum())
         # With few images anything may be so; and an output without images the model only prefers.
         shown = counts[cycle].sum(axis=1).min() >= FEWEST_IMAGES and not _gives_up(counts, best, cycle)
-        if shown and gained >= lost and _sign_test(moved, own, OPEN_LEVEL):
+        if shown and (gained >= lost or len(cycle) == 2) and _sign_test(moved, own, OPEN_LEVEL):
             sure = _sign_test(moved, own, DOUBT_LEVEL) and _sign_test(gained, lost, DOUBT_LEVEL)
             cycles.append((cycle, own, moved, sure))
     clear = [one for one in cycles if one[-1]]
@@ -145,6 +148,8 @@ def names_in_doubt(
     if not told:
         return None
     ordered, classes = list(names), np.sort(np.concatenate([cycle for cycle, *_ in told])).tolist()
+    places = np.arange(len(names))
+    places[classes] = best[classes]
     for label in classes:
         ordered[int(best[label])] = names[label]
     return Doubt(
@@ -152,6 +157,7 @@ def names_in_doubt(
         names=tuple(ordered),
         own=sum(own for _, own, *_ in told),
         moved=sum(moved for _, _, moved, _ in told),
+        right=answers == places[labels],
         open=not clear,
     )
 

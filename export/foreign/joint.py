@@ -4,10 +4,12 @@ Names in a wrong order hide which preprocessing is right, and a wrong preprocess
 shows both is how well the answers agree with *some* order. So each usual preprocessing is tried on
 ``SCREENED`` images; the ``FINALISTS`` that agree best are then run on all, and one is named with its order
 where the order is clear under it (``class_order.py``) and the two together are clearly better than anything
-alone: the tests of ``alternatives.py``. Of what is right on ``ENOUGH`` of the images, nothing more is asked.
+alone: the tests of ``alternatives.py``. What passes only at ``OPEN_LEVEL`` is told, not proven. Of what is
+right on ``ENOUGH`` of the images, nothing more is asked.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,20 @@ from numpy.typing import NDArray
 from edgeosr.export.foreign.alternatives import LEAST_GAIN, LEVEL, NEAR, Alternative, Answers, Found
 from edgeosr.export.foreign.class_order import ClassOrder, answer_counts, best_places, better, other_order
 
-SCREENED, FINALISTS, ENOUGH = 120, 3, 0.9
+SCREENED, FINALISTS, ENOUGH, OPEN_LEVEL = 120, 3, 0.9, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Other preprocessings, each with the order of the names that shows under it.
+
+    Attributes:
+        found: the likeliest first, with those that are about as good behind it.
+        clear: False if these may be no better than what was found alone.
+    """
+
+    found: tuple[tuple[Alternative, ClassOrder], ...]
+    clear: bool
 
 
 def alternatives_with_order(
@@ -25,10 +40,8 @@ def alternatives_with_order(
     alone: NDArray[np.bool_],
     answers: Answers,
     found: Found | None,
-) -> list[tuple[Alternative, ClassOrder]]:
-    """Return other preprocessings with the order that shows under them, where both are clearly better.
-
-    The likeliest is the first, with those that are about as good behind it.
+) -> Joint | None:
+    """Return preprocessings and orders that are better together than anything alone; None if none are.
 
     Args:
         tried: the preprocessings.
@@ -40,25 +53,31 @@ def alternatives_with_order(
         found: the other preprocessing that was found alone, if one was.
     """
     if alone.mean() >= ENOUGH:
-        return []
+        return None
     screen = np.linspace(0, len(labels) - 1, min(SCREENED, len(labels))).round().astype(np.int64)
     shown = [_explained(labels[screen], answers(one.preprocessing, screen), len(names)) for one in tried]
     ranked = np.argsort([-share for share in shown], kind="stable")[:FINALISTS].tolist()
     everywhere = np.arange(len(labels))
     finalists = [(tried[i], answers(tried[i].preprocessing, everywhere)) for i in ranked]
-    if found is not None:
+    if found is not None and found.alternative not in tried:
         finalists.append((found.alternative, found.answers))
     passed: list[tuple[Alternative, ClassOrder]] = []
     for one, given in finalists:
         order = other_order(names, labels, given)
         if order is None or order.right.mean() < alone.mean() + LEAST_GAIN:
             continue
-        if better(order.right, alone, LEVEL / max(len(tried), 1)):
+        if better(order.right, alone, OPEN_LEVEL):
             passed.append((one, order))
-    most = max((order.right.mean() for _, order in passed), default=0.0)
-    near = [(one, order) for one, order in passed if order.right.mean() >= most - NEAR]
+    level = LEVEL / max(len(tried), 1)
+    clear = [both for both in passed if better(both[1].right, alone, level)]
+    if not passed:
+        return None
+    told = clear or passed
+    most = max(order.right.mean() for _, order in told)
+    near = [(one, order) for one, order in told if order.right.mean() >= most - NEAR]
     # Of those that are about as good, an order that people use, then the one that moves fewest names.
-    return sorted(near, key=lambda both: (not both[1].called, both[1].moved))
+    near.sort(key=lambda both: (not both[1].called, both[1].moved))
+    return Joint(found=tuple(near), clear=bool(clear))
 
 
 def _explained(labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int) -> float:

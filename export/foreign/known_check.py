@@ -186,38 +186,38 @@ def _judged(
     found = best_alternative(stated, labels[compared], given[compared], answers, grey=answers.grey)
     if found is not None and not _sound(found, labels[compared], given[compared], len(names)):
         found = None
-    alone = (given == labels)[compared]
-    for other in (found.right if found else alone, order.right[compared] if order else alone):
-        alone = max(alone, other, key=np.mean)
+    reordered = order or (doubt if doubted else None)
+    ordered = (given == labels)[compared] if reordered is None else reordered.right[compared]
+    alone = max(ordered, ordered if found is None else found.right, key=np.mean)
     tried = value_alternatives(stated, grey=answers.grey)
-    both = alternatives_with_order(tried, names, labels[compared], alone, answers, found)
+    joint = alternatives_with_order(tried, names, labels[compared], alone, answers, found)
     start = f"the model names only {(given == labels).mean():.1%} of {len(labels)} known images correctly"
-    if both:
-        return _Judged(problem=refusals.both_wrong(start, both, settings))
-    if found is not None:
-        ordered = 0.0 if order is None else float(order.right[compared].mean())
-        if found.right.mean() >= ordered:
-            close = ""
-            if order is not None and ordered >= found.right.mean() - _CLOSE:
-                line = refusals.known_line(order.names)
-                close = f" (another order of the classes explains nearly as many: {line})"
-            problem = refusals.wrong_preprocessing(start, found, settings, close)
-            if order is not None or weak or chance or doubted:
-                return _Judged(problem=problem, found=found)
-            return _Judged(warning=refusals.accepted(problem), found=found)
+    both = None if joint is None else refusals.both_wrong(start, joint, settings)
+    if joint is not None and joint.clear:
+        return _Judged(problem=both)
+    unclear = joint is not None
+    if found is not None and (reordered is None or found.right.mean() >= ordered.mean()):
+        close = ""
+        if reordered is not None and ordered.mean() >= found.right.mean() - _CLOSE:
+            line = refusals.known_line(reordered.names)
+            close = f" (another order of the classes explains nearly as many: {line})"
+        problem = refusals.wrong_preprocessing(start, found, settings, close)
+        if reordered is not None or weak or chance:
+            return _Judged(problem=problem, found=found, unclear=unclear)
+        return _Judged(warning=refusals.accepted(problem), found=found, unclear=unclear)
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        return _Judged(problem=refusals.wrong_order(start, order, then, named))
+        problem = refusals.wrong_order(start, order, f"{then}{refusals.or_both(joint, settings)}", named)
+        return _Judged(problem=problem, unclear=unclear)
+    if doubt is not None and doubted:
+        return _Judged(problem=refusals.in_doubt(start, doubt, names), unclear=True)
     if chance:
         return _Judged(problem=refusals.by_chance(start, len(names), named, answers.grey), unclear=True)
     if weak:
         return _Judged(problem=refusals.weak(weak, counts, names, doubt), unclear=True)
-    if doubt is None:
-        return _Judged()
-    problem = refusals.in_doubt(start, doubt, names)
-    if doubt.open:
-        return _Judged(warning=refusals.accepted(problem), unclear=True)
-    return _Judged(problem=problem, unclear=True)
+    if doubt is not None:
+        return _Judged(warning=refusals.accepted(refusals.in_doubt(start, doubt, names)), unclear=True)
+    return _Judged(warning=None if both is None else refusals.accepted(both), unclear=unclear)
 
 
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:

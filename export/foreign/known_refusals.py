@@ -11,6 +11,7 @@ from edgeosr.export.foreign.advice import advice_for
 from edgeosr.export.foreign.agreement import LEAST_ALIKE, Agreement
 from edgeosr.export.foreign.alternatives import Alternative, Found
 from edgeosr.export.foreign.class_order import ClassOrder, Doubt
+from edgeosr.export.foreign.joint import Joint
 from edgeosr.export.settings import ExportSettings
 
 ACCEPT = "--accept-weak-classes exports it all the same"
@@ -49,16 +50,31 @@ def wrong_order(start: str, order: ClassOrder, then: str, named: str) -> DataErr
     )
 
 
-def both_wrong(
-    start: str, found: Sequence[tuple[Alternative, ClassOrder]], settings: ExportSettings
-) -> DataError:
+def both_wrong(start: str, joint: Joint, settings: ExportSettings) -> DataError:
     """Refuse both: only another preprocessing shows which order is right. Others as good are told."""
-    lines = [f"{advice_for(one, settings)} and {known_line(order.names)}" for one, order in found]
+    lines = [_both_line(one, order, settings) for one, order in joint.found]
     alike = f" (as good: {'; or '.join(lines[1:])})" if lines[1:] else ""
+    few = "" if joint.clear else " (on too few images to be sure)"
+    share = joint.found[0][1].right.mean()
     return DataError(
-        f"{start}, and {found[0][1].right.mean():.1%} with another preprocessing and another order of the "
-        f"class names; write {lines[0]}{alike}; {ACCEPT}"
+        f"{start}, and {share:.1%} with another preprocessing and another order of the class names{few}; "
+        f"write {lines[0]}{alike}; {ACCEPT}"
     )
+
+
+def or_both(joint: Joint | None, settings: ExportSettings) -> str:
+    """Say what may be right instead of another order alone, if anything is."""
+    if joint is None:
+        return ""
+    one, order = joint.found[0]
+    return (
+        f"; or {_both_line(one, order, settings)}, with which it names {order.right.mean():.1%} (on too few "
+        "images to be sure)"
+    )
+
+
+def _both_line(one: Alternative, order: ClassOrder, settings: ExportSettings) -> str:
+    return f"{advice_for(one, settings)} and {known_line(order.names)}"
 
 
 def by_chance(start: str, classes: int, named: str, grey: bool) -> DataError:
@@ -76,7 +92,7 @@ def weak(
     """Refuse classes that are not named clearly more often than by chance."""
     images = counts.sum(axis=1)
     shown = _listed([f"{names[one]!r} ({counts[one, one]} of {images[one]} images)" for one in weak])
-    moved = "" if doubt is None else f", with {_moved(doubt, names)}"
+    moved = "" if doubt is None else f", with {_moved(doubt, names)} ({known_line(doubt.names)})"
     return DataError(
         f"the model does not name {len(weak)} of {len(names)} classes clearly more often than by chance: "
         f"{shown}{moved}; check that these folders hold what the model calls so (--known), and the "
