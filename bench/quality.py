@@ -55,7 +55,9 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     checked = read_bundle(bundle_path)
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
-    out = settings.out or beside.with_name(f"{beside.stem}-evaluation")
+    # Of the name alone: model.v1.edgeosr and model.v2.edgeosr have evaluations of their own.
+    name = beside.name.removesuffix(".edgeosr") or beside.name
+    out = settings.out or beside.with_name(f"{name}-evaluation")
     replaced = _replaced(out)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     if replaced is not None:

@@ -94,10 +94,11 @@ def open_set_report(
         known_scores: unknown scores of known test images, ``[n]``, n >= 1.
         unknown_scores: of unknown test images, ``[m]``, m >= 1.
         known_labels: ``[n]``, 0 .. classes - 1.
-        known_predictions: ``[n]``, the network's top class whether accepted or not.
+        known_predictions: ``[n]``, the network's top class whether accepted or not, which ``closed_accuracy``
+            and the OSCR count; -1 where that is an output that means unknown: never right.
         threshold: accept if score <= threshold; None leaves out what needs one.
-        unknown_predictions: ``[m]``; needed with a threshold (an accepted unknown spoils the F1 of the class
-            it is taken for).
+        unknown_predictions: ``[m]``, likewise; needed with a threshold (an accepted unknown spoils the F1 of
+            the class it is taken for).
         classes: K; needed with a threshold.
         known_groups: ``[n]``, equal for near copies, which then count as one in ``false_reject``.
         unknown_groups: ``[m]``, likewise in ``false_accept``.

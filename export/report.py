@@ -48,6 +48,12 @@ class ExportReport:
     notes: tuple[str, ...] = ()
     known_check: KnownCheck | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that was warned of: of a deployed model first, then of its classes."""
+        of_model = () if self.known_check is None else self.known_check.warnings
+        return (*of_model, *self.by_class.warnings)
+
     def as_json(self) -> str:
         """Return one JSON document."""
         return json_text(
@@ -58,7 +64,7 @@ class ExportReport:
                 "calibrate_accuracy": self.calibrate_accuracy,
                 "by_class": self.by_class.as_json(),
                 "select_auroc": self.select_auroc,
-                "warnings": list(self.by_class.warnings),
+                "warnings": list(self.warnings),
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
                 "notes": list(self.notes),
                 "known_check": None if self.known_check is None else self.known_check.as_json(),

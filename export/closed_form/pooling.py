@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.errors import UnsupportedGraphError
+from edgeosr.export.graph.observed_shapes import observe_shapes
 from edgeosr.export.graph.reading import (
     PASS_THROUGH,
     SIZES,
@@ -87,6 +88,7 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
     Raises:
         UnsupportedGraphError: no pool, several last ones, or ``embedding`` is not a flattened pool.
     """
+    observe_shapes(model.graph, _reduced_rows(model))
     if embedding is not None:
         return _pool_of(find_value(model, embedding))
     reaching = ancestors(model.graph.outputs)
@@ -112,6 +114,13 @@ def find_pool(model: "ir.Model", embedding: str | None = None) -> Pool:
         + ", ".join(describe(pool.node) for pool in last)
         + "; name the embedding with --embedding TENSOR and use `--jacobian probes`, or `--jacobian none`"
     )
+
+
+def _reduced_rows(model: "ir.Model") -> "list[ir.Value]":
+    """Return what reductions read out of a Reshape, whose length may be computed, as in x.view(n, c, -1)."""
+    read = [node.inputs[0] for node in model.graph if node.op_type.startswith("Reduce") and node.inputs]
+    makers = [(value, value.producer()) for value in read if value is not None]
+    return [value for value, maker in makers if maker is not None and maker.op_type in _RESHAPES]
 
 
 def _reached_past(model: "ir.Model", pool: "ir.Node") -> bool:
@@ -211,8 +220,9 @@ def _pooled_map(node: "ir.Node", source: "ir.Value") -> "ir.Value | None":
         return above
     whole, rows = static_shape(above), static_shape(before)
     if maker.op_type in _RESHAPES and axes == {2} and whole and rows and len(whole) == 4 and len(rows) == 3:
-        in_a_row = None not in (*whole[1:], *rows[1:]) and whole[1] == rows[1]
-        return above if in_a_row else None
+        channels, height, width = whole[1:]
+        if height is not None and width is not None:
+            return above if rows[1:] == (channels, height * width) else None
     return None
 
 

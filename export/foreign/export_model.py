@@ -128,4 +128,4 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
         Folds(why_none="a deployed classifier has no folds"),
         features,
     )
-    return replace(report, notes=(*notes, *seen), known_check=check)
+    return replace(report, notes=(*notes, *seen, *stated.notes), known_check=check)

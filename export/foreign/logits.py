@@ -44,8 +44,8 @@ _WAY_OUT = (
     "name them with --logits TENSOR"
 )
 Rows = NDArray[np.float64]
-# Nodes whose names begin so are added here, or before, behind the file's own.
-ADDED = ("class_scores/", "logits_of_two_axes/", "times_factor/", "other_sign/")
+# Nodes whose names begin so are added here, or before or after, behind the file's own.
+ADDED = ("class_scores/", "logits_of_two_axes/", "times_factor/", "other_sign/", "logits_of_embedding/")
 
 
 @dataclass(frozen=True)

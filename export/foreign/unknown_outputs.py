@@ -68,6 +68,12 @@ def known_outputs(
             f"model that there are no images of, add --unknown-outputs {_typed(missing)}: what the model "
             f"names so is then unknown; its classes with images: {_listed(filled)}"
         )
+    if not known and not set(names) & set(filled):
+        raise UsageError(
+            f"--unknown-outputs must leave at least 2 known classes; got none, for no name of an output is a "
+            f"folder: the outputs are called {_listed(names)}, the folders of {image_set.title} "
+            f"{_listed(filled)}; write the names as the folders are called, in the order of the outputs"
+        )
     if len(known) < 2:
         raise UsageError(
             f"--unknown-outputs must leave at least 2 known classes; got {len(known)} of {len(names)} outputs"

@@ -10,8 +10,9 @@ from edgeosr.export.graph.branches import refuse_control_flow, without_constant_
 from edgeosr.export.graph.class_scores import keep_class_scores
 from edgeosr.export.graph.free_batch import free_batch, require_batch
 from edgeosr.export.graph.image_input import planes_first, require_image_input
+from edgeosr.export.graph.newer_opset import IR_VERSION
 from edgeosr.export.graph.operators import QUANTISED_GRAPH
-from edgeosr.export.graph.opset import converted, require_readable_opset
+from edgeosr.export.graph.opset import NEWEST, converted, require_readable_opset
 from edgeosr.export.graph.planes import with_planes_inside
 from edgeosr.export.graph.precomputed import with_constants_computed, with_sizes_computed
 from edgeosr.export.graph.writer import find_value
@@ -68,14 +69,20 @@ def load_classifier_onnx(
     for node in _nodes(proto.graph):
         _refuse_foreign_operator(node, path)
     _refuse_half_precision(proto, path, onnx)
-    require_readable_opset(proto, path)
+    opset = require_readable_opset(proto, path)
     _drop_weight_inputs(proto)
+    if opset <= NEWEST:  # a newer file format around it holds nothing that is used
+        proto.ir_version = min(proto.ir_version, IR_VERSION)
     _open_sizes(proto)
     _check(proto, path, onnx)
     require_image_input(proto, path, size)
     require_batch(proto, path)
-    # Before the opset is converted: onnx's converter loses shapes that it would have to compute.
-    proto = converted(with_constants_computed(without_constant_branches(proto)), path)
+    proto = without_constant_branches(proto)
+    # Constants are computed after a new opset is converted, for an older onnxruntime computes nothing in it;
+    # and before an old one is, for onnx's converter loses shapes that it would have to compute.
+    if opset > NEWEST:
+        proto = converted(proto, path)
+    proto = converted(with_constants_computed(proto), path)
     proto = _inferred(with_planes_inside(planes_first(proto)), path, onnx)
     model: ir.Model = onnx_ir.from_proto(proto)
     notes = keep_class_scores(model, path, classes=classes, named=logits)

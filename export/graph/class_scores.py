@@ -1,5 +1,6 @@
 """Which tensors of a foreign graph can be its class scores, each brought to ``[batch, classes]``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,8 +56,7 @@ def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, nam
         what = "class scores as an output" if named is None else f"class scores in the tensor {named!r}"
         raise ExportError(
             f"expected {what}, float32 [batch, classes] with 2 or more classes; {path} has "
-            f"{', '.join(map(described, outputs)) or 'no output'}; export the classifier with its logits as "
-            "output, or name the tensor that holds them with --logits TENSOR"
+            f"{', '.join(map(described, outputs)) or 'no output'}; {_way_out(model, outputs)}"
         )
     fitting = [scores for scores in found if scores.classes == classes]
     model.graph.outputs[:] = [_two_axes(model, scores) for scores in fitting or found]
@@ -65,6 +65,40 @@ def keep_class_scores(model: "ir.Model", path: Path, *, classes: int | None, nam
     own = given_name(fitting[0].value)
     others = ", ".join(described(scores.value) for scores in found if scores is not fitting[0])
     return [f"the output {own!r} is taken, which alone has {classes} values; not {others}"]
+
+
+def _way_out(model: "ir.Model", outputs: "Sequence[ir.Value]") -> str:
+    """Say what to do about outputs that are no class scores, or hardly."""
+    ir = import_onnx_ir()
+    for value in outputs:
+        before = _before_cast(value)
+        if value.dtype in (ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16) and _scores(
+            model, before
+        ):
+            return (
+                f"{given_name(value)!r} is cast from {before.name!r}, which is float32: name that one with "
+                f"--logits {before.name}"
+            )
+    for value in outputs:
+        sizes = list(value.shape or ())[1:]
+        if sizes and all(size == 1 for size in sizes):
+            return (
+                "a network of two classes with one output x needs two: export it with [0, x] as output, or "
+                "[-x, x], where x is what comes before a sigmoid"
+            )
+    return (
+        "export the classifier with its logits as output, or name the tensor that holds them with --logits "
+        "TENSOR"
+    )
+
+
+def _before_cast(value: "ir.Value") -> "ir.Value":
+    """Return what a tensor is cast from, over several casts; itself if it is not."""
+    node = value.producer()
+    while node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def given_name(value: "ir.Value") -> str:

@@ -80,7 +80,7 @@ def with_sizes_computed(proto: Any) -> Any:
     if len(found) < len(_BATCHES) or not names:
         return proto
     runs_of = {name: arrays for name, *arrays in zip(names, *found, strict=True)}
-    moving = depend_on_batch(proto, runs_of, onnx)
+    moving = depend_on_batch(proto, runs_of, _BATCHES, onnx)
     same = {
         name: arrays[0]
         for name, arrays in runs_of.items()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +127,14 @@ def test_an_earlier_evaluation_that_is_replaced_is_named(digits_bundle, tmp_path
     said = capsys.readouterr().err
     assert f"replacing the evaluation in {tmp_path}: made 2" in said and "--out" in said
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["unknown"].endswith("7")
+
+
+def test_bundles_whose_names_differ_behind_a_dot_have_evaluations_of_their_own(digits_bundle, tmp_path):
+    shutil.copytree(digits_bundle, tmp_path / "model.v1.edgeosr")
+    report = evaluate_bundle(
+        tmp_path / "model.v1.edgeosr", QualitySettings(known="digits:2,3", unknown="digits:6")
+    )
+    assert report.out == tmp_path / "model.v1-evaluation" and report.out.is_dir()
 
 
 @pytest.mark.parametrize("text", ["{}", '{"kind": "latency"}', "[1]", "no json"])

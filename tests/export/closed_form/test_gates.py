@@ -167,16 +167,21 @@ def test_a_size_that_is_read_off_the_image_is_no_way_past_the_pool(foreign_model
 
 
 @pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("written", ["channels last", "in a row"])
+@pytest.mark.parametrize("written", ["channels last", "in a row", "in a row, of a computed length"])
 def test_a_mean_over_a_map_of_another_form_is_a_pool(written, flat, foreign_model, saved):
     turned = {
         "channels last": ("Transpose", "a", "t", {"perm": [0, 2, 3, 1]}),
         "in a row": ("Reshape", "a row", "t", {}),
+        "in a row, of a computed length": ("Reshape", "a counted", "t", {}),
     }[written]
+    # x.view(n, c, -1), as torch's older exporter writes it.
+    counted = [("Shape", "a", "sizes", {"end": 2}), ("Concat", "sizes rest", "counted", {"axis": 0})]
     axes = [1, 2] if written == "channels last" else [-1]
     mean = ("ReduceMean", "t", "z" if flat else "p", {"axes": axes, "keepdims": 0 if flat else 1})
-    middle = [turned, mean, *([] if flat else [("Flatten", "p", "z", {})])]
-    path = saved(foreign_model((), held={"row": np.array([0, 6, -1])}, middle=middle))
+    middle = [*(counted if "counted" in turned[1] else []), turned, mean]
+    middle += [] if flat else [("Flatten", "p", "z", {})]
+    held = {"row": np.array([0, 6, -1]), "rest": np.array([-1])}
+    path = saved(foreign_model((), held=held, middle=middle))
     plain = saved(foreign_model(), "plain.onnx")
     models = [load_classifier_onnx(one) for one in (path, plain)]
     found = [add_closed_form(model) for model in models]
@@ -197,6 +202,15 @@ def test_a_mean_over_a_map_of_another_form_is_a_pool(written, flat, foreign_mode
 def test_a_mean_over_one_side_of_the_map_is_no_pool(foreign_model, saved):
     middle = [("ReduceMean", "a", "p", {"axes": [3], "keepdims": 0}), ("Flatten", "p", "z", {})]
     model = load_classifier_onnx(saved(foreign_model((), held={"head": weight(4, 84)}, middle=middle)))
+    with pytest.raises(UnsupportedGraphError, match="no pool over the whole map"):
+        find_embedding(model)
+
+
+def test_a_mean_over_a_part_of_the_positions_in_a_row_is_no_pool(foreign_model, saved):
+    middle = [("Reshape", "a halves", "t", {}), ("ReduceMean", "t", "m", {"axes": [2], "keepdims": 0})]
+    middle += [("Reshape", "m pairs", "z", {})]
+    held = {"halves": np.array([-1, 6, 98]), "pairs": np.array([-1, 12]), "head": weight(4, 12)}
+    model = load_classifier_onnx(saved(foreign_model((), held=held, middle=middle)))
     with pytest.raises(UnsupportedGraphError, match="no pool over the whole map"):
         find_embedding(model)
 

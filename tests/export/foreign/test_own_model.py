@@ -51,3 +51,30 @@ def test_the_file_itself_runs_behind_an_end_of_ours(tail, deployed, known, tmp_p
     onnx.save(model, path)
     changed = OwnModel(path, classifier, threads=1)
     np.testing.assert_allclose(changed.logits(inputs), own.logits(inputs) + 1, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["flattened", "four axes"])
+def test_the_file_itself_runs_where_the_pool_gives_the_logits(flat, tmp_path):
+    """A fully convolutional head, as SqueezeNet's: what follows the pool is embedding and logits at once."""
+    random = np.random.default_rng(0)
+    held = {
+        "first": random.normal(0, 0.5, (8, 3, 3, 3)).astype(np.float32),
+        "second": random.normal(0, 0.5, (6, 8, 1, 1)).astype(np.float32),
+    }
+    nodes = [("Conv", "image first", "c"), ("Relu", "c", "a"), ("Conv", "a second", "maps")]
+    nodes += [("GlobalAveragePool", "maps", "p"), *([("Flatten", "p", "out")] if flat else ())]
+    graph = helper.make_graph(
+        [helper.make_node(kind, given.split(), [made]) for kind, given, made in nodes],
+        "convolutions alone",
+        [helper.make_tensor_value_info("image", 1, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("out" if flat else "p", 1, ["n", 6] if flat else ["n", 6, 1, 1])],
+        [numpy_helper.from_array(value, name) for name, value in held.items()],
+    )
+    path = tmp_path / "convolutions.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    classifier, _ = read_classifier(path, NAMES, ExportSettings(**OWN), None)
+    own = OwnModel(path, classifier, threads=1)
+    assert own.is_the_file
+    inputs = random.normal(size=(5, 3, SIDE, SIDE)).astype(np.float32)
+    expected = run(path, "maps", inputs).mean((2, 3))
+    np.testing.assert_allclose(own.logits(inputs), expected, rtol=1e-4, atol=1e-4)

@@ -9,7 +9,6 @@ from edgeosr.export.foreign.preprocessing_file import given_from_json
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TIMM = {"mean": MEAN, "std": STD, "input_size": [3, 224, 224], "crop_pct": 0.95, "interpolation": "bicubic"}
-HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
 def read(tmp_path, content, side=224):
@@ -30,55 +29,6 @@ def read(tmp_path, content, side=224):
             288,
             ("crop", None, 1.0, "bicubic"),
         ),
-        # ViT: both sides. CLIP of before there were dictionaries: the shorter side.
-        ({**HALF, "size": {"height": 224, "width": 224}}, 224, ("stretch", None, None, "bilinear")),
-        (
-            {**HALF, "feature_extractor_type": "ViTFeatureExtractor", "size": 224},
-            224,
-            ("stretch", None, None, "bilinear"),
-        ),
-        (
-            {
-                **HALF,
-                "feature_extractor_type": "CLIPFeatureExtractor",
-                "size": 224,
-                "crop_size": 224,
-                "resample": 3,
-            },
-            224,
-            ("crop", 224, None, "bicubic"),
-        ),
-        (
-            {
-                **HALF,
-                "size": {"shortest_edge": 256},
-                "do_center_crop": True,
-                "crop_size": {"height": 224, "width": 224},
-            },
-            224,
-            ("crop", 256, None, "bilinear"),
-        ),
-        (
-            {**HALF, "size": {"height": 256, "width": 256}, "crop_size": 224},
-            224,
-            ("stretch", 256, None, "bilinear"),
-        ),
-        (
-            {
-                **HALF,
-                "image_processor_type": "ConvNextImageProcessor",
-                "size": {"shortest_edge": 224},
-                "crop_pct": 0.9,
-            },
-            224,
-            ("crop", 248, None, "bilinear"),
-        ),
-        (
-            {**HALF, "image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
-            384,
-            ("stretch", None, None, "bilinear"),
-        ),
-        ({**HALF, "do_resize": False}, 224, ("crop", None, None, "bilinear")),
         (
             {"task": "classify", "imgsz": [224, 224], "names": {"0": "cat"}},
             224,
@@ -97,32 +47,12 @@ def test_the_cut_and_the_filter_are_those_of_the_file(tmp_path, content, side, c
     ("content", "mean", "std"),
     [
         ({"pretrained_cfg": TIMM}, MEAN[0], STD[0]),
-        (HALF, 0.5, 0.5),
-        ({**HALF, "do_normalize": False}, 0, 1),
-        ({"do_normalize": False, "do_rescale": False}, 0, 1 / 255),
-        # value - 127.5 over 127.5, without rescaling.
-        ({"image_mean": 127.5, "image_std": 127.5, "do_rescale": False}, 0.5, 0.5),
-        # EfficientNet: to -1..1, then nothing.
-        ({"image_mean": 0, "image_std": 1, "rescale_factor": 1 / 127.5, "rescale_offset": True}, 0.5, 0.5),
         ({"task": "classify", "imgsz": 224}, 0, 1),
     ],
 )
-def test_mean_and_std_are_those_of_rescaling_and_normalising_together(tmp_path, content, mean, std):
+def test_mean_and_std_are_those_of_the_file(tmp_path, content, mean, std):
     given = read(tmp_path, content)
     assert (given.mean[0], given.std[0]) == pytest.approx((mean, std))
-
-
-def test_a_processor_that_flips_channels_takes_bgr(tmp_path):
-    given = read(tmp_path, {"image_processor_type": "MobileViTImageProcessor", "do_normalize": False})
-    assert given.color == "bgr"
-    flipped = read(tmp_path, {"image_mean": MEAN, "image_std": STD, "do_flip_channel_order": True})
-    assert flipped.color == "bgr" and flipped.mean == tuple(reversed(MEAN))
-
-
-def test_another_size_than_the_files_keeps_the_share_and_is_said(tmp_path):
-    crop = {**HALF, "size": {"shortest_edge": 256}, "crop_size": 224}
-    given = read(tmp_path, crop, side=112)
-    assert given.resize_to == 128 and "inputs of 224x224, and the model takes 112x112" in given.note
 
 
 @pytest.mark.parametrize(
@@ -137,11 +67,6 @@ def test_another_size_than_the_files_keeps_the_share_and_is_said(tmp_path):
         ({"pretrained_cfg": {**TIMM, "crop_mode": "border"}}, "got border.*--fit letterbox"),
         ({"pretrained_cfg": {**TIMM, "input_size": [1, 28, 28]}}, "3 channels"),
         ({"pretrained_cfg": {**TIMM, "interpolation": "magic"}}, "interpolation: expected one of"),
-        ({"image_mean": MEAN, "image_std": [0, 1, 1]}, r"image_std\[0\]: expected a number above 0"),
-        ({"image_mean": MEAN}, "image_std must be in"),
-        ({**HALF, "size": {"shortest_edge": 200}, "crop_size": 224}, "at least crop_size"),
-        ({**HALF, "do_resize": True}, "size must be in"),
-        ({**HALF, "do_pad": True}, "do_pad: expected false"),
         ({"task": "detect", "imgsz": 640}, "task: expected classify"),
     ],
 )

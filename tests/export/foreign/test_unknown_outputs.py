@@ -1,6 +1,8 @@
 """Outputs without images, such as a background class: what the model names so is unknown."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,3 +123,19 @@ def test_what_cannot_be_is_refused_with_what_to_type(deployed, partly, changes, 
 def test_engines_do_not_take_it():
     with pytest.raises(UsageError, match=r"decided in model\.onnx.*got --engine fp16; leave one of them out"):
         ExportSettings(unknown_outputs=("background",), precision="fp16")
+
+
+def test_names_of_which_none_is_a_folder_are_listed_beside_the_folders(deployed, partly):
+    numbered = tuple(f"{i} {name}" for i, name in enumerate(NAMES))
+    settings = ExportSettings(data=str(partly), known=numbered, unknown_outputs=("rest",), **OWN)
+    with pytest.raises(
+        UsageError, match=r"no name of an output is a folder: .*'0 1', '1 2'.*'10', '2', '20'"
+    ):
+        export_model(deployed(), settings)
+
+
+def test_the_warnings_of_json_are_those_of_the_model_and_those_of_its_classes(bundle):
+    check = replace(bundle.known_check, warnings=("the order is in doubt",))
+    plain = json.loads(replace(bundle, known_check=check).as_json())
+    assert plain["warnings"] == ["the order is in doubt", *bundle.by_class.warnings]
+    assert plain["known_check"]["warnings"] == ["the order is in doubt"]

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from edgeosr.errors import ExportError
 from edgeosr.export.graph.checks import load_classifier_onnx
@@ -58,6 +59,27 @@ def test_a_frozen_batch_that_was_squeezed_away_comes_back(last, foreign_model, s
 def test_without_class_scores_the_outputs_are_listed(foreign_model, saved):
     with pytest.raises(ExportError, match=r"class scores.*'a' float32 \[n, 6, 14, 14\].*--logits TENSOR"):
         load_classifier_onnx(saved(foreign_model((), [("a", ["n", 6, 14, 14])])))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
+def test_scores_that_are_cast_name_the_tensor_before(kind, foreign_model, saved):
+    model = foreign_model([("Cast", "logits", "out", {"to": kind})], [("out", ["n", 4])])
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    path = saved(model)
+    with pytest.raises(
+        ExportError, match=r"'out' is cast from 'logits', which is float32: .*--logits logits"
+    ):
+        load_classifier_onnx(path)
+    assert [value.name for value in load_classifier_onnx(path, logits="logits").graph.outputs] == ["logits"]
+
+
+def test_one_output_of_two_classes_is_told_what_it_needs(foreign_model, saved):
+    held = {"head": np.ones((1, 6), np.float32), "bias": np.zeros(1, np.float32)}
+    model = foreign_model([("Sigmoid", "logits", "out", {})], [("out", ["n", 1])], held)
+    with pytest.raises(
+        ExportError, match=r"'out' float32 \[n, 1\]; .*two: .*\[0, x\] as output, or \[-x, x\]"
+    ):
+        load_classifier_onnx(saved(model))
 
 
 def test_of_several_outputs_those_of_the_right_number_stay(foreign_model, saved):
