@@ -33,7 +33,6 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Iterable
-from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -226,19 +225,15 @@ def require_names(what: str, value: object) -> None:
         raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {brief(value)}")
     for name in value or ():
         if printable(name) != name:
-            raise UsageError(f"{what} must be names that are text without control characters; got {name!r}")
+            raise UsageError(
+                f"{what} must be names that are text without control characters; got {brief(name)}"
+            )
 
 
 def require_text(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a text."""
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{what} must be a text; got {brief(value)}")
-
-
-def require_path(what: str, value: object) -> None:
-    """Raise a UsageError unless ``value`` is None or a Path."""
-    if value is not None and not isinstance(value, Path):
-        raise UsageError(f"{what} must be a pathlib.Path; got {brief(value)}")
 
 
 def require_seed(what: str, value: object) -> None:

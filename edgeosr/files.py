@@ -65,6 +65,28 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
 
 
+def require_place(path: Path, *, folder: bool) -> None:
+    """Look, before work whose result goes there, whether a file or a folder can be written at ``path``.
+
+    Raises:
+        StorageError: there is something else, or the nearest folder above it takes nothing.
+    """
+    reason = None
+    if os.path.lexists(path) and os.path.exists(path) and os.path.isdir(path) != folder:
+        reason = f"it is {'no folder' if folder else 'a folder'}"
+    else:
+        above = Path(os.path.abspath(path))
+        above = above if folder and os.path.isdir(above) else above.parent
+        while not os.path.lexists(above) and above != above.parent:
+            above = above.parent
+        if not os.path.isdir(above):
+            reason = f"{above} is no folder"
+        elif not os.access(above, os.W_OK | os.X_OK):
+            reason = f"the folder {above} may not be written into"
+    if reason is not None:
+        raise StorageError(f"cannot write {path}: {reason}; choose another place")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; raises StorageError."""
     with atomic_file(path) as file:

@@ -40,12 +40,14 @@ def evaluate(
     """
     from edgeosr import QualitySettings, evaluate_bundle
     from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.files import require_place
 
     settings = settings_from(
         QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads,
         trust_source=trust_source,
     )  # fmt: skip
     path = bundle or newest_bundle()
+    require_place(settings.out or path.resolve().parent / "new", folder=True)
     with results_only():
         report = evaluate_bundle(path, settings)
     then = command_line("edgeosr", "predict", path, "IMAGE")
