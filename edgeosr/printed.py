@@ -19,6 +19,8 @@ from typing import Any
 
 LONGEST_VALUE = 100
 LONGEST_NAME = 200
+# Of what a library says, which may repeat a name of the file that it read.
+LONGEST_REASON = 1000
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LONG = {escape: letter for letter, escape in _SHORT.items()}
 # C0, DEL and C1; marks of direction; line and paragraph ends; surrogates, which are never text.

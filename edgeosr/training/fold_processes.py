@@ -63,7 +63,7 @@ def run_folds(
 
 def epochs_done(directory: Path) -> int:
     """Return how many epochs the run in ``directory`` has finished; 0 before the first (StorageError)."""
-    with storage_errors("read", directory / LOG), contextlib.suppress(FileNotFoundError):
+    with storage_errors("look at", directory / LOG), contextlib.suppress(FileNotFoundError):
         return (directory / LOG).read_bytes().count(b"\n")
     return 0
 
