@@ -106,8 +106,8 @@ def golden_verdicts(calibrated: Calibrated, images: GoldenImages) -> Golden:
                 f"{len(left)} of {len(pool)} frames that were tried as golden frames have finite scores, and "
                 f"{LEAST_FRAMES} are needed; export in a wider precision (--engine fp32), or without --engine"
             )
-        labels = verdicts.portable.label
-        chosen = left[_chosen(*(of_all[left] for of_all in (margins, accepted, rejected, labels)))]
+        labels = verdicts.portable.label[left]
+        chosen = left[_chosen(margins[left], accepted[left], rejected[left], labels)]
         golden = recorded(calibrated, pool[chosen])
         found = _comparable(golden)  # once more: a frame may be judged in the other channel order now
         if found.all():

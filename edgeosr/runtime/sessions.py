@@ -13,7 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import InferenceError, MissingDependencyError, require_choice, require_threads
+from edgeosr.errors import (
+    InferenceError,
+    MissingDependencyError,
+    interruptible_import,
+    require_choice,
+    require_threads,
+)
 from edgeosr.printed import LONGEST_REASON, shortened
 
 CPU_ONLY = ("CPUExecutionProvider",)
@@ -118,7 +124,8 @@ def load_onnxruntime() -> ModuleType:
         MissingDependencyError: it is missing, or half removed by the swap with onnxruntime-gpu.
     """
     try:
-        module = importlib.import_module("onnxruntime")
+        with interruptible_import():
+            module = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise MissingDependencyError(f"onnxruntime is broken: {error}; {_REINSTALL}") from error
