@@ -40,6 +40,7 @@ def evaluate(
     """
     from edgeosr import QualitySettings, evaluate_bundle
     from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.data.catalogue import require_image_set
     from edgeosr.files import require_place
 
     settings = settings_from(
@@ -47,6 +48,9 @@ def evaluate(
         trust_source=trust_source,
     )  # fmt: skip
     path = bundle or newest_bundle()
+    for source in (settings.unknown, settings.known):
+        if source is not None:
+            require_image_set(source)
     require_place(settings.out or path.resolve().parent / "new", folder=True)
     with results_only():
         report = evaluate_bundle(path, settings)

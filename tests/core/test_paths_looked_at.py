@@ -37,6 +37,10 @@ def edgeosr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     ("command", "code", "message"),
     [
         ("train --data pics --no-discriminator --outliers typo", 2, "outliers are for the discriminator"),
+        ("train --data pics --outliers typo", 2, "no file or folder 'typo'"),
+        ("train --data pics --watch-jacobian --watch-unknown typo", 2, "no file or folder 'typo'"),
+        ("evaluate b.edgeosr --unknown typo", 2, "no file or folder 'typo'"),
+        ("evaluate b.edgeosr --known typo", 2, "no file or folder 'typo'"),
         ("train --data pics --data-root typo", 1, "the data folder typo of --data-root does not exist"),
         ("train --data pics --watch-unknown typo", 2, "watch_unknown names the images of watch_jacobian"),
         ("train --data pics --groups typo.csv", 2, "--groups: there is no file 'typo.csv'"),
@@ -67,6 +71,14 @@ def test_a_path_that_cannot_be_used_is_told_at_once(
 def test_a_path_that_is_too_long_is_a_path_for_every_command(command: str, edgeosr: Run) -> None:
     code, said = edgeosr(f"{command} {'a' * 300}")
     assert code == 1 and "must be a path" not in said and "aaa" in said
+
+
+def test_other_images_are_looked_for_before_all_pictures_are_read(
+    edgeosr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeosr.training.train_run.open_parts", lambda _: pytest.fail("pictures were read"))
+    for options in ("--outliers typo", "--watch-jacobian --watch-unknown typo"):
+        assert edgeosr(f"train --data pics {options}")[0] == 2
 
 
 def test_a_bundle_is_not_exported_over_what_is_none(edgeosr: Run, tmp_path: Path) -> None:
