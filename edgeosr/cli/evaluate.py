@@ -1,11 +1,16 @@
 """``edgeosr evaluate``."""
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeosr.cli.options import Bundle, DataRoot, Json, Out, Threads, settings_from
 from edgeosr.cli.output import command_line, results_only, show
+
+if TYPE_CHECKING:
+    from edgeosr import QualitySettings
 
 
 def evaluate(
@@ -40,19 +45,25 @@ def evaluate(
     """
     from edgeosr import QualitySettings, evaluate_bundle
     from edgeosr.bundle.directory import newest_bundle
-    from edgeosr.data.catalogue import require_image_set
-    from edgeosr.files import require_place
 
     settings = settings_from(
         QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads,
         trust_source=trust_source,
     )  # fmt: skip
     path = bundle or newest_bundle()
-    for source in (settings.unknown, settings.known):
-        if source is not None:
-            require_image_set(source)
-    require_place(settings.out or path.resolve().parent / "new", folder=True)
+    _require_places(path, settings)
     with results_only():
         report = evaluate_bundle(path, settings)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=report.out, then=then)
+
+
+def _require_places(bundle: Path, settings: "QualitySettings") -> None:
+    """Look at all paths before anything is read or scored."""
+    from edgeosr.data.catalogue import require_image_set
+    from edgeosr.files import require_place
+
+    for source in (settings.unknown, settings.known):
+        if source is not None:
+            require_image_set(source)
+    require_place(settings.out or Path(os.path.realpath(bundle)).parent / "new", folder=True)

@@ -73,6 +73,16 @@ def test_a_path_that_is_too_long_is_a_path_for_every_command(command: str, edgeo
     assert code == 1 and "must be a path" not in said and "aaa" in said
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate loop", "export loop", "bench loop", "train --resume loop", "evaluate b.edgeosr --out loop"],
+)
+def test_a_link_to_itself_is_told(command: str, edgeosr: Run, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    code, said = edgeosr(command)
+    assert code in (1, 2) and said.startswith("error: ") and "defect" not in said
+
+
 def test_other_images_are_looked_for_before_all_pictures_are_read(
     edgeosr: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
