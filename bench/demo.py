@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeosr.arguments import keep_paths
 from edgeosr.bench.demo_picture import Shown, draw_grid
 from edgeosr.bench.latency import measure_latency
 from edgeosr.bench.latency_report import LatencyReport
@@ -26,7 +27,7 @@ from edgeosr.errors import UsageError, require_seed, require_threads, require_wh
 from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_text
-from edgeosr.printed import json_text
+from edgeosr.printed import brief, json_text
 from edgeosr.run import DEMO
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
@@ -69,8 +70,9 @@ class DemoSettings:
     say: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
+        keep_paths(self, "out")
         if not self.max_minutes > 0:
-            raise UsageError(f"--max-minutes must be above 0; got {self.max_minutes!r}; try 1.2")
+            raise UsageError(f"--max-minutes must be above 0; got {brief(self.max_minutes)}; try 1.2")
         require_whole("epochs", self.epochs, 1)
         require_seed("--seed", self.seed)
         require_threads("--threads", self.threads)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeosr.arguments import path_from, require_truth
-from edgeosr.errors import require_path, require_text, require_threads
+from edgeosr.arguments import keep_paths, require_truth
+from edgeosr.errors import require_text, require_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class QualitySettings:
     Attributes:
         unknown: path or name of images of no known class; None: the classes left out in training.
         known: path or name of labelled images of known classes; None: the recorded test part.
-        data_root: where named sets are looked for.
+        data_root: where named sets are looked for. Paths may be given as texts.
         out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
         threads: processor threads of onnxruntime; None: by the size of the work.
         trust_source: open the images that the bundle names, though somebody else may have made it.
@@ -30,8 +30,6 @@ class QualitySettings:
     def __post_init__(self) -> None:
         require_text("unknown", self.unknown)
         require_text("known", self.known)
-        require_path("out", self.out)
-        if self.data_root is not None:
-            path_from("data_root", self.data_root)
+        keep_paths(self, "data_root", "out")
         require_truth("trust_source", self.trust_source)
         require_threads("threads", self.threads)

@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeosr.arguments import keep_paths
 from edgeosr.errors import UsageError, require_seed, require_threads, require_whole
+from edgeosr.printed import brief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,9 @@ class LatencySettings:
     processes: int = 3
 
     def __post_init__(self) -> None:
+        keep_paths(self, "run")
         if not self.batches or len(set(self.batches)) != len(self.batches):
-            raise UsageError(f"batches must be distinct numbers, at least one; got {self.batches!r}")
+            raise UsageError(f"batches must be distinct numbers, at least one; got {brief(self.batches)}")
         for batch in self.batches:
             require_whole("batch", batch, 1, 1024)
         require_whole("runs", self.runs, 1, 1_000_000)
@@ -56,10 +59,10 @@ class LatencySettings:
         for name in ("duration_s", "torch_s"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise UsageError(
-                    f"{name} must be above 0 and at most 86400 seconds; got {getattr(self, name)!r}"
+                    f"{name} must be above 0 and at most 86400 seconds; got {brief(getattr(self, name))}"
                 )
         if not 0 <= self.rate_hz <= 10_000:
-            raise UsageError(f"rate_hz must be 0 (no paced row) to 10000; got {self.rate_hz!r}")
+            raise UsageError(f"rate_hz must be 0 (no paced row) to 10000; got {brief(self.rate_hz)}")
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""

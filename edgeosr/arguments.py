@@ -4,13 +4,14 @@ The checks that the command line shares stand in ``errors.py``.
 """
 
 import contextlib
+import errno
 import math
 import os
 from numbers import Real
 from pathlib import Path
 
-from edgeosr.errors import UsageError
-from edgeosr.printed import brief
+from edgeosr.errors import StorageError, UsageError
+from edgeosr.printed import brief, shortened
 
 
 def number_from(what: str, value: object) -> float:
@@ -23,6 +24,9 @@ def number_from(what: str, value: object) -> float:
     if not isinstance(value, bool) and isinstance(value, Real):
         with contextlib.suppress(OverflowError):
             number = float(value)
+        # NumPy's wider numbers become infinite in silence where Python's say that they do not fit.
+        if math.isinf(number) and number != value:
+            number = math.nan
     if math.isnan(number):
         raise UsageError(f"{what} must be a number; got {brief(value)}")
     return number
@@ -32,15 +36,34 @@ def path_from(what: str, value: object) -> Path:
     """Return a path that was given as one or as a text.
 
     Raises:
-        UsageError: it is neither, is empty, or holds what no path may: a NUL, a name of thousands of letters.
+        UsageError: it is neither, is empty, or holds what no path may: a NUL, half a letter.
+        StorageError: the system says that nothing can be there: a name is too long, a folder may not be
+            looked into. That nothing is there is no error.
     """
     if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
-        # A name of more letters than a file may have, or of half a letter that no path can hold.
-        with contextlib.suppress(OSError, UnicodeEncodeError):
+        with contextlib.suppress(UnicodeEncodeError):
             os.fsencode(value)
-            Path(value).exists()
+            _require_possible(Path(value))
             return Path(value)
     raise UsageError(f"{what} must be a path, as text or pathlib.Path; got {brief(value)}")
+
+
+def keep_paths(settings: object, *names: str) -> None:
+    """Have these fields of frozen settings hold a path or None, made of a text too; see ``path_from``."""
+    for name in names:
+        if getattr(settings, name) is not None:
+            object.__setattr__(settings, name, path_from(name, getattr(settings, name)))
+
+
+def _require_possible(path: Path) -> None:
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise StorageError(
+                f"cannot use {shortened(path)}: {error.strerror}; check the path, its "
+                "permissions and the free disk space"
+            ) from error
 
 
 def require_truth(what: str, value: object) -> None:

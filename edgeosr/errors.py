@@ -29,11 +29,11 @@ traceback and exits with the class's ``exit_code``.
         `-- CudaError               any other failure of a driver call
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TypeVar
 
@@ -226,19 +226,15 @@ def require_names(what: str, value: object) -> None:
         raise UsageError(f"{what} must be a sequence of names, such as ('cat', 'dog'); got {brief(value)}")
     for name in value or ():
         if printable(name) != name:
-            raise UsageError(f"{what} must be names that are text without control characters; got {name!r}")
+            raise UsageError(
+                f"{what} must be names that are text without control characters; got {brief(name)}"
+            )
 
 
 def require_text(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a text."""
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{what} must be a text; got {brief(value)}")
-
-
-def require_path(what: str, value: object) -> None:
-    """Raise a UsageError unless ``value`` is None or a Path."""
-    if value is not None and not isinstance(value, Path):
-        raise UsageError(f"{what} must be a pathlib.Path; got {brief(value)}")
 
 
 def require_seed(what: str, value: object) -> None:
@@ -250,6 +246,32 @@ def require_threads(what: str, value: object) -> None:
     """Raise a UsageError unless ``value`` is None or a number of threads, 1 to ``MOST_THREADS``."""
     if value is not None:
         require_whole(what, value, 1, MOST_THREADS)
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Tell whether an error is what became of Ctrl-C, or of a signal that ends the command as Ctrl-C does.
+
+    A compiled module that is being imported, for example, turns whatever is raised in it into an ImportError.
+    """
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:
+        if isinstance(one, KeyboardInterrupt):
+            return True
+        seen.append(one)
+        one = one.__cause__ or one.__context__
+    return False
+
+
+@contextlib.contextmanager
+def interruptible_import() -> Iterator[None]:
+    """Have Ctrl-C in an import be Ctrl-C, and no package that is broken."""
+    try:
+        yield
+    except Exception as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -264,7 +286,8 @@ def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
         MissingDependencyError: it is not installed; the message holds the install line.
     """
     try:
-        return importlib.import_module(module)
+        with interruptible_import():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         root = module.split(".")[0]
         if error.name is None or error.name.split(".")[0] != root:

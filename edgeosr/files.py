@@ -25,11 +25,11 @@ def sha256_of(data: bytes) -> str:
 def storage_errors(action: str, path: Path) -> Iterator[None]:
     """Turn an OSError inside the block into a StorageError that names ``action`` and ``path``.
 
-    What is to be read must be a file or a folder: reading a pipe or a device may never end.
+    What is to be read must be readable, see ``require_readable``.
     """
     try:
         if action == "read":
-            _require_no_device(path)
+            require_readable(path)
         yield
     except OSError as error:
         reason = error.strerror or str(error)
@@ -38,9 +38,18 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_no_device(path: Path) -> None:
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+def require_readable(path: Path) -> None:
+    """Raise an OSError with a reason unless a file's content may be asked for; nothing is opened.
+
+    Reading a pipe or a device may never end, nor may reading what the system shows as a regular file without
+    a size (``/proc/kmsg``). Whether it is there and may be read is for the reader to find out.
+    """
+    if not os.path.exists(path) or os.path.isdir(path):
+        return
+    if not os.path.isfile(path):
         raise OSError(errno.EINVAL, "expected a regular file, and it is a pipe, a device or a socket")
+    if os.path.getsize(path) == 0:
+        raise OSError(errno.EINVAL, "it is empty")
 
 
 @contextlib.contextmanager
@@ -63,6 +72,28 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~umask())
             temporary.replace(path)
+
+
+def require_place(path: Path, *, folder: bool) -> None:
+    """Look, before work whose result goes there, whether a file or a folder can be written at ``path``.
+
+    Raises:
+        StorageError: there is something else, or the nearest folder above it takes nothing.
+    """
+    reason = None
+    if os.path.lexists(path) and os.path.exists(path) and os.path.isdir(path) != folder:
+        reason = f"it is {'no folder' if folder else 'a folder'}"
+    else:
+        above = Path(os.path.abspath(path))
+        above = above if folder and os.path.isdir(above) else above.parent
+        while not os.path.lexists(above) and above != above.parent:
+            above = above.parent
+        if not os.path.isdir(above):
+            reason = f"{above} is no folder"
+        elif not os.access(above, os.W_OK | os.X_OK):
+            reason = f"the folder {above} may not be written into"
+    if reason is not None:
+        raise StorageError(f"cannot write {path}: {reason}; choose another place")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

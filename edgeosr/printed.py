@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_VALUE = 100
+LONGEST_NAME = 200
+# Of what a library says, which may repeat a name of the file that it read.
+LONGEST_REASON = 1000
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LONG = {escape: letter for letter, escape in _SHORT.items()}
 # C0, DEL and C1; marks of direction; line and paragraph ends; surrogates, which are never text.
@@ -60,6 +63,21 @@ def brief(value: object) -> str:
     except Exception:  # Python writes no whole number of more than 4300 digits; other classes are not ours
         shown = f"a {type(value).__name__}"
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[: LONGEST_VALUE - 3]}..."
+
+
+def shortened(text: object, most: int = LONGEST_NAME) -> str:
+    """Return ``text``, a name or words from somebody else's file, like ``printable``, the middle left out.
+
+    Args:
+        text: of any length; the beginning and the end of a long one stay.
+        most: letters of the result.
+    """
+    half = (most - 5) // 2
+    whole = str(text)
+    if len(whole) > most:
+        whole = f"{whole[: most - 5 - half]} ... {whole[-half:]}"
+    shown = printable(whole)  # an escape is longer than its letter
+    return shown if len(shown) <= 2 * most else f"{shown[: 2 * most]}..."
 
 
 def say(line: object) -> None:

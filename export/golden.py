@@ -88,16 +88,31 @@ def golden_verdicts(calibrated: Calibrated, images: GoldenImages) -> Golden:
     Raises:
         DataError: none of the images tried can be read.
         ExportError: the graph that ships does not score like the one that was calibrated, or rounding
-            decides so many of the frames' verdicts that ``edgeosr verify`` could not pass.
+            decides so many of the frames' verdicts that ``edgeosr verify`` could not pass, or too few scores
+            are finite.
     """
     for tried in TRIED:
         pool = _pool(images, tried, stored_size(calibrated.size))
         verdicts = recorded(calibrated, pool)
         margins, clear = _margins(calibrated, verdicts)
-        accepted, rejected = clear & (margins <= 0), clear & (margins > 0)
+        usable = _comparable(verdicts)
+        accepted, rejected = usable & clear & (margins <= 0), usable & clear & (margins > 0)
         if min(int(accepted.sum()), int(rejected.sum())) >= LEAST_A_SIDE:
             break
-    golden = recorded(calibrated, pool[_chosen(margins, accepted, rejected, verdicts.portable.label)])
+    while True:
+        left = np.flatnonzero(usable)
+        if len(left) < LEAST_FRAMES:
+            raise ExportError(
+                f"{len(left)} of {len(pool)} frames that were tried as golden frames have finite scores, and "
+                f"{LEAST_FRAMES} are needed; export in a wider precision (--engine fp32), or without --engine"
+            )
+        labels = verdicts.portable.label[left]
+        chosen = left[_chosen(margins[left], accepted[left], rejected[left], labels)]
+        golden = recorded(calibrated, pool[chosen])
+        found = _comparable(golden)  # once more: a frame may be judged in the other channel order now
+        if found.all():
+            break
+        usable[chosen[~found]] = False
     if calibrated.model is not calibrated.any_size:
         _require_same_scores(calibrated, golden)
     _require_few_ties(calibrated, golden)
@@ -177,6 +192,11 @@ def _margins(calibrated: Calibrated, verdicts: Golden) -> tuple[NDArray[np.float
         margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
         band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
     return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
+
+
+def _comparable(verdicts: Golden) -> NDArray[np.bool_]:
+    portable, typed = verdicts.portable.comparable(typed=False), verdicts.typed
+    return portable if typed is None else portable & typed.comparable(typed=True)
 
 
 def _margin(expected: Expected, threshold: Limit) -> NDArray[np.float64]:

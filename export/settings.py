@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Literal
 
-from edgeosr.arguments import path_from, require_truth
+from edgeosr.arguments import keep_paths, require_truth
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import (
@@ -15,7 +15,6 @@ from edgeosr.errors import (
     require_names,
     require_number,
     require_numbers,
-    require_path,
     require_seed,
     require_text,
     require_threads,
@@ -68,7 +67,7 @@ class ExportSettings:
         threshold_rule: ``common``, one threshold, or ``per-class``, one for the images predicted as each
             class with enough calibration images (``conformal.py``); engines do not take it yet.
         frame: (height, width) in pixels of a camera whose size never changes, or None for any size.
-        data_root: where named data sets are looked for.
+        data_root: where named data sets are looked for. Paths may be given as texts.
         out: the bundle to write, ``NAME.edgeosr``; None: beside the run, or beside the ONNX file.
         folds: most folds of left-out classes that weigh the score parts, for a run with a frozen backbone:
             one a class, or groups of classes; 0 for none, None for ``DEFAULT_FOLDS``.
@@ -156,7 +155,7 @@ class ExportSettings:
         self._check_probes()
         if not 0 <= self.min_agreement <= 1:
             raise UsageError(
-                f"--min-agreement must be from 0 to 1; got {self.min_agreement!r}; 0.995 lets 5 of 1000 "
+                f"--min-agreement must be from 0 to 1; got {brief(self.min_agreement)}; 0.995 lets 5 of 1000 "
                 "validation images be decided differently"
             )
         if self.recalibrate and self.precision is None:
@@ -168,7 +167,7 @@ class ExportSettings:
             require_choice("--fit", self.fit, FITS)
         if not 0 < self.false_reject_rate < 0.5:
             raise UsageError(
-                f"--false-reject-rate must be above 0 and below 0.5; got {self.false_reject_rate!r}; "
+                f"--false-reject-rate must be above 0 and below 0.5; got {brief(self.false_reject_rate)}; "
                 "0.05 rejects at most 5 % of known images"
             )
         require_choice("--threshold-rule", self.threshold_rule, RULES)
@@ -192,14 +191,11 @@ class ExportSettings:
                 "--unknown-outputs is decided in model.onnx, of which engines run the backbone only; got "
                 f"--engine {self.precision}; leave one of them out"
             )
-        require_path("out", self.out)
-        require_path("known_file", self.known_file)
+        keep_paths(self, "out", "known_file", "data_root")
         if self.known is not None and self.known_file is not None:
             raise UsageError("--known and --known-file both name the classes; leave one of them out")
         require_truth("--recalibrate", self.recalibrate)
         require_truth("--accept-weak-classes", self.accept_weak_classes)
-        if self.data_root is not None:
-            path_from("--data-root", self.data_root)
         require_number("--min-agreement", self.min_agreement)
         require_number("--false-reject-rate", self.false_reject_rate)
         for name in ("mean", "std"):
@@ -221,7 +217,7 @@ class ExportSettings:
             require_number("--crop-fraction", self.crop_fraction)
             if not 0 < self.crop_fraction <= 1:
                 raise UsageError(
-                    f"--crop-fraction must be above 0 and at most 1; got {self.crop_fraction!r}; 224 "
+                    f"--crop-fraction must be above 0 and at most 1; got {brief(self.crop_fraction)}; 224 "
                     "pixels cut out of 256 are 0.875"
                 )
         if self.resize is not None and self.crop_fraction is not None:
@@ -231,7 +227,7 @@ class ExportSettings:
             )
         if self.std is not None and min(self.std) <= 0:
             raise UsageError(
-                f"--std must be above 0; got {self.std!r}; where nothing is divided by, write 1 1 1"
+                f"--std must be above 0; got {brief(self.std)}; where nothing is divided by, write 1 1 1"
             )
         of_one(self.mean, self.std, beside_preset=self.preprocessing is not None)
 
@@ -242,13 +238,13 @@ class ExportSettings:
         whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
         if len(sides) != 2 or not whole or not all(1 <= side <= LARGEST_SIDE for side in sides):
             raise UsageError(
-                f"--frame must be HEIGHTxWIDTH, each from 1 to {LARGEST_SIDE}; got {self.frame!r}; "
+                f"--frame must be HEIGHTxWIDTH, each from 1 to {LARGEST_SIDE}; got {brief(self.frame)}; "
                 "in Python give (480, 640)"
             )
         if math.prod(sides) > LARGEST_FRAME:
             raise UsageError(
-                f"--frame must be of at most {LARGEST_FRAME} pixels; got {self.frame!r}; leave it out, and "
-                "frames of any size are taken"
+                f"--frame must be of at most {LARGEST_FRAME} pixels; got {brief(self.frame)}; leave it out, "
+                "and frames of any size are taken"
             )
 
     def foreign_given(self) -> tuple[str, ...]:

@@ -44,6 +44,14 @@ class Bundle:
     manifest_data: bytes = b""
 
 
+def require_bundle_or_nothing(path: Path) -> None:
+    """Raise a UsageError unless a bundle may be written at ``path``: one is there, or nothing is."""
+    if os.path.exists(path) and not (
+        os.path.isdir(path) and (os.path.isfile(path / MANIFEST_NAME) or not any(path.iterdir()))
+    ):
+        raise UsageError(f"{path} exists and is no bundle, so it is not replaced; choose another name")
+
+
 def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
     """Write a bundle atomically; an older bundle at ``path`` is replaced as a whole.
 
@@ -66,10 +74,7 @@ def write_bundle(path: Path, manifest: Manifest, files: dict[str, bytes]) -> Man
             f"a bundle's name must end in {SUFFIX}; got {path}; use for example {path.name or 'my'}{SUFFIX}"
         )
     path = Path(os.path.realpath(path))  # a link to a bundle stays a link
-    if os.path.exists(path) and not (
-        os.path.isdir(path) and ((path / MANIFEST_NAME).is_file() or not any(path.iterdir()))
-    ):
-        raise UsageError(f"{path} exists and is no bundle, so it is not replaced; choose another name")
+    require_bundle_or_nothing(path)
     if set(files) != set(manifest.file_names):
         raise BundleError(
             f"a bundle holds {', '.join(manifest.file_names)}; got {', '.join(sorted(files)) or 'nothing'}"

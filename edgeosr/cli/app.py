@@ -19,12 +19,13 @@ from edgeosr.cli.build import build
 from edgeosr.cli.command import Command
 from edgeosr.cli.demo import demo
 from edgeosr.cli.ending import (
+    asked_to_end,
     heeded_signals,
-    interrupted_code,
-    interrupted_words,
     output_failures,
     path_of,
     say,
+    tell_interrupted,
+    told_by_typer,
 )
 from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.exit_codes import DEFECT_CODE
@@ -37,7 +38,10 @@ from edgeosr.cli.streams import has_working_directory, open_streams, output_is_c
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
 from edgeosr.errors import EdgeosrError, StorageError
-from edgeosr.printed import printable
+from edgeosr.printed import printable, shortened
+
+# Letters of a message; a name in it may be somebody else's, and of any length.
+LONGEST_MESSAGE = 4000
 
 
 class Commands(TyperGroup):
@@ -48,8 +52,11 @@ class Commands(TyperGroup):
 
     def make_context(self, *arguments: Any, **named: Any) -> Any:
         """Read the command line; prints the help or the version if it asks for them."""
-        with output_failures():
-            return super().make_context(*arguments, **named)
+        try:
+            with output_failures():
+                return super().make_context(*arguments, **named)
+        except KeyboardInterrupt:
+            raise typer.Exit(tell_interrupted()) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -57,8 +64,7 @@ class Commands(TyperGroup):
             with output_failures():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            say(interrupted_words())
-            raise typer.Exit(interrupted_code()) from None
+            raise typer.Exit(tell_interrupted()) from None
         except Exception as error:
             # The parser's errors, whose class older versions of typer take from click.
             if isinstance(getattr(error, "message", None), str):
@@ -110,42 +116,49 @@ for command in (train, export, build, evaluate, predict, bench, inspect, verify,
 
 def main() -> None:
     """Run the command line and exit the process."""
-    open_streams()
-    if output_is_closed():
-        closed = StorageError("standard output is closed; send it somewhere, for example > /dev/null")
-        say(f"error: {closed}")
-        sys.exit(closed.exit_code)
-    with heeded_signals():
-        try:
-            with output_failures():  # once more: typer itself says what is wrong with a command line
-                app(prog_name="edgeosr")
-        except EdgeosrError as error:
-            say(f"error: {error if error.has_lines else printable(error)}")
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            say(interrupted_words())
-            sys.exit(interrupted_code())
-        except Exception as error:
-            missing = what_to_install(error)
-            if missing is not None:
-                say(f"error: {printable(missing)}")
-                sys.exit(missing.exit_code)
-            if not has_working_directory():
-                say("error: the working directory is gone; change to one that exists: cd")
-                sys.exit(EdgeosrError.exit_code)
-            if isinstance(error, OSError) and error.filename is not None:
-                # A path that may not be looked at, is too long or is gone since it was found.
-                say(
-                    f"error: cannot use {printable(path_of(error))}: {error.strerror or error}; check the "
-                    "path, its permissions and the free disk space"
-                )
-                sys.exit(EdgeosrError.exit_code)
-            say(traceback.format_exc())
-            say(
-                f"\nThis is a defect of edgeosr {__version__}, not of your input: "
-                "please report it with the lines above and the command you typed."
-            )
-            sys.exit(DEFECT_CODE)
+    try:
+        open_streams()
+        if output_is_closed():
+            closed = StorageError("standard output is closed; send it somewhere, for example > /dev/null")
+            say(f"error: {closed}")
+            sys.exit(closed.exit_code)
+        with heeded_signals():
+            try:
+                with output_failures():  # once more: typer itself says what is wrong with a command line
+                    app(prog_name="edgeosr")
+            except SystemExit as end:
+                sys.exit(tell_interrupted() if told_by_typer(end.code) else end.code)
+            except Exception as error:
+                sys.exit(tell_interrupted() if asked_to_end(error) else _told(error))
+    except KeyboardInterrupt:  # in whatever step of ours or typer's
+        sys.exit(tell_interrupted())
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong, and return the exit code."""
+    if isinstance(error, EdgeosrError):
+        say(f"error: {error if error.has_lines else shortened(error, LONGEST_MESSAGE)}")
+        return error.exit_code
+    missing = what_to_install(error)
+    if missing is not None:
+        say(f"error: {printable(missing)}")
+        return missing.exit_code
+    if not has_working_directory():
+        say("error: the working directory is gone; change to one that exists: cd")
+        return EdgeosrError.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        # A path that may not be looked at, is too long or is gone since it was found.
+        say(
+            f"error: cannot use {printable(path_of(error))}: {error.strerror or error}; check the "
+            "path, its permissions and the free disk space"
+        )
+        return EdgeosrError.exit_code
+    say(traceback.format_exc())
+    say(
+        f"\nThis is a defect of edgeosr {__version__}, not of your input: "
+        "please report it with the lines above and the command you typed."
+    )
+    return DEFECT_CODE
 
 
 if __name__ == "__main__":

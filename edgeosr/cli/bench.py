@@ -9,6 +9,7 @@ import typer
 from edgeosr.cli.options import Bundle, Json, RuntimeThreads, numbers_from, settings_from, size_from
 from edgeosr.cli.output import command_line, results_only, show
 from edgeosr.errors import UsageError, require_extra
+from edgeosr.files import require_place
 
 if TYPE_CHECKING:
     from edgeosr.bench.latency_report import LatencyReport
@@ -70,8 +71,9 @@ def bench(
     from edgeosr.bench.latency import measure_latency
 
     if kernel_model:
-        return _show_kernel_model(json=json)
+        return _show_kernel_model(json=json, unused=(bundle, run, out))
     _require_json(out)
+    _require_run(run, baseline_torch=baseline_torch)
     path, settings = _settings(
         bundle, batches, frame, run, runs=runs, warmup=warmup, duration_s=duration_s, threads=threads,
         rate_hz=rate_hz, baseline_torch=baseline_torch, torch_s=torch_s, processes=processes, seed=seed,
@@ -96,7 +98,22 @@ def _settings(
     return path, settings_from(LatencySettings, run=run, **sizes, **values)
 
 
-def _show_kernel_model(*, json: bool) -> None:
+def _require_run(run: Path | None, *, baseline_torch: bool) -> None:
+    """Look at the run that was named, before anything is timed."""
+    from edgeosr.run import read_run
+
+    if run is None:
+        return
+    if not baseline_torch:
+        raise UsageError(
+            "--run is for the torch baseline, which --no-torch leaves out; give only one of them"
+        )
+    read_run(run)
+
+
+def _show_kernel_model(*, json: bool, unused: tuple[Path | None, ...]) -> None:
+    if any(unused):
+        raise UsageError("--kernel-model times nothing and writes nothing; leave BUNDLE, --run and --out out")
     from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
 
     document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())
@@ -112,6 +129,7 @@ def _require_json(out: Path | None) -> None:
             "--out latency.json"
         )
     if out is not None:
+        require_place(out, folder=False)
         require_extra("matplotlib", extra="export", purpose="--out, which draws the latency,")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgeosr.cli.exit_codes import CLOSED_PIPE_CODE, INTERRUPTED_CODE
 from edgeosr.cli.streams import echo
-from edgeosr.errors import StorageError
+from edgeosr.errors import StorageError, was_interrupted
 
 _NAMES = ("SIGTERM", "SIGHUP")
 # timeout and service managers tell the process and then its group: that is one request, not two.
@@ -31,12 +31,14 @@ _OUTPUT_ERRORS = {
 
 @dataclass
 class _Request:
-    """The signal that asked this process to end, if one did, and when; and whether it has to wait."""
+    """What asked this process to end: a signal and when, or Ctrl-C; whether it waits, and has been told."""
 
     number: int | None = None
     at: float = 0.0
+    ctrl_c: bool = False
     held: bool = False
     waiting: bool = False
+    told: bool = False
 
 
 _request = _Request()
@@ -44,18 +46,22 @@ _request = _Request()
 
 @contextlib.contextmanager
 def heeded_signals() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise KeyboardInterrupt in the block; afterwards all is as before.
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt in the block, as Ctrl-C does, which is noted.
+
+    Afterwards all is as before.
 
     Only those that would have ended the process without a word: one that is ignored (``nohup``) stays
     ignored. Outside the main thread, where Python cannot do this, nothing changes.
     """
     before: dict[int, Any] = {}
-    _request.number, _request.held, _request.waiting = None, False, False
+    vars(_request).update(vars(_Request()))
     if threading.current_thread() is threading.main_thread():
         for name in _NAMES:
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _handler(os.getpid()))
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, _on_ctrl_c)
     try:
         yield
     finally:
@@ -79,13 +85,28 @@ def held_signals() -> Iterator[None]:
 
 
 def interrupted_code() -> int:
-    """Return the exit code of a process that was asked to end: 128 + the signal."""
+    """Return the exit code of a process that was asked to end, and has told it: 128 + the signal."""
+    _request.told = True
     return INTERRUPTED_CODE if _request.number is None else 128 + _request.number
 
 
-def interrupted_words() -> str:
-    """Return what to say then."""
-    return "interrupted" if _request.number is None else f"ended by {signal.Signals(_request.number).name}"
+def asked_to_end(error: BaseException | None = None) -> bool:
+    """Tell whether somebody asked this process to end, or an error is what a library made of that."""
+    asked = _request.number is not None or _request.ctrl_c
+    return asked or (error is not None and was_interrupted(error))
+
+
+def tell_interrupted() -> int:
+    """Say once what ended the process, and return its exit code."""
+    if not _request.told:
+        number = _request.number
+        say("interrupted" if number is None else f"ended by {signal.Signals(number).name}")
+    return interrupted_code()
+
+
+def told_by_typer(code: object) -> bool:
+    """Tell whether an exit code is typer's answer to what interrupted its own steps, silent or "Aborted!"."""
+    return asked_to_end() and not _request.told and code in (1, INTERRUPTED_CODE)
 
 
 @contextlib.contextmanager
@@ -149,6 +170,11 @@ def _handler(process: int) -> Any:
         raise KeyboardInterrupt
 
     return handle
+
+
+def _on_ctrl_c(number: int, frame: object) -> None:
+    _request.ctrl_c = True
+    raise KeyboardInterrupt
 
 
 def _silenced() -> list[str]:

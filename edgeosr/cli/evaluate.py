@@ -1,11 +1,16 @@
 """``edgeosr evaluate``."""
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeosr.cli.options import Bundle, DataRoot, Json, Out, Threads, settings_from
 from edgeosr.cli.output import command_line, results_only, show
+
+if TYPE_CHECKING:
+    from edgeosr import QualitySettings
 
 
 def evaluate(
@@ -46,7 +51,19 @@ def evaluate(
         trust_source=trust_source,
     )  # fmt: skip
     path = bundle or newest_bundle()
+    _require_places(path, settings)
     with results_only():
         report = evaluate_bundle(path, settings)
     then = command_line("edgeosr", "predict", path, "IMAGE")
     show(text=report.as_text(), document=report.as_json(), json=json, written=report.out, then=then)
+
+
+def _require_places(bundle: Path, settings: "QualitySettings") -> None:
+    """Look at all paths before anything is read or scored."""
+    from edgeosr.data.catalogue import require_image_set
+    from edgeosr.files import require_place
+
+    for source in (settings.unknown, settings.known):
+        if source is not None:
+            require_image_set(source)
+    require_place(settings.out or Path(os.path.realpath(bundle)).parent / "new", folder=True)

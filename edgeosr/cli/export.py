@@ -184,10 +184,27 @@ def _exported(
     from edgeosr.run import newest_run
 
     origin = source or newest_run()
+    foreign_model = origin.suffix.lower() == ".onnx"
+    _require_places(origin, settings, foreign_model=foreign_model)
     with results_only():
-        report = (export_model if origin.suffix.lower() == ".onnx" else export_run)(origin, settings)
+        report = (export_model if foreign_model else export_run)(origin, settings)
         report, line = with_engine(report, options)
     return report, line, _next_command(report.path, settings.frame)
+
+
+def _require_places(origin: Path, settings: "ExportSettings", *, foreign_model: bool) -> None:
+    """Look at what the export needs at its end, before minutes of work."""
+    from edgeosr.bundle.directory import SUFFIX, require_bundle_or_nothing
+    from edgeosr.data.catalogue import require_image_set
+    from edgeosr.files import require_place
+
+    if foreign_model and settings.outliers is not None:
+        require_image_set(settings.outliers)
+    if settings.out is not None:
+        require_bundle_or_nothing(settings.out)
+    if settings.out is not None or origin.exists():
+        beside = (origin if origin.is_dir() else origin.parent) / f"new{SUFFIX}"
+        require_place(settings.out or beside, folder=True)
 
 
 def _next_command(bundle: Path, frame: tuple[int, int] | None) -> str:

@@ -36,16 +36,22 @@ def open_image_set(source: str, data_root: Path | None = None) -> ImageSet:
         UsageError: neither a path nor a name.
         DataError: the data are missing, damaged, or have no such class.
     """
+    if data_root is not None:
+        _data_root(data_root)  # looked at, also where nothing is looked for in it
     if _is_source(source):
         return _open(source, data_root)
     base, colon, classes = source.rpartition(":")
     if colon and _is_source(base):
         names = tuple(name.strip() for name in classes.split(",") if name.strip())
         return _restricted(_open(base, data_root), names, source)
-    raise UsageError(
-        f"no file or folder {source!r}, and no set of that name{suggestion(source, NAMED_SETS) or ';'} "
-        f"expected a folder with one folder a class, a pack (.npz), or one of {', '.join(NAMED_SETS)}"
-    )
+    raise _no_source(source)
+
+
+def require_image_set(source: str) -> None:
+    """Raise a UsageError unless ``source`` is a name or a path that is there; what is in it shows later."""
+    base, colon, _ = source.rpartition(":")
+    if not _is_source(source) and not (colon and _is_source(base)):
+        raise _no_source(source)
 
 
 def is_named_set(source: str) -> bool:
@@ -54,6 +60,13 @@ def is_named_set(source: str) -> bool:
         return True
     base, colon, _ = source.rpartition(":")
     return bool(colon) and base in NAMED_SETS and not _is_source(source)
+
+
+def _no_source(source: str) -> UsageError:
+    return UsageError(
+        f"no file or folder {source!r}, and no set of that name{suggestion(source, NAMED_SETS) or ';'} "
+        f"expected a folder with one folder a class, a pack (.npz), or one of {', '.join(NAMED_SETS)}"
+    )
 
 
 def _is_source(text: str) -> bool:

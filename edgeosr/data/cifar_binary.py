@@ -14,6 +14,7 @@ import numpy as np
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.files import require_readable
 
 _PIXELS = 3 * 32 * 32
 # data_batch_N.bin is 31 MB, train.bin of CIFAR-100 154 MB; nothing larger is read from an archive.
@@ -72,6 +73,7 @@ def read_cifar(path: Path) -> tuple[LabelledImages, LabelledImages]:
     if path.is_dir():
         return _images(version, lambda name: _file(path / name), path)
     try:
+        require_readable(path)
         with tarfile.open(path) as archive:
             members = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
             return _images(version, lambda name: _member(archive, members, name, path), path)
@@ -83,6 +85,7 @@ def read_cifar(path: Path) -> tuple[LabelledImages, LabelledImages]:
 
 def _file(path: Path) -> bytes:
     try:
+        require_readable(path)
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; unpack the archive again") from error

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, UsageError
+from edgeosr.files import require_readable
+from edgeosr.printed import brief, shortened
 from edgeosr.user_path import path_from_user
 
 Groups = NDArray[np.int64]
@@ -92,8 +94,8 @@ class GivenGroups:
             like = next((name for name in names if twice and name.endswith(f"/{twice}")), names[0])
             raise DataError(
                 f"--groups {self.asked} names {len(strange)} image(s) that are not there, or not only once: "
-                f"{', '.join(strange[:_SHOWN])}{', ...' if len(strange) > _SHOWN else ''}; images are called "
-                f"as {like!r} is; correct the names, or take these lines out"
+                f"{', '.join(map(shortened, strange[:_SHOWN]))}{', ...' if len(strange) > _SHOWN else ''}; "
+                f"images are called as {like!r} is; correct the names, or take these lines out"
             )
         by_image: dict[str, str] = {}
         for name, group in self._by_name.items():
@@ -146,6 +148,7 @@ def _from_wildcards(text: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     try:
+        require_readable(path)
         if path.stat().st_size > _LARGEST_FILE:
             raise DataError(f"--groups: {path} is larger than {_LARGEST_FILE >> 20} MiB: no list of images")
         text = path.read_bytes().decode("utf-8-sig")
@@ -170,12 +173,14 @@ def _read(path: Path) -> dict[str, str]:
             continue
         if len(cells) != 2 or not all(cells):
             raise DataError(
-                f"--groups: line {number} of {path} is {lines[number - 1]!r}; expected NAME,GROUP, "
+                f"--groups: line {number} of {path} is {brief(lines[number - 1])}; expected NAME,GROUP, "
                 "the same mark between them on every line"
             )
         name = cells[0].replace("\\", "/").removeprefix("./")
         if found.setdefault(name, cells[1]) != cells[1]:
-            raise DataError(f"--groups: {path} puts {name} into two groups; expected one; remove a line")
+            raise DataError(
+                f"--groups: {path} puts {shortened(name)} into two groups; expected one; remove a line"
+            )
     if not found:
         raise DataError(f"--groups: {path} is empty; expected lines NAME,GROUP")
     return found

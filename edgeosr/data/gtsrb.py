@@ -16,6 +16,7 @@ import numpy as np
 from edgeosr.data.image_file import read_image_file
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.files import require_readable
 
 CLASSES = 43
 _TRAIN = Path("Final_Training", "Images")
@@ -86,6 +87,7 @@ def _truth(root: Path) -> Path:
 def _listed(path: Path, label: int | None) -> list[tuple[str, int]]:
     """Return the (file name, class) rows of a list; every class is ``label`` unless that is None."""
     try:
+        require_readable(path)
         with path.open(newline="", encoding="utf-8") as file:
             rows = [(row["Filename"], int(row["ClassId"])) for row in csv.DictReader(file, delimiter=";")]
     except OSError as error:

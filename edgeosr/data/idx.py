@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.files import require_readable
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 FASHION_NAMES = (
@@ -71,6 +72,7 @@ def read_idx_folder(
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Read one IDX file of uint8 values with this number of dimensions; raises DataError."""
     try:
+        require_readable(path)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4)
             expected = bytes([0, 0, _UINT8, dimensions])

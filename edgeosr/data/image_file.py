@@ -157,6 +157,8 @@ def _opened(encoded: bytes, name: str, use: "Callable[[PillowImage], Result]") -
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         except Exception as error:
             reason = str(error) or type(error).__name__
+            if "MAX_TEXT" in reason:  # Pillow's names of the limits of its reader of PNG
+                reason = "a text or colour profile in it is too large; save it again without"
             if isinstance(error, UnidentifiedImageError):
                 reason = "it is empty" if not encoded else "it is not a PNG, JPEG, WebP, BMP or PPM image"
             raise DataError(f"cannot decode {name}: {reason}") from error

@@ -25,6 +25,7 @@ from edgeosr.data.array_images import checked_labels, images_from_array
 from edgeosr.data.image_file import decode_image
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.errors import DataError
+from edgeosr.files import require_readable
 
 SPLITS = ("train", "test", "all")
 Arrays = dict[str, NDArray[Any]]
@@ -68,6 +69,7 @@ def _damaged(path: Path, reason: str) -> DataError:
 def _load(path: Path) -> Arrays:
     """Read every array once: a member of an .npz file is decompressed at each access."""
     try:
+        require_readable(path)
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise _damaged(path, "it is not an .npz archive, or cut short")

@@ -23,7 +23,7 @@ from edgeosr.data.grouping import grouped
 from edgeosr.data.labelled_images import ImageSet, LabelledImages, evenly_spaced
 from edgeosr.data.spelling import as_spelled
 from edgeosr.errors import DataError, UsageError, require_whole, suggestion
-from edgeosr.printed import printable
+from edgeosr.printed import brief, printable
 from edgeosr.verdict import UNKNOWN, reads_as_unknown
 
 
@@ -184,7 +184,7 @@ def _named(
 
 def _require_settings(seed: int, fractions: Fractions, test_fraction: float, per_group: int | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"seed must be a whole number; got {seed!r}")
+        raise UsageError(f"seed must be a whole number; got {brief(seed)}")
     require_shares(fractions, test_fraction)
     if per_group is not None:
         require_whole("per_group", per_group, 1)
@@ -200,10 +200,10 @@ def require_shares(fractions: Sequence[float], test_fraction: float) -> None:
     if len(fractions) != 3 or not min(fractions) > 0 or not abs(sum(fractions) - 1) <= 1e-6:
         raise UsageError(
             "fractions must be three shares above 0 (train, select, calibrate) that sum to 1; "
-            f"got {tuple(fractions)}; 0.8 0.1 0.1 is the default"
+            f"got {brief(tuple(fractions))}; 0.8 0.1 0.1 is the default"
         )
     if not 0 < test_fraction < 1:
-        raise UsageError(f"test_fraction must be above 0 and below 1; got {test_fraction!r}")
+        raise UsageError(f"test_fraction must be above 0 and below 1; got {brief(test_fraction)}")
 
 
 def _known_names(image_set: ImageSet, known: Sequence[str] | None, split: int | None) -> tuple[str, ...]:

@@ -45,12 +45,15 @@ def regular_file_bytes(path: Path) -> bytes:
     """Return what a picture's file holds; anything but a regular file is not opened.
 
     Raises:
-        DataError: it cannot be read, is no regular file, or has more than ``LARGEST_FILE`` bytes.
+        DataError: it cannot be read, is no regular file, is empty, or has more than ``LARGEST_FILE`` bytes.
     """
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
             raise DataError(f"cannot read {path}: it is no regular file")
+        if found.st_size == 0:
+            # Not opened either: what the system shows without a size, such as /proc/kmsg, may never end.
+            raise DataError(f"cannot decode {path}: it is empty")
         if found.st_size > LARGEST_FILE:
             raise DataError(f"cannot read {path}: it has {found.st_size} bytes; {LARGEST_FILE} are the most")
         return path.read_bytes()

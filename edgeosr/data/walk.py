@@ -91,9 +91,11 @@ def folders_of(folder: Path, passed_over: PassedOver) -> list[Path]:
     try:
         return [entry.path for entry in entries_of(folder, passed_over) if entry.folder]
     except OSError as error:
-        raise DataError(
-            f"cannot read the folder {folder}: {error.strerror}; check its path and permissions"
-        ) from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    return DataError(f"cannot read the folder {folder}: {error.strerror}; check its path and permissions")
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -112,7 +114,14 @@ def pictures_below(folder: Path, passed_over: PassedOver, taken: Iterable[Path] 
         folder: where to begin; whatever its name, it is read.
         passed_over: is told what was left out.
         taken: folders that are read on their own: a link to one of them is passed over.
+
+    Raises:
+        DataError: ``folder`` itself cannot be read. One below it is passed over.
     """
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     for _, entries in _each_folder(folder, passed_over, taken):
         yield from (entry.path for entry in entries if not entry.folder and is_picture(entry.path))
 
@@ -133,7 +142,7 @@ def _each_folder(
         try:
             entries = entries_of(current, passed_over)
         except OSError:
-            passed_over.add(_CLOSED, _below(current, folder))
+            passed_over.add(_CLOSED, f"{folder.name}/{_below(current, folder)}")
             continue
         yield current, entries
         below = []

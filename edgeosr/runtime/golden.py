@@ -8,7 +8,7 @@ The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN``:
     label        int64 [n]              what model.onnx says: the nearest class,
     second       int64 [n]              the class behind it,
     gap          float32 [n]            how far behind (``runner_up``),
-    score        float32 [n]            the unknown score,
+    score        float32 [n]            the unknown score; infinite where the model's own answer is "unknown",
     values       float32 [n, parts]     and the values of the bundle's score parts in its order
 
 and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says of the same frames
@@ -48,6 +48,8 @@ class Expected:
         score: float32 ``[n]``, the unknown score; NaN if something was not finite.
         values: float32 ``[n, parts]``, the bundle's score parts in its order; not all finite where the score
             is not.
+
+    Golden frames are ``comparable``: with NaN there is nothing to compare with.
     """
 
     label: NDArray[np.int64]
@@ -55,6 +57,15 @@ class Expected:
     gap: NDArray[np.float32]
     score: NDArray[np.float32]
     values: NDArray[np.float32]
+
+    def comparable(self, *, typed: bool) -> NDArray[np.bool_]:
+        """Tell of which frames it can be golden, ``[n]``: all is finite.
+
+        A score may be infinite where the model itself says unknown (``--unknown-outputs``), which no typed
+        graph does.
+        """
+        scores = np.isfinite(self.score) if typed else np.isfinite(self.score) | (self.score == np.inf)
+        return np.asarray(scores & np.isfinite(self.values).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -248,11 +259,27 @@ def _expected(
         _refuse(f"{prefix}gap must be numbers from 0, float32 [{count}]", gap)
     if values.dtype != np.float32 or values.shape != (count, parts):
         _refuse(f"{prefix}values must be float32 [{count}, {parts}]", values)
-    return Expected(label=label, second=second, gap=gap, score=score, values=values)
+    found = Expected(label=label, second=second, gap=gap, score=score, values=values)
+    if not np.isfinite(values).all():
+        _refuse(f"{prefix}values must be finite numbers, float32 [{count}, {parts}]", values)
+    if not found.comparable(typed=bool(prefix)).all():
+        _refuse(f"{prefix}score must be {'finite ' * bool(prefix)}numbers, float32 [{count}]", score)
+    return found
 
 
 def _refuse(expected: str, got: NDArray[Any]) -> NoReturn:
-    values = f" {got.tolist()}" if got.size <= 2 else ""
     raise BundleError(
-        f"golden.npz: {expected}; got {got.dtype} {list(got.shape)}{values}; export the bundle again"
+        f"golden.npz: {expected}; got {got.dtype} {list(got.shape)}{_in_words(got)}; export the bundle again"
     )
+
+
+def _in_words(got: NDArray[Any]) -> str:
+    """Return what is in an array: its few values, or how far they reach; nothing of what has no order."""
+    if got.size <= 2 or got.dtype.kind not in "biuf":
+        return f" {got.tolist()}" if got.size <= 2 else ""
+    if got.dtype.kind == "b":
+        return f", {int(got.sum())} of them true"
+    finite = got[np.isfinite(got)]
+    reach = f", from {finite.min():g} to {finite.max():g}" if finite.size else ""
+    lost = f", {got.size - finite.size} of them not finite" if finite.size < got.size else ""
+    return reach + lost

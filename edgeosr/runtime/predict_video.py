@@ -78,9 +78,9 @@ def judge_video(
         except EdgeosrError as error:
             if tally.judged == 0:
                 raise
-            tally.tell(f"{video.name} was judged up to frame {tally.judged}: {error}")
+            tally.tell(f"{video.shown} was judged up to frame {tally.judged}: {error}")
         if tally.judged == 0 and ended:
-            raise DataError(f"{video.name} gave no frame: it is damaged, or of a codec that OpenCV lacks")
+            raise DataError(f"{video.shown} gave no frame: it is damaged, or of a codec that OpenCV lacks")
         announced = announced_frames(video, reader.length, read=tally.judged if ended else None)
         tally.announced = announced.counted
         problem = announced.problem(tally.judged, seconds=seconds, rate=reader.rate) if ended else None

@@ -24,6 +24,7 @@ from edgeosr.errors import (
     require_whole,
 )
 from edgeosr.preprocessing import COLORS, Color
+from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
@@ -100,7 +101,9 @@ class Runtime:
         require_whole("warmup", warmup, 0, MOST_WARMUPS)
         require_number("warmup_limit_s", warmup_limit_s)
         if not warmup_limit_s > 0:
-            raise UsageError(f"warmup_limit_s must be a number of seconds above 0; got {warmup_limit_s!r}")
+            raise UsageError(
+                f"warmup_limit_s must be a number of seconds above 0; got {brief(warmup_limit_s)}"
+            )
         self.path = path_from("bundle", bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
@@ -186,9 +189,7 @@ class Runtime:
         started = time.perf_counter()
         backend, limit = self._backend, self._limit
         if backend is None:
-            raise UsageError(
-                f"the runtime of {self.path} is closed; make a new one: edgeosr.Runtime({str(self.path)!r})"
-            )
+            raise self._is_closed()
         require_choice("color", color, COLORS)
         batch: Any
         # The type first: a frame in the host's memory must not pay for those on the device.
@@ -241,6 +242,11 @@ class Runtime:
             )
         return verdicts
 
+    def _is_closed(self) -> UsageError:
+        return UsageError(
+            f"the runtime of {self.path} is closed; make a new one: edgeosr.Runtime({str(self.path)!r})"
+        )
+
     def close(self) -> None:
         """Free the network; calls that run in other threads finish. Calling it twice is fine."""
         backend, self._backend = self._backend, None
@@ -255,7 +261,9 @@ class Runtime:
         )
 
     def __enter__(self) -> "Runtime":
-        """Return itself; leaving the block closes it."""
+        """Return itself; leaving the block closes it. Raises UsageError if it is closed already."""
+        if self._backend is None:
+            raise self._is_closed()
         return self
 
     def __exit__(

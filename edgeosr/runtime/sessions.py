@@ -13,7 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import InferenceError, MissingDependencyError, require_choice, require_threads
+from edgeosr.errors import (
+    InferenceError,
+    MissingDependencyError,
+    interruptible_import,
+    require_choice,
+    require_threads,
+)
+from edgeosr.printed import LONGEST_REASON, shortened
 
 CPU_ONLY = ("CPUExecutionProvider",)
 Optimisation = Literal["all", "as-typed", "none"]
@@ -71,7 +78,7 @@ def open_session(model: bytes, settings: SessionSettings | None = None, *, name:
         session = onnxruntime.InferenceSession(model, sess_options=options, providers=wanted)
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise InferenceError(
-            f"onnxruntime {onnxruntime.__version__} cannot load {name}: {error}; "
+            f"onnxruntime {onnxruntime.__version__} cannot load {name}: {shortened(error, LONGEST_REASON)}; "
             "a newer one may: pip install -U onnxruntime"
         ) from error
     # The Python wrapper keeps the model to be able to build the session anew; ours never does.
@@ -105,7 +112,9 @@ def run_session(
         return [np.asarray(array) for array in session.run(names, feed, options)]
     except Exception as error:  # onnxruntime's errors share no base class of their own
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feed.items())
-        raise InferenceError(f"onnxruntime could not run {name} on {shapes}: {error}") from error
+        raise InferenceError(
+            f"onnxruntime could not run {name} on {shapes}: {shortened(error, LONGEST_REASON)}"
+        ) from error
 
 
 def load_onnxruntime() -> ModuleType:
@@ -115,7 +124,8 @@ def load_onnxruntime() -> ModuleType:
         MissingDependencyError: it is missing, or half removed by the swap with onnxruntime-gpu.
     """
     try:
-        module = importlib.import_module("onnxruntime")
+        with interruptible_import():
+            module = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise MissingDependencyError(f"onnxruntime is broken: {error}; {_REINSTALL}") from error

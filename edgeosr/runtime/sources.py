@@ -34,13 +34,19 @@ class Video:
 
     Attributes:
         address: what OpenCV opens: a path, a URL, or a camera's number.
-        name: what to call it in file names and messages: ``"street"``, ``"camera-0"``.
+        name: what to call it in file names: ``"street"``, ``"camera-0"``.
         live: True for cameras and streams, which end when they are stopped.
     """
 
     address: str | int
     name: str
     live: bool
+
+    @property
+    def shown(self) -> str:
+        """What to call it in messages: a path as it was given, never a stream's address with its password."""
+        is_path = isinstance(self.address, str) and "://" not in self.address
+        return str(self.address) if is_path else self.name
 
 
 def open_source(source: str) -> ImageFiles | Video:

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeosr.arguments import number_from
 from edgeosr.errors import UsageError, suggestion
+from edgeosr.printed import brief
 from edgeosr.scoring.thresholds import Limit
 
 # What ``Runtime.threshold`` gives and takes.
@@ -37,8 +38,8 @@ def changed_limit(limit: Limit, value: Any, classes: Sequence[str]) -> Limit:
         if name not in classes:
             near = suggestion(name, classes) if isinstance(name, str) else ""
             raise UsageError(
-                f"the thresholds name the class {name!r}, which the bundle does not know{near}; its classes "
-                f"are {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
+                f"the thresholds name the class {brief(name)}, which the bundle does not know{near}; its "
+                f"classes are {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
             )
     if not value:
         return limit

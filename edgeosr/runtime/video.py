@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, import_extra
+from edgeosr.files import storage_errors
 from edgeosr.runtime.frame_times import ClockTimes, FrameTimes
 from edgeosr.runtime.sources import Video
 
@@ -60,10 +62,14 @@ class VideoReader:
 
     Raises:
         DataError: it cannot be opened.
+        StorageError: it is a file without content.
     """
 
     def __init__(self, video: Video) -> None:
         cv2 = load_opencv()
+        if not video.live:
+            with storage_errors("read", Path(str(video.address))):
+                pass  # one without content is not opened: it may be none of a disk
         self._capture: Any = None
         self._video = video
         # A number or an address that OpenCV does not even try is an error of its own.
@@ -71,7 +77,7 @@ class VideoReader:
             self._capture = cv2.VideoCapture(opencv_name(video.address))
         if self._capture is None or not self._capture.isOpened():
             raise DataError(
-                f"cannot open {'the camera or stream' if video.live else 'the video'} {video.name}: "
+                f"cannot open {'the camera or stream' if video.live else 'the video'} {video.shown}: "
                 + (
                     "check that it is plugged in, reachable and not in use"
                     if video.live
@@ -97,7 +103,7 @@ class VideoReader:
             try:
                 found, frame = self._capture.read()
             except cv2.error as error:
-                raise DataError(f"OpenCV cannot decode a frame of {self._video.name}: {error}") from error
+                raise DataError(f"OpenCV cannot decode a frame of {self._video.shown}: {error}") from error
             if not found:
                 return
             seconds, source = (

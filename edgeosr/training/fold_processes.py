@@ -63,8 +63,11 @@ def run_folds(
 
 def epochs_done(directory: Path) -> int:
     """Return how many epochs the run in ``directory`` has finished; 0 before the first (StorageError)."""
-    with storage_errors("read", directory / LOG), contextlib.suppress(FileNotFoundError):
-        return (directory / LOG).read_bytes().count(b"\n")
+    path = directory / LOG
+    if not os.path.exists(path) or os.path.getsize(path) == 0:
+        return 0
+    with storage_errors("read", path), contextlib.suppress(FileNotFoundError):
+        return path.read_bytes().count(b"\n")
     return 0
 
 

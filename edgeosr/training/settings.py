@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeosr.arguments import path_from, require_truth
+from edgeosr.arguments import keep_paths, require_truth
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.data.parts import require_shares
 from edgeosr.errors import (
@@ -15,7 +15,6 @@ from edgeosr.errors import (
     require_names,
     require_number,
     require_numbers,
-    require_path,
     require_seed,
     require_text,
     require_threads,
@@ -23,7 +22,7 @@ from edgeosr.errors import (
 )
 from edgeosr.model.catalogue import TIMM_PREFIX, architecture
 from edgeosr.preprocessing import FITS, Fit
-from edgeosr.printed import printable
+from edgeosr.printed import brief, printable
 
 Loss = Literal["movr", "ce"]
 LOSSES: tuple[Loss, ...] = ("movr", "ce")
@@ -61,7 +60,8 @@ class TrainSettings:
 
     Attributes:
         data: path or name of the image set (see ``edgeosr.data.catalogue.open_image_set``).
-        data_root: where named sets are looked for; None: the environment variable EDGEOSR_DATA.
+        data_root: where named sets are looked for; None: the environment variable EDGEOSR_DATA. Paths may be
+            given as texts.
         known: names of the known classes; None: by ``split``, or all.
         split: number of the set's published known-class list; not together with ``known``.
         fractions: train, select and calibrate shares of the known training images.
@@ -173,9 +173,7 @@ class TrainSettings:
         for name in ("data", "arch", "outliers", "watch_unknown", "groups"):
             require_text(name, getattr(self, name))
         require_names("known", self.known)
-        require_path("out", self.out)
-        if self.data_root is not None:
-            path_from("data_root", self.data_root)
+        keep_paths(self, "data_root", "out")
         require_numbers("fractions", self.fractions, 3)
         require_number("test_fraction", self.test_fraction)
         if not self.data:
@@ -232,6 +230,8 @@ class TrainSettings:
                 "watch_jacobian follows the embedding over the epochs, but freeze keeps it as it is; "
                 "leave one of them out"
             )
+        if self.outliers is not None and not self.discriminator:
+            raise UsageError("outliers are for the discriminator, which is left out; give only one of them")
         if self.watch_unknown is not None and not self.watch_jacobian:
             raise UsageError("watch_unknown names the images of watch_jacobian; add watch_jacobian")
         require_shares(self.fractions, self.test_fraction)
@@ -240,7 +240,7 @@ class TrainSettings:
         whole = isinstance(self.folds, int) and not isinstance(self.folds, bool)
         if self.folds is not None and not (whole and (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS)):
             raise UsageError(
-                f"folds must be 0 (none) or a whole number from 2 to {MOST_FOLDS}; got {self.folds!r}"
+                f"folds must be 0 (none) or a whole number from 2 to {MOST_FOLDS}; got {brief(self.folds)}"
             )
         if self.folds and self.freeze:
             raise UsageError(
@@ -251,8 +251,8 @@ class TrainSettings:
             require_whole("fold_epochs", self.fold_epochs, 1, LARGEST_COUNT)
             if not self.most_folds:
                 raise UsageError(
-                    f"fold_epochs tells how long folds train, and there are none; got {self.fold_epochs!r}; "
-                    "leave it out, or ask for folds, for example --folds 3"
+                    f"fold_epochs tells how long folds train, and there are none; got "
+                    f"{brief(self.fold_epochs)}; leave it out, or ask for folds, for example --folds 3"
                 )
 
     def _require_between(self, name: str, low: float, high: float, *, above: bool = False) -> None:
@@ -261,7 +261,7 @@ class TrainSettings:
         if not numeric or not low <= value <= high or (above and value == low):
             bounds = f"above {low:g}" if above else f"at least {low:g}"
             bounds += "" if high == math.inf else f" and at most {high:g}"
-            raise UsageError(f"{name} must be a number {bounds}; got {value!r}")
+            raise UsageError(f"{name} must be a number {bounds}; got {brief(value)}")
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.arguments import path_from, require_kind
+from edgeosr.data.catalogue import require_image_set
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.run import RECORD, read_run
 from edgeosr.training.fold_plan import require_possible_folds
@@ -34,6 +35,9 @@ def train_run(settings: TrainSettings) -> Path:
     """
     require_kind("settings", settings, TrainSettings)
     require_extra("torch", extra="train", purpose="training")
+    for source in (settings.outliers, settings.watch_unknown):
+        if source is not None:  # before all pictures are looked at
+            require_image_set(source)
     require_possible_folds(settings, *open_parts(settings))
     from edgeosr.training.train import train
 

@@ -8,15 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from edgeosr.cli import app as application
 from edgeosr.cli import ending
-from edgeosr.errors import StorageError
+from edgeosr.errors import StorageError, import_extra
+from edgeosr.runtime.sessions import load_onnxruntime
+from edgeosr.runtime.video import load_opencv
 
 SIGNALS = [signal.SIGTERM, signal.SIGHUP]
+LOADERS = [load_onnxruntime, load_opencv, partial(import_extra, "torch", extra="train", purpose="it")]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -129,6 +133,99 @@ def test_signals_that_somebody_cares_for_are_left_alone(own: Any, inspect: Run) 
 
     assert inspect(step) == (1, "", "error: reached\n")
     assert signal.getsignal(signal.SIGHUP) is own
+
+
+def asked_in(step: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the signal come in a step of typer's or ours that no command is at work in."""
+
+    def late(*_: Any, **__: Any) -> None:
+        if number == signal.SIGINT:
+            signal.raise_signal(signal.SIGINT)
+        ask_to_end(number)
+
+    monkeypatch.setattr(step, late)
+
+
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGINT])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "edgeosr.cli.command.understood",
+        "edgeosr.cli.app.Commands.make_context",
+        "edgeosr.cli.app.Commands.invoke",
+        "typer.main.get_command",
+    ],
+)
+def test_a_signal_in_any_step_before_the_command_is_told(
+    step: str, number: signal.Signals, inspect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_in(step, number, monkeypatch)
+    words = "interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n"
+    assert inspect(lambda: None) == (128 + number, "", words)
+
+
+def an_import_that_is_ended(number: int) -> Callable[[str], Any]:
+    """What pybind11 and Python's own importer make of an exception in a compiled module."""
+
+    def imported(name: str) -> Any:
+        try:
+            signal.raise_signal(number)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    return imported
+
+
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGINT])
+@pytest.mark.parametrize(
+    "load", [load_onnxruntime, load_opencv, lambda: import_extra("torch", extra="", purpose="")]
+)
+def test_a_signal_while_a_package_is_imported_is_no_broken_package(
+    load: Callable[[], Any], number: signal.Signals, inspect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step() -> None:
+        with monkeypatch.context() as while_it_runs:
+            while_it_runs.setattr("importlib.import_module", an_import_that_is_ended(number))
+            load()
+
+    words = "interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n"
+    assert inspect(step) == (128 + number, "", words)
+    with pytest.raises(KeyboardInterrupt), ending.heeded_signals():  # in Python too, without a command
+        step()
+
+
+def test_an_error_that_a_library_made_of_a_signal_is_the_signal(inspect: Run) -> None:
+    def step() -> None:
+        try:
+            ask_to_end(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise_late = RuntimeError("CUDA was left alone")
+        raise raise_late  # nothing in it says what it came from
+
+    assert inspect(step) == (143, "", "ended by SIGTERM\n")
+
+
+def test_what_is_broken_is_told_when_nobody_interrupts(inspect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def imported(name: str) -> Any:
+        raise ImportError("initialization failed")
+
+    def step() -> None:
+        with monkeypatch.context() as while_it_runs:
+            while_it_runs.setattr("importlib.import_module", imported)
+            load_onnxruntime()
+
+    code, _, said = inspect(step)
+    assert code == 1 and "onnxruntime cannot be loaded: initialization failed; run: pip uninstall" in said
+
+
+def test_a_message_of_any_length_is_cut(inspect: Run) -> None:
+    def step() -> None:
+        raise StorageError(f"the node {'n' * 65_000} is none; export it again")
+
+    code, _, said = inspect(step)
+    assert code == 1 and len(said) < 4100
+    assert said.startswith("error: the node nnn") and said.endswith("nnn is none; export it again\n")
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:

@@ -113,6 +113,38 @@ def test_with_too_few_clear_frames_the_clearest_of_the_others_follow():
     assert 114 in chosen and 15 not in chosen
 
 
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_frame_without_finite_scores_is_no_golden_one(calibrated, images, typed, monkeypatch):
+    counts = []
+
+    def with_nan(calibrated, frames):
+        golden = recorded(calibrated, frames)
+        half = golden.typed if typed else golden.portable
+        lost = golden.frames[:, 0, 0].max(axis=-1) > 200
+        if len(frames) == LEAST_FRAMES and counts[-1][0] > LEAST_FRAMES:
+            lost[5] = True  # of those chosen one is lost, now that it is in the other channel order
+        counts.append((len(frames), int(lost.sum())))
+        score, values = half.score.copy(), half.values.copy()
+        score[lost], values[lost, -1] = np.nan, np.inf
+        changed = replace(half, score=score, values=values)
+        return replace(golden, **{"typed" if typed else "portable": changed})
+
+    monkeypatch.setattr("edgeosr.export.golden.recorded", with_nan)
+    golden = golden_verdicts(calibrated, images)
+    assert counts[-3][1] > 1 and counts[-2:] == [(LEAST_FRAMES, 1), (LEAST_FRAMES, 0)]
+    assert golden.portable.comparable(typed=False).all() and golden.typed.comparable(typed=True).all()
+
+
+def test_frames_without_finite_scores_are_no_bundle(calibrated, images, monkeypatch):
+    def all_lost(calibrated, frames):
+        golden = recorded(calibrated, frames[:70])
+        return replace(golden, portable=replace(golden.portable, score=np.full(70, np.nan, np.float32)))
+
+    monkeypatch.setattr("edgeosr.export.golden.recorded", all_lost)
+    with pytest.raises(ExportError, match=r"0 of .* frames that were tried as golden frames have finite"):
+        golden_verdicts(calibrated, images)
+
+
 def test_none_is_a_tie_for_the_portable_graph_or_an_engine(calibrated, images):
     golden = golden_verdicts(calibrated, images)
     band = engine_band(golden.rounding)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeosr.bundle.backbone import BackboneRecord, GateRecord
 from edgeosr.bundle.directory import read_bundle
@@ -46,6 +47,12 @@ def said(seed: int, classes: int = 4) -> Expected:
         score=random.normal(0, 1, COUNT).astype(np.float32),
         values=random.normal(0, 1, (COUNT, PARTS)).astype(np.float32),
     )
+
+
+def one_wrong(value: float, *parts: int) -> NDArray[np.float32]:
+    array = np.zeros((COUNT, *parts), np.float32)
+    array[2] = value if not parts else [0.0] * (parts[0] - 1) + [value]
+    return array
 
 
 @pytest.fixture
@@ -108,14 +115,22 @@ def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_ma
         ({"size": np.array([12, 16385])}, "size must be"),
         ({"size": np.array([12])}, "size must be"),
         ({"size": np.array([16384, 2049])}, "size must be of at most 33554432 pixels"),
-        ({"bgr": np.zeros(COUNT, bool)}, "frames of both channel orders"),
-        ({"bgr": np.ones(COUNT, bool)}, "frames of both channel orders"),
+        ({"bgr": np.zeros(COUNT, bool)}, r"of both channel orders; got bool \[67\], 0 of them true;"),
+        ({"bgr": np.ones(COUNT, bool)}, r"of both channel orders; got bool \[67\], 67 of them true;"),
         ({"bgr": np.zeros(COUNT, np.uint8)}, "bgr must be bool"),
-        ({"label": np.full(COUNT, 4)}, r"label must be classes from 0 to 3, int64 \[67\]"),
+        ({"label": np.full(COUNT, 4)}, r"from 0 to 3, int64 \[67\]; got int64 \[67\], from 4 to 4;"),
         ({"label": np.full(COUNT, -1)}, "label must be classes"),
         ({"label": np.zeros(COUNT, np.int32)}, "label must be classes"),
         ({"score": np.zeros(3, np.float32)}, r"score must be float32 \[67\]; got float32 \[3\]"),
         ({"score": np.zeros(COUNT)}, "score must be float32"),
+        ({"score": one_wrong(np.nan)}, r"score must be numbers, .*, from 0 to 0, 1 of them not finite"),
+        ({"score": one_wrong(-np.inf)}, r"score must be numbers, .* got float32 \[67\], from 0 to 0, 1 of"),
+        ({"typed_score": one_wrong(np.nan)}, "typed_score must be finite numbers"),
+        ({"typed_score": one_wrong(np.inf)}, "typed_score must be finite numbers"),
+        ({"values": one_wrong(np.nan, PARTS)}, "values must be finite numbers"),
+        ({"values": one_wrong(np.inf, PARTS)}, "values must be finite numbers"),
+        ({"typed_values": one_wrong(-np.inf, PARTS)}, "typed_values must be finite numbers"),
+        ({"typed_values": np.full((COUNT, PARTS), np.nan, np.float32)}, r"\[67, 5\], 335 of them not finite"),
         ({"second": np.full(COUNT, 4)}, r"second must be classes from 0 to 3, int64 \[67\]"),
         ({"second": None}, "holds no frames with their verdicts"),
         ({"values": None}, "holds no frames with their verdicts"),
@@ -140,6 +155,13 @@ def test_a_field_that_is_wrong_is_refused(
     with pytest.raises(BundleError, match=words) as refusal:
         read_golden(with_changes(sample, **changes), typed_manifest)
     assert str(refusal.value).endswith("export the bundle again")
+
+
+def test_the_score_of_a_frame_that_the_model_itself_calls_unknown_is_infinite(
+    sample: Golden, typed_manifest: Manifest
+) -> None:
+    read = read_golden(with_changes(sample, score=one_wrong(np.inf)), typed_manifest)
+    assert read.portable.score[2] == np.inf and np.isfinite(np.delete(read.portable.score, 2)).all()
 
 
 def test_frames_of_another_size_than_the_bundles_are_refused(sample: Golden, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeosr
-from edgeosr.errors import FrameError, UsageError
+from edgeosr.errors import FrameError, StorageError, UsageError
 from edgeosr.kernels.driver.arrays import device_bytes
 from edgeosr.preprocessing import LARGEST_FRAME, LONGEST_SIDE
 
@@ -79,8 +79,8 @@ def test_what_is_no_threshold_no_colour_and_no_frame_is_refused(value: Any, runt
 def test_what_is_no_argument_of_a_runtime_is_refused(argument: str, value: Any, bundle_path: Path) -> None:
     if value is None and argument in ("build", "threads"):
         return  # what they are by default
-    if argument == "bundle" and isinstance(value, str) and len(value) < 2:
-        return  # a path, if not of a bundle
+    if argument == "bundle" and isinstance(value, str) and value:
+        return  # a path, if not of a bundle; one that is too long is below
     given = {"bundle": bundle_path, argument: value}
     assert said_of(lambda: edgeosr.Runtime(**given)).startswith(argument)
 
@@ -89,6 +89,17 @@ def test_numbers_of_any_kind_are_thresholds(runtime: Any) -> None:
     for number in (Fraction(1, 2), np.float16(0.5), np.int8(1), 3, float("inf"), -float("inf")):
         runtime.threshold = number
         assert runtime.threshold == float(number) and type(runtime.threshold) is float
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).maxexp == 1024, reason="no wider number than a float here")
+def test_a_number_wider_than_a_float_is_no_threshold(runtime: Any) -> None:
+    before = runtime.threshold
+    for text in ("1e4000", "-1e4000"):
+        said = said_of(lambda: setattr(runtime, "threshold", np.longdouble(text)))  # noqa: B023  # called at once
+        assert "threshold must be a number; got" in said and runtime.threshold == before
+    for text in ("inf", "1.5"):
+        runtime.threshold = np.longdouble(text)
+        assert runtime.threshold == float(text)
 
 
 @pytest.mark.parametrize("answer", [RuntimeError("no"), None, 2, "ab", (2,), (object(), 1), (2, 0, 0)])
@@ -139,7 +150,11 @@ def test_the_other_functions_say_what_they_take(value: Any, bundle_path: Path) -
         assert "settings must be" in said_of(lambda: edgeosr.export_run(bundle_path, value))
     assert "settings must be" in said_of(lambda: edgeosr.export_model(bundle_path, value))
     assert "settings must be" in said_of(lambda: edgeosr.train_run(value))
-    if not isinstance(value, str) or len(value) > 5000:
+    if isinstance(value, str) and len(value) > 5000:
+        for call in (edgeosr.Runtime, edgeosr.export_run, edgeosr.evaluate_bundle, edgeosr.resumed_settings):
+            with pytest.raises(StorageError, match="File name too long; check the path"):
+                call(value)
+    elif not isinstance(value, str):
         for call in (edgeosr.export_run, edgeosr.evaluate_bundle, edgeosr.resumed_settings):
             assert "must be a path" in said_of(lambda: call(value))  # noqa: B023  # called at once
 

@@ -172,7 +172,7 @@ def test_a_frame_that_cannot_be_judged_ends_the_video_and_keeps_what_was(
     lines: list[str] = []
     summary = predict_source(bundle_path, "clip.avi", json_lines=True, emit=lines.append)
     assert (len(lines), summary.judged, summary.ok) == (4, 4, False)
-    assert summary.errors == ("clip was judged up to frame 4: planted",)
+    assert summary.errors == ("clip.avi was judged up to frame 4: planted",)
     assert summary.written is not None and len(read_video(summary.written)[0]) == 4
     with pytest.raises(InferenceError, match="planted"):
         predict_source(bundle_path, "clip.avi")
@@ -261,9 +261,17 @@ def test_a_video_that_does_not_read_back_is_not_called_written(
 
 def test_what_is_no_video_is_refused_and_nothing_written(bundle_path: Path, clip: Path) -> None:
     Path("noise.mp4").write_bytes(bytes(range(256)) * 20)
-    for source in ("noise.mp4", "77"):
-        with pytest.raises(DataError, match="cannot open the"):
+    Path("0.mp4").write_bytes(b"1")
+    shown = {
+        "noise.mp4": "the video noise.mp4",
+        "./0.mp4": "the video 0.mp4",
+        "77": "the camera or stream camera-77",
+    }
+    for source, name in {**shown, "/dev/null": "the camera or stream /dev/null"}.items():
+        with pytest.raises(DataError, match=f"cannot open {name}: "):
             predict_source(bundle_path, source)
+    with pytest.raises(DataError, match=r"cannot open the camera or stream 127\.0\.0\.1-9: "):
+        predict_source(bundle_path, "tcp://user:secret@127.0.0.1:9/x")
     assert not Path("predictions").exists()
 
 

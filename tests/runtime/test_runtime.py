@@ -145,6 +145,8 @@ def test_after_close_a_call_says_what_to_do(bundle_path: Path, frames: Frames) -
     with Runtime(bundle_path, warmup=0) as runtime:
         runtime(frames[0])
     runtime.close()
+    with pytest.raises(UsageError, match=r"closed; make a new one: edgeosr\.Runtime"), runtime:
+        raise AssertionError("entered")
     with pytest.raises(UsageError, match=r"closed; make a new one: edgeosr\.Runtime"):
         runtime(frames[0])
 

@@ -8,6 +8,7 @@ from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
 from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
+from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
@@ -58,7 +59,9 @@ def choose_backend(
     require_choice("backend", backend, (AUTO, *BACKENDS))
     require_names("providers", providers)
     if not providers:
-        raise UsageError(f"providers must name at least one; got {providers!r}; {CPU_ONLY} is the default")
+        raise UsageError(
+            f"providers must name at least one; got {brief(providers)}; {CPU_ONLY} is the default"
+        )
     require_threads("threads", threads)
     if build is not None:
         require_choice("build", build, (AUTO,))

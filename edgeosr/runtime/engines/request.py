@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeosr.bundle.engines import BUILDERS, LARGEST_BATCH
 from edgeosr.errors import UsageError, suggestion
+from edgeosr.printed import brief
 
 # What TensorRT-RTX builds for ahead of time. No Jetson is among them.
 RTX_TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
@@ -42,7 +43,7 @@ class BuildRequest:
             if target not in RTX_TARGETS:
                 jetson = target in ("sm_72", "sm_87", "sm_110")
                 raise UsageError(
-                    f"--target must be of {', '.join(RTX_TARGETS)}; got {target!r}"
+                    f"--target must be of {', '.join(RTX_TARGETS)}; got {brief(target)}"
                     + (
                         ", a Jetson: its engine is built on the device by TensorRT; run there: "
                         "edgeosr build BUNDLE"
@@ -59,7 +60,7 @@ class BuildRequest:
                 f"{least},{best},{most}; 1,1,8 suits a camera that now and then sends eight frames"
             )
         if not all(1 <= side <= 16384 for side in self.frame):
-            raise UsageError(f"--frame must be HEIGHTxWIDTH, each from 1 to 16384; got {self.frame!r}")
+            raise UsageError(f"--frame must be HEIGHTxWIDTH, each from 1 to 16384; got {brief(self.frame)}")
         if self.workspace is not None and not 1 <= self.workspace <= LARGEST_WORKSPACE:
             raise UsageError(
                 f"--workspace must be from 1 to {LARGEST_WORKSPACE} MiB; got {self.workspace}; 1024 is plenty"

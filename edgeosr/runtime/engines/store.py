@@ -144,7 +144,7 @@ def read_engine(bundle: Path, record: EngineRecord) -> bytes:
 def read_timing_cache(bundle: Path, name: str) -> bytes | None:
     """Return the timing cache of an earlier build, or None. The builder itself checks what is in it."""
     path = Path(bundle) / FOLDER / name
-    with storage_errors("read", path):
+    with storage_errors("look at", path):
         return path.read_bytes() if path.is_file() and not path.is_symlink() else None
 
 

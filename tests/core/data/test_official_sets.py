@@ -49,7 +49,7 @@ def test_idx_files_come_back_raw_or_compressed(idx_folder: tuple[Path, np.ndarra
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "begins with"),
+        (b"\0", "begins with"),
         (b"\0\0\x0d\x03" + bytes(20), "begins with 00 00 0d 03"),
         (idx_bytes(np.zeros((2, 3, 3), np.uint8))[:-1], "fewer than the 18 bytes"),
         (idx_bytes(np.zeros((2, 3, 3), np.uint8)) + b"x", "more than the 18 bytes"),
@@ -151,7 +151,7 @@ def test_damaged_cifar_archives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"it has no data_batch_2\.bin"):
         read_cifar(path)
     whole = write_tar(path, files).read_bytes()
-    for content in (b"", b"no archive", whole[: len(whole) // 2]):
+    for content in (b"\0", b"no archive", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(DataError, match="not a readable CIFAR"):
             read_cifar(path)

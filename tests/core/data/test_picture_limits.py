@@ -32,6 +32,17 @@ def promising(width: int, height: int) -> bytes:
     return png(1, 1)[:8] + chunk + png(1, 1)[33:]
 
 
+@pytest.mark.parametrize("kind", ["iCCP", "zTXt"])
+def test_a_picture_with_a_text_that_unpacks_to_too_much_is_refused_in_our_words(kind: str) -> None:
+    body = kind.encode() + b"x\0\0" + zlib.compress(bytes(2**21))
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    with pytest.raises(
+        DataError, match="a text or colour profile in it is too large; save it again"
+    ) as refusal:
+        decode_image(png(1, 1)[:33] + chunk + png(1, 1)[33:], "bomb.png")
+    assert "Plugin" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("size", [(8192, 4097), (LARGEST_FRAME + 1, 1), (13000, 13000), (50000, 50000)])
 def test_a_picture_of_more_pixels_than_stated_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=f"bomb.png: .*more pixels than {LARGEST_FRAME}.*make it smaller"):

@@ -38,6 +38,37 @@ def test_a_link_is_followed_once_and_never_up(write_folder: Write, tmp_path: Pat
     assert sum(map(len, names.values())) == 4
 
 
+def closed_to_us(monkeypatch: pytest.MonkeyPatch, *closed: Path) -> None:
+    """Have the system refuse these folders, to root too."""
+    scan = os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path) in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+
+
+def test_a_class_folder_that_may_not_be_read_is_told_once_by_its_name(
+    write_folder: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folder({"c1": 1, "c9": 1})
+    closed_to_us(monkeypatch, root / "c9")
+    for opens in (read_folder, lambda root: open_source(str(root / "c9"))):
+        with pytest.raises(DataError, match=f"^cannot read the folder {root}/c9: Permission denied; check"):
+            opens(root)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_in_a_class_that_may_not_be_read_is_passed_over_by_its_name(
+    write_folder: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder({"c1": 1, "c1/more": 1})
+    closed_to_us(monkeypatch, root / "c1" / "more")
+    assert found(root / "c1") == (["000.png"], {"cannot be opened": ["c1/more"]})
+
+
 def test_what_is_no_regular_file_is_never_opened(write_folder: Write, tmp_path: Path) -> None:
     root = write_folder({".": 1})
     os.mkfifo(root / "pipe.jpg")

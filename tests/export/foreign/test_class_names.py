@@ -40,7 +40,7 @@ def test_a_name_may_hold_any_letter(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("", "at least 2 class names, one a line.*has 0"),
+        ("\n\n", "at least 2 class names, one a line.*has 0"),
         ("dog\n\n", "has 1"),
         ("dog\nant\ndog\n", "'dog' is named twice"),
         ("dog\nant".encode("utf-16"), "UTF-8"),
