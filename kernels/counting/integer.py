@@ -1,0 +1,353 @@
+"""Integer, bit and predicate instructions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgeosr.kernels.counting.operands import (
+    Lanes,
+    NotModelledError,
+    Registers,
+    addend,
+    is_predicate,
+    pair,
+    predicate,
+    signed,
+    to_pair,
+    to_predicate,
+    to_word,
+    unsigned,
+    word,
+)
+from edgeosr.kernels.counting.step import Made, ones
+
+Operands = tuple[str, ...]
+_LOW = np.int64(0xFFFFFFFF)
+
+
+def move(operands: Operands, modifiers: list[str]) -> Made:
+    """MOV, UMOV, ULDC, LDC and R2UR: the value as it is; ``.64`` is two registers."""
+    to, source = operands[0], operands[-1]
+    if "64" in modifiers:
+        read64, write64 = pair(source), to_pair(to)
+        return lambda s, ix: write64(s, ix, read64(s, ix)), [(to, 2)], ones(source)
+    read, write = word(source), to_word(to)
+    return lambda s, ix: write(s, ix, read(s, ix)), ones(to), ones(source)
+
+
+def clear(operands: Operands, modifiers: list[str]) -> Made:
+    """CS2R of SRZ: zero, two registers wide (``.32``: one)."""
+    if operands[1] != "SRZ":
+        raise NotModelledError(f"CS2R of {operands[1]}")
+    write = to_pair(operands[0])
+    if "32" in modifiers:
+        return move((operands[0], "RZ"), [])
+    return lambda s, ix: write(s, ix, np.int64(0)), [(operands[0], 2)], []
+
+
+def add(operands: Operands, modifiers: list[str]) -> Made:
+    """IADD3, VIADD and their kin: up to three addends, carries out, with ``.X`` carries in."""
+    to, rest = operands[0], list(operands[1:])
+    outs: list[str] = []
+    while is_predicate(rest[0]):
+        outs.append(rest.pop(0))
+    carries = [text for text in rest if is_predicate(text)]
+    values = [text for text in rest if not is_predicate(text)]
+    reads, flags = [addend(text) for text in values], [predicate(text) for text in carries]
+    write, put = to_word(to), [to_predicate(text) for text in outs]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        total: Any = sum(flag(s, ix).astype(np.int64) for flag in flags)
+        total = total + reads[0](s, ix)
+        for number, read in enumerate(reads[1:]):
+            total = total + read(s, ix)
+            if number < len(put) and len(put) > 1 and number + 2 < len(reads):
+                put[1](s, ix, total >> 32 != 0)
+                total = total & _LOW
+        if put:
+            put[0](s, ix, total >> 32 != 0)
+        write(s, ix, total & _LOW)
+
+    return run, ones(to, *outs), ones(*values, *carries)
+
+
+def multiply(operands: Operands, modifiers: list[str]) -> Made:
+    """IMAD in all its forms: a b + c, high part, 64 bits wide, or with a carry in."""
+    to, a, b, c = operands[:4]
+    wide, high, is_unsigned = "WIDE" in modifiers, "HI" in modifiers, "U32" in modifiers
+    if not wide and not high:
+        first, second, third = word(a), word(b), word(c)
+        write = to_word(to)
+        carries = [predicate(text) for text in operands[4:]] if "X" in modifiers else []
+
+        def low(s: Registers, ix: Lanes) -> None:
+            total = first(s, ix) * second(s, ix) + third(s, ix)
+            for carry in carries:
+                total = total + carry(s, ix).astype(np.uint32)
+            write(s, ix, total)
+
+        return low, ones(to), ones(a, b, c, *operands[4:])
+    convert: Callable[[str], Any] = unsigned if is_unsigned else signed
+    left, right, more = convert(a), convert(b), pair(c)
+    if high:
+        write = to_word(to)
+
+        def upper(s: Registers, ix: Lanes) -> None:
+            product = left(s, ix).astype(np.uint64) * right(s, ix).astype(np.uint64)
+            write(s, ix, (product + np.asarray(more(s, ix)).astype(np.uint64)) >> np.uint64(32))
+
+        if not is_unsigned:
+            raise NotModelledError("IMAD.HI of signed numbers")
+        return upper, ones(to), [*ones(a, b), (c, 2)]
+    put = to_pair(to)
+
+    def whole(s: Registers, ix: Lanes) -> None:
+        with np.errstate(over="ignore"):
+            product = left(s, ix).astype(np.uint64) * right(s, ix).astype(np.uint64)
+            put(s, ix, (product + np.asarray(more(s, ix)).astype(np.uint64)).view(np.int64))
+
+    return whole, [(to, 2)], [*ones(a, b), (c, 2)]
+
+
+def scaled_add(operands: Operands, modifiers: list[str]) -> Made:
+    """LEA: (a << n) + b; ``.HI``: the upper word of (c:a) << n, plus b; ``.SX32``: c is a's sign."""
+    to, rest = operands[0], list(operands[1:])
+    outs: list[str] = []
+    while is_predicate(rest[0]):
+        outs.append(rest.pop(0))
+    carries = [text for text in rest if is_predicate(text)]
+    values = [text for text in rest if not is_predicate(text)]
+    shift = int(values[-1], 0)
+    high, sign = "HI" in modifiers, "SX32" in modifiers
+    upper = values[2] if high and not sign else "RZ"
+    minus = values[0].startswith("-")
+    a, b, c = (
+        signed(values[0]) if sign or minus else unsigned(values[0]),
+        unsigned(values[1]),
+        unsigned(upper),
+    )
+    flags = [predicate(text) for text in carries]
+    write, put = to_word(to), [to_predicate(text) for text in outs]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        whole = (a(s, ix) << shift) if sign else ((c(s, ix) << 32 | a(s, ix)) << shift)
+        total = ((whole >> 32) if high else whole) & _LOW
+        total = total + b(s, ix)
+        for flag in flags:
+            total = total + flag(s, ix)
+        for one in put:
+            one(s, ix, total >> 32 != 0)
+        write(s, ix, total & _LOW)
+
+    return run, ones(to, *outs), ones(*values[:-1], *carries)
+
+
+def shift(operands: Operands, modifiers: list[str]) -> Made:
+    """SHF: left, or right, of one word or of a pair; counts beyond the width give zeros (or signs)."""
+    to, a, n, c = operands[:4]
+    low, count, high = unsigned(a), unsigned(n), unsigned(c)
+    write = to_word(to)
+    left, wide, upper = modifiers[0] == "L", "64" in "".join(modifiers), "HI" in modifiers
+    signs = "S32" in modifiers or "S64" in modifiers
+    most = 63 if wide else 32
+
+    def run(s: Registers, ix: Lanes) -> None:
+        by = np.minimum(count(s, ix), most)
+        if wide:
+            whole = (np.asarray(high(s, ix)) << 32) | low(s, ix)
+            bits = whole.astype(np.uint64)
+            found = (bits << by.astype(np.uint64)) if left else (bits >> by.astype(np.uint64))
+            found = (found >> np.uint64(32)) if upper else found
+            write(s, ix, (found & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+        elif left:
+            write(s, ix, (low(s, ix) << by) & _LOW)
+        else:
+            value = np.asarray(high(s, ix) if upper else low(s, ix)).astype(np.int64)
+            if signs:
+                value = value.astype(np.uint32).view(np.int32).astype(np.int64)
+            write(s, ix, (value >> by) & _LOW)
+
+    return run, ones(to), ones(a, n, c)
+
+
+def logic(operands: Operands, modifiers: list[str]) -> Made:
+    """LOP3.LUT: any function of three bits; a predicate out says whether a bit is set."""
+    rest = list(operands)
+    out = rest.pop(0) if is_predicate(rest[0]) else "PT"
+    to, a, b, c, table = rest[0], word(rest[1]), word(rest[2]), word(rest[3]), int(rest[4], 0)
+    if len(rest) > 5 and rest[5] not in ("!PT", "!UPT"):
+        raise NotModelledError(f"LOP3 with {rest[5]}")
+    write, put = to_word(to), to_predicate(out)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        result = _three_bits(table, a(s, ix), b(s, ix), c(s, ix))
+        write(s, ix, result)
+        put(s, ix, result != 0)
+
+    return run, ones(to, out), ones(*rest[1:4])
+
+
+def _three_bits(table: int, a: Any, b: Any, c: Any) -> Any:
+    result: Any = np.zeros(np.broadcast(a, b, c).shape, np.uint32)
+    for row in range(8):
+        if table >> row & 1:
+            result = result | ((a if row & 4 else ~a) & (b if row & 2 else ~b) & (c if row & 1 else ~c))
+    return result
+
+
+def predicate_logic(operands: Operands, modifiers: list[str]) -> Made:
+    """PLOP3.LUT: two functions of three predicates."""
+    outs, ins = operands[:2], operands[2:5]
+    tables = [int(text, 0) for text in operands[5:7]]
+    put, read = [to_predicate(text) for text in outs], [predicate(text) for text in ins]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        a, b, c = (one(s, ix) for one in read)
+        index = 4 * a.astype(np.uint8) + 2 * b.astype(np.uint8) + c.astype(np.uint8)
+        for one, table in zip(put, tables, strict=True):
+            one(s, ix, (table >> index & 1) != 0)
+
+    return run, ones(*outs), ones(*ins)
+
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "EQ": np.equal,
+    "NE": np.not_equal,
+    "LT": np.less,
+    "LE": np.less_equal,
+    "GT": np.greater,
+    "GE": np.greater_equal,
+}
+_JOIN = {"AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor}
+
+
+def compare(operands: Operands, modifiers: list[str]) -> Made:
+    """ISETP: a relation joined with a predicate, and its opposite joined likewise."""
+    if "EX" in modifiers:
+        raise NotModelledError("ISETP.EX")
+    first, second, a, b, other = operands[:5]
+    convert: Callable[[str], Any] = unsigned if "U32" in modifiers else signed
+    left, right, more = convert(a), convert(b), predicate(other)
+    relation, join = _COMPARE[modifiers[0]], _JOIN[modifiers[-1]]
+    put, put_opposite = to_predicate(first), to_predicate(second)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        found, joined = relation(left(s, ix), right(s, ix)), more(s, ix)
+        put(s, ix, join(found, joined))
+        put_opposite(s, ix, join(~found, joined))
+
+    return run, ones(first, second), ones(a, b, other)
+
+
+def select(operands: Operands, modifiers: list[str]) -> Made:
+    """SEL: a where the predicate holds, else b."""
+    to, a, b, p = operands
+    left, right, which, write = word(a), word(b), predicate(p), to_word(to)
+    return (
+        lambda s, ix: write(s, ix, np.where(which(s, ix), left(s, ix), right(s, ix))),
+        ones(to),
+        ones(a, b, p),
+    )
+
+
+def smaller_or_larger(operands: Operands, modifiers: list[str]) -> Made:
+    """IMNMX, VIMNMX, VIADDMNMX: min (PT) or max (!PT) of a (+ b) and the next; ``.RELU``: not below 0.
+
+    The predicate results of VIMNMX.RELU are taken to say that the second value was chosen.
+    """
+    to, rest = operands[0], list(operands[1:])
+    outs: list[str] = []
+    while is_predicate(rest[0]):
+        outs.append(rest.pop(0))
+    which = predicate(rest[-1])
+    convert: Callable[[str], Any] = unsigned if "U32" in modifiers else signed
+    values = rest[:-1]
+    left, right = convert(values[0]), convert(values[-1])
+    more = convert(values[1]) if len(values) == 3 else None
+    write, put = to_word(to), [to_predicate(text) for text in outs]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        a, b = left(s, ix), right(s, ix)
+        if more is not None:
+            a = a + more(s, ix)
+        least = which(s, ix)
+        found = np.where(least, np.minimum(a, b), np.maximum(a, b))
+        if "RELU" in modifiers:
+            found = np.maximum(found, 0)
+        for one in put:
+            one(s, ix, np.where(least, a >= b, a <= b))
+        write(s, ix, found & _LOW)
+
+    return run, ones(to, *outs), ones(*values, rest[-1])
+
+
+def absolute(operands: Operands, modifiers: list[str]) -> Made:
+    """IABS."""
+    to, a = operands
+    read, write = signed(a), to_word(to)
+    return lambda s, ix: write(s, ix, np.abs(read(s, ix)) & _LOW), ones(to), ones(a)
+
+
+def population(operands: Operands, modifiers: list[str]) -> Made:
+    """POPC: bits that are set."""
+    to, a = operands
+    read, write = word(a), to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        bits = np.ascontiguousarray(read(s, ix))
+        write(s, ix, np.unpackbits(bits.view(np.uint8)).reshape(-1, 32).sum(axis=1).astype(np.uint32))
+
+    return run, ones(to), ones(a)
+
+
+def permute(operands: Operands, modifiers: list[str]) -> Made:
+    """PRMT: four bytes out of the eight of (c:a); bit 3 of a selector copies the byte's sign."""
+    to, a, selector, c = operands
+    low, high, write = unsigned(a), unsigned(c), to_word(to)
+    if not selector.startswith("0x"):
+        raise NotModelledError(f"PRMT by {selector}")
+    chosen = [int(selector, 0) >> 4 * i & 15 for i in range(4)]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        first, second, total = low(s, ix), high(s, ix), np.int64(0)
+        for i, number in enumerate(chosen):
+            byte = ((second if number & 4 else first) >> 8 * (number & 3)) & 0xFF
+            byte = np.where(byte & 0x80, 0xFF, 0) if number & 8 else byte
+            total = total | (byte << 8 * i)
+        write(s, ix, total)
+
+    return run, ones(to), ones(a, c)
+
+
+def pack_predicates(operands: Operands, modifiers: list[str]) -> Made:
+    """P2R: predicates as bits, where the mask has them; other bits from the register."""
+    to, _, a, mask = operands
+    read, write, kept = word(a), to_word(to), int(mask, 0)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        bits = np.uint32(0)
+        for number in range(7):
+            bits = bits | (s.predicate[number][ix].astype(np.uint32) << np.uint32(number))
+        write(s, ix, (bits & np.uint32(kept)) | (read(s, ix) & np.uint32(~kept & 0xFFFFFFFF)))
+
+    return run, ones(to), ones(a, *(f"P{i}" for i in range(7) if kept >> i & 1))
+
+
+INTEGER: dict[str, Callable[[Operands, list[str]], Made]] = {
+    **dict.fromkeys(("MOV", "UMOV", "ULDC", "LDC", "LDCU", "R2UR"), move),
+    "CS2R": clear,
+    **dict.fromkeys(("IADD3", "UIADD3", "VIADD", "IADD"), add),
+    **dict.fromkeys(("IMAD", "UIMAD"), multiply),
+    **dict.fromkeys(("LEA", "ULEA"), scaled_add),
+    **dict.fromkeys(("SHF", "USHF"), shift),
+    **dict.fromkeys(("LOP3", "ULOP3"), logic),
+    **dict.fromkeys(("PLOP3", "UPLOP3"), predicate_logic),
+    **dict.fromkeys(("ISETP", "UISETP"), compare),
+    **dict.fromkeys(("SEL", "USEL"), select),
+    **dict.fromkeys(("IMNMX", "VIMNMX", "VIADDMNMX", "UIMNMX"), smaller_or_larger),
+    "IABS": absolute,
+    "POPC": population,
+    "PRMT": permute,
+    "P2R": pack_predicates,
+}
