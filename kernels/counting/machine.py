@@ -1,8 +1,8 @@
 """The machine: every thread of every block, in the order of the code, warps as converged as the hardware's.
 
 Of the groups of threads that can run, the one at the lowest address runs; so blocks and warps that do the
-same share one step. Branches split a group; convergence barriers (BSSY, BSYNC), WARPSYNC and BAR join it again
-exactly where the machine code says, so a divergent warp counts its instructions as often as it issues them.
+same share one step. Branches split a group; convergence barriers (BSSY, BSYNC), WARPSYNC and BAR join it
+where the machine code says, so a divergent warp counts its instructions as often as it issues them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from edgeosr.kernels.counting.record import Record
 from edgeosr.kernels.counting.step import Step, step
 from edgeosr.kernels.counting.timeline import Timeline, Wait
 
-_NOTHING = ("NOP", "YIELD", "CCTL", "ERRBAR", "CGAERRBAR", "MEMBAR", "LDGDEPBAR", "DEPBAR", "FENCE")
+_NOTHING = ("NOP", "YIELD", "ERRBAR", "CGAERRBAR", "MEMBAR", "LDGDEPBAR", "DEPBAR", "FENCE")
 _SPECIAL_REGISTERS = ("SR_TID.X", "SR_CTAID.X", "SR_LANEID", "SR_CgaCtaId")
 _AWAY = 1 << 30  # the place of a thread that waits or has ended
 _CONTROL = ("BRA", "BRX", "CALL", "RET", "EXIT", "BSSY", "BSYNC", "BREAK", "WARPSYNC", "BAR", "BMOV")
@@ -140,14 +140,15 @@ class Machine:
                 )
             return
         self.record.global_memory(at, who, request.units)
+        distant = np.where(request.cold, int(Wait.COLD), int(Wait.FAR))
         if base == "LDG":
-            waits = np.where(request.near, int(Wait.NEAR), int(Wait.FAR))
+            waits = np.where(request.near, int(Wait.NEAR), distant)
             self.timeline.produce(who, one.writes, waits, 2 * (request.units - 1), mine + 1)
         elif base == "ATOMG":
             self.record.atomic(at, who)
             self.timeline.produce(who, one.writes, np.full(len(who), Wait.ATOMIC), 0, mine)
         elif base == "LDGSTS":
-            self.timeline.copy(who)
+            self.timeline.copy(who, distant)
 
     def _no_register(self, instruction: Instruction, warps: Array) -> None:
         if instruction.base == "LDGDEPBAR":

@@ -40,11 +40,13 @@ class Request:
         warps: numbers of the warps that asked, ascending.
         units: 32-byte sectors of global memory, or wavefronts of shared memory, of each.
         near: of a cached global load: all of the warp's sectors were read by the block before.
+        cold: of global memory: a sector that the launch had neither read, written nor fetched ahead.
     """
 
     warps: Array
     units: Array
     near: Array
+    cold: Array
 
 
 class Memory:
@@ -64,13 +66,15 @@ class Memory:
             self.bytes[first : first + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).ravel()
             self._there[first // 4 : (first + array.nbytes + 3) // 4] = True
         self._read = np.zeros((blocks, at // SECTOR + 1), bool)
+        self._known = np.zeros(at // SECTOR + 1, bool)
         self._window = -(-(shared_bytes + SHARED_AT) // 16) * 16
         self.shared = np.full(blocks * self._window, 0xFF, np.uint8)
         self._lane_block = np.repeat(np.arange(blocks), threads)
         self._lane_warp = np.arange(blocks * threads) // 32
         self._warps_of_block = threads // 32
         self._lanes = np.arange(blocks * threads)
-        self.request = Request(np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
+        nothing = np.zeros(0, bool)
+        self.request = Request(np.zeros(0, int), np.zeros(0, int), nothing, nothing)
 
     def array(self, name: str, size: int) -> Array:
         """Return a copy of the first ``size`` bytes of an array."""
@@ -112,10 +116,19 @@ class Memory:
         waves = np.maximum.reduceat(many, starts)
         owner = group[starts] // turns
         asked = np.flatnonzero(np.bincount(owner))
-        self.request = Request(
-            asked, np.bincount(owner, waves).astype(int)[asked], np.zeros(len(asked), bool)
-        )
+        neither = np.zeros(len(asked), bool)
+        self.request = Request(asked, np.bincount(owner, waves).astype(int)[asked], neither, neither)
         return at + self._lane_block[ix] * self._window
+
+    def fetch_ahead(self, at: Array) -> None:
+        """Bring the 128-byte lines of these addresses to L2; addresses beyond the arrays are no fault."""
+        for part in range(0, 128, SECTOR):
+            sector = (at // 128 * 128 + part) // SECTOR
+            self._known[sector[sector < len(self._known)]] = True
+
+    def forget(self, ix: Lanes) -> None:
+        """Empty the caches of the multiprocessors that run these lanes."""
+        self._read[np.unique(self._lane_block[ix])] = False
 
     def _check(self, at: Array, size: int) -> None:
         if (at % size).any():
@@ -130,11 +143,13 @@ class Memory:
         owner, sector = distinct >> 32, distinct & 0xFFFFFFFF
         asked, starts, many = np.unique(owner, return_index=True, return_counts=True)
         near = np.zeros(len(asked), bool)
+        cold = np.logical_or.reduceat(~self._known[sector], starts)
+        self._known[sector] = True
         if cached:
             block = owner // self._warps_of_block
             near = np.logical_and.reduceat(self._read[block, sector], starts)
             self._read[block, sector] = True
-        return Request(asked, many, near)
+        return Request(asked, many, near, cold)
 
 
 class State(Registers):
@@ -252,6 +267,16 @@ def count_in(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), [*_address_reads(where), (limit, 1)]
 
 
+def cache_control(operands: Operands, modifiers: list[str]) -> Made:
+    """CCTL: fetch ahead to L2 (PF2), or forget what the multiprocessor's cache holds (IVALL)."""
+    if modifiers == ["IVALL"]:
+        return lambda s, ix: s.memory.forget(ix), [], []
+    if "PF2" not in modifiers:
+        raise NotModelledError(f"CCTL.{'.'.join(modifiers)}")
+    where = address(operands[0])
+    return lambda s, ix: s.memory.fetch_ahead(where(s, ix)), [], _address_reads(operands[0])
+
+
 def shuffle(operands: Operands, modifiers: list[str]) -> Made:
     """SHFL.BFLY and .IDX over whole warps; every source lane must be there."""
     _, to, source, lane, clamp = operands
@@ -272,7 +297,7 @@ def shuffle(operands: Operands, modifiers: list[str]) -> Made:
 
 
 def vote(operands: Operands, modifiers: list[str]) -> Made:
-    """VOTE.ANY: into a register the ballot of the lanes that are there, into a predicate whether any says so."""
+    """VOTE.ANY: into a register the ballot of the lanes that are there, into a predicate whether any is set."""
     if modifiers != ["ANY"]:
         raise NotModelledError(f"VOTE.{'.'.join(modifiers)}")
     into_word = len(operands) == 3
@@ -309,6 +334,7 @@ MEMORY: dict[str, Callable[[Operands, list[str]], Made]] = {
     "STS": store_shared,
     "LDGSTS": copy_to_shared,
     "ATOMG": count_in,
+    "CCTL": cache_control,
     "SHFL": shuffle,
     "VOTE": vote,
 }

@@ -21,6 +21,7 @@ _BEGINS = (
     (3, "fused_score.cu", "finish_tile<"),
     (4, "verdict.cuh", "layer < p.layers - 1"),
 )
+_FEW = 4
 Begins = Sequence[tuple[int, str, int]]
 
 
@@ -45,8 +46,13 @@ def phase_lines(sources: Path) -> Begins:
 
 
 def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
-    """Return each instruction's phase; one without a line of the kernel's body has that of the one before."""
-    found, last = [], 0
+    """Return each instruction's phase; one without a line of the kernel's body has that of the one before.
+
+    A value that a phase computes again may keep the line where it was computed first: a few instructions of
+    an earlier phase among those of a later one are the later one's.
+    """
+    found: list[int] = []
+    last = 0
     bodies = {name for _, name, _ in begins}
     for instruction in instructions:
         mine = [
@@ -59,4 +65,8 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
         inside = any(name in bodies for name, _ in instruction.frames[:-1])
         last = max(mine) if mine else 0 if inside else last
         found.append(last)
+    starts = [i for i in range(1, len(found)) if found[i] != found[i - 1]]
+    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
+        if found[start] < found[start - 1] and end - start < _FEW:
+            found[start:end] = [found[start - 1]] * (end - start)
     return found

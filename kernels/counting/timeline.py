@@ -22,10 +22,11 @@ class Wait(IntEnum):
     SLOW_MATH = 2  # special functions, conversions, votes, popcounts, tensor cores, constants by address
     SHARED = 3  # a load from shared memory, or a shuffle
     NEAR = 4  # a global load that the multiprocessor's cache holds
-    FAR = 5  # a global load from L2 or beyond
-    BARRIER = 6
-    ATOMIC = 7
-    FENCE = 8
+    FAR = 5  # a global load from L2
+    COLD = 6  # one that is the launch's first of these bytes: from DRAM, unless an earlier launch left them
+    BARRIER = 7
+    ATOMIC = 8
+    FENCE = 9
 
 
 NOMINAL = {
@@ -35,6 +36,7 @@ NOMINAL = {
     Wait.SHARED: 28,
     Wait.NEAR: 36,
     Wait.FAR: 260,
+    Wait.COLD: 260,
     Wait.BARRIER: 20,
     Wait.ATOMIC: 600,
     Wait.FENCE: 600,
@@ -85,14 +87,14 @@ class Timeline:
             self._ready_paths[name, warps] = paths
             self._depth[name, warps] = depth
 
-    def copy(self, warps: Array) -> None:
+    def copy(self, warps: Array, waits: Array) -> None:
         """Start asynchronous copies from global memory."""
-        arrival = self.now[warps] + _CYCLES[Wait.FAR]
+        arrival = self.now[warps] + _CYCLES[waits]
         later = arrival >= self._copies[0, warps]
         who = warps[later]
         self._copies[0, who] = arrival[later]
         paths = self.paths[who]
-        paths[:, Wait.FAR] += 1
+        paths[np.arange(len(who)), waits[later]] += 1
         self._copy_paths[0, who] = paths
 
     def commit(self, warps: Array) -> None:
