@@ -270,7 +270,8 @@ def smaller_or_larger(operands: Operands, modifiers: list[str]) -> Made:
     def run(s: Registers, ix: Lanes) -> None:
         a, b = left(s, ix), right(s, ix)
         if more is not None:
-            a = a + more(s, ix)
+            total = np.asarray(a + more(s, ix)) & _LOW  # the sum has 32 bits, then it is compared
+            a = total if "U32" in modifiers else total.astype(np.uint32).view(np.int32).astype(np.int64)
         least = which(s, ix)
         found = np.where(least, np.minimum(a, b), np.maximum(a, b))
         if "RELU" in modifiers:
