@@ -97,7 +97,9 @@ def main() -> int:
         for case in CASES:
             counts = run_launch(build, case_launch(case)).counts
             found[architecture][row_name(case)] = counts.as_record()
-            print(f"{architecture} {row_name(case)}: {counts.warp_instructions:,} warp instructions", flush=True)
+            print(
+                f"{architecture} {row_name(case)}: {counts.warp_instructions:,} warp instructions", flush=True
+            )
     sources[device_source().digest] = {"commit": None, "architectures": found}
     FILE.write_text(text_of({"sources": sources}), encoding="utf-8")
     return 0

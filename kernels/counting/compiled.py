@@ -14,7 +14,7 @@ from edgeosr.kernels.build.sources import FOLDER, MAIN
 from edgeosr.kernels.build.toolchain import FLAGS, find_nvcc, run_tool, trimmed
 from edgeosr.kernels.counting.listing import Listing, listing_of
 from edgeosr.kernels.counting.operands import Array
-from edgeosr.kernels.counting.phases import phase_lines, phases_of
+from edgeosr.kernels.counting.phases import Begins, phase_lines, phases_of
 
 # Where a kernel's parameters begin in constant bank 0.
 PARAMETERS_AT = {"sm_75": 0x160, "sm_87": 0x160, "sm_89": 0x160, "sm_90": 0x210}
@@ -27,14 +27,14 @@ class Compiled:
     Attributes:
         architecture: ``sm_90``.
         text: nvdisasm's listing.
-        cubin: the build.
-        sources: folder of the source that it was made from.
+        cubin: the build; empty if no kernel of it jumps by a table.
+        begins: source lines where the phases begin; none: all is one phase.
     """
 
     architecture: str
     text: str
     cubin: bytes
-    sources: Path
+    begins: Begins
 
     def listing(self, entry: str) -> Listing:
         """Return one kernel."""
@@ -42,7 +42,7 @@ class Compiled:
 
     def phases(self, listing: Listing) -> list[int]:
         """Return the phase of each of its instructions."""
-        return phases_of(listing.instructions, phase_lines(self.sources))
+        return phases_of(listing.instructions, self.begins)
 
     def constants(self, entry: str, parameters: bytes) -> dict[int, Array]:
         """Return the constant banks of a launch: its parameters, and the entry's own table of jumps."""
@@ -71,14 +71,25 @@ def compiled(architecture: str, sources: Path = FOLDER) -> Compiled:
             raise KernelBuildError(
                 f"nvcc {nvcc.version} could not compile {MAIN} for {architecture}:\n{trimmed(built.stderr)}"
             )
-        done = run_tool([_disassembler(), "-c", "-gi", target])
-        if done.returncode:
-            raise KernelBuildError(f"nvdisasm refuses the build for {architecture}:\n{trimmed(done.stderr)}")
-        return Compiled(architecture, done.stdout, target.read_bytes(), sources)
+        return Compiled(architecture, disassembled(target), target.read_bytes(), phase_lines(sources))
+
+
+def disassembled(cubin: Path) -> str:
+    """Return nvdisasm's listing of a cubin, with source lines where it holds them.
+
+    Raises:
+        KernelBuildError: nvdisasm is missing or refuses the file.
+    """
+    done = run_tool([_disassembler(), "-c", "-gi", cubin])
+    if done.returncode:
+        raise KernelBuildError(f"nvdisasm refuses {cubin.name}:\n{trimmed(done.stderr)}")
+    return done.stdout
 
 
 def section(cubin: bytes, name: str) -> bytes:
     """Return the bytes of an ELF section, none if it is not there."""
+    if not cubin:
+        return b""
     at, size, count, names = *struct.unpack_from("<Q", cubin, 40), *struct.unpack_from("<HHH", cubin, 58)
     heads = [struct.unpack_from("<IIQQQQ", cubin, at + i * size) for i in range(count)]
     words = heads[names]

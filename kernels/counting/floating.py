@@ -131,7 +131,8 @@ def select(operands: Operands, modifiers: list[str]) -> Made:
     left, right, which, write = real(a), real(b), predicate(p), to_word(to)
 
     def run(s: Registers, ix: Lanes) -> None:
-        write(s, ix, np.where(which(s, ix), left(s, ix), right(s, ix)).astype(np.float32))
+        found: Any = np.where(which(s, ix), left(s, ix), right(s, ix))
+        write(s, ix, found.astype(np.float32))
 
     return run, ones(to), ones(a, b, p)
 
@@ -144,7 +145,8 @@ def smaller_or_larger(operands: Operands, modifiers: list[str]) -> Made:
 
     def run(s: Registers, ix: Lanes) -> None:
         x, y = left(s, ix), right(s, ix)
-        write(s, ix, np.where(which(s, ix), least(x, y), most(x, y)).astype(np.float32))
+        found: Any = np.where(which(s, ix), least(x, y), most(x, y))
+        write(s, ix, found.astype(np.float32))
 
     return run, ones(to), ones(a, b, p)
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.counting.compiled import Compiled
 from edgeosr.kernels.counting.counts import LaunchCounts, counted
-from edgeosr.kernels.counting.machine import Grid, Machine
-from edgeosr.kernels.counting.memory import Memory
-from edgeosr.kernels.counting.operands import Array
+from edgeosr.kernels.counting.decode import Grid
+from edgeosr.kernels.counting.machine import Machine
+from edgeosr.kernels.counting.memory import Memory, MemoryFault
+from edgeosr.kernels.counting.operands import Array, NotModelledError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,7 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
         every_tile: run them all.
 
     Raises:
-        NotModelledError: the machine code holds what the interpreter does not know.
-        MemoryFault: it leaves its arrays.
+        KernelBuildError: the machine code holds what the interpreter does not know, or leaves its arrays.
     """
     tiles = launch.blocks // launch.slabs
     chosen = list(range(tiles)) if every_tile else sorted({0, min(1, tiles - 1), tiles - 1})
@@ -76,7 +77,13 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
         build.constants(launch.entry, bytes(parameters)),
         build.phases(listing),
     )
-    machine.run()
+    try:
+        machine.run()
+    except (NotModelledError, MemoryFault) as error:
+        raise KernelBuildError(
+            f"the machine code of {launch.entry} for {build.architecture} must be what kernels/counting models; "
+            f"got {error}; add the instruction there, or look at the kernel if it left its arrays"
+        ) from error
     return Outcome(
         counted(machine.record, listing, np.repeat(weights, launch.slabs)),
         memory.array("verdicts", launch.arrays["verdicts"].nbytes),

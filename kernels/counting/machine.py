@@ -5,33 +5,26 @@ same share one step. Branches split a group; convergence barriers (BSSY, BSYNC),
 where the machine code says, so a divergent warp counts its instructions as often as it issues them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from edgeosr.kernels.counting.floating import FLOATING
-from edgeosr.kernels.counting.integer import INTEGER
+from edgeosr.kernels.counting.decode import CONTROL, NOTHING, Grid, ready
 from edgeosr.kernels.counting.listing import BYTES, Instruction, Listing
-from edgeosr.kernels.counting.memory import MEMORY, Memory, State
-from edgeosr.kernels.counting.operands import Array, Lanes, NotModelledError, plain, predicate, word
+from edgeosr.kernels.counting.memory import Memory, State
+from edgeosr.kernels.counting.operands import (
+    Array,
+    Lanes,
+    NotModelledError,
+    predicate,
+    word,
+)
 from edgeosr.kernels.counting.record import Record
-from edgeosr.kernels.counting.step import Step, step
+from edgeosr.kernels.counting.step import Step
 from edgeosr.kernels.counting.timeline import Timeline, Wait
 
-_NOTHING = ("NOP", "YIELD", "ERRBAR", "CGAERRBAR", "MEMBAR", "LDGDEPBAR", "DEPBAR", "FENCE")
-_SPECIAL_REGISTERS = ("SR_TID.X", "SR_CTAID.X", "SR_LANEID", "SR_CgaCtaId")
 _AWAY = 1 << 30  # the place of a thread that waits or has ended
-_CONTROL = ("BRA", "BRX", "CALL", "RET", "EXIT", "BSSY", "BSYNC", "BREAK", "WARPSYNC", "BAR", "BMOV")
 MOST_STEPS = 3_000_000
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A launch: blocks (numbers of those that are run), and threads of each."""
-
-    blocks: tuple[int, ...]
-    threads: int
 
 
 class Machine:
@@ -94,7 +87,7 @@ class Machine:
             if at > first and phases[at] != phases[at - 1]:
                 self.record.mark(at - 1, warps, self.timeline)
             self.record.executed(at, warps)
-            if instruction.base in _CONTROL:
+            if instruction.base in CONTROL:
                 self.timeline.issue(warps, self._ready(at).reads)
                 self.record.mark(at, warps, self.timeline)
                 self._control(at, instruction, lanes)
@@ -114,7 +107,7 @@ class Machine:
                 if not len(lanes):
                     return
                 ix = lanes
-        if base in _NOTHING:
+        if base in NOTHING:
             self._no_register(instruction, warps)
             return
         one.run(self.state, ix)
@@ -264,48 +257,9 @@ class Machine:
         return self.listing.labels[name]
 
     def _ready(self, at: int) -> Step:
-        if at in self._steps:
-            return self._steps[at]
-        instruction = self.listing.instructions[at]
-        try:
-            made = self._steps[at] = self._made(instruction)
-            return made
-        except (NotModelledError, ValueError, IndexError, KeyError) as error:
-            raise NotModelledError(
-                f"{self.listing.name} at {at * BYTES:#x}: {instruction.opcode} "
-                f"{', '.join(instruction.operands)}: {error}"
-            ) from error
-
-    def _made(self, instruction: Instruction) -> Step:
-        base, operands = instruction.base, instruction.operands
-        modifiers = instruction.opcode.split(".")[1:]
-        if base in _CONTROL or base in _NOTHING or base == "ENDCOLLECTIVE":
-            return step((_nothing, [], []), instruction.guard)
-        if base in ("S2R", "S2UR"):
-            return step((self._special(operands), [(operands[0], 1)], []), instruction.guard)
-        for table in (INTEGER, FLOATING, MEMORY):
-            if base in table:
-                return step(table[base](operands, modifiers), instruction.guard)
-        raise NotModelledError("an instruction that is not modelled")
-
-    def _special(self, operands: tuple[str, ...]) -> Callable[[State, Lanes], None]:
-        to, name = operands
-        if name not in _SPECIAL_REGISTERS:
-            raise NotModelledError(f"special register {name}")
-        threads = np.tile(np.arange(self.grid.threads, dtype=np.uint32), len(self.grid.blocks))
-        blocks = np.repeat(np.array(self.grid.blocks, np.uint32), self.grid.threads)
-        values = {"SR_TID.X": threads, "SR_CTAID.X": blocks, "SR_LANEID": threads & 31}
-        value = values.get(name, np.zeros(len(threads), np.uint32))
-        uniform, number = to.startswith("U"), plain(to).lstrip("U")[1:]
-
-        def run(s: State, ix: Lanes) -> None:
-            (s.uniform if uniform else s.general)[int(number)][ix] = value[ix]
-
-        return run
-
-
-def _nothing(s: State, ix: Lanes) -> None:
-    """Change no register."""
+        if at not in self._steps:
+            self._steps[at] = ready(self.listing, at, self.grid)
+        return self._steps[at]
 
 
 def _number(text: str) -> int:

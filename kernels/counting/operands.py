@@ -226,7 +226,7 @@ def address(text: str) -> Read:
     for part in re.sub(r"\+-", "+~", inner).split("+"):
         if re.match(r"~?(0x)?[0-9a-f]+$", part):
             value = np.int64(int(part.lstrip("~"), 0) * (-1 if part.startswith("~") else 1))
-            terms.append(lambda s, ix, value=value: value)
+            terms.append(_fixed(value))
         else:
             terms.append(_address_register(part))
 
@@ -248,6 +248,10 @@ def _address_register(part: str) -> Read:
         raise NotModelledError(f"address register {part}")
     read = signed(name)
     return lambda s, ix: read(s, ix) * scale
+
+
+def _fixed(value: Any) -> Read:
+    return lambda s, ix: value
 
 
 def _int64(value: Any) -> Any:
