@@ -94,8 +94,9 @@ def counted(record: Record, listing: Listing, weights: Array) -> LaunchCounts:
             by_kind[kinds[at]] = by_kind.get(kinds[at], 0) + int(totals[at])
         latest = int(np.argmax(record.ends[number]))
         waits = record.paths[number, latest]
-        # A warp that only looks in on a phase (it returns at once) has not taken part.
-        took_part = record.issued[here].sum(axis=0) > _LOOKED_IN * record.warps_of_block
+        # A block that only looks in on a phase (it ends at once) has not taken part.
+        mine = record.issued[here].sum(axis=0)
+        took_part = mine > _LOOKED_IN * mine.max()
         phases.append(
             PhaseCounts(
                 phase=name,
@@ -113,4 +114,4 @@ def counted(record: Record, listing: Listing, weights: Array) -> LaunchCounts:
     return LaunchCounts(tuple(phases))
 
 
-_LOOKED_IN = 16
+_LOOKED_IN = 0.1  # of what the busiest block issues

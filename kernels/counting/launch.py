@@ -81,8 +81,8 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
         machine.run()
     except (NotModelledError, MemoryFault) as error:
         raise KernelBuildError(
-            f"the machine code of {launch.entry} for {build.architecture} must be what kernels/counting models; "
-            f"got {error}; add the instruction there, or look at the kernel if it left its arrays"
+            f"the machine code of {launch.entry} for {build.architecture} must be what kernels/counting "
+            f"models; got {error}; add the instruction there, or look at the kernel if it left its arrays"
         ) from error
     return Outcome(
         counted(machine.record, listing, np.repeat(weights, launch.slabs)),

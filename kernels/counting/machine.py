@@ -20,11 +20,12 @@ from edgeosr.kernels.counting.operands import (
     word,
 )
 from edgeosr.kernels.counting.record import Record
+from edgeosr.kernels.counting.sides import Sides, lane_bits
 from edgeosr.kernels.counting.step import Step
 from edgeosr.kernels.counting.timeline import Timeline, Wait
 
 _AWAY = 1 << 30  # the place of a thread that waits or has ended
-MOST_STEPS = 3_000_000
+_MOST_STEPS = 3_000_000
 
 
 class Machine:
@@ -41,6 +42,7 @@ class Machine:
         """Stand at the first instruction; ``phases``: of each instruction, None for one phase."""
         lanes = len(grid.blocks) * grid.threads
         self.listing, self.grid = listing, grid
+        self.most_steps = _MOST_STEPS
         self.state = State(lanes, constants)
         self.state.memory = memory
         self.record = Record(phases or [0] * len(listing.instructions), len(grid.blocks), grid.threads // 32)
@@ -49,6 +51,7 @@ class Machine:
         self._kept = np.zeros(lanes, np.int64)  # the place of a waiting thread
         self._waits = np.zeros(lanes, np.int8)  # 0, or why: 1 BSYNC, 2 WARPSYNC, 3 BAR
         self._live = np.ones(lanes, bool)
+        self._sides = Sides(lanes)
         self._joins = np.zeros((17, lanes), np.uint32)  # convergence barriers: masks, one a lane
         self._steps: dict[int, Step] = {}  # made when first reached: slow paths may hold what is not modelled
         self._guards = [predicate(one.guard) if one.guard else None for one in listing.instructions]
@@ -61,7 +64,7 @@ class Machine:
             MemoryFault: an access outside the arrays.
         """
         with np.errstate(all="ignore"):
-            for _ in range(MOST_STEPS):
+            for _ in range(self.most_steps):
                 first = int(self._place.min())
                 if first >= _AWAY:
                     if not self._live.any():
@@ -70,7 +73,7 @@ class Machine:
                         raise NotModelledError(f"every thread waits: {sorted(set(self._kept[self._live]))}")
                     continue
                 self._run_from(first)
-        raise NotModelledError(f"no end after {MOST_STEPS} steps")
+        raise NotModelledError(f"no end after {self.most_steps} steps")
 
     def _run_from(self, first: int) -> None:
         here = self._place == first
@@ -80,26 +83,29 @@ class Machine:
         whole = len(lanes) == lanes[-1] - lanes[0] + 1
         ix: Lanes = slice(int(lanes[0]), int(lanes[-1]) + 1) if whole else lanes
         warps = np.flatnonzero(np.bincount(lanes >> 5))
+        times = self._sides.times(lanes, warps)
         phases = self.record.phases
         at = first
         while at < end:
             instruction = self.listing.instructions[at]
             if at > first and phases[at] != phases[at - 1]:
                 self.record.mark(at - 1, warps, self.timeline)
-            self.record.executed(at, warps)
+            self.record.executed(at, warps, times)
             if instruction.base in CONTROL:
-                self.timeline.issue(warps, self._ready(at).reads)
+                self.timeline.issue(warps, times, self._ready(at).reads)
                 self.record.mark(at, warps, self.timeline)
                 self._control(at, instruction, lanes)
                 return
-            self._execute(at, instruction, lanes, ix, warps)
+            depth = self.timeline.issue(warps, times, self._ready(at).reads)
+            self._execute(at, instruction, lanes, ix, warps, depth)
             at += 1
         self.record.mark(at - 1, warps, self.timeline)
         self._place[lanes] = at
 
-    def _execute(self, at: int, instruction: Instruction, lanes: Array, ix: Lanes, warps: Array) -> None:
+    def _execute(
+        self, at: int, instruction: Instruction, lanes: Array, ix: Lanes, warps: Array, depth: Array
+    ) -> None:
         one, guard, base = self._ready(at), self._guards[at], instruction.base
-        depth = self.timeline.issue(warps, one.reads)
         if guard is not None:
             wanted = guard(self.state, lanes)
             if not wanted.all():
@@ -158,13 +164,9 @@ class Machine:
         go = lanes[taken]
         if not len(go):
             return
-        if base == "BRA":
-            self._branch(at, instruction, go)
-        elif base in ("BRX", "RET"):
-            read = word(operands[0].split()[0])
-            self._place[go] = np.asarray(read(self.state, go)).astype(np.int64) // BYTES
-        elif base == "CALL":
-            self._place[go] = self._target(operands[-1])
+        if base in ("BRA", "BRX", "RET", "CALL"):
+            self._place[go] = self._next_places(at, instruction, go)
+            self._sides.part(lanes, self._place[lanes])
         elif base == "EXIT":
             self._live[go] = False
             self._place[go] = _AWAY
@@ -172,10 +174,10 @@ class Machine:
             if self._waits.any():
                 self._release()
         elif base == "BSSY":
-            self._joins[_number(operands[0]), go] = self._bits(go)[go >> 5]
+            self._joins[_number(operands[0]), go] = lane_bits(go, self.state.lanes)[go >> 5]
             self._place[go] = at + 1
         elif base == "BREAK":
-            mine = self._bits(go)
+            mine = lane_bits(go, self.state.lanes)
             self._joins[_number(operands[0])] &= np.repeat(~mine, 32)
             self._place[go] = at + 1
         elif base == "BMOV":
@@ -189,17 +191,20 @@ class Machine:
             self._place[go] = _AWAY
             self._release_at(at, base, operands)
 
-    def _branch(self, at: int, instruction: Instruction, go: Array) -> None:
-        target, kinds = self._target(instruction.operands[-1]), instruction.opcode.split(".")[1:]
+    def _next_places(self, at: int, instruction: Instruction, go: Array) -> Array | int:
+        kinds, operands = instruction.opcode.split(".")[1:], instruction.operands
+        if instruction.base in ("BRX", "RET"):
+            return np.asarray(word(operands[0].split()[0])(self.state, go)).astype(np.int64) // BYTES
+        target = self._target(operands[-1])
         if "DIV" in kinds or "CONV" in kinds:
-            whole = self._bits(go) == self._bits(np.flatnonzero(self._live))
+            whole = lane_bits(go, self.state.lanes) == lane_bits(np.flatnonzero(self._live), self.state.lanes)
             apart = ~whole[go >> 5]
             jump = apart if "DIV" in kinds else ~apart
-        elif len(instruction.operands) > 1:
-            jump = predicate(instruction.operands[0])(self.state, go)
+        elif len(operands) > 1:
+            jump = predicate(operands[0])(self.state, go)
         else:
-            jump = np.ones(len(go), bool)
-        self._place[go] = np.where(jump, target, at + 1)
+            return target
+        return np.where(jump, target, at + 1)
 
     def _release(self) -> bool:
         """Try every place where threads wait; whether any went on."""
@@ -216,11 +221,15 @@ class Machine:
         if base == "BAR":
             self._release_blocks()
             return
-        here, live = self._bits(waiting), self._bits(np.flatnonzero(self._live))
+        here, live = (
+            lane_bits(waiting, self.state.lanes),
+            lane_bits(np.flatnonzero(self._live), self.state.lanes),
+        )
         needed = live[waiting >> 5]
         if base == "BSYNC":
             needed = needed & self._joins[_number(operands[0]), waiting]
         go = waiting[(needed & ~here[waiting >> 5]) == 0]
+        self._sides.join(go, self._live)
         self._waits[go] = 0
         self._place[go] = at + 1
 
@@ -233,13 +242,9 @@ class Machine:
             lanes = np.flatnonzero(waits[block]) + block * threads
             self.record.barrier(int(self._kept[lanes[0]]), int(block))
             self.timeline.meet(int(block))
+            self._sides.join(lanes, self._live)
             self._waits[lanes] = 0
             self._place[lanes] = self._kept[lanes] + 1
-
-    def _bits(self, lanes: Array) -> Array:
-        flags = np.zeros(self.state.lanes, bool)
-        flags[lanes] = True
-        return np.packbits(flags.reshape(-1, 32), axis=1, bitorder="little").view(np.uint32).ravel()
 
     def _move_join(self, instruction: Instruction, go: Array) -> None:
         """BMOV: between a convergence barrier and a register."""

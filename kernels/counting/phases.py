@@ -66,7 +66,8 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
         last = max(mine) if mine else 0 if inside else last
         found.append(last)
     starts = [i for i in range(1, len(found)) if found[i] != found[i - 1]]
-    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
+    ends = [*starts[1:], len(found)] if starts else []
+    for start, end in zip(starts, ends, strict=True):
         if found[start] < found[start - 1] and end - start < _FEW:
             found[start:end] = [found[start - 1]] * (end - start)
     return found

@@ -34,9 +34,9 @@ class Record:
         self.paths = np.zeros((*self.ends.shape, len(Wait)), np.int64)
         self.depths = np.zeros(self.ends.shape, np.int64)
 
-    def executed(self, at: int, warps: Array) -> None:
-        """Count an instruction that these warps issued."""
-        self._add(self.issued, at, warps, 1)
+    def executed(self, at: int, warps: Array, times: Array) -> None:
+        """Count an instruction that these warps issued, each so many times."""
+        self._add(self.issued, at, warps, times)
 
     def global_memory(self, at: int, warps: Array, sectors: Array) -> None:
         """Count a request to global memory."""

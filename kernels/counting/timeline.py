@@ -59,10 +59,10 @@ class Timeline:
         self._copy_paths = np.zeros((3, warps, len(Wait)), np.int64)
         self._warps_of_block = warps_of_block
 
-    def issue(self, warps: Array, reads: Sequence[int]) -> Array:
-        """Issue an instruction in each warp; return the data depth of its operands."""
-        self.now[warps] += _CYCLES[Wait.ISSUE]
-        self.paths[warps, Wait.ISSUE] += 1
+    def issue(self, warps: Array, times: Array, reads: Sequence[int]) -> Array:
+        """Issue an instruction in each warp, once for each of its sides; return its operands' data depth."""
+        self.now[warps] += _CYCLES[Wait.ISSUE] * times
+        self.paths[warps, Wait.ISSUE] += times
         depth = np.zeros(len(warps), np.int64)
         for name in reads:
             ready = self._ready[name, warps]
