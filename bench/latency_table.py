@@ -52,12 +52,12 @@ class Latencies:
 _H200 = Latencies(
     architecture="sm_90",
     counted_as="sm_90",
-    launch_us=Value(2.67, FITTED),
-    on_chip=Value(0.79, FITTED),
-    l2=Value(448.0, FITTED),
+    launch_us=Value(2.69, FITTED),
+    on_chip=Value(0.745, FITTED),
+    l2=Value(454.0, FITTED),
     dram_us=Value(0.1, PUBLISHED),  # 200 cycles more than L2: the same table
-    sync=Value(439.0, FITTED),
-    slot=Value(1.04, FITTED),
+    sync=Value(449.0, FITTED),
+    slot=Value(1.06, FITTED),
 )
 
 
