@@ -3,19 +3,23 @@
     python -m edgeosr.bench.kernel_counts     # some minutes, needs nvcc and nvdisasm (edgeosr[dev]), no GPU
 
 ``kernel_counts.json`` holds them by the digest of the device source that they belong to. Those of an older
-source stay where a phase table was measured with it.
+source stay where a phase table was measured with it. Where a change left the machine code as it was, the
+counts are kept and nothing runs but the compiler.
 """
 
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts, counts_from_record
 from edgeosr.kernels.selftest.cases import SelftestCase
+
+if TYPE_CHECKING:
+    from edgeosr.kernels.counting.compiled import Compiled
 
 FILE = Path(__file__).with_name("kernel_counts.json")
 ARCHITECTURES = ("sm_90", "sm_87")
@@ -83,26 +87,45 @@ def text_of(kept: dict[str, Any]) -> str:
 def main() -> int:
     """Count the present source, keep what belongs to measured tables."""
     from edgeosr.bench.phase_table import measured_tables
-    from edgeosr.kernels.counting.case import case_launch
     from edgeosr.kernels.counting.compiled import compiled
-    from edgeosr.kernels.counting.launch import run_launch
 
-    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"sources": {}}
+    kept = json.loads(FILE.read_text(encoding="utf-8"))["sources"]
     wanted = {table.source for table in measured_tables()}
-    sources = {digest: rows for digest, rows in kept["sources"].items() if digest in wanted}
-    found: dict[str, Any] = {}
+    code, found = {}, {}
     for architecture in ARCHITECTURES:
         build = compiled(architecture)
-        found[architecture] = {}
-        for case in CASES:
-            counts = run_launch(build, case_launch(case)).counts
-            found[architecture][row_name(case)] = counts.as_record()
-            print(
-                f"{architecture} {row_name(case)}: {counts.warp_instructions:,} warp instructions", flush=True
-            )
-    sources[device_source().digest] = {"commit": None, "architectures": found}
+        code[architecture] = build.code_digest()
+        same = _of_same_code(kept, architecture, code[architecture])
+        if same is not None:
+            print(f"{architecture}: the machine code is that of the kept counts", flush=True)
+        found[architecture] = same or _counted(build)
+    sources = {digest: source for digest, source in kept.items() if digest in wanted}
+    sources[device_source().digest] = {"commit": None, "code": code, "architectures": found}
     FILE.write_text(text_of({"sources": sources}), encoding="utf-8")
     return 0
+
+
+def _of_same_code(kept: dict[str, Any], architecture: str, code: str) -> Any:
+    """Return the kept rows of this very machine code, None if there are none or a case is missing."""
+    names = {row_name(case) for case in CASES}
+    for source in kept.values():
+        if source.get("code", {}).get(architecture) == code:
+            rows = source["architectures"][architecture]
+            return rows if set(rows) == names else None
+    return None
+
+
+def _counted(build: "Compiled") -> dict[str, Any]:
+    from edgeosr.kernels.counting.case import case_launch
+    from edgeosr.kernels.counting.launch import run_launch
+
+    rows = {}
+    for case in CASES:
+        counts = run_launch(build, case_launch(case)).counts
+        rows[row_name(case)] = counts.as_record()
+        many = f"{counts.warp_instructions:,} warp instructions"
+        print(f"{build.architecture} {row_name(case)}: {many}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

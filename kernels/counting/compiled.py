@@ -1,5 +1,6 @@
 """The kernel's machine code: compiled with line numbers, disassembled, with its constants."""
 
+import hashlib
 import shutil
 import struct
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.sources import FOLDER, MAIN
 from edgeosr.kernels.build.toolchain import FLAGS, find_nvcc, run_tool, trimmed
-from edgeosr.kernels.counting.listing import Listing, listing_of
+from edgeosr.kernels.counting.listing import Listing, entries_of, listing_of
 from edgeosr.kernels.counting.operands import Array
 from edgeosr.kernels.counting.phases import Begins, phase_lines, phases_of
 
@@ -43,6 +44,16 @@ class Compiled:
     def phases(self, listing: Listing) -> list[int]:
         """Return the phase of each of its instructions."""
         return phases_of(listing.instructions, self.begins)
+
+    def code_digest(self) -> str:
+        """Digest of instructions and their phases: a change of the source that leaves it changes no count."""
+        total = hashlib.sha256()
+        for entry in entries_of(self.text):
+            listing = self.listing(entry)
+            phases = self.phases(listing)
+            for one, phase in zip(listing.instructions, phases, strict=True):
+                total.update(f"{one.guard} {one.opcode} {one.operands} {phase};".encode())
+        return total.hexdigest()
 
     def constants(self, entry: str, parameters: bytes) -> dict[int, Array]:
         """Return the constant banks of a launch: its parameters, and the entry's own table of jumps."""

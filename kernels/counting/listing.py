@@ -45,6 +45,11 @@ class Listing:
     labels: dict[str, int]
 
 
+def entries_of(text: str) -> list[str]:
+    """Return the names of the kernels in the text that ``nvdisasm -c -gi`` prints."""
+    return _SECTION.findall(text)
+
+
 def listing_of(text: str, entry: str) -> Listing:
     """Return ``entry`` of the text that ``nvdisasm -c -gi`` prints.
 

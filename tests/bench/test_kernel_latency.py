@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,26 @@ def test_the_measured_launches_and_the_workloads_are_among_the_counted_cases() -
 def test_the_counts_file_is_written_a_phase_a_line() -> None:
     kept = json.loads(kernel_counts.FILE.read_text("utf-8"))
     assert kernel_counts.text_of(kept) == kernel_counts.FILE.read_text("utf-8")
+
+
+def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = json.loads(kernel_counts.FILE.read_text("utf-8"))
+    code = kept["sources"][device_source().digest]["code"]
+    moved = {"sources": dict(kept["sources"])}
+    moved["sources"]["an older source"] = moved["sources"].pop(device_source().digest)
+    path = tmp_path / "counts.json"
+    path.write_text(kernel_counts.text_of(moved))
+    monkeypatch.setattr(kernel_counts, "FILE", path)
+    builds = {
+        name: SimpleNamespace(architecture=name, code_digest=lambda name=name: code[name]) for name in code
+    }
+    monkeypatch.setattr("edgeosr.kernels.counting.compiled.compiled", builds.get)
+    assert kernel_counts.main() == 0
+    assert json.loads(path.read_text("utf-8")) == kept  # and those of the older source are gone
+    builds["sm_90"].code_digest = lambda: "other"
+    counted = []
+    monkeypatch.setattr(kernel_counts, "_counted", lambda build: counted.append(build.architecture) or {})
+    assert kernel_counts.main() == 0
+    assert counted == ["sm_90"]
