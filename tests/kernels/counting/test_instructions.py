@@ -39,6 +39,7 @@ LANE = np.arange(32, dtype=np.int64)
         ("VIMNMX R9, R0, 0x7, PT", np.minimum(LANE, 7)),
         # The sum wraps to 32 bits before it is compared: a jump table took the wrong row otherwise.
         ("VIADDMNMX.U32 R9, R0, -0x7, 0x2, PT", np.where(LANE >= 7, np.minimum(LANE - 7, 2), 2)),
+        ("VIADDMNMX R9, R0, -0x7, 0x2, PT", np.minimum(LANE - 7, 2)),
         ("SHFL.BFLY PT, R9, R0, 0x10, 0x1f", LANE ^ 16),
         ("ISETP.GE.AND P1, PT, R0, 0x9, PT\nVOTE.ANY R9, PT, P1", LANE * 0 + 0xFFFFFE00),
         ("I2FP.F32.S32 R8, R0\nF2FP.F16.F32.PACK_AB R9, RZ, R8", LANE.astype(np.float16).view(np.uint16)),
@@ -65,6 +66,9 @@ def test_a_multiply_add_rounds_once() -> None:
     # (1 + 2^-12)^2 - (1 + 2^-11) = 2^-24 exactly; two roundings give 0.
     lines = "MOV R4, 0x3f800800\nMOV R5, 0x3f801000\nFFMA R9, R4, R4, -R5"
     assert result(lines).view(np.float32)[0] == np.float32(2.0**-24)
+    # 1 + 2^-23 + 2^-24 - 2^-70 is just below a tie; as a float64 it is the tie, which goes up.
+    lines = "MOV R4, 0x39800001\nMOV R5, 0x397ffffe\nMOV R6, 0x3f800001\nFFMA R9, R4, R5, R6"
+    assert result(lines)[0] == 0x3F800001
 
 
 def test_rounding_goes_where_the_instruction_says() -> None:
