@@ -114,7 +114,9 @@ def prediction_lines(workload: Workload, floors_us: dict[str, float]) -> list[st
         try:
             found = prediction(workload, module)
         except UsageError as error:
-            return [f"  no prediction: {error}"]
+            if (line := f"  no prediction: {error}") != lines[-1]:
+                lines.append(line)
+            continue
         parts = (found.on_chip[-1], found.memory[-1], found.sync[-1], found.issue[-1])
         lines.append(
             f"  {module.name:20s} {floors_us[module.name]:8.1f} {found.total[-1]:8.1f}   "

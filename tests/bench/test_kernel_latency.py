@@ -105,6 +105,18 @@ def test_the_printed_table_says_what_a_time_is_made_of() -> None:
     assert numbers[1] == pytest.approx(sum(numbers[2:]), abs=0.3)
 
 
+def test_without_counts_or_cycles_the_table_says_why_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = {module.name: 1.0 for module in MODULES}
+    xavier = prediction_lines(WORKLOADS[0], bounds)  # sm_72 has no row of cycles
+    assert "must have sm_72" in xavier[1] and "nearest is sm_87" in xavier[1]
+    assert xavier[2].startswith("  Orin Nano 8GB Super") and len(xavier) == len(MODULES) + 1
+    changed = SimpleNamespace(digest="another source")
+    monkeypatch.setattr("edgeosr.bench.kernel_predictions.device_source", lambda: changed)
+    del bounds["Xavier NX"]
+    lines = prediction_lines(WORKLOADS[0], bounds)
+    assert len(lines) == 2 and "count it: python -m edgeosr.bench.kernel_counts" in lines[1]
+
+
 def test_the_report_shows_both_halves_with_their_errors() -> None:
     lines = held_lines()
     assert "NVIDIA H200 (driver 580, 2026-11-26, commit f9077d1)" in lines[0]
