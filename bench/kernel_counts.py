@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeosr.kernels.counting.compiled import Compiled
 
 FILE = Path(__file__).with_name("kernel_counts.json")
-ARCHITECTURES = ("sm_90", "sm_87")
+ARCHITECTURES = ("sm_90", "sm_87", "sm_110")
 # What is counted: the launches of the measured phase table, then those that only the model has.
 MEASURED_CASES = (
     *(SelftestCase(dimension=512, batch=batch) for batch in (1, 8, 64)),

@@ -54,7 +54,7 @@ def prediction(workload: Workload, module: Module) -> Prediction:
     """
     row = latencies_of(module.architecture)
     device = Device(int(module.multiprocessors.value), module.clock_ghz.value, cold=True)
-    return predicted(counts_for(workload, row.counted_as), row, device)
+    return predicted(counts_for(workload, row.architecture), row, device)
 
 
 def held_against() -> list[tuple[PhaseTable, list[Compared]]]:
@@ -97,8 +97,7 @@ def latency_lines() -> list[str]:
             "issue slot": row.slot,
         }
         words = ", ".join(f"{value.value:g} {name} [{value.source[0]}]" for name, value in values.items())
-        other = "" if row.counted_as == row.architecture else f" (code of {row.counted_as})"
-        lines.append(f"  {row.architecture}{other}: {words}")
+        lines.append(f"  {row.architecture}: {words}")
     return lines
 
 

@@ -20,7 +20,6 @@ class Latencies:
 
     Attributes:
         architecture: ``sm_90``.
-        counted_as: architecture whose machine code stands for it.
         launch_us: an empty launch in a replayed graph.
         on_chip: factor on the published cycles of every wait in ``ON_CHIP``.
         l2: cycles of a load from L2.
@@ -30,7 +29,6 @@ class Latencies:
     """
 
     architecture: str
-    counted_as: str
     launch_us: Value
     on_chip: Value
     l2: Value
@@ -51,7 +49,6 @@ class Latencies:
 # found.
 _H200 = Latencies(
     architecture="sm_90",
-    counted_as="sm_90",
     launch_us=Value(2.69, FITTED),
     on_chip=Value(0.745, FITTED),
     l2=Value(454.0, FITTED),
@@ -61,10 +58,9 @@ _H200 = Latencies(
 )
 
 
-def _edge(architecture: str, counted_as: str, source: str) -> Latencies:
+def _edge(architecture: str, source: str) -> Latencies:
     return Latencies(
         architecture=architecture,
-        counted_as=counted_as,
         launch_us=Value(5.0, ASSUMED),  # 5 to 20 on Jetson
         on_chip=Value(_H200.on_chip.value, source),
         l2=Value(_H200.l2.value, source),
@@ -74,7 +70,7 @@ def _edge(architecture: str, counted_as: str, source: str) -> Latencies:
     )
 
 
-TABLE = (_edge("sm_87", "sm_87", PUBLISHED), _H200, _edge("sm_110", "sm_90", ASSUMED))
+TABLE = (_edge("sm_87", PUBLISHED), _H200, _edge("sm_110", ASSUMED))
 
 
 def latencies_of(architecture: str) -> Latencies:

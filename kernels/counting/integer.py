@@ -155,21 +155,25 @@ _JOIN = {"AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor}
 
 
 def compare(operands: Operands, modifiers: list[str]) -> Made:
-    """ISETP: a relation joined with a predicate, and its opposite joined likewise."""
-    if "EX" in modifiers:
-        raise NotModelledError("ISETP.EX")
+    """ISETP: a relation joined with a predicate, and its opposite joined likewise.
+
+    ``.EX`` compares the high words of 64 bits; the last operand is what the low words gave.
+    """
     first, second, a, b, other = operands[:5]
     convert: Callable[[str], Any] = unsigned if "U32" in modifiers else signed
     left, right, more = convert(a), convert(b), predicate(other)
-    relation, join = _COMPARE[modifiers[0]], _JOIN[modifiers[-1]]
+    relation = _COMPARE[modifiers[0]]
+    join = _JOIN[next(word for word in modifiers if word in _JOIN)]
+    low = predicate(operands[5]) if "EX" in modifiers else None
     put, put_opposite = to_predicate(first), to_predicate(second)
 
     def run(s: Registers, ix: Lanes) -> None:
-        found, joined = relation(left(s, ix), right(s, ix)), more(s, ix)
+        x, y, joined = left(s, ix), right(s, ix), more(s, ix)
+        found = relation(x, y) if low is None else np.where(x == y, low(s, ix), relation(x, y))
         put(s, ix, join(found, joined))
         put_opposite(s, ix, join(~found, joined))
 
-    return run, ones(first, second), ones(a, b, other)
+    return run, ones(first, second), ones(a, b, *operands[4:])
 
 
 def select(operands: Operands, modifiers: list[str]) -> Made:

@@ -58,4 +58,4 @@ def vote(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to, out), ones(operands[-1])
 
 
-LANES: dict[str, Callable[[Operands, list[str]], Made]] = {"SHFL": shuffle, "VOTE": vote}
+LANES: dict[str, Callable[[Operands, list[str]], Made]] = {"SHFL": shuffle, "VOTE": vote, "VOTEU": vote}

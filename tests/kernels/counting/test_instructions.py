@@ -62,6 +62,21 @@ def test_a_64_bit_sum_carries_from_the_low_word_to_the_high_one() -> None:
     np.testing.assert_array_equal(result(minus), np.where(LANE <= 5, 0, 0xFFFFFFFF))
 
 
+@pytest.mark.parametrize(
+    ("relation", "holds"), [("GE", LANE >= 5), ("GT", LANE > 5), ("LT", LANE < 5), ("EQ", LANE == 5)]
+)
+def test_a_64_bit_comparison_takes_the_low_words_where_the_high_ones_are_equal(
+    relation: str, holds: np.ndarray
+) -> None:
+    lines = (
+        f"ISETP.{relation}.U32.AND P0, PT, R0, 0x5, PT\n"
+        f"ISETP.{relation}.AND.EX P1, PT, {{high}}, 0x3, PT, P0\nSEL R9, RZ, 0x1, !P1"
+    )
+    np.testing.assert_array_equal(result("MOV R4, 0x3\n" + lines.format(high="R4")), holds)
+    above = 1 if relation in ("GE", "GT") else 0
+    np.testing.assert_array_equal(result("MOV R4, 0x4\n" + lines.format(high="R4")), LANE * 0 + above)
+
+
 def test_a_multiply_add_rounds_once() -> None:
     # (1 + 2^-12)^2 - (1 + 2^-11) = 2^-24 exactly; two roundings give 0.
     lines = "MOV R4, 0x3f800800\nMOV R5, 0x3f801000\nFFMA R9, R4, R4, -R5"

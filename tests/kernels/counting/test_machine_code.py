@@ -1,5 +1,6 @@
 """Today's machine code, interpreted: it gives the reference's verdicts, and its counts are the kept ones."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from compile_gate import cubin_of
 from edgeosr.bench.kernel_counts import COMMAND, counts_of_source, row_name
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.sources import FOLDER, device_source
+from edgeosr.kernels.counting.__main__ import main, table_of
 from edgeosr.kernels.counting.case import case_launch
 from edgeosr.kernels.counting.compiled import Compiled, compiled, disassembled, section
+from edgeosr.kernels.counting.counts import counts_from_record
 from edgeosr.kernels.counting.launch import run_launch
 from edgeosr.kernels.counting.listing import listing_of
 from edgeosr.kernels.counting.phases import phase_lines
@@ -28,7 +31,7 @@ def builds() -> dict[str, Compiled]:
     """Without line numbers: all of a kernel is one phase."""
     return {
         name: Compiled(name, disassembled(cubin_of(name)), cubin_of(name).read_bytes(), ())
-        for name in ("sm_90", "sm_87")
+        for name in ("sm_90", "sm_87", "sm_110")
     }
 
 
@@ -38,7 +41,7 @@ def builds() -> dict[str, Compiled]:
         ("sm_90", ROWS),
         ("sm_90", replace(ROWS, images=0, margin=0.0, activation="silu", half_weights=False, head="linear")),
         ("sm_87", replace(ROWS, dimension=33, activation="clip", taps=1)),
-        ("sm_87", SelftestCase(dimension=33, batch=3, size=0, probes=5, classes=33)),
+        ("sm_110", SelftestCase(dimension=33, batch=3, size=0, probes=5, classes=33)),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
@@ -93,3 +96,21 @@ def test_machine_code_that_is_not_modelled_is_told_with_its_place(builds: dict[s
     foreign = replace(build, text=build.text.replace("LDGDEPBAR", "UBLKCP"))
     with pytest.raises(KernelBuildError, match=r"for sm_90 must be what .* models; got .*UBLKCP.*add the"):
         run_launch(foreign, case_launch(ROWS))
+
+
+def test_the_command_prints_one_launch(
+    builds: dict[str, Compiled], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edgeosr.kernels.counting.__main__.compiled", builds.__getitem__)
+    assert main(["--dimension", "16", "--size", "2", "--filter", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["case"].startswith("map relu Q4 taps 1, D16 B1 C10 cosine")
+    (phase,) = document["phases"]  # no line numbers in this build: all is one phase
+    table = table_of(counts_from_record(document["phases"]))
+    assert f"{sum(phase['instructions'].values()):11,d}{phase['busiest']:11,d}" in table
+    assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
+    assert main(["--dimension", "5000"]) == 2
+    assert "D must be from 1 to 2048" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--batch", "0"])
+    assert "must be at least 1; got 0" in capsys.readouterr().err
