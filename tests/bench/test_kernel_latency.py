@@ -15,7 +15,15 @@ from edgeosr.bench.jetson import ASSUMED, MODULES
 from edgeosr.bench.kernel_counts import CASES, counts_of_source, row_name
 from edgeosr.bench.kernel_latency import Compared, Device, compared, fit, predicted, worst
 from edgeosr.bench.kernel_model import WORKLOADS, floors
-from edgeosr.bench.kernel_predictions import MOST, case_of, held_lines, prediction, prediction_lines
+from edgeosr.bench.kernel_predictions import (
+    MOST,
+    case_of,
+    counts_for,
+    held_lines,
+    prediction,
+    prediction_lines,
+)
+from edgeosr.bench.kernel_wavefronts import wavefronts_of
 from edgeosr.bench.latency_table import FITTED, TABLE, latencies_of
 from edgeosr.bench.phase_table import PhaseTable, measured_tables, phase_table, require_source
 from edgeosr.errors import UsageError
@@ -216,3 +224,13 @@ def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
     monkeypatch.setattr(kernel_counts, "_counted", lambda build: counted.append(build.architecture) or {})
     assert kernel_counts.main() == 0
     assert counted == ["sm_90"]
+
+
+def test_the_machine_codes_wavefronts_are_those_of_the_source_on_the_cpu() -> None:
+    """Two counters that share nothing: of the maps they agree to the last wavefront."""
+    for workload in WORKLOADS:
+        of_source = wavefronts_of(workload)
+        if of_source is not None:
+            of_code = sum(phase.wavefronts for phase in counts_for(workload, "sm_90").phases)
+            exactly = workload.source == "map"
+            assert of_code == pytest.approx(of_source.wavefronts, rel=0 if exactly else 0.02)

@@ -109,8 +109,8 @@ def test_the_command_prints_one_launch(
     table = table_of(counts_from_record(document["phases"]))
     assert f"{sum(phase['instructions'].values()):11,d}{phase['busiest']:11,d}" in table
     assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
-    assert main(["--dimension", "5000"]) == 2
-    assert "D must be from 1 to 2048" in capsys.readouterr().err
+    assert main(["--dimension", "16", "--probes", "40"]) == 2
+    assert "K must be from 1 to 32" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--batch", "0"])
     assert "must be at least 1; got 0" in capsys.readouterr().err
