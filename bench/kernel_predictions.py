@@ -70,11 +70,13 @@ def held_lines() -> list[str]:
     """Return the tables for a terminal: measured / predicted until the end of each phase."""
     lines: list[str] = []
     for table, rows in held_against():
+        held = worst(rows, fitted=False)
         lines += [
             f"the model beside {table.card} (driver {table.driver}, {table.date}, commit {table.commit}): "
             "microseconds until the end of",
             f"each phase, measured / predicted. Fitted on every second row: off by at most x "
-            f"{worst(rows, fitted=True):.2f}; held back: x {worst(rows, fitted=False):.2f}",
+            f"{worst(rows, fitted=True):.2f}; held back: x {held:.2f}"
+            + (f", more than x {MOST:g}: do not trust a prediction" if held > MOST else ""),
             f"  {'':34s} {'':5s}" + "".join(f" {name.split(',')[0]:>14s}" for name in PHASES),
         ]
         for row in rows:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgeosr.kernels.counting.operands import Lanes, Registers, names
 
@@ -40,7 +39,3 @@ def step(made: Made, guard: str) -> Step:
 def ones(*texts: str) -> list[tuple[str, int]]:
     """Return the operands, each one register wide."""
     return [(text, 1) for text in texts]
-
-
-Maker = Callable[[tuple[str, ...], list[str]], Made]
-Table = dict[str, Any]

@@ -125,12 +125,15 @@ def test_without_counts_or_cycles_the_table_says_why_once(monkeypatch: pytest.Mo
     assert len(lines) == 2 and "count it: python -m edgeosr.bench.kernel_counts" in lines[1]
 
 
-def test_the_report_shows_both_halves_with_their_errors() -> None:
+def test_the_report_shows_both_halves_with_their_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = held_lines()
     assert "NVIDIA H200 (driver 580, 2026-11-26, commit f9077d1)" in lines[0]
     assert "Fitted on every second row" in lines[1] and "held back: x 1.0" in lines[1]
     assert sum(" held " in line for line in lines[3:]) == 4
     assert sum(" fit " in line for line in lines[3:]) == 5
+    assert "do not trust" not in lines[1]
+    monkeypatch.setattr("edgeosr.bench.kernel_predictions.MOST", 1.01)
+    assert "more than x 1.01: do not trust a prediction" in held_lines()[1]
 
 
 def test_a_phase_table_of_another_source_is_refused(
