@@ -23,6 +23,7 @@ class Module:
         clock_ghz: of the GPU, its largest.
         dram_gb_s: bandwidth of the memory; where two values circulate the higher, for a floor.
         tensor_flop_per_clock: dense fp16, of one SM; 0: the kernel takes its FMA path there.
+        architecture: of its GPU.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Module:
     clock_ghz: Value
     dram_gb_s: Value
     tensor_flop_per_clock: Value
+    architecture: str = "sm_87"
 
     @property
     def l2_gb_s_of_one(self) -> float:
@@ -50,7 +52,12 @@ LAYER_US = 0.7  # one dependent step that waits for memory; assumed
 _ORIN_TENSOR = Value(2048, ASSUMED)  # 170 sparse INT8 TOPS of AGX Orin / 4, by SM and clock
 MODULES = (
     Module(
-        "Xavier NX", Value(6, DATASHEET), Value(1.1, DATASHEET), Value(59.7, ASSUMED), Value(0, DATASHEET)
+        "Xavier NX",
+        Value(6, DATASHEET),
+        Value(1.1, DATASHEET),
+        Value(59.7, ASSUMED),
+        Value(0, DATASHEET),
+        "sm_72",
     ),
     Module(
         "Orin Nano 8GB Super",
@@ -67,5 +74,6 @@ MODULES = (
         Value(1.575, DATASHEET),
         Value(273.0, DATASHEET),
         Value(8192, ASSUMED),
+        "sm_110",
     ),
 )

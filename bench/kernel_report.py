@@ -5,17 +5,26 @@ from typing import Any
 
 from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, LAUNCH_US, LAYER_US, MODULES
 from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors
+from edgeosr.bench.kernel_predictions import (
+    held_lines,
+    held_record,
+    latency_lines,
+    prediction_lines,
+    prediction_record,
+)
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
 from edgeosr.bench.unfused_chain import Operation, best_fused_chain, naive_chain
 from edgeosr.printed import json_text
 
 HEADING = (
-    "Fused scoring kernel: lower bounds, nothing here was measured.\n"
+    "Fused scoring kernel: lower bounds, and times predicted from counts of its machine code.\n"
+    "Nothing was measured on these modules; how far the model was off on a card stands at the end.\n"
     "[c] counted by the kernel's own plan or its execution on the CPU, [d] datasheet or device query, "
     "[a] assumed.\n"
     "floor = phase one (all blocks) + phase two (one block a tile), each limited to the multiprocessors\n"
     f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. Launch ({LAUNCH_US:g} us [a]) and latency\n"
-    f"({LAYER_US:g} us a step [a]) stand apart."
+    f"({LAYER_US:g} us a step [a]) stand apart. No floor is a time: the kernel waits, it does not stream.\n"
+    "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics and fences) + turns to issue."
 )
 
 
@@ -27,15 +36,18 @@ def kernel_model_text() -> str:
         names = ("SM", "GHz", "GB/s DRAM", "tensor FLOP/clock/SM")
         words = ", ".join(f"{v.value:g} {n} [{v.source[0]}]" for v, n in zip(values, names, strict=True))
         lines.append(f"  {module.name}: {words}")
+    lines += latency_lines()
     for workload in WORKLOADS:
+        bounds = {name: floor.critical_path for name, floor in floors(workload).items()}
         lines += [
             "",
             workload.name,
             *_counts_lines(workload),
             *_floor_lines(workload),
+            *prediction_lines(workload, bounds),
             *_chain_lines(workload),
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *held_lines()])
 
 
 def kernel_model_json() -> str:
@@ -52,6 +64,7 @@ def kernel_model_json() -> str:
                     name: {**asdict(floor), "critical_path": floor.critical_path, "ratio": floor.ratio}
                     for name, floor in floors(workload).items()
                 },
+                "predicted_us": prediction_record(workload),
                 "unfused_naive": [asdict(operation) for operation in naive_chain(workload)],
                 "unfused_best": [asdict(operation) for operation in best_fused_chain(workload)],
             }
@@ -67,7 +80,9 @@ def kernel_model_json() -> str:
             "l2_bytes_per_clock": "assumed",
             "launch": "assumed",
             "latency": "assumed",
+            "predicted_us": "predicted",
         },
+        "held_against": held_record(),
         "modules": [asdict(module) for module in MODULES],
         "rows": rows,
     }

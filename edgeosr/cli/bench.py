@@ -53,7 +53,8 @@ def bench(
     kernel_model: Annotated[
         bool,
         typer.Option(
-            "--kernel-model", help="Print the CUDA kernel's lower bounds on Jetsons; times nothing."
+            "--kernel-model",
+            help="Print the CUDA kernel's lower bounds and predicted times on Jetsons; times nothing.",
         ),
     ] = False,
     json: Json = False,
@@ -66,7 +67,7 @@ def bench(
         edgeosr bench                                       the newest bundle, batch 1
         edgeosr bench cats.edgeosr --batches 1,8 --threads 1 --frame 480x640
         edgeosr bench --json > latency.json
-        edgeosr bench --kernel-model                        what the CUDA kernel costs at least, by device
+        edgeosr bench --kernel-model                        what the CUDA kernel should cost, by device
     """
     from edgeosr.bench.latency import measure_latency
 

@@ -78,10 +78,13 @@ def test_the_unfused_chain_is_listed_and_moves_more() -> None:
     assert [o.name for o in naive if o.name.startswith("layer")] == [f"layer {n}" for n in range(1, 6)]
 
 
-def test_the_text_calls_nothing_measured_and_marks_every_source() -> None:
+def test_the_text_calls_nothing_on_a_module_measured_and_marks_every_source() -> None:
     text = kernel_model_text()
-    assert "nothing here was measured" in text.splitlines()[0]
-    assert text.count("measured") == 1
+    assert "Nothing was measured on these modules" in text.splitlines()[1]
+    of_modules, of_a_card = text.split("the model beside NVIDIA H200")
+    assert of_modules.count("measured") == 1
+    assert of_modules.count("predicted us") == len(WORKLOADS)
+    assert "measured / predicted" in of_a_card
     for module in MODULES:
         assert f"  {module.name}: " in text
         for value in (module.multiprocessors, module.clock_ghz, module.dram_gb_s):
@@ -94,7 +97,9 @@ def test_the_json_holds_every_row_and_says_that_it_is_no_measurement() -> None:
     document = json.loads(kernel_model_json())
     assert document["measured"] is False
     assert len(document["rows"]) == len(WORKLOADS)
-    assert set(document["sources"].values()) <= {"counted", "assumed", "per value"}
+    assert set(document["sources"].values()) <= {"counted", "assumed", "per value", "predicted"}
+    assert document["held_against"][0]["held_back_off_by_at_most"] < 1.5
     for row in document["rows"]:
+        assert set(row["predicted_us"]) == set(row["floors_us"])
         for floor in row["floors_us"].values():
             assert floor["ratio"] == pytest.approx(floor["critical_path"] / floor["dram"])

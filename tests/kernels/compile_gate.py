@@ -83,6 +83,11 @@ def measured(build: str) -> dict[str, Entry]:
     return {name: found[name] for name in ENTRIES if name in found}
 
 
+def cubin_of(build: str) -> Path:
+    """Return the cubin of a build, compiled if need be."""
+    return _compiled(build)[0]
+
+
 def blocks_per_multiprocessor(build: str, registers: int, threads: int, shared_bytes: int) -> int:
     """Return resident blocks by NVIDIA's own cuda_occupancy.h."""
     program = _occupancy_program()

@@ -1,0 +1,91 @@
+"""Cycles by architecture for the kernel's model of time; each entry with where it comes from."""
+
+from dataclasses import dataclass
+
+from edgeosr.bench.jetson import ASSUMED, Value
+from edgeosr.errors import UsageError
+from edgeosr.kernels.counting.timeline import NOMINAL, Wait
+
+FITTED = "fitted"
+PUBLISHED = "published"
+# Waits inside a multiprocessor: their cycles are published figures (NOMINAL) times one fitted factor.
+ON_CHIP = (Wait.ISSUE, Wait.MATH, Wait.SLOW_MATH, Wait.SHARED, Wait.NEAR, Wait.BARRIER)
+SCHEDULERS = 4  # of a multiprocessor: each issues one warp's instruction a clock
+RESIDENT = 2  # blocks of 512 threads with 64 registers each that a multiprocessor holds: 65,536 registers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    """An architecture.
+
+    Attributes:
+        architecture: ``sm_90``.
+        launch_us: an empty launch in a replayed graph.
+        on_chip: factor on the published cycles of every wait in ``ON_CHIP``.
+        l2: cycles of a load from L2.
+        dram_us: of a load from DRAM, beyond L2.
+        sync: cycles of an atomic, and of a fence.
+        slot: scheduler cycles that each instruction of the busiest block takes from the others.
+    """
+
+    architecture: str
+    launch_us: Value
+    on_chip: Value
+    l2: Value
+    dram_us: Value
+    sync: Value
+    slot: Value
+
+    def cycles(self, wait: Wait) -> float:
+        """Cycles of one wait, DRAM's part apart."""
+        if wait in ON_CHIP:
+            return self.on_chip.value * NOMINAL[wait]
+        return self.l2.value if wait in (Wait.FAR, Wait.COLD) else self.sync.value
+
+
+# sm_90: fitted on every second row of the H200's phase table (kernel_latency.fit; a test fits them anew).
+# Ampere has the same published cycles as Hopper (L2 200, arithmetic 4, shared memory 20 on A100 and H100:
+# table 3 of PMC10448217), so the fitted cycles are carried over to it: "published". Of Orin itself none was
+# found.
+_H200 = Latencies(
+    architecture="sm_90",
+    launch_us=Value(2.69, FITTED),
+    on_chip=Value(0.745, FITTED),
+    l2=Value(454.0, FITTED),
+    dram_us=Value(0.1, PUBLISHED),  # 200 cycles more than L2: the same table
+    sync=Value(449.0, FITTED),
+    slot=Value(1.06, FITTED),
+)
+
+
+def _edge(architecture: str, source: str) -> Latencies:
+    return Latencies(
+        architecture=architecture,
+        launch_us=Value(5.0, ASSUMED),  # 5 to 20 on Jetson
+        on_chip=Value(_H200.on_chip.value, source),
+        l2=Value(_H200.l2.value, source),
+        dram_us=Value(0.7, ASSUMED),  # LPDDR
+        sync=Value(_H200.sync.value, ASSUMED),
+        slot=Value(_H200.slot.value, source),
+    )
+
+
+TABLE = (_edge("sm_87", PUBLISHED), _H200, _edge("sm_110", ASSUMED))
+
+
+def latencies_of(architecture: str) -> Latencies:
+    """Return the row of ``architecture``.
+
+    Raises:
+        UsageError: the table has none; the nearest is named.
+    """
+    for row in TABLE:
+        if row.architecture == architecture:
+            return row
+    number = int(architecture.removeprefix("sm_")) if architecture.removeprefix("sm_").isdigit() else 0
+    nearest = min(TABLE, key=lambda row: abs(int(row.architecture[3:]) - number))
+    raise UsageError(
+        f"the latency table must have {architecture}; it has {', '.join(row.architecture for row in TABLE)}, "
+        f"the nearest is {nearest.architecture}; predict with that one and say so, or add a row to "
+        "bench/latency_table.py"
+    )

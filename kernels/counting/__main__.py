@@ -1,0 +1,106 @@
+"""Count one launch: python -m edgeosr.kernels.counting --dimension 512 --batch 8 --size 7 [--json]."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from edgeosr.errors import EdgeosrError
+from edgeosr.kernels.counting.case import case_launch
+from edgeosr.kernels.counting.compiled import PARAMETERS_AT, compiled
+from edgeosr.kernels.counting.counts import LaunchCounts
+from edgeosr.kernels.counting.launch import run_launch
+from edgeosr.kernels.packing import ACTIVATION_CODES
+from edgeosr.kernels.selftest.cases import SelftestCase
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile, count, print; the exit code."""
+    options = _parser().parse_args(arguments)
+    case = SelftestCase(
+        dimension=options.dimension,
+        batch=options.batch,
+        size=0 if options.probes else options.size,
+        activation=options.activation,
+        taps=1 if options.filter == 1 else 9,
+        probes=options.probes,
+        classes=options.classes,
+        half_weights=not options.fp32,
+        images=options.images,
+    )
+    try:
+        launch = case_launch(case)  # before the compiler's half minute: it refuses what no kernel takes
+        counts = run_launch(compiled(options.architecture), launch).counts
+    except EdgeosrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.json:
+        print(json.dumps({"case": case.name, "phases": counts.as_record()}, indent=1))
+    else:
+        print(f"{case.name}: {launch.blocks} blocks, {options.architecture}\n{table_of(counts)}")
+    return 0
+
+
+def table_of(counts: LaunchCounts) -> str:
+    """Return the counts for a terminal: a phase a line, then the kinds of instructions."""
+    names = (
+        "warp instr",
+        "busiest*",
+        "blocks",
+        "sectors",
+        "wavefronts",
+        "barriers",
+        "atomics",
+        "loads*",
+        "needed*",
+    )
+    lines = [f"{'phase':30s}" + "".join(f"{name:>11s}" for name in names)]
+    for phase in counts.phases:
+        loads = sum(phase.waits[name] for name in ("near", "far", "cold"))
+        numbers = (phase.warp_instructions, phase.busiest, phase.blocks, phase.sectors, phase.wavefronts)
+        more = (phase.barriers, phase.atomics, loads, phase.dependent_loads)
+        lines.append(f"{phase.phase:30s}" + "".join(f"{number:11,d}" for number in (*numbers, *more)))
+    lines += [
+        "* from the start: instructions of the busiest block; loads that the longest chain waits for, one",
+        "  after the other; how many of them in a row need the value of the one before. Waits of that chain:",
+        *(
+            f"{phase.phase:30s}" + ", ".join(f"{name} {many}" for name, many in phase.waits.items() if many)
+            for phase in counts.phases
+        ),
+        "instructions by kind:",
+    ]
+    for phase in counts.phases:
+        lines.append(
+            f"{phase.phase:30s}" + ", ".join(f"{kind} {many:,}" for kind, many in phase.instructions.items())
+        )
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeosr.kernels.counting",
+        description="Count what the compiled kernel executes for one launch, without a GPU.",
+    )
+    parser.add_argument("--architecture", default="sm_90", choices=tuple(PARAMETERS_AT))
+    parser.add_argument("--dimension", type=_positive, default=512, help="D")
+    parser.add_argument("--batch", type=_positive, default=1)
+    parser.add_argument("--size", type=_positive, default=7, help="of the map: 7 is 7 x 7")
+    parser.add_argument("--activation", default="relu", choices=tuple(ACTIVATION_CODES))
+    parser.add_argument("--filter", type=int, default=3, choices=(1, 3), help="of the last convolution")
+    parser.add_argument("--probes", type=int, default=0, help="K tangents of z, and no map")
+    parser.add_argument("--classes", type=_positive, default=10)
+    parser.add_argument("--images", type=int, default=0, help="parts with rows, made from so many images")
+    parser.add_argument("--fp32", action="store_true", help="fp32 weights")
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""A case of the selftest as a launch: its own random scorer and inputs, packed and planned by the product."""
+
+import numpy as np
+
+from edgeosr.kernels.counting.launch import Launch
+from edgeosr.kernels.device_verdicts import VERDICT
+from edgeosr.kernels.packing import pack_scorer
+from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
+
+NOT_A_NUMBER = 0xFFFFFFFF
+
+
+def case_launch(case: SelftestCase) -> Launch:
+    """Return the launch of ``case``; the workspace holds not-a-numbers but for its counters."""
+    packed = pack_scorer(case_scorer(case), half=case.half_weights)
+    inputs = case_inputs(case)
+    shape: MapShape | TangentShape = TangentShape(probes=case.probes, half=case.half_input)
+    if case.size:
+        shape = MapShape(height=case.size, width=case.size, half=case.half_input)
+    plan = plan_launch(packed, shape, case.batch)
+    workspace = np.full(plan.workspace_bytes // 4, NOT_A_NUMBER, np.uint32)
+    workspace[: plan.counter_bytes // 4] = 0
+    arrays = {
+        "input": inputs["map" if case.size else "embedding"],
+        "scorer": np.frombuffer(packed.data, np.uint8),
+        "workspace": workspace,
+        "verdicts": np.zeros(case.batch * VERDICT.itemsize, np.uint8),
+    }
+    if "tangents" in inputs:
+        arrays["tangents"] = inputs["tangents"]
+    return Launch(
+        entry=plan.entry,
+        blocks=plan.blocks,
+        slabs=plan.params.slabs,
+        threads=plan.threads,
+        shared_bytes=plan.shared_bytes,
+        parameters=bytes(plan.params),
+        pointers={name: getattr(FusedScoreParams, name).offset for name in arrays},
+        arrays=arrays,
+    )

@@ -1,0 +1,287 @@
+"""Floating-point and conversion instructions, with the rounding that each one names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgeosr.kernels.counting.operands import (
+    Lanes,
+    NotModelledError,
+    Registers,
+    predicate,
+    real,
+    signed,
+    to_predicate,
+    to_word,
+    unsigned,
+    word,
+)
+from edgeosr.kernels.counting.step import Made, ones
+
+Operands = tuple[str, ...]
+_SMALLEST = np.float32(2.0**-126)  # normal
+_ROUNDINGS = ("RM", "RP", "RZ")
+
+
+def arithmetic(count: int, function: Callable[..., Any]) -> Callable[[Operands, list[str]], Made]:
+    """Return the maker of FADD, FMUL or FFMA: exact in float64 up to a sticky last bit, then rounded once."""
+
+    def make(operands: Operands, modifiers: list[str]) -> Made:
+        to, sources = operands[0], operands[1 : count + 1]
+        reads, write = [real(text) for text in sources], to_word(to)
+        mode = next((m for m in _ROUNDINGS if m in modifiers), "RN")
+        flush, saturate = "FTZ" in modifiers, "SAT" in modifiers
+
+        def run(s: Registers, ix: Lanes) -> None:
+            values = [flushed(read(s, ix)) if flush else read(s, ix) for read in reads]
+            found = _rounded(function(*(np.asarray(v, np.float64) for v in values)), mode)
+            found = flushed(found) if flush else found
+            write(s, ix, np.clip(np.nan_to_num(found, nan=0.0), 0, 1) if saturate else found)
+
+        return run, ones(to), ones(*sources)
+
+    return make
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Return a + b, the last bit odd if bits were lost: rounding that to float32 is rounding the sum."""
+    total = np.asarray(a + b)
+    shadow = total - a
+    lost = (a - (total - shadow)) + (b - shadow)
+    bits = total.view(np.int64)
+    odd = np.isfinite(total) & (lost != 0) & (bits & 1 == 0)
+    return np.where(odd, bits + np.where((lost > 0) == (total > 0), 1, -1), bits).view(np.float64)
+
+
+def _rounded(exact: Any, mode: str) -> Any:
+    nearest = np.asarray(exact).astype(np.float32)
+    if mode == "RN":
+        return nearest
+    back = nearest.astype(np.float64)
+    down = np.nextafter(nearest, np.float32(-np.inf))
+    up = np.nextafter(nearest, np.float32(np.inf))
+    below = (back > exact) & (mode == "RM" or (mode == "RZ") & (exact > 0))
+    above = (back < exact) & (mode == "RP" or (mode == "RZ") & (exact < 0))
+    return np.where(below, down, np.where(above, up, nearest))
+
+
+def flushed(value: Any) -> Any:
+    """Return the value with subnormal numbers as zeros of their sign."""
+    return np.where(np.abs(value) < _SMALLEST, np.copysign(np.float32(0), value), value).astype(np.float32)
+
+
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    "RCP": lambda x: 1.0 / x,
+    "RSQ": lambda x: 1.0 / np.sqrt(x),
+    "SQRT": np.sqrt,
+    "EX2": np.exp2,
+    "LG2": np.log2,
+    "TANH": np.tanh,
+}
+
+
+def special(operands: Operands, modifiers: list[str]) -> Made:
+    """MUFU: the special-function unit; here correctly rounded, on a device within an ulp or two."""
+    to, a = operands
+    read, write, function = real(a), to_word(to), _UNARY[modifiers[0]]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        write(s, ix, np.asarray(function(np.asarray(read(s, ix), np.float64))).astype(np.float32))
+
+    return run, ones(to), ones(a)
+
+
+_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "EQ": np.equal,
+    "NE": np.not_equal,
+    "LT": np.less,
+    "LE": np.less_equal,
+    "GT": np.greater,
+    "GE": np.greater_equal,
+}
+_JOIN = {"AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor}
+
+
+def compare(operands: Operands, modifiers: list[str]) -> Made:
+    """FSETP; a relation that ends in U holds for not-a-numbers too."""
+    first, second, a, b, other = operands[:5]
+    left, right, more = real(a), real(b), predicate(other)
+    name, join = modifiers[0], _JOIN[modifiers[-1]]
+    put, put_opposite = to_predicate(first), to_predicate(second)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        x, y = left(s, ix), right(s, ix)
+        unordered = np.isnan(x) | np.isnan(y)
+        if name in ("NAN", "NUM"):
+            found = unordered if name == "NAN" else ~unordered
+        else:
+            found = _RELATIONS[name[:2]](x, y)
+            found = (found | unordered) if name.endswith("U") else (found & ~unordered)
+        joined = more(s, ix)
+        put(s, ix, join(found, joined))
+        put_opposite(s, ix, join(~found, joined))
+
+    return run, ones(first, second), ones(a, b, other)
+
+
+def select(operands: Operands, modifiers: list[str]) -> Made:
+    """FSEL."""
+    to, a, b, p = operands
+    left, right, which, write = real(a), real(b), predicate(p), to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        found: Any = np.where(which(s, ix), left(s, ix), right(s, ix))
+        write(s, ix, found.astype(np.float32))
+
+    return run, ones(to), ones(a, b, p)
+
+
+def smaller_or_larger(operands: Operands, modifiers: list[str]) -> Made:
+    """FMNMX: min (PT) or max (!PT); a not-a-number loses, with ``.NAN`` it wins."""
+    to, a, b, p = operands
+    left, right, which, write = real(a), real(b), predicate(p), to_word(to)
+    least, most = (np.minimum, np.maximum) if "NAN" in modifiers else (np.fmin, np.fmax)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        x, y = left(s, ix), right(s, ix)
+        found: Any = np.where(which(s, ix), least(x, y), most(x, y))
+        write(s, ix, found.astype(np.float32))
+
+    return run, ones(to), ones(a, b, p)
+
+
+def division_needs_care(operands: Operands, modifiers: list[str]) -> Made:
+    """FCHK: whether a / b is out of the range of the fast sequence (the slow one is right everywhere)."""
+    to, a, b = operands
+    left, right, put = real(a), real(b), to_predicate(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        over = (np.asarray(left(s, ix)).view(np.uint32) >> 23 & 0xFF).astype(np.int64)
+        under = (np.asarray(right(s, ix)).view(np.uint32) >> 23 & 0xFF).astype(np.int64)
+        put(s, ix, (under < 2) | (under > 252) | (over < 25) | (over > 252) | (abs(over - under) > 124))
+
+    return run, ones(to), ones(a, b)
+
+
+def to_float(operands: Operands, modifiers: list[str]) -> Made:
+    """I2F and I2FP: an integer as float32."""
+    to, a = operands
+    read: Any = unsigned(a) if "U32" in modifiers else signed(a)
+    write = to_word(to)
+    mode = next((m for m in _ROUNDINGS if m in modifiers), "RN")
+    return lambda s, ix: write(s, ix, _rounded(read(s, ix).astype(np.float64), mode)), ones(to), ones(a)
+
+
+def to_integer(operands: Operands, modifiers: list[str]) -> Made:
+    """F2I with TRUNC: toward zero, at the ends of the range beyond it."""
+    if "TRUNC" not in modifiers:
+        raise NotModelledError("F2I without TRUNC")
+    to, a = operands
+    read, write = real(a), to_word(to)
+    low, high = (0, 2**32 - 1) if "U32" in modifiers else (-(2**31), 2**31 - 1)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        value = np.nan_to_num(np.asarray(read(s, ix), np.float64), nan=0.0)
+        write(s, ix, np.clip(np.trunc(value), low, high).astype(np.int64) & 0xFFFFFFFF)
+
+    return run, ones(to), ones(a)
+
+
+def pack_halves(operands: Operands, modifiers: list[str]) -> Made:
+    """F2FP.PACK_AB: two float32 as halves, the first on top."""
+    to, a, b = operands
+    top, bottom, write = real(a), real(b), to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        high, low = (np.asarray(x(s, ix)).astype(np.float16).view(np.uint16) for x in (top, bottom))
+        write(s, ix, high.astype(np.uint32) << np.uint32(16) | low.astype(np.uint32))
+
+    return run, ones(to), ones(a, b)
+
+
+def half_add(operands: Operands, modifiers: list[str]) -> Made:
+    """HADD2.F32: one half (the other operand is -RZ) as float32."""
+    to, a, b = operands
+    if "F32" not in modifiers or a not in ("-RZ", "RZ"):
+        raise NotModelledError(f"HADD2 of {a}")
+    read, write = real(b if b[-6:-1] == "H0_H" or "_H" in b else f"{b}.H0_H0"), to_word(to)
+    return lambda s, ix: write(s, ix, np.asarray(read(s, ix), np.float32)), ones(to), ones(b)
+
+
+def half_constant(operands: Operands, modifiers: list[str]) -> Made:
+    """HFMA2 of zeros: two halves as a constant, the first on top; or a register as it is."""
+    to, a, b, *rest = operands
+    if plainly_zero(a) and plainly_zero(b) and len(rest) == 2:
+        halves = np.array([float(rest[1]), float(rest[0])], np.float16)
+        value, write = np.uint32(halves.view(np.uint32)[0]), to_word(to)
+        return lambda s, ix: write(s, ix, value), ones(to), []
+    raise NotModelledError(f"HFMA2 {', '.join(operands)}")
+
+
+def plainly_zero(text: str) -> bool:
+    """Whether the operand is RZ or -RZ."""
+    return text in ("RZ", "-RZ")
+
+
+def tensor(operands: Operands, modifiers: list[str]) -> Made:
+    """HMMA.16816 or .1688 with halves in and float32 out (fragments of the PTX ISA)."""
+    if modifiers[-1] != "F32" or modifiers[0] not in ("16816", "1688"):
+        raise NotModelledError(f"HMMA.{'.'.join(modifiers)}")
+    deep = 16 if modifiers[0] == "16816" else 8
+    d, a, b, c = operands
+
+    def numbered(text: str, count: int) -> list[str]:
+        return [text if text == "RZ" else f"R{int(text[1:]) + i}" for i in range(count)]
+
+    in_a = [word(text) for text in numbered(a, deep // 4)]
+    in_b = [word(text) for text in numbered(b, deep // 8)]
+    in_c, out = [real(text) for text in numbered(c, 4)], [to_word(text) for text in numbered(d, 4)]
+    lane = np.arange(32)
+    group, couple = lane >> 2, (lane & 3) * 2
+
+    def run(s: Registers, ix: Lanes) -> None:
+        first = np.asarray(in_a[0](s, ix))
+        warps = first.size // 32
+        if first.size % 32:
+            raise NotModelledError("HMMA by a part of a warp")
+        left, right = np.zeros((warps, 16, deep), np.float32), np.zeros((warps, deep, 8), np.float32)
+        sums = np.zeros((warps, 16, 8), np.float64)
+        for r, read in enumerate(in_a):
+            halves = _halves(read(s, ix), warps)
+            for i in range(2):
+                left[:, group + 8 * (r & 1), couple + 8 * (r >> 1) + i] = halves[:, :, i]
+        for r, read in enumerate(in_b):
+            halves = _halves(read(s, ix), warps)
+            for i in range(2):
+                right[:, couple + 8 * r + i, group] = halves[:, :, i]
+        for r, value in enumerate(in_c):
+            found = np.broadcast_to(value(s, ix), first.shape).reshape(warps, 32)
+            sums[:, group + 8 * (r >> 1), couple + (r & 1)] = found
+        sums += left.astype(np.float64) @ right.astype(np.float64)
+        for r, write in enumerate(out):
+            write(s, ix, sums[:, group + 8 * (r >> 1), couple + (r & 1)].astype(np.float32).ravel())
+
+    return run, [(d, 4)], [(a, deep // 4), (b, deep // 8), (c, 4)]
+
+
+def _halves(bits: Any, warps: int) -> Any:
+    return np.ascontiguousarray(bits).view(np.float16).reshape(warps, 32, 2).astype(np.float32)
+
+
+FLOATING: dict[str, Callable[[Operands, list[str]], Made]] = {
+    "FADD": arithmetic(2, _sum),
+    "FMUL": arithmetic(2, lambda a, b: a * b),
+    "FFMA": arithmetic(3, lambda a, b, c: _sum(a * b, c)),
+    "MUFU": special,
+    "FSETP": compare,
+    "FSEL": select,
+    "FMNMX": smaller_or_larger,
+    "FCHK": division_needs_care,
+    **dict.fromkeys(("I2F", "I2FP"), to_float),
+    "F2I": to_integer,
+    "F2FP": pack_halves,
+    "HADD2": half_add,
+    "HFMA2": half_constant,
+    "HMMA": tensor,
+}

@@ -1,0 +1,73 @@
+"""The kernel's phases, as the builds that stop after one cut it; which one an instruction belongs to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.counting.listing import Instruction
+
+PHASES = (
+    "pooling, norms",
+    "layer 1, head",
+    "fence, counter",
+    "sums over slabs, top, losses",
+    "hidden, verdict",
+)
+# A phase begins at the first line of this function's body that holds these words.
+_BODIES = {"fused_score.cu": "void fused_score(", "verdict.cuh": "void finish_tile("}
+_BEGINS = (
+    (1, "fused_score.cu", "if (p.rows > 0)"),
+    (2, "fused_score.cu", "thread_fence()"),
+    (3, "fused_score.cu", "finish_tile<"),
+    (4, "verdict.cuh", "layer < p.layers - 1"),
+)
+_FEW = 4
+Begins = Sequence[tuple[int, str, int]]
+
+
+def phase_lines(sources: Path) -> Begins:
+    """Return (phase, file, first line) of each phase but the first.
+
+    Raises:
+        KernelBuildError: the source in the folder has no longer the line where a phase begins.
+    """
+    found = []
+    for phase, name, words in _BEGINS:
+        lines = (sources / name).read_text("utf-8").splitlines()
+        body = next((i for i, line in enumerate(lines) if _BODIES[name] in line), len(lines))
+        number = next((i + 1 for i in range(body, len(lines)) if words in lines[i]), None)
+        if number is None:
+            raise KernelBuildError(
+                f"{name} has no line with {words!r} after {_BODIES[name]!r}, where the phase "
+                f"{PHASES[phase]!r} begins; name the new line in kernels/counting/phases.py"
+            )
+        found.append((phase, name, number))
+    return found
+
+
+def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
+    """Return each instruction's phase; one without a line of the kernel's body has that of the one before.
+
+    A value that a phase computes again may keep the line where it was computed first: a few instructions of
+    an earlier phase among those of a later one are the later one's.
+    """
+    found: list[int] = []
+    last = 0
+    bodies = {name for _, name, _ in begins}
+    for instruction in instructions:
+        mine = [
+            phase
+            for name, line in instruction.frames[:-1]
+            if name in bodies
+            for phase, file, first in begins
+            if file == name and line >= first
+        ]
+        inside = any(name in bodies for name, _ in instruction.frames[:-1])
+        last = max(mine) if mine else 0 if inside else last
+        found.append(last)
+    starts = [i for i in range(1, len(found)) if found[i] != found[i - 1]]
+    ends = [*starts[1:], len(found)] if starts else []
+    for start, end in zip(starts, ends, strict=True):
+        if found[start] < found[start - 1] and end - start < _FEW:
+            found[start:end] = [found[start - 1]] * (end - start)
+    return found

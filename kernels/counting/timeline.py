@@ -1,0 +1,135 @@
+"""Each warp's chain of waits: which results an instruction had to wait for, issued in order.
+
+A warp issues one instruction after another, each when its registers are there. What it waits for along its
+longest chain is kept as counts by ``Wait``; a barrier passes the block's latest warp on to all. Which of two
+chains is the longer is judged with ``NOMINAL`` cycles, rounded figures of published micro-benchmarks; times
+come later, from the counts and an architecture's own table.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from edgeosr.kernels.counting.operands import NAMES, Array
+
+
+class Wait(IntEnum):
+    """What a warp waited for."""
+
+    ISSUE = 0  # its own turn: one instruction after another
+    MATH = 1  # a result of the arithmetic pipes
+    SLOW_MATH = 2  # special functions, conversions, votes, popcounts, tensor cores, constants by address
+    SHARED = 3  # a load from shared memory, or a shuffle
+    NEAR = 4  # a global load that the multiprocessor's cache holds
+    FAR = 5  # a global load from L2
+    COLD = 6  # one that is the launch's first of these bytes: from DRAM, unless an earlier launch left them
+    BARRIER = 7
+    ATOMIC = 8
+    FENCE = 9
+
+
+NOMINAL = {
+    Wait.ISSUE: 1,
+    Wait.MATH: 4,
+    Wait.SLOW_MATH: 20,
+    Wait.SHARED: 28,
+    Wait.NEAR: 36,
+    Wait.FAR: 260,
+    Wait.COLD: 260,
+    Wait.BARRIER: 20,
+    Wait.ATOMIC: 600,
+    Wait.FENCE: 600,
+}
+_CYCLES = np.array([NOMINAL[wait] for wait in Wait], np.float64)
+
+
+class Timeline:
+    """The chains of all warps. ``paths`` is ``[warp, wait]``, ``now`` the same in nominal cycles."""
+
+    def __init__(self, warps: int, warps_of_block: int):
+        """Start all chains empty."""
+        self.now = np.zeros(warps)
+        self.paths = np.zeros((warps, len(Wait)), np.int64)
+        self._ready = np.zeros((NAMES, warps))
+        self._ready_paths = np.zeros((NAMES, warps, len(Wait)), np.int64)
+        self._depth = np.zeros((NAMES, warps), np.int64)
+        self.depth = np.zeros(warps, np.int64)  # global loads of which each needs the one before
+        self._copies = np.zeros((3, warps))  # arrival of those not committed, and of two groups
+        self._copy_paths = np.zeros((3, warps, len(Wait)), np.int64)
+        self._warps_of_block = warps_of_block
+
+    def issue(self, warps: Array, times: Array, reads: Sequence[int]) -> Array:
+        """Issue an instruction in each warp, once for each of its sides; return its operands' data depth."""
+        self.now[warps] += _CYCLES[Wait.ISSUE] * times
+        self.paths[warps, Wait.ISSUE] += times
+        depth = np.zeros(len(warps), np.int64)
+        for name in reads:
+            ready = self._ready[name, warps]
+            late = ready > self.now[warps]
+            if late.any():
+                who = warps[late]
+                self.now[who] = ready[late]
+                self.paths[who] = self._ready_paths[name, who]
+            np.maximum(depth, self._depth[name, warps], out=depth)
+        return depth
+
+    def produce(
+        self, warps: Array, writes: Sequence[int], waits: Array, more: Array | int, depth: Array
+    ) -> None:
+        """Say when results are there: ``waits`` (a Wait of each warp) from now, ``more`` cycles later."""
+        ready = self.now[warps] + _CYCLES[waits] + more
+        paths = self.paths[warps]
+        paths[np.arange(len(warps)), waits] += 1
+        np.maximum.at(self.depth, warps, depth)
+        for name in writes:
+            self._ready[name, warps] = ready
+            self._ready_paths[name, warps] = paths
+            self._depth[name, warps] = depth
+
+    def copy(self, warps: Array, waits: Array) -> None:
+        """Start asynchronous copies from global memory."""
+        arrival = self.now[warps] + _CYCLES[waits]
+        later = arrival >= self._copies[0, warps]
+        who = warps[later]
+        self._copies[0, who] = arrival[later]
+        paths = self.paths[who]
+        paths[np.arange(len(who)), waits[later]] += 1
+        self._copy_paths[0, who] = paths
+
+    def commit(self, warps: Array) -> None:
+        """Close a group of copies."""
+        self._later(2, 1, warps)
+        self._copies[1, warps], self._copy_paths[1, warps] = (
+            self._copies[0, warps],
+            self._copy_paths[0, warps],
+        )
+        self._copies[0, warps] = 0
+
+    def wait_for_copies(self, warps: Array, pending: int) -> None:
+        """Wait until at most ``pending`` (0 or 1) groups are under way."""
+        for group in (2,) if pending else (2, 1):
+            late = self._copies[group, warps] > self.now[warps]
+            who = warps[late]
+            self.now[who] = self._copies[group, who]
+            self.paths[who] = self._copy_paths[group, who]
+
+    def pause(self, warps: Array, wait: Wait) -> None:
+        """Let the warps wait for something that has no register, such as a fence."""
+        self.now[warps] += _CYCLES[wait]
+        self.paths[warps, wait] += 1
+
+    def meet(self, block: int) -> None:
+        """A barrier: all warps of the block go on from the latest one's chain."""
+        warps = slice(block * self._warps_of_block, (block + 1) * self._warps_of_block)
+        latest = int(np.argmax(self.now[warps])) + block * self._warps_of_block
+        self.now[warps] = self.now[latest] + _CYCLES[Wait.BARRIER]
+        self.paths[warps] = self.paths[latest]
+        self.paths[warps, Wait.BARRIER] += 1
+        self.depth[warps] = self.depth[warps].max()
+
+    def _later(self, to: int, other: int, warps: Array) -> None:
+        late = self._copies[other, warps] > self._copies[to, warps]
+        who = warps[late]
+        self._copies[to, who] = self._copies[other, who]
+        self._copy_paths[to, who] = self._copy_paths[other, who]

@@ -1,0 +1,61 @@
+"""The counter against an H200's own counters: the machine code that ran there, no factor fitted."""
+
+import pytest
+from card_launches import card_build, card_launch
+
+from edgeosr.bench.kernel_counts import counts_of_source
+from edgeosr.bench.phase_table import measured_tables
+from edgeosr.kernels.counting.compiled import Compiled
+from edgeosr.kernels.counting.counts import LaunchCounts
+from edgeosr.kernels.counting.launch import run_launch
+from edgeosr.kernels.counting.phases import PHASES
+
+LARGEST_ERROR = 0.15
+COUNTED_ANEW = (
+    "map 512 x 49 relu 3x3, B 1, fp16",
+    "map 1280 x 49 relu 1x1, B 1, fp16",
+)
+
+
+@pytest.fixture(scope="module")
+def build() -> Compiled:
+    return card_build()
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, LaunchCounts]:
+    (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
+    return counts_of_source(table.source, "sm_90")
+
+
+def on_card() -> dict[str, int]:
+    (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
+    return dict(table.warp_instructions)
+
+
+@pytest.mark.parametrize("name", COUNTED_ANEW)
+def test_a_launch_counted_anew_has_the_warp_instructions_of_the_card(
+    name: str, build: Compiled, kept: dict[str, LaunchCounts]
+) -> None:
+    counts = run_launch(build, card_launch(name)).counts
+    assert counts.warp_instructions == pytest.approx(on_card()[name], rel=LARGEST_ERROR)
+    # The weights are other random numbers than those that were counted: almost nothing depends on them.
+    assert counts.warp_instructions == pytest.approx(kept[name].warp_instructions, rel=1e-3)
+    assert [phase.phase for phase in counts.phases] == list(PHASES)
+
+
+@pytest.mark.parametrize("name", sorted(on_card()))
+def test_the_kept_counts_are_within_the_stated_error_of_the_card(
+    name: str, kept: dict[str, LaunchCounts]
+) -> None:
+    assert kept[name].warp_instructions == pytest.approx(on_card()[name], rel=0.01)
+
+
+def test_the_kernel_of_that_commit_has_the_chain_that_the_card_was_slow_with(
+    kept: dict[str, LaunchCounts],
+) -> None:
+    """Sums over slabs, sample after sample: a hundred waits for a load, and no load needs another."""
+    sums = kept["map 512 x 49 relu 3x3, B 8, fp16"].phases[3]
+    assert sums.waits["far"] + sums.waits["cold"] > 100
+    assert sums.dependent_loads == 1
+    assert (sums.atomics, kept["map 512 x 49 relu 3x3, B 64, fp16"].phases[2].atomics) == (0, 128)

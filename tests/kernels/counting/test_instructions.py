@@ -1,0 +1,145 @@
+"""Instructions that are easy to get wrong: each against what it must give."""
+
+import numpy as np
+import pytest
+from tiny_kernel import machine_of, out_of, ran
+
+from edgeosr.kernels.counting.memory import MemoryFault
+from edgeosr.kernels.counting.operands import NotModelledError
+
+STORE = """
+    LDC.64 R50, c[0x0][0x8]
+    S2R R0, SR_TID.X
+    IMAD.WIDE R50, R0, 0x4, R50
+    STG.E desc[UR4][R50.64], R9
+    EXIT
+"""
+
+
+def result(lines: str) -> np.ndarray:
+    """R9 of 32 lanes, where R0 is the lane."""
+    return out_of(ran("S2R R0, SR_TID.X\n" + lines + STORE))[:32]
+
+
+LANE = np.arange(32, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("IADD3 R9, R0, -0x1, RZ", LANE - 1),
+        ("IMAD R9, R0, -0x3, R0", LANE * -2),
+        ("IMAD.HI.U32 R9, R0, 0x80000000, RZ", LANE >> 1),
+        ("LEA.HI R9, R0, 0x7, RZ, 0x1f", (LANE >> 1) + 7),
+        ("LOP3.LUT R9, R0, 0x5, RZ, 0x3c, !PT", LANE ^ 5),
+        ("SHF.R.S32.HI R9, RZ, 0x1f, R0", LANE * 0),
+        ("SHF.L.U32 R9, R0, 0x20, RZ", LANE * 0),
+        ("POPC R9, R0", [bin(i).count("1") for i in LANE]),
+        ("PRMT R9, R0, 0x1000, RZ", LANE << 0 | LANE << 8 | LANE << 16),
+        ("VIMNMX R9, R0, 0x7, PT", np.minimum(LANE, 7)),
+        # The sum wraps to 32 bits before it is compared: a jump table took the wrong row otherwise.
+        ("VIADDMNMX.U32 R9, R0, -0x7, 0x2, PT", np.where(LANE >= 7, np.minimum(LANE - 7, 2), 2)),
+        ("VIADDMNMX R9, R0, -0x7, 0x2, PT", np.minimum(LANE - 7, 2)),
+        ("SHFL.BFLY PT, R9, R0, 0x10, 0x1f", LANE ^ 16),
+        ("ISETP.GE.AND P1, PT, R0, 0x9, PT\nVOTE.ANY R9, PT, P1", LANE * 0 + 0xFFFFFE00),
+        ("I2FP.F32.S32 R8, R0\nF2FP.F16.F32.PACK_AB R9, RZ, R8", LANE.astype(np.float16).view(np.uint16)),
+    ],
+)
+def test_an_instruction_gives(lines: str, expected: object) -> None:
+    want = np.asarray(expected, np.int64) & 0xFFFFFFFF
+    np.testing.assert_array_equal(result(lines), want)
+
+
+def test_prmt_copies_bytes_in_the_selectors_order() -> None:
+    assert result("MOV R8, 0x44332211\nPRMT R9, R8, 0x0123, RZ")[0] == 0x11223344
+    assert result("MOV R8, 0x44332281\nPRMT R9, R8, 0x8880, RZ")[0] == 0xFFFFFF81
+
+
+def test_a_64_bit_sum_carries_from_the_low_word_to_the_high_one() -> None:
+    lines = "MOV R4, 0xffffffff\nIADD3 R5, P0, R4, R0, RZ\nIADD3.X R9, RZ, RZ, RZ, P0, !PT"
+    np.testing.assert_array_equal(result(lines), (LANE > 0).astype(np.uint32))
+    minus = "MOV R4, 0x5\nIADD3 R5, P0, R4, -R0, RZ\nIADD3.X R9, RZ, -0x1, RZ, P0, !PT"  # 5 - lane, high word
+    np.testing.assert_array_equal(result(minus), np.where(LANE <= 5, 0, 0xFFFFFFFF))
+
+
+@pytest.mark.parametrize(
+    ("relation", "holds"), [("GE", LANE >= 5), ("GT", LANE > 5), ("LT", LANE < 5), ("EQ", LANE == 5)]
+)
+def test_a_64_bit_comparison_takes_the_low_words_where_the_high_ones_are_equal(
+    relation: str, holds: np.ndarray
+) -> None:
+    lines = (
+        f"ISETP.{relation}.U32.AND P0, PT, R0, 0x5, PT\n"
+        f"ISETP.{relation}.AND.EX P1, PT, {{high}}, 0x3, PT, P0\nSEL R9, RZ, 0x1, !P1"
+    )
+    np.testing.assert_array_equal(result("MOV R4, 0x3\n" + lines.format(high="R4")), holds)
+    above = 1 if relation in ("GE", "GT") else 0
+    np.testing.assert_array_equal(result("MOV R4, 0x4\n" + lines.format(high="R4")), LANE * 0 + above)
+
+
+def test_a_multiply_add_rounds_once() -> None:
+    # (1 + 2^-12)^2 - (1 + 2^-11) = 2^-24 exactly; two roundings give 0.
+    lines = "MOV R4, 0x3f800800\nMOV R5, 0x3f801000\nFFMA R9, R4, R4, -R5"
+    assert result(lines).view(np.float32)[0] == np.float32(2.0**-24)
+    # 1 + 2^-23 + 2^-24 - 2^-70 is just below a tie; as a float64 it is the tie, which goes up.
+    lines = "MOV R4, 0x39800001\nMOV R5, 0x397ffffe\nMOV R6, 0x3f800001\nFFMA R9, R4, R5, R6"
+    assert result(lines)[0] == 0x3F800001
+
+
+def test_rounding_goes_where_the_instruction_says() -> None:
+    tiny = "MOV R4, 0x3f800000\nMOV R5, 0x30800000\nFFMA{mode} R9, R5, R4, R4"  # 1 + 2^-30
+    for mode, expected in (("", 1.0), (".RM", 1.0), (".RZ", 1.0), (".RP", np.nextafter(np.float32(1), 2))):
+        assert result(tiny.format(mode=mode)).view(np.float32)[0] == np.float32(expected)
+
+
+def test_a_comparison_with_u_holds_for_not_a_numbers() -> None:
+    for relation, expected in (("NEU", 1), ("NE", 0), ("GTU", 1), ("GT", 0)):
+        lines = f"FSETP.{relation}.AND P1, PT, +QNAN, RZ, PT\nSEL R9, RZ, 0x1, !P1"
+        assert result(lines)[0] == expected
+
+
+def test_a_divergent_branch_issues_both_sides_and_joins_where_the_code_says() -> None:
+    machine = ran(
+        """
+        S2R R0, SR_TID.X
+        ISETP.GE.AND P0, PT, R0, 0x8, PT
+        BSSY B0, `(.L_x_2)
+        @P0 BRA `(.L_x_1)
+        MOV R9, 0x1
+        BRA `(.L_x_2)
+        .L_x_1:
+        MOV R9, 0x2
+        .L_x_2:
+        BSYNC B0
+        IADD3 R9, R9, 0x10, RZ
+        """
+        + STORE
+    )
+    np.testing.assert_array_equal(out_of(machine)[:32], np.where(LANE < 8, 0x11, 0x12))
+    issued = machine.record.issued[:, 0]
+    names = [one.opcode for one in machine.listing.instructions]
+    assert issued[names.index("BSSY")] == 1
+    assert issued[names.index("BSYNC")] == 2  # each side comes to it
+    assert issued[names.index("IADD3")] == 1
+
+
+def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> None:
+    with pytest.raises(NotModelledError, match=r"tiny at 0x10: FRND R9, R0: .*not modelled"):
+        ran("NOP\nFRND R9, R0\nEXIT")
+    ran("BRA `(.L_x_1)\nFRND R9, R0\n.L_x_1:\nEXIT")
+
+
+def test_an_access_outside_the_arrays_is_a_fault() -> None:
+    with pytest.raises(MemoryFault, match="outside the arrays"):
+        ran("MOV R2, 0x10\nMOV R3, RZ\nLDG.E R4, desc[UR4][R2.64]\nEXIT")
+    with pytest.raises(MemoryFault, match="misaligned"):
+        ran("LDC.64 R2, c[0x0][0x0]\nLDG.E R4, desc[UR4][R2.64+0x2]\nEXIT")
+
+
+def test_threads_that_wait_for_ever_are_a_fault() -> None:
+    machine = machine_of("S2R R0, SR_TID.X\nISETP.GE.AND P0, PT, R0, 0x20, PT\n@P0 BRA `(.L_x_1)\n"
+                         "BAR.SYNC.DEFER_BLOCKING 0x0\nEXIT\n.L_x_1:\n.L_x_3:\nWARPSYNC.ALL\nBRA `(.L_x_3)",
+                         threads=64)  # fmt: skip
+    machine.most_steps = 200
+    with pytest.raises(NotModelledError, match="no end"):
+        machine.run()

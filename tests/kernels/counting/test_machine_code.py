@@ -1,0 +1,116 @@
+"""Today's machine code, interpreted: it gives the reference's verdicts, and its counts are the kept ones."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compile_gate import cubin_of
+
+from edgeosr.bench.kernel_counts import COMMAND, counts_of_source, row_name
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.sources import FOLDER, device_source
+from edgeosr.kernels.counting.__main__ import main, table_of
+from edgeosr.kernels.counting.case import case_launch
+from edgeosr.kernels.counting.compiled import Compiled, compiled, disassembled, section
+from edgeosr.kernels.counting.counts import counts_from_record
+from edgeosr.kernels.counting.launch import run_launch
+from edgeosr.kernels.counting.listing import listing_of
+from edgeosr.kernels.counting.phases import phase_lines
+from edgeosr.kernels.device_verdicts import VERDICT
+from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
+from edgeosr.scoring.reference import reference_scores
+
+TOLERANCE = {True: 1e-2, False: 2e-5}  # of a score, in standard deviations: as of the source on the CPU
+ROWS = SelftestCase(dimension=64, batch=3, size=2, images=64, margin=0.3)
+
+
+@pytest.fixture(scope="module")
+def builds() -> dict[str, Compiled]:
+    """Without line numbers: all of a kernel is one phase."""
+    return {
+        name: Compiled(name, disassembled(cubin_of(name)), cubin_of(name).read_bytes(), ())
+        for name in ("sm_90", "sm_87", "sm_110")
+    }
+
+
+@pytest.mark.parametrize(
+    ("architecture", "case"),
+    [
+        ("sm_90", ROWS),
+        ("sm_90", replace(ROWS, images=0, margin=0.0, activation="silu", half_weights=False, head="linear")),
+        ("sm_87", replace(ROWS, dimension=33, activation="clip", taps=1)),
+        ("sm_110", SelftestCase(dimension=33, batch=3, size=0, probes=5, classes=33)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_the_machine_code_gives_the_references_verdicts(
+    architecture: str, case: SelftestCase, builds: dict[str, Compiled]
+) -> None:
+    verdicts = run_launch(builds[architecture], case_launch(case)).verdicts.view(VERDICT)
+    expected = reference_scores(case_scorer(case), **case_inputs(case))
+    np.testing.assert_allclose(
+        verdicts["score"], expected["score"], rtol=0, atol=TOLERANCE[case.half_weights]
+    )
+    np.testing.assert_array_equal(verdicts["label"], expected["label"])
+    assert (verdicts["flags"] & 1).all()
+
+
+def test_the_kept_counts_are_of_the_present_source(builds: dict[str, Compiled]) -> None:
+    case = SelftestCase(dimension=512, batch=1)
+    kept = counts_of_source(device_source().digest, "sm_90")  # if this fails: COMMAND
+    counted = run_launch(builds["sm_90"], case_launch(case)).counts.warp_instructions
+    assert kept[row_name(case)].warp_instructions == counted, f"the machine code has changed: run {COMMAND}"
+
+
+def test_only_architectures_whose_machine_code_is_modelled_are_counted() -> None:
+    with pytest.raises(KernelBuildError, match=r"sm_72 is not modelled; count one of .*sm_87"):
+        compiled("sm_72")
+
+
+def test_a_kernel_that_the_listing_lacks_is_named_with_those_that_it_has(builds: dict[str, Compiled]) -> None:
+    with pytest.raises(KernelBuildError, match=r"no kernel nothing; it has .*fused_score_map_mma_f16"):
+        listing_of(builds["sm_90"].text, "nothing")
+
+
+def test_a_file_that_is_no_cubin_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.cubin"
+    path.write_bytes(b"no machine code")
+    with pytest.raises(KernelBuildError, match=r"nvdisasm refuses kernel\.cubin"):
+        disassembled(path)
+    assert section(b"", ".text") == b""
+
+
+def test_a_source_without_the_line_where_a_phase_begins_is_refused(tmp_path: Path) -> None:
+    for name in ("fused_score.cu", "verdict.cuh"):
+        text = (FOLDER / name).read_text("utf-8").replace("finish_tile<kMap, kMma>(p)", "finish(p)")
+        (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(KernelBuildError, match=r"fused_score\.cu has no line with 'finish_tile<'"):
+        phase_lines(tmp_path)
+    assert [phase for phase, _, _ in phase_lines(FOLDER)] == [1, 2, 3, 4]
+
+
+def test_machine_code_that_is_not_modelled_is_told_with_its_place(builds: dict[str, Compiled]) -> None:
+    build = builds["sm_90"]
+    foreign = replace(build, text=build.text.replace("LDGDEPBAR", "UBLKCP"))
+    with pytest.raises(KernelBuildError, match=r"for sm_90 must be what .* models; got .*UBLKCP.*add the"):
+        run_launch(foreign, case_launch(ROWS))
+
+
+def test_the_command_prints_one_launch(
+    builds: dict[str, Compiled], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edgeosr.kernels.counting.__main__.compiled", builds.__getitem__)
+    assert main(["--dimension", "16", "--size", "2", "--filter", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["case"].startswith("map relu Q4 taps 1, D16 B1 C10 cosine")
+    (phase,) = document["phases"]  # no line numbers in this build: all is one phase
+    table = table_of(counts_from_record(document["phases"]))
+    assert f"{sum(phase['instructions'].values()):11,d}{phase['busiest']:11,d}" in table
+    assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
+    assert main(["--dimension", "16", "--probes", "40"]) == 2
+    assert "K must be from 1 to 32" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--batch", "0"])
+    assert "must be at least 1; got 0" in capsys.readouterr().err
