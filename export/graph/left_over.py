@@ -1,8 +1,9 @@
 """The last step before a graph is written: nothing in it is left to be computed while it is loaded.
 
 A bundle's own reader refuses nodes of constants alone (``edgeosr.bundle.onnx.constants``), whole numbers
-divided by what could be 0 (``division``), and long lists of numbers outside raw data (``wire``). Exporters
-write all three, and so do the tangents of probes of the image: what the first layers make of them.
+divided by what could be 0 (``division``), convolutions that do not say their kernel (``nodes``), and long
+lists of numbers outside raw data (``wire``). Exporters write all of these, and tangents of probes of the
+image are made of constants up to the first layer that is not linear.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ def with_nothing_left_over(proto: Any) -> Any:
     graph = proto.graph
     _keep_constants(proto, onnx)
     _guard_divisors(graph, onnx)
+    _say_kernels(graph, onnx)
     for tensor in (*graph.initializer, *(each.t for node in graph.node for each in node.attribute)):
         if tensor.data_type and not tensor.HasField("raw_data"):
             tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
@@ -98,6 +100,24 @@ def _guard_divisors(graph: Any, onnx: Any) -> None:
     if guards:
         _replace(graph.node, nodes)
         graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.int64), _ONE))
+
+
+def _say_kernels(graph: Any, onnx: Any) -> None:
+    """State the kernel of each convolution that leaves it to the shape of its weights."""
+    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            shapes[node.output[0]] = node.attribute[0].t.dims
+        elif node.op_type == "DequantizeLinear" and node.input[0] in shapes:
+            shapes[node.output[0]] = shapes[node.input[0]]
+        said = {attribute.name for attribute in node.attribute}
+        if (
+            node.op_type in ("Conv", "ConvTranspose")
+            and node.input[1] in shapes
+            and "kernel_shape" not in said
+        ):
+            kernel = [int(size) for size in shapes[node.input[1]][2:]]
+            node.attribute.append(onnx.helper.make_attribute("kernel_shape", kernel))
 
 
 def _is_size(name: str, makers: Mapping[str, Any], not_negative: set[str]) -> bool:

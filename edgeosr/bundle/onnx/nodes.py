@@ -1,7 +1,7 @@
 """What one node may say, whatever reaches it: its operator, attributes, inputs and outputs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeosr.bundle.onnx.operators import (
     ATTRIBUTES,
@@ -29,6 +29,7 @@ _FIELD_OF = {
     STRINGS: "strings",
 }
 _LONGEST_STRING = 64
+_OF_WINDOWS = ("kernel_shape", "strides", "dilations", "output_padding", "output_shape", "pads")
 # More of them than any axes; the numbers of a Constant are no setting.
 _LONGEST_LIST = 32
 
@@ -56,6 +57,7 @@ def require_node(node: Fields, where: str) -> int:
     _require_ends(node, op, where)
     if "num_outputs" in said and said["num_outputs"]["i"] != len(node["output"]):
         raise WireError(f"{where} says {said['num_outputs']['i']} outputs and has {len(node['output'])}")
+    _require_window(op, said, where)
     if op == "Einsum":
         _require_equation(said.get("equation", {}).get("s", b""), len(node["input"]), where)
     return total
@@ -82,13 +84,31 @@ def _require_attribute(attribute: Fields, name: str, where: str) -> int:
         if name == "to" and value not in TYPE_NAMES:
             raise WireError(f"{where} makes the type {value}; a bundle has {', '.join(TYPE_NAMES.values())}")
     for text in [value] if rule.kind == STRING else value if rule.kind == STRINGS else []:
-        if len(text) > _LONGEST_STRING or not str(text, "latin-1").isascii():
+        word = str(text[:_LONGEST_STRING], "latin-1")
+        if len(text) > _LONGEST_STRING or not word.isascii() or (rule.words and word not in rule.words):
+            words = f", one of {', '.join(sorted(rule.words))}" if rule.words else ""
             raise WireError(
-                f"{where} has {name} of {len(text)} bytes; a word of at most {_LONGEST_STRING} is read"
+                f"{where} has {name} {word!r}; it is a word of up to {_LONGEST_STRING} letters{words}"
             )
     if lists and len(value) > _LONGEST_LIST and not name.startswith("value"):
         raise WireError(f"{where} has {len(value)} {name}; at most {_LONGEST_LIST} are read")
     return 0
+
+
+def _require_window(op: str, said: Mapping[str, Fields], where: str) -> None:
+    """Refuse a window without a kernel, or for different numbers of axes.
+
+    onnxruntime 1.17 goes beyond the end of the shortest of these lists, or of its input's axes.
+    """
+    lengths = {name: len(said[name]["ints"]) for name in _OF_WINDOWS if name in said}
+    axes = {name: length / 2 if name == "pads" else length for name, length in lengths.items() if length}
+    if "kernel_shape" in OPERATORS[op] and axes.get("kernel_shape") not in (1, 2, 3):
+        raise WireError(
+            f"{where} must have a kernel_shape of 1 to 3 axes; got {lengths.get('kernel_shape', 0)}"
+        )
+    if len(set(axes.values())) > 1:
+        told = ", ".join(f"{name} {count:g}" for name, count in axes.items())
+        raise WireError(f"{where} has lists for different numbers of axes: {told}")
 
 
 def _require_ends(node: Fields, op: str, where: str) -> None:

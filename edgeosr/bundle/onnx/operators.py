@@ -106,11 +106,15 @@ UNNAMED_OUTPUTS = ("GRU", "LSTM")
 
 @dataclass(frozen=True)
 class AttributeRule:
-    """``kind``: an AttributeProto.AttributeType; ``least``, ``most``: of whole numbers, else of nothing."""
+    """``kind``: an AttributeProto.AttributeType.
+
+    ``least``, ``most``: of whole numbers; ``words``: what one of text may say, if not anything.
+    """
 
     kind: int
     least: int = 0
     most: int = 0
+    words: frozenset[str] = frozenset()
 
 
 _FLAGS = (
@@ -123,34 +127,43 @@ _FLOATS = (
     *("alpha", "beta", "bias", "clip", "cubic_coeff_a", "epsilon", "extrapolation_value", "gamma", "lambd"),
     *("momentum", "value_float"),
 )
-_STRINGS = (
-    *("approximate", "auto_pad", "coordinate_transformation_mode", "direction", "equation"),
-    *("keep_aspect_ratio_policy", "mode", "nearest_mode", "padding_mode", "reduction"),
-)
-_ANY = {"least": -(1 << 63), "most": (1 << 63) - 1}
-_AXIS = {"least": -_MOST_AXES, "most": _MOST_AXES}
-_SIZE = {"least": 1, "most": 65_536}
+_WORDS = {
+    "approximate": "none tanh",
+    "auto_pad": "NOTSET SAME_LOWER SAME_UPPER VALID",
+    "coordinate_transformation_mode": "align_corners asymmetric half_pixel half_pixel_symmetric"
+    " pytorch_half_pixel tf_crop_and_resize",
+    "direction": "bidirectional forward reverse",
+    "keep_aspect_ratio_policy": "not_larger not_smaller stretch",
+    "mode": "CRD DCR bicubic bilinear constant cubic edge linear nearest reflect wrap",
+    "nearest_mode": "ceil floor round_prefer_ceil round_prefer_floor",
+    "padding_mode": "border reflection zeros",
+    "reduction": "add max min mul none",
+}
+_ANY = (-(1 << 63), (1 << 63) - 1)
+_AXIS = (-_MOST_AXES, _MOST_AXES)
+_SIZE = (1, 65_536)
 ATTRIBUTES: dict[str, AttributeRule] = {
     **dict.fromkeys(_FLAGS, AttributeRule(INT, 0, 1)),
     **dict.fromkeys(_FLOATS, AttributeRule(FLOAT)),
-    **dict.fromkeys(_STRINGS, AttributeRule(STRING)),
+    **{name: AttributeRule(STRING, words=frozenset(words.split())) for name, words in _WORDS.items()},
     **dict.fromkeys(("activation_alpha", "activation_beta", "value_floats"), AttributeRule(FLOATS)),
-    **dict.fromkeys(("axis", "start", "end"), AttributeRule(INT, **_AXIS)),
-    **dict.fromkeys(("axes", "perm"), AttributeRule(INTS, **_AXIS)),
-    **dict.fromkeys(("dilations", "kernel_shape", "output_shape", "strides"), AttributeRule(INTS, **_SIZE)),
+    **dict.fromkeys(("axis", "start", "end"), AttributeRule(INT, *_AXIS)),
+    **dict.fromkeys(("axes", "perm"), AttributeRule(INTS, *_AXIS)),
+    **dict.fromkeys(("dilations", "kernel_shape", "output_shape", "strides"), AttributeRule(INTS, *_SIZE)),
     **dict.fromkeys(
-        ("group", "hidden_size", "num_groups", "num_outputs", "size"), AttributeRule(INT, **_SIZE)
+        ("group", "hidden_size", "num_groups", "num_outputs", "size"), AttributeRule(INT, *_SIZE)
     ),
     **dict.fromkeys(("output_padding", "pads"), AttributeRule(INTS, 0, 65_536)),
     "activations": AttributeRule(STRINGS),
     # Others end some releases of onnxruntime.
     "batch_dims": AttributeRule(INT, 0, 0),
     "blocksize": AttributeRule(INT, 1, 256),
+    "equation": AttributeRule(STRING),
     "p": AttributeRule(INT, 1, 16),
-    "seed": AttributeRule(INT, **_ANY),
+    "seed": AttributeRule(INT, *_ANY),
     "stash_type": AttributeRule(INT, 1, 1),
     "to": AttributeRule(INT, min(TYPE_NAMES), max(TYPE_NAMES)),
     "value": AttributeRule(TENSOR),
-    "value_int": AttributeRule(INT, **_ANY),
-    "value_ints": AttributeRule(INTS, **_ANY),
+    "value_int": AttributeRule(INT, *_ANY),
+    "value_ints": AttributeRule(INTS, *_ANY),
 }
