@@ -18,9 +18,9 @@ LONGEST_TEXT = 65_535
 MOST_NODES = 20_000
 # Of a list.
 MOST_NUMBERS = 1 << 16
-# Fields and numbers of a whole file: each is read by itself, all of them in two seconds or so. An exported
+# Fields and numbers of a whole file: each is read by itself, all of them in a second or so. An exported
 # graph has some ten thousand.
-MOST_VALUES = 1 << 20
+MOST_VALUES = 1 << 19
 
 
 class WireError(ValueError):
