@@ -5,7 +5,7 @@ signal (SIGFPE) that no program catches. So whole numbers may be divided by stor
 -1, and by the larger of a stored constant from 1 on and anything; element types are followed that far.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeosr.bundle.onnx.tensors import BOOL, DOUBLE, FLOAT, FLOAT16, INT64, Values
 from edgeosr.bundle.onnx.wire import Fields, WireError
@@ -34,12 +34,12 @@ class ElementTypes:
         """Take in an input or a constant, of a type of TensorProto.DataType."""
         self._types[name] = kind
 
-    def follow(self, node: Fields, values: Sequence[Values | None], where: str) -> None:
+    def follow(self, node: Fields, values_of: Callable[[str], Values | None], where: str) -> None:
         """Take in what a node makes.
 
         Args:
             node: its inputs are known.
-            values: of its inputs, those of constants that are known.
+            values_of: gives those of a short constant, by name; None of anything else.
             where: the node, for messages.
 
         Raises:
@@ -48,9 +48,11 @@ class ElementTypes:
         op, inputs = node["op_type"], node["input"]
         # A type that is not followed counts as one of whole numbers.
         if op == "Div" and len(inputs) == 2 and self._types.get(inputs[0]) not in _FLOATING:
-            _require_divisor(values[1], inputs[1] in self._positive, where)
-        if op == "Max" and any(value is not None and value.size and value.min() >= 1 for value in values):
-            self._positive.update(node["output"])
+            _require_divisor(values_of(inputs[1]), inputs[1] in self._positive, where)
+        if op == "Max":
+            values = [values_of(name) for name in inputs]
+            if any(value is not None and value.size and value.min() >= 1 for value in values):
+                self._positive.update(node["output"])
         kinds = _kinds(node, [self._types.get(name) for name in inputs])
         for place, name in enumerate(node["output"]):
             kind = kinds[min(place, len(kinds) - 1)]

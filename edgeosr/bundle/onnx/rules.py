@@ -154,7 +154,7 @@ def _follow(graph: Fields, contract: GraphContract) -> None:
                 raise WireError(f"{where} makes {name!r}, which is there already")
             there.add(name)
         constants.follow(node, where)
-        kinds.follow(node, [constants.values_of(name) for name in node["input"]], where)
+        kinds.follow(node, constants.values_of, where)
     if constants.bytes > LARGEST_CONSTANTS:
         raise WireError(
             f"its constants have {constants.bytes} bytes; a bundle has at most {LARGEST_CONSTANTS}"
