@@ -81,7 +81,7 @@ class Constants:
 
     def _require_size(self, node: Fields, op: str, where: str) -> None:
         """Refuse a size that constants say and that is too large, or no short list of numbers."""
-        given, asked = [name for name in node["input"]], 1.0
+        given, asked = node["input"], 1.0
         for place in _SIZED_BY.get(op, ()):
             name = given[place] if place < len(given) else ""
             if name not in self._stored and name not in self._dequantised:
