@@ -197,6 +197,20 @@ def graph_fields(files: Files, random: Random) -> None:
             helper.make_node("Pad", [tensor.name, "s"], ["t"]),
             constants=[whole("s", *([big] * 2 * len(tensor.dims)))],
         ),
+        # Each ended a process, or filled its memory, before it could be refused.
+        lambda: first(
+            helper.make_node("Neg", ["one"], ["t"]),
+            helper.make_node("Div", ["least", "t"], ["u"]),
+            constants=[whole("one", 1), whole("least", -(1 << 63))],
+        ),
+        lambda: first(helper.make_node("Max", [graph.input[0].name, ""], ["t"])),
+        lambda: first(helper.make_node("Split", [graph.input[0].name], ["t", "u"], axis=3, num_outputs=1)),
+        lambda: first(
+            helper.make_node("Shape", [graph.input[-1].name], ["t"]),
+            helper.make_node("Pow", ["t", "s"], ["u"]),
+            helper.make_node("ConstantOfShape", ["u"], ["v"]),
+            constants=[whole("s", 16)],
+        ),
         lambda: graph.output.pop(),
         lambda: graph.output[0].type.tensor_type.shape.dim[0].__setattr__("dim_value", 7),
         lambda: graph.output[-1].type.tensor_type.shape.dim.add(dim_value=3),

@@ -39,8 +39,7 @@ def require_graph_of_bundle(model: bytes, *, parts: int) -> None:
     except WireError as error:
         raise ExportError(
             f"the scoring graph of this classifier cannot be kept in a bundle, because {error}; export the "
-            "classifier again without it, or fold its constants first (onnxsim, or onnxruntime's offline "
-            "optimisation at the basic level)"
+            "classifier again without it; with probes of the image, take fewer (--probes) or a later --cut"
         ) from error
 
 

@@ -32,6 +32,9 @@ _REINSTALL = (
     "(or onnxruntime-gpu; never both)"
 )
 _FATAL_ONLY = 4
+# It runs nodes while a graph is loaded, where no time limit is looked at. A bundle has none for it: what is
+# made of constants is computed before it is written. onnxruntime 1.17 has no session option for it.
+_NOT_WHILE_LOADING = ["ConstantFolding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,9 @@ def open_session(model: bytes, settings: SessionSettings | None = None, *, name:
     wanted = [(provider, _PROVIDER_OPTIONS.get(provider, {})) for provider in settings.providers]
     options = _options(onnxruntime, settings)
     try:
-        session = onnxruntime.InferenceSession(model, sess_options=options, providers=wanted)
+        session = onnxruntime.InferenceSession(
+            model, sess_options=options, providers=wanted, disabled_optimizers=_NOT_WHILE_LOADING
+        )
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise InferenceError(
             f"onnxruntime {onnxruntime.__version__} cannot load {name}: {shortened(error, LONGEST_REASON)}; "

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.errors import ExportError, import_extra
+from edgeosr.export.graph.left_over import with_nothing_left_over
 from edgeosr.export.graph.writer import import_onnx_ir
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
     """Serialise a finished graph.
 
     What does not belong in it is taken out first, in place: nodes and constants that reach no output, and
-    the notes that exporters leave (torch writes source paths of the machine into them).
+    the notes that exporters leave (torch writes source paths of the machine into them). What is computed of
+    constants alone is kept as what it makes, because a bundle's reader refuses it (``left_over.py``).
 
     Args:
         model: the graph; changed in place.
@@ -45,7 +47,7 @@ def model_bytes(model: "ir.Model", *, title: str = "") -> bytes:
         )
     remove_unused(model)
     _remove_notes(model, title)
-    proto: Any = ir.to_proto(model)
+    proto: Any = with_nothing_left_over(ir.to_proto(model))
     if proto.ByteSize() > LARGEST_MODEL:
         raise ExportError(
             f"the graph has {proto.ByteSize()} bytes; at most {LARGEST_MODEL} fit one ONNX file; "

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeosr.errors import InferenceError, UnsupportedGraphError
 from edgeosr.export.graph.assemble import remove_unused
+from edgeosr.export.graph.operators import is_random
 from edgeosr.export.graph.reading import SIZES, ancestors, describe
 from edgeosr.export.graph.writer import find_value, import_onnx_ir
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
@@ -102,11 +103,6 @@ def decided_by_sizes(value: "onnx_ir.Value | None") -> bool:
         by_values = () if held else _sizing_inputs(maker)
         pending += [(one, held or place in by_values) for place, one in enumerate(maker.inputs)]
     return True
-
-
-def is_random(node: Any) -> bool:
-    """Tell whether a node, of onnx or of onnx_ir, gives random numbers."""
-    return node.op_type in ("Bernoulli", "Multinomial") or node.op_type.startswith("Random")
 
 
 def _sizing_inputs(node: "onnx_ir.Node") -> "Collection[int]":

@@ -1,5 +1,7 @@
 """Operators that several checks name."""
 
+from typing import Any
+
 # A graph with one of these is quantised already.
 QUANTISED_GRAPH = (
     "QuantizeLinear",
@@ -10,3 +12,8 @@ QUANTISED_GRAPH = (
     "ConvInteger",
     "MatMulInteger",
 )
+
+
+def is_random(node: Any) -> bool:
+    """Tell whether a node, of onnx or of onnx_ir, gives random numbers."""
+    return node.op_type in ("Bernoulli", "Multinomial") or node.op_type.startswith("Random")

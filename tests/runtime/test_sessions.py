@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeosr.bundle.tensors import feed_of
 from edgeosr.errors import EdgeosrError, InferenceError, UsageError
@@ -101,3 +102,22 @@ def test_verify_calls_a_graph_that_does_not_load_a_failure_not_an_absence(
     assert check.failed and not check.available and not report.passed
     assert "cannot load model.onnx" in check.detail
     assert "onnxruntime   FAILED" in report.as_text()
+
+
+def test_nothing_is_computed_while_a_graph_is_loaded() -> None:
+    # Loaded with its constants folded it would ask for 64 TiB, where no time limit is looked at.
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["many"], ["zeros"]),
+            helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["x", "sum"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(np.array([1 << 44]), "many")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = open_session(model.SerializeToString())
+    with pytest.raises(InferenceError):
+        run_session(session, None, {"x": np.zeros(1, np.float32)})

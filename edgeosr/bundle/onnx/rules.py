@@ -1,28 +1,24 @@
 """What a bundle's graphs may be: checked byte by byte before onnxruntime reads them.
 
 An attacker can compute every hash. So a graph is held against lists in this code: standard operators, inline
-weights, the stated inputs and outputs, and shapes from constants below a stated size. What it computes of the
-frames, and how long that takes, is not bounded here; see docs/reliability.md.
+weights, the stated inputs and outputs, and nothing that is computed of constants alone. What it computes of
+the frames, and how long that takes, is not bounded here; see docs/reliability.md.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeosr.bundle.onnx.constants import Constants
+from edgeosr.bundle.onnx.constants import LARGEST_CONSTANTS, Constants
 from edgeosr.bundle.onnx.division import ElementTypes
-from edgeosr.bundle.onnx.operators import ALLOWED, LARGEST_ATTRIBUTE
+from edgeosr.bundle.onnx.nodes import require_node
 from edgeosr.bundle.onnx.tensors import TYPE_NAMES, require_tensor
 from edgeosr.bundle.onnx.wire import MODEL, Fields, WireError, parse
 
-LARGEST_CONSTANTS = 1 << 29  # bytes
-_OPSETS = range(13, 24)
+# What edgeosr export writes, and onnxruntime 1.17 reads.
+_OPSETS = range(13, 21)
 _IR_VERSIONS = range(7, 12)
 # A FlatBuffers file of onnxruntime's own format has this at byte 4, and would not be read as ONNX at all.
 _ORT_FORMAT = b"ORTM"
-# AttributeProto.AttributeType, by number: the field that holds the value.
-_VALUE_OF = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
-# What a Constant says, by the name of its one attribute: the type of that.
-_CONSTANT = {"value": 4, "value_float": 1, "value_floats": 6, "value_int": 2, "value_ints": 7}
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,14 @@ def require_graph(data: bytes, contract: GraphContract) -> None:
         raise WireError(f"it has the IR version {model.get('ir_version')}; a bundle has 7 to 11")
     opsets = [(each.get("domain", ""), each.get("version")) for each in model["opset_import"]]
     if len(opsets) != 1 or opsets[0][0] not in ("", "ai.onnx") or opsets[0][1] not in _OPSETS:
-        raise WireError(f"it has the operator sets {opsets[:4]}; a bundle has one, the standard's 13 to 23")
+        raise WireError(f"it has the operator sets {opsets[:4]}; a bundle has one, the standard's 13 to 20")
     if "graph" not in model:
         raise WireError("it has no graph")
     graph = model["graph"]
     if not graph["node"]:
         raise WireError("it has 0 nodes")
     _require_inputs_and_outputs(graph, contract)
-    _follow(graph)
+    _follow(graph, contract)
 
 
 def _require_inputs_and_outputs(graph: Fields, contract: GraphContract) -> None:
@@ -127,34 +123,29 @@ def _spelled(shape: "list[int | None] | tuple[int | None, ...]") -> str:
     return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
 
 
-def _follow(graph: Fields) -> None:
+def _follow(graph: Fields, contract: GraphContract) -> None:
     """Go through constants and nodes in their order, which must be one in which they can be computed."""
-    constants, kinds, total = Constants(), ElementTypes(), 0
     inputs = {_name(value) for value in graph["input"]}
+    fixed = {name for name in inputs if None not in contract.inputs[name].shape}
+    constants, kinds, there = Constants(fixed), ElementTypes(), set[str]()
     for value in graph["input"]:
-        kinds.add(
-            _name(value), value["type"]["tensor_type"]["elem_type"], given=True
-        )  # checked with the contract
-    there = set[str]()
+        kinds.add(_name(value), value["type"]["tensor_type"]["elem_type"])  # checked with the contract
     for tensor in graph["initializer"]:
         name = tensor.get("name", "")
         _require_plain((name,))
         where = f"the constant {name!r}"
-        total += require_tensor(tensor, where)
+        size = require_tensor(tensor, where)
         if name in there:
             raise WireError(f"{where} is there twice")
         there.add(name)
         kinds.add(name, tensor["data_type"])
         if name not in inputs:  # a default is no constant
-            constants.add(name, tensor)
+            constants.add(name, tensor, size)
     there |= inputs
     for node in graph["node"]:
         _require_plain((node.get("name", ""), *node["input"], *node["output"]))
         where = f"the node {node.get('name', '')!r} ({node.get('op_type', '')})"
-        op = node.get("op_type", "")
-        if node.get("domain", "") not in ("", "ai.onnx") or node.get("overload") or op not in ALLOWED:
-            raise WireError(f"{where} is no operator that a bundle may have ({node.get('domain') or 'ONNX'})")
-        total += _require_attributes(node, where)
+        constants.bytes += require_node(node, where)
         missing = [name for name in node["input"] if name and name not in there]
         if missing:
             raise WireError(f"{where} reads {missing[0]!r}, which nothing before it makes")
@@ -163,9 +154,11 @@ def _follow(graph: Fields) -> None:
                 raise WireError(f"{where} makes {name!r}, which is there already")
             there.add(name)
         constants.follow(node, where)
-        kinds.follow(node, [constants.values_of(name) for name in node["input"]], where)
-    if total > LARGEST_CONSTANTS:
-        raise WireError(f"its constants have {total} bytes; a bundle has at most {LARGEST_CONSTANTS}")
+        kinds.follow(node, constants.values_of, where)
+    if constants.bytes > LARGEST_CONSTANTS:
+        raise WireError(
+            f"its constants have {constants.bytes} bytes; a bundle has at most {LARGEST_CONSTANTS}"
+        )
     lost = [_name(value) for value in graph["output"] if _name(value) not in there]
     if lost:
         raise WireError(f"nothing makes its output {lost[0]!r}")
@@ -176,35 +169,3 @@ def _require_plain(names: Sequence[str]) -> None:
     for name in names:
         if not name.isprintable():
             raise WireError(f"the name {name!r} has letters that no terminal may see")
-
-
-def _require_one_value(attribute: Fields, where: str) -> None:
-    """Readers go by the type or by what is there: both must say the same."""
-    field = _VALUE_OF.get(attribute.get("type", 0))
-    there = [name for name in _VALUE_OF.values() if attribute.get(name) not in (None, [])]
-    if field is None or any(name != field for name in there):
-        raise WireError(
-            f"{where} is of type {attribute.get('type')} and holds {', '.join(there) or 'nothing'}"
-        )
-
-
-def _require_attributes(node: Fields, where: str) -> int:
-    """Check a node's attributes; return the bytes of the constants among them."""
-    total, names = 0, set[str]()
-    if node.get("op_type") == "Constant":
-        says = [(each.get("name"), each.get("type")) for each in node["attribute"]]
-        if len(says) != 1 or says[0] not in _CONSTANT.items():
-            raise WireError(f"{where} must have one value, of numbers; got {says[:4]}")
-    for attribute in node["attribute"]:
-        name = attribute.get("name", "")
-        if name in names:
-            raise WireError(f"{where} has the attribute {name!r} twice")
-        names.add(name)
-        _require_one_value(attribute, f"{where}.{name}")
-        if "t" in attribute:
-            total += require_tensor(attribute["t"], f"{where}.{name}")
-        numbers = [*attribute["ints"], *([attribute["i"]] if "i" in attribute else [])]
-        limit = LARGEST_ATTRIBUTE.get(name)
-        if limit is not None and any(abs(number) > limit for number in numbers):
-            raise WireError(f"{where} has {name} {numbers[:8]}; at most {limit} is allowed")
-    return total

@@ -1,6 +1,10 @@
 """Constants inside a graph: of a listed type, all of them there, none elsewhere."""
 
 import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeosr.bundle.onnx.wire import Fields, WireError
 
@@ -27,6 +31,12 @@ TYPE_NAMES = {
     DOUBLE: "float64",
 }
 _MOST_AXES = 16
+# Longer constants are not read: a size, or a divisor, is short.
+SHORT = 64
+Values = NDArray[Any]
+_DTYPES = dict(
+    zip(_TYPES, ("<f4", "|u1", "|i1", "<i4", "<i8", "|b1", "<f2", "<f8"), strict=True)  # in its order
+)
 
 
 def require_tensor(tensor: Fields, where: str) -> int:
@@ -53,3 +63,22 @@ def require_tensor(tensor: Fields, where: str) -> int:
     elif filled not in ([], [field]) or len(tensor[field]) != elements:
         raise WireError(f"{where} has other numbers than its shape {dims} and its type say")
     return elements * width
+
+
+def elements_of(tensor: Fields) -> int:
+    """Return how many numbers a checked TensorProto has."""
+    return math.prod(tensor["dims"])
+
+
+def values_of_tensor(tensor: Fields) -> Values | None:
+    """Return a checked TensorProto's values, in one row; None if they are many."""
+    kind, raw = tensor["data_type"], tensor.get("raw_data")
+    if elements_of(tensor) > SHORT:
+        return None
+    if raw is not None:
+        return np.frombuffer(raw, _DTYPES[kind])
+    if kind == FLOAT16:  # as the bits of whole numbers
+        return None
+    with np.errstate(all="ignore"):
+        wide = np.float64 if kind in (FLOAT, DOUBLE) else np.int64
+        return np.array(tensor[_TYPES[kind][1]], wide).astype(_DTYPES[kind])

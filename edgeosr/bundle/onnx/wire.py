@@ -16,8 +16,11 @@ Fields = dict[str, Any]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 LONGEST_TEXT = 65_535
 MOST_NODES = 20_000
-# Of a list: whole numbers are read one by one, which takes time.
+# Of a list.
 MOST_NUMBERS = 1 << 16
+# Fields and numbers of a whole file: each is read by itself, all of them in a second or so. An exported
+# graph has some ten thousand.
+MOST_VALUES = 1 << 19
 
 
 class WireError(ValueError):
@@ -44,8 +47,20 @@ class Field:
     most: int = MOST_NUMBERS
 
 
+class _Budget:
+    """What may still be read of a file."""
+
+    def __init__(self) -> None:
+        self._left = MOST_VALUES
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise WireError(f"it has more than {MOST_VALUES} fields and numbers outside raw data")
+
+
 def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fields:
-    """Read one message.
+    """Read one message, with all that is in it.
 
     Args:
         data: its bytes.
@@ -58,10 +73,14 @@ def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fiel
     Raises:
         WireError: see the module.
     """
-    view = memoryview(data)
+    return _parsed(memoryview(data), table, where, _Budget())
+
+
+def _parsed(view: memoryview, table: dict[int, Field], where: str, budget: _Budget) -> Fields:
     found: Fields = {field.name: [] for field in table.values() if field.many}
     position, end = 0, len(view)
     while position < end:
+        budget.spend(1)
         tag, position = _varint(view, position, end, where)
         number, wire = tag >> 3, tag & 7
         field = table.get(number)
@@ -73,7 +92,7 @@ def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fiel
             size, position = _varint(view, position, end, where)
             if size > end - position:
                 raise WireError(f"{where}.{field.name} reaches beyond its end")
-            value = _from_bytes(view[position : position + size], field, where)
+            value = _from_bytes(view[position : position + size], field, where, budget)
             position += size
         elif wire == _VARINT and field.kind in ("int", "ints"):
             number_read, position = _varint(view, position, end, where)
@@ -104,11 +123,11 @@ def parse(data: bytes | memoryview, table: dict[int, Field], where: str) -> Fiel
     return found
 
 
-def _from_bytes(content: memoryview, field: Field, where: str) -> Any:
+def _from_bytes(content: memoryview, field: Field, where: str, budget: _Budget) -> Any:
     kind = field.kind
     if kind == "message":
         assert field.message is not None
-        return parse(content, field.message, f"{where}.{field.name}")
+        return _parsed(content, field.message, f"{where}.{field.name}", budget)
     if kind in ("bytes", "skip"):
         return content
     if kind == "text":
@@ -118,6 +137,12 @@ def _from_bytes(content: memoryview, field: Field, where: str) -> Any:
             return str(content, "utf-8")
         except UnicodeDecodeError as error:
             raise WireError(f"{where}.{field.name} is not UTF-8") from error
+    if kind in ("floats", "doubles", "ints"):
+        # No number takes less than a byte.
+        least = {"floats": 4, "doubles": 8, "ints": 1}[kind]
+        budget.spend(len(content) // least)
+        if len(content) // (10 if kind == "ints" else least) > field.most:
+            raise WireError(f"{where} has more than {field.most} {field.name}")
     if kind == "floats":
         if len(content) % 4:
             raise WireError(f"{where}.{field.name} is no list of float32")
@@ -127,9 +152,6 @@ def _from_bytes(content: memoryview, field: Field, where: str) -> Any:
             raise WireError(f"{where}.{field.name} is no list of float64")
         return struct.unpack(f"<{len(content) // 8}d", content)
     if kind == "ints":
-        # Ten bytes are the most that one takes.
-        if len(content) > 10 * field.most:
-            raise WireError(f"{where} has more than {field.most} {field.name}")
         values, position = [], 0
         while position < len(content):
             value, position = _varint(content, position, len(content), where)
@@ -161,12 +183,12 @@ def _signed(value: int) -> int:
 _TENSOR: Final = {
     1: Field("dims", "ints", many=True, most=16),
     2: Field("data_type", "int"),
-    4: Field("float_data", "floats", many=True, most=1 << 29),
+    4: Field("float_data", "floats", many=True),
     5: Field("int32_data", "ints", many=True),
     7: Field("int64_data", "ints", many=True),
     8: Field("name", "text"),
     9: Field("raw_data", "bytes"),
-    10: Field("double_data", "doubles", many=True, most=1 << 26),
+    10: Field("double_data", "doubles", many=True),
     12: Field("doc_string", "skip"),
     13: Field("external_data (weights in another file)", "refused"),
     14: Field("data_location", "int"),

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeosr.errors import NoClosedFormError
 from edgeosr.export.closed_form.last_convolution import recognise_last_convolution
 from edgeosr.export.foreign.classifier import classifier_from_onnx
-from edgeosr.export.graph import precomputed
+from edgeosr.export.graph import constant_values, precomputed
 from edgeosr.export.graph.checks import load_classifier_onnx
 from edgeosr.export.graph.opset import largest_difference
 from edgeosr.export.graph.precomputed import with_constants_computed, with_sizes_computed
@@ -139,7 +139,7 @@ def test_what_would_grow_beyond_a_limit_stays_and_is_not_even_made(foreign_model
         ("Conv", "moved kernel", "c", {}),
     ]
     made = []
-    monkeypatch.setattr(precomputed, "run_session", lambda session, names, given: made.append(names))
+    monkeypatch.setattr(constant_values, "run_session", lambda session, names, given: made.append(names))
     for side in (1 << 20, 1 << 40):
         proto = foreign_model(start=start, held={"size": whole(side, side)})
         assert with_constants_computed(proto) is proto
@@ -258,5 +258,5 @@ def test_a_product_of_constants_beyond_the_bound_is_left(foreign_model, monkeypa
         start=start, held={name: np.ones((50, 50), np.float32) for name in ("left", "right")}
     )
     assert with_constants_computed(proto) is not proto
-    monkeypatch.setattr(precomputed, "MOST_WORK", 50**3 - 1)
+    monkeypatch.setattr(constant_values, "MOST_WORK", 50**3 - 1)
     assert with_constants_computed(proto) is proto

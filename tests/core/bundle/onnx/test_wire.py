@@ -1,13 +1,16 @@
 """The wire reader reads what protobuf wrote, and refuses what two readers could read in two ways."""
 
+import time
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from small_graphs import good
 
-from edgeosr.bundle.onnx.wire import MODEL, WireError, parse
+from edgeosr.bundle.onnx.wire import MODEL, MOST_VALUES, WireError, parse
 
 BYTES = good().SerializeToString()
 
@@ -111,3 +114,34 @@ def test_changed_bytes_are_read_or_refused_and_nothing_else(data):
         assert [t.get("name", "") for t in read["graph"]["initializer"]] == [
             t.name for t in theirs.graph.initializer
         ]
+
+
+def many_attributes(numbers, nodes):
+    """A graph of nodes with lists of attributes, each as long as one may be."""
+    model = good()
+    made = model.graph.node.add(op_type="Relu", input=["x"])
+    made.attribute.extend(helper.make_attribute(f"a{i}", [1] * numbers) for i in range(4))
+    model.graph.node.extend([made] * (nodes - 1))
+    return model.SerializeToString()
+
+
+def test_the_numbers_of_a_whole_file_are_counted():
+    # Each list alone is short enough: 512 MiB of them took minutes to read.
+    started = time.process_time()
+    parse(many_attributes(60_000, 2), MODEL, "model")
+    assert time.process_time() - started < 5
+    assert f"more than {MOST_VALUES} fields and numbers" in refusal(many_attributes(60_000, 3))
+
+
+def test_the_fields_of_a_whole_file_are_counted():
+    model = good()
+    model.graph.node.add(op_type="Max", input=["x"] * 4096)
+    model.graph.node.extend([model.graph.node[-1]] * 130)
+    assert f"more than {MOST_VALUES} fields and numbers" in refusal(model.SerializeToString())
+
+
+def test_long_weights_are_bytes():
+    large = np.zeros(70_000, np.float32)
+    spoilt = good(more=[helper.make_tensor("w", 1, large.shape, large.tolist())])
+    assert "more than 65536 float_data" in refusal(spoilt.SerializeToString())
+    parse(good(more=[numpy_helper.from_array(large, "w")]).SerializeToString(), MODEL, "model")

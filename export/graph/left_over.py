@@ -1,0 +1,144 @@
+"""The last step before a graph is written: nothing in it is left to be computed while it is loaded.
+
+A bundle's own reader refuses nodes of constants alone (``edgeosr.bundle.onnx.constants``), whole numbers
+divided by what could be 0 (``division``), convolutions that do not say their kernel (``nodes``), and long
+lists of numbers outside raw data (``wire``). Exporters write all of these, and tangents of probes of the
+image are made of constants up to the first layer that is not linear.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeosr.errors import import_extra
+from edgeosr.export.graph.constant_values import ConstantValues, opset_of, read_names
+from edgeosr.export.graph.reading import SIZES
+
+# Bytes that one result may have: 32 probes of 224 x 224 pixels behind a first layer of 64 channels have a
+# hundred million.
+_LARGEST = 1 << 28
+# Of sizes and of numbers from 0 on they make such numbers: of all of their inputs, or of the first.
+_OF_ALL = frozenset(("Add", "Concat", "Max", "Min", "Mul"))
+_OF_FIRST = frozenset(("Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"))
+_INT64, _ONE = 7, "edgeosr__one"
+
+
+def with_nothing_left_over(proto: Any) -> Any:
+    """Return a graph that computes the same, ready for a bundle.
+
+    Left alone is what weights are dequantised by, and what would be larger than ``_LARGEST`` bytes; a
+    bundle's reader tells of the latter.
+
+    Args:
+        proto: ``onnx.ModelProto``; changed in place.
+    """
+    onnx = import_extra("onnx", extra="export", purpose="writing the graph")
+    graph = proto.graph
+    _keep_constants(proto, onnx)
+    _guard_divisors(graph, onnx)
+    _say_kernels(graph, onnx)
+    for tensor in (*graph.initializer, *(each.t for node in graph.node for each in node.attribute)):
+        if tensor.data_type and not tensor.HasField("raw_data"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+    return proto
+
+
+def _keep_constants(proto: Any, onnx: Any) -> None:
+    graph = proto.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for value in graph.input:  # a default is no constant
+        tensors.pop(value.name, None)
+    outputs = {value.name for value in graph.output}
+    values = ConstantValues(onnx, tensors, opset_of(proto), set(read_names(graph.node)), grown=_LARGEST)
+    made: dict[str, Any] = {}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            values.add_constant(node)
+        elif outputs.isdisjoint(node.output) and (found := values.computed(node)) is not None:
+            made.update(found)
+    if not made:
+        return
+    kept = [node for node in graph.node if not any(name in made for name in node.output)]
+    read = {*read_names(kept), *outputs, *(value.name for value in graph.input)}
+    kept = [node for node in kept if node.op_type != "Constant" or not read.isdisjoint(node.output)]
+    _replace(graph.node, kept)
+    _replace(graph.value_info, [value for value in graph.value_info if value.name not in made])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in read])
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in made.items() if name in read
+    )
+
+
+def _replace(field: Any, kept: list[Any]) -> None:
+    del field[:]
+    field.extend(kept)
+
+
+def _guard_divisors(graph: Any, onnx: Any) -> None:
+    """Divide by a size, or by 1 where it is 0: sizes are not 0, but nobody who reads the graph knows that."""
+    makers = {name: node for node in graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            stored[node.output[0]] = node.attribute[0].t
+    not_negative = {
+        name
+        for name, tensor in stored.items()
+        if tensor.data_type == _INT64 and (onnx.numpy_helper.to_array(tensor) >= 0).all()
+    }
+    nodes: list[Any] = []
+    guards: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Div" and _is_size(node.input[1], makers, not_negative):
+            size = node.input[1]
+            if size not in guards:
+                guards[size] = f"{size}__from_one_on"
+                nodes.append(onnx.helper.make_node("Max", [size, _ONE], [guards[size]], guards[size]))
+            node.input[1] = guards[size]
+        nodes.append(node)
+    if guards:
+        _replace(graph.node, nodes)
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.int64), _ONE))
+
+
+def _say_kernels(graph: Any, onnx: Any) -> None:
+    """State the kernel of each convolution that leaves it to the shape of its weights."""
+    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            shapes[node.output[0]] = node.attribute[0].t.dims
+        elif node.op_type == "DequantizeLinear" and node.input[0] in shapes:
+            shapes[node.output[0]] = shapes[node.input[0]]
+        said = {attribute.name for attribute in node.attribute}
+        if (
+            node.op_type in ("Conv", "ConvTranspose")
+            and node.input[1] in shapes
+            and "kernel_shape" not in said
+        ):
+            kernel = [int(size) for size in shapes[node.input[1]][2:]]
+            node.attribute.append(onnx.helper.make_attribute("kernel_shape", kernel))
+
+
+def _is_size(name: str, makers: Mapping[str, Any], not_negative: set[str]) -> bool:
+    """Tell whether a tensor is made of sizes, and numbers from 0 on, in a way that makes none below 0."""
+    found, waiting, seen = False, [name], set[str]()
+    while waiting:
+        each = waiting.pop()
+        node = makers.get(each)
+        if each in seen or each in not_negative:
+            continue
+        seen.add(each)
+        if node is None:
+            return False
+        if node.op_type in SIZES:
+            found = True
+        elif node.op_type in _OF_ALL:
+            waiting += node.input
+        elif node.op_type in _OF_FIRST:
+            waiting += node.input[:1]
+        elif node.op_type == "Cast" and node.attribute[0].i == _INT64:
+            waiting += node.input
+        else:
+            return False
+    return found
