@@ -223,13 +223,15 @@ def _read_file(directory: Path, name: str, *, size: int | None) -> bytes:
     """
     path = directory / name
     try:
-        mode = path.lstat().st_mode
+        status = path.lstat()
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; {_AGAIN}") from None
     # A link could lead out of the bundle, and opening a FIFO would wait for ever.
-    if not stat.S_ISREG(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "no plain file"
+    if not stat.S_ISREG(status.st_mode):
+        what = "a link" if stat.S_ISLNK(status.st_mode) else "no plain file"
         raise BundleError(f"{path} is {what}; a bundle holds plain files only; {_AGAIN}")
+    if size is not None and status.st_size != size:
+        raise _damaged(path, status.st_size, size)
     with storage_errors("read", path), open(path, "rb", opener=_open_plain) as file:
         found = os.fstat(file.fileno()).st_size
         if size is None and found > MANIFEST_LIMIT:
@@ -240,8 +242,12 @@ def _read_file(directory: Path, name: str, *, size: int | None) -> bytes:
         # One byte more than expected is asked for: a file that grows meanwhile is refused too.
         data = file.read(limit + 1) if found == limit else b""
         if len(data) != limit:
-            raise BundleError(f"{path} is damaged: it has {found} bytes, the manifest says {limit}; {_AGAIN}")
+            raise _damaged(path, found, limit)
         return data
+
+
+def _damaged(path: Path, found: int, expected: int) -> BundleError:
+    return BundleError(f"{path} is damaged: it has {found} bytes, the manifest says {expected}; {_AGAIN}")
 
 
 def _open_plain(path: str, flags: int) -> int:
