@@ -1,7 +1,7 @@
 """Builds of the kernel that stop after a phase: timed one beside the other they say where its time goes.
 
-A folder holds one sub-folder a phase, ``stop1`` to ``stop4``, each like ``cubins/``: files of ``BUILDS`` and the
-digest of their source. The whole kernel is the ordinary build. Their verdicts are never written.
+A folder holds one sub-folder a phase, ``stop1`` to ``stop4``, each like ``cubins/``: files of ``BUILDS`` and
+the digest of their source. The whole kernel is the ordinary build. Their verdicts are never written.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,14 +47,15 @@ def phase_image(device: Device, folder: Path, stop: int) -> Image:
     if found != installed:
         what = "no builds" if found is None else f"builds of the source {found[:12]}"
         raise KernelBuildError(
-            f"{place} must hold phase builds of the installed kernel source {installed[:12]}; it holds {what}; "
-            "make the archive again: make gpu-pack"
+            f"{place} must hold phase builds of the installed kernel source {installed[:12]}; it holds "
+            f"{what}; make the archive again: make gpu-pack"
         )
     for build in suitable_builds(device):
         path = place / build.file_name
         if path.is_file():
             return Image(path.read_bytes(), f"{build.file_name}, stops after phase {stop}")
+    architecture = f"sm_{device.architecture[0]}{device.architecture[1]}"
     raise KernelBuildError(
-        f"{place} has no phase build for {device.name} (sm_{device.architecture[0]}{device.architecture[1]}); "
+        f"{place} has no phase build for {device.name} ({architecture}); "
         "make the archive again with the flag for its kind: make gpu-pack, on a Jetson GPU_PACK=--jetson"
     )
