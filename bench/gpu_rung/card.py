@@ -62,9 +62,10 @@ def look_at_card(report: StepReport, options: argparse.Namespace) -> None:
 def require_fit(device: Device, free: float) -> None:
     """Raise unless the rung can run on ``device`` with ``free`` GiB."""
     if device.architecture < OLDEST:
+        need, have = ("sm_{}{}".format(*version) for version in (OLDEST, device.architecture))
         raise NoDeviceError(
-            f"the hardware rung needs a card of sm_{OLDEST[0]}{OLDEST[1]} or later; {device.name} is "
-            f"sm_{device.architecture[0]}{device.architecture[1]}; there run python -m edgeosr.kernels.selftest"
+            f"the hardware rung needs a card of {need} or later; {device.name} is {have}, on which "
+            "python -m edgeosr.kernels.selftest runs"
         )
     if free < NEEDED_GIB:
         raise DeviceMemoryError(

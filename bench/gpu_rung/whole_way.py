@@ -5,7 +5,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgeosr.bench.demo import BATCH, DATA, SIDE, SPLIT
 from edgeosr.bench.gpu_rung.command import run_command
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.training import require_training
@@ -20,6 +19,8 @@ def go_the_whole_way(report: StepReport, options: argparse.Namespace) -> None:
         NotRunHereError: this Python is too old to train.
     """
     require_training()
+    from edgeosr.bench.demo import BATCH, DATA, SIDE, SPLIT  # it trains: not for a Python too old for that
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         run, bundle = folder / "digits", folder / "digits.edgeosr"

@@ -108,7 +108,7 @@ class StandIn:
         return found
 
     def wrong(self, frames: np.ndarray, rows: Rows, *, bgr: bool, threshold: float, band: float) -> int:
-        """How many verdicts are not the reference's; decisions within ``band`` of the threshold may differ."""
+        """How many verdicts are not the reference's; decisions within ``band`` of the limit may differ."""
         expected = self.expected(frames, bgr=bgr, threshold=threshold)
         accepted = expected["score"] <= threshold
         near = np.abs(expected["score"] - threshold) <= band
