@@ -2,8 +2,8 @@
 
     python -m edgeosr.bench.gpu_rung.pack [--jetson] --wheel dist/edgeosr-*.whl --out dist
 
-It holds ``start_here.py``, the wheels of wheels.py and the product's own with its cubins, the builds that stop
-after a phase, and the tests marked gpu with their double of an engine.
+It holds ``start_here.py``, the wheels of wheels.py and the product's own with its cubins, the builds that
+stop after a phase, and the tests marked gpu with their double of an engine.
 """
 
 import argparse
@@ -94,8 +94,8 @@ def pack(
         size = file.tell()
         if size > MOST_MIB * 2**20:
             raise DataError(
-                f"the archive would have {size / 2**20:.1f} MiB, more than {MOST_MIB}; take wheels off the list "
-                "of edgeosr/bench/gpu_rung/wheels.py"
+                f"the archive would have {size / 2**20:.1f} MiB, more than {MOST_MIB}; take wheels off the "
+                "list of edgeosr/bench/gpu_rung/wheels.py"
             )
     return Packed(target, size, len(members))
 
@@ -200,9 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(
-        f"{made.path}: {made.bytes / 2**20:.1f} MiB, {made.files} files, for {kind.title}; it needs {kind.has}"
-    )
+    print(f"{made.path}: {made.bytes / 2**20:.1f} MiB, {made.files} files, for {kind.title}")
+    print(f"it needs {kind.has}")
     print(f"there: tar xf {made.path.name} && python{kind.python} {TOP}/start_here.py")
     return 0
 

@@ -22,8 +22,8 @@ def main() -> int:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if version != about["python"]:
         print(
-            f"error: this archive is for Python {about['python']} ({about['title']}); this is Python {version}: "
-            f"start it with python{about['python']}, or make the archive of the other kind",
+            f"error: this archive is for Python {about['python']} ({about['title']}); this is Python "
+            f"{version}: start it with python{about['python']}, or make the archive of the other kind",
             file=sys.stderr,
         )
         return 2

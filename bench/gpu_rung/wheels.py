@@ -1,4 +1,4 @@
-"""The wheels that a machine lacks, pinned one by one: the archive holds these and the product's own, no more."""
+"""The wheels that a machine lacks, pinned one by one: the archive holds these and the product's."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ CARDS = Kind(
         "pytest==9.2.0",
         "pywavelets==1.9.0",
     ),
-    has="torch, onnx, onnxruntime, scipy, scikit-learn, matplotlib, typer, rich, cuda-bindings; nvcc, ncu and "
+    has="torch, onnx, onnxruntime, scipy, scikit-learn, matplotlib, typer, rich, cuda-bindings; ncu and "
     "compute-sanitizer where the steps that need them shall run",
 )
 # JetPack 6. No numpy: torch for a Jetson is built against the one that it brings.
