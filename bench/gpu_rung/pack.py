@@ -7,6 +7,7 @@ stop after a phase, and the tests marked gpu with their double of an engine.
 """
 
 import argparse
+import gzip
 import io
 import json
 import subprocess
@@ -88,7 +89,11 @@ def pack(
             members[f"phases/stop{stop}/{path.name}"] = path
     target = out / f"{TOP}-{kind.name}.tar.gz"
     with atomic_file(target) as file:
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        # Without a time: the same content gives the same archive.
+        with (
+            gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as squeezed,
+            tarfile.open(fileobj=squeezed, mode="w") as archive,
+        ):
             for name, content in members.items():
                 _add(archive, f"{TOP}/{name}", content)
         size = file.tell()
@@ -179,7 +184,7 @@ def _pattern(pin: str) -> str:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:
-    """Add a file without owner and time: the same content gives the same archive."""
+    """Add a file without owner and time."""
     data = content if isinstance(content, bytes) else content.read_bytes()
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o644

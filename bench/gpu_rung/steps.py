@@ -48,7 +48,7 @@ STEPS = (
     Step(
         name="runner",
         what="the tests marked gpu: the real EngineRunner, torch in the engine's place",
-        module=f"{ROOM}.marked_tests",
+        module=f"{ROOM}.gpu_marked",
         limit_s=60,
         arguments=("--tests", TESTS),
     ),
