@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -14,10 +15,19 @@ _GRACE_S = 3.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: exit code, seconds, whether its time was up, and the last lines that it printed."""
+    """How it ended.
+
+    Attributes:
+        code: exit code; below 0 a signal's.
+        seconds: that it took.
+        processor_seconds: of it and of what it started and waited for.
+        timed_out: its time was up.
+        tail: the last lines that it printed.
+    """
 
     code: int
     seconds: float
+    processor_seconds: float
     timed_out: bool
     tail: str
 
@@ -37,7 +47,7 @@ def run_child(
         OSError: it cannot be started, or the log cannot be written.
         KeyboardInterrupt: passed on, once the process is gone.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), _used()
     with log.open("wb") as sink:
         child = subprocess.Popen(
             list(command),
@@ -55,7 +65,14 @@ def run_child(
         finally:
             _end_all(child)
     lines = log.read_bytes()[-4000:].decode("utf-8", errors="replace").splitlines()
-    return Ended(child.returncode, time.monotonic() - started, timed_out, "\n".join(lines[-15:]))
+    seconds = time.monotonic() - started
+    return Ended(child.returncode, seconds, _used() - before, timed_out, "\n".join(lines[-15:]))
+
+
+def _used() -> float:
+    """Return the processor seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _end_all(child: "subprocess.Popen[bytes]") -> None:

@@ -131,6 +131,7 @@ def _run_step(step: Step, settings: RungSettings, limit_s: float, work: Path) ->
         "command": without_folders(" ".join(["python", *command])),
         "limit_s": round(limit_s, 1),
         "seconds": round(ended.seconds, 1),
+        "processor_seconds": round(ended.processor_seconds, 1),
         "outcome": outcome,
         **found,
         "printed": "" if outcome == "passed" else without_folders(ended.tail),

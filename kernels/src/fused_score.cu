@@ -100,7 +100,8 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         shared_store_u32(last, arrived == wrap ? 1u : 0u);
     }
     block_sync();
-    if (shared_load_u32(last) == 0u || stops_after(3)) return;
+    if (stops_after(3)) return;
+    if (shared_load_u32(last) == 0u) return;
     thread_fence();
     block_sync();  // before shared memory gets its new meaning
     finish_tile<kMap, kMma>(p);

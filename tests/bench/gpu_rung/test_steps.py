@@ -24,7 +24,7 @@ from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 
 
 def ended(tail: str, *, code: int = 0, timed_out: bool = False) -> Ended:
-    return Ended(code, 12.0, timed_out, tail)
+    return Ended(code, 12.0, 1.0, timed_out, tail)
 
 
 def kept(path: Path) -> dict[str, Any]:
