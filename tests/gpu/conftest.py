@@ -49,6 +49,6 @@ def stand_in_engine(
     from stand_in import stand_in
 
     network = (networks.SMALL_NETWORKS if small else networks.NETWORKS)[request.param]
-    found = stand_in(driver, device, network)
+    found = stand_in(driver, device, network, **({"most": 2} if small else {}))
     yield found
     found.runner.close()

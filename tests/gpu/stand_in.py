@@ -20,7 +20,7 @@ from edgeosr.runtime.backends.engine_runner import EngineRunner
 from edgeosr.runtime.rows import Rows
 from edgeosr.scoring.reference import reference_scores
 
-MOST = 16  # frames of one run; more go through in pieces
+MOST = 16  # frames of one run
 ACTIVATION_BYTES = 4096  # torch has its own memory; the runner's is only passed on
 
 
@@ -93,15 +93,16 @@ class StandIn:
     net: Any
     scorer: FusedScorer
     runner: EngineRunner
+    most: int
 
     def expected(self, frames: np.ndarray, *, bgr: bool, threshold: float) -> dict[str, np.ndarray]:
-        """The float64 reference on the maps that the network gives for ``frames``, ``MOST`` at a time."""
+        """The float64 reference on the maps that the network gives for ``frames``, ``most`` at a time."""
         torch = self.device.torch
         rgb = torch.from_numpy(np.ascontiguousarray(frames[..., ::-1] if bgr else frames))
         maps = []
         with torch.inference_mode():
-            for first in range(0, len(rgb), MOST):
-                piece = rgb[first : first + MOST].to(self.device.name)
+            for first in range(0, len(rgb), self.most):
+                piece = rgb[first : first + self.most].to(self.device.name)
                 maps.append(self.net(normalised(piece, self.device.dtype)).half().cpu().numpy())
         scorer = replace(unpacked_weights(self.scorer.scorer, half=True), threshold=threshold)
         found: dict[str, np.ndarray] = reference_scores(scorer, map=np.concatenate(maps))
@@ -117,9 +118,14 @@ class StandIn:
 
 
 def stand_in(
-    driver: Driver, device: TorchDevice, network: MapNetwork, *, scorer_type: Any = FusedScorer
+    driver: Driver,
+    device: TorchDevice,
+    network: MapNetwork,
+    *,
+    most: int = MOST,
+    scorer_type: Any = FusedScorer,
 ) -> StandIn:
-    """Build it; ``runner.close()`` after use."""
+    """Build it; ``runner.close()`` after use. More than ``most`` frames go through in pieces."""
     net = built_network(network, device)
     scorer = scorer_type(case_scorer(network.case()), half=True, driver=driver)
     side = network.side
@@ -130,7 +136,7 @@ def stand_in(
         engine=None,
         activation_bytes=ACTIVATION_BYTES,
         contexts=StandInContexts(device, net, network),
-        io=EngineIo({"map": "<f2"}, (1, side, side, 3), (MOST, side, side, 3)),
+        io=EngineIo({"map": "<f2"}, (1, side, side, 3), (most, side, side, 3)),
         label="torch in the engine's place",
     )
-    return StandIn(network, device, net, scorer, runner)
+    return StandIn(network, device, net, scorer, runner, most)
