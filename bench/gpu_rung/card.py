@@ -1,6 +1,7 @@
 """The first step: what the card and the machine are, and whether the rung can run on them at all."""
 
 import argparse
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 from edgeosr.bench.device import describe_device
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.torch_device import open_torch
-from edgeosr.errors import DeviceMemoryError, NoDeviceError
+from edgeosr.errors import CudaError, DeviceMemoryError, NoDeviceError
 from edgeosr.kernels.build.images import image_for
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.driver.driver import Device, Driver, open_driver
@@ -31,8 +32,8 @@ PACKAGES = (
     "kornia",
 )
 _SMI = (
-    "name,driver_version,clocks.current.sm,clocks.max.sm,clocks.current.memory,power.limit,temperature.gpu,"
-    "clocks_throttle_reasons.active,mig.mode.current"
+    "name,driver_version,pstate,clocks.current.sm,clocks.max.sm,clocks.current.memory,power.limit,"
+    "temperature.gpu,mig.mode.current"
 )
 
 
@@ -93,9 +94,11 @@ def driver_memory(driver: Driver) -> tuple[int, int]:
 def described(driver: Driver, device: Device) -> dict[str, Any]:
     """Return name, architecture, processors, clocks, memory and driver."""
 
-    def attribute(name: str) -> int:
-        which = getattr(driver.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-        return int(driver.call("cuDeviceGetAttribute", which, device.ordinal))
+    def attribute(name: str, unit: int = 1) -> int | None:
+        which = getattr(driver.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}", None)
+        with contextlib.suppress(CudaError):  # a figure less; later drivers may not tell it
+            return int(driver.call("cuDeviceGetAttribute", which, device.ordinal)) // unit
+        return None
 
     free, total = driver_memory(driver)
     return {
@@ -103,8 +106,8 @@ def described(driver: Driver, device: Device) -> dict[str, Any]:
         "architecture": f"sm_{device.architecture[0]}{device.architecture[1]}",
         "integrated": device.integrated,
         "multiprocessors": attribute("MULTIPROCESSOR_COUNT"),
-        "clock_mhz": attribute("CLOCK_RATE") // 1000,
-        "memory_clock_mhz": attribute("MEMORY_CLOCK_RATE") // 1000,
+        "clock_mhz": attribute("CLOCK_RATE", 1000),
+        "memory_clock_mhz": attribute("MEMORY_CLOCK_RATE", 1000),
         "l2_bytes": attribute("L2_CACHE_SIZE"),
         "memory_gib": round(total / 2**30, 1),
         "free_gib": round(free / 2**30, 1),

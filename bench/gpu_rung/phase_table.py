@@ -70,10 +70,14 @@ def time_phases(report: StepReport, options: argparse.Namespace) -> None:
             scorer = case_scorer(shape.case(1, half=half))
             for batch in shape.batches:
                 case = shape.case(batch, half=half)
-                times = {
-                    words: _time(driver, scorer, case, image, rounds, warm_up)
-                    for words, image in images.items()
-                }
+                copy = DeviceCopy(driver, case_inputs(case)["map"])
+                try:
+                    times = {
+                        words: _time(driver, scorer, case, copy, image, (rounds, warm_up))
+                        for words, image in images.items()
+                    }
+                finally:
+                    driver.free(copy.address)
                 rows.append(
                     {
                         "D": shape.dimension,
@@ -89,22 +93,18 @@ def time_phases(report: StepReport, options: argparse.Namespace) -> None:
 
 
 def _time(
-    driver: Driver, scorer: Scorer, case: SelftestCase, image: Image, rounds: int, warm_up: int
+    driver: Driver, scorer: Scorer, case: SelftestCase, copy: DeviceCopy, image: Image, turns: tuple[int, int]
 ) -> float:
-    copy = DeviceCopy(driver, case_inputs(case)["map"])
-    try:
-        with (
-            FusedScorer(scorer, half=case.half_weights, driver=driver, image=image) as fused,
-            fused.room(case.batch) as room,
-        ):
-            return graph_microseconds(
-                driver,
-                lambda stream: fused.score_map(copy, stream=stream, into=room),
-                rounds=rounds,
-                warm_up=warm_up,
-            )
-    finally:
-        driver.free(copy.address)
+    with (
+        FusedScorer(scorer, half=case.half_weights, driver=driver, image=image) as fused,
+        fused.room(case.batch) as room,
+    ):
+        return graph_microseconds(
+            driver,
+            lambda stream: fused.score_map(copy, stream=stream, into=room),
+            rounds=turns[0],
+            warm_up=turns[1],
+        )
 
 
 def _more(parser: argparse.ArgumentParser) -> None:

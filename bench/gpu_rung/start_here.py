@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Unzip and run; return the rung's exit code."""
+    """Unzip, and become the rung; return 2 if this Python is not the archive's."""
     about = json.loads((HERE / "about.json").read_text("utf-8"))
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if version != about["python"]:
@@ -33,12 +33,8 @@ def main() -> int:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *([before] if before else [])])}
     out = Path(f"gpu-{machine_name()}.json").resolve()
     words = ["-m", "edgeosr.bench.gpu_rung", "--folder", str(HERE), "--out", str(out), *sys.argv[1:]]
-    child = subprocess.Popen([sys.executable, *words], env=environment)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:  # the rung got it too, and writes what it has
-            continue
+    # This process becomes the rung: whatever ends it ends that, and it writes what it has.
+    os.execve(sys.executable, [sys.executable, *words], environment)
 
 
 def unzip(wheels: Path, site: Path) -> None:

@@ -56,7 +56,7 @@ STEPS = (
         name="overhead",
         what="what the open set costs in the whole run, beside unfused torch and torch.compile",
         module=f"{ROOM}.overhead",
-        limit_s=80,
+        limit_s=100,
     ),
     Step(
         name="sanitizers",
@@ -80,7 +80,7 @@ STEPS = (
         name="whole-way",
         what="train, export and evaluate on the scanned digits of the demo",
         module=f"{ROOM}.whole_way",
-        limit_s=60,
+        limit_s=80,
     ),
     Step(
         name="rows",

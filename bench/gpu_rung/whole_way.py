@@ -9,7 +9,7 @@ from edgeosr.bench.gpu_rung.command import run_command
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.training import require_training
 
-LEAST_AUROC = 0.8  # on a card as on a processor; random scores give 0.5
+LEAST_AUROC = 0.7  # on a card as on a processor; random scores give 0.5
 
 
 def go_the_whole_way(report: StepReport, options: argparse.Namespace) -> None:
