@@ -16,14 +16,14 @@ from edgeosr.bench.gpu_rung.networks import NETWORKS, SMALL_NETWORKS, MapNetwork
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.torch_device import Replayed, TorchDevice, open_torch
 from edgeosr.bench.kernel_torch import TorchChain
-from edgeosr.kernels.device_verdicts import VERDICT
-from edgeosr.kernels.driver.driver import open_driver
+from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
+from edgeosr.kernels.driver.driver import Driver, open_driver
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest.cases import case_scorer
 
 BATCHES = (1, 8, 64)
 TRAIN = 10  # replays between two events
-PLAIN = "plain classifier"
+PLAIN, KERNEL, UNFUSED = "plain classifier", "fused kernel", "unfused torch"
 
 
 def measure_overhead(report: StepReport, options: argparse.Namespace) -> None:
@@ -46,9 +46,15 @@ def measure_overhead(report: StepReport, options: argparse.Namespace) -> None:
             found = _measured(device, network, net, batch, (rounds, warm_up, train))
             rows.append({"network": network.name, "B": batch, **found})
             report.put("rows", rows)
-            for name, why in found["not_timed"].items():
-                if name == "fused kernel":
-                    report.fail(f"{network.name}, B = {batch}: the fused kernel was not timed: {why}")
+            if KERNEL in found["not_timed"]:
+                why = found["not_timed"][KERNEL]
+                report.fail(f"{network.name}, B = {batch}: the fused kernel was not timed: {why}")
+            # fp16 may turn a near tie; more than that, and something else was timed.
+            if (found["labels_that_differ"] or 0) > 1 + batch // 16:
+                report.fail(
+                    f"{network.name}, B = {batch}: {found['labels_that_differ']} labels of the fused kernel "
+                    "are not those of unfused torch"
+                )
 
 
 def _measured(
@@ -58,12 +64,14 @@ def _measured(
     with driver.own_stream() as own, FusedScorer(case_scorer(network.case()), driver=driver) as fused:
         room = fused.room(batch)
         graphs: dict[str, Replayed] = {}
-        for name, work in _contenders(device, network, net, batch, fused, room, own).items():
+        ends = _Ends(device, batch)
+        for name, work in _contenders(device, network, net, batch, fused, room, own, ends).items():
             try:
                 graphs[name] = device.graph(own, work)
             except Exception as error:  # whatever a library raises: the others are still timed
                 driver.synchronize(own)
                 not_timed[name] = f"{type(error).__name__}: {str(error)[-300:]}"
+        differ = _labels_that_differ(driver, graphs, ends, own)
         times = _samples(device, graphs, own, *turns)
         driver.synchronize(own)
         del graphs
@@ -74,20 +82,47 @@ def _measured(
         "ratio": {}
         if base is None
         else {name: round(float(np.median(found / base)), 4) for name, found in times.items()},
+        "labels_that_differ": differ,
         "not_timed": not_timed,
     }
 
 
+class _Ends:
+    """Where verdicts and labels arrive on the host."""
+
+    def __init__(self, device: TorchDevice, batch: int):
+        self.labels = device.pinned((batch,), device.torch.int64)
+        self.verdicts = device.pinned((batch * VERDICT.itemsize,), device.torch.uint8)
+
+
+def _labels_that_differ(driver: Driver, graphs: dict[str, Replayed], ends: _Ends, own: int) -> int | None:
+    """Return how many labels of the fused kernel are not those of unfused torch; None: one is missing."""
+    if not {KERNEL, UNFUSED} <= set(graphs):
+        return None
+    for name in (KERNEL, UNFUSED):
+        for _ in range(2):
+            graphs[name].replay()
+            driver.synchronize(own)
+    found = ends.verdicts.numpy().view(VERDICT)
+    return int((found["label"] != ends.labels.numpy()).sum() + (found["flags"] & WRITTEN == 0).sum())
+
+
 def _contenders(
-    device: TorchDevice, network: MapNetwork, net: Any, batch: int, fused: FusedScorer, room: Any, own: int
+    device: TorchDevice,
+    network: MapNetwork,
+    net: Any,
+    batch: int,
+    fused: FusedScorer,
+    room: Any,
+    own: int,
+    ends: _Ends,
 ) -> dict[str, Callable[[], None]]:
     torch, case = device.torch, network.case(batch)
     shape = (batch, network.side, network.side, 3)
     host = device.pinned(shape, torch.uint8)
     host.copy_(torch.randint(0, 256, shape, dtype=torch.uint8))
     frames = torch.empty(shape, dtype=torch.uint8, device=device.name)
-    labels = device.pinned((batch,), torch.int64)
-    verdicts = device.pinned((batch * VERDICT.itemsize,), torch.uint8)
+    labels, verdicts = ends.labels, ends.verdicts
     head = torch.randn(case.classes, case.dimension, device=device.name).to(device.dtype)
     written = device.tensor_at(room.address, (batch * VERDICT.itemsize,), "|u1")
     chain = TorchChain(torch, fused.scorer, half=device.dtype == torch.float16, device=device.name)
@@ -116,8 +151,8 @@ def _contenders(
 
     return {
         PLAIN: plain,
-        "fused kernel": kernel,
-        "unfused torch": scored_by(chain),
+        KERNEL: kernel,
+        UNFUSED: scored_by(chain),
         "torch.compile": scored_by(compiled),
     }
 
