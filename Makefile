@@ -71,8 +71,9 @@ wheel: $(STAMP)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
-gpu-pack: wheel
-	$(BIN)/python -m edgeosr.bench.gpu_rung.pack --wheel "$$(ls -t dist/edgeosr-*.whl | head -n 1)" $(GPU_PACK)
+gpu-pack: wheel build/small.edgeosr
+	$(BIN)/python -m edgeosr.bench.gpu_rung.pack --wheel "$$(ls -t dist/edgeosr-*.whl | head -n 1)" \
+		--bundle build/small.edgeosr $(GPU_PACK)
 
 # Nothing is installed: the machine has its own Python with torch, and perhaps no way to any package index.
 GPU_PYTHON  ?= python3

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="the record")
-    parser.add_argument("--folder", type=Path, default=Path(), help="holds phases/ and tests/gpu/")
+    parser.add_argument("--folder", type=Path, default=Path(), help="holds phases/, tests/gpu/ and bundles/")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of all steps together")
     parser.add_argument("--only", action="append", default=[], metavar="STEP", help="this step (repeat)")
     options = parser.parse_args(arguments)

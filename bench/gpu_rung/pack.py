@@ -1,9 +1,9 @@
 """``make gpu-pack``: one archive with all that the rung needs on a machine without internet. Needs no GPU.
 
-    python -m edgeosr.bench.gpu_rung.pack [--jetson] --wheel dist/edgeosr-*.whl --out dist
+    python -m edgeosr.bench.gpu_rung.pack [--jetson] --wheel dist/edgeosr-*.whl --bundle NAME.edgeosr
 
 It holds ``start_here.py``, the wheels of wheels.py and the product's own with its cubins, the builds that
-stop after a phase, and the tests marked gpu with their double of an engine.
+stop after a phase, a small bundle, and the tests marked gpu with their double of an engine.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from edgeosr.bench.gpu_rung import start_here
 from edgeosr.bench.gpu_rung.wheels import CARDS, JETSON, Kind
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.errors import DataError, EdgeosrError, UsageError
 from edgeosr.files import atomic_file
 from edgeosr.kernels.build.ahead import BUILDS, SOURCE_FILE
@@ -47,6 +48,7 @@ class Packed:
 def pack(
     kind: Kind,
     wheel: Path,
+    bundle: Path,
     out: Path,
     work: Path,
     *,
@@ -59,6 +61,7 @@ def pack(
     Args:
         kind: of machine.
         wheel: the product's, with its cubins.
+        bundle: a small one with a typed backbone, for TensorRT where there is one.
         out: folder of the archive.
         work: folder for wheels and phase builds, which are kept from one time to the next.
         download: brings the kind's wheels into a folder; None: pip.
@@ -72,6 +75,7 @@ def pack(
         StorageError: it cannot be written.
     """
     require_cubins(wheel)
+    require_typed(bundle)
     wheels, phases = work / f"wheels-{kind.name}", work / f"phases-{kind.name}"
     wheels.mkdir(parents=True, exist_ok=True)
     (download or download_wheels)(kind, wheels)
@@ -84,6 +88,8 @@ def pack(
         **{f"wheels/{path.name}": path for path in wanted_wheels(kind, wheels)},
         **{f"tests/gpu/{name}": tests / name for name in TESTS},
     }
+    for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+        members[f"bundles/small.edgeosr/{path.relative_to(bundle).as_posix()}"] = path
     for stop in PHASES:
         for path in sorted((phases / f"stop{stop}").iterdir()):
             members[f"phases/stop{stop}/{path.name}"] = path
@@ -103,6 +109,19 @@ def pack(
                 "list of edgeosr/bench/gpu_rung/wheels.py"
             )
     return Packed(target, size, len(members))
+
+
+def require_typed(bundle: Path) -> None:
+    """Raise unless ``bundle`` is one that can be read and has a typed backbone.
+
+    Raises:
+        BundleError: it cannot be read.
+        UsageError: it has no backbone.
+    """
+    if read_bundle(bundle).manifest.backbone is None:
+        raise UsageError(
+            f"{bundle} must have a typed backbone; export one with: edgeosr export --engine fp32"
+        )
 
 
 def require_cubins(wheel: Path) -> None:
@@ -196,12 +215,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the archive of the hardware rung.")
     parser.add_argument("--jetson", action="store_true", help=f"for {JETSON.title}, not {CARDS.title}")
     parser.add_argument("--wheel", type=Path, required=True, help="the product's, of make wheel")
+    parser.add_argument("--bundle", type=Path, required=True, help="a small one with a typed backbone")
     parser.add_argument("--out", type=Path, default=Path("dist"), help="folder of the archive")
     parser.add_argument("--work", type=Path, default=Path("build/gpu-pack"), help="kept between times")
     options = parser.parse_args(arguments)
     kind = JETSON if options.jetson else CARDS
     try:
-        made = pack(kind, options.wheel, options.out, options.work)
+        made = pack(kind, options.wheel, options.bundle, options.out, options.work)
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

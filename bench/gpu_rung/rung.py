@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeosr.bench.gpu_rung.child import run_child
 from edgeosr.bench.gpu_rung.step_report import SLOWER
-from edgeosr.bench.gpu_rung.steps import MACHINE, PHASES, STEPS, TESTS, Step
+from edgeosr.bench.gpu_rung.steps import BUNDLE, MACHINE, PHASES, STEPS, TESTS, Step
 from edgeosr.errors import UsageError, require_choice
 from edgeosr.files import write_text
 
@@ -31,7 +31,7 @@ class RungSettings:
 
     Attributes:
         out: the record, JSON.
-        folder: holds ``phases/`` and ``tests/gpu/``, as the archive does.
+        folder: holds ``phases/``, ``tests/gpu/`` and ``bundles/``, as the archive does.
         seconds: of all steps together; what does not begin in time is listed as not run.
         only: names of steps; empty: all.
         python: the words that start a Python; without a card it is one whose card is made of doubles.
@@ -107,8 +107,8 @@ def run_rung(settings: RungSettings, steps: Sequence[Step] = STEPS) -> int:
 
 
 def _run_step(step: Step, settings: RungSettings, limit_s: float, work: Path) -> dict[str, Any]:
-    words = [word.replace(PHASES, str(settings.folder / "phases")) for word in step.arguments]
-    words = [word.replace(TESTS, str(settings.folder / "tests" / "gpu")) for word in words]
+    places = {PHASES: "phases", TESTS: "tests/gpu", BUNDLE: "bundles/small.edgeosr"}
+    words = [str(settings.folder / places[word]) if word in places else word for word in step.arguments]
     report = work / f"{step.name}.json"
     small = ["--small"] if settings.small else []
     command = ["-m", step.module, "--report", str(report), *small, *words]

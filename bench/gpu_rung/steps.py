@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 ROOM = "edgeosr.bench.gpu_rung"
-PHASES, TESTS = "{phases}", "{tests}"  # folders that the rung fills in
+PHASES, TESTS, BUNDLE = "{phases}", "{tests}", "{bundle}"  # folders that the rung fills in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Step:
         what: what it shows, for people.
         module: run as ``python -m``.
         limit_s: after so many seconds it is ended; what it had measured stays.
-        arguments: more words; ``PHASES`` and ``TESTS`` are filled in.
+        arguments: more words; ``PHASES``, ``TESTS`` and ``BUNDLE`` are filled in.
         gates: its failure is one of the rung; else it is only timed.
     """
 
@@ -51,6 +51,13 @@ STEPS = (
         module=f"{ROOM}.gpu_marked",
         limit_s=60,
         arguments=("--tests", TESTS),
+    ),
+    Step(
+        name="engine",
+        what="a real TensorRT engine of a small bundle, where TensorRT is installed",
+        module=f"{ROOM}.engine",
+        limit_s=60,
+        arguments=("--bundle", BUNDLE),
     ),
     Step(
         name="overhead",

@@ -16,7 +16,7 @@ import pytest
 from edgeosr.bench.gpu_rung import pack as packing
 from edgeosr.bench.gpu_rung.pack import TESTS, pack, require_cubins, wanted_wheels
 from edgeosr.bench.gpu_rung.wheels import CARDS, JETSON, Kind
-from edgeosr.errors import DataError, UsageError
+from edgeosr.errors import BundleError, DataError, UsageError
 from edgeosr.kernels.build.ahead import BUILDS
 from edgeosr.kernels.build.phases import PHASES
 from edgeosr.kernels.build.sources import device_source
@@ -48,6 +48,13 @@ def download(kind: Kind, folder: Path) -> None:
     (folder / "left_over-2.0-py3-none-any.whl").write_bytes(b"of an older list")
 
 
+def bundle(folder: Path) -> Path:
+    path = folder / "tiny.edgeosr"
+    path.mkdir(exist_ok=True)
+    (path / "manifest.json").write_text("{}", "utf-8")
+    return path
+
+
 def build(kind: Kind, folder: Path) -> None:
     for stop in PHASES:
         (folder / f"stop{stop}").mkdir(parents=True, exist_ok=True)
@@ -56,7 +63,10 @@ def build(kind: Kind, folder: Path) -> None:
 
 def packed(tmp_path: Path, kind: Kind = TINY) -> packing.Packed:
     wheel = product_wheel(tmp_path, device_source().digest)
-    return pack(kind, wheel, tmp_path / "dist", tmp_path / "work", download=download, build=build)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "require_typed", lambda bundle: None)
+        places = (bundle(tmp_path), tmp_path / "dist", tmp_path / "work")
+        return pack(kind, wheel, *places, download=download, build=build)
 
 
 def test_the_archive_holds_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
@@ -69,6 +79,7 @@ def test_the_archive_holds_what_is_listed_and_nothing_else(tmp_path: Path) -> No
         "about.json",
         "wheels/edgeosr-0.1.0-py3-none-any.whl",
         "wheels/some_thing-1.0-py3-none-any.whl",
+        "bundles/small.edgeosr/manifest.json",
         *(f"tests/gpu/{name}" for name in TESTS),
         *(f"phases/stop{stop}/a.cubin" for stop in PHASES),
     }
@@ -125,7 +136,13 @@ def test_a_wheel_without_builds_of_this_source_is_refused(tmp_path: Path) -> Non
 def test_a_wheel_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must hold a wheel of Some.Thing==1.0; delete the folder"):
         wanted_wheels(TINY, tmp_path)
-    assert packing.main(["--wheel", str(tmp_path / "none.whl"), "--work", str(tmp_path)]) == 2
+    words = ["--wheel", str(tmp_path / "none.whl"), "--bundle", str(tmp_path), "--work", str(tmp_path)]
+    assert packing.main(words) == 2
+
+
+def test_a_bundle_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        packing.require_typed(bundle(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [CARDS, JETSON], ids=lambda kind: kind.name)

@@ -181,6 +181,6 @@ def test_here_without_a_card_it_says_so_and_lists_every_step_as_not_run(
 
 
 def test_the_steps_limits_and_their_order() -> None:
-    assert [found.name for found in STEPS][:4] == ["kernel", "phases", "runner", "overhead"]
+    assert [found.name for found in STEPS][:4] == ["kernel", "phases", "runner", "engine"]
     assert [found.name for found in STEPS if not found.gates] == ["rows"]
     assert len({found.name for found in STEPS}) == len(STEPS)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.bench.gpu_rung import tools
+from edgeosr.bench.gpu_rung import engine, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
@@ -109,6 +109,31 @@ def test_a_command_s_document_is_found_among_its_progress() -> None:
     assert document_in('epoch 1/2\n{not json\n{\n "a": {"b": 1}\n}\nthen: edgeosr export') == {"a": {"b": 1}}
     with pytest.raises(UsageError, match="must print a JSON document"):
         document_in("nothing")
+
+
+def test_an_engine_is_tried_only_where_tensorrt_is_installed_and_in_a_copy_of_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, asked = tmp_path / "small.edgeosr", []
+    options = argparse.Namespace(bundle=bundle, small=True)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotRunHereError, match="neither tensorrt nor tensorrt_rtx is installed"):
+        engine.prove_engine(StepReport(None), options)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: name == "tensorrt" or None)
+    with pytest.raises(NotRunHereError, match="has no bundle"):
+        engine.prove_engine(StepReport(None), options)
+
+    def run_command(report: StepReport, options: Any, folder: Path, *words: str) -> Any:
+        assert Path(words[1], "manifest.json").is_file() and Path(words[1]) != bundle
+        asked.append((words[0], words[2]))
+        return {"passed": True}
+
+    monkeypatch.setattr(engine, "run_command", run_command)
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}", "utf-8")
+    report = StepReport(None)
+    engine.prove_engine(report, options)
+    assert asked == [("selftest", "--device")] and report.figures["selftest"] == {"passed": True}
 
 
 def test_made_up_pictures_are_cifar_10_in_its_binary_form(tmp_path: Path) -> None:
