@@ -1,6 +1,7 @@
 """The tests marked ``gpu``, run by pytest; each one's outcome is kept as it comes."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def run_tests(report: StepReport, options: argparse.Namespace) -> None:
         "-p",
         "no:cacheprovider",
     ]
-    code = int(pytest.main([*words, "-c", str(_configuration(options.tests))], plugins=[keeper]))
+    # Nothing of a configuration that lies round the folder: it may be another project's.
+    words += ["-c", os.devnull, "--rootdir", str(options.tests), "-o", "markers=gpu: needs an NVIDIA device"]
+    code = int(pytest.main(words, plugins=[keeper]))
     if not keeper.tests:
         raise DataError(
             f"{options.tests} must hold tests marked gpu; pytest found none; make the archive again"
@@ -64,11 +67,6 @@ def run_tests(report: StepReport, options: argparse.Namespace) -> None:
         report.fail(f"pytest ended with exit code {code}")
     if all(found["outcome"] == "not run" for found in keeper.tests):
         report.fail(f"no test was run: {keeper.tests[0].get('why', '')}")
-
-
-def _configuration(tests: Path) -> Path:
-    """Return the configuration beside the tests: the marker's, and nothing of another project's."""
-    return tests / "pytest.ini"
 
 
 def _last_words(report: Any) -> str:

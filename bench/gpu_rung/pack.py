@@ -31,7 +31,7 @@ MOST_MIB = 55
 TOP = "edgeosr-gpu"
 ROOT = Path(__file__).resolve().parents[2]
 # Of tests/gpu: what runs on a card. The doubles of a card stay at home.
-TESTS = ("conftest.py", "lose_the_device.py", "pytest.ini", "stand_in.py", "test_engine_runner_on_a_card.py")
+TESTS = ("conftest.py", "lose_the_device.py", "stand_in.py", "test_engine_runner_on_a_card.py")
 Download = Callable[[Kind, Path], None]
 BuildPhases = Callable[[Kind, Path], None]
 
