@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from edgeosr.bench.gpu_rung import __main__ as command
 from edgeosr.bench.gpu_rung.card import require_fit
 from edgeosr.bench.gpu_rung.rung import INTERRUPTED, RungSettings, run_rung, without_folders
 from edgeosr.bench.gpu_rung.steps import STEPS, Step
-from edgeosr.errors import DeviceMemoryError, NoDeviceError, UsageError
+from edgeosr.bench.gpu_rung.torch_device import open_torch
+from edgeosr.errors import DeviceMemoryError, MissingDependencyError, NoDeviceError, UsageError
 from edgeosr.kernels.driver.driver import Device
 
 # A Python for the rung: what each "module" does stands here.
@@ -163,6 +165,19 @@ def test_a_card_that_is_too_old_or_too_full_is_refused_in_words() -> None:
         DeviceMemoryError, match=r"needs 3 GiB of the card's memory; 1.0 GiB are free on a card"
     ):
         require_fit(card(9, 0), 1.0)
+
+
+def test_no_torch_and_a_torch_without_a_device_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Torch:
+        __version__ = "2.11"
+        cuda = SimpleNamespace(is_available=lambda: False)
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match="the hardware rung.* needs the package 'torch'"):
+        open_torch(None)  # type: ignore[arg-type]  # it is not asked
+    monkeypatch.setitem(sys.modules, "torch", Torch)  # type: ignore[arg-type]  # a double of it
+    with pytest.raises(UsageError, match=r"torch 2\.11 sees no CUDA device; install a build"):
+        open_torch(None)  # type: ignore[arg-type]  # it is not asked
 
 
 def test_here_without_a_card_it_says_so_and_lists_every_step_as_not_run(

@@ -13,6 +13,7 @@ from edgeosr.bench.gpu_rung import engine, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
+from edgeosr.bench.gpu_rung.kernel_check import summed
 from edgeosr.bench.gpu_rung.rows_and_tangents import LISTS, with_rows_of
 from edgeosr.bench.gpu_rung.sanitizers import judged
 from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
@@ -103,6 +104,21 @@ def test_a_step_keeps_every_figure_at_once_and_words_its_end(tmp_path: Path) -> 
     assert run(UsageError("a wrong option")) == 2
     assert run(ZeroDivisionError("ours")) == 1 and kept(path)["failures"] == ["ZeroDivisionError: ours"]
     assert kept(path)["figures"] == {"first": 1}
+
+
+def test_the_self_test_s_cases_are_summed_up() -> None:
+    def case(name: str, error: float, *, passed: bool = True, differ: int = 0) -> dict[str, Any]:
+        return {"case": name, "score_error": error, "passed": passed, "decisions_that_differ": differ}
+
+    cases = [
+        case("a, 16-bit weights, 32-bit input", 0.004),
+        case("b, 16-bit weights", 0.5, passed=False, differ=2),
+    ]
+    found = summed({"passed": False, "samples": 9, "cases": cases, "timings": [{"case": "a"}]})
+    assert found["cases"] == 2 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
+    assert found["worst_score_error, 16-bit weights"] == 0.5
+    assert found["worst_score_error, 32-bit weights"] is None
+    assert found["samples"] == 9 and found["timings"] == [{"case": "a"}]
 
 
 def test_a_command_s_document_is_found_among_its_progress() -> None:
