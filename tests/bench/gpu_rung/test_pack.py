@@ -31,20 +31,23 @@ sys.exit(7)
 """
 
 
-def product_wheel(folder: Path, digest: str) -> Path:
-    path = folder / "edgeosr-0.1.0-py3-none-any.whl"
+def zipped(path: Path, members: dict[str, str]) -> Path:
+    """A wheel whose bytes do not depend on the time."""
     with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("edgeosr/__init__.py", "")
-        wheel.writestr("edgeosr/bench/__init__.py", "")
-        wheel.writestr("edgeosr/bench/gpu_rung/__init__.py", "")
-        wheel.writestr("edgeosr/bench/gpu_rung/__main__.py", PRODUCT)
-        wheel.writestr("edgeosr/kernels/cubins/source.sha256", digest + "\n")
+        for name, text in members.items():
+            wheel.writestr(zipfile.ZipInfo(name), text)
     return path
 
 
+def product_wheel(folder: Path, digest: str) -> Path:
+    room = "edgeosr/bench/gpu_rung"
+    members = {f"{name}/__init__.py": "" for name in ("edgeosr", "edgeosr/bench", room)}
+    members |= {f"{room}/__main__.py": PRODUCT, "edgeosr/kernels/cubins/source.sha256": digest + "\n"}
+    return zipped(folder / "edgeosr-0.1.0-py3-none-any.whl", members)
+
+
 def download(kind: Kind, folder: Path) -> None:
-    with zipfile.ZipFile(folder / "some_thing-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("some_thing.py", "")
+    zipped(folder / "some_thing-1.0-py3-none-any.whl", {"some_thing.py": ""})
     (folder / "left_over-2.0-py3-none-any.whl").write_bytes(b"of an older list")
 
 

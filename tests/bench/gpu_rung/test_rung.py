@@ -173,7 +173,7 @@ def test_no_torch_and_a_torch_without_a_device_are_told(monkeypatch: pytest.Monk
         cuda = SimpleNamespace(is_available=lambda: False)
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match="the hardware rung.* needs the package 'torch'"):
+    with pytest.raises(MissingDependencyError, match=r"the hardware rung.* needs the package 'torch'"):
         open_torch(None)  # type: ignore[arg-type]  # it is not asked
     monkeypatch.setitem(sys.modules, "torch", Torch)  # type: ignore[arg-type]  # a double of it
     with pytest.raises(UsageError, match=r"torch 2\.11 sees no CUDA device; install a build"):
