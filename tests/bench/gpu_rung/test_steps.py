@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.bench.gpu_rung import engine, tools
+from edgeosr.bench.gpu_rung import engine, sanitizers, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
@@ -57,6 +57,26 @@ def test_a_sanitizer_that_found_nothing_or_cannot_work_here_fails_nothing(found:
 )
 def test_a_sanitizer_s_finding_and_a_process_that_fails_under_it_are_failures(found: Ended) -> None:
     assert judged(found)["failed"]
+
+
+def test_a_slow_tool_costs_the_later_ones_their_time_and_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, limits = [0.0], []
+
+    def run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
+        limits.append(limit_s)
+        now[0] += limit_s
+        return ended("half way", code=-15, timed_out=True)
+
+    monkeypatch.setattr(sanitizers, "find_tool", lambda name: name)
+    monkeypatch.setattr(sanitizers, "_run", run)
+    monkeypatch.setattr(sanitizers.time, "monotonic", lambda: now[0])
+    report = StepReport(None)
+    with pytest.raises(NotRunHereError, match="not over in its 12 seconds"):
+        sanitizers.sanitize(report, argparse.Namespace(small=False))
+    assert limits == [40.0, 25.0, 5.0] and report.failures == []
+    assert report.figures["tools"]["initcheck"] == {"not_run": "the tools' 70 seconds are over"}
 
 
 NCU = """==PROF== Connected to process 7
