@@ -21,6 +21,7 @@ from edgeosr.files import write_text
 
 SECONDS = 360.0
 INTERRUPTED = 130  # exit code
+FAILED = ("failed", "out of time")  # outcomes; the others are passed, not run and cut short
 # A folder of one machine has no place in a record that is committed.
 _FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":,;()]+/)+")
 
@@ -100,8 +101,7 @@ def run_rung(settings: RungSettings, steps: Sequence[Step] = STEPS) -> int:
             settings.say(f"interrupted in {name}; what was measured is in {settings.out}")
             return INTERRUPTED
     _write(settings, record)
-    failed = [found["name"] for found in record["steps"] if found["gates"] and found["outcome"] != "passed"]
-    failed = [name for name in failed if _outcome(record, name) != "not run"]
+    failed = any(found["gates"] and found["outcome"] in FAILED for found in record["steps"])
     settings.say(f"{len(record['steps'])} steps in {record['seconds']:.0f} s; {settings.out}")
     return 1 if failed else 0
 
@@ -119,7 +119,9 @@ def _run_step(step: Step, settings: RungSettings, limit_s: float, work: Path) ->
     found = _kept(report)
     outcome = "passed"
     if ended.timed_out:
-        outcome = "out of time"
+        # The step's own limit, or what was left of the rung's time: the latter is no fault of it.
+        own = step.limit_s * (SLOWER if settings.small else 1)
+        outcome = "out of time" if limit_s >= own else "cut short"
     elif ended.code:
         outcome = "failed"
     elif found["not_run"]:
@@ -171,10 +173,6 @@ def _refused(settings: RungSettings, record: dict[str, Any], found: dict[str, An
     _write(settings, record)
     settings.say(f"error: {reason}")
     return int(found["code"]) if found["code"] > 0 else 1
-
-
-def _outcome(record: dict[str, Any], name: str) -> str:
-    return next(str(found["outcome"]) for found in record["steps"] if found["name"] == name)
 
 
 def _line(found: dict[str, Any]) -> str:

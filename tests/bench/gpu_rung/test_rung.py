@@ -116,6 +116,12 @@ def test_when_the_time_is_over_the_rest_is_listed_as_not_run(run: Run) -> None:
     assert record["not_run"] == {name: "the 4 seconds are over" for name in ("fine", "skipped")}
 
 
+def test_a_step_that_the_rung_s_own_time_cuts_short_is_no_failure(run: Run) -> None:
+    code, record, _ = run(step("slow", limit_s=60.0), seconds=6.0)
+    (found,) = record["steps"]
+    assert code == 0 and found["outcome"] == "cut short" and found["figures"]["first"] == 1
+
+
 def test_an_interrupted_rung_keeps_what_was_measured(run: Run) -> None:
     code, record, said = run(step("fine"), step("interrupts"), step("skipped"))
     assert code == INTERRUPTED == 130
