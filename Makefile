@@ -6,6 +6,11 @@
 # make check    set everything up, then formatting, lint, types and documentation
 # make docs     set everything up, then build the documentation: open build/docs/index.html
 # make wheel    set everything up, build the kernel for every device, then dist/edgeosr-*.whl that holds the builds
+# make gpu-pack set everything up, make the wheel, then dist/edgeosr-gpu-cards.tar.gz: all that "make gpu" needs on a
+#               machine with a card and without internet; GPU_PACK=--jetson: the one for a Jetson
+# make gpu      on a machine with an NVIDIA card: unpack that archive in build/gpu and run it, six minutes at most; the
+#               record is gpu-NAME.json there. GPU_PYTHON: the Python that has torch; GPU: options of the rung
+# make gpu-dry  set everything up, then the same steps without a card, on the execution of the kernel on a CPU
 # make fuzz     set everything up, then give each parser changed bytes, from seeds in build/fuzz-corpus: FUZZ_SECONDS each,
 #               3600 by default
 # make soak     set everything up, then hostile bundles, frames against float64 and killed writers, SOAK_COUNT of
@@ -27,7 +32,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test test-oldest test-oldest-quick check docs types wheel fuzz soak setup clean
+.PHONY: demo test test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -65,6 +70,22 @@ wheel: $(STAMP)
 	$(BIN)/python -m edgeosr.kernels.build_cubins
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+gpu-pack: wheel build/small.edgeosr
+	$(BIN)/python -m edgeosr.bench.gpu_rung.pack --wheel "$$(ls -t dist/edgeosr-*.whl | head -n 1)" \
+		--bundle build/small.edgeosr $(GPU_PACK)
+
+# Nothing is installed: the machine has its own Python with torch, and perhaps no way to any package index.
+GPU_PYTHON  ?= python3
+GPU_ARCHIVE ?= dist/edgeosr-gpu-$(if $(findstring --jetson,$(GPU_PACK)),jetson,cards).tar.gz
+gpu:
+	@test -f $(GPU_ARCHIVE) || { echo "$(GPU_ARCHIVE) is not here; make it where a package index is at hand:" \
+		"make gpu-pack, and bring it along" >&2; exit 1; }
+	rm -rf build/gpu/edgeosr-gpu && mkdir -p build/gpu && tar xf $(GPU_ARCHIVE) -C build/gpu
+	cd build/gpu && $(GPU_PYTHON) edgeosr-gpu/start_here.py $(GPU)
+
+gpu-dry: $(STAMP)
+	$(BIN)/python tests/gpu/dry_run.py --out build/gpu-dry-run.json
 
 # A bundle to try things on, made once.
 SMALL := build/small.edgeosr

@@ -15,7 +15,7 @@ PARTS = ("log_jacobian", "discriminator", "movr_loss", "max_logit", "log_norm", 
 
 
 class TorchChain:
-    """ReLU map, cosine head and ``PARTS`` to unknown scores; matrices in ``dtype``, the rest in fp32."""
+    """ReLU or ReLU6 map, cosine head and ``PARTS`` to unknown scores; matrices fp16 or all in fp32."""
 
     def __init__(self, torch: Any, scorer: Scorer, *, half: bool, device: str):
         """Move the weights.
@@ -24,8 +24,11 @@ class TorchChain:
             UsageError: the scorer is not of the kind above.
         """
         closed_form, head = scorer.closed_form, scorer.head
-        if closed_form is None or closed_form.activation != "relu" or head.kind != "cosine" or head.margin:
-            raise UsageError("unfused torch is written for a ReLU map and a cosine head without a margin")
+        known = closed_form is not None and closed_form.activation in ("relu", "clip")
+        if closed_form is None or not known or head.kind != "cosine" or head.margin:
+            raise UsageError(
+                "unfused torch is written for a ReLU map or a clipped one, and a cosine head without a margin"
+            )
         strange = [name for name in scorer.fusion.parts if name not in PARTS]
         if strange:
             words = f"the parts {', '.join(PARTS)}; the scorer has {', '.join(strange)}"
@@ -42,6 +45,10 @@ class TorchChain:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
 
         self._radius, self._channels = radius, scorer.dimension
+        clipped = closed_form.activation == "clip"
+        self._low, self._high = (
+            (float(number) for number in closed_form.parameters) if clipped else (0.0, float("inf"))
+        )
         self._kernel = moved(kernel, self._dtype)
         self._head = moved(head.weight, self._dtype)
         self._layers = [(moved(w, self._dtype), moved(b, self._dtype)) for w, b in scorer.layers]
@@ -55,8 +62,9 @@ class TorchChain:
         torch = self._torch
         nn = torch.nn.functional
         positions = y.shape[2] * y.shape[3]
-        z = torch.relu(y).mean(dim=(2, 3))
-        mask = (y > 0).to(self._dtype)
+        clipped = self._high < float("inf")
+        z = (y.clamp(self._low, self._high) if clipped else torch.relu(y)).mean(dim=(2, 3))
+        mask = (((y > self._low) & (y < self._high)) if clipped else y > 0).to(self._dtype)
         near = nn.conv2d(mask, self._kernel, padding=self._radius, groups=self._channels)
         square = (near * mask).sum(dim=(1, 2, 3), dtype=torch.float32) / positions**2
         norm = z.float().norm(dim=1).clamp_min(FLOOR)

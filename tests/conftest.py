@@ -42,6 +42,16 @@ def pytest_runtest_setup():
         table.from_torchlib = staticmethod(functools.cache(gather))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """List what was not run because it needs a card: a skip that nobody sees looks like a pass."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    not_run = [report.nodeid for report in skipped if "/gpu/" in report.nodeid]
+    if not_run:
+        terminalreporter.section("not run: these need a card (make gpu); make gpu-dry runs them without one")
+        for name in not_run:
+            terminalreporter.write_line(name)
+
+
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
     """A run on six digits in seconds; the digit 0 serves as real outliers, 1, 6 and 7 stay unknown."""

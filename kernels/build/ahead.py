@@ -49,8 +49,12 @@ BUILDS = (
 )
 
 
-def build_ahead(folder: Path, builds: Sequence[Build] = BUILDS) -> Iterator[Path]:
+def build_ahead(
+    folder: Path, builds: Sequence[Build] = BUILDS, *, defines: Sequence[str] = ()
+) -> Iterator[Path]:
     """Make ``builds`` in ``folder``, one a step; yield the file of each. Those of an older source go first.
+
+    ``defines``: macros of all of them, NAME=VALUE.
 
     Raises:
         KernelBuildError: a compiler is missing, of another version, or fails.
@@ -58,10 +62,10 @@ def build_ahead(folder: Path, builds: Sequence[Build] = BUILDS) -> Iterator[Path
     """
     prepare_folder(folder)
     for build in builds:
-        yield build_file(build, folder)
+        yield build_file(build, folder, defines=defines)
 
 
-def build_file(build: Build, folder: Path) -> Path:
+def build_file(build: Build, folder: Path, *, defines: Sequence[str] = ()) -> Path:
     """Compile one file into ``folder``; an older one is replaced only by a whole new one.
 
     Raises:
@@ -70,7 +74,7 @@ def build_file(build: Build, folder: Path) -> Path:
     target = folder / build.file_name
     partial = target.with_suffix(".part")
     if build.toolkit >= (13, 0):
-        find_nvcc().cubin(build.target, partial)
+        find_nvcc().cubin(build.target, partial, defines=defines)
     else:
         nvrtc = newest_nvrtc(build.toolkit)
         if nvrtc.version != build.toolkit:
@@ -78,7 +82,8 @@ def build_file(build: Build, folder: Path) -> Path:
                 f"{build.file_name} needs NVRTC {build.toolkit[0]}.{build.toolkit[1]}; found "
                 f"{nvrtc.version[0]}.{nvrtc.version[1]}; run: pip install 'edgeosr[dev]'"
             )
-        partial.write_bytes(nvrtc.compile(device_source(), build.target).image)
+        compiled = nvrtc.compile(device_source(), build.target, defines=defines)
+        partial.write_bytes(compiled.image)
     partial.replace(target)
     return target
 

@@ -34,8 +34,10 @@ class Nvrtc:
     library: ctypes.CDLL
     version: tuple[int, int]
 
-    def compile(self, source: DeviceSource, architecture: str) -> Compiled:
+    def compile(self, source: DeviceSource, architecture: str, *, defines: Sequence[str] = ()) -> Compiled:
         """Compile for ``architecture``: ``sm_87`` gives a cubin, ``compute_75`` PTX text.
+
+        ``defines``: macros, NAME=VALUE.
 
         Raises:
             KernelBuildError: NVRTC refused; its log, trimmed, and the file.
@@ -56,7 +58,9 @@ class Nvrtc:
             "nvrtcCreateProgram",
         )
         try:
-            options = [option.encode() for option in (f"--gpu-architecture={architecture}", *FLAGS)]
+            macros = (f"--define-macro={define}" for define in defines)
+            words = (f"--gpu-architecture={architecture}", *FLAGS, *macros)
+            options = [option.encode() for option in words]
             code = self.library.nvrtcCompileProgram(
                 program, len(options), (ctypes.c_char_p * len(options))(*options)
             )

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,23 @@ class Nvcc:
     include: Path
     library: Path
 
-    def cubin(self, architecture: str, target: Path, folder: Path = FOLDER) -> str:
+    def cubin(
+        self, architecture: str, target: Path, folder: Path = FOLDER, *, defines: Sequence[str] = ()
+    ) -> str:
         """Compile ``fused_score.cu`` of ``folder``, every warning an error; return ptxas's report.
+
+        ``defines``: macros, NAME=VALUE.
 
         Raises:
             KernelBuildError: the compiler's own message, trimmed.
         """
-        flags = (*FLAGS, *PTXAS_FLAGS, f"-arch={architecture}", "-cubin")
+        flags = (
+            *FLAGS,
+            *PTXAS_FLAGS,
+            f"-arch={architecture}",
+            "-cubin",
+            *(f"-D{define}" for define in defines),
+        )
         done = run_tool([self.path, *flags, folder / MAIN, "-o", target])
         if done.returncode:
             raise KernelBuildError(

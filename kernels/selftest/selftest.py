@@ -12,10 +12,12 @@ report says why one was not.
 """
 
 import argparse
+import itertools
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,16 +53,21 @@ JACOBIAN = "log_jacobian"  # the part that holds J
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestSettings:
-    """What to run: random cases, their seed, and timed rounds of each of ``TIMED_CASES`` (0: no timing)."""
+    """What to run: random cases, their seed, and timed rounds of each of ``TIMED_CASES`` (0: no timing).
+
+    With ``seconds`` more random cases follow until so much time has passed since the start.
+    """
 
     cases: int = 40
     seed: int = 1
     runs: int = 300
+    seconds: int = 0
 
     def __post_init__(self) -> None:
         require_whole("--cases", self.cases, 0)
         require_seed("--seed", self.seed)
         require_whole("--runs", self.runs, 0)
+        require_whole("--seconds", self.seconds, 0)
 
 
 def run_selftest(
@@ -69,6 +76,8 @@ def run_selftest(
     driver: Driver | None = None,
     image: Image | None = None,
     rivals: Mapping[str, Rival] | None = None,
+    fixed: tuple[Sequence[SelftestCase], Sequence[SelftestCase]] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda report: None,
 ) -> dict[str, Any]:
     """Run it; return the report, ``passed`` first.
 
@@ -77,22 +86,43 @@ def run_selftest(
         driver: None: through cuda-python.
         image: build of the kernel; None: what suits the device.
         rivals: to time beside it, by name; None: what is installed.
+        fixed: cases that are timed too, and ones that are not, before the random ones; None: the module's.
+        keep: takes the report so far, after each case.
 
     Raises:
         DeviceError: there is no device, or a call failed.
     """
     driver = driver or open_driver()
     rivals = installed_rivals() if rivals is None else rivals
-    cases = [*TIMED_CASES, *ROW_CASES, *random_cases(settings.cases, settings.seed)]
     tensor_cores = driver.device(None).architecture >= (7, 5)
-    cases = [case for case in cases if tensor_cores or not case.half_weights]
-    results, timings, about = [], [], {}
-    for case in cases:
+    results: list[dict[str, Any]] = []
+    timings: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
+    timed, others = fixed or (TIMED_CASES, ROW_CASES)
+    for case in _cases(settings, (*timed, *others)):
+        if case.half_weights and not tensor_cores:
+            continue
         with FusedScorer(case_scorer(case), half=case.half_weights, driver=driver, image=image) as scorer:
             about = _about(scorer)
-            results.append(_checked(scorer, case))
-            if case in TIMED_CASES and settings.runs:
+            results.append(checked_case(scorer, case))
+            if case in timed and settings.runs:
                 timings.append(time_beside_rivals(scorer, case, settings.runs, rivals))
+        keep(_report(about, results, timings))
+    return _report(about, results, timings)
+
+
+def _cases(settings: SelftestSettings, fixed: Sequence[SelftestCase]) -> Iterator[SelftestCase]:
+    started = time.monotonic()
+    yield from (*fixed, *random_cases(settings.cases, settings.seed))
+    for number in itertools.count(settings.seed + settings.cases):
+        if time.monotonic() - started >= settings.seconds:
+            return
+        yield from random_cases(1, number)
+
+
+def _report(
+    about: dict[str, Any], results: list[dict[str, Any]], timings: list[dict[str, Any]]
+) -> dict[str, Any]:
     inside = sum(result["inside_band"] for result in results)
     samples = sum(result["samples"] for result in results)
     return {
@@ -106,7 +136,13 @@ def run_selftest(
     }
 
 
-def _checked(scorer: FusedScorer, case: SelftestCase) -> dict[str, Any]:
+def checked_case(scorer: FusedScorer, case: SelftestCase) -> dict[str, Any]:
+    """Launch one case twice and compare it with float64; return its entry of the report.
+
+    Args:
+        scorer: made of ``case_scorer(case)``.
+        case: sizes and inputs.
+    """
     inputs = case_inputs(case)
     reference = reference_scores(unpacked_weights(scorer.scorer, half=case.half_weights), **inputs)
     copies = {name: DeviceCopy(scorer.driver, array) for name, array in inputs.items()}
@@ -184,10 +220,13 @@ def main(
     parser.add_argument("--cases", type=int, default=40, help="random cases")
     parser.add_argument("--seed", type=int, default=1, help="of the random cases")
     parser.add_argument("--runs", type=int, default=300, help="timed rounds of each timed case; 0: none")
+    parser.add_argument("--seconds", type=int, default=0, help="more random cases until they have passed")
     parser.add_argument("--quick", action="store_true", help="4 random cases, no timing (compute-sanitizer)")
     options = parser.parse_args(arguments)
     try:
-        settings = SelftestSettings(cases=options.cases, seed=options.seed, runs=options.runs)
+        settings = SelftestSettings(
+            cases=options.cases, seed=options.seed, runs=options.runs, seconds=options.seconds
+        )
         if options.quick:
             settings = replace(settings, cases=4, runs=0)
         report = run_selftest(settings, driver=driver, image=image, rivals=rivals)

@@ -3,7 +3,17 @@
 #include "params.cuh"
 #include "primitives.cuh"
 
+// A build that stops after a phase is timed for what the phase takes (kernels/build/phases.py has the names);
+// its verdicts are never written. 0: the kernel.
+#ifndef EDGEOSR_STOP_AFTER
+#define EDGEOSR_STOP_AFTER 0
+#endif
+
 namespace edgeosr {
+
+EDGEOSR_DEVICE bool stops_after(int phase) {  // no constant: compilers warn of code behind one
+    return phase == EDGEOSR_STOP_AFTER;
+}
 
 EDGEOSR_DEVICE int padded16(int value) {
     return (value + 15) & ~15;

@@ -79,6 +79,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     block_sync();
     reduce_embedding<kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+    if (stops_after(1)) return;
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
@@ -86,6 +87,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         }
         multiply_slab<kMma>(p, block, slab_partials<kTile>(p, block.tile, block.slab));
     }
+    if (stops_after(2)) return;
 
     // Every thread publishes its own stores, then one counts the block in.
     thread_fence();
@@ -98,6 +100,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         shared_store_u32(last, arrived == wrap ? 1u : 0u);
     }
     block_sync();
+    if (stops_after(3)) return;
     if (shared_load_u32(last) == 0u) return;
     thread_fence();
     block_sync();  // before shared memory gets its new meaning

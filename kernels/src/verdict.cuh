@@ -246,6 +246,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         block_sync();
         find_sums(p, block, partials);
     }
+    if (stops_after(4)) return;
     for (int layer = 1; layer < p.layers - 1; ++layer) {
         hidden_layer<kMma>(p,
                            layer,

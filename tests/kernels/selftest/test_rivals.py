@@ -29,6 +29,7 @@ CASES = [
     SelftestCase(dimension=37, batch=3, size=4, half_weights=half, half_input=half, taps=taps)
     for half, taps in ((True, 9), (False, 9), (False, 1))
 ]
+CLIPPED = [replace(CASES[number], activation="clip") for number in (0, 2)]
 TOLERANCE = {True: 5e-3, False: 1e-5}
 
 
@@ -41,7 +42,7 @@ def reference(case: SelftestCase) -> dict[str, Any]:
     return reference_scores(case_scorer(case), **case_inputs(case))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *CLIPPED], ids=lambda case: case.name)
 def test_the_torch_chain_computes_the_reference_s_scores(case: SelftestCase) -> None:
     chain = TorchChain(torch, case_scorer(case), half=case.half_weights, device="cpu")
     score, label, accepted = chain(torch.from_numpy(case_inputs(case)["map"]))

@@ -112,13 +112,34 @@ def test_a_wrong_score_and_bits_that_change_fail(capsys: pytest.CaptureFixture[s
     assert found["timings"] == []
 
 
+def test_more_random_cases_follow_until_the_seconds_are_over_and_each_one_is_kept_at_once() -> None:
+    now = iter(range(0, 1000, 10))
+    kept: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest.time, "monotonic", lambda: next(now))
+        found = selftest.run_selftest(
+            selftest.SelftestSettings(cases=1, runs=0, seconds=25),
+            driver=Driver(GraphDouble()),
+            image=IMAGE,
+            rivals={},
+            fixed=([], [SMALL]),
+            keep=lambda report: kept.append(len(report["cases"])),
+        )
+    # The clock stands at 10 and 20 when a further case begins, and at 30 when none does.
+    assert kept == [1, 2, 3, 4] and found["passed"]
+    assert [case["case"] for case in found["cases"][1:]] == [
+        *(case.name for case in random_cases(1, 1)),
+        *(case.name for seed in (2, 3) for case in random_cases(1, seed)),
+    ]
+
+
 def test_without_a_device_it_says_so_and_prints_no_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert selftest.main(["--quick"], driver=Driver(CudaDouble(devices=0)), image=IMAGE) == 1
     output = capsys.readouterr()
     assert output.out == "" and "the driver sees 0" in output.err
 
 
-@pytest.mark.parametrize("option", ["--seed", "--cases", "--runs"])
+@pytest.mark.parametrize("option", ["--seed", "--cases", "--runs", "--seconds"])
 def test_a_number_below_zero_is_refused_before_the_device_is_looked_for(
     capsys: pytest.CaptureFixture[str], option: str
 ) -> None:

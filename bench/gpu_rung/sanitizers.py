@@ -1,0 +1,78 @@
+"""compute-sanitizer's four tools over the small cases, each under a limit of its own."""
+
+import argparse
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from edgeosr.bench.gpu_rung.child import Ended, run_child
+from edgeosr.bench.gpu_rung.step_report import SLOWER, NotRunHereError, StepReport, step_main
+from edgeosr.bench.gpu_rung.tools import find_tool, forbidden
+
+# Most valuable first, seconds each. Together they get ALL_S: less than the rung's limit for the step, so that
+# a slow tool is one that was not run and no step that failed.
+ALL_S = 70.0
+LIMITS = {"racecheck": 40.0, "memcheck": 25.0, "synccheck": 20.0, "initcheck": 20.0}
+CASES = "edgeosr.bench.gpu_rung.small_cases"
+_SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards?)")
+
+
+def sanitize(report: StepReport, options: argparse.Namespace) -> None:
+    """Run the tools.
+
+    Raises:
+        NotRunHereError: compute-sanitizer is missing, or this machine lets none of its tools work.
+    """
+    program = find_tool("compute-sanitizer")
+    found: dict[str, dict[str, Any]] = {}
+    slower, began = SLOWER if options.small else 1, time.monotonic()
+    for tool, limit in LIMITS.items():
+        started = time.monotonic()
+        left = slower * ALL_S - (started - began)
+        if left < 3:
+            found[tool] = {"not_run": f"the tools' {slower * ALL_S:.0f} seconds are over"}
+        else:
+            found[tool] = judged(_run(program, tool, min(slower * limit, left), options.small))
+            found[tool]["seconds"] = round(time.monotonic() - started, 1)
+        report.put("tools", found)
+        if found[tool].get("failed"):
+            report.fail(f"{tool}: {found[tool]['failed']}")
+    if all("not_run" in one for one in found.values()):
+        raise NotRunHereError(next(str(one["not_run"]) for one in found.values()))
+
+
+def judged(ended: Ended) -> dict[str, Any]:
+    """Return what a tool found: ``errors``, and ``failed`` if there are any; or why it was ``not_run``."""
+    summary = _SUMMARY.search(ended.tail)
+    reason = forbidden(ended.tail)
+    if summary is None and reason:
+        return {"not_run": reason}
+    if ended.timed_out:
+        return {"not_run": f"not over in its {ended.seconds:.0f} seconds"}
+    if summary is None:
+        return {"failed": f"no summary; exit code {ended.code}: {ended.tail[-300:]}"}
+    errors = int(summary[1])
+    if errors or ended.code:
+        return {"errors": errors, "failed": f"{errors} errors, exit code {ended.code}: {ended.tail[-600:]}"}
+    return {"errors": 0}
+
+
+def _run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
+    # sys.orig_argv: the words that started this very Python, those of a double of a card included.
+    words = [*python_words(), "-m", CASES, *(["--small"] if small else [])]
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "log"
+        return run_child([program, "--tool", tool, "--error-exitcode", "9", *words], limit_s=limit_s, log=log)
+
+
+def python_words() -> list[str]:
+    """Return the words that started this Python, up to its ``-m``: a child is started likewise."""
+    words = list(sys.orig_argv)
+    return [sys.executable, *words[1 : words.index("-m")]]
+
+
+if __name__ == "__main__":
+    sys.exit(step_main("compute-sanitizer over small cases.", sanitize))

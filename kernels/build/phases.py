@@ -1,0 +1,61 @@
+"""Builds of the kernel that stop after a phase: timed one beside the other they say where its time goes.
+
+A folder holds one sub-folder a phase, ``stop1`` to ``stop4``, each like ``cubins/``: files of ``BUILDS`` and
+the digest of their source. The whole kernel is the ordinary build. Their verdicts are never written.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.ahead import BUILDS, Build, build_ahead, built_from
+from edgeosr.kernels.build.images import Image, suitable_builds
+from edgeosr.kernels.build.sources import device_source
+from edgeosr.kernels.driver.driver import Device
+
+MACRO = "EDGEOSR_STOP_AFTER"  # of src/block.cuh
+# What the kernel has done when it stops, by the macro's value; each build does what those above it do.
+PHASES = {
+    1: "pooling, norms",
+    2: "+ layer 1, head",
+    3: "+ fence, counter",
+    4: "+ sums over slabs, top, losses",
+}
+WHOLE = "+ hidden layers, verdict = all"
+
+
+def build_phases(folder: Path, builds: Sequence[Build] = BUILDS) -> Iterator[Path]:
+    """Make the builds of every phase below ``folder``; yield the file of each. PTX is left out.
+
+    Raises:
+        KernelBuildError: a compiler is missing, of another version, or fails.
+        OSError: the folder cannot be written.
+    """
+    for stop in PHASES:
+        cubins = [build for build in builds if not build.ptx]
+        yield from build_ahead(folder / f"stop{stop}", cubins, defines=(f"{MACRO}={stop}",))
+
+
+def phase_image(device: Device, folder: Path, stop: int) -> Image:
+    """Return the build that stops after ``stop`` for ``device``.
+
+    Raises:
+        KernelBuildError: there is none, or it was made from another source than the installed one.
+    """
+    place = folder / f"stop{stop}"
+    found, installed = built_from(place), device_source().digest
+    if found != installed:
+        what = "no builds" if found is None else f"builds of the source {found[:12]}"
+        raise KernelBuildError(
+            f"{place} must hold phase builds of the installed kernel source {installed[:12]}; it holds "
+            f"{what}; make the archive again: make gpu-pack"
+        )
+    for build in suitable_builds(device):
+        path = place / build.file_name
+        if path.is_file():
+            return Image(path.read_bytes(), f"{build.file_name}, stops after phase {stop}")
+    architecture = f"sm_{device.architecture[0]}{device.architecture[1]}"
+    raise KernelBuildError(
+        f"{place} has no phase build for {device.name} ({architecture}); "
+        "make the archive again with the flag for its kind: make gpu-pack, on a Jetson GPU_PACK=--jetson"
+    )

@@ -1,0 +1,207 @@
+"""The rung's own promises: a record after every step, faults and time kept inside a step, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgeosr.bench.gpu_rung import __main__ as command
+from edgeosr.bench.gpu_rung.card import require_fit
+from edgeosr.bench.gpu_rung.rung import INTERRUPTED, RungSettings, run_rung, without_folders
+from edgeosr.bench.gpu_rung.steps import STEPS, Step
+from edgeosr.bench.gpu_rung.torch_device import open_torch
+from edgeosr.errors import DeviceMemoryError, MissingDependencyError, NoDeviceError, UsageError
+from edgeosr.kernels.driver.driver import Device
+
+# A Python for the rung: what each "module" does stands here.
+DOUBLE = """
+import json, os, signal, subprocess, sys, time
+module, report = sys.argv[2], sys.argv[sys.argv.index("--report") + 1]
+def keep(failures=(), not_run="", **figures):
+    with open(report, "w") as file:
+        json.dump({"figures": figures, "failures": list(failures), "not_run": not_run}, file)
+def card(): keep(card={"name": "a card"})
+def no_card(): keep(failures=["there is no card; get one"]); sys.exit(3)
+def fine(): keep(words=sys.argv[3:], folder="/some/folder/of/mine/file.txt")
+def wrong(): keep(failures=["the moon is wrong"], half=1); sys.exit(1)
+def crash(): os.kill(os.getpid(), signal.SIGSEGV)
+def skipped(): keep(not_run="no tool here")
+def slow():
+    keep(first=1)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    keep(first=1, child=child.pid)
+    time.sleep(60)
+def interrupts():
+    keep(first=2)
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+globals()[module]()
+"""
+
+
+def step(module: str, *, limit_s: float = 30.0, gates: bool = True, arguments: tuple[str, ...] = ()) -> Step:
+    return Step(name=module, what="a test", module=module, limit_s=limit_s, gates=gates, arguments=arguments)
+
+
+Run = Callable[..., tuple[int, dict[str, Any], list[str]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    from edgeosr.bench.gpu_rung import rung
+
+    script = tmp_path / "double.py"
+    script.write_text(DOUBLE, "utf-8")
+
+    def runs(*steps: Step, machine: str = "card", **settings: Any) -> tuple[int, dict[str, Any], list[str]]:
+        monkeypatch.setattr(rung, "MACHINE", step(machine))
+        said: list[str] = []
+        out = tmp_path / "gpu.json"
+        chosen = RungSettings(
+            out=out, folder=tmp_path, python=(sys.executable, str(script)), say=said.append, **settings
+        )
+        code = run_rung(chosen, steps)
+        return code, json.loads(out.read_text("utf-8")), said
+
+    return runs
+
+
+def test_a_step_that_fails_or_crashes_does_not_keep_the_next_ones_from_running(run: Run) -> None:
+    code, record, said = run(step("wrong"), step("crash"), step("skipped"), step("fine"))
+    assert code == 1
+    assert [found["outcome"] for found in record["steps"]] == ["failed", "failed", "not run", "passed"]
+    assert record["steps"][0]["figures"] == {"half": 1}
+    assert record["steps"][0]["failures"] == ["the moon is wrong"]
+    assert record["not_run"] == {"skipped": "no tool here"}
+    assert record["machine"] == {"card": {"name": "a card"}}
+    assert "the moon is wrong" in said[0] and "no tool here" in said[2]
+
+
+def test_what_only_is_timed_fails_nothing(run: Run) -> None:
+    assert run(step("wrong", gates=False), step("fine"))[0] == 0
+    assert run(step("skipped"))[0] == 0
+
+
+def test_a_step_out_of_time_is_ended_with_its_children_and_its_figures_stay(run: Run) -> None:
+    started = time.monotonic()
+    code, record, _ = run(step("slow", limit_s=3.0), step("fine"))
+    assert code == 1 and time.monotonic() - started < 20
+    slow, fine = record["steps"]
+    assert slow["outcome"] == "out of time" and slow["figures"]["first"] == 1 and fine["outcome"] == "passed"
+    for _ in range(50):
+        if gone(slow["figures"]["child"]):
+            break
+        time.sleep(0.1)
+    assert gone(slow["figures"]["child"])
+
+
+def gone(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return True
+    return state == "Z"  # ended, and not yet waited for by init
+
+
+def test_when_the_time_is_over_the_rest_is_listed_as_not_run(run: Run) -> None:
+    code, record, _ = run(step("fine"), step("skipped"), seconds=4.0)
+    assert record["steps"] == [] and code == 0
+    assert record["not_run"] == {name: "the 4 seconds are over" for name in ("fine", "skipped")}
+
+
+def test_a_step_that_the_rung_s_own_time_cuts_short_is_no_failure(run: Run) -> None:
+    code, record, _ = run(step("slow", limit_s=60.0), seconds=6.0)
+    (found,) = record["steps"]
+    assert code == 0 and found["outcome"] == "cut short" and found["figures"]["first"] == 1
+
+
+def test_an_interrupted_rung_keeps_what_was_measured(run: Run) -> None:
+    code, record, said = run(step("fine"), step("interrupts"), step("skipped"))
+    assert code == INTERRUPTED == 130
+    assert [found["outcome"] for found in record["steps"]] == ["passed", "interrupted"]
+    assert record["steps"][1]["figures"] == {"first": 2}
+    assert record["not_run"] == {"skipped": "not begun"} and "running" not in record
+    assert "interrupted in interrupts" in said[-1]
+
+
+def test_a_machine_that_cannot_take_it_ends_it_with_its_own_words_and_code(run: Run) -> None:
+    code, record, said = run(step("fine"), machine="no_card")
+    assert code == 3 and said == ["error: there is no card; get one"]
+    assert record["steps"] == [] and record["not_run"] == {"fine": "there is no card; get one"}
+
+
+def test_a_record_names_no_folder_of_the_machine_and_fills_in_the_archive_s(run: Run, tmp_path: Path) -> None:
+    _, record, _ = run(step("fine", arguments=("--phases", "{phases}", "--tests", "{tests}")))
+    (found,) = record["steps"]
+    assert str(tmp_path) not in json.dumps(record)
+    assert found["figures"]["folder"] == ".../file.txt"
+    assert found["figures"]["words"][-4:] == ["--phases", ".../phases", "--tests", ".../gpu"]
+    assert found["command"].startswith("python -m fine --report .../fine.json")
+    assert without_folders('a/b c:/d 1/2, File "/x/y/z.py", ratio 3/4') == (
+        'a/b c:/d 1/2, File ".../z.py", ratio 3/4'
+    )
+
+
+def test_only_the_steps_that_were_asked_for_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"--only must be one of kernel, phases.*got 'kernal'; did you mean"):
+        run(only=("kernal",))
+    with pytest.raises(UsageError, match="--seconds must be above 0; got 0"):
+        run(seconds=0)
+    named = [Step(name=name, what="", module="fine", limit_s=9) for name in ("kernel", "phases")]
+    _, record, _ = run(*named, only=("phases",))
+    assert [found["name"] for found in record["steps"]] == ["phases"]
+    assert record["not_run"] == {"kernel": "not asked for"}
+
+
+def test_a_card_that_is_too_old_or_too_full_is_refused_in_words() -> None:
+    def card(*architecture: int) -> Device:
+        return Device(0, "a card", architecture, False, (13, 0))  # type: ignore[arg-type]  # two of them
+
+    require_fit(card(7, 5), 3.0)
+    with pytest.raises(NoDeviceError, match=r"needs a card of sm_75 or later; a card is sm_72"):
+        require_fit(card(7, 2), 8.0)
+    with pytest.raises(
+        DeviceMemoryError, match=r"needs 3 GiB of the card's memory; 1.0 GiB are free on a card"
+    ):
+        require_fit(card(9, 0), 1.0)
+
+
+def test_no_torch_and_a_torch_without_a_device_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Torch:
+        __version__ = "2.11"
+        cuda = SimpleNamespace(is_available=lambda: False)
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match=r"the hardware rung.* needs the package 'torch'"):
+        open_torch(None)  # type: ignore[arg-type]  # it is not asked
+    monkeypatch.setitem(sys.modules, "torch", Torch)  # type: ignore[arg-type]  # a double of it
+    with pytest.raises(UsageError, match=r"torch 2\.11 sees no CUDA device; install a build"):
+        open_torch(None)  # type: ignore[arg-type]  # it is not asked
+
+
+def test_here_without_a_card_it_says_so_and_lists_every_step_as_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gpu.json"
+    words = [sys.executable, "-m", "edgeosr.bench.gpu_rung", "--out", str(out)]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # of a machine that has one
+    done = subprocess.run(words, capture_output=True, text=True, env=hidden)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    record = json.loads(out.read_text("utf-8"))
+    assert set(record["not_run"]) == {found.name for found in STEPS} and record["steps"] == []
+    assert command.main(["--only", "nothing"]) == 2
+    assert "must be one of kernel" in capsys.readouterr().err
+
+
+def test_the_steps_limits_and_their_order() -> None:
+    assert [found.name for found in STEPS][:4] == ["kernel", "phases", "runner", "engine"]
+    assert [found.name for found in STEPS if not found.gates] == ["rows"]
+    assert len({found.name for found in STEPS}) == len(STEPS)

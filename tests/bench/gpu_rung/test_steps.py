@@ -1,0 +1,192 @@
+"""What the steps read from others, NVIDIA's tools and our own commands; and figures that must not be lost."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeosr.bench.gpu_rung import engine, sanitizers, tools
+from edgeosr.bench.gpu_rung.child import Ended
+from edgeosr.bench.gpu_rung.command import document_in
+from edgeosr.bench.gpu_rung.counters import METRICS, counted
+from edgeosr.bench.gpu_rung.kernel_check import summed
+from edgeosr.bench.gpu_rung.rows_and_tangents import LISTS, with_rows_of
+from edgeosr.bench.gpu_rung.sanitizers import judged
+from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
+from edgeosr.bench.gpu_rung.training import images_per_second, write_pictures
+from edgeosr.data.cifar_binary import read_cifar
+from edgeosr.errors import KernelBuildError, UsageError
+from edgeosr.kernels.packing import pack_scorer
+from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
+
+
+def ended(tail: str, *, code: int = 0, timed_out: bool = False) -> Ended:
+    return Ended(code, 12.0, 1.0, timed_out, tail)
+
+
+def kept(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        (ended("========= ERROR SUMMARY: 0 errors"), {"errors": 0}),
+        (ended("RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)"), {"errors": 0}),
+        (ended("========= Error: Device not supported", code=1), "not_run"),
+        (ended("half way", code=-15, timed_out=True), "not_run"),
+    ],
+)
+def test_a_sanitizer_that_found_nothing_or_cannot_work_here_fails_nothing(found: Ended, word: Any) -> None:
+    assert judged(found) == word if isinstance(word, dict) else set(judged(found)) == {word}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        ended("Invalid __global__ read of size 4\n========= ERROR SUMMARY: 3 errors", code=9),
+        ended("RACECHECK SUMMARY: 2 hazards displayed (2 errors, 0 warnings)", code=9),
+        ended("a wrong score\n========= ERROR SUMMARY: 0 errors", code=1),
+        ended("Traceback", code=1),
+    ],
+)
+def test_a_sanitizer_s_finding_and_a_process_that_fails_under_it_are_failures(found: Ended) -> None:
+    assert judged(found)["failed"]
+
+
+def test_a_slow_tool_costs_the_later_ones_their_time_and_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, limits = [0.0], []
+
+    def run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
+        limits.append(limit_s)
+        now[0] += limit_s
+        return ended("half way", code=-15, timed_out=True)
+
+    monkeypatch.setattr(sanitizers, "find_tool", lambda name: name)
+    monkeypatch.setattr(sanitizers, "_run", run)
+    monkeypatch.setattr(sanitizers.time, "monotonic", lambda: now[0])
+    report = StepReport(None)
+    with pytest.raises(NotRunHereError, match="not over in its 12 seconds"):
+        sanitizers.sanitize(report, argparse.Namespace(small=False))
+    assert limits == [40.0, 25.0, 5.0] and report.failures == []
+    assert report.figures["tools"]["initcheck"] == {"not_run": "the tools' 70 seconds are over"}
+
+
+NCU = """==PROF== Connected to process 7
+what a process prints
+"ID","Process ID","Kernel Name","{metrics}"
+"","","","inst","ns"
+"0","7","fused_score_map_mma_f16","445,171","26,200.5"
+"1","7","vectorized_elementwise_kernel","1","1"
+"2","7","fused_score_map_mma_f16","3,692,242","n/a"
+"""
+
+
+def test_the_profiler_s_table_is_read_among_other_lines_with_one_row_a_launch_of_ours() -> None:
+    metrics = '","'.join((METRICS["warp_instructions"], METRICS["duration_ns"]))
+    first, second = counted(NCU.format(metrics=metrics))
+    assert first == {"warp_instructions": 445171.0, "duration_ns": 26200.5}
+    assert second["warp_instructions"] == 3692242.0 and math.isnan(second["duration_ns"])
+    assert counted("==ERROR== ERR_NVGPUCTRPERM - no permission") == []
+    assert "ERR_NVGPUCTRPERM" in tools.forbidden("==ERROR== ERR_NVGPUCTRPERM - no permission")
+
+
+def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
+    monkeypatch.setattr(tools, "_FOLDERS", ())
+    with pytest.raises(NotRunHereError, match="ncu is not on the PATH"):
+        tools.find_tool("ncu")
+
+
+def test_a_step_keeps_every_figure_at_once_and_words_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+
+    def run(raised: Exception | None) -> int:
+        def work(report: StepReport, options: argparse.Namespace) -> None:
+            report.put("first", 1)
+            assert kept(path)["figures"] == {"first": 1}, "not in the file before the step goes on"
+            if raised is not None:
+                raise raised
+
+        return step_main("a step", work, ["--report", str(path)])
+
+    assert run(None) == 0 and kept(path)["failures"] == []
+    assert run(NotRunHereError("no tool")) == 0 and kept(path)["not_run"] == "no tool"
+    assert run(KernelBuildError("no build; make one")) == 1
+    assert kept(path)["failures"] == ["no build; make one"]
+    assert run(UsageError("a wrong option")) == 2
+    assert run(ZeroDivisionError("ours")) == 1 and kept(path)["failures"] == ["ZeroDivisionError: ours"]
+    assert kept(path)["figures"] == {"first": 1}
+
+
+def test_the_self_test_s_cases_are_summed_up() -> None:
+    def case(name: str, error: float, *, passed: bool = True, differ: int = 0) -> dict[str, Any]:
+        return {"case": name, "score_error": error, "passed": passed, "decisions_that_differ": differ}
+
+    cases = [
+        case("a, 16-bit weights, 32-bit input", 0.004),
+        case("b, 16-bit weights", 0.5, passed=False, differ=2),
+    ]
+    found = summed({"passed": False, "samples": 9, "cases": cases, "timings": [{"case": "a"}]})
+    assert found["cases"] == 2 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
+    assert found["worst_score_error, 16-bit weights"] == 0.5
+    assert found["worst_score_error, 32-bit weights"] is None
+    assert found["samples"] == 9 and found["timings"] == [{"case": "a"}]
+
+
+def test_a_command_s_document_is_found_among_its_progress() -> None:
+    assert document_in('epoch 1/2\n{not json\n{\n "a": {"b": 1}\n}\nthen: edgeosr export') == {"a": {"b": 1}}
+    with pytest.raises(UsageError, match="must print a JSON document"):
+        document_in("nothing")
+
+
+def test_an_engine_is_tried_only_where_tensorrt_is_installed_and_in_a_copy_of_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, asked = tmp_path / "small.edgeosr", []
+    options = argparse.Namespace(bundle=bundle, small=True)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotRunHereError, match="neither tensorrt nor tensorrt_rtx is installed"):
+        engine.prove_engine(StepReport(None), options)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: name == "tensorrt" or None)
+    with pytest.raises(NotRunHereError, match="has no bundle"):
+        engine.prove_engine(StepReport(None), options)
+
+    def run_command(report: StepReport, options: Any, folder: Path, *words: str) -> Any:
+        assert Path(words[1], "manifest.json").is_file() and Path(words[1]) != bundle
+        asked.append((words[0], words[2]))
+        return {"passed": True}
+
+    monkeypatch.setattr(engine, "run_command", run_command)
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}", "utf-8")
+    report = StepReport(None)
+    engine.prove_engine(report, options)
+    assert asked == [("selftest", "--device")] and report.figures["selftest"] == {"passed": True}
+
+
+def test_made_up_pictures_are_cifar_10_in_its_binary_form(tmp_path: Path) -> None:
+    train, test = read_cifar(write_pictures(tmp_path / "pictures", 20))
+    assert len(train.labels) == 100 and len(test.labels) == 20 and len(train.class_names) == 10
+    (tmp_path / "log.jsonl").write_text('{"images_per_second": 5.0}\n{"images_per_second": 7.5}\n', "utf-8")
+    assert images_per_second(tmp_path) == [5.0, 7.5]
+
+
+def test_each_list_of_rows_has_the_rows_of_its_part_alone() -> None:
+    case = SelftestCase(dimension=40, batch=2, size=2, classes=3, images=12)
+    whole = case_scorer(case)
+    rows = {what: pack_scorer(with_rows_of(whole, parts), half=True).rows for what, parts in LISTS.items()}
+    least = rows["no more rows"]
+    assert rows["C rows more"] == least + 16, "three classes, padded to a tile"
+    assert rows["the bank's 256 rows"] == least + 16, "twelve rows, padded to a tile"
+    assert rows.keys() == LISTS.keys()
+    bank = with_rows_of(whole, ("bank",))
+    assert set(bank.constants) == {"bank"} and "class_jacobian" not in bank.fusion.parts
+    assert np.isfinite(bank.fusion.weights).all() and len(bank.fusion.weights) == len(bank.fusion.parts)
