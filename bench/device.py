@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -72,10 +73,10 @@ def load_average() -> float | None:
         return None
 
 
-def versions() -> dict[str, str]:
-    """Return installed versions of the packages that matter to a latency; absent ones are left out."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return installed versions, by default of what matters to a latency; absent packages are left out."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

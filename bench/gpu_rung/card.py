@@ -6,10 +6,9 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from typing import Any
 
-from edgeosr.bench.device import describe_device
+from edgeosr.bench.device import describe_device, versions
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.torch_device import open_torch
 from edgeosr.errors import CudaError, DeviceMemoryError, NoDeviceError
@@ -52,7 +51,7 @@ def look_at_card(report: StepReport, options: argparse.Namespace) -> None:
     open_torch(driver)
     report.put("build", image_for(device).origin)
     report.put("source", device_source().digest)
-    report.put("versions", versions())
+    report.put("versions", versions(PACKAGES))
     host = describe_device().as_json()
     report.put("host", {name: host[name] for name in ("cpu", "board", "cores", "memory_mib", "container")})
     report.put("system", f"{platform.system()} {platform.release()} {platform.machine()}")
@@ -129,17 +128,6 @@ def nvidia_smi() -> dict[str, str]:
     if done.returncode or len(values) != len(_SMI.split(",")):
         return {"not_run": (done.stderr or done.stdout).strip()[:300]}
     return dict(zip(_SMI.split(","), values, strict=True))
-
-
-def versions() -> dict[str, str]:
-    """Return the installed versions of what matters to the figures; absent ones are left out."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

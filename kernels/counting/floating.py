@@ -17,6 +17,7 @@ from edgeosr.kernels.counting.operands import (
     unsigned,
     word,
 )
+from edgeosr.kernels.counting.relations import JOIN, RELATIONS
 from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
@@ -92,22 +93,11 @@ def special(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), ones(a)
 
 
-_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "EQ": np.equal,
-    "NE": np.not_equal,
-    "LT": np.less,
-    "LE": np.less_equal,
-    "GT": np.greater,
-    "GE": np.greater_equal,
-}
-_JOIN = {"AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor}
-
-
 def compare(operands: Operands, modifiers: list[str]) -> Made:
     """FSETP; a relation that ends in U holds for not-a-numbers too."""
     first, second, a, b, other = operands[:5]
     left, right, more = real(a), real(b), predicate(other)
-    name, join = modifiers[0], _JOIN[modifiers[-1]]
+    name, join = modifiers[0], JOIN[modifiers[-1]]
     put, put_opposite = to_predicate(first), to_predicate(second)
 
     def run(s: Registers, ix: Lanes) -> None:
@@ -116,7 +106,7 @@ def compare(operands: Operands, modifiers: list[str]) -> Made:
         if name in ("NAN", "NUM"):
             found = unordered if name == "NAN" else ~unordered
         else:
-            found = _RELATIONS[name[:2]](x, y)
+            found = RELATIONS[name[:2]](x, y)
             found = (found | unordered) if name.endswith("U") else (found & ~unordered)
         joined = more(s, ix)
         put(s, ix, join(found, joined))

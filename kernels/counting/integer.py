@@ -20,6 +20,7 @@ from edgeosr.kernels.counting.operands import (
     unsigned,
     word,
 )
+from edgeosr.kernels.counting.relations import JOIN, RELATIONS
 from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
@@ -143,17 +144,6 @@ def scaled_add(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to, *outs), ones(*values[:-1], *carries)
 
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "EQ": np.equal,
-    "NE": np.not_equal,
-    "LT": np.less,
-    "LE": np.less_equal,
-    "GT": np.greater,
-    "GE": np.greater_equal,
-}
-_JOIN = {"AND": np.logical_and, "OR": np.logical_or, "XOR": np.logical_xor}
-
-
 def compare(operands: Operands, modifiers: list[str]) -> Made:
     """ISETP: a relation joined with a predicate, and its opposite joined likewise.
 
@@ -162,8 +152,8 @@ def compare(operands: Operands, modifiers: list[str]) -> Made:
     first, second, a, b, other = operands[:5]
     convert: Callable[[str], Any] = unsigned if "U32" in modifiers else signed
     left, right, more = convert(a), convert(b), predicate(other)
-    relation = _COMPARE[modifiers[0]]
-    join = _JOIN[next(word for word in modifiers if word in _JOIN)]
+    relation = RELATIONS[modifiers[0]]
+    join = JOIN[next(word for word in modifiers if word in JOIN)]
     low = predicate(operands[5]) if "EX" in modifiers else None
     put, put_opposite = to_predicate(first), to_predicate(second)
 
