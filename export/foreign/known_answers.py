@@ -11,7 +11,7 @@ from edgeosr.export.foreign.recipe import fitted
 from edgeosr.export.foreign.stated import Stated
 from edgeosr.preprocessing import Preprocessing
 
-# Alternatives are compared on at most so many images, and on as many as fit into so many bytes.
+# Alternatives are compared on so many images unless more are asked for, and on what fits into so many bytes.
 _COMPARED, _KEPT_BYTES = 300, 2**28
 
 Places = NDArray[np.int64]
@@ -29,7 +29,9 @@ class KnownAnswers:
 
     first_not_finite: NDArray[np.uint8] | None
 
-    def __init__(self, own: OwnModel, sample: LabelledImages, stated: Stated) -> None:
+    def __init__(
+        self, own: OwnModel, sample: LabelledImages, stated: Stated, *, compared: int = _COMPARED
+    ) -> None:
         self._own, self._sample, self._stated = own, sample, stated
         self.not_finite, self.first_not_finite = 0, None
         given: list[int] = []
@@ -37,7 +39,7 @@ class KnownAnswers:
         labels: list[int] = []
         pixels: dict[int, NDArray[np.uint8]] = {}
         size = stated.preprocessing
-        most = max(1, min(_COMPARED, _KEPT_BYTES // (size.height * size.width * 3)))
+        most = max(1, min(compared, _KEPT_BYTES // (size.height * size.width * 3)))
         wanted = set(np.linspace(0, len(sample) - 1, min(most, len(sample))).round().astype(int).tolist())
         for index, frame in read_frames(sample, np.arange(len(sample)), "checking on known images"):
             one = fitted(frame, size, stated.resampling)

@@ -119,7 +119,7 @@ def check_on_known_images(
     if judged.unclear:
         more = known_sample(parts, most=MOST_IN_DOUBT, of_all_parts=True)
         if len(more) > len(sample):
-            sample, answers = more, KnownAnswers(own, more, stated)
+            sample, answers = more, KnownAnswers(own, more, stated, compared=MOST_IN_DOUBT)
             overflows = _not_finite(answers, own, stated, settings)
             judged = _judged(answers, names, stated.preprocessing, settings, named)
     warnings = [text for text in (overflows, judged.warning) if text is not None]
@@ -196,28 +196,36 @@ def _judged(
     if joint is not None and joint.clear:
         return _Judged(problem=both)
     unclear = joint is not None
+
+    def refused(problem: DataError, *, sure: bool = False) -> _Judged:
+        problem = refusals.with_open(problem, joint, settings)
+        return _Judged(problem=problem, unclear=unclear or not sure)
+
     if found is not None and (reordered is None or found.right.mean() >= ordered.mean()):
         close = ""
         if reordered is not None and ordered.mean() >= found.right.mean() - _CLOSE:
             line = refusals.known_line(reordered.names)
             close = f" (another order of the classes explains nearly as many: {line})"
-        problem = refusals.wrong_preprocessing(start, found, settings, close)
+        problem = refusals.with_open(
+            refusals.wrong_preprocessing(start, found, settings, close), joint, settings
+        )
         if reordered is not None or weak or chance:
             return _Judged(problem=problem, found=found, unclear=unclear)
         return _Judged(warning=refusals.accepted(problem), found=found, unclear=unclear)
     if order is not None:
         then = _and_then(answers, order, stated, names, settings)
-        problem = refusals.wrong_order(start, order, f"{then}{refusals.or_both(joint, settings)}", named)
-        return _Judged(problem=problem, unclear=unclear)
+        return refused(refusals.wrong_order(start, order, then, named), sure=True)
     if doubt is not None and doubted:
-        return _Judged(problem=refusals.in_doubt(start, doubt, names), unclear=True)
+        return refused(refusals.in_doubt(start, doubt, names))
     if chance:
-        return _Judged(problem=refusals.by_chance(start, len(names), named, answers.grey), unclear=True)
+        return refused(refusals.by_chance(start, len(names), named, answers.grey))
     if weak:
-        return _Judged(problem=refusals.weak(weak, counts, names, doubt), unclear=True)
+        return refused(refusals.weak(weak, counts, names, doubt))
+    if both is not None:
+        return _Judged(warning=refusals.accepted(both), unclear=True)
     if doubt is not None:
         return _Judged(warning=refusals.accepted(refusals.in_doubt(start, doubt, names)), unclear=True)
-    return _Judged(warning=None if both is None else refusals.accepted(both), unclear=unclear)
+    return _Judged()
 
 
 def _sound(found: Found, labels: NDArray[np.int64], before: NDArray[np.int64], classes: int) -> bool:

@@ -62,15 +62,14 @@ def both_wrong(start: str, joint: Joint, settings: ExportSettings) -> DataError:
     )
 
 
-def or_both(joint: Joint | None, settings: ExportSettings) -> str:
-    """Say what may be right instead of another order alone, if anything is."""
+def with_open(problem: DataError, joint: Joint | None, settings: ExportSettings) -> DataError:
+    """Add what may be right instead, another preprocessing with another order, if anything is."""
     if joint is None:
-        return ""
+        return problem
     one, order = joint.found[0]
-    return (
-        f"; or {_both_line(one, order, settings)}, with which it names {order.right.mean():.1%} (on too few "
-        "images to be sure)"
-    )
+    share = f"{order.right.mean():.1%} (on too few images to be sure)"
+    instead = f"or {_both_line(one, order, settings)}, with which it names {share}"
+    return DataError(str(problem).replace(f"; {ACCEPT}", f"; {instead}; {ACCEPT}"))
 
 
 def _both_line(one: Alternative, order: ClassOrder, settings: ExportSettings) -> str:
