@@ -9,6 +9,7 @@ from edgeosr.bundle.onnx.operators import (
     FLOATS,
     INT,
     INTS,
+    LEAST_INPUTS,
     LEFT_OUT,
     OPERATORS,
     STRING,
@@ -113,6 +114,9 @@ def _require_window(op: str, said: Mapping[str, Fields], where: str) -> None:
 
 def _require_ends(node: Fields, op: str, where: str) -> None:
     """Refuse inputs and outputs without a name: some operators read them all the same."""
+    least = LEAST_INPUTS.get(op, 1)
+    if len(node["input"]) < least:
+        raise WireError(f"{where} has {len(node['input'])} inputs; {op} needs at least {least}")
     for place, name in enumerate(node["input"]):
         if not name and place not in LEFT_OUT.get(op, ()):
             raise WireError(f"{where} leaves out its input {place}, which {op} needs")
