@@ -25,6 +25,8 @@ _SIZED_BY = {
     "Resize": (2, 3),
     "Pad": (1,),
 }
+# Inputs that may be a constant without elements; of others some releases of onnxruntime read the first.
+_MAY_BE_EMPTY = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Resize": (1, 2)}
 
 
 class Constants:
@@ -77,7 +79,19 @@ class Constants:
                     f"{where} asks for a shape that no frame changes; edgeosr export writes numbers"
                 )
             self._fixed.update(node["output"])
+        self._require_elements(node, op, where)
         self._require_size(node, op, where)
+
+    def _require_elements(self, node: Fields, op: str, where: str) -> None:
+        """Refuse a constant without elements, but where it stands for nothing or for a number's shape."""
+        for place, name in enumerate(node["input"]):
+            if op == "Concat" or place in _MAY_BE_EMPTY.get(op, ()) or name not in self._stored:
+                continue
+            if not elements_of(self._stored[name]):
+                raise WireError(
+                    f"{where} reads {name!r}, a constant of shape {self._stored[name]['dims']} without "
+                    "elements; it must have one at least, or be left out where the operator allows that"
+                )
 
     def _require_size(self, node: Fields, op: str, where: str) -> None:
         """Refuse a size that constants say and that is too large, or no short list of numbers."""

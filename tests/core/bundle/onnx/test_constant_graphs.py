@@ -160,6 +160,47 @@ def test_a_size_that_is_no_short_list_of_numbers_is_refused():
     assert said in refusal(*PIXELS, node("Expand", ["f", "s"], ["y"]), s=np.array([True]))
 
 
+PLANES = [*PIXELS, node("Transpose", ["f"], ["planes"], perm=[0, 3, 1, 2])]
+
+
+@pytest.mark.parametrize(
+    ("made", "constants"),
+    [
+        (node("QuantizeLinear", ["f", "e"], ["y"]), {"e": zeros(0)}),
+        (node("QuantizeLinear", ["f", "s", "e"], ["y"]), {"s": zeros(1), "e": np.zeros(0, np.uint8)}),
+        (node("DequantizeLinear", ["frames", "s", "e"], ["y"]), {"s": zeros(1), "e": np.zeros(0, np.uint8)}),
+        (node("DequantizeLinear", ["e", "s"], ["y"]), {"s": zeros(1), "e": np.zeros((4, 0), np.int8)}),
+        (node("Clip", ["f", "", "e"], ["y"]), {"e": zeros(0)}),
+        (node("Conv", ["planes", "e"], ["y"], kernel_shape=[1, 1]), {"e": zeros(0, 3, 1, 1)}),
+        (node("Resize", ["f", "", "", "e"], ["y"]), {"e": whole()}),
+    ],
+)
+def test_a_constant_without_elements_is_refused(made, constants):
+    # A fusion of onnxruntime reads its first element, and ends the process while it loads the graph.
+    said = refusal(*PLANES, made, **constants)
+    assert "reads 'e', a constant of shape [" in said and "without elements; it must have one" in said
+
+
+def test_a_constant_node_without_elements_is_refused_too():
+    empty = node("Constant", [], ["e"], value=numpy_helper.from_array(zeros(0)))
+    assert "without elements" in refusal(*PLANES, empty, node("Clip", ["f", "", "e"], ["y"]))
+
+
+def test_a_constant_without_elements_may_stand_for_nothing():
+    read(
+        *PLANES,
+        node("Resize", ["planes", "e", "e", "size"], ["r"]),
+        node("ReduceMean", ["f"], ["m"], keepdims=0),
+        node("Reshape", ["m", "none"], ["n"]),
+        node("Expand", ["n", "none"], ["x0"]),
+        node("Shape", ["f"], ["shape"]),
+        node("Concat", ["shape", "none"], ["all"], axis=0),
+        e=zeros(0),
+        none=whole(),
+        size=whole(1, 3, 8, 8),
+    )
+
+
 def test_a_size_may_stand_in_a_node_of_its_own():
     sized = [node("Constant", [], ["s"], value_ints=[BIG, BIG]), node("Expand", ["f", "s"], ["y"])]
     assert str(LARGEST_RESULT) in refusal(*PIXELS, *sized)
