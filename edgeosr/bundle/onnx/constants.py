@@ -7,7 +7,7 @@ and a node of constants alone is refused. Sizes that constants say are read wher
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from edgeosr.bundle.onnx.tensors import Values, elements_of, values_of_tensor
 from edgeosr.bundle.onnx.wire import Fields, WireError
@@ -25,6 +25,8 @@ _SIZED_BY = {
     "Resize": (2, 3),
     "Pad": (1,),
 }
+# Inputs whose numbers are none below 0: the inference of shapes ends the process on a negative axis.
+_NOT_NEGATIVE = {"Expand": (1,), "Pad": (1,), "Resize": (2, 3), "Split": (1,), "Tile": (1,), "TopK": (1,)}
 # Inputs that may be a constant without elements; of others some releases of onnxruntime read the first.
 _MAY_BE_EMPTY = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Resize": (1, 2)}
 
@@ -81,6 +83,8 @@ class Constants:
             self._fixed.update(node["output"])
         self._require_elements(node, op, where)
         self._require_size(node, op, where)
+        for place in _NOT_NEGATIVE.get(op, ()):
+            self._require_not_negative(node["input"][place : place + 1], where)
 
     def _require_elements(self, node: Fields, op: str, where: str) -> None:
         """Refuse a constant without elements, but where it stands for nothing or for a number's shape."""
@@ -91,6 +95,17 @@ class Constants:
                 raise WireError(
                     f"{where} reads {name!r}, a constant of shape {self._stored[name]['dims']} without "
                     "elements; it must have one at least, or be left out where the operator allows that"
+                )
+
+    def _require_not_negative(self, names: Sequence[str], where: str) -> None:
+        for name in (each for each in names if each in self._stored):
+            values = self.values_of(name)
+            if values is None:
+                raise WireError(f"{where} has a size that is no short list of numbers")
+            if (values < 0).any():
+                raise WireError(
+                    f"{where} has the sizes {values[:8].tolist()}; none may be below 0: write the size "
+                    "itself, and a Slice for what is cut off"
                 )
 
     def _require_size(self, node: Fields, op: str, where: str) -> None:

@@ -201,6 +201,29 @@ def test_a_constant_without_elements_may_stand_for_nothing():
     )
 
 
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (node("Expand", ["f", "s"], ["y"]), whole(1, 1, 1, -3)),
+        (node("Tile", ["f", "s"], ["y"]), whole(1, 1, 1, -3)),
+        (node("Split", ["f", "s"], ["y", "z"], axis=3), whole(4, -1)),
+        (node("TopK", ["f", "s"], ["y", "z"]), whole(-1)),
+        (node("Resize", ["planes", "", "s"], ["y"]), np.array([1, 1, -1, 1], np.float32)),
+        (node("Resize", ["planes", "", "", "s"], ["y"]), whole(1, 3, -4, 4)),
+        (node("Pad", ["planes", "s"], ["y"]), whole(0, 0, -9, 0, 0, 0, 0, 0)),
+    ],
+)
+def test_a_size_below_0_is_refused(made, size):
+    # The inference of shapes ends the process on what a Slice then takes of it.
+    assert "none may be below 0" in refusal(*PLANES, made, s=size)
+    read(*PLANES, made, s=np.abs(size))
+
+
+def test_sizes_of_a_split_are_a_short_list():
+    split = node("Split", ["f", "s"], ["y", "z"], axis=3)
+    assert "no short list of numbers" in refusal(*PLANES, split, s=np.full(65, -1))
+
+
 def test_a_size_may_stand_in_a_node_of_its_own():
     sized = [node("Constant", [], ["s"], value_ints=[BIG, BIG]), node("Expand", ["f", "s"], ["y"])]
     assert str(LARGEST_RESULT) in refusal(*PIXELS, *sized)
