@@ -30,6 +30,8 @@ _FIELD_OF = {
     STRINGS: "strings",
 }
 _LONGEST_STRING = 64
+# Of one axis: filters as large as any classifier's, and windows over a whole map of a large frame.
+_LARGEST_FILTER, _LARGEST_POOL = 64, 256
 _OF_WINDOWS = ("kernel_shape", "strides", "dilations", "output_padding", "output_shape", "pads")
 # More of them than any axes; the numbers of a Constant are no setting.
 _LONGEST_LIST = 32
@@ -106,6 +108,11 @@ def _require_window(op: str, said: Mapping[str, Fields], where: str) -> None:
     if "kernel_shape" in OPERATORS[op] and axes.get("kernel_shape") not in (1, 2, 3):
         raise WireError(
             f"{where} must have a kernel_shape of 1 to 3 axes; got {lengths.get('kernel_shape', 0)}"
+        )
+    most = _LARGEST_FILTER if op.startswith("Conv") else _LARGEST_POOL
+    if any(size > most for size in said.get("kernel_shape", {}).get("ints", ())):
+        raise WireError(
+            f"{where} has kernel_shape {said['kernel_shape']['ints'][:8]}; at most {most} an axis are allowed"
         )
     if len(set(axes.values())) > 1:
         told = ", ".join(f"{name} {count:g}" for name, count in axes.items())

@@ -11,6 +11,10 @@ from edgeosr.bundle.onnx.rules import require_graph
 from edgeosr.bundle.onnx.tensors import values_of_tensor
 from edgeosr.bundle.onnx.wire import MODEL, WireError, parse
 
+BIG = 1 << 20
+PIXELS = [node("Cast", ["frames"], ["f"], to=1)]
+PLANES = [*PIXELS, node("Transpose", ["f"], ["planes"], perm=[0, 3, 1, 2])]
+
 
 def whole(*values):
     return np.array(values, np.int64)
@@ -121,6 +125,31 @@ def test_weights_of_8_bits_count_as_what_they_become():
     assert f"at most {LARGEST_CONSTANTS}" in refusal(*made, w=large, scale=np.float32(0.5))
 
 
+@pytest.mark.parametrize(
+    ("made", "shape", "whole_blocks"),
+    [
+        (node("Gemm", ["flat", "w"], ["y"]), (1 << 10, 1 << 10), 1),
+        (node("MatMul", ["flat", "w"], ["y"]), (1 << 17, 1), 16),
+        (node("Conv", ["planes", "w"], ["y"], kernel_shape=[64, 64]), (8, 1, 64, 64), 32),
+        (node("Conv", ["planes", "w"], ["y"], kernel_shape=[64, 64], group=8), (8, 1, 64, 64), 2),
+        (node("ConvTranspose", ["planes", "w"], ["y"], kernel_shape=[64, 64]), (8, 1, 64, 64), 32),
+        (node("Add", ["f", "w"], ["y"]), (1 << 20,), 1),
+    ],
+)
+@pytest.mark.parametrize("small", [False, True], ids=["float32", "8 bits"])
+def test_a_constant_counts_for_each_node_that_reads_it(made, shape, whole_blocks, small):
+    # onnxruntime lays a weight out anew for each of them: of one of 4 MiB, 600 nodes made gigabytes.
+    weight = {"s": np.float32(1), "stored" if small else "w": zeros(*shape).astype("i1" if small else "f4")}
+    first = [*PLANES, node("Flatten", ["f"], ["flat"])]
+    first += [node("DequantizeLinear", ["stored", "s"], ["w"])] if small else []
+    most = LARGEST_CONSTANTS // (4 * int(np.prod(shape)) * whole_blocks)
+    many = [helper.make_node(made.op_type, made.input, [f"y{i}"]) for i in range(most + 1)]
+    for each in many:
+        each.attribute.extend(made.attribute)
+    read(*first, *many[: most - 1], **weight)
+    assert "counted for each node" in refusal(*first, *many, **weight)
+
+
 @pytest.mark.parametrize("op", ["Shape", "Size"])
 def test_the_size_of_what_no_frame_changes_is_refused(op):
     # The order of the channels has three numbers, and three to the 16th are many.
@@ -128,10 +157,6 @@ def test_the_size_of_what_no_frame_changes_is_refused(op):
     assert "asks for a shape that no frame changes" in refusal(node(op, ["channel_order"], ["s"]))
     assert "asks for a shape that no frame changes" in refusal(*turned, back=whole(2, 1, 0))
     read(turned[0], node(op, ["frames"], ["s"]), back=whole(2, 1, 0))
-
-
-BIG = 1 << 20
-PIXELS = [node("Cast", ["frames"], ["f"], to=1)]
 
 
 @pytest.mark.parametrize(
@@ -158,9 +183,6 @@ def test_a_size_that_is_no_short_list_of_numbers_is_refused():
     said = "has a size that is no short list of numbers"
     assert said in refusal(*PIXELS, node("Expand", ["f", "s"], ["y"]), s=np.ones(65, np.int64))
     assert said in refusal(*PIXELS, node("Expand", ["f", "s"], ["y"]), s=np.array([True]))
-
-
-PLANES = [*PIXELS, node("Transpose", ["f"], ["planes"], perm=[0, 3, 1, 2])]
 
 
 @pytest.mark.parametrize(
