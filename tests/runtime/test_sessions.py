@@ -96,7 +96,7 @@ def test_verify_calls_a_graph_that_does_not_load_a_failure_not_an_absence(
     make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes]
 ) -> None:
     model = onnx.load_model_from_string(graph_bytes())
-    next(node for node in model.graph.node if node.op_type == "Neg").op_type = "Gemm"  # of one input
+    next(node for node in model.graph.node if node.op_type == "Neg").op_type = "Not"  # of a number
     report = verify_bundle(make_bundle(model=model.SerializeToString()), backends=("onnxruntime",))
     (check,) = report.checks
     assert check.failed and not check.available and not report.passed

@@ -7,9 +7,9 @@ and a node of constants alone is refused. Sizes that constants say are read wher
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from edgeosr.bundle.onnx.tensors import Values, elements_of, values_of_tensor
+from edgeosr.bundle.onnx.tensors import Values, bytes_of, elements_of, values_of_tensor
 from edgeosr.bundle.onnx.wire import Fields, WireError
 
 # Elements that constants may ask for, of what a frame gives: 256 MiB of float32.
@@ -25,6 +25,13 @@ _SIZED_BY = {
     "Resize": (2, 3),
     "Pad": (1,),
 }
+# Inputs whose numbers are none below 0: the inference of shapes ends the process on a negative axis.
+_NOT_NEGATIVE = {"Expand": (1,), "Pad": (1,), "Resize": (2, 3), "Split": (1,), "Tile": (1,), "TopK": (1,)}
+# Inputs that may be a constant without elements; of others some releases of onnxruntime read the first.
+_MAY_BE_EMPTY = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Resize": (1, 2)}
+# Weights that onnxruntime lays out anew for each node, in blocks of channels: which two axes are filled up.
+_IN_BLOCKS = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (-2, -1), "MatMul": (-2, -1)}
+_BLOCK = 16
 
 
 class Constants:
@@ -36,10 +43,13 @@ class Constants:
 
     def __init__(self, fixed: Collection[str]) -> None:
         self._stored: dict[str, Fields] = {}
-        self._dequantised = set[str]()
+        # By name: how many numbers of which shape, as float32.
+        self._dequantised = dict[str, list[int]]()
         # What no input of an open shape reaches: its shape may be known while the graph is loaded.
         self._fixed = set(fixed)
         self.bytes = 0
+        # Over all nodes: what each reads of constants, as it is laid out for that node alone.
+        self.bytes_read = 0
 
     def add(self, name: str, tensor: Fields, size: int) -> None:
         """Take in a constant that ``tensors.require_tensor`` has checked; ``size``: its bytes."""
@@ -69,7 +79,7 @@ class Constants:
                     f"{where} computes on constants alone, which a graph does while it is loaded; edgeosr "
                     "export keeps what they make instead"
                 )
-            self._dequantised.update(node["output"])
+            self._dequantised.update((name, self._stored[inputs[0]]["dims"]) for name in node["output"])
             self.bytes += 4 * elements_of(self._stored[inputs[0]])
         elif all(name in self._fixed or name in constant for name in inputs):
             if op in ("Shape", "Size"):
@@ -77,7 +87,52 @@ class Constants:
                     f"{where} asks for a shape that no frame changes; edgeosr export writes numbers"
                 )
             self._fixed.update(node["output"])
+        self.bytes_read += sum(self._read(node, place) for place in range(len(node["input"])))
+        self._require_elements(node, op, where)
         self._require_size(node, op, where)
+        for place in _NOT_NEGATIVE.get(op, ()):
+            self._require_not_negative(node["input"][place : place + 1], where)
+
+    def _read(self, node: Fields, place: int) -> int:
+        """Return the bytes of one input, if it is a constant, with what fills up the blocks of weights."""
+        op, name = node["op_type"], node["input"][place]
+        if name in self._stored:
+            size, dims = bytes_of(self._stored[name]), self._stored[name]["dims"]
+        elif name in self._dequantised:
+            dims = self._dequantised[name]
+            size = 4 * math.prod(dims)
+        else:
+            return 0
+        if place != 1 or op not in _IN_BLOCKS or len(dims) < 2:
+            return size
+        groups = next((each["i"] for each in node["attribute"] if each.get("name") == "group"), 1)
+        first, second = _IN_BLOCKS[op]
+        # In groups, the channels of one are not filled up.
+        for axis in (first, second) if groups == 1 else (first,):
+            size = size // max(dims[axis], 1) * (-(-dims[axis] // _BLOCK) * _BLOCK)
+        return size
+
+    def _require_elements(self, node: Fields, op: str, where: str) -> None:
+        """Refuse a constant without elements, but where it stands for nothing or for a number's shape."""
+        for place, name in enumerate(node["input"]):
+            if op == "Concat" or place in _MAY_BE_EMPTY.get(op, ()) or name not in self._stored:
+                continue
+            if not elements_of(self._stored[name]):
+                raise WireError(
+                    f"{where} reads {name!r}, a constant of shape {self._stored[name]['dims']} without "
+                    "elements; it must have one at least, or be left out where the operator allows that"
+                )
+
+    def _require_not_negative(self, names: Sequence[str], where: str) -> None:
+        for name in (each for each in names if each in self._stored):
+            values = self.values_of(name)
+            if values is None:
+                raise WireError(f"{where} has a size that is no short list of numbers")
+            if (values < 0).any():
+                raise WireError(
+                    f"{where} has the sizes {values[:8].tolist()}; none may be below 0: write the size "
+                    "itself, and a Slice for what is cut off"
+                )
 
     def _require_size(self, node: Fields, op: str, where: str) -> None:
         """Refuse a size that constants say and that is too large, or no short list of numbers."""

@@ -9,6 +9,7 @@ from edgeosr.bundle.onnx.operators import (
     FLOATS,
     INT,
     INTS,
+    LEAST_INPUTS,
     LEFT_OUT,
     OPERATORS,
     STRING,
@@ -29,6 +30,8 @@ _FIELD_OF = {
     STRINGS: "strings",
 }
 _LONGEST_STRING = 64
+# Of one axis: filters as large as any classifier's, and windows over a whole map of a large frame.
+_LARGEST_FILTER, _LARGEST_POOL = 64, 256
 _OF_WINDOWS = ("kernel_shape", "strides", "dilations", "output_padding", "output_shape", "pads")
 # More of them than any axes; the numbers of a Constant are no setting.
 _LONGEST_LIST = 32
@@ -106,6 +109,11 @@ def _require_window(op: str, said: Mapping[str, Fields], where: str) -> None:
         raise WireError(
             f"{where} must have a kernel_shape of 1 to 3 axes; got {lengths.get('kernel_shape', 0)}"
         )
+    most = _LARGEST_FILTER if op.startswith("Conv") else _LARGEST_POOL
+    if any(size > most for size in said.get("kernel_shape", {}).get("ints", ())):
+        raise WireError(
+            f"{where} has kernel_shape {said['kernel_shape']['ints'][:8]}; at most {most} an axis are allowed"
+        )
     if len(set(axes.values())) > 1:
         told = ", ".join(f"{name} {count:g}" for name, count in axes.items())
         raise WireError(f"{where} has lists for different numbers of axes: {told}")
@@ -113,6 +121,9 @@ def _require_window(op: str, said: Mapping[str, Fields], where: str) -> None:
 
 def _require_ends(node: Fields, op: str, where: str) -> None:
     """Refuse inputs and outputs without a name: some operators read them all the same."""
+    least = LEAST_INPUTS.get(op, 1)
+    if len(node["input"]) < least:
+        raise WireError(f"{where} has {len(node['input'])} inputs; {op} needs at least {least}")
     for place, name in enumerate(node["input"]):
         if not name and place not in LEFT_OUT.get(op, ()):
             raise WireError(f"{where} leaves out its input {place}, which {op} needs")

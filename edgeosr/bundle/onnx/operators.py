@@ -100,6 +100,20 @@ LEFT_OUT: dict[str, tuple[int, ...]] = {
     "Resize": (1, 2, 3),
     "Slice": (3, 4),
 }
+# The least number of inputs, where it is not 1; Einsum's are counted by its equation.
+LEAST_INPUTS: dict[str, int] = {
+    **dict.fromkeys(("Constant", "Einsum"), 0),
+    **dict.fromkeys(
+        ("Add", "And", "CastLike", "Conv", "ConvTranspose", "CumSum", "DequantizeLinear", "Div"), 2
+    ),
+    **dict.fromkeys(("Equal", "Expand", "Gather", "GatherElements", "GatherND", "Gemm", "Greater"), 2),
+    **dict.fromkeys(("GreaterOrEqual", "GridSample", "LayerNormalization", "Less", "LessOrEqual"), 2),
+    **dict.fromkeys(("MatMul", "Mul", "Or", "PRelu", "Pad", "Pow", "QuantizeLinear", "Reshape", "Sub"), 2),
+    **dict.fromkeys(("Tile", "TopK", "Unsqueeze", "Xor"), 2),
+    **dict.fromkeys(("GRU", "GroupNormalization", "InstanceNormalization", "LSTM", "Range"), 3),
+    **dict.fromkeys(("ScatterElements", "ScatterND", "Slice", "Where"), 3),
+    "BatchNormalization": 5,
+}
 # Outputs that may be without a name.
 UNNAMED_OUTPUTS = ("GRU", "LSTM")
 

@@ -159,6 +159,11 @@ def _follow(graph: Fields, contract: GraphContract) -> None:
         raise WireError(
             f"its constants have {constants.bytes} bytes; a bundle has at most {LARGEST_CONSTANTS}"
         )
+    if constants.bytes_read > LARGEST_CONSTANTS:
+        raise WireError(
+            f"its nodes read {constants.bytes_read} bytes of constants, counted for each node that reads "
+            f"them and in whole blocks of channels; a bundle's read at most {LARGEST_CONSTANTS}"
+        )
     lost = [_name(value) for value in graph["output"] if _name(value) not in there]
     if lost:
         raise WireError(f"nothing makes its output {lost[0]!r}")

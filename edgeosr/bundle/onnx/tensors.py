@@ -70,6 +70,11 @@ def elements_of(tensor: Fields) -> int:
     return math.prod(tensor["dims"])
 
 
+def bytes_of(tensor: Fields) -> int:
+    """Return how many bytes a checked TensorProto's numbers have."""
+    return elements_of(tensor) * _TYPES[tensor["data_type"]][0]
+
+
 def values_of_tensor(tensor: Fields) -> Values | None:
     """Return a checked TensorProto's values, in one row; None if they are many."""
     kind, raw = tensor["data_type"], tensor.get("raw_data")

@@ -6,10 +6,14 @@ from onnx import TensorProto, helper, numpy_helper
 from small_graphs import CONTRACT, good, node
 
 from edgeosr.bundle.onnx.constants import LARGEST_CONSTANTS, LARGEST_RESULT
-from edgeosr.bundle.onnx.operators import OPERATORS
+from edgeosr.bundle.onnx.operators import LEAST_INPUTS, OPERATORS
 from edgeosr.bundle.onnx.rules import require_graph
 from edgeosr.bundle.onnx.tensors import values_of_tensor
 from edgeosr.bundle.onnx.wire import MODEL, WireError, parse
+
+BIG = 1 << 20
+PIXELS = [node("Cast", ["frames"], ["f"], to=1)]
+PLANES = [*PIXELS, node("Transpose", ["f"], ["planes"], perm=[0, 3, 1, 2])]
 
 
 def whole(*values):
@@ -103,7 +107,8 @@ def test_a_node_of_constants_alone_is_refused(found):
 def test_no_operator_computes_on_constants_but_those_that_keep_weights_small():
     for op in sorted(set(OPERATORS) - {"Constant", "DequantizeLinear", "Einsum"}):
         said = {"kernel_shape": [1]} if "kernel_shape" in OPERATORS[op] else {}
-        found = refusal(node(op, ["weights", "weights"], ["y"], **said))
+        given = ["weights"] * max(2, LEAST_INPUTS.get(op, 1))
+        found = refusal(node(op, given, ["y"], **said))
         assert "computes on constants alone" in found, op
 
 
@@ -120,6 +125,31 @@ def test_weights_of_8_bits_count_as_what_they_become():
     assert f"at most {LARGEST_CONSTANTS}" in refusal(*made, w=large, scale=np.float32(0.5))
 
 
+@pytest.mark.parametrize(
+    ("made", "shape", "whole_blocks"),
+    [
+        (node("Gemm", ["flat", "w"], ["y"]), (1 << 10, 1 << 10), 1),
+        (node("MatMul", ["flat", "w"], ["y"]), (1 << 17, 1), 16),
+        (node("Conv", ["planes", "w"], ["y"], kernel_shape=[64, 64]), (8, 1, 64, 64), 32),
+        (node("Conv", ["planes", "w"], ["y"], kernel_shape=[64, 64], group=8), (8, 1, 64, 64), 2),
+        (node("ConvTranspose", ["planes", "w"], ["y"], kernel_shape=[64, 64]), (8, 1, 64, 64), 32),
+        (node("Add", ["f", "w"], ["y"]), (1 << 20,), 1),
+    ],
+)
+@pytest.mark.parametrize("small", [False, True], ids=["float32", "8 bits"])
+def test_a_constant_counts_for_each_node_that_reads_it(made, shape, whole_blocks, small):
+    # onnxruntime lays a weight out anew for each of them: of one of 4 MiB, 600 nodes made gigabytes.
+    weight = {"s": np.float32(1), "stored" if small else "w": zeros(*shape).astype("i1" if small else "f4")}
+    first = [*PLANES, node("Flatten", ["f"], ["flat"])]
+    first += [node("DequantizeLinear", ["stored", "s"], ["w"])] if small else []
+    most = LARGEST_CONSTANTS // (4 * int(np.prod(shape)) * whole_blocks)
+    many = [helper.make_node(made.op_type, made.input, [f"y{i}"]) for i in range(most + 1)]
+    for each in many:
+        each.attribute.extend(made.attribute)
+    read(*first, *many[: most - 1], **weight)
+    assert "counted for each node" in refusal(*first, *many, **weight)
+
+
 @pytest.mark.parametrize("op", ["Shape", "Size"])
 def test_the_size_of_what_no_frame_changes_is_refused(op):
     # The order of the channels has three numbers, and three to the 16th are many.
@@ -127,10 +157,6 @@ def test_the_size_of_what_no_frame_changes_is_refused(op):
     assert "asks for a shape that no frame changes" in refusal(node(op, ["channel_order"], ["s"]))
     assert "asks for a shape that no frame changes" in refusal(*turned, back=whole(2, 1, 0))
     read(turned[0], node(op, ["frames"], ["s"]), back=whole(2, 1, 0))
-
-
-BIG = 1 << 20
-PIXELS = [node("Cast", ["frames"], ["f"], to=1)]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +183,67 @@ def test_a_size_that_is_no_short_list_of_numbers_is_refused():
     said = "has a size that is no short list of numbers"
     assert said in refusal(*PIXELS, node("Expand", ["f", "s"], ["y"]), s=np.ones(65, np.int64))
     assert said in refusal(*PIXELS, node("Expand", ["f", "s"], ["y"]), s=np.array([True]))
+
+
+@pytest.mark.parametrize(
+    ("made", "constants"),
+    [
+        (node("QuantizeLinear", ["f", "e"], ["y"]), {"e": zeros(0)}),
+        (node("QuantizeLinear", ["f", "s", "e"], ["y"]), {"s": zeros(1), "e": np.zeros(0, np.uint8)}),
+        (node("DequantizeLinear", ["frames", "s", "e"], ["y"]), {"s": zeros(1), "e": np.zeros(0, np.uint8)}),
+        (node("DequantizeLinear", ["e", "s"], ["y"]), {"s": zeros(1), "e": np.zeros((4, 0), np.int8)}),
+        (node("Clip", ["f", "", "e"], ["y"]), {"e": zeros(0)}),
+        (node("Conv", ["planes", "e"], ["y"], kernel_shape=[1, 1]), {"e": zeros(0, 3, 1, 1)}),
+        (node("Resize", ["f", "", "", "e"], ["y"]), {"e": whole()}),
+    ],
+)
+def test_a_constant_without_elements_is_refused(made, constants):
+    # A fusion of onnxruntime reads its first element, and ends the process while it loads the graph.
+    said = refusal(*PLANES, made, **constants)
+    assert "reads 'e', a constant of shape [" in said and "without elements; it must have one" in said
+
+
+def test_a_constant_node_without_elements_is_refused_too():
+    empty = node("Constant", [], ["e"], value=numpy_helper.from_array(zeros(0)))
+    assert "without elements" in refusal(*PLANES, empty, node("Clip", ["f", "", "e"], ["y"]))
+
+
+def test_a_constant_without_elements_may_stand_for_nothing():
+    read(
+        *PLANES,
+        node("Resize", ["planes", "e", "e", "size"], ["r"]),
+        node("ReduceMean", ["f"], ["m"], keepdims=0),
+        node("Reshape", ["m", "none"], ["n"]),
+        node("Expand", ["n", "none"], ["x0"]),
+        node("Shape", ["f"], ["shape"]),
+        node("Concat", ["shape", "none"], ["all"], axis=0),
+        e=zeros(0),
+        none=whole(),
+        size=whole(1, 3, 8, 8),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (node("Expand", ["f", "s"], ["y"]), whole(1, 1, 1, -3)),
+        (node("Tile", ["f", "s"], ["y"]), whole(1, 1, 1, -3)),
+        (node("Split", ["f", "s"], ["y", "z"], axis=3), whole(4, -1)),
+        (node("TopK", ["f", "s"], ["y", "z"]), whole(-1)),
+        (node("Resize", ["planes", "", "s"], ["y"]), np.array([1, 1, -1, 1], np.float32)),
+        (node("Resize", ["planes", "", "", "s"], ["y"]), whole(1, 3, -4, 4)),
+        (node("Pad", ["planes", "s"], ["y"]), whole(0, 0, -9, 0, 0, 0, 0, 0)),
+    ],
+)
+def test_a_size_below_0_is_refused(made, size):
+    # The inference of shapes ends the process on what a Slice then takes of it.
+    assert "none may be below 0" in refusal(*PLANES, made, s=size)
+    read(*PLANES, made, s=np.abs(size))
+
+
+def test_sizes_of_a_split_are_a_short_list():
+    split = node("Split", ["f", "s"], ["y", "z"], axis=3)
+    assert "no short list of numbers" in refusal(*PLANES, split, s=np.full(65, -1))
 
 
 def test_a_size_may_stand_in_a_node_of_its_own():

@@ -79,6 +79,9 @@ def test_an_attribute_that_the_operator_does_not_have_is_refused():
         (node("Min", ["", "f"], ["y"]), "leaves out its input 0"),
         (node("Sum", ["f", ""], ["y"]), "leaves out its input 1"),
         (node("Mean", ["f", ""], ["y"]), "leaves out its input 1"),
+        (node("DequantizeLinear", [], ["y"]), "has 0 inputs; DequantizeLinear needs at least 2"),
+        (node("Relu", [], ["y"]), "has 0 inputs; Relu needs at least 1"),
+        (node("Where", ["f", "f"], ["y"]), "has 2 inputs; Where needs at least 3"),
         (node("Split", ["f"], ["y", ""], axis=0), "has an output without a name"),
         (node("Relu", ["f"], []), "has an output without a name"),
         (node("GatherND", ["f", "whole"], ["y"], batch_dims=-7), "has batch_dims [-7]"),
@@ -101,6 +104,11 @@ def test_an_attribute_that_the_operator_does_not_have_is_refused():
             node("Conv", ["planes", "kernel"], ["y"], kernel_shape=[1, 1], auto_pad="WIDE"),
             "has auto_pad 'WIDE'",
         ),
+        (
+            node("Conv", ["planes", "kernel"], ["y"], kernel_shape=[65, 1]),
+            "has kernel_shape [65, 1]; at most 64 an axis",
+        ),
+        (node("AveragePool", ["planes"], ["y"], kernel_shape=[9, 257]), "at most 256 an axis"),
         (node("ReduceMax", ["f"], ["y"], axes=[1] * 33), "has 33 axes"),
     ],
 )
@@ -113,6 +121,14 @@ def test_what_ends_a_release_of_onnxruntime_is_refused(made, why):
 )
 def test_only_plain_equations_are_read(equation):
     assert "has the equation" in refusal(node("Einsum", ["f"], ["y"], equation=equation))
+
+
+def test_filters_and_windows_as_large_as_any_classifier_s_are_read():
+    read(
+        node("Conv", ["planes", "wide"], ["c"], kernel_shape=[64, 64], pads=[32] * 4),
+        node("AveragePool", ["planes"], ["p"], kernel_shape=[256, 256]),
+        more=[tensor("wide", np.ones((1, 3, 64, 64)))],
+    )
 
 
 def test_what_exporters_write_is_read():
