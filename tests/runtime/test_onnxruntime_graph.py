@@ -114,7 +114,7 @@ def slow_model(small: bytes, steps: int = 200) -> bytes:
     nodes.append(helper.make_node("Mul", ["scores", "square"], ["wide"]))
     nodes.append(helper.make_node("Add", ["wide", "square"], ["seeded"]))
     for step in range(steps):
-        nodes.append(helper.make_node("MatMul", [last, "square"], [f"product_{step}"]))
+        nodes.append(helper.make_node("MatMul", [last, last], [f"product_{step}"]))
         last = f"product_{step}"
     nodes.append(helper.make_node("ReduceMin", [last], ["slow"], keepdims=0))
     nodes.append(helper.make_node("Add", ["scores", "slow"], ["scores_and_slow"]))
