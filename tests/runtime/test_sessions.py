@@ -31,6 +31,9 @@ def test_every_session_of_the_product_is_made_in_one_place() -> None:
 # Whatever else is run by a method of this name; timing loops time the bare call.
 NO_BARE_RUN = {
     ("bench/fresh_process.py", "session"),
+    ("bench/gpu_rung/card.py", "subprocess"),
+    ("bench/gpu_rung/pack.py", "subprocess"),
+    ("bench/gpu_rung/start_here.py", "subprocess"),
     ("bench/fresh_process.py", "subprocess"),
     ("bench/latency.py", "session"),
     ("bench/reliability/fuzz.py", "subprocess"),
@@ -43,6 +46,8 @@ NO_BARE_RUN = {
     ("export/closed_form/activations.py", "evaluator"),
     ("export/measure.py", "self"),
     ("kernels/build/toolchain.py", "subprocess"),
+    ("kernels/counting/launch.py", "machine"),
+    ("kernels/counting/machine.py", "one"),
     ("export/foreign/agreement.py", "runner"),
 }
 

@@ -86,11 +86,10 @@ def test_missing_file_is_a_storage_error(tmp_path):
         load_classifier_onnx(tmp_path / "nowhere.onnx")
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "png", "first half", "garbage behind"])
+@pytest.mark.parametrize("damage", ["text", "png", "first half", "garbage behind"])
 def test_damaged_file_is_an_export_error(damage, tmp_path):
     whole = classifier().SerializeToString()
     data = {
-        "empty": b"",
         "text": b"not a model\n" * 9,
         "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
         "first half": whole[: len(whole) // 2],
@@ -100,9 +99,14 @@ def test_damaged_file_is_an_export_error(damage, tmp_path):
         load_classifier_onnx(saved(data, tmp_path))
 
 
+def test_an_empty_file_is_a_storage_error_that_says_so(tmp_path):
+    with pytest.raises(StorageError, match=r"classifier\.onnx: it is empty"):
+        load_classifier_onnx(saved(b"", tmp_path))
+
+
 def test_no_cut_of_a_file_escapes_as_another_error(tmp_path):
     whole = classifier().SerializeToString()
-    for length in range(0, len(whole), 37):
+    for length in range(1, len(whole), 37):
         with pytest.raises(ExportError):
             load_classifier_onnx(saved(whole[:length], tmp_path))
 
