@@ -20,8 +20,12 @@ from edgeosr.export.graph.reading import SIZES
 _LARGEST = 1 << 28
 # Of sizes and of numbers from 0 on they make such numbers: of all of their inputs, or of the first.
 _OF_ALL = frozenset(("Add", "Concat", "Max", "Min", "Mul"))
-_OF_FIRST = frozenset(("Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"))
-_INT64, _ONE = 7, "edgeosr__one"
+_OF_FIRST = frozenset(
+    ("Gather", "Identity", "ReduceProd", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze")
+)
+_INT32, _INT64, _ONE = 6, 7, "edgeosr__one"
+# No tensor has more axes: an end of Shape beyond says "all", as exporters write with the largest number.
+_MOST_AXES = 16
 
 
 def with_nothing_left_over(proto: Any) -> Any:
@@ -35,6 +39,7 @@ def with_nothing_left_over(proto: Any) -> Any:
     """
     onnx = import_extra("onnx", extra="export", purpose="writing the graph")
     graph = proto.graph
+    _name_ends(graph)
     _keep_constants(proto, onnx)
     _guard_divisors(graph, onnx)
     _say_kernels(graph, onnx)
@@ -70,6 +75,20 @@ def _keep_constants(proto: Any, onnx: Any) -> None:
     )
 
 
+def _name_ends(graph: Any) -> None:
+    """Drop what is left out at the end of a node's inputs and outputs, and name outputs that nobody reads."""
+    for place, node in enumerate(graph.node):
+        for names in (node.input, node.output):
+            while len(names) > 1 and not names[-1]:
+                del names[-1]
+        for index, name in enumerate(node.output):
+            if not name:
+                node.output[index] = f"edgeosr__unread_{place}_{index}"
+        if node.op_type == "Shape":
+            kept = [each for each in node.attribute if each.name != "end" or each.i < _MOST_AXES]
+            _replace(node.attribute, kept)
+
+
 def _replace(field: Any, kept: list[Any]) -> None:
     del field[:]
     field.extend(kept)
@@ -85,21 +104,37 @@ def _guard_divisors(graph: Any, onnx: Any) -> None:
     not_negative = {
         name
         for name, tensor in stored.items()
-        if tensor.data_type == _INT64 and (onnx.numpy_helper.to_array(tensor) >= 0).all()
+        if tensor.data_type in (_INT32, _INT64) and (onnx.numpy_helper.to_array(tensor) >= 0).all()
     }
+    kinds = {name: tensor.data_type for name, tensor in stored.items()}
     nodes: list[Any] = []
     guards: dict[str, str] = {}
+    ones: dict[int, str] = {}
     for node in graph.node:
         if node.op_type == "Div" and _is_size(node.input[1], makers, not_negative):
             size = node.input[1]
             if size not in guards:
                 guards[size] = f"{size}__from_one_on"
-                nodes.append(onnx.helper.make_node("Max", [size, _ONE], [guards[size]], guards[size]))
+                one = ones.setdefault(_kind(size, makers, kinds), f"{_ONE}_{len(ones)}")
+                nodes.append(onnx.helper.make_node("Max", [size, one], [guards[size]], guards[size]))
             node.input[1] = guards[size]
         nodes.append(node)
     if guards:
         _replace(graph.node, nodes)
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.int64), _ONE))
+        for kind, name in ones.items():
+            number = np.array(1, np.int32 if kind == _INT32 else np.int64)
+            graph.initializer.append(onnx.numpy_helper.from_array(number, name))
+
+
+def _kind(name: str, makers: Mapping[str, Any], kinds: Mapping[str, int]) -> int:
+    """Return the element type of a tensor that is made of sizes, see `_is_size`."""
+    while (node := makers.get(name)) is not None and name not in kinds:
+        if node.op_type in SIZES:
+            return _INT64
+        if node.op_type == "Cast":
+            return int(node.attribute[0].i)
+        name = node.input[0]
+    return kinds[name]
 
 
 def _say_kernels(graph: Any, onnx: Any) -> None:
@@ -137,7 +172,7 @@ def _is_size(name: str, makers: Mapping[str, Any], not_negative: set[str]) -> bo
             waiting += node.input
         elif node.op_type in _OF_FIRST:
             waiting += node.input[:1]
-        elif node.op_type == "Cast" and node.attribute[0].i == _INT64:
+        elif node.op_type == "Cast" and node.attribute[0].i in (_INT32, _INT64):
             waiting += node.input
         else:
             return False

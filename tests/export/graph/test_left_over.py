@@ -102,3 +102,35 @@ def test_numbers_are_kept_as_bytes():
     changed = written(proto)
     assert changed.graph.initializer[0].raw_data and not changed.graph.initializer[0].float_data
     assert np.array_equal(outputs(proto, IMAGE), outputs(changed, IMAGE))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.INT64])
+def test_sizes_of_either_type_divide_each_other(kind):
+    nodes = [
+        helper.make_node("Shape", ["image"], ["sizes"], start=2, end=2**63 - 1),
+        helper.make_node("Cast", ["sizes"], ["cast"], to=kind),
+        helper.make_node("ReduceProd", ["cast"], ["product"], keepdims=0),
+        helper.make_node("Div", ["product", "cast"], ["others"]),
+        helper.make_node("Cast", ["others"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["floats"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["image", "sum"], ["out"]),
+    ]
+    proto = model(*nodes)
+    changed = written(proto)
+    assert np.array_equal(outputs(changed, IMAGE), IMAGE * 7)
+    assert "Max" in kinds(changed)
+
+
+def test_what_is_left_out_at_the_end_and_what_nobody_reads_is_no_hindrance():
+    nodes = [
+        helper.make_node("ReduceMean", ["image", ""], ["mean"], keepdims=1),
+        helper.make_node("Dropout", ["mean", "", ""], ["same", ""]),
+        helper.make_node("TopK", ["image", "two"], ["", "places"], axis=3),
+        helper.make_node("Cast", ["places"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["floats", "same"], ["out"]),
+    ]
+    proto = model(*nodes, two=np.array([2]))
+    changed = written(proto)
+    assert all(name for node in changed.graph.node for name in (*node.input, *node.output))
+    expected = np.array([3, 2]) + IMAGE.mean()
+    assert np.allclose(outputs(changed, IMAGE), np.broadcast_to(expected, (2, 2, 3, 2)))
