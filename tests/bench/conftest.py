@@ -39,7 +39,7 @@ def scoring_graph(*, label_operator: str = "ArgMax", seed: int = 0) -> bytes:
         node("Mul", ["floats", "scale"], ["scaled"]),
         node("Gather", ["scaled", "channel_order"], ["ordered"], axis=3),
         node("Transpose", ["ordered"], ["pixels"], perm=[0, 3, 1, 2]),
-        node("Conv", ["pixels", "filters"], ["map"], pads=[1, 1, 1, 1]),
+        node("Conv", ["pixels", "filters"], ["map"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         node("Relu", ["map"], ["active"]),
         node("GlobalAveragePool", ["active"], ["pooled"]),
         node("Flatten", ["pooled"], ["embedding"]),
