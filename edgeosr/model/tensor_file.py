@@ -27,6 +27,9 @@ def read_tensors(path: Path, advice: str) -> Any:
         DataError: it is damaged or holds anything else; ``advice`` says what to do.
     """
     try:
+        # An empty one is what is left of a damaged file, not a wrong path.
+        if path.is_file() and path.stat().st_size == 0:
+            raise EOFError
         with storage_errors("read", path):
             return torch.load(path, map_location="cpu", weights_only=True)
     except EdgeosrError:
