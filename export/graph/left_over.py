@@ -77,13 +77,15 @@ def _keep_constants(proto: Any, onnx: Any) -> None:
 
 def _name_ends(graph: Any) -> None:
     """Drop what is left out at the end of a node's inputs and outputs, and name outputs that nobody reads."""
+    taken = dict.fromkeys(name for node in graph.node for name in node.output)
     for place, node in enumerate(graph.node):
-        for names in (node.input, node.output):
+        # How many outputs a Split has says how it splits.
+        for names in (node.input,) if node.op_type == "Split" else (node.input, node.output):
             while len(names) > 1 and not names[-1]:
                 del names[-1]
         for index, name in enumerate(node.output):
             if not name:
-                node.output[index] = f"edgeosr__unread_{place}_{index}"
+                node.output[index] = _free(f"edgeosr__unread_{place}_{index}", taken)
         if node.op_type == "Shape":
             kept = [each for each in node.attribute if each.name != "end" or each.i < _MOST_AXES]
             _replace(node.attribute, kept)
@@ -107,15 +109,24 @@ def _guard_divisors(graph: Any, onnx: Any) -> None:
         if tensor.data_type in (_INT32, _INT64) and (onnx.numpy_helper.to_array(tensor) >= 0).all()
     }
     kinds = {name: tensor.data_type for name, tensor in stored.items()}
+    # A graph that was written once has its guards.
+    positive = {name for name in not_negative if (onnx.numpy_helper.to_array(stored[name]) >= 1).all()}
+    guarded = {
+        name
+        for node in graph.node
+        if node.op_type == "Max" and not positive.isdisjoint(node.input)
+        for name in node.output
+    }
     nodes: list[Any] = []
     guards: dict[str, str] = {}
     ones: dict[int, str] = {}
     for node in graph.node:
-        if node.op_type == "Div" and _is_size(node.input[1], makers, not_negative):
-            size = node.input[1]
+        size = node.input[1] if node.op_type == "Div" else ""
+        if size and size not in guarded and _is_size(size, makers, not_negative):
             if size not in guards:
-                guards[size] = f"{size}__from_one_on"
-                one = ones.setdefault(_kind(size, makers, kinds), f"{_ONE}_{len(ones)}")
+                guards[size] = _free(f"{size}__from_one_on", makers)
+                kind = _kind(size, makers, kinds)
+                one = ones.setdefault(kind, _free(f"{_ONE}_{kind}", kinds))
                 nodes.append(onnx.helper.make_node("Max", [size, one], [guards[size]], guards[size]))
             node.input[1] = guards[size]
         nodes.append(node)
@@ -126,13 +137,23 @@ def _guard_divisors(graph: Any, onnx: Any) -> None:
             graph.initializer.append(onnx.numpy_helper.from_array(number, name))
 
 
+def _cast_to(node: Any) -> int:
+    return next(int(each.i) for each in node.attribute if each.name == "to")
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _kind(name: str, makers: Mapping[str, Any], kinds: Mapping[str, int]) -> int:
     """Return the element type of a tensor that is made of sizes, see `_is_size`."""
     while (node := makers.get(name)) is not None and name not in kinds:
         if node.op_type in SIZES:
             return _INT64
         if node.op_type == "Cast":
-            return int(node.attribute[0].i)
+            return _cast_to(node)
         name = node.input[0]
     return kinds[name]
 
@@ -172,7 +193,7 @@ def _is_size(name: str, makers: Mapping[str, Any], not_negative: set[str]) -> bo
             waiting += node.input
         elif node.op_type in _OF_FIRST:
             waiting += node.input[:1]
-        elif node.op_type == "Cast" and node.attribute[0].i in (_INT32, _INT64):
+        elif node.op_type == "Cast" and _cast_to(node) in (_INT32, _INT64):
             waiting += node.input
         else:
             return False
