@@ -32,8 +32,9 @@ from edgeosr.bundle.tensors import LABEL, LOGITS, SCORE, VALUES, feed_of
 from edgeosr.errors import BundleError, EdgeosrError, FrameError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
-from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.runtime import WARMUP_LIMIT_S, Runtime
 from edgeosr.runtime.sessions import run_session
+from edgeosr.runtime.trial import require_tried
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
@@ -66,6 +67,7 @@ def measure_latency(
     bundle = read_bundle(bundle_path)
     manifest = bundle.manifest
     size = frame_size(manifest, settings.frame)
+    require_tried(bundle, limit_s=WARMUP_LIMIT_S)
     model = bundle.files["model.onnx"]
     session = open_session(model, settings.threads)
     classifier = open_session(plain_classifier(model), settings.threads)

@@ -26,6 +26,8 @@ from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.printed import say
+from edgeosr.runtime.runtime import WARMUP_LIMIT_S
+from edgeosr.runtime.trial import require_tried
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -62,6 +64,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     if replaced is not None:
         say(replaced)
+    require_tried(checked, limit_s=WARMUP_LIMIT_S)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
     known_measured = runner.measure(of_size(known, fixed), "scoring known test images")

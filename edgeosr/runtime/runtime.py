@@ -62,6 +62,9 @@ class Runtime:
         providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
             default is the CPU. Any other one first judges the bundle's golden frames, once, and is refused if
             it decides otherwise.
+        trial: whether onnxruntime first loads the network in a process of its own, where it may crash (see
+            docs/reliability.md). None: if the bundle was not made here, and was not tried before. True: in
+            any case. False: never; for bundles that you trust, where no process can be started.
 
     Attributes:
         path: of the bundle.
@@ -73,7 +76,7 @@ class Runtime:
         providers: the execution providers that really run, asked from the session; or the engine's file.
 
     Raises:
-        BundleError: no bundle there, or damaged, foreign or newer.
+        BundleError: no bundle there, or damaged, foreign or newer; or the trial of its network crashed.
         MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
         InferenceError: onnxruntime cannot load or run ``model.onnx``, a warm-up took too long, or a provider
             decides otherwise.
@@ -97,6 +100,7 @@ class Runtime:
         warmup: int = 1,
         warmup_limit_s: float = WARMUP_LIMIT_S,
         providers: Sequence[str] = CPU_ONLY,
+        trial: bool | None = None,
     ) -> None:
         require_whole("warmup", warmup, 0, MOST_WARMUPS)
         require_number("warmup_limit_s", warmup_limit_s)
@@ -104,11 +108,21 @@ class Runtime:
             raise UsageError(
                 f"warmup_limit_s must be a number of seconds above 0; got {brief(warmup_limit_s)}"
             )
+        if trial is not None and not isinstance(trial, bool):
+            raise UsageError(f"trial must be True, False or None; got {brief(trial)}")
         self.path = path_from("bundle", bundle)
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
-        chosen = choose_backend(checked, backend=backend, build=build, threads=threads, providers=providers)
+        chosen = choose_backend(
+            checked,
+            backend=backend,
+            build=build,
+            threads=threads,
+            providers=providers,
+            trial=trial,
+            limit_s=warmup_limit_s if warmup else math.inf,
+        )
         self._backend: Backend | None = chosen.backend
         self._limit: Limit = chosen.threshold
         self.backend: str = chosen.backend.name

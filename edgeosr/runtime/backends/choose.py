@@ -1,6 +1,8 @@
 """Which backend runs a bundle here: the one that was named, or the best that can, and why."""
 
+import functools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.runtime.trial import require_tried
 from edgeosr.scoring.thresholds import Limit
 
 _log = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ def choose_backend(
     build: str | None = None,
     threads: int | None = None,
     providers: Sequence[str] = CPU_ONLY,
+    trial: bool | None = None,
+    limit_s: float = math.inf,
 ) -> Chosen:
     """Open a backend for a bundle. With ``auto``, what keeps an engine from running here is no error.
 
@@ -51,6 +56,8 @@ def choose_backend(
         build: ``auto``: build an engine first if there is none for this device.
         threads: of onnxruntime.
         providers: of onnxruntime; any but the default takes it.
+        trial: whether onnxruntime loads the graph in a process of its own first; see ``require_tried``.
+        limit_s: seconds that a frame may take there.
 
     Raises:
         UsageError: unknown or conflicting arguments.
@@ -63,14 +70,15 @@ def choose_backend(
             f"providers must name at least one; got {brief(providers)}; {CPU_ONLY} is the default"
         )
     require_threads("threads", threads)
+    on_onnxruntime = functools.partial(_on_onnxruntime, bundle, threads, tuple(providers), trial, limit_s)
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
         if backend in BUILDERS:
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
-        return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
+        return on_onnxruntime("its execution providers were named")
     if backend == "onnxruntime":
-        return _on_onnxruntime(bundle, threads, providers, "it was asked for")
+        return on_onnxruntime("it was asked for")
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -90,10 +98,18 @@ def choose_backend(
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
                 reasons.append(f"{name}: {error}")
-    return _on_onnxruntime(bundle, threads, providers, "; ".join(reasons))
+    return on_onnxruntime("; ".join(reasons))
 
 
-def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
+def _on_onnxruntime(
+    bundle: Bundle,
+    threads: int | None,
+    providers: Sequence[str],
+    trial: bool | None,
+    limit_s: float,
+    why: str,
+) -> Chosen:
+    require_tried(bundle, limit_s=limit_s, trial=trial)
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)

@@ -4,12 +4,12 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.child_python import child_command
 from edgeosr.errors import EngineError
 from edgeosr.files import storage_errors
 from edgeosr.progress import progress
@@ -80,9 +80,15 @@ def build_isolated(
 def _run(module: str, folder: Path, request: BuildRequest) -> tuple[int, dict[str, Any] | None, str]:
     """Return (exit code, answer, standard error) of the child; it is killed if this is interrupted."""
     errors, answer = folder / "errors.txt", folder / ANSWER
+    command = child_command(module, str(folder))
+    if command is None:
+        raise EngineError(
+            f"{request.builder} builds in a Python process of its own, but this Python is a part of another "
+            "program and cannot be started alone; build with: edgeosr build BUNDLE"
+        )
     with errors.open("wb") as sink:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=sink,

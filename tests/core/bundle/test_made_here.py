@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeosr.bundle import made_here
+from edgeosr.bundle import notes
 from edgeosr.bundle.made_here import remember_made_here, was_made_here
 
 
@@ -27,7 +27,7 @@ def test_a_cache_that_cannot_be_written_remembers_nothing_and_stops_nobody(tmp_p
 
 
 def test_old_notes_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(made_here, "MOST_NOTES", 8)
+    monkeypatch.setattr(notes, "MOST_NOTES", 8)
     for number in range(20):
         remember_made_here(b"%d" % number)
     assert len(list((tmp_path / "cache" / "made-here").iterdir())) <= 8

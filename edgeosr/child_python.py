@@ -1,0 +1,29 @@
+"""How a module is started in a Python process of its own."""
+
+import os
+import sys
+
+# What ``-c`` and ``-m`` put first is the working directory: a numpy.py that lies there must not be run.
+_START = (
+    "import sys; module, sys.path[:] = sys.argv[1], sys.argv[2].split('\\n'); del sys.argv[1:3]; "
+    "import runpy; runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
+
+
+def child_command(module: str, *words: str) -> list[str] | None:
+    """Return the command that runs ``module`` as ``python -m`` does, and finds what this process finds.
+
+    The child imports from where this process does, in the same order, and from nowhere else; Python's own
+    switch for it (``-P``) is not in 3.10.
+
+    Args:
+        module: full name, e.g. ``edgeosr.runtime.engines.child``.
+        words: its arguments.
+
+    Returns:
+        None where Python is a part of another program, which is what would be started.
+    """
+    program = os.path.basename(sys.executable or "").lower()
+    if getattr(sys, "frozen", False) or not program.startswith(("python", "pypy")):
+        return None
+    return [sys.executable, "-c", _START, module, "\n".join(sys.path), *words]
