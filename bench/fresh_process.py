@@ -125,7 +125,9 @@ def _run(kind: str, bundle: Path, frame: tuple[int, int], threads: int | None) -
 
 
 def _checked(command: Sequence[str], kind: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The safe path: a folder or file of the working directory must not stand in for a package.
+    safe = {**os.environ, "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=safe)
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise EdgeosrError(

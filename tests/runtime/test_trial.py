@@ -185,7 +185,7 @@ def test_where_no_process_can_be_started_the_way_out_is_named(
         patch.setattr(trial.subprocess, "run", none)
         with pytest.raises(InferenceError, match=r"cannot be started: .*unavailable.*trial=False"):
             Runtime(bundle_path, threads=1)
-    monkeypatch.setattr(sys, "executable", "/opt/camera/app")
+    monkeypatch.setattr(sys, "executable", "camera-app")
     with pytest.raises(InferenceError, match=r"part of another program.*trial=False"):
         Runtime(bundle_path, threads=1)
     Runtime(bundle_path, threads=1, trial=False).close()

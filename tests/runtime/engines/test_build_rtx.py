@@ -80,7 +80,7 @@ def test_a_builder_that_dies_is_an_error_not_a_crash(tmp_path, monkeypatch):
     (tmp_path / "dying.py").write_text(
         "import os, sys\nprint('std::terminate', file=sys.stderr, flush=True)\nos.abort()\n", encoding="utf-8"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EngineError, match=r"died by signal 6.*std::terminate"):
         build_isolated(b"", RTX, outputs=("map",), dtype="float16", module="dying")
 
@@ -93,7 +93,7 @@ def test_what_the_builder_logs_is_logged_here(tmp_path, monkeypatch, caplog):
         """(pathlib.Path(sys.argv[1]) / 'answer.json').write_text('{"error": "no tactic"}')\n""",
         encoding="utf-8",
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EngineError, match=r"^no tactic$"):
         build_isolated(b"", RTX, outputs=("map",), dtype="float16", module="talking")
     assert [(each.levelname, each.message) for each in caplog.records] == [("WARNING", "tactic skipped")]
@@ -109,7 +109,7 @@ def test_the_builder_sees_the_gpu_it_builds_for_alone(tmp_path, monkeypatch, vis
         "(pathlib.Path(sys.argv[1]) / 'answer.json').write_text(answer)\n",
         encoding="utf-8",
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -122,7 +122,7 @@ def test_whatever_the_bindings_raise_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "tensorrt_rtx.py").write_text(
         "__version__ = '1.7.0'\nclass ILogger:\n    pass\n", encoding="utf-8"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         EngineError, match="tensorrt_rtx failed while it built the engine: AttributeError"
     ) as no:
