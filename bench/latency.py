@@ -67,7 +67,7 @@ def measure_latency(
     bundle = read_bundle(bundle_path)
     manifest = bundle.manifest
     size = frame_size(manifest, settings.frame)
-    require_tried(bundle, limit_s=WARMUP_LIMIT_S)
+    require_tried(bundle, threads=settings.threads, limit_s=WARMUP_LIMIT_S)
     model = bundle.files["model.onnx"]
     session = open_session(model, settings.threads)
     classifier = open_session(plain_classifier(model), settings.threads)

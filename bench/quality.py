@@ -64,7 +64,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     if replaced is not None:
         say(replaced)
-    require_tried(checked, limit_s=WARMUP_LIMIT_S)
+    require_tried(checked, threads=settings.threads, limit_s=WARMUP_LIMIT_S)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
     known_measured = runner.measure(of_size(known, fixed), "scoring known test images")

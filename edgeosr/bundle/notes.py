@@ -36,9 +36,14 @@ class Notes:
                     note.unlink(missing_ok=True)
 
     def has(self, digest: str) -> bool:
-        """Tell whether ``digest`` was noted."""
+        """Tell whether ``digest`` was noted; not where the folder cannot be looked into."""
         folder = self._folder()
-        return folder is not None and (folder / digest).is_file()
+        if folder is None:
+            return False
+        try:
+            return (folder / digest).is_file()
+        except OSError:
+            return False
 
     def _folder(self) -> Path | None:
         named = os.environ.get("EDGEOSR_CACHE")

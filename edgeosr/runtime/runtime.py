@@ -121,7 +121,7 @@ class Runtime:
             threads=threads,
             providers=providers,
             trial=trial,
-            limit_s=warmup_limit_s if warmup else math.inf,
+            limit_s=warmup_limit_s if warmup else None,
         )
         self._backend: Backend | None = chosen.backend
         self._limit: Limit = chosen.threshold

@@ -2,117 +2,184 @@
 
 What onnxruntime does while it loads a graph cannot be stopped, nor its abort be caught: some graphs of listed
 operators end the process. So a bundle that was not made here is tried in a child first, with limits of time
-and memory, and a crash is an error message here. What was tried once, with this onnxruntime, is noted and not
-tried again.
+and memory, and a crash is an error message here. What was tried once is noted and not tried again, as long
+as onnxruntime, the number of its threads, the frame and the parts are the same: each of them changes what a
+graph does.
 """
 
 import hashlib
 import json
 import math
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from edgeosr import __version__
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.made_here import was_made_here
 from edgeosr.bundle.notes import Notes
 from edgeosr.child_python import child_command
-from edgeosr.errors import BundleError, InferenceError
+from edgeosr.errors import BundleError, EdgeosrError, InferenceError
 from edgeosr.printed import LONGEST_REASON, shortened
 from edgeosr.runtime.sessions import load_onnxruntime
 
 MODEL = "model.onnx"
-# Python, NumPy and onnxruntime start, and a graph of the largest size that is read is loaded.
+# A graph of the largest size that is read is loaded in less, on a small board.
 LOAD_LIMIT_S = 90.0
+# Python, NumPy and onnxruntime start, from a slow card.
+START_LIMIT_S = 60.0
 _MODULE = "edgeosr.runtime.trial_child"
 _TRIED = Notes("tried")
-# Each thread of them takes address space, which has a limit there.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_TRUST = "if you trust whoever made it, open it with edgeosr.Runtime(..., trial=False)"
+# Each thread of them, and each arena, takes address space, which has a limit there.
+_LITTLE_SPACE = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+_TOLD_TO_END = ("SIGINT", "SIGTERM", "SIGHUP")
+_WAY_OUT = (
+    "of a bundle that you trust, leave the trial out: edgeosr.Runtime(..., trial=False); or have it tried once "
+    "by edgeosr verify, as the same user and with the same --threads"
+)
 
 
-def require_tried(bundle: Bundle, name: str = MODEL, *, limit_s: float, trial: bool | None = None) -> None:
+def require_tried(
+    bundle: Bundle,
+    name: str = MODEL,
+    *,
+    threads: int | None,
+    limit_s: float | None,
+    trial: bool | None = None,
+) -> None:
     """Load a graph of a bundle in a process of its own first, unless it need not be.
 
     Args:
         bundle: as read.
-        name: ``model.onnx``, which also judges a black frame there; or ``backbone.onnx``, which is loaded.
-        limit_s: seconds that the frame may take; ``math.inf`` for any time.
-        trial: None: if the bundle was not made on this machine by this user, and the graph was not tried with
-            this onnxruntime before. False: never. True: in any case.
+        name: ``model.onnx`` or ``backbone.onnx``.
+        threads: of onnxruntime, as the graph will be run here.
+        limit_s: seconds that ``model.onnx`` may take to judge a black frame there; ``math.inf`` for any
+            time; None: it is only loaded, as ``backbone.onnx`` is.
+        trial: None: if the bundle was not made on this machine by this user, and the graph was not tried
+            before. False: never. True: in any case.
 
     Raises:
-        BundleError: the process was ended by the graph, or it took too long; or the graph is no bundle's.
-        InferenceError: onnxruntime cannot load it, the frame took too long, or no process can be started.
+        BundleError: the process crashed, or loading took too long; or the graph is no bundle's.
+        InferenceError: onnxruntime cannot load it, the frame took too long, or the process could not be
+            started or was ended from outside.
         MissingDependencyError: onnxruntime is missing.
     """
     if trial is False or (trial is None and was_made_here(bundle.manifest_data)):
         return
     onnxruntime = load_onnxruntime().__version__
-    digest = hashlib.sha256(f"{name} {bundle.manifest.files[name].sha256} {onnxruntime}".encode()).hexdigest()
-    if trial is None and _TRIED.has(digest):
-        return
     preprocessing = bundle.manifest.preprocessing
-    height, width = bundle.manifest.frame or (preprocessing.height, preprocessing.width)
-    asked = {
-        "judge": name == MODEL,
+    same = {
+        "name": name,
         "parts": len(bundle.manifest.parts),
-        "frame": [height, width],
-        "limit_s": None if math.isinf(limit_s) else limit_s,
+        "frame": bundle.manifest.frame or (preprocessing.height, preprocessing.width),
+        "threads": threads,
     }
-    _try(bundle.path, name, asked, bundle.files[name], limit_s, onnxruntime)
-    _TRIED.remember(digest)
+    graph = bundle.manifest.files[name].sha256
+    digests = {
+        judged: hashlib.sha256(
+            json.dumps([same, judged, graph, onnxruntime, __version__]).encode()
+        ).hexdigest()
+        for judged in (True, False)
+    }
+    judge = name == MODEL and limit_s is not None
+    if trial is None and any(_TRIED.has(digests[judged]) for judged in {True, judge}):
+        return
+    longest = math.inf if limit_s is None else limit_s
+    asked = {
+        **same,
+        "judge": judge,
+        "limit_s": None if math.isinf(longest) else longest,
+        "load_limit_s": LOAD_LIMIT_S,
+    }
+    _try(bundle.path / name, asked, bundle.files[name], onnxruntime)
+    _TRIED.remember(digests[judge])
 
 
-def _try(
-    path: Path, name: str, asked: dict[str, Any], graph: bytes, limit_s: float, onnxruntime: str
-) -> None:
+def _try(path: Path, asked: dict[str, Any], graph: bytes, onnxruntime: str) -> None:
     command = child_command(_MODULE)
     if command is None:
-        raise InferenceError(
-            f"{path} was not made here, so its graph is tried in a Python process of its own first; but this "
-            f"Python is a part of another program and cannot be started alone; {_TRUST}"
-        )
-    longest = None if math.isinf(limit_s) else LOAD_LIMIT_S + limit_s
+        raise _no_process(path, "this Python is a part of another program and cannot be started alone")
     try:
-        ended = subprocess.run(
+        child = subprocess.Popen(
             command,
-            input=json.dumps(asked).encode() + b"\n" + graph,
-            capture_output=True,
-            env={**os.environ, **_ONE_THREAD},
-            timeout=longest,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **_LITTLE_SPACE},
         )
-    except subprocess.TimeoutExpired:
-        raise BundleError(
-            f"{path / name} was not loaded within {longest:.3g} s in a process of its own, which was ended; "
-            "it is too much for this machine, or made to be; do not open it unless you trust whoever made it"
-        ) from None
-    except OSError as error:
-        raise InferenceError(
-            f"{path} was not made here, so its graph is tried in a process of its own first, which cannot be "
-            f"started: {error}; {_TRUST}"
-        ) from error
-    answer = _answer(ended.stdout)
+    except (OSError, ValueError) as error:
+        raise _no_process(path, f"it cannot be started: {error}") from error
+    # The child ends itself before; this is for one that cannot (another system than Linux).
+    frame_s = 0.0 if not asked["judge"] else math.inf if asked["limit_s"] is None else asked["limit_s"]
+    longest = START_LIMIT_S + LOAD_LIMIT_S + frame_s
+    with child:
+        try:
+            said, words = child.communicate(
+                json.dumps(asked).encode() + b"\n" + graph, None if math.isinf(longest) else longest
+            )
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise _too_slow(path) from None
+        except BaseException:
+            child.kill()
+            raise
+    answers = [answer for line in said.splitlines() if (answer := _answer(line)) is not None]
     # Not the exit code: where an app ignores SIGCHLD it is lost, and reads as 0.
-    if answer == {"tried": True}:
+    if answers[-1:] == [{"tried": True}]:
         return
-    if answer is not None and "error" in answer:
+    raise _refused(path, answers, child.returncode, words.decode("utf-8", errors="replace"), onnxruntime)
+
+
+def _refused(
+    path: Path, answers: list[dict[str, Any]], code: int, words: str, onnxruntime: str
+) -> EdgeosrError:
+    """Return what to say of a child that did not say that the graph was tried."""
+    last = shortened((words.strip().splitlines() or [""])[-1], LONGEST_REASON)
+    said = f"; its last words: {last}" if last else ""
+    if not answers:
+        return _no_process(path, f"it ended with code {code} before it came to the graph{said}")
+    answer = answers[-1]
+    if "error" in answer:
         kind = BundleError if answer["error"] == BundleError.__name__ else InferenceError
-        raise kind(str(answer.get("message")))
-    how = f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with exit code {ended.returncode}"
-    words = ended.stderr.decode("utf-8", errors="replace").strip()
-    said = f"; its last words: {shortened(words[-LONGEST_REASON:], LONGEST_REASON)}" if words else ""
-    raise BundleError(
-        f"{path / name} crashed the process that tried it first ({how}), while onnxruntime {onnxruntime} "
-        f"loaded or ran it{said}; do not open it: it was made to do so, or this onnxruntime has a fault"
+        return kind(str(answer.get("message")))
+    by = signal.Signals(-code).name if code < 0 else ""
+    if by == "SIGALRM":
+        return _too_slow(path)
+    if by in _TOLD_TO_END:
+        return _no_process(path, f"it was told to end by {by}")
+    if by == "SIGKILL":
+        return _no_process(path, "it was ended by SIGKILL, perhaps for lack of memory")
+    how = f"by {by}" if by else f"with exit code {code}"
+    return BundleError(
+        f"{path} crashed the process that tried it first ({how}), while onnxruntime {onnxruntime} loaded or "
+        f"ran it{said}; do not open it: it was made to do so, or this onnxruntime has a fault"
     )
 
 
-def _answer(said: bytes) -> dict[str, Any] | None:
+def _too_slow(path: Path) -> BundleError:
+    return BundleError(
+        f"{path} was not loaded and judged in time in a process of its own, which was ended ("
+        f"{LOAD_LIMIT_S:.3g} s to load it); it is too much for this machine, or made to be; do not open it "
+        "unless you trust whoever made it"
+    )
+
+
+def _no_process(path: Path, why: str) -> InferenceError:
+    return InferenceError(
+        f"{path} was not made here, so a Python process of its own tries it first, but {why}; {_WAY_OUT}"
+    )
+
+
+def _answer(line: bytes) -> dict[str, Any] | None:
     try:
-        answer = json.loads(said)
+        answer = json.loads(line)
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None

@@ -23,7 +23,7 @@ from edgeosr.runtime.agreement import Band, agreement, engine_band, same_graph_b
 from edgeosr.runtime.backends.backend import BACKENDS
 from edgeosr.runtime.golden import Expected, Golden, read_golden
 from edgeosr.runtime.golden_verdicts import found_by, limit_of, require_frame_size
-from edgeosr.runtime.runtime import WARMUP_LIMIT_S, Runtime
+from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.trial import require_tried
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
@@ -103,7 +103,7 @@ def _of_an_engine(
     expected = golden.typed
     if size != golden.size:
         # An engine for a camera of another size: other frames, of which nothing is recorded.
-        require_tried(bundle, BACKBONE, limit_s=WARMUP_LIMIT_S)
+        require_tried(bundle, BACKBONE, threads=threads, limit_s=None)
         backbone = bundle.files[BACKBONE]
         expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
     return expected, engine_band(golden.rounding)

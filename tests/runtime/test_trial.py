@@ -1,8 +1,12 @@
 """A stranger's graph is loaded in a process of its own first: what crashes there is an error message here."""
 
+import json
+import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +24,17 @@ from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.verify import verify_bundle
 
 # Ways of a process to end, or not to; each stands in for what tries a graph.
+READY = "import os, signal, sys\nprint('{\"ready\": true}', flush=True)\n"
 ENDINGS = {
-    "crashes": "import os; print('{', flush=True); os.abort()",
-    "leaves": "raise SystemExit(0)",
+    "crashes": READY + "os.abort()",
+    "leaves": READY,
+    "lies": READY + "print('[1]', '{}')",
+    "speaks": READY + "print('Traceback\\n of many\\nits last line', file=sys.stderr)\nsys.exit(3)",
+    "asked": READY + "os.kill(os.getpid(), signal.SIGTERM)",
+    "killed": READY + "os.kill(os.getpid(), signal.SIGKILL)",
+    "slow": READY + "os.kill(os.getpid(), signal.SIGALRM)",
+    "broken": "raise SystemExit('no module named numpy')",
     "hangs": "import time; time.sleep(60)",
-    "lies": "print('[1]')",
 }
 
 
@@ -49,13 +59,13 @@ def tried_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The processes that were started."""
-    started, run = [], subprocess.run
+    started, begin = [], subprocess.Popen
 
     def noted(command: list[str], **more: Any) -> Any:
         started.append(command)
-        return run(command, **more)
+        return begin(command, **more)
 
-    monkeypatch.setattr(trial.subprocess, "run", noted)
+    monkeypatch.setattr(trial.subprocess, "Popen", noted)
     return started
 
 
@@ -118,15 +128,26 @@ def test_a_bundle_that_is_trusted_is_not_tried(bundle_path: Path, stranger: None
 
 
 @pytest.mark.parametrize(
-    "ending, words", [("crashes", "signal 6"), ("leaves", "exit code 0"), ("lies", "exit code 0")]
+    "ending, kind, words",
+    [
+        ("crashes", BundleError, r"crashed the process.*by SIGABRT.*do not open it"),
+        ("leaves", BundleError, r"crashed the process.*with exit code 0"),
+        ("lies", BundleError, r"crashed the process.*with exit code 0"),
+        ("speaks", BundleError, r"with exit code 3.*its last words: its last line;"),
+        ("slow", BundleError, r"not loaded and judged in time.*90 s to load"),
+        # None of these accuses the bundle.
+        ("asked", InferenceError, r"told to end by SIGTERM; of a bundle that you trust.*trial=False"),
+        ("killed", InferenceError, r"by SIGKILL, perhaps for lack of memory.*trial=False"),
+        ("broken", InferenceError, r"before it came to the graph.*no module named numpy.*edgeosr verify"),
+    ],
 )
 def test_whatever_does_not_say_that_it_was_tried_is_refused(
     bundle_path: Path, stranger: None, tried_by: Callable[[str], None], trials: list[Any],
-    ending: str, words: str,
+    ending: str, kind: type[Exception], words: str,
 ) -> None:  # fmt: skip
     tried_by(ending)
     for _ in range(2):
-        with pytest.raises(BundleError, match=rf"model\.onnx crashed the process.*{words}.*do not open it"):
+        with pytest.raises(kind, match=words):
             Runtime(bundle_path, threads=1)
     # A crash is no trial: it is tried again.
     assert len(trials) == 2
@@ -136,9 +157,82 @@ def test_a_trial_that_does_not_end_is_ended(
     bundle_path: Path, stranger: None, tried_by: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried_by("hangs")
-    monkeypatch.setattr(trial, "LOAD_LIMIT_S", 0.3)
-    with pytest.raises(BundleError, match=r"not loaded within 0\.5 s in a process of its own"):
+    monkeypatch.setattr(trial, "LOAD_LIMIT_S", 0.2)
+    monkeypatch.setattr(trial, "START_LIMIT_S", 0.1)
+    with pytest.raises(BundleError, match=r"not loaded and judged in time"):
         Runtime(bundle_path, threads=1, warmup_limit_s=0.2)
+
+
+def test_a_graph_that_takes_long_to_load_is_ended_whatever_its_first_frame_may_take(
+    bundle_path: Path, stranger: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "LOAD_LIMIT_S", 1e-6)
+    for limits in ({"warmup_limit_s": math.inf}, {"warmup": 0}):
+        with pytest.raises(BundleError, match=r"not loaded and judged in time"):
+            Runtime(bundle_path, threads=1, **limits)
+
+
+def test_what_was_tried_is_known_by_all_that_changes_what_a_graph_does(
+    make_bundle: Any, manifest: Any, stranger: None, trials: list[Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    larger = make_bundle(preprocessing=replace(manifest.preprocessing, height=32, width=32))
+    bundle = make_bundle()
+    monkeypatch.setenv("EDGEOSR_CACHE", str(tmp_path / "cache-of-a-third"))
+
+    def tried(path: Path = bundle, **arguments: Any) -> int:
+        before = len(trials)
+        Runtime(path, **{"threads": 1, **arguments}).close()
+        return len(trials) - before
+
+    # A graph that was only loaded was not tried on a frame; the other way round it was.
+    assert [tried(warmup=0), tried(), tried(), tried(warmup=0)] == [1, 1, 0, 0]
+    assert [tried(threads=2), tried(threads=2), tried(larger), tried()] == [1, 0, 1, 0]
+
+
+def test_the_child_runs_a_graph_with_as_many_threads_as_it_will_have(
+    bundle_path: Path, stranger: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A convolution of constants tells by its last bits how many there are.
+    asked, begin = [], subprocess.Popen.communicate
+
+    def noted(self: Any, data: bytes, timeout: float) -> Any:
+        asked.append(json.loads(data.splitlines()[0])["threads"])
+        return begin(self, data, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", noted)
+    for threads in (1, 2, None):
+        Runtime(bundle_path, threads=threads, trial=True).close()
+    assert asked == [1, 2, None]
+
+
+def test_a_child_ends_with_who_started_it() -> None:
+    code = (
+        "import os, subprocess\n"
+        "from edgeosr.child_python import child_command\n"
+        "child = subprocess.Popen(child_command('edgeosr.runtime.trial_child'), stdout=subprocess.DEVNULL)\n"
+        "while open(f'/proc/{child.pid}/oom_score_adj').read() != '1000\\n': pass\n"
+        "print(child.pid, flush=True)\n"
+        "input()\n"
+    )
+    pipe = subprocess.PIPE
+    # The child waits for a graph on the standard input, which stays open here.
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        until = time.monotonic() + 10
+        while time.monotonic() < until and _is_running(child):
+            time.sleep(0.02)
+        assert not _is_running(child)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_refusal_in_the_trial_is_the_same_refusal_here(make_bundle: Any, stranger: None) -> None:
@@ -182,7 +276,7 @@ def test_where_no_process_can_be_started_the_way_out_is_named(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial.subprocess, "run", none)
+        patch.setattr(trial.subprocess, "Popen", none)
         with pytest.raises(InferenceError, match=r"cannot be started: .*unavailable.*trial=False"):
             Runtime(bundle_path, threads=1)
     monkeypatch.setattr(sys, "executable", "camera-app")

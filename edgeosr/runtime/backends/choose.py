@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +45,7 @@ def choose_backend(
     threads: int | None = None,
     providers: Sequence[str] = CPU_ONLY,
     trial: bool | None = None,
-    limit_s: float = math.inf,
+    limit_s: float | None = None,
 ) -> Chosen:
     """Open a backend for a bundle. With ``auto``, what keeps an engine from running here is no error.
 
@@ -57,7 +56,7 @@ def choose_backend(
         threads: of onnxruntime.
         providers: of onnxruntime; any but the default takes it.
         trial: whether onnxruntime loads the graph in a process of its own first; see ``require_tried``.
-        limit_s: seconds that a frame may take there.
+        limit_s: seconds that a black frame may take there; None: the graph is only loaded.
 
     Raises:
         UsageError: unknown or conflicting arguments.
@@ -106,10 +105,10 @@ def _on_onnxruntime(
     threads: int | None,
     providers: Sequence[str],
     trial: bool | None,
-    limit_s: float,
+    limit_s: float | None,
     why: str,
 ) -> Chosen:
-    require_tried(bundle, limit_s=limit_s, trial=trial)
+    require_tried(bundle, threads=threads, limit_s=limit_s, trial=trial)
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)

@@ -26,6 +26,15 @@ def test_a_cache_that_cannot_be_written_remembers_nothing_and_stops_nobody(tmp_p
     assert not was_made_here(b"manifest")
 
 
+def test_a_cache_that_cannot_be_looked_into_knows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A name that is too long fails as the folder of another user does, which root may enter.
+    monkeypatch.setenv("EDGEOSR_CACHE", str(tmp_path / ("a" * 300)))
+    remember_made_here(b"manifest")
+    assert not was_made_here(b"manifest")
+
+
 def test_old_notes_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(notes, "MOST_NOTES", 8)
     for number in range(20):
