@@ -19,6 +19,7 @@ from edgeosr.verdict import Verdict
 class Judge(Protocol):
     """What is asked of a Runtime here; see ``Runtime``."""
 
+    backend: str
     classes: tuple[str, ...]
     frame: tuple[int, int] | None
     providers: tuple[str, ...]
@@ -49,14 +50,14 @@ def require_frame_size(runtime: Judge, golden: Golden) -> None:
 
 
 def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
-    """Refuse an execution provider that decides otherwise than the CPU did where the bundle was made.
+    """Refuse what decides otherwise than onnxruntime did on the CPU where the bundle was made.
 
     Args:
-        runtime: of ``model.onnx``, with providers that its user named.
+        runtime: of ``model.onnx``: on openvino, or on execution providers that its user named.
         bundle: what it runs.
 
     Raises:
-        InferenceError: a verdict, or by more than rounding a score, differs; the message names the providers.
+        InferenceError: a verdict, or by more than rounding a score, differs; the message names what runs it.
         BundleError: the bundle has no golden verdicts.
     """
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
@@ -70,13 +71,23 @@ def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
         fusion=bundle.manifest.fusion,
     )
     if result.differences:
-        named = ", ".join(name for name in runtime.providers if name not in CPU_ONLY)
         raise InferenceError(
-            f"the provider {named} must decide as the CPU did where {bundle.path} was made; "
+            f"{_named(runtime)} must decide as the CPU did where {bundle.path} was made; "
             f"{len(result.differences)} of its answers on the golden frames are others: "
-            f"{result.differences[0]}; leave providers out to run on the CPU, or try another version of "
-            "this provider, in float32"
+            f"{result.differences[0]}; {_WAYS_OUT[runtime.backend]}"
         )
+
+
+_WAYS_OUT = {
+    "onnxruntime": "leave providers out to run on the CPU, or try another version of this provider, "
+    "in float32",
+    "openvino": "take backend='onnxruntime', or another version of openvino",
+}
+
+
+def _named(runtime: Judge) -> str:
+    others = ", ".join(name for name in runtime.providers if name not in CPU_ONLY)
+    return f"the provider {others}" if runtime.backend == "onnxruntime" else others
 
 
 def _alone(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:

@@ -52,13 +52,15 @@ class Runtime:
 
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
-        backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the bundle that
-            can run here, else onnxruntime. One that is named and cannot run raises.
+        backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the
+            bundle that can run here, else onnxruntime. One that is named and cannot run raises. ``openvino``
+            first judges the bundle's golden frames, once, and is refused if it decides otherwise.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
-        threads: processor threads of one call of onnxruntime, None for one a physical core.
+        threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
+            for a frame alone, and all that this process may use for a batch.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
-        warmup_limit_s: seconds that each of them may take on onnxruntime, which stops between two nodes of
-            the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
+        warmup_limit_s: seconds that each of them may take on onnxruntime or openvino, which stop between two
+            nodes of the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
         providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
             default is the CPU. Any other one first judges the bundle's golden frames, once, and is refused if
             it decides otherwise.
@@ -70,13 +72,14 @@ class Runtime:
         frame: (height, width) of the only frames that it takes, the bundle's or the engine's; None for any.
         backend: name of the one that runs.
         why: why it is that one, in a sentence.
-        providers: the execution providers that really run, asked from the session; or the engine's file.
+        providers: the execution providers that really run, asked from the session; or the engine's file, or
+            openvino's version and precision.
 
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer.
-        MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        InferenceError: onnxruntime cannot load or run ``model.onnx``, a warm-up took too long, or a provider
-            decides otherwise.
+        MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
+        InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
+            openvino or a provider decides otherwise.
         EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
@@ -118,13 +121,13 @@ class Runtime:
         preprocessing = checked.manifest.preprocessing
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
         try:
-            if chosen.backend.name == "onnxruntime" and self.providers != CPU_ONLY:
+            for _ in range(warmup):
+                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), warmup_limit_s)
+            if self.backend == "openvino" or (self.backend == "onnxruntime" and self.providers != CPU_ONLY):
                 # Imported on use: on the CPU, opening a bundle costs nothing of this.
                 from edgeosr.runtime.golden_verdicts import require_golden_verdicts
 
                 require_golden_verdicts(self, checked)
-            for _ in range(warmup):
-                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), warmup_limit_s)
         except BaseException:
             self.close()
             raise
@@ -182,7 +185,7 @@ class Runtime:
         Raises:
             FrameError: wrong type, dtype, shape or size; says how to convert.
             UsageError: unknown ``color``, or the runtime is closed.
-            InferenceError: onnxruntime failed.
+            InferenceError: onnxruntime or openvino failed.
             DeviceError: the engine failed; says whether the runtime can go on.
             BundleError: the network gave a class that the manifest does not name.
         """

@@ -1,14 +1,15 @@
 """``edgeosr verify``: the golden frames through every backend that runs here, verdict by verdict.
 
-``model.onnx`` must say what it said where the bundle was made; an engine with the kernel what the typed graph
-said there: classes, decisions, scores and the values of all parts (``agreement.py`` tells a difference from
-rounding).
+``model.onnx`` must say what it said where the bundle was made, on openvino too; an engine with the kernel
+what the typed graph said there: classes, decisions, scores and the values of all parts (``agreement.py`` tells a
+difference from rounding).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
@@ -38,7 +39,7 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
     Args:
         path: the bundle.
         backends: those that must be available and are checked alone; none: all, as far as they run here.
-        threads: of onnxruntime.
+        threads: of onnxruntime and openvino.
 
     Raises:
         BundleError: the bundle is damaged, has no golden verdicts, or a scorer that is not its manifest's.
@@ -68,7 +69,7 @@ def _compared(
 ) -> BackendCheck:
     size, fusion = golden.size, bundle.manifest.fusion
     expected, band = golden.portable, same_graph_band(len(fusion.parts))
-    if runtime.backend == "onnxruntime":
+    if runtime.backend not in BUILDERS:
         require_frame_size(runtime, golden)
     else:
         size, fusion = runtime.frame or size, scorer.fusion

@@ -49,7 +49,7 @@ def choose_backend(
         bundle: checked.
         backend: one of ``BACKENDS``, or ``auto``.
         build: ``auto``: build an engine first if there is none for this device.
-        threads: of onnxruntime.
+        threads: of onnxruntime or openvino.
         providers: of onnxruntime; any but the default takes it.
 
     Raises:
@@ -66,11 +66,13 @@ def choose_backend(
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
-        if backend in BUILDERS:
+        if backend not in (AUTO, "onnxruntime"):
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
         return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
     if backend == "onnxruntime":
         return _on_onnxruntime(bundle, threads, providers, "it was asked for")
+    if backend == "openvino":
+        return _on_openvino(bundle, threads, "it was asked for")
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -96,6 +98,14 @@ def choose_backend(
 def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str], why: str) -> Chosen:
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
+    return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
+
+
+def _on_openvino(bundle: Bundle, threads: int | None, why: str) -> Chosen:
+    # Imported on use, as engines are.
+    from edgeosr.runtime.backends.openvino import OpenVinoBackend
+
+    opened = OpenVinoBackend(bundle.files["model.onnx"], parts=len(bundle.manifest.parts), threads=threads)
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
 
 
