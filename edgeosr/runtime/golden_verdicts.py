@@ -1,17 +1,19 @@
 """The golden frames through an open Runtime: what it says of them, and whether that is what it must say."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
-from edgeosr.runtime.agreement import Found, agreement, same_graph_band
-from edgeosr.runtime.golden import Golden, enlarged, judged, read_golden
+from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
+from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
 from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import Verdict
 
@@ -20,6 +22,7 @@ class Judge(Protocol):
     """What is asked of a Runtime here; see ``Runtime``."""
 
     backend: str
+    graph: str
     classes: tuple[str, ...]
     frame: tuple[int, int] | None
     providers: tuple[str, ...]
@@ -43,6 +46,23 @@ def limit_of(runtime: Judge) -> Limit:
     return tuple(threshold.values()) if isinstance(threshold, Mapping) else threshold
 
 
+class Half(NamedTuple):
+    """Of the golden verdicts: what one graph must say, what rounding can do, and the fusion of its score."""
+
+    expected: Expected
+    band: Band
+    fusion: Fusion
+
+
+def half_of(bundle: Bundle, golden: Golden, graph: str) -> Half:
+    """Return the half for ``model.onnx`` or ``body.onnx``, the one without and the other with a rounding."""
+    fusion, body = bundle.manifest.fusion, bundle.manifest.body
+    if graph != BODY:
+        return Half(golden.portable, same_graph_band(len(fusion.parts)), fusion)
+    assert golden.body is not None and golden.body_rounding is not None and body is not None, "no body"
+    return Half(golden.body, engine_band(golden.body_rounding), body.fusion or fusion)
+
+
 def require_frame_size(runtime: Judge, golden: Golden) -> None:
     """Raise BundleError unless ``model.onnx`` takes frames of the size that the golden ones are judged at."""
     if runtime.frame not in (None, golden.size):
@@ -50,10 +70,10 @@ def require_frame_size(runtime: Judge, golden: Golden) -> None:
 
 
 def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
-    """Refuse what decides otherwise than onnxruntime did on the CPU where the bundle was made.
+    """Refuse what decides otherwise than the same graph did on the CPU where the bundle was made.
 
     Args:
-        runtime: of ``model.onnx``: on openvino, or on execution providers that its user named.
+        runtime: of ``model.onnx`` or ``body.onnx``, on openvino or on execution providers that were named.
         bundle: what it runs.
 
     Raises:
@@ -62,13 +82,14 @@ def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
     """
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     require_frame_size(runtime, golden)
+    half = half_of(bundle, golden, runtime.graph)
     result = agreement(
-        golden.portable,
+        half.expected,
         found_by(runtime, golden, golden.size),
         classes=runtime.classes,
         threshold=limit_of(runtime),
-        band=same_graph_band(len(bundle.manifest.parts)),
-        fusion=bundle.manifest.fusion,
+        band=half.band,
+        fusion=half.fusion,
     )
     if result.differences:
         raise InferenceError(

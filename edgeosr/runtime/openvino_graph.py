@@ -35,6 +35,7 @@ class OpenVinoGraph:
         threads: of one call; None: one for a frame alone, all that we may use for a batch.
         body: runs in the place of the network between the ends; None: float32 throughout.
         fusion: what the score is made of with this body; None: as in the graph.
+        expose: names of further tensors that ``run_exposed`` gives; the graph is one that was exported.
 
     Attributes:
         precision: ``f32``, or the body's.
@@ -54,12 +55,13 @@ class OpenVinoGraph:
         threads: int | None = None,
         body: Body | None = None,
         fusion: Fusion | None = None,
+        expose: tuple[str, ...] = (),
     ) -> None:
         self._openvino: Any = load_openvino()
         self._core = self._openvino.Core()
         self.version = str(self._openvino.__version__).split("-")[0]
         self.precision = F32 if body is None else body.precision
-        self._stages: tuple[Stage, ...] = stages_of(self._openvino, self._core, model, body)
+        self._stages: tuple[Stage, ...] = stages_of(self._openvino, self._core, model, body, expose)
         self._parts, self._fusion = parts, fusion
         self._threads = {False: threads or ALONE, True: threads or usable_processors()}
         self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
@@ -80,6 +82,12 @@ class OpenVinoGraph:
             InferenceError: openvino failed, or it took longer.
             BundleError: the graph gave other than one row a frame.
         """
+        return self.run_exposed(frames, bgr=bgr, limit_s=limit_s)[0]
+
+    def run_exposed(
+        self, frames: NDArray[np.uint8], *, bgr: bool = False, limit_s: float | None = None
+    ) -> tuple[Rows, list[NDArray[Any]]]:
+        """Like ``run``, with the exposed tensors beside it."""
         batch = len(frames) > 1
         networks, idle = self._networks(batch), self._idle[batch]
         try:
@@ -87,18 +95,18 @@ class OpenVinoGraph:
         except IndexError:
             requests = tuple(network.create_infer_request() for network in networks)
         try:
-            rows = self._rows(requests, frames, bgr, limit_s)
+            rows, exposed = self._rows(requests, frames, bgr, limit_s)
         except (InferenceError, MemoryError):
             raise
         except Exception as error:  # openvino raises RuntimeError, and others of its own
             raise cannot(self._openvino, f"run model.onnx on frames {list(frames.shape)}", error) from error
         idle.append(requests)  # one that failed is dropped
         require_rows(rows, len(frames), self._parts)
-        return rows
+        return rows, exposed
 
     def _rows(
         self, requests: tuple[Any, ...], frames: NDArray[np.uint8], bgr: bool, limit_s: float | None
-    ) -> Rows:
+    ) -> tuple[Rows, list[NDArray[Any]]]:
         ends = None if limit_s is None else time.perf_counter() + limit_s
         first, last = requests[0], requests[-1]
         shared = frames if frames.flags.writeable else frames.copy()
@@ -114,7 +122,8 @@ class OpenVinoGraph:
         if self._fusion is not None:
             fused = self._fusion.scores(values)
             score = np.where(np.isfinite(score), fused, np.float32(np.nan)).astype(np.float32)
-        return Rows(label, score, values)
+        exposed = [np.array(tensor.data) for tensor in list(last.output_tensors)[3:]]
+        return Rows(label, score, values), exposed
 
     def _networks(self, batch: bool) -> tuple[Any, ...]:
         """Return the compiled stages for a frame alone, or for any batch."""

@@ -4,9 +4,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edgeosr.bundle.body import BF16, INT8
 from edgeosr.errors import MissingDependencyError, import_extra
 
-F32, BF16, INT8 = "f32", "bf16", "int8"
+F32 = "f32"
 # Any of these, as Linux writes them.
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 VNNI_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")

@@ -9,11 +9,12 @@ or, with a body in a lower precision, the ends stay float32:
     tail    these -> label, score, values
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from edgeosr.bundle.body import BF16
 from edgeosr.bundle.tensors import PIXELS, TANGENTS
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.printed import LONGEST_REASON, shortened
@@ -64,7 +65,9 @@ def cannot(openvino: ModuleType, what: str, error: Exception) -> InferenceError:
     )
 
 
-def stages_of(openvino: ModuleType, core: Any, model: bytes, body: Body | None) -> tuple[Stage, ...]:
+def stages_of(
+    openvino: ModuleType, core: Any, model: bytes, body: Body | None, expose: Sequence[str] = ()
+) -> tuple[Stage, ...]:
     """Cut a graph.
 
     Args:
@@ -72,6 +75,7 @@ def stages_of(openvino: ModuleType, core: Any, model: bytes, body: Body | None) 
         core: of it.
         model: the bytes of ``model.onnx``.
         body: what replaces the network between the ends; None: float32 throughout.
+        expose: names of further tensors that the last stage gives; for a graph that is cut.
 
     Returns:
         The front and what follows; the whole graph alone where it has no tensor ``pixels``.
@@ -99,27 +103,33 @@ def stages_of(openvino: ModuleType, core: Any, model: bytes, body: Body | None) 
         parameters = [port.get_node() for port in whole.inputs]
         front = openvino.Model([tensors[PIXELS]], parameters, "front").clone()
         if body is None:
-            rest = _behind(openvino, whole, {PIXELS: tensors[PIXELS]}, "rest")
+            rest = _behind(openvino, whole, (PIXELS,), tensors, expose)
             return Stage(front, F32), Stage(rest, F32)
-        tail = _behind(openvino, whole, {name: tensors[name] for name in body.outputs}, "tail")
+        tail = _behind(openvino, whole, body.outputs, tensors, expose)
     except Exception as error:  # as in read
         raise cannot(openvino, "cut model.onnx", error) from error
     inner = read(openvino, core, body.model, "the body")
     # The int8 layers are int8 by their Q/DQ pairs; what is between them stays float32.
-    hint = body.precision if body.precision == "bf16" else F32
+    hint = body.precision if body.precision == BF16 else F32
     return Stage(front, F32), Stage(inner, hint), Stage(tail, F32)
 
 
-def _behind(openvino: ModuleType, whole: Any, tensors: Mapping[str, Any], title: str) -> Any:
+def _behind(
+    openvino: ModuleType, whole: Any, cut: Sequence[str], tensors: Mapping[str, Any], expose: Sequence[str]
+) -> Any:
     """Return what follows tensors of a model, which it takes in their order; the model is used up."""
     inputs = []
-    for name, output in tensors.items():
+    given = dict(tensors)
+    for name in cut:
+        output = tensors[name]
         parameter = openvino.op.Parameter(output.get_element_type(), output.get_partial_shape())
         parameter.set_friendly_name(name)
         for reader in output.get_target_inputs():
             reader.replace_source_output(parameter.output(0))
         inputs.append(parameter)
-    return openvino.Model(whole.outputs, inputs, title)
+        given[name] = parameter.output(0)
+    results = [openvino.op.Result(given[name]) for name in expose]
+    return openvino.Model([*whole.get_results(), *results], inputs, "behind the cut")
 
 
 def compiled(openvino: ModuleType, core: Any, stage: Stage, *, threads: int, alone: bool) -> Any:

@@ -1,8 +1,8 @@
 """``edgeosr verify``: the golden frames through every backend that runs here, verdict by verdict.
 
 ``model.onnx`` must say what it said where the bundle was made, on openvino too; an engine with the kernel
-what the typed graph said there: classes, decisions, scores and the values of all parts (``agreement.py`` tells a
-difference from rounding).
+what the typed graph said there: classes, decisions, scores and the values of all parts (``agreement.py``
+tells a difference from rounding).
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.runtime.agreement import Band, agreement, engine_band, same_graph_band
+from edgeosr.runtime.agreement import Band, agreement, engine_band
 from edgeosr.runtime.backends.backend import BACKENDS
 from edgeosr.runtime.golden import Expected, Golden, read_golden
-from edgeosr.runtime.golden_verdicts import found_by, limit_of, require_frame_size
+from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
@@ -67,10 +67,10 @@ def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads:
 def _compared(
     bundle: Bundle, golden: Golden, scorer: Scorer, runtime: Runtime, threads: int | None
 ) -> BackendCheck:
-    size, fusion = golden.size, bundle.manifest.fusion
-    expected, band = golden.portable, same_graph_band(len(fusion.parts))
+    size = golden.size
     if runtime.backend not in BUILDERS:
         require_frame_size(runtime, golden)
+        expected, band, fusion = half_of(bundle, golden, runtime.graph)
     else:
         size, fusion = runtime.frame or size, scorer.fusion
         expected, band = _of_an_engine(bundle, golden, scorer, size, threads)

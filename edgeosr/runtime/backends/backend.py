@@ -17,11 +17,14 @@ class Backend(Protocol):
         name: one of ``BACKENDS``.
         providers: what runs inside, for reports: onnxruntime's execution providers, openvino's version and
             precision, or the engine's file.
+        graph: the file of the bundle that it runs: ``model.onnx``, ``backbone.onnx``, or ``body.onnx`` with
+            the ends of the first.
         takes_cuda_arrays: ``run`` takes frames that lie in a CUDA device's memory.
     """
 
     name: str
     providers: tuple[str, ...]
+    graph: str
     takes_cuda_arrays: bool
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
-from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
+from edgeosr.bundle.manifest import BODY
+from edgeosr.errors import (
+    EdgeosrError,
+    InferenceError,
+    UsageError,
+    require_choice,
+    require_names,
+    require_threads,
+)
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -72,7 +80,7 @@ def choose_backend(
     if backend == "onnxruntime":
         return _on_onnxruntime(bundle, threads, providers, "it was asked for")
     if backend == "openvino":
-        return _on_openvino(bundle, threads, "it was asked for")
+        return _on_openvino(bundle, threads)
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -92,6 +100,12 @@ def choose_backend(
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
                 reasons.append(f"{name}: {error}")
+    if bundle.manifest.body is not None:
+        try:
+            return _on_openvino(bundle, threads, auto=True)
+        except EdgeosrError as error:
+            _log.info("openvino does not run %s: %s", bundle.path, error)
+            reasons.append(f"openvino: {error}")
     return _on_onnxruntime(bundle, threads, providers, "; ".join(reasons))
 
 
@@ -101,12 +115,29 @@ def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
 
 
-def _on_openvino(bundle: Bundle, threads: int | None, why: str) -> Chosen:
+def _on_openvino(bundle: Bundle, threads: int | None, *, auto: bool = False) -> Chosen:
+    """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
     from edgeosr.runtime.backends.openvino import OpenVinoBackend
+    from edgeosr.runtime.openvino_module import load_openvino, why_not
+    from edgeosr.runtime.openvino_stages import Body
 
-    opened = OpenVinoBackend(bundle.files["model.onnx"], parts=len(bundle.manifest.parts), threads=threads)
-    return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
+    record, manifest = bundle.manifest.body, bundle.manifest
+    threshold, why, body, fusion = manifest.threshold.limit, "it was asked for", None, None
+    if record is not None:
+        reason = why_not(record.precision, load_openvino().Core())
+        if not reason:
+            body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
+            fusion = record.fusion
+            threshold = threshold if record.threshold is None else record.threshold.value
+        elif auto:
+            raise InferenceError(f"the {record.precision} body is not for this processor: {reason}")
+        else:
+            why += f"; in float32, because {reason}"
+    why = "it is the fastest that runs here" if auto else why
+    parts, model = len(manifest.parts), bundle.files["model.onnx"]
+    opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    return Chosen(opened, why, threshold, manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from edgeosr.bundle.manifest import BODY
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.openvino_stages import Body
 from edgeosr.runtime.rows import Rows
@@ -24,6 +25,7 @@ class OpenVinoBackend:
         fusion: Fusion | None = None,
     ) -> None:
         self._graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
+        self.graph = "model.onnx" if body is None else BODY
         self.providers: tuple[str, ...] = (
             f"OpenVINO {self._graph.version} on the CPU, {self._graph.precision}",
         )
