@@ -132,6 +132,8 @@ class OpenVinoGraph:
                 self._compiled[batch] = tuple(
                     self._network(stage, batch, inner=index > 0) for index, stage in enumerate(self._stages)
                 )
+                if len(self._compiled) == len(self._idle):
+                    self._stages = ()  # their weights are needed no more
             return self._compiled[batch]
 
     def _network(self, stage: Stage, batch: bool, *, inner: bool) -> Any:
