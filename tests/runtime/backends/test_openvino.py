@@ -94,12 +94,12 @@ def test_an_openvino_that_decides_otherwise_is_refused_before_the_first_frame(
     right = OpenVinoGraph._rows
 
     def rows(self: OpenVinoGraph, requests: Any, frames: Any, bgr: bool, limit_s: Any) -> Any:
-        found = right(self, requests, frames, bgr and wrong != "channel order", limit_s)
+        found, exposed = right(self, requests, frames, bgr and wrong != "channel order", limit_s)
         if wrong == "scores":
             found = found._replace(score=found.score + np.float32(0.1))
         elif wrong == "batches" and len(frames) > 1:
             found = found._replace(label=found.label[::-1])
-        return found
+        return found, exposed
 
     monkeypatch.setattr(OpenVinoGraph, "_rows", rows)
     path = typed_bundle("closed-form", "fp32", "cosine").path
