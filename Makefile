@@ -22,7 +22,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.edgeosr-installed
 TYPES  := build/types/edgeosr
 WORKERS ?= 2
-EXTRAS := train,pretrained,video,rtx,dev
+EXTRAS := train,pretrained,video,rtx,openvino,dev
 # NVIDIA's Python bindings, without its libraries: tests hold the code to what each version really has.
 TENSORRT := 10.3.0 10.13.3.9 11.4.0.106
 NATIVE  = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp' 2>/dev/null)

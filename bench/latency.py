@@ -34,7 +34,7 @@ from edgeosr.preprocessing import Preprocessing
 from edgeosr.progress import progress
 from edgeosr.runtime.runtime import WARMUP_LIMIT_S, Runtime
 from edgeosr.runtime.sessions import run_session
-from edgeosr.runtime.trial import require_tried
+from edgeosr.runtime.trial import Trial, require_tried
 
 Frames = NDArray[np.uint8]
 INPUTS = 8  # distinct inputs that the timed calls cycle through
@@ -67,7 +67,7 @@ def measure_latency(
     bundle = read_bundle(bundle_path)
     manifest = bundle.manifest
     size = frame_size(manifest, settings.frame)
-    require_tried(bundle, threads=settings.threads, limit_s=WARMUP_LIMIT_S)
+    require_tried(bundle, Trial(limit_s=WARMUP_LIMIT_S), threads=settings.threads)
     model = bundle.files["model.onnx"]
     session = open_session(model, settings.threads)
     classifier = open_session(plain_classifier(model), settings.threads)

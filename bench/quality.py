@@ -27,7 +27,7 @@ from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.printed import say
 from edgeosr.runtime.runtime import WARMUP_LIMIT_S
-from edgeosr.runtime.trial import require_tried
+from edgeosr.runtime.trial import Trial, require_tried
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -64,7 +64,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     if replaced is not None:
         say(replaced)
-    require_tried(checked, threads=settings.threads, limit_s=WARMUP_LIMIT_S)
+    require_tried(checked, Trial(limit_s=WARMUP_LIMIT_S), threads=settings.threads)
     runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
     known_measured = runner.measure(of_size(known, fixed), "scoring known test images")

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from edgeosr.bundle.tensors import LABEL, LOGITS
+from edgeosr.bundle.tensors import LABEL, LOGITS, PIXELS
 from edgeosr.errors import BundleError, import_extra
-from edgeosr.export.graph.names import PIXELS
 
 # All that may lie between the logits and the label for the cut to be a plain classifier.
 LABEL_OPERATORS = frozenset({"ArgMax", "Cast", "Identity", "Reshape", "Squeeze"})

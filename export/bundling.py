@@ -1,6 +1,6 @@
 """The last step of an export: golden frames, scorer, manifest and bundle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -10,13 +10,14 @@ from edgeosr import __version__
 from edgeosr.bundle.data import DataRecord, OutliersRecord
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.left_out import LeftOutRecord
-from edgeosr.bundle.manifest import BACKBONE, Manifest
+from edgeosr.bundle.manifest import BACKBONE, BODY, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord
 from edgeosr.class_report import ClassReport
 from edgeosr.errors import StorageError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.false_accepts_picture import estimate_png
-from edgeosr.export.golden import Calibrated, GoldenImages, golden_verdicts
+from edgeosr.export.golden import Calibrated, GoldenImages, JudgedBody, golden_verdicts
+from edgeosr.export.precision.export_body import BodyExport
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ScoredGraph
@@ -28,7 +29,7 @@ from edgeosr.runtime.golden import write_golden
 from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
 
-PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "pillow", "scikit-learn", "torch")
+PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "pillow", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ def write_calibrated(
     settings: ExportSettings,
     provenance: Provenance,
     typed: TypedExport | None = None,
+    body: BodyExport | None = None,
     left_out: LeftOutRecord | None = None,
 ) -> ExportReport:
     """Write the bundle of a calibrated graph.
@@ -80,6 +82,7 @@ def write_calibrated(
         settings: of the export.
         provenance: where the classifier comes from.
         typed: the typed half, if one was asked for.
+        body: the body for OpenVINO, if one was asked for.
         left_out: what folds of left-out classes said; None without folds.
 
     Raises:
@@ -95,6 +98,7 @@ def write_calibrated(
             model=model,
             any_size=any_size,
             typed=None if typed is None else (typed.backbone, typed.scorer),
+            body=_judged_body(body, fit, threshold),
             threads=settings.threads,
         ),
         golden_images,
@@ -105,7 +109,10 @@ def write_calibrated(
     files = {"model.onnx": model, "scorer.npz": write_scorer(scorer), "golden.npz": write_golden(golden)}
     if typed is not None:
         files[BACKBONE] = typed.backbone
+    if body is not None:
+        files[BODY] = body.data
     manifest = _manifest(graph, fit, threshold, settings, provenance, typed, left_out)
+    manifest = replace(manifest, body=None if body is None else body.record)
     # Whatever cannot be drawn is told before there is a bundle.
     drawn = None
     if left_out is not None and left_out.false_accepts:
@@ -123,6 +130,14 @@ def write_calibrated(
         select_auroc=select_auroc,
         estimate_picture=picture,
     )
+
+
+def _judged_body(body: BodyExport | None, fit: SelectFit, threshold: Threshold) -> JudgedBody | None:
+    if body is None:
+        return None
+    own = body.record.threshold
+    limit = threshold.limit if own is None else own.value
+    return JudgedBody(runner=body.runner, fusion=body.record.fusion or fit.fusion, threshold=limit)
 
 
 def _picture(bundle: Path, drawn: bytes | None) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
 from edgeosr.export.conformal import conformal_threshold, per_class
-from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.measure import Measured, Runner
 from edgeosr.export.weights import GivenWeights, fit_fusion
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import COMMON, PER_CLASS, Threshold
@@ -30,9 +30,7 @@ class SelectScores:
     unknown: Measured | None
 
 
-def score_select(
-    runner: GraphRunner, select: LabelledImages, open_select: LabelledImages | None
-) -> SelectScores:
+def score_select(runner: Runner, select: LabelledImages, open_select: LabelledImages | None) -> SelectScores:
     """Score the images that fusions are fitted on.
 
     Args:
@@ -98,7 +96,7 @@ def require_better_than_chance(select: Measured, classes: Sequence[str]) -> None
 
 
 def threshold_on_calibrate(
-    runner: GraphRunner,
+    runner: Runner,
     calibrate: LabelledImages,
     false_reject_rate: float,
     *,

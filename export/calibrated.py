@@ -12,7 +12,8 @@
     parts that weigh nothing are taken out                    used_parts.py
     threshold on the calibrate part                           conformal.py
     figures of each class                                     class_report.py
-    typed backbone through the decision gate                  precision/
+    typed backbone, or a body for OpenVINO, through the
+    decision gate                                             precision/
     golden frames and their verdicts                          golden.py
     scorer, manifest, bundle                                  bundling.py
 
@@ -37,7 +38,9 @@ from edgeosr.export.frozen_features import known_features
 from edgeosr.export.golden import GoldenImages
 from edgeosr.export.kernel_limits import require_kernel
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.precision.export_typed import CalibrationParts, export_typed
+from edgeosr.export.precision.export_body import export_body
+from edgeosr.export.precision.export_typed import export_typed
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
@@ -112,10 +115,11 @@ def export_calibrated(
     )
     source = MODEL if provenance.training is None else RUN
     by_class = calibrate_report(runner, measured, _others(parts), names, threshold, source)
-    typed = None
+    typed, body, picture = None, None, provenance.out.with_suffix(".gate.png")
     if settings.precision is not None:
-        picture = provenance.out.with_suffix(".gate.png")
         typed = export_typed(graph, probes, fit, threshold, shipped, parts, settings, picture)
+    if settings.openvino is not None:
+        body = export_body(graph, fit, threshold, shipped, parts, settings, picture)
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)
     report = write_calibrated(
         graph,
@@ -128,6 +132,7 @@ def export_calibrated(
         settings=settings,
         provenance=provenance,
         typed=typed,
+        body=body,
         left_out=decided.record,
         by_class=by_class,
     )

@@ -12,7 +12,8 @@ from edgeosr.export.calibrated import export_calibrated
 from edgeosr.export.channel_weights import weigh_channels
 from edgeosr.export.conformal import require_enough_groups
 from edgeosr.export.folds import folds_of
-from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.precision.export_body import require_body_here
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.trained import classifier_from_run
@@ -35,6 +36,7 @@ def export_run(run: Path | str, settings: ExportSettings | None = None) -> Expor
     require_extra("onnx_ir", extra="export", purpose="exporting")
     run, settings = path_from("run", run), ExportSettings() if settings is None else settings
     require_kind("settings", settings, ExportSettings)
+    require_body_here(settings.openvino)
     record = read_run(run)
     _require_none_foreign(run, settings)
     require_frozen(run, settings, frozen=bool(record.training.get("freeze")))

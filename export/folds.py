@@ -13,7 +13,7 @@ from edgeosr.export.frozen_features import KnownFeatures
 from edgeosr.export.frozen_folds import FrozenRecipe
 from edgeosr.export.frozen_recipe import recipe_of_frozen
 from edgeosr.export.left_out import Decided, candidates_for, decide_weights
-from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.printed import say

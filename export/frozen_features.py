@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import EMBEDDING
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.scored_graph import ScoredGraph, scored_graph
 from edgeosr.scoring.part import TrainFeatures
 from edgeosr.verdict import FLOOR

@@ -4,22 +4,24 @@ They are chosen by what they are for: accepted and rejected ones, near to the th
 none so near that rounding decides, as far as there are enough.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.manifest import BACKBONE, BODY
 from edgeosr.bundle.tensors import LABEL, LOGITS, SCORE, VALUES, feed_of
-from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
+from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError
+from edgeosr.export.golden_choice import chosen_frames
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.threads import graph_threads
 from edgeosr.runtime.agreement import (
     MOST_TIES,
     SAME_GRAPH,
+    Band,
     cannot_be_told,
     engine_band,
     same_graph_band,
@@ -47,6 +49,22 @@ class GoldenImages:
     unknown: LabelledImages | None
 
 
+class JudgesFrames(Protocol):
+    """``model.onnx`` with a body, on what runs it."""
+
+    def run(self, frames: NDArray[np.uint8], *, bgr: bool = False) -> list[NDArray[Any]]:
+        """Return label, score, values and logits of frames ``[b, h, w, 3]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedBody:
+    """A body for OpenVINO with its fusion and threshold."""
+
+    runner: JudgesFrames
+    fusion: Fusion
+    threshold: Limit
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
     """A calibrated classifier as its bundle holds it.
@@ -59,6 +77,7 @@ class Calibrated:
         model: ``model.onnx`` as it ships.
         any_size: the calibrated graph; ``model`` itself, or its twin for frames of any size.
         typed: (backbone.onnx, its scorer), or None.
+        body: the body for OpenVINO, or None.
         threads: of onnxruntime; None for what suits each graph (``graph_threads``).
     """
 
@@ -69,6 +88,7 @@ class Calibrated:
     model: bytes
     any_size: bytes
     typed: tuple[bytes, Scorer] | None = None
+    body: JudgedBody | None = None
     threads: int | None = None
 
     @property
@@ -107,7 +127,7 @@ def golden_verdicts(calibrated: Calibrated, images: GoldenImages) -> Golden:
                 f"{LEAST_FRAMES} are needed; export in a wider precision (--engine fp32), or without --engine"
             )
         labels = verdicts.portable.label[left]
-        chosen = left[_chosen(margins[left], accepted[left], rejected[left], labels)]
+        chosen = left[chosen_frames(margins[left], accepted[left], rejected[left], labels)]
         golden = recorded(calibrated, pool[chosen])
         found = _comparable(golden)  # once more: a frame may be judged in the other channel order now
         if found.all():
@@ -125,20 +145,46 @@ def recorded(calibrated: Calibrated, frames: Frames) -> Golden:
     stored = frames.copy()
     stored[bgr] = stored[bgr][..., ::-1]
     portable = _portable(calibrated, calibrated.model, stored, bgr, calibrated.frame)
-    if calibrated.typed is None:
-        return Golden(frames=stored, size=calibrated.size, bgr=bgr, portable=portable)
+    golden = Golden(frames=stored, size=calibrated.size, bgr=bgr, portable=portable)
+    if calibrated.typed is not None:
+        golden = replace(golden, **_typed(calibrated, golden))
+    if calibrated.body is not None:
+        golden = replace(golden, **_of_body(calibrated, calibrated.body, golden))
+    return golden
+
+
+def _typed(calibrated: Calibrated, golden: Golden) -> dict[str, Any]:
+    """Return the fields of a golden record for the typed backbone."""
+    assert calibrated.typed is not None
     backbone, scorer = calibrated.typed
     threads = calibrated.threads or graph_threads(backbone)
-    typed = typed_expected(backbone, scorer, stored, bgr, calibrated.size, threads=threads)
+    typed = typed_expected(backbone, scorer, golden.frames, golden.bgr, calibrated.size, threads=threads)
+    return {"typed": typed, "rounding": _rounding(typed, golden.portable, scorer.fusion)}
+
+
+def _of_body(calibrated: Calibrated, body: JudgedBody, golden: Golden) -> dict[str, Any]:
+    """Return the fields of a golden record for the body."""
+
+    def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
+        return tuple(body.runner.run(batch, bgr=blue_first))
+
+    probes = calibrated.graph.scorer.probes
+    label, score, values, logits = judged(
+        golden.frames, golden.bgr, calibrated.size, judge, tangents=probes.K if probes else 0
+    )
+    second, gap = runner_up(logits, label)
+    found = Expected(label=label, second=second, gap=gap, score=score, values=values)
+    return {"body": found, "body_rounding": _rounding(found, golden.portable, body.fusion)}
+
+
+def _rounding(typed: Expected, portable: Expected, fusion: Fusion) -> Rounding:
+    """Return how far a typed graph is from the float32 one with the typed one's fusion."""
     same = typed.label == portable.label
     with np.errstate(invalid="ignore"):
-        score = typed.score - scorer.fusion.scores(portable.values)
+        score = typed.score - fusion.scores(portable.values)
         gap = (typed.gap - portable.gap)[same]
-        values = (typed.values - portable.values) / np.asarray(scorer.fusion.stds, np.float32)
-    rounding = Rounding(_median(score), _median(gap), tuple(_median(column) for column in values.T))
-    return Golden(
-        frames=stored, size=calibrated.size, bgr=bgr, portable=portable, typed=typed, rounding=rounding
-    )
+        values = (typed.values - portable.values) / np.asarray(fusion.stds, np.float32)
+    return Rounding(_median(score), _median(gap), tuple(_median(column) for column in values.T))
 
 
 def _portable(
@@ -183,58 +229,40 @@ def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:
 def _margins(calibrated: Calibrated, verdicts: Golden) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return score - threshold of each frame, and whether it is clear: rounding is far from deciding it.
 
-    Of two graphs the smaller distance counts. A score that is not finite is far above.
+    Of several graphs the smallest distance counts. A score that is not finite is far above.
     """
     margins = _margin(verdicts.portable, calibrated.threshold)
-    band, gap = same_graph_band(len(calibrated.fusion.parts)), verdicts.portable.gap
+    clear = np.ones(len(margins), np.bool_)
+    for _, expected, threshold, band in _halves(calibrated, verdicts):
+        own = _margin(expected, threshold)
+        margins = np.where(np.abs(own) < np.abs(margins), own, margins)
+        clear &= (np.abs(own) > CLEAR * band.score) & (expected.gap > CLEAR * band.gap)
+    return margins, clear
+
+
+def _halves(calibrated: Calibrated, verdicts: Golden) -> list[tuple[str, Expected, Limit, Band]]:
+    """Return each graph's file, what it says, its threshold, and what rounding can do to it."""
+    band = same_graph_band(len(calibrated.fusion.parts))
+    halves = [("model.onnx", verdicts.portable, calibrated.threshold, band)]
     if verdicts.typed is not None and verdicts.rounding is not None and calibrated.typed is not None:
-        typed = _margin(verdicts.typed, calibrated.typed[1].limit)
-        margins = np.where(np.abs(typed) < np.abs(margins), typed, margins)
-        band, gap = engine_band(verdicts.rounding), np.minimum(gap, verdicts.typed.gap)
-    return margins, (np.abs(margins) > CLEAR * band.score) & (gap > CLEAR * band.gap)
+        limit = calibrated.typed[1].limit
+        halves.append((BACKBONE, verdicts.typed, limit, engine_band(verdicts.rounding)))
+    if verdicts.body is not None and verdicts.body_rounding is not None and calibrated.body is not None:
+        limit = calibrated.body.threshold
+        halves.append((BODY, verdicts.body, limit, engine_band(verdicts.body_rounding)))
+    return halves
 
 
 def _comparable(verdicts: Golden) -> NDArray[np.bool_]:
-    portable, typed = verdicts.portable.comparable(typed=False), verdicts.typed
-    return portable if typed is None else portable & typed.comparable(typed=True)
+    usable = verdicts.portable.comparable(typed=False)
+    for half in (verdicts.typed, verdicts.body):
+        usable = usable if half is None else usable & half.comparable(typed=True)
+    return usable
 
 
 def _margin(expected: Expected, threshold: Limit) -> NDArray[np.float64]:
     margins = margins_of(expected.score, threshold, expected.label)
     return np.where(np.isfinite(expected.score), margins, np.inf)
-
-
-def _chosen(
-    margins: NDArray[np.float64],
-    accepted: NDArray[np.bool_],
-    rejected: NDArray[np.bool_],
-    labels: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Return which frames, in their order: one of each class, of both decisions the nearest, and others."""
-    sides = [np.flatnonzero(accepted), np.flatnonzero(rejected)]
-    half = [min(len(side), LEAST_FRAMES // 2) for side in sides]
-    shares = [min(len(side), LEAST_FRAMES - half[1 - i]) for i, side in enumerate(sides)]
-    clear = np.flatnonzero(accepted | rejected)
-    one_each = clear[np.unique(labels[clear], return_index=True)[1]]
-    one_each = one_each[evenly_spaced(len(one_each), LEAST_FRAMES // 4)]
-    picked = [np.intersect1d(side, one_each)[:share] for side, share in zip(sides, shares, strict=True)]
-    for i, side in enumerate(sides):
-        rest = np.setdiff1d(side, picked[i])
-        ordered = rest[np.argsort(np.abs(margins[rest]), kind="stable")]
-        picked[i] = np.concatenate([picked[i], _spread(ordered, shares[i] - len(picked[i]))])
-    chosen = np.concatenate(picked)
-    if len(chosen) < LEAST_FRAMES:  # then with the clearest of those that are near a tie
-        others = np.setdiff1d(np.arange(len(margins)), chosen)
-        others = others[np.argsort(-np.abs(margins[others]), kind="stable")]
-        chosen = np.concatenate([chosen, others[: LEAST_FRAMES - len(chosen)]])
-    return np.sort(chosen)
-
-
-def _spread(ordered: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return ``count`` of them: half from the front, the others spread evenly over the rest."""
-    front = min(count, count // 2 + 1)
-    rest = ordered[front:]
-    return np.concatenate([ordered[:front], rest[evenly_spaced(len(rest), count - front)]])
 
 
 def _require_same_scores(calibrated: Calibrated, golden: Golden) -> None:
@@ -255,25 +283,22 @@ def _require_same_scores(calibrated: Calibrated, golden: Golden) -> None:
 
 
 def _require_few_ties(calibrated: Calibrated, golden: Golden) -> None:
-    halves = [
-        ("model.onnx", golden.portable, calibrated.threshold, same_graph_band(len(calibrated.fusion.parts)))
-    ]
-    if golden.typed is not None and golden.rounding is not None and calibrated.typed is not None:
-        threshold = calibrated.typed[1].limit
-        halves.append((BACKBONE, golden.typed, threshold, engine_band(golden.rounding)))
-    for name, expected, threshold, band in halves:
+    for name, expected, threshold, band in _halves(calibrated, golden):
         ties = int(cannot_be_told(expected, threshold, band).sum())
         if ties > MOST_TIES * len(golden):
-            advice = (
-                "calibrate on more and other images, for the scores of these hardly differ"
-                if name != BACKBONE
-                else "export in a wider precision (--engine fp16 or fp32), or without --engine"
-            )
+            advice = _ADVICE[name]
             raise ExportError(
                 f"rounding ({band.score:.3g}) decides {ties} of {len(golden)} golden verdicts of {name}, "
                 f"more than {MOST_TIES:.0%}: edgeosr verify could prove nothing with them "
                 f"on any device; {advice}"
             )
+
+
+_ADVICE = {
+    "model.onnx": "calibrate on more and other images, for the scores of these hardly differ",
+    BACKBONE: "export in a wider precision (--engine fp16 or fp32), or without --engine",
+    BODY: "export in a wider precision (--precision bf16), or without --precision",
+}
 
 
 def _median(distances: NDArray[np.floating[Any]]) -> float:

@@ -49,41 +49,18 @@ class Measured:
         return float(np.mean(self.answers == self.labels))
 
 
-class GraphRunner:
-    """An onnxruntime CPU session over a whole ``model.onnx`` (frames in, values out)."""
+class Runner:
+    """Runs a whole scoring graph over images; a subclass says with what.
 
-    def __init__(
-        self,
-        model: bytes,
-        *,
-        extra_outputs: tuple[str, ...] = (),
-        as_typed: bool = False,
-        threads: int | None = None,
-    ) -> None:
-        """Make a session.
+    Attributes:
+        tangents: K of them are computed beside each frame; 0 without probes.
+    """
 
-        Args:
-            model: the serialised graph.
-            extra_outputs: further graph outputs to return from ``run``, by name.
-            as_typed: keep every rounding that the types of the graph ask for (``SessionSettings``).
-            threads: of one call; None for what suits the graph (``graph_threads``).
-        """
-        settings = SessionSettings(
-            threads=threads or graph_threads(model), optimisation="as-typed" if as_typed else "all"
-        )
-        self._session: Any = open_session(model, settings, name="the exported graph")
-        self._outputs = [LABEL, SCORE, VALUES, *extra_outputs]
-        noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
-        self._tangents = int(noted) if noted.isdecimal() else 0
+    tangents = 0
 
     def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
-        return run_session(
-            self._session,
-            self._outputs,
-            feed_of(np.ascontiguousarray(frames)),
-            name="the exported graph",
-        )
+        """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and extra outputs."""
+        raise NotImplementedError
 
     def measure(self, images: LabelledImages, description: str) -> Measured:
         """Score every readable image at its own size.
@@ -109,7 +86,7 @@ class GraphRunner:
         skipped: list[str] = []
         for index, image in readable_images(images, description=description, skipped=skipped):
             # Frames of one size share a call.
-            full = len(waiting) >= frames_at_once(image.shape[:2], self._tangents)
+            full = len(waiting) >= frames_at_once(image.shape[:2], self.tangents)
             if waiting and (full or waiting[0].shape != image.shape):
                 flush()
             waiting.append(image)
@@ -119,3 +96,40 @@ class GraphRunner:
         kept = np.array(indices, np.int64)
         measured = Measured(label, score, values, images.labels[kept], images.groups[kept], kept, skipped)
         return measured, extras
+
+
+class GraphRunner(Runner):
+    """An onnxruntime CPU session over a whole ``model.onnx`` (frames in, values out)."""
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        extra_outputs: tuple[str, ...] = (),
+        as_typed: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        """Make a session.
+
+        Args:
+            model: the serialised graph.
+            extra_outputs: further graph outputs to return from ``run``, by name.
+            as_typed: keep every rounding that the types of the graph ask for (``SessionSettings``).
+            threads: of one call; None for what suits the graph (``graph_threads``).
+        """
+        settings = SessionSettings(
+            threads=threads or graph_threads(model), optimisation="as-typed" if as_typed else "all"
+        )
+        self._session: Any = open_session(model, settings, name="the exported graph")
+        self._outputs = [LABEL, SCORE, VALUES, *extra_outputs]
+        noted = self._session.get_modelmeta().custom_metadata_map.get(TANGENTS_NOTE, "")
+        self.tangents = int(noted) if noted.isdecimal() else 0
+
+    def run(self, frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Score uint8 RGB frames ``[b, h, w, 3]``; returns label, score, values and the extra outputs."""
+        return run_session(
+            self._session,
+            self._outputs,
+            feed_of(np.ascontiguousarray(frames)),
+            name="the exported graph",
+        )

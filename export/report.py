@@ -109,6 +109,9 @@ class ExportReport:
         if manifest.backbone is not None:
             lines.append(f"backbone         {manifest.backbone.described()}")
             lines.append(f"decision gate    {manifest.backbone.gate.described()}")
+        if manifest.body is not None:
+            lines.append(f"body             {manifest.body.described()}; on {manifest.body.processor}")
+            lines.append(f"body's gate      {manifest.body.gate.described()}")
         size = sum(record.bytes for record in manifest.files.values())
         lines.append(f"size             {size / 1e6:.1f} MB in {len(manifest.files)} files")
         for warning in self.by_class.warnings:

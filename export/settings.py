@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgeosr.arguments import keep_paths, require_truth
 from edgeosr.bundle.backbone import PRECISIONS
+from edgeosr.bundle.body import BODY_PRECISIONS
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.errors import (
     UsageError,
@@ -50,9 +51,10 @@ class ExportSettings:
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``: with a backbone in this precision too, for engines; None:
             the portable graph alone.
-        min_agreement: share of validation images that the typed graph must decide like the portable one,
+        openvino: ``bf16`` or ``int8``: with a body in this precision too, for OpenVINO on x86 processors.
+        min_agreement: share of validation images that a typed graph must decide like the portable one,
             0 to 1.
-        recalibrate: fit fusion and threshold of the typed graph on the typed graph.
+        recalibrate: fit fusion and threshold of a typed graph on that graph.
         jacobian: ``closed-form`` (J_z at the last convolution), ``probes`` (J_u at any cut) or ``none``.
         channel_weights: of the closed form's norm: ``equal``, or ``within-class``, each channel by 1 / its
             variance within classes (J_w).
@@ -97,6 +99,7 @@ class ExportSettings:
     """
 
     precision: str | None = None
+    openvino: str | None = None
     min_agreement: float = 0.995
     recalibrate: bool = False
     jacobian: str = "closed-form"
@@ -135,6 +138,8 @@ class ExportSettings:
         self._check_types()
         if self.precision is not None:
             require_choice("--engine", self.precision, PRECISIONS)
+        if self.openvino is not None:
+            require_choice("--precision for openvino", self.openvino, BODY_PRECISIONS)
         require_choice("--jacobian", self.jacobian, JACOBIANS)
         require_choice("--channel-weights", self.channel_weights, CHANNEL_WEIGHTS)
         if self.channel_weights != EQUAL and self.jacobian != "closed-form":
@@ -158,10 +163,10 @@ class ExportSettings:
                 f"--min-agreement must be from 0 to 1; got {brief(self.min_agreement)}; 0.995 lets 5 of 1000 "
                 "validation images be decided differently"
             )
-        if self.recalibrate and self.precision is None:
+        if self.recalibrate and self.precision is None and self.openvino is None:
             raise UsageError(
                 "--recalibrate fits the threshold on a typed graph; got --engine onnx, which has none; add "
-                "--engine fp16, or leave --recalibrate out"
+                "--engine fp16 or --precision bf16 --for openvino, or leave --recalibrate out"
             )
         if self.fit is not None:
             require_choice("--fit", self.fit, FITS)
@@ -171,25 +176,31 @@ class ExportSettings:
                 "0.05 rejects at most 5 % of known images"
             )
         require_choice("--threshold-rule", self.threshold_rule, RULES)
-        if self.threshold_rule == PER_CLASS and self.precision is not None:
+        if self.threshold_rule == PER_CLASS and self.typed_options:
             raise UsageError(
-                "--threshold-rule per-class runs on onnxruntime only, for engines compare with one "
-                f"threshold; got --engine {self.precision}; write --threshold-rule common, or leave --engine "
-                "out"
+                "--threshold-rule per-class is for model.onnx alone, for typed graphs compare with one "
+                f"threshold; got {self.typed_options}; write --threshold-rule common, or leave it out"
             )
         self._check_frame()
         if self.out is not None and self.out.suffix != ".edgeosr":
             raise UsageError(f"--out must end in .edgeosr; got {self.out}; try {self.out}.edgeosr")
+
+    @property
+    def typed_options(self) -> str:
+        """The options that ask for a typed graph, as they are typed; empty without one."""
+        engine = [] if self.precision is None else [f"--engine {self.precision}"]
+        body = [] if self.openvino is None else [f"--precision {self.openvino} --for openvino"]
+        return " ".join(engine + body)
 
     def _check_types(self) -> None:
         for name in ("data", "groups", "outliers", "embedding", "logits", "cut", "preprocessing"):
             require_text(f"--{name}", getattr(self, name))
         require_names("known", self.known)
         require_names("unknown_outputs", self.unknown_outputs)
-        if self.unknown_outputs and self.precision is not None:
+        if self.unknown_outputs and self.typed_options:
             raise UsageError(
-                "--unknown-outputs is decided in model.onnx, of which engines run the backbone only; got "
-                f"--engine {self.precision}; leave one of them out"
+                "--unknown-outputs is decided in model.onnx, of which typed graphs are the network only; got "
+                f"{self.typed_options}; leave one of them out"
             )
         keep_paths(self, "out", "known_file", "data_root")
         if self.known is not None and self.known_file is not None:

@@ -1,7 +1,8 @@
-"""``model.onnx`` and ``backbone.onnx``: what goes in and comes out, checked before anything runs them."""
+"""``model.onnx``, ``backbone.onnx``, ``body.onnx``: what goes in and out, checked before they are run."""
 
 from edgeosr.bundle.backbone import ENDINGS, BackboneRecord
-from edgeosr.bundle.manifest import BACKBONE, LARGEST_FILES, Manifest
+from edgeosr.bundle.body import BodyRecord
+from edgeosr.bundle.manifest import BACKBONE, BODY, LARGEST_FILES, Manifest
 from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT, FLOAT16, INT64, UINT8
 from edgeosr.bundle.onnx.wire import WireError
@@ -12,6 +13,7 @@ from edgeosr.bundle.tensors import (
     LABEL,
     LOGITS,
     MAP,
+    PIXELS,
     SCORE,
     TANGENTS,
     VALUES,
@@ -57,6 +59,8 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
     graphs = {MODEL: model_contract(manifest)}
     if manifest.backbone is not None:
         graphs[BACKBONE] = _backbone(manifest, manifest.backbone)
+    if manifest.body is not None:
+        graphs[BODY] = _body(manifest, manifest.body)
     for name, contract in graphs.items():
         try:
             require_graph(files[name], contract)
@@ -95,6 +99,21 @@ def _contract(parts: int, frame: tuple[int, int] | None) -> GraphContract:
 
 def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
     kind = (FLOAT16 if record.dtype == "float16" else FLOAT,)
+    outputs = _network_outputs(manifest, record, kind)
+    return GraphContract(inputs=_inputs(manifest.frame), outputs=outputs)
+
+
+def _body(manifest: Manifest, record: BodyRecord) -> GraphContract:
+    sides = (manifest.preprocessing.height, manifest.preprocessing.width)
+    return GraphContract(
+        inputs={PIXELS: TensorContract((FLOAT,), (None, 3, *sides), open_axes=True)},
+        outputs=_network_outputs(manifest, record, (FLOAT,)),
+    )
+
+
+def _network_outputs(
+    manifest: Manifest, record: BackboneRecord | BodyRecord, kind: tuple[int, ...]
+) -> dict[str, TensorContract]:
     length, classes = manifest.embedding.dimension, len(manifest.classes)
     shapes = {
         MAP: (None, length, None, None),
@@ -107,4 +126,4 @@ def _backbone(manifest: Manifest, record: BackboneRecord) -> GraphContract:
     }
     if record.logits:
         outputs[LOGITS] = TensorContract((FLOAT,), (None, classes))
-    return GraphContract(inputs=_inputs(manifest.frame), outputs=outputs)
+    return outputs

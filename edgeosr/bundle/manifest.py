@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeosr import __version__
 from edgeosr.bundle.backbone import BackboneRecord, backbone_from_json
+from edgeosr.bundle.body import BodyRecord, body_from_json
 from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode, parse_json, parse_time
 from edgeosr.bundle.data import DataRecord, OutliersRecord, data_from_json, outliers_from_json
@@ -34,16 +35,18 @@ from edgeosr.scoring.parts import unknown_parts
 from edgeosr.scoring.thresholds import Threshold
 
 # Of this file. A bundle with one threshold is written as schema 5, which older versions read; one with a
-# threshold a class as schema 6, which they refuse by its number. Others are refused here: an older one is
-# exported again.
-SCHEMAS = SCHEMA, CLASS_SCHEMA = (5, 6)
+# threshold a class as schema 6, and one with a body for OpenVINO as schema 7, which they refuse by their
+# numbers. Others are refused here: an older one is exported again.
+SCHEMAS = SCHEMA, CLASS_SCHEMA, BODY_SCHEMA = (5, 6, 7)
 # Every file a bundle holds beside manifest.json; all are required. Engines are read one by one.
 FILE_NAMES = ("model.onnx", "scorer.npz", "golden.npz")
 BACKBONE = "backbone.onnx"
+BODY = "body.onnx"
 # Bytes; a file that is larger is refused unread, and not written.
 LARGEST_FILES = {
     "model.onnx": 1 << 29,
     BACKBONE: 1 << 29,
+    BODY: 1 << 29,
     "scorer.npz": 1 << 28,
     "golden.npz": 8_000_000,
 }
@@ -76,6 +79,7 @@ class Manifest:
         left_out: what left-out classes said about the parts; None where no fold was tried.
         backbone: the backbone in an engine's precision; None for a bundle without one.
         engines: plans built from it.
+        body: the network between the ends for OpenVINO; None for a bundle without one.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Manifest:
     left_out: LeftOutRecord | None = None
     backbone: BackboneRecord | None = None
     engines: tuple[EngineRecord, ...] = ()
+    body: BodyRecord | None = None
 
     def __post_init__(self) -> None:
         assert self.backbone is not None or not self.engines, "engines without a backbone"
@@ -110,7 +115,7 @@ class Manifest:
     @property
     def file_names(self) -> tuple[str, ...]:
         """Names of the files beside manifest.json, engines apart."""
-        return (*FILE_NAMES, *((BACKBONE,) if self.backbone is not None else ()))
+        return _file_names(backbone=self.backbone is not None, body=self.body is not None)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, ``schema`` first, as ``manifest.json`` holds them."""
@@ -121,7 +126,11 @@ class Manifest:
         }
         if self.backbone is not None:
             own["backbone"] = self.backbone.as_json()
+        if self.body is not None:
+            own["body"] = self.body.as_json()
         plain: dict[str, Any] = {"schema": self.schema, **asdict(self), **own}
+        if self.body is None:
+            del plain["body"]  # schemas 5 and 6 do not know it
         for record in (plain["threshold"], (plain["backbone"] or {}).get("threshold")):
             if record and not record["by_class"]:
                 del record["by_class"]  # schema 5 does not know it
@@ -130,6 +139,8 @@ class Manifest:
     @property
     def schema(self) -> int:
         """The oldest schema that can say all this."""
+        if self.body is not None:
+            return BODY_SCHEMA
         own = None if self.backbone is None else self.backbone.threshold
         by_class = self.threshold.by_class or (own and own.by_class)
         return CLASS_SCHEMA if by_class else SCHEMA
@@ -159,7 +170,8 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
     """
     root = parse_json(data, document, BundleError)
     schema = _read_schema(root, document)
-    field = root.fields(("schema", *Manifest.__dataclass_fields__))
+    names = [name for name in Manifest.__dataclass_fields__ if name != "body" or schema == BODY_SCHEMA]
+    field = root.fields(("schema", *names))
     classes = field["classes"].class_names(FILE_LIMITS.classes)
     training = field["training"]
     if not training.is_null:
@@ -175,6 +187,9 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         field["backbone"].field("fusion").field("parts").fail(
             f"the bundle's parts, {', '.join(fusion.parts)}"
         )
+    body = body_from_json(field["body"]) if "body" in field else None
+    if body is not None and body.fusion is not None and body.fusion.parts != fusion.parts:
+        field["body"].field("fusion").field("parts").fail(f"the bundle's parts, {', '.join(fusion.parts)}")
     embedding, images = embedding_from_json(field["embedding"]), data_from_json(field["data"])
     if set(images.known) != set(classes):
         field["data"].field("known").fail("the names of classes, in any order")
@@ -200,8 +215,9 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         data=images,
         outliers=None if field["outliers"].is_null else outliers_from_json(field["outliers"]),
         training=training.value,
-        files=_files(field["files"], (*FILE_NAMES, *((BACKBONE,) if backbone else ()))),
+        files=_files(field["files"], _file_names(backbone=backbone is not None, body=body is not None)),
         backbone=backbone,
+        body=body,
         engines=engines,
         versions={name: node.text() for name, node in field["versions"].entries().items()},
     )
@@ -241,6 +257,10 @@ def _frame(node: JsonNode) -> tuple[int, int]:
     if height * width > LARGEST_FRAME:
         node.fail(f"a frame of at most {LARGEST_FRAME} pixels")
     return height, width
+
+
+def _file_names(*, backbone: bool, body: bool) -> tuple[str, ...]:
+    return (*FILE_NAMES, *((BACKBONE,) if backbone else ()), *((BODY,) if body else ()))
 
 
 def _files(node: JsonNode, names: tuple[str, ...]) -> dict[str, FileRecord]:

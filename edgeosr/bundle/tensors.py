@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 # back ends build in and then judge BGR as RGB.
 FRAMES = "frames"  # uint8 [B, height, width, 3], RGB
 CHANNEL_ORDER = "channel_order"  # int64 [3]: [0, 1, 2], or [2, 1, 0] for BGR frames
+# What their front ends make, and the input of body.onnx: float32 [B, 3, height, width], normalised.
+PIXELS = "pixels"
 # Outputs of model.onnx.
 LABEL = "label"  # int64 [B]
 SCORE = "score"  # float32 [B], larger = more unknown
 VALUES = "values"  # float32 [B, parts], the bundle's score parts in its order
-# Outputs of backbone.onnx: a map, or an embedding with or without tangents; logits for an external head.
+# Outputs of backbone.onnx and body.onnx: a map, or an embedding with or without tangents; logits for an
+# external head.
 MAP = "map"  # [B, D, H, W], before the last activation
 EMBEDDING = "embedding"  # [B, D]
 TANGENTS = "tangents"  # [K, B, D]

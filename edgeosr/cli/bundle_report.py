@@ -36,6 +36,7 @@ def text_from_bundle(bundle: Bundle) -> str:
         "threshold": _threshold(manifest),
         "data": _data(manifest),
         **_typed(manifest),
+        **_body(manifest),
         "files": ", ".join(f"{name} {record.bytes:,} bytes" for name, record in manifest.files.items()),
     }
     width = max(map(len, facts))
@@ -55,6 +56,16 @@ def _typed(manifest: Manifest) -> dict[str, str]:
         "backbone": manifest.backbone.described(),
         "decision gate": manifest.backbone.gate.described(),
         "engines": "; ".join(built) or "none yet; on the device: edgeosr build BUNDLE",
+    }
+
+
+def _body(manifest: Manifest) -> dict[str, str]:
+    body = manifest.body
+    if body is None:
+        return {}
+    return {
+        "body": f"{body.described()} ({body.converter}; judged on {body.processor})",
+        "body's gate": body.gate.described(),
     }
 
 

@@ -30,6 +30,13 @@ def export(
     engine: Annotated[
         str, typer.Option(help="onnx, or with a backbone for TensorRT: fp32, fp16 or int8.")
     ] = "onnx",
+    precision: Annotated[
+        str | None, typer.Option(metavar="bf16|int8", help="With --for: of the network between the ends.")
+    ] = None,
+    target_library: Annotated[
+        str | None,
+        typer.Option("--for", metavar="openvino", help="What runs it: openvino, for x86 processors."),
+    ] = None,
     min_agreement: Annotated[
         float,
         typer.Option(help="Share of validation images a typed graph must decide like the portable one."),
@@ -155,6 +162,7 @@ def export(
         edgeosr export deployed.onnx --data known_images/ --preprocessing imagenet --resize 256
         edgeosr export --jacobian probes --probes 4 --cut last-stage
         edgeosr export --engine fp16                        for TensorRT; no GPU is needed for it
+        edgeosr export --precision bf16 --for openvino      for x86 processors that have bf16
     """
     given = locals()  # first, so that it holds the options alone
     from edgeosr.cli.engine_step import options_from
@@ -172,6 +180,7 @@ def _settings_from(given: dict[str, Any], frame: tuple[int, int] | None) -> "Exp
     values = {field.name: given[field.name] for field in fields(ExportSettings) if field.name in given}
     values |= {name: names_from(given[name]) for name in ("known", "unknown_outputs")}
     values |= {"precision": _precision_from(given["engine"]), "probes": _count_from(given["probes"])}
+    values["openvino"] = _body_from(given["precision"], given["target_library"])
     return settings_from(ExportSettings, **values | {"frame": frame})
 
 
@@ -219,6 +228,23 @@ def _precision_from(engine: str) -> str | None:
     from edgeosr.bundle.backbone import PRECISIONS
 
     return None if require_choice("--engine", engine, ("onnx", *PRECISIONS)) == "onnx" else engine
+
+
+def _body_from(precision: str | None, library: str | None) -> str | None:
+    """Return the precision of a body for OpenVINO; None without one."""
+    if precision is None and library is None:
+        return None
+    if library is None:
+        raise UsageError(
+            f"--precision must come with --for, which says what runs it; got --precision {precision} alone; "
+            "write --precision bf16 --for openvino; for TensorRT write --engine fp16"
+        )
+    require_choice("--for", library, ("openvino",))
+    if precision is None:
+        raise UsageError(
+            "--for must come with --precision; got --for openvino alone; write --precision bf16 beside it"
+        )
+    return precision
 
 
 def _count_from(text: str | None) -> int | str | None:

@@ -14,7 +14,7 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Check only these: onnxruntime, tensorrt, tensorrt_rtx; they must be available.",
+            help="Check only these: onnxruntime, openvino, tensorrt, tensorrt_rtx; they must be available.",
         ),
     ] = None,
     threads: RuntimeThreads = None,

@@ -17,6 +17,10 @@ and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says 
     typed_label, typed_second, typed_gap, typed_score, typed_values
     rounding     float32 [2 + parts]    median distance between the typed graph and the float32 one with the
                                         typed graph's fusion: of the score, of the gap, of each value
+
+and, in a bundle with a body for OpenVINO, what ``model.onnx`` with that body says there, and its rounding:
+
+    body_label, body_second, body_gap, body_score, body_values, body_rounding
 """
 
 import io
@@ -85,7 +89,11 @@ class Rounding:
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """See the module's docstring; ``typed`` and ``rounding`` are None in a bundle without a backbone."""
+    """See the module's docstring.
+
+    ``typed`` and ``rounding`` are None in a bundle without a backbone, ``body`` and ``body_rounding`` in one
+    without a body.
+    """
 
     frames: NDArray[np.uint8]
     size: tuple[int, int]
@@ -93,6 +101,8 @@ class Golden:
     portable: Expected
     typed: Expected | None = None
     rounding: Rounding | None = None
+    body: Expected | None = None
+    body_rounding: Rounding | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -176,11 +186,16 @@ def write_golden(golden: Golden) -> bytes:
         "bgr": golden.bgr,
         **vars(golden.portable),
     }
-    if golden.typed is not None:
-        assert golden.rounding is not None, "typed verdicts without their rounding"
-        arrays |= {f"typed_{name}": array for name, array in vars(golden.typed).items()}
-        rounding = golden.rounding
-        arrays["rounding"] = np.array([rounding.score, rounding.gap, *rounding.values], np.float32)
+    halves = (
+        ("typed_", "", golden.typed, golden.rounding),
+        ("body_", "body_", golden.body, golden.body_rounding),
+    )
+    for prefix, before, half, rounding in halves:
+        if half is not None:
+            assert rounding is not None, "verdicts without their rounding"
+            arrays |= {f"{prefix}{name}": array for name, array in vars(half).items()}
+            numbers = [rounding.score, rounding.gap, *rounding.values]
+            arrays[f"{before}rounding"] = np.array(numbers, np.float32)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -192,14 +207,16 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     Args:
         data: its bytes, already checked against the manifest's hash.
         manifest: of its bundle: says the classes, the frame size if it is fixed, and whether there is a
-            typed half.
+            typed half, and one of a body.
 
     Raises:
         BundleError: a field is missing, or of the wrong type, shape or range; too few frames, or of one
             channel order only.
     """
-    typed, classes, parts = manifest.backbone is not None, len(manifest.classes), len(manifest.parts)
+    typed, body = manifest.backbone is not None, manifest.body is not None
+    classes, parts = len(manifest.classes), len(manifest.parts)
     names = (*_HALF, *((*(f"typed_{name}" for name in _HALF), "rounding") if typed else ()))
+    names += (*(f"body_{name}" for name in _HALF), "body_rounding") if body else ()
     entries = _entries(data, (*names, "frames", "size", "bgr"))
     frames, size, bgr = entries["frames"], entries["size"], entries["bgr"]
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
@@ -216,21 +233,24 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         _refuse(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
         _refuse(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
-    rounding = None
-    if typed:
-        found, shape = entries["rounding"], (2 + parts,)
-        if found.dtype != np.float32 or found.shape != shape or not (np.isfinite(found) & (found >= 0)).all():
-            _refuse(f"rounding must be finite numbers from 0, float32 [{2 + parts}]", found)
-        score, gap, *values = found.tolist()
-        rounding = Rounding(score, gap, tuple(values))
     return Golden(
         frames=frames,
         size=(int(size[0]), int(size[1])),
         bgr=bgr,
         portable=_expected(entries, "", count, classes, parts),
         typed=_expected(entries, "typed_", count, classes, parts) if typed else None,
-        rounding=rounding,
+        rounding=_rounding(entries, "", parts) if typed else None,
+        body=_expected(entries, "body_", count, classes, parts) if body else None,
+        body_rounding=_rounding(entries, "body_", parts) if body else None,
     )
+
+
+def _rounding(entries: dict[str, NDArray[Any]], prefix: str, parts: int) -> Rounding:
+    found, shape = entries[f"{prefix}rounding"], (2 + parts,)
+    if found.dtype != np.float32 or found.shape != shape or not (np.isfinite(found) & (found >= 0)).all():
+        _refuse(f"{prefix}rounding must be finite numbers from 0, float32 [{2 + parts}]", found)
+    score, gap, *values = found.tolist()
+    return Rounding(score, gap, tuple(values))
 
 
 def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:

@@ -1,17 +1,19 @@
 """The golden frames through an open Runtime: what it says of them, and whether that is what it must say."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
-from edgeosr.runtime.agreement import Found, agreement, same_graph_band
-from edgeosr.runtime.golden import Golden, enlarged, judged, read_golden
+from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
+from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
 from edgeosr.runtime.sessions import CPU_ONLY
+from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import Verdict
 
@@ -19,6 +21,8 @@ from edgeosr.verdict import Verdict
 class Judge(Protocol):
     """What is asked of a Runtime here; see ``Runtime``."""
 
+    backend: str
+    graph: str
     classes: tuple[str, ...]
     frame: tuple[int, int] | None
     providers: tuple[str, ...]
@@ -42,6 +46,23 @@ def limit_of(runtime: Judge) -> Limit:
     return tuple(threshold.values()) if isinstance(threshold, Mapping) else threshold
 
 
+class Half(NamedTuple):
+    """Of the golden verdicts: what one graph must say, what rounding can do, and the fusion of its score."""
+
+    expected: Expected
+    band: Band
+    fusion: Fusion
+
+
+def half_of(bundle: Bundle, golden: Golden, graph: str) -> Half:
+    """Return the half for ``model.onnx`` or ``body.onnx``, the one without and the other with a rounding."""
+    fusion, body = bundle.manifest.fusion, bundle.manifest.body
+    if graph != BODY:
+        return Half(golden.portable, same_graph_band(len(fusion.parts)), fusion)
+    assert golden.body is not None and golden.body_rounding is not None and body is not None, "no body"
+    return Half(golden.body, engine_band(golden.body_rounding), body.fusion or fusion)
+
+
 def require_frame_size(runtime: Judge, golden: Golden) -> None:
     """Raise BundleError unless ``model.onnx`` takes frames of the size that the golden ones are judged at."""
     if runtime.frame not in (None, golden.size):
@@ -49,34 +70,45 @@ def require_frame_size(runtime: Judge, golden: Golden) -> None:
 
 
 def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
-    """Refuse an execution provider that decides otherwise than the CPU did where the bundle was made.
+    """Refuse what decides otherwise than the same graph did on the CPU where the bundle was made.
 
     Args:
-        runtime: of ``model.onnx``, with providers that its user named.
+        runtime: of ``model.onnx`` or ``body.onnx``, on openvino or on execution providers that were named.
         bundle: what it runs.
 
     Raises:
-        InferenceError: a verdict, or by more than rounding a score, differs; the message names the providers.
+        InferenceError: a verdict, or by more than rounding a score, differs; the message names what runs it.
         BundleError: the bundle has no golden verdicts.
     """
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     require_frame_size(runtime, golden)
+    half = half_of(bundle, golden, runtime.graph)
     result = agreement(
-        golden.portable,
+        half.expected,
         found_by(runtime, golden, golden.size),
         classes=runtime.classes,
         threshold=limit_of(runtime),
-        band=same_graph_band(len(bundle.manifest.parts)),
-        fusion=bundle.manifest.fusion,
+        band=half.band,
+        fusion=half.fusion,
     )
     if result.differences:
-        named = ", ".join(name for name in runtime.providers if name not in CPU_ONLY)
         raise InferenceError(
-            f"the provider {named} must decide as the CPU did where {bundle.path} was made; "
+            f"{_named(runtime)} must decide as the CPU did where {bundle.path} was made; "
             f"{len(result.differences)} of its answers on the golden frames are others: "
-            f"{result.differences[0]}; leave providers out to run on the CPU, or try another version of "
-            "this provider, in float32"
+            f"{result.differences[0]}; {_WAYS_OUT[runtime.backend]}"
         )
+
+
+_WAYS_OUT = {
+    "onnxruntime": "leave providers out to run on the CPU, or try another version of this provider, "
+    "in float32",
+    "openvino": "take backend='onnxruntime', or another version of openvino",
+}
+
+
+def _named(runtime: Judge) -> str:
+    others = ", ".join(name for name in runtime.providers if name not in CPU_ONLY)
+    return f"the provider {others}" if runtime.backend == "onnxruntime" else others
 
 
 def _alone(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import BundleError, InferenceError
-from edgeosr.runtime.rows import Rows
+from edgeosr.runtime.rows import Rows, require_rows
 from edgeosr.runtime.sessions import CPU_ONLY, SessionSettings, open_session, run_session
 from edgeosr.runtime.time_limit import time_limit
 
@@ -83,18 +83,7 @@ class OnnxRuntimeGraph:
     def _rows(self, frames: NDArray[np.uint8], bgr: bool, options: Any) -> Rows:
         feed: dict[str, NDArray[Any]] = {FRAMES: frames, CHANNEL_ORDER: self._orders[bgr]}
         rows = Rows(*run_session(self._session, tuple(_OUTPUTS), feed, name="model.onnx", options=options))
-        count = len(frames)
-        # The graph declares its ranks and sizes, but onnxruntime does not hold it to them.
-        if (
-            rows.label.shape != (count,)
-            or rows.score.shape != (count,)
-            or rows.values.shape != (count, self._parts)
-        ):
-            got = ", ".join(str(list(each.shape)) for each in (rows.label, rows.score, rows.values))
-            raise BundleError(
-                f"model.onnx must give one row a frame: for {count} expected label and score [{count}] and "
-                f"values [{count}, {self._parts}]; got {got}; export the bundle again"
-            )
+        require_rows(rows, len(frames), self._parts)
         return rows
 
 

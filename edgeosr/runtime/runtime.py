@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.arguments import path_from
-from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import (
     BundleError,
     FrameError,
+    InferenceError,
     UsageError,
     require_choice,
     require_number,
@@ -26,12 +28,13 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import choose_backend
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.runtime.thresholds import RuntimeThreshold, changed_limit, shown_threshold
+from edgeosr.runtime.trial import Trial
 from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import UNKNOWN, Verdict
 
@@ -52,13 +55,16 @@ class Runtime:
 
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
-        backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the bundle that
-            can run here, else onnxruntime. One that is named and cannot run raises.
+        backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the
+            bundle that can run here, else the body for openvino if it has one that can, else onnxruntime. One
+            that is named and cannot run raises. ``openvino`` first judges the bundle's golden frames, once,
+            and is refused if it decides otherwise.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
-        threads: processor threads of one call of onnxruntime, None for one a physical core.
+        threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
+            for a frame alone, and all that this process may use for a batch.
         warmup: calls made at once on a black frame, so that the first real one is not slower.
-        warmup_limit_s: seconds that each of them may take on onnxruntime, which stops between two nodes of
-            the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
+        warmup_limit_s: seconds that each of them may take on onnxruntime or openvino, which stop between two
+            nodes of the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
         providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
             default is the CPU. Any other one first judges the bundle's golden frames, once, and is refused if
             it decides otherwise.
@@ -73,20 +79,23 @@ class Runtime:
         frame: (height, width) of the only frames that it takes, the bundle's or the engine's; None for any.
         backend: name of the one that runs.
         why: why it is that one, in a sentence.
-        providers: the execution providers that really run, asked from the session; or the engine's file.
+        graph: the file of the bundle that it runs: ``model.onnx``, ``backbone.onnx``, or ``body.onnx``, which
+            has the ends of the first around it.
+        providers: the execution providers that really run, asked from the session; or the engine's file, or
+            openvino's version and precision.
 
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer; or the trial of its network crashed.
-        MissingDependencyError: onnxruntime, TensorRT or a wanted provider is missing.
-        InferenceError: onnxruntime cannot load or run ``model.onnx``, a warm-up took too long, or a provider
-            decides otherwise.
+        MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
+        InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
+            openvino or a provider decides otherwise.
         EngineError, DeviceError: a named backend cannot run here; says why and what to do.
         UsageError: an argument is out of range.
     """
 
     # A name that is misspelled (runtime.treshold = 2) is an error, and not an attribute that nobody reads.
     __slots__ = (
-        *("__weakref__", "_backend", "_limit", "backend", "classes", "frame", "manifest", "path"),
+        *("__weakref__", "_backend", "_limit", "backend", "classes", "frame", "graph", "manifest", "path"),
         *("providers", "why"),
     )
 
@@ -114,31 +123,37 @@ class Runtime:
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
+        first = Trial(wanted=trial, limit_s=warmup_limit_s if warmup else None)
         chosen = choose_backend(
-            checked,
-            backend=backend,
-            build=build,
-            threads=threads,
-            providers=providers,
-            trial=trial,
-            limit_s=warmup_limit_s if warmup else None,
+            checked, backend=backend, build=build, threads=threads, providers=providers, trial=first
         )
+        try:
+            self._take(chosen, checked, warmup, warmup_limit_s)
+        except InferenceError as error:
+            if backend != AUTO or chosen.backend.name != "openvino":
+                raise
+            portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
+            self._take(replace(portable, why=f"openvino: {error}"), checked, warmup, warmup_limit_s)
+
+    def _take(self, chosen: Chosen, bundle: Bundle, warmup: int, limit_s: float) -> None:
+        """Run this backend from now on, if it warms up in time and decides as it must."""
         self._backend: Backend | None = chosen.backend
         self._limit: Limit = chosen.threshold
         self.backend: str = chosen.backend.name
         self.why: str = chosen.why
+        self.graph: str = chosen.backend.graph
         self.providers: tuple[str, ...] = chosen.backend.providers
         self.frame: tuple[int, int] | None = chosen.frame
-        preprocessing = checked.manifest.preprocessing
+        preprocessing = bundle.manifest.preprocessing
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
         try:
-            if chosen.backend.name == "onnxruntime" and self.providers != CPU_ONLY:
+            for _ in range(warmup):
+                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), limit_s)
+            if self.backend == "openvino" or (self.backend == "onnxruntime" and self.providers != CPU_ONLY):
                 # Imported on use: on the CPU, opening a bundle costs nothing of this.
                 from edgeosr.runtime.golden_verdicts import require_golden_verdicts
 
-                require_golden_verdicts(self, checked)
-            for _ in range(warmup):
-                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), warmup_limit_s)
+                require_golden_verdicts(self, bundle)
         except BaseException:
             self.close()
             raise
@@ -161,9 +176,9 @@ class Runtime:
         that it names, the others keep theirs: ``runtime.threshold = {"cat": 1.5}``; a name that is no class
         raises UsageError, as does a mapping where an engine runs, which compares with one number.
 
-        Calibrated values: ``manifest.threshold``, or that of ``manifest.backbone`` where an engine runs and
-        it has one of its own. ``math.inf`` accepts every finite score. A call reads it once, so all verdicts
-        of a batch use what was set at one time. NaN raises UsageError.
+        Calibrated values: ``manifest.threshold``, or that of ``manifest.backbone`` or ``manifest.body`` where
+        that one runs and has one of its own. ``math.inf`` accepts every finite score. A call reads it once,
+        so all verdicts of a batch use what was set at one time. NaN raises UsageError.
         """
         return shown_threshold(self._limit, self.classes)
 
@@ -196,7 +211,7 @@ class Runtime:
         Raises:
             FrameError: wrong type, dtype, shape or size; says how to convert.
             UsageError: unknown ``color``, or the runtime is closed.
-            InferenceError: onnxruntime failed.
+            InferenceError: onnxruntime or openvino failed.
             DeviceError: the engine failed; says whether the runtime can go on.
             BundleError: the network gave a class that the manifest does not name.
         """

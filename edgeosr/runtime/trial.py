@@ -3,16 +3,16 @@
 What onnxruntime does while it loads a graph cannot be stopped, nor its abort be caught: some graphs of listed
 operators end the process. So a bundle that was not made here is tried in a child first, with limits of time
 and memory, and a crash is an error message here. What was tried once is noted and not tried again, as long
-as onnxruntime, the number of its threads, the frame and the parts are the same: each of them changes what a
+as what runs it, the number of its threads, the frame and the parts are the same: each of them changes what a
 graph does.
 """
 
-import hashlib
 import json
 import math
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from edgeosr.bundle.made_here import was_made_here
 from edgeosr.bundle.notes import Notes
 from edgeosr.child_python import child_command
 from edgeosr.errors import BundleError, EdgeosrError, InferenceError
+from edgeosr.files import sha256_of
 from edgeosr.printed import LONGEST_REASON, shortened
+from edgeosr.runtime.openvino_module import load_openvino
+from edgeosr.runtime.openvino_stages import Body
 from edgeosr.runtime.sessions import load_onnxruntime
 
 MODEL = "model.onnx"
@@ -41,68 +44,86 @@ _LITTLE_SPACE = {
 }
 _TOLD_TO_END = ("SIGINT", "SIGTERM", "SIGHUP")
 _WAY_OUT = (
-    "of a bundle that you trust, leave the trial out: edgeosr.Runtime(..., trial=False); or have it tried once "
-    "by edgeosr verify, as the same user and with the same --threads"
+    "of a bundle that you trust, leave the trial out: edgeosr.Runtime(..., trial=False); or have it tried "
+    "once by edgeosr verify, as the same user and with the same --threads"
 )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is asked of the trial.
+
+    Attributes:
+        wanted: None: if the bundle was not made on this machine by this user, and the graph was not tried
+            before. False: never. True: in any case.
+        limit_s: seconds that ``model.onnx`` may take to judge a black frame there; ``math.inf`` for any time;
+            None: it is only loaded.
+    """
+
+    wanted: bool | None = None
+    limit_s: float | None = None
+
+
+AS_USUAL = Trial()
 
 
 def require_tried(
     bundle: Bundle,
-    name: str = MODEL,
+    trial: Trial,
     *,
     threads: int | None,
-    limit_s: float | None,
-    trial: bool | None = None,
+    name: str = MODEL,
+    on: str = "onnxruntime",
+    body: Body | None = None,
 ) -> None:
     """Load a graph of a bundle in a process of its own first, unless it need not be.
 
     Args:
         bundle: as read.
-        name: ``model.onnx`` or ``backbone.onnx``.
-        threads: of onnxruntime, as the graph will be run here.
-        limit_s: seconds that ``model.onnx`` may take to judge a black frame there; ``math.inf`` for any
-            time; None: it is only loaded, as ``backbone.onnx`` is.
-        trial: None: if the bundle was not made on this machine by this user, and the graph was not tried
-            before. False: never. True: in any case.
+        trial: when, and for how long.
+        threads: as the graph will be run here.
+        name: ``model.onnx``; or ``backbone.onnx``, which is only loaded.
+        on: ``onnxruntime`` or ``openvino``.
+        body: that openvino will run.
 
     Raises:
         BundleError: the process crashed, or loading took too long; or the graph is no bundle's.
-        InferenceError: onnxruntime cannot load it, the frame took too long, or the process could not be
+        InferenceError: the graph cannot be loaded, the frame took too long, or the process could not be
             started or was ended from outside.
-        MissingDependencyError: onnxruntime is missing.
+        MissingDependencyError: onnxruntime or openvino is missing.
     """
-    if trial is False or (trial is None and was_made_here(bundle.manifest_data)):
+    if trial.wanted is False or (trial.wanted is None and was_made_here(bundle.manifest_data)):
         return
-    onnxruntime = load_onnxruntime().__version__
+    version = (load_openvino() if on == "openvino" else load_onnxruntime()).__version__
     preprocessing = bundle.manifest.preprocessing
     same = {
+        "on": on,
         "name": name,
         "parts": len(bundle.manifest.parts),
         "frame": bundle.manifest.frame or (preprocessing.height, preprocessing.width),
         "threads": threads,
+        "body": None if body is None else [body.precision, *body.outputs],
     }
-    graph = bundle.manifest.files[name].sha256
-    digests = {
-        judged: hashlib.sha256(
-            json.dumps([same, judged, graph, onnxruntime, __version__]).encode()
-        ).hexdigest()
-        for judged in (True, False)
-    }
-    judge = name == MODEL and limit_s is not None
-    if trial is None and any(_TRIED.has(digests[judged]) for judged in {True, judge}):
+    graphs = [bundle.files[name], b"" if body is None else body.model]
+    known = [same, *map(sha256_of, graphs), version, __version__]
+    digests = {judged: sha256_of(json.dumps([judged, known]).encode()) for judged in (True, False)}
+    judge = name == MODEL and trial.limit_s is not None
+    # One that judged a frame was loaded too.
+    if trial.wanted is None and any(_TRIED.has(digests[judged]) for judged in {True, judge}):
         return
-    longest = math.inf if limit_s is None else limit_s
+    longest = math.inf if trial.limit_s is None else trial.limit_s
     asked = {
         **same,
         "judge": judge,
         "limit_s": None if math.isinf(longest) else longest,
         "load_limit_s": LOAD_LIMIT_S,
+        "bytes": len(graphs[0]),
     }
-    _try(bundle.path / name, asked, bundle.files[name], onnxruntime)
+    _try(bundle.path / name, asked, b"".join(graphs), f"{on} {version}")
     _TRIED.remember(digests[judge])
 
 
-def _try(path: Path, asked: dict[str, Any], graph: bytes, onnxruntime: str) -> None:
+def _try(path: Path, asked: dict[str, Any], graphs: bytes, by: str) -> None:
     command = child_command(_MODULE)
     if command is None:
         raise _no_process(path, "this Python is a part of another program and cannot be started alone")
@@ -122,7 +143,7 @@ def _try(path: Path, asked: dict[str, Any], graph: bytes, onnxruntime: str) -> N
     with child:
         try:
             said, words = child.communicate(
-                json.dumps(asked).encode() + b"\n" + graph, None if math.isinf(longest) else longest
+                json.dumps(asked).encode() + b"\n" + graphs, None if math.isinf(longest) else longest
             )
         except subprocess.TimeoutExpired:
             child.kill()
@@ -134,12 +155,10 @@ def _try(path: Path, asked: dict[str, Any], graph: bytes, onnxruntime: str) -> N
     # Not the exit code: where an app ignores SIGCHLD it is lost, and reads as 0.
     if answers[-1:] == [{"tried": True}]:
         return
-    raise _refused(path, answers, child.returncode, words.decode("utf-8", errors="replace"), onnxruntime)
+    raise _refused(path, answers, child.returncode, words.decode("utf-8", errors="replace"), by)
 
 
-def _refused(
-    path: Path, answers: list[dict[str, Any]], code: int, words: str, onnxruntime: str
-) -> EdgeosrError:
+def _refused(path: Path, answers: list[dict[str, Any]], code: int, words: str, runs: str) -> EdgeosrError:
     """Return what to say of a child that did not say that the graph was tried."""
     last = shortened((words.strip().splitlines() or [""])[-1], LONGEST_REASON)
     said = f"; its last words: {last}" if last else ""
@@ -158,8 +177,8 @@ def _refused(
         return _no_process(path, "it was ended by SIGKILL, perhaps for lack of memory")
     how = f"by {by}" if by else f"with exit code {code}"
     return BundleError(
-        f"{path} crashed the process that tried it first ({how}), while onnxruntime {onnxruntime} loaded or "
-        f"ran it{said}; do not open it: it was made to do so, or this onnxruntime has a fault"
+        f"{path} crashed the process that tried it first ({how}), while {runs} loaded or "
+        f"ran it{said}; do not open it: it was made to do so, or {runs} has a fault"
     )
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,32 @@ def main() -> int:
     return 0
 
 
-def _try(graph: bytes, asked: dict[str, Any]) -> None:
+def _try(graphs: bytes, asked: dict[str, Any]) -> None:
     _end_after(asked["load_limit_s"])
+    judge = _loaded(graphs[: asked["bytes"]], graphs[asked["bytes"] :], asked)
     if not asked["judge"]:
-        typed = asked["name"] != "model.onnx"
-        settings = SessionSettings(threads=asked["threads"], optimisation="as-typed" if typed else "all")
-        open_session(graph, settings, name=asked["name"])
         return
-    loaded = OnnxRuntimeGraph(graph, parts=asked["parts"], threads=asked["threads"])
     limit = math.inf if asked["limit_s"] is None else asked["limit_s"]
     _end_after(limit + GRACE_S)
     height, width = asked["frame"]
-    black = np.zeros((1, height, width, 3), np.uint8)
-    loaded.warm_up(black, limit_s=min(limit, threading.TIMEOUT_MAX))
+    judge(np.zeros((1, height, width, 3), np.uint8), limit_s=min(limit, threading.TIMEOUT_MAX))
+
+
+def _loaded(graph: bytes, body: bytes, asked: dict[str, Any]) -> Callable[..., object]:
+    """Load a graph as ``asked``; return what judges a frame with it."""
+    parts, threads = asked["parts"], asked["threads"]
+    if asked["on"] == "openvino":
+        from edgeosr.runtime.openvino_graph import OpenVinoGraph
+        from edgeosr.runtime.openvino_stages import Body
+
+        names = asked["body"]
+        within = names and Body(model=body, precision=names[0], outputs=tuple(names[1:]))
+        return OpenVinoGraph(graph, parts=parts, threads=threads, body=within).run
+    if asked["name"] == "model.onnx":
+        return OnnxRuntimeGraph(graph, parts=parts, threads=threads).warm_up
+    settings = SessionSettings(threads=threads, optimisation="as-typed")
+    session = open_session(graph, settings, name=asked["name"])
+    return session.run  # type: ignore[no-any-return]  # of onnxruntime, and never called
 
 
 def _end_after(seconds: float) -> None:

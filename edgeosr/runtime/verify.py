@@ -1,14 +1,15 @@
 """``edgeosr verify``: the golden frames through every backend that runs here, verdict by verdict.
 
-``model.onnx`` must say what it said where the bundle was made; an engine with the kernel what the typed graph
-said there: classes, decisions, scores and the values of all parts (``agreement.py`` tells a difference from
-rounding).
+``model.onnx`` must say what it said where the bundle was made, on openvino too; an engine with the kernel
+what the typed graph said there: classes, decisions, scores and the values of all parts (``agreement.py``
+tells a difference from rounding).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
@@ -19,12 +20,12 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.runtime.agreement import Band, agreement, engine_band, same_graph_band
+from edgeosr.runtime.agreement import Band, agreement, engine_band
 from edgeosr.runtime.backends.backend import BACKENDS
 from edgeosr.runtime.golden import Expected, Golden, read_golden
-from edgeosr.runtime.golden_verdicts import found_by, limit_of, require_frame_size
+from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size
 from edgeosr.runtime.runtime import Runtime
-from edgeosr.runtime.trial import require_tried
+from edgeosr.runtime.trial import AS_USUAL, require_tried
 from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
@@ -39,7 +40,7 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
     Args:
         path: the bundle.
         backends: those that must be available and are checked alone; none: all, as far as they run here.
-        threads: of onnxruntime.
+        threads: of onnxruntime and openvino.
 
     Raises:
         BundleError: the bundle is damaged, has no golden verdicts, or a scorer that is not its manifest's.
@@ -67,10 +68,10 @@ def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads:
 def _compared(
     bundle: Bundle, golden: Golden, scorer: Scorer, runtime: Runtime, threads: int | None
 ) -> BackendCheck:
-    size, fusion = golden.size, bundle.manifest.fusion
-    expected, band = golden.portable, same_graph_band(len(fusion.parts))
-    if runtime.backend == "onnxruntime":
+    size = golden.size
+    if runtime.backend not in BUILDERS:
         require_frame_size(runtime, golden)
+        expected, band, fusion = half_of(bundle, golden, runtime.graph)
     else:
         size, fusion = runtime.frame or size, scorer.fusion
         expected, band = _of_an_engine(bundle, golden, scorer, size, threads)
@@ -103,7 +104,7 @@ def _of_an_engine(
     expected = golden.typed
     if size != golden.size:
         # An engine for a camera of another size: other frames, of which nothing is recorded.
-        require_tried(bundle, BACKBONE, threads=threads, limit_s=None)
+        require_tried(bundle, AS_USUAL, threads=threads, name=BACKBONE)
         backbone = bundle.files[BACKBONE]
         expected = typed_expected(backbone, scorer, golden.frames, golden.bgr, size, threads=threads)
     return expected, engine_band(golden.rounding)

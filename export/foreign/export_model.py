@@ -27,7 +27,8 @@ from edgeosr.export.foreign.unknown_outputs import (
     with_images,
     without_outputs,
 )
-from edgeosr.export.precision.export_typed import CalibrationParts
+from edgeosr.export.precision.export_body import require_body_here
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.report import ExportReport
 from edgeosr.export.settings import ExportSettings, require_frozen
 from edgeosr.export.train_features import train_features
@@ -54,6 +55,7 @@ def export_model(path: Path | str, settings: ExportSettings) -> ExportReport:
     require_extra("onnx_ir", extra="export", purpose="exporting")
     path = path_from("path", path)
     require_kind("settings", settings, ExportSettings)
+    require_body_here(settings.openvino)
     if settings.data is None:
         raise UsageError(
             f"{path.name} needs images of the classes it knows to be calibrated on; "

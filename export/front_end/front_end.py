@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES
+from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, PIXELS
 from edgeosr.errors import ExportError
 from edgeosr.export.front_end.resize import dynamic_resize, fixed_resize
-from edgeosr.export.graph.names import PIXELS
 from edgeosr.export.graph.writer import NodeWriter, claim_name, find_value, import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
 

@@ -1,6 +1,5 @@
 """Names that the exporter gives inside its graphs; ``edgeosr.bundle.tensors`` has those that leave it."""
 
-PIXELS = "pixels"  # what the front end makes: float32 [B, 3, height, width], normalised
 JACOBIAN_SQUARED = "jacobian_squared"  # float32 [B]
 TANGENTS_BY_IMAGE = "tangents_by_image"  # float32 [B, K, D]
 AT_CUT = "at_cut"  # what the tensor holds that probes start from

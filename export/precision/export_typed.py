@@ -1,42 +1,23 @@
 """The typed half of an export: type the graph, fit what is asked for anew, pass the gate, record it."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeosr.bundle.backbone import BackboneRecord, GateRecord, images_needed
-from edgeosr.data.labelled_images import LabelledImages
-from edgeosr.errors import DecisionGateError
+from edgeosr.bundle.backbone import BackboneRecord
 from edgeosr.export.calibrate import SelectFit, fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.precision.gate import Gate, decision_gate
-from edgeosr.export.precision.gate_picture import draw_gate
+from edgeosr.export.precision.gate import decision_gate
+from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.precision.pixels import calibration_pixels
+from edgeosr.export.precision.refused import require_passed
 from edgeosr.export.precision.tangent_gain import scaled_tangents
 from edgeosr.export.precision.typed import TypedGraph, typed_graph
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.printed import printable
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.scorer import Scorer
 from edgeosr.scoring.thresholds import Threshold
-
-LISTED = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationParts:
-    """``train``, ``select``, ``calibrate``: known images; ``open_select``: open validation ones, or None.
-
-    ``test``: known images that nothing is fitted on; of classes with few images they are counted too.
-    """
-
-    train: LabelledImages
-    select: LabelledImages
-    calibrate: LabelledImages
-    open_select: LabelledImages | None
-    test: LabelledImages | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +68,8 @@ def export_typed(
         minimum=settings.min_agreement,
         recalibrated=settings.recalibrate,
     )
-    if not gate.passed:
-        draw_gate(picture, gate, graph.classifier.classes, precision=settings.precision)
-        raise DecisionGateError(_failure(gate, graph.classifier.classes, settings, picture))
+    other = f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
+    require_passed(gate, graph.classifier.classes, settings.precision, settings, picture, instead=(other,))
     scorer = graph.fitted(fusion, limit.value)
     if scorer.probes is not None:
         scorer = replace(scorer, probes=replace(scorer.probes, gain=typed.gain))
@@ -146,34 +126,3 @@ def _fitted(
     runner = GraphRunner(typed.whole(anew.fusion), as_typed=True, threads=settings.threads)
     limit, _ = threshold_on_calibrate(runner, parts.calibrate, settings.false_reject_rate)
     return anew.fusion, limit
-
-
-def _of_few(record: GateRecord) -> str:
-    """Say what is let through where the minimum is less than one image."""
-    if record.minimum >= 1 or min(record.known, record.unknown or record.known) >= images_needed(
-        record.minimum
-    ):
-        return ""
-    return f", and lets one differ of fewer than {images_needed(record.minimum)} images"
-
-
-def _failure(gate: Gate, classes: tuple[str, ...], settings: ExportSettings, picture: Path) -> str:
-    record = gate.record
-    differing = [image for image in gate.worst if not image.agrees][:LISTED]
-    lines = [
-        f"the {settings.precision} graph decides like model.onnx on {record.agreements()}; --min-agreement "
-        f"asks for {record.minimum:.2%} of each{_of_few(record)} (same class on {record.labels:.2%} of all, "
-        f"same accept or reject on {record.decisions:.2%}). The least alike (score minus threshold):"
-    ]
-    for image in differing:
-        said = f"{image.name}: onnx {image.said(classes, 0)}; typed {image.said(classes, 1)}"
-        lines.append(f"  {printable(said)}")
-    tried = f"--engine {'fp16' if settings.precision == 'int8' else 'fp32'}"
-    if not settings.recalibrate:
-        tried = f"--recalibrate or {tried}"
-    sides = [share for share in (record.known_agreement, record.unknown_agreement) if share is not None]
-    lines.append(
-        f"All of the worst are drawn in {printable(picture)}. No bundle was written. Try {tried}; or take "
-        f"it as it is with --min-agreement {math.floor(1000 * min(sides)) / 1000:g}"
-    )
-    return "\n".join(lines)

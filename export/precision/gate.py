@@ -23,7 +23,7 @@ import numpy as np
 from edgeosr.bundle.backbone import BOTH, MADE, OUTLIERS, GateRecord
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
-from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.measure import Measured, Runner
 from edgeosr.export.precision.made_unknown import made_unknown
 from edgeosr.metrics import auroc
 
@@ -79,8 +79,8 @@ class Gate:
 
 
 def decision_gate(
-    portable: GraphRunner,
-    typed: GraphRunner,
+    portable: Runner,
+    typed: Runner,
     *,
     thresholds: tuple[float, float],
     known: Sequence[LabelledImages],

@@ -55,12 +55,16 @@ class Int8Body:
 
     @property
     def converter(self) -> str:
+        """What typed it, with its version, in words."""
+        return f"{self.quantiser}; the rest: {fp16.converter_name()}"
+
+    @property
+    def quantiser(self) -> str:
         """What quantised it, with its version, in words."""
         module = import_extra("onnxruntime", extra="export", purpose="quantising")
         return (
             f"onnxruntime {module.__version__} quantize_static, symmetric, per channel, percentile "
-            f"{PERCENTILE}, {self.quantised} of {self.layers} layers; the rest: "
-            f"{fp16.converter_name()}"
+            f"{PERCENTILE}, {self.quantised} of {self.layers} layers"
         )
 
 
@@ -69,6 +73,8 @@ def to_int8(
     input_name: str,
     pixels: Sequence[NDArray[np.float32]],
     shift: Callable[[bytes], float] | None = None,
+    *,
+    instead: str = "--engine fp16",
 ) -> Int8Body:
     """Quantise a body.
 
@@ -77,6 +83,7 @@ def to_int8(
         input_name: its input.
         pixels: batches of normalised training images, float32 ``[b, 3, h, w]``.
         shift: how far a quantised body moves the scores; None: quantise all that can be.
+        instead: the options that are advised where int8 cannot be.
 
     Raises:
         ExportError: nothing in it can be quantised, or nothing bears it.
@@ -92,7 +99,7 @@ def to_int8(
         if not inner:
             raise ExportError(
                 f"of the backbone's {len(layers)} convolutions and matrix products the first and the last "
-                "stay as they are: none is left to quantise; export with --engine fp16"
+                f"stay as they are: none is left to quantise; export with {instead}"
             )
         quantiser.calibrate(inner)
         chosen = inner
@@ -101,7 +108,7 @@ def to_int8(
         if not chosen:
             raise ExportError(
                 f"each of the backbone's {len(inner)} layers that can be int8 moves half of the scores by "
-                f"more than {LIMIT} standard deviations on its own; export with --engine fp16"
+                f"more than {LIMIT} standard deviations on its own; export with {instead}"
             )
         data = quantiser.quantised(chosen)
     _require_symmetric(onnx, data)

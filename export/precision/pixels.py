@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.tensors import feed_of
+from edgeosr.bundle.tensors import PIXELS, feed_of
 from edgeosr.data.labelled_images import LabelledImages, evenly_spaced
 from edgeosr.data.reading import readable_images
 from edgeosr.errors import import_extra
 from edgeosr.export.front_end.front_end import add_preprocessing
-from edgeosr.export.graph.names import PIXELS
 from edgeosr.export.graph.writer import import_onnx_ir
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session

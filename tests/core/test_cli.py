@@ -240,14 +240,18 @@ def defaults_of(settings: type[Any]) -> dict[str, Any]:
 # Where the text of an option is parsed further, its default is written as text.
 AS_TEXT: dict[str, Any] = {"batches": "1", "resume": None}
 # Set by an option of another name: --engine onnx is no precision.
-OTHERWISE = {ExportSettings: {"precision": "engine"}}
+OTHERWISE = {ExportSettings: {"precision": "engine", "openvino": "precision"}}
 
 
 @pytest.mark.parametrize(
     ("command", "settings", "beside"),
     [
         (train, TrainSettings, {"ctx", "json", "data"}),
-        (export, ExportSettings, {"json", "source", "target", "batch", "engine"}),
+        (
+            export,
+            ExportSettings,
+            {"json", "source", "target", "batch", "engine", "precision", "target_library"},
+        ),
         (evaluate, QualitySettings, {"json", "bundle"}),
         (bench, LatencySettings, {"json", "bundle", "out", "kernel_model"}),
     ],

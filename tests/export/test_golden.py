@@ -17,7 +17,8 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError, ExportError, UsageError
 from edgeosr.export.export_run import export_run
 from edgeosr.export.foreign.classifier import classifier_from_onnx
-from edgeosr.export.golden import LEAST_A_SIDE, Calibrated, GoldenImages, _chosen, golden_verdicts, recorded
+from edgeosr.export.golden import LEAST_A_SIDE, Calibrated, GoldenImages, golden_verdicts, recorded
+from edgeosr.export.golden_choice import chosen_frames
 from edgeosr.export.golden_frames import pictures, stored_size, unknown_looking, varied
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
@@ -95,20 +96,20 @@ def test_of_every_class_there_is_one_as_far_as_they_go():
     labels = random.integers(0, 9, 400)
     labels[np.argsort(np.abs(margins))[200]] = 9  # one frame, neither near nor far
     clear = np.abs(margins) > 0.01
-    chosen = _chosen(margins, clear & (margins <= 0), clear & (margins > 0), labels)
+    chosen = chosen_frames(margins, clear & (margins <= 0), clear & (margins > 0), labels)
     assert len(chosen) == len(set(chosen.tolist())) == LEAST_FRAMES
     assert set(labels[chosen].tolist()) == set(range(10)) and clear[chosen].all()
     assert (margins[chosen] > 0).sum() == LEAST_FRAMES // 2
     nearest = np.argsort(np.where(clear, np.abs(margins), np.inf))[:8]
     assert set(nearest.tolist()) <= set(chosen.tolist())
-    many = _chosen(margins, margins <= 0, margins > 0, np.arange(400))
+    many = chosen_frames(margins, margins <= 0, margins > 0, np.arange(400))
     assert len(many) == LEAST_FRAMES
 
 
 def test_with_too_few_clear_frames_the_clearest_of_the_others_follow():
     margins = np.concatenate([np.full(10, -1.0), np.full(5, 1.0), np.linspace(1e-4, 1e-2, 100)])
     clear = np.abs(margins) > 0.5
-    chosen = _chosen(margins, clear & (margins < 0), clear & (margins > 0), np.zeros(115, np.int64))
+    chosen = chosen_frames(margins, clear & (margins < 0), clear & (margins > 0), np.zeros(115, np.int64))
     assert len(chosen) == LEAST_FRAMES and set(range(15)) <= set(chosen.tolist())
     assert 114 in chosen and 15 not in chosen
 

@@ -26,8 +26,8 @@ MAY_IMPORT = {
 }
 # The package's face names what each room offers, which it loads on first use.
 FACE = Path("edgeosr/__init__.py")
-# Base install and the [video], [cuda] and [pycuda] extras: all that a device has.
-ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer", "cuda", "pycuda"}
+# Base install and the [video], [cuda], [pycuda] and [openvino] extras: all that a device has.
+ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "rich", "typer", "cuda", "pycuda", "openvino"}
 HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "sklearn", "scipy", "matplotlib", "kornia", "lightning"}
 
 

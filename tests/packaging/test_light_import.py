@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = (
     "torch", "kornia", "lightning_fabric", "lightning_utilities", "onnx", "onnx_ir", "onnxscript", "sklearn",
-    "scipy", "matplotlib", "cv2", "timm", "efficientnet_lite_pytorch", "tensorrt", "cuda",
+    "scipy", "matplotlib", "cv2", "timm", "efficientnet_lite_pytorch", "tensorrt", "cuda", "openvino",
 )  # fmt: skip
 # A meta-path finder that makes an environment without the extras out of one that has them.
 BLOCK = f"""

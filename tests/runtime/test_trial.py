@@ -127,6 +127,17 @@ def test_a_bundle_that_is_trusted_is_not_tried(bundle_path: Path, stranger: None
     assert not trials
 
 
+def test_a_graph_is_tried_on_what_will_run_it(
+    bundle_path: Path, stranger: None, trials: list[Any], tried_by: Callable[[str], None]
+) -> None:
+    for backend in ("openvino", "onnxruntime", "openvino"):
+        Runtime(bundle_path, threads=1, backend=backend).close()
+    assert len(trials) == 2
+    tried_by("crashes")
+    with pytest.raises(BundleError, match=r"crashed the process.*while openvino 20.* loaded or ran it"):
+        Runtime(bundle_path, threads=1, backend="openvino", trial=True)
+
+
 @pytest.mark.parametrize(
     "ending, kind, words",
     [

@@ -7,7 +7,7 @@ import numpy as np
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.runtime.rows import Rows
 
-BACKENDS = ("onnxruntime", *BUILDERS)
+BACKENDS = ("onnxruntime", "openvino", *BUILDERS)
 
 
 class Backend(Protocol):
@@ -15,12 +15,16 @@ class Backend(Protocol):
 
     Attributes:
         name: one of ``BACKENDS``.
-        providers: what runs inside, for reports: onnxruntime's execution providers, or the engine's file.
+        providers: what runs inside, for reports: onnxruntime's execution providers, openvino's version and
+            precision, or the engine's file.
+        graph: the file of the bundle that it runs: ``model.onnx``, ``backbone.onnx``, or ``body.onnx`` with
+            the ends of the first.
         takes_cuda_arrays: ``run`` takes frames that lie in a CUDA device's memory.
     """
 
     name: str
     providers: tuple[str, ...]
+    graph: str
     takes_cuda_arrays: bool
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:

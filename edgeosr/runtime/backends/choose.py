@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
-from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
+from edgeosr.bundle.manifest import BODY
+from edgeosr.errors import (
+    EdgeosrError,
+    InferenceError,
+    UsageError,
+    require_choice,
+    require_names,
+    require_threads,
+)
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import BACKENDS, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
-from edgeosr.runtime.trial import require_tried
+from edgeosr.runtime.trial import AS_USUAL, Trial, require_tried
 from edgeosr.scoring.thresholds import Limit
 
 _log = logging.getLogger(__name__)
@@ -44,8 +52,7 @@ def choose_backend(
     build: str | None = None,
     threads: int | None = None,
     providers: Sequence[str] = CPU_ONLY,
-    trial: bool | None = None,
-    limit_s: float | None = None,
+    trial: Trial = AS_USUAL,
 ) -> Chosen:
     """Open a backend for a bundle. With ``auto``, what keeps an engine from running here is no error.
 
@@ -53,10 +60,9 @@ def choose_backend(
         bundle: checked.
         backend: one of ``BACKENDS``, or ``auto``.
         build: ``auto``: build an engine first if there is none for this device.
-        threads: of onnxruntime.
+        threads: of onnxruntime or openvino.
         providers: of onnxruntime; any but the default takes it.
-        trial: whether onnxruntime loads the graph in a process of its own first; see ``require_tried``.
-        limit_s: seconds that a black frame may take there; None: the graph is only loaded.
+        trial: whether a graph is loaded in a process of its own first.
 
     Raises:
         UsageError: unknown or conflicting arguments.
@@ -69,15 +75,17 @@ def choose_backend(
             f"providers must name at least one; got {brief(providers)}; {CPU_ONLY} is the default"
         )
     require_threads("threads", threads)
-    on_onnxruntime = functools.partial(_on_onnxruntime, bundle, threads, tuple(providers), trial, limit_s)
+    on_onnxruntime = functools.partial(_on_onnxruntime, bundle, threads, tuple(providers), trial)
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
-        if backend in BUILDERS:
+        if backend not in (AUTO, "onnxruntime"):
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
         return on_onnxruntime("its execution providers were named")
     if backend == "onnxruntime":
         return on_onnxruntime("it was asked for")
+    if backend == "openvino":
+        return _on_openvino(bundle, threads, trial)
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -97,6 +105,12 @@ def choose_backend(
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
                 reasons.append(f"{name}: {error}")
+    if bundle.manifest.body is not None:
+        try:
+            return _on_openvino(bundle, threads, trial, auto=True)
+        except EdgeosrError as error:
+            _log.info("openvino does not run %s: %s", bundle.path, error)
+            reasons.append(f"openvino: {error}")
     return on_onnxruntime("; ".join(reasons))
 
 
@@ -104,14 +118,39 @@ def _on_onnxruntime(
     bundle: Bundle,
     threads: int | None,
     providers: Sequence[str],
-    trial: bool | None,
-    limit_s: float | None,
+    trial: Trial,
     why: str,
 ) -> Chosen:
-    require_tried(bundle, threads=threads, limit_s=limit_s, trial=trial)
+    require_tried(bundle, trial, threads=threads)
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
+
+
+def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: bool = False) -> Chosen:
+    """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
+    # Imported on use, as engines are.
+    from edgeosr.runtime.backends.openvino import OpenVinoBackend
+    from edgeosr.runtime.openvino_module import load_openvino, why_not
+    from edgeosr.runtime.openvino_stages import Body
+
+    record, manifest = bundle.manifest.body, bundle.manifest
+    threshold, why, body, fusion = manifest.threshold.limit, "it was asked for", None, None
+    if record is not None:
+        reason = why_not(record.precision, load_openvino().Core())
+        if not reason:
+            body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
+            fusion = record.fusion
+            threshold = threshold if record.threshold is None else record.threshold.value
+        elif auto:
+            raise InferenceError(f"the {record.precision} body is not for this processor: {reason}")
+        else:
+            why += f"; in float32, because {reason}"
+    why = "it is the fastest that runs here" if auto else why
+    require_tried(bundle, trial, threads=threads, on="openvino", body=body)
+    parts, model = len(manifest.parts), bundle.files["model.onnx"]
+    opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    return Chosen(opened, why, threshold, manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

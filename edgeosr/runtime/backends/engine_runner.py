@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.tensors import channel_order
 from edgeosr.errors import CudaError, DeviceLostError, UsageError
 from edgeosr.kernels.device_verdicts import ACCEPTED
@@ -44,6 +45,7 @@ class EngineRunner:
     """
 
     takes_cuda_arrays = True
+    graph = BACKBONE
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ class OnnxRuntimeBackend:
     """See ``Backend``; arguments and errors as in ``OnnxRuntimeGraph``."""
 
     name = "onnxruntime"
+    graph = "model.onnx"
     takes_cuda_arrays = False
 
     def __init__(

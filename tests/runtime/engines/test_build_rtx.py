@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.bundle.manifest import CLASS_SCHEMA
+from edgeosr.bundle.manifest import BODY_SCHEMA
 from edgeosr.cli.app import app
 from edgeosr.errors import BundleError, EngineError, UsageError
 from edgeosr.runtime.engines.build_bundle import BuildOptions, build_bundle, request_for
@@ -133,7 +133,7 @@ def test_whatever_the_bindings_raise_is_one_sentence(tmp_path, monkeypatch):
 def test_a_bundle_of_a_newer_edgeosr_is_left_alone(bundle_path):
     path = bundle_path / "manifest.json"
     document = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps({**document, "schema": CLASS_SCHEMA + 1}), encoding="utf-8")
+    path.write_text(json.dumps({**document, "schema": BODY_SCHEMA + 1}), encoding="utf-8")
     with pytest.raises(BundleError, match="made by a newer edgeosr"):
         build_bundle(bundle_path, BuildOptions(targets=("sm_86",)))
     assert not (bundle_path / "engines").exists()

@@ -1,0 +1,71 @@
+"""``body.onnx``, the network between the ends for OpenVINO: the record with its gate, and its reader."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeosr.bundle.backbone import ENDINGS, GateRecord, gate_from_json
+from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
+from edgeosr.bundle.checked_json import JsonNode
+from edgeosr.bundle.tensors import LOGITS
+from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.thresholds import Threshold
+
+BF16, INT8 = BODY_PRECISIONS = ("bf16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyRecord:
+    """``body.onnx``: ``pixels`` in, float32; what the tail of ``model.onnx`` scores out, float32.
+
+    Attributes:
+        precision: that the gate was passed in: ``bf16`` (the file is float32, OpenVINO computes in bf16), or
+            ``int8`` (Q/DQ pairs, the rest float32).
+        ending, logits: what it gives, as of ``BackboneRecord``.
+        converter: what made it, and what ran it at the gate, with versions, in words.
+        processor: that the gate ran on, by its own name.
+        fusion, threshold: fitted on this body (``--recalibrate``); None: the bundle's own.
+        gate: its decisions against those of ``model.onnx``, both ends included.
+    """
+
+    precision: str
+    ending: str
+    logits: bool
+    converter: str
+    processor: str
+    fusion: Fusion | None
+    threshold: Threshold | None
+    gate: GateRecord
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in order."""
+        return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, as ``body_from_json`` reads them."""
+        values = asdict(self)
+        if self.threshold is not None:
+            del values["threshold"]["by_class"]  # there is one for all
+        return values
+
+    def described(self) -> str:
+        """Return one line for people."""
+        return f"{self.precision}, for OpenVINO, ends at {' and '.join(self.outputs)}"
+
+
+def body_from_json(node: JsonNode) -> BodyRecord:
+    """Check the object of ``body``."""
+    field = node.fields(BodyRecord.__dataclass_fields__)
+    fusion, threshold = field["fusion"], field["threshold"]
+    if fusion.is_null != threshold.is_null:
+        threshold.fail("a fusion with a threshold of its own, or neither")
+    return BodyRecord(
+        precision=field["precision"].choice(BODY_PRECISIONS),
+        ending=field["ending"].choice(ENDINGS),
+        logits=field["logits"].truth(),
+        converter=field["converter"].text(),
+        processor=field["processor"].text(),
+        fusion=None if fusion.is_null else fusion_from_json(fusion),
+        threshold=None if threshold.is_null else threshold_from_json(threshold),
+        gate=gate_from_json(field["gate"]),
+    )

@@ -1,0 +1,226 @@
+"""``edgeosr export --precision P --for openvino``: what is in the bundle, and what runs it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from edgeosr import Runtime
+from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
+from edgeosr.bundle.manifest import BODY, BODY_SCHEMA
+from edgeosr.cli.export import _body_from
+from edgeosr.data.recorded import reopen_parts
+from edgeosr.errors import BundleError, DecisionGateError, ExportError, UsageError
+from edgeosr.export.export_run import export_run
+from edgeosr.export.precision import export_body
+from edgeosr.export.precision.parts import CalibrationParts
+from edgeosr.export.precision.split import body_bytes, boundary_of
+from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.settings import ExportSettings
+from edgeosr.runtime import openvino_module
+from edgeosr.runtime.golden import read_golden
+from edgeosr.runtime.openvino_graph import OpenVinoGraph
+from edgeosr.runtime.openvino_stages import Body
+from edgeosr.runtime.verify import verify_bundle
+
+
+@pytest.fixture(scope="module", autouse=True)
+def any_processor() -> Iterator[None]:
+    """A processor without the instructions runs a body as well, slower: the tests do not depend on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (openvino_module, export_body):
+            patch.setattr(module, "why_not", lambda precision, core: "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def report(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("body") / "digits.edgeosr"
+    settings = ExportSettings(openvino="bf16", recalibrate=True, min_agreement=0.9, out=out, threads=1)
+    return export_run(digits_run, settings)
+
+
+@pytest.fixture(scope="module")
+def bundle(report: Any) -> Bundle:
+    return read_bundle(report.path)
+
+
+@pytest.fixture(scope="module")
+def frames(bundle: Bundle) -> list[Any]:
+    _, parts = reopen_parts(bundle.manifest.data)
+    return [parts.test.read(i) for i in range(60)]
+
+
+def test_the_bundle_holds_the_body_and_says_what_it_is(bundle: Bundle, report: Any) -> None:
+    assert set(bundle.files) == {"model.onnx", "scorer.npz", "golden.npz", BODY}
+    record = bundle.manifest.body
+    assert bundle.manifest.schema == BODY_SCHEMA and record is not None
+    assert (record.precision, record.outputs) == ("bf16", ("map",))
+    assert "OpenVINO 20" in record.converter and record.processor
+    assert record.fusion is not None and record.threshold is not None
+    assert record.gate.known > 100 and record.gate.unknown > 100 and record.gate.recalibrated
+    assert record.gate.described() in report.as_text()
+    graph = onnx.load_model_from_string(bundle.files[BODY]).graph
+    assert [value.name for value in graph.input] == ["pixels"]
+
+
+def test_auto_takes_the_body_with_its_own_threshold_and_it_decides_like_model_onnx(
+    bundle: Bundle, frames: list[Any]
+) -> None:
+    record = bundle.manifest.body
+    assert record is not None and record.threshold is not None
+    portable = Runtime(bundle.path, backend="onnxruntime", threads=1)
+    assert portable.graph == "model.onnx" and portable.threshold == bundle.manifest.threshold.value
+    with Runtime(bundle.path) as runtime:
+        assert (runtime.backend, runtime.graph) == ("openvino", BODY)
+        assert runtime.why == "it is the fastest that runs here"
+        assert runtime.providers[0].endswith("bf16") and runtime.threshold == record.threshold.value
+        found, expected = runtime(frames), portable(frames)
+    same = [one.label == other.label for one, other in zip(found, expected, strict=True)]
+    assert np.mean(same) > 0.9
+    # It is the fusion of the record that makes the score, of values that are not those of float32.
+    fusion = record.fusion
+    assert fusion is not None
+    values = np.array([[one.parts[name] for name in fusion.parts] for one in found])
+    np.testing.assert_allclose([one.score for one in found], fusion.scores(values), rtol=1e-5)
+    assert [one.parts for one in found] != [one.parts for one in expected]
+
+
+def test_verify_compares_the_body_with_what_it_said_where_it_was_made(bundle: Bundle) -> None:
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    assert golden.body is not None and golden.body_rounding is not None
+    checks = verify_bundle(bundle.path, backends=["onnxruntime", "openvino"], threads=1).checks
+    assert all(check.passed for check in checks)
+    assert checks[1].score_distance[1] < 0.1 * checks[1].band
+
+
+@contextlib.contextmanager
+def without(instructions: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            openvino_module, "why_not", lambda precision, core: f"the processor has no {instructions}"
+        )
+        patch.setattr(export_body, "why_not", openvino_module.why_not)
+        yield
+
+
+def test_without_the_instructions_model_onnx_runs_and_the_reason_is_told(bundle: Bundle) -> None:
+    with without("bf16"):
+        with Runtime(bundle.path, threads=1) as runtime:
+            assert runtime.backend == "onnxruntime" and "the processor has no bf16" in runtime.why
+        with Runtime(bundle.path, backend="openvino") as runtime:
+            assert (runtime.backend, runtime.graph) == ("openvino", "model.onnx")
+            assert runtime.why == "it was asked for; in float32, because the processor has no bf16"
+            assert runtime.threshold == bundle.manifest.threshold.value
+
+
+def test_without_the_instructions_no_body_is_exported(digits_run: Path) -> None:
+    with (
+        without("VNNI"),
+        pytest.raises(ExportError, match=r"--precision int8 is judged .* has no VNNI; export on"),
+    ):
+        export_run(digits_run, ExportSettings(openvino="int8"))
+
+
+def changed(bundle: Bundle, folder: Path, **files: bytes) -> Path:
+    path = folder / "changed.edgeosr"
+    write_bundle(
+        path, bundle.manifest, {**bundle.files, **{f"{name}.onnx": data for name, data in files.items()}}
+    )
+    return path
+
+
+def broken(data: bytes) -> bytes:
+    """The body with its first convolution's weights turned round: other decisions, the same shapes."""
+    model = onnx.load_model_from_string(data)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == first.input[1])
+    array = onnx.numpy_helper.to_array(weight)
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array[::-1]), weight.name))
+    return bytes(model.SerializeToString())
+
+
+def test_auto_leaves_a_body_that_decides_otherwise_and_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    path = changed(bundle, tmp_path, body=broken(bundle.files[BODY]))
+    with Runtime(path, threads=1) as runtime:
+        assert runtime.backend == "onnxruntime" and "must decide as the CPU did" in runtime.why
+        assert runtime.threshold == bundle.manifest.threshold.value
+    (check,) = verify_bundle(path, backends=["openvino"]).checks
+    assert check.failed
+
+
+def test_a_body_that_takes_or_gives_other_tensors_is_refused_unrun(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"body\.onnx of .* is not run"):
+        changed(bundle, tmp_path, body=bundle.files["model.onnx"])
+
+
+def test_a_body_that_decides_otherwise_is_not_exported(
+    digits_run: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    made = export_body._made
+
+    def wrong(*arguments: Any) -> tuple[bytes, str]:
+        data, converter = made(*arguments)
+        return broken(data), converter
+
+    monkeypatch.setattr(export_body, "_made", wrong)
+    out = tmp_path / "refused.edgeosr"
+    with pytest.raises(
+        DecisionGateError, match=r"(?s)the bf16 graph decides .*Try --recalibrate or leave --precision"
+    ):
+        export_run(digits_run, ExportSettings(openvino="bf16", out=out, threads=1))
+    assert not out.exists() and out.with_suffix(".gate.png").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_any_ending_runs_in_any_precision(graph: ScoredGraph, images: Any, precision: str) -> None:
+    settings = ExportSettings(openvino=precision)
+    parts = CalibrationParts(train=images, select=images, calibrate=images, open_select=None)
+    fusion = graph.scorer.fusion  # weights of 0: no layer moves the score, so int8 takes all that it can
+    data, _ = export_body._made(graph, fusion, parts, settings)
+    operators = {node.op_type for node in onnx.load_model_from_string(data).graph.node}
+    assert ("QuantizeLinear" in operators) == (precision == "int8")
+    outputs = boundary_of(graph).outputs
+    float32 = export_body._from_pixels(body_bytes(graph), graph.classifier.input_name)
+    model, count = graph.model(fusion), len(graph.parts)
+    batch = np.stack([images.read(i) for i in range(6)])
+    typed, plain, whole = (
+        OpenVinoGraph(model, parts=count, body=body).run(batch).values
+        for body in (
+            Body(model=data, precision=precision, outputs=outputs),
+            Body(model=float32, precision="f32", outputs=outputs),
+            None,
+        )
+    )
+    np.testing.assert_allclose(plain, whole, rtol=1e-3, atol=1e-4)
+    distance = np.abs(typed - whole).max(axis=0)
+    assert distance.max() > 0 and (distance < 0.3 * (1 + np.abs(whole).max(axis=0))).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "library", "said"),
+    [
+        ("bf16", None, "--precision must come with --for"),
+        (None, "openvino", "--for must come with --precision"),
+        ("bf16", "tensorrt", "--for must be one of openvino; got 'tensorrt'"),
+    ],
+)
+def test_both_options_are_needed(precision: str | None, library: str | None, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        _body_from(precision, library)
+    assert _body_from(None, None) is None and _body_from("int8", "openvino") == "int8"
+
+
+def test_what_typed_graphs_cannot_do_is_refused_with_its_option() -> None:
+    with pytest.raises(
+        UsageError, match=r"per-class is for model\.onnx alone.*--precision int8 --for openvino"
+    ):
+        ExportSettings(openvino="int8", threshold_rule="per-class")
+    with pytest.raises(UsageError, match=r"--precision for openvino must be one of bf16, int8; got 'fp16'"):
+        ExportSettings(openvino="fp16")
+    with pytest.raises(UsageError, match=r"decided in model\.onnx.*--precision bf16 --for openvino"):
+        ExportSettings(openvino="bf16", unknown_outputs=("rest",))

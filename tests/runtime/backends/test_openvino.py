@@ -1,0 +1,162 @@
+"""``backend="openvino"``: model.onnx in float32 on openvino says what it says on onnxruntime."""
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typed_bundle import sample_frames
+
+from edgeosr.bundle.directory import Bundle
+from edgeosr.errors import FrameError, InferenceError, MissingDependencyError, UsageError
+from edgeosr.runtime import openvino_graph
+from edgeosr.runtime.agreement import SAME_GRAPH
+from edgeosr.runtime.openvino_graph import OpenVinoGraph
+from edgeosr.runtime.runtime import Runtime
+from edgeosr.runtime.verify import verify_bundle
+from edgeosr.usable_processors import usable_processors
+from edgeosr.verdict import Verdict
+
+TypedBundle = Callable[..., Bundle]
+
+
+def said(verdicts: list[Verdict]) -> list[tuple[Any, ...]]:
+    return [(one.index, one.accepted, one.finite) for one in verdicts]
+
+
+@pytest.mark.parametrize("method", ["closed-form", "probes", "none"])
+def test_openvino_says_what_onnxruntime_says(typed_bundle: TypedBundle, method: str) -> None:
+    path = typed_bundle(method, "fp32").path
+    frames = list(sample_frames(8))
+    expected = Runtime(path, backend="onnxruntime", threads=1)
+    with Runtime(path, backend="openvino") as runtime:
+        assert (runtime.backend, runtime.why) == ("openvino", "it was asked for")
+        assert runtime.providers[0].startswith("OpenVINO 20") and runtime.providers[0].endswith("f32")
+        for color in ("rgb", "bgr"):
+            wanted = expected(frames, color=color)
+            for found in (runtime(frames, color=color), [runtime(frame, color=color) for frame in frames]):
+                assert said(found) == said(wanted)
+                np.testing.assert_allclose(
+                    [one.score for one in found], [one.score for one in wanted], atol=SAME_GRAPH
+                )
+        scores = [[one.score for one in runtime(frames, color=color)] for color in ("rgb", "bgr")]
+        assert not np.allclose(*scores, atol=10 * SAME_GRAPH)
+
+
+def test_frames_of_any_size_and_frames_that_may_not_be_written_are_judged(
+    typed_bundle: TypedBundle,
+) -> None:
+    path = typed_bundle("closed-form", "fp32", "cosine").path
+    expected, runtime = (Runtime(path, backend=name, threads=1) for name in ("onnxruntime", "openvino"))
+    for height, width in ((1, 1), (7, 90), (20, 30)):
+        frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frame.setflags(write=False)
+        assert runtime(frame).score == pytest.approx(expected(frame).score, abs=SAME_GRAPH)
+    with pytest.raises(FrameError):
+        runtime(np.zeros((4, 4), np.uint8))
+    runtime.close()
+    with pytest.raises(UsageError, match="closed"):
+        runtime(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_a_graph_that_is_not_cut_runs_whole_and_what_is_not_finite_is_unknown(bundle_path: Path) -> None:
+    with Runtime(bundle_path, backend="openvino") as runtime:
+        white = runtime(np.full((5, 5, 3), 255, np.uint8))
+        assert not white.finite and not white.accepted
+        assert runtime(np.full((5, 5, 3), 100, np.uint8)).finite
+
+
+def test_calls_of_several_threads_do_not_mix_their_frames(typed_bundle: TypedBundle) -> None:
+    frames = sample_frames(6)
+    found: dict[int, set[float]] = {index: set() for index in range(len(frames))}
+    with Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino") as runtime:
+        alone = [runtime(frame).score for frame in frames]
+
+        def judge(index: int) -> None:
+            for _ in range(30):
+                found[index].add(runtime(frames[index]).score)
+
+        threads = [threading.Thread(target=judge, args=(index,)) for index in found]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {index: {score} for index, score in enumerate(alone)}
+
+
+@pytest.mark.parametrize("wrong", ["channel order", "scores", "batches"])
+def test_an_openvino_that_decides_otherwise_is_refused_before_the_first_frame(
+    typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    right = OpenVinoGraph._rows
+
+    def rows(self: OpenVinoGraph, requests: Any, frames: Any, bgr: bool, limit_s: Any) -> Any:
+        found, exposed = right(self, requests, frames, bgr and wrong != "channel order", limit_s)
+        if wrong == "scores":
+            found = found._replace(score=found.score + np.float32(0.1))
+        elif wrong == "batches" and len(frames) > 1:
+            found = found._replace(label=found.label[::-1])
+        return found, exposed
+
+    monkeypatch.setattr(OpenVinoGraph, "_rows", rows)
+    path = typed_bundle("closed-form", "fp32", "cosine").path
+    with pytest.raises(InferenceError, match=r"OpenVINO .* f32 must decide .*backend='onnxruntime'"):
+        Runtime(path, backend="openvino")
+    (check,) = verify_bundle(path, backends=["openvino"]).checks
+    assert check.failed and "must decide" in check.detail
+
+
+def test_without_the_package_the_line_that_installs_it_is_told(
+    typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeosr\[openvino\]'"):
+        Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino")
+
+
+def test_a_frame_alone_takes_one_thread_and_a_batch_all_unless_told(
+    typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, asked = openvino_graph.compiled, set()
+
+    def compiled(*arguments: Any, threads: int, alone: bool) -> Any:
+        asked.add(threads)
+        return right(*arguments, threads=threads, alone=alone)
+
+    monkeypatch.setattr(openvino_graph, "compiled", compiled)
+    model = typed_bundle("closed-form", "fp32", "cosine").files["model.onnx"]
+    frames = np.ascontiguousarray(sample_frames(3))
+    parts = len(typed_bundle("closed-form", "fp32", "cosine").manifest.parts)
+    for threads, expected in ((None, [{1}, {1, usable_processors()}]), (3, [{3}, {3}])):
+        asked.clear()
+        graph = OpenVinoGraph(model, parts=parts, threads=threads)
+        graph.run(frames[:1])
+        assert asked == expected[0]
+        graph.run(frames)
+        assert asked == expected[1] and graph._stages == ()  # nothing is kept to be compiled again
+
+
+def test_a_network_that_is_too_slow_is_ended(typed_bundle: TypedBundle) -> None:
+    path = typed_bundle("closed-form", "fp32", "cosine").path
+    with pytest.raises(InferenceError, match=r"within 1e-09 s on openvino.*warmup_limit_s"):
+        Runtime(path, backend="openvino", warmup_limit_s=1e-9)
+
+
+def test_providers_are_not_for_openvino(typed_bundle: TypedBundle) -> None:
+    with pytest.raises(UsageError, match="providers are for onnxruntime; the backend openvino"):
+        Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino", providers=["Other"])
+
+
+def test_verify_judges_the_golden_frames_on_openvino_too(typed_bundle: TypedBundle) -> None:
+    report = verify_bundle(typed_bundle("closed-form", "fp32").path, backends=["openvino"])
+    (check,) = report.checks
+    assert report.passed and check.frames == check.agreed + check.ties
+    assert check.score_distance[1] < SAME_GRAPH and "OpenVINO" in check.detail
+
+
+def test_bytes_that_are_no_graph_are_refused_with_a_way_out() -> None:
+    with pytest.raises(InferenceError, match=r"openvino .* cannot read model.onnx.*backend='onnxruntime'"):
+        OpenVinoGraph(b"no graph", parts=1)
