@@ -1,9 +1,11 @@
 """Unpacked on a machine with a card: ``python3 start_here.py``; options are those of the rung (--help).
 
 Standard library only. The wheels beside this file are unzipped into ``site/``, in front of what Python has;
-nothing is installed, and deleting the folder removes all of it.
+nothing is installed, and deleting the folder removes all of it. It may be started from anywhere, a clone's
+root too: Python's -m puts the working directory first, so the rung runs in this folder, without an edgeosr/.
 """
 
+import argparse
 import json
 import os
 import re
@@ -29,12 +31,21 @@ def main() -> int:
         return 2
     site = HERE / "site"
     unzip(HERE / "wheels", site)
-    before = os.environ.get("PYTHONPATH")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *([before] if before else [])])}
-    out = Path(f"gpu-{machine_name()}.json").resolve()
-    words = ["-m", "edgeosr.bench.gpu_rung", "--folder", str(HERE), "--out", str(out), *sys.argv[1:]]
+    known, rest = _parser().parse_known_args()
+    out = (known.out or Path(f"gpu-{machine_name()}.json")).resolve()
+    words = ["-m", "edgeosr.bench.gpu_rung", "--folder", str(HERE), "--out", str(out), *rest]
+    before = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *before])}
+    os.chdir(HERE)
     # This process becomes the rung: whatever ends it ends that, and it writes what it has.
     os.execve(sys.executable, [sys.executable, *words], environment)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the one path that may be relative to where this was started."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", type=Path)
+    return parser
 
 
 def unzip(wheels: Path, site: Path) -> None:
@@ -51,14 +62,27 @@ def unzip(wheels: Path, site: Path) -> None:
 
 
 def machine_name() -> str:
-    """Return the card's name in letters and digits, for the record's file; the host's where none tells it."""
+    """Return the card's name in letters and digits, for the record's file; ``card`` where none tells it."""
     name = Path("/proc/device-tree/model").read_text("utf-8", "replace") if _is_jetson() else ""
+    return re.sub(r"[^a-z0-9]+", "-", (name or smi_name()).lower()).strip("-") or "card"
+
+
+def smi_name(seconds: float = 10.0) -> str:
+    """Return what nvidia-smi calls the first card that may be used, nothing if it says nothing in time."""
     program = shutil.which("nvidia-smi")
-    if not name and program:
-        words = [program, "--query-gpu=name", "--format=csv,noheader", "--id=0"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        name = done.stdout if done.returncode == 0 else ""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "card"
+    if program is None:
+        return ""
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    words = [program, "--query-gpu=name", "--format=csv,noheader", f"--id={card}"]
+    try:
+        asked = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        said, _ = asked.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        asked.kill()  # and not waited for: in a driver that hangs, that would never end
+        return ""
+    except OSError:
+        return ""
+    return said if asked.returncode == 0 else ""
 
 
 def _is_jetson() -> bool:

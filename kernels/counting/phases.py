@@ -4,22 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.phases import NAMES as PHASES
 from edgeosr.kernels.counting.listing import Instruction
 
-PHASES = (
-    "pooling, norms",
-    "layer 1, head",
-    "fence, counter",
-    "sums over slabs, top, losses",
-    "hidden, verdict",
-)
-# A phase begins at the first line of this function's body that holds these words.
+__all__ = ["PHASES", "Begins", "phase_lines", "phases_of"]
+# A phase begins where a build that stops before it returns: at the first such line of the function's body.
 _BODIES = {"fused_score.cu": "void fused_score(", "verdict.cuh": "void finish_tile("}
 _BEGINS = (
-    (1, "fused_score.cu", "if (p.rows > 0)"),
-    (2, "fused_score.cu", "thread_fence()"),
-    (3, "fused_score.cu", "finish_tile<"),
-    (4, "verdict.cuh", "layer < p.layers - 1"),
+    (1, "fused_score.cu", "stops_after(1)"),
+    (2, "fused_score.cu", "stops_after(2)"),
+    (3, "fused_score.cu", "stops_after(3)"),
+    (4, "verdict.cuh", "stops_after(4)"),
 )
 _FEW = 4
 Begins = Sequence[tuple[int, str, int]]

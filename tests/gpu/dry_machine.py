@@ -87,6 +87,9 @@ class Card(QueuedCudaDouble):
     def _DeviceGetName(self, size: int, ordinal: int) -> bytes:
         return b"a card made of doubles\0".ljust(size, b" ")
 
+    def _DeviceGetPCIBusId(self, size: int, ordinal: int) -> bytes:
+        return b"0000:65:00.0\0".ljust(size, b" ")
+
     def _DeviceGetAttribute(self, attribute: Attribute, ordinal: int) -> int:
         known = {"CLOCK_RATE": 1000000, "MULTIPROCESSOR_COUNT": 1, "MEMORY_CLOCK_RATE": 0, "L2_CACHE_SIZE": 0}
         name = attribute.name.removeprefix("CU_DEVICE_ATTRIBUTE_")
@@ -126,6 +129,7 @@ class HostTorch(torch_device.TorchDevice):
     def __init__(self, driver: Any, torch: Any):
         super().__init__(driver, torch)
         self.dtype = torch.float32
+        self.current = 0  # the stream that torch works on: its default one
 
     def tensor_at(self, address: int, shape: tuple[int, ...], typestr: str) -> Any:
         size = int(np.prod(shape)) * np.dtype(typestr).itemsize
@@ -137,7 +141,11 @@ class HostTorch(torch_device.TorchDevice):
 
     @contextlib.contextmanager
     def on(self, stream: int) -> Iterator[None]:
-        yield
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
 
     def enqueue(self, stream: int, work: Callable[[], Any]) -> None:
         def run() -> None:
@@ -147,16 +155,28 @@ class HostTorch(torch_device.TorchDevice):
         self.driver.cuda.put(stream, "torch", run)
 
     def graph(self, stream: int, work: Callable[[], Any], *, warm_up: int = 3) -> Any:
-        torch, driver = self.torch, self.driver
+        """A graph that runs when the stream is waited for on which torch works when it is replayed."""
+        device = self
 
         class Replay:
             def replay(self) -> None:
-                with torch.inference_mode():
-                    work()
-                driver.synchronize(stream)
+                device.driver.cuda.put(device.current, "graph", lambda: device.run_now(stream, work))
 
-        Replay().replay()
+        with self.on(stream):
+            Replay().replay()
+        self.driver.synchronize(stream)
         return Replay()
+
+    def run_now(self, stream: int, work: Callable[[], Any]) -> None:
+        """Run ``work``, and what it puts into the stream, before what waits there already."""
+        there = self.driver.cuda.streams[stream]
+        kept, there.waiting = there.waiting, []
+        try:
+            with self.torch.inference_mode():
+                work()
+            self.driver.cuda.drain(stream)
+        finally:
+            there.waiting = kept
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.torch.empty(shape, dtype=dtype)

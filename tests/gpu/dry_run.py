@@ -37,7 +37,7 @@ def dry_folder(folder: Path) -> Path:
 def tools_that_find_nothing(folder: Path) -> Path:
     """Doubles of NVIDIA's tools: they run what they are given and report as the tools do."""
     folder.mkdir()
-    for name in ("compute-sanitizer", "ncu"):
+    for name in ("compute-sanitizer", "ncu", "nvidia-smi"):
         path = folder / name
         path.write_text(f"#!{sys.executable}\n" + (HERE / "tool_double.py").read_text("utf-8"), "utf-8")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
