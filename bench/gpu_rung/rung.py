@@ -23,6 +23,7 @@ from edgeosr.errors import UsageError, require_choice
 from edgeosr.files import storage_errors, write_text
 
 SECONDS = 360.0
+LEAST_S = 5.0  # in less a step does not get to its first figure
 INTERRUPTED = 130  # exit code
 FAILED = ("failed", "out of time")  # outcomes; the others are passed, not run and cut short
 # A folder of one machine has no place in a record that is committed.
@@ -113,7 +114,7 @@ def _run_steps(
             record["not_run"][step.name] = "not asked for"
             continue
         left = settings.seconds - (time.monotonic() - started)
-        if left < 5:
+        if left < LEAST_S:
             record["not_run"][step.name] = f"the {settings.seconds:.0f} seconds are over"
             continue
         record["running"] = step.name

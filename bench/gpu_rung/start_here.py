@@ -6,6 +6,7 @@ root too: Python's -m puts the working directory first, so the rung runs in this
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -76,13 +77,19 @@ def smi_name(seconds: float = 10.0) -> str:
     words = [program, "--query-gpu=name", "--format=csv,noheader", f"--id={card}"]
     try:
         asked = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        said, _ = asked.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        asked.kill()  # and not waited for: in a driver that hangs, that would never end
-        return ""
     except OSError:
         return ""
-    return said if asked.returncode == 0 else ""
+    try:
+        said, _ = asked.communicate(timeout=seconds)
+        return said if asked.returncode == 0 else ""
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in a driver that hangs it never ends
+            asked.wait(1)
+        return ""
+    finally:
+        if asked.stdout is not None:
+            asked.stdout.close()
 
 
 def _is_jetson() -> bool:

@@ -81,7 +81,7 @@ def pids(folder: Path) -> list[int]:
 @pytest.mark.parametrize("folder", [True], indirect=True, ids=["one that ignores SIGTERM"])
 def test_a_step_out_of_time_ends_with_what_its_own_children_started(folder: Path) -> None:
     words = [sys.executable, str(folder / "step.py"), "--report", str(folder / "report.json")]
-    found = run_child(words, limit_s=4.0, log=folder / "log", grace_s=OUTER_GRACE_S)
+    found = run_child(words, limit_s=3.0, log=folder / "log", grace_s=OUTER_GRACE_S)
     assert found.timed_out and found.code == 130, "a step goes through its finally, and says so"
     assert len(pids(folder)) == 2 and all(map(gone, pids(folder)))
     assert json.loads((folder / "report.json").read_text("utf-8"))["figures"] == {"began": True}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeosr.bench.gpu_rung import __main__ as command
+from edgeosr.bench.gpu_rung import rung
 from edgeosr.bench.gpu_rung.card import require_fit
 from edgeosr.bench.gpu_rung.rung import INTERRUPTED, RungSettings, run_rung, scrubbed, without_folders
 from edgeosr.bench.gpu_rung.steps import STEPS, Step
@@ -70,8 +71,6 @@ Run = Callable[..., tuple[int, dict[str, Any], list[str]]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    from edgeosr.bench.gpu_rung import rung
-
     script = tmp_path / "double.py"
     script.write_text(DOUBLE, "utf-8")
 
@@ -133,8 +132,11 @@ def test_when_the_time_is_over_the_rest_is_listed_as_not_run(run: Run) -> None:
     assert record["not_run"] == {name: "the 4 seconds are over" for name in ("fine", "skipped")}
 
 
-def test_a_step_that_the_rung_s_own_time_cuts_short_is_no_failure(run: Run) -> None:
-    code, record, _ = run(step("slow", limit_s=60.0), seconds=6.0)
+def test_a_step_that_the_rung_s_own_time_cuts_short_is_no_failure(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rung, "LEAST_S", 0.5)
+    code, record, _ = run(step("slow", limit_s=60.0), seconds=2.5)
     (found,) = record["steps"]
     assert code == 0 and found["outcome"] == "cut short" and found["figures"]["first"] == 1
 
@@ -180,8 +182,11 @@ def test_a_terminal_that_takes_no_line_loses_no_step(run: Run, tmp_path: Path) -
     assert run(step("fine"), say=say)[1]["steps"][0]["outcome"] == "passed"
 
 
-def test_what_was_found_wrong_before_the_time_was_over_is_a_failure(run: Run) -> None:
-    code, record, _ = run(step("half_wrong", limit_s=60.0), seconds=6.0)
+def test_what_was_found_wrong_before_the_time_was_over_is_a_failure(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rung, "LEAST_S", 0.5)
+    code, record, _ = run(step("half_wrong", limit_s=60.0), seconds=2.5)
     assert code == 1 and record["steps"][0]["outcome"] == "failed"
 
 
