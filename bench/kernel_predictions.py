@@ -88,11 +88,14 @@ def held_lines() -> list[str]:
 
 def latency_lines() -> list[str]:
     """Return the latency table for a terminal."""
-    lines = ["cycles by architecture: [f] fitted on the card, [p] published, [a] assumed"]
+    lines = [
+        "cycles by architecture: [f] fitted on the card, [c] carried over from the H200's fit, "
+        "[p] published, [a] assumed"
+    ]
     for row in TABLE:
         values = {
             "launch us": row.launch_us,
-            "x published cycles on chip": row.on_chip,
+            "x nominal cycles on chip": row.on_chip,
             "L2": row.l2,
             "us DRAM beyond L2": row.dram_us,
             "atomic, fence": row.sync,

@@ -20,18 +20,20 @@ from edgeosr.bench.kernel_predictions import (
     case_of,
     counts_for,
     held_lines,
+    latency_lines,
     prediction,
     prediction_lines,
 )
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
-from edgeosr.bench.latency_table import FITTED, TABLE, latencies_of
+from edgeosr.bench.latency_table import CARRIED, FITTED, TABLE, latencies_of
 from edgeosr.bench.phase_table import PhaseTable, measured_tables, phase_table, require_source
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts
 
 FILE = Path(kernel_counts.__file__).with_name("kernel_phases_h200.json")
-HERE = Device(132, 1.98, cold=False)
+(CARD,) = measured_tables()
+HERE = Device(CARD.multiprocessors, CARD.clock_ghz, cold=False)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +74,18 @@ def test_the_tables_constants_are_those_fitted_on_the_other_rows_alone(
     np.testing.assert_array_equal(fit(replace(table, rows=changed), counts), found)
 
 
-def test_an_edge_modules_cycles_are_none_of_them_called_fitted() -> None:
+def test_an_edge_modules_cycles_say_that_they_are_the_h200s() -> None:
+    of_card = latencies_of("sm_90")
     for row in TABLE:
         if row.architecture != "sm_90":
-            values = (row.launch_us, row.on_chip, row.l2, row.dram_us, row.sync, row.slot)
-            assert FITTED not in {value.source for value in values}
-            assert row.launch_us.source == ASSUMED
+            for name in ("on_chip", "l2", "sync", "slot"):
+                found = getattr(row, name)
+                assert (found.value, found.source) == (getattr(of_card, name).value, CARRIED)
+            assert row.launch_us.source == row.dram_us.source == ASSUMED
+    printed = "\n".join(latency_lines())
+    assert "[c] carried over from the H200's fit" in printed
+    orin = next(line for line in printed.splitlines() if "sm_87" in line)
+    assert orin.count("[c]") == 4 and "[p]" not in orin and "[f]" not in orin
 
 
 def test_time_grows_with_each_wait_with_the_clock_period_and_with_blocks_that_share(
