@@ -22,6 +22,7 @@ from edgeosr.bench.gpu_rung.steps import BUNDLE, MACHINE, PHASES, STEPS, TESTS, 
 from edgeosr.errors import UsageError, require_choice
 from edgeosr.files import storage_errors, write_text
 
+KIND = "gpu-rung"
 SECONDS = 360.0
 LEAST_S = 5.0  # in less a step does not get to its first figure
 INTERRUPTED = 130  # exit code
@@ -65,10 +66,11 @@ def run_rung(settings: RungSettings, steps: Sequence[Step] = STEPS) -> int:
     A machine that cannot take the rung ends it with the exit code of what is wrong.
 
     Raises:
+        UsageError: something else than a record of the rung lies where it goes.
         StorageError: the record cannot be written.
     """
     record: dict[str, Any] = {
-        "kind": "gpu-rung",
+        "kind": KIND,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "made_up": "a dry run: the card and every time are made of doubles" if settings.small else "",
         "machine": {},
@@ -77,6 +79,9 @@ def run_rung(settings: RungSettings, steps: Sequence[Step] = STEPS) -> int:
         "not_run": {step.name: "not begun" for step in steps},
     }
     started = time.monotonic()
+    kept = make_place(settings.out)
+    if kept is not None:
+        _say(settings, f"the record of an earlier rung is now {kept}")
     work = settings.out.with_name(f"{settings.out.name}.steps")
     with ended_by_signals():
         try:
@@ -124,8 +129,12 @@ def _run_steps(
         _write(settings, record)
         _say(settings, _line(found))
     failed = any(found["gates"] and found["outcome"] in FAILED for found in record["steps"])
-    _say(settings, f"{len(record['steps'])} steps in {record['seconds']:.0f} s; {settings.out}")
-    return 1 if failed else 0
+    left_out = [name for name, why in record["not_run"].items() if why != "not asked for"]
+    words = f", not run: {', '.join(left_out)}" if left_out else ""
+    _say(settings, f"{len(record['steps'])} steps in {record['seconds']:.0f} s{words}; {settings.out}")
+    if not record["steps"]:
+        _say(settings, f"error: no step has run in {settings.seconds:.0f} s; give it more with --seconds")
+    return 1 if failed or not record["steps"] else 0
 
 
 def _may_go_on(machine: dict[str, Any]) -> bool:
@@ -230,6 +239,36 @@ def _line(found: dict[str, Any]) -> str:
 
 def _write(settings: RungSettings, record: dict[str, Any]) -> None:
     write_text(settings.out, json.dumps(record, indent=1) + "\n")
+
+
+def make_place(out: Path) -> Path | None:
+    """Look whether a record can go to ``out``, and move one with measurements that lies there aside.
+
+    Returns:
+        Its new path, ``NAME-DATE.json``; None: there was none to keep.
+
+    Raises:
+        UsageError: what lies there is no record of the rung.
+        StorageError: it cannot be moved.
+    """
+    if not out.exists() and not out.is_symlink():
+        return None
+    try:
+        found = json.loads(out.read_text("utf-8")) if out.is_file() else None
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise UsageError(
+            f"{out} must be new, or a record of the hardware rung; it is something else; name another --out"
+        )
+    if not found.get("steps") or found.get("made_up"):
+        return None  # nothing was measured
+    date = re.sub(r"[^0-9T]", "", str(found.get("date", ""))[:19]) or "older"
+    names = (f"{out.stem}-{date}{suffix}{out.suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    kept = next(path for path in map(out.with_name, names) if not path.exists())
+    with storage_errors("write", kept):
+        out.rename(kept)
+    return kept
 
 
 def _say(settings: RungSettings, line: str) -> None:

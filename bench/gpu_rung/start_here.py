@@ -7,6 +7,7 @@ root too: Python's -m puts the working directory first, so the rung runs in this
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -17,21 +18,35 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+NEEDED = {"numpy": "numpy", "torch": "torch", "cuda.bindings.driver": "cuda-bindings"}
 
 
 def main() -> int:
-    """Unzip, and become the rung; return 2 if this Python is not the archive's."""
-    about = json.loads((HERE / "about.json").read_text("utf-8"))
+    """Unzip, and become the rung; return 2 if this Python is not the archive's, or lacks what it needs."""
+    try:
+        about = json.loads((HERE / "about.json").read_text("utf-8"))
+        wanted = str(about["python"])
+    except (OSError, ValueError, KeyError) as error:
+        return _refused(f"about.json of this archive cannot be read ({error}). Unpack it again")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if version != about["python"]:
-        print(
-            f"error: this archive is for Python {about['python']} ({about['title']}); this is Python "
-            f"{version}: start it with python{about['python']}, or make the archive of the other kind",
-            file=sys.stderr,
+    if version != wanted:
+        return _refused(
+            f"this archive is for Python {wanted} ({about.get('title')}); this is Python {version}: start it "
+            f"with python{wanted}, or make the archive of the other kind"
         )
-        return 2
     site = HERE / "site"
-    unzip(HERE / "wheels", site)
+    try:
+        unzip(HERE / "wheels", site)
+    except (OSError, zipfile.BadZipFile) as error:
+        return _refused(f"the wheels of this archive cannot be unzipped ({error}). Unpack it again")
+    except KeyboardInterrupt:
+        print("interrupted while the wheels were unzipped; nothing was run", file=sys.stderr)
+        return 130
+    if missing := lacking(site):
+        return _refused(
+            f"this Python lacks {', '.join(missing)}, which the archive does not bring; it needs here: "
+            f"{about.get('has')}. Start it with the Python that has them ({sys.executable} has not)"
+        )
     known, rest = _parser().parse_known_args()
     out = (known.out or Path(f"gpu-{machine_name()}.json")).resolve()
     words = ["-m", "edgeosr.bench.gpu_rung", "--folder", str(HERE), "--out", str(out), *rest]
@@ -40,6 +55,27 @@ def main() -> int:
     os.chdir(HERE)
     # This process becomes the rung: whatever ends it ends that, and it writes what it has.
     os.execve(sys.executable, [sys.executable, *words], environment)
+
+
+def _refused(words: str) -> int:
+    print(f"error: {words}", file=sys.stderr)
+    return 2
+
+
+def lacking(site: Path) -> list[str]:
+    """Return which packages neither this Python nor ``site`` has, of those that no step can do without."""
+    sys.path.insert(0, str(site))
+    try:
+        return [package for module, package in NEEDED.items() if not _is_there(module)]
+    finally:
+        sys.path.remove(str(site))
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent package is missing, or broken
+        return False
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,9 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 def unzip(wheels: Path, site: Path) -> None:
     """Unzip every wheel into ``site``, made anew unless it is that of these wheels."""
     names = sorted(path.name for path in wheels.glob("*.whl"))
+    if not names:
+        raise FileNotFoundError(f"no wheel in {wheels.name}/")
     done = site / "unzipped.json"
-    if done.is_file() and json.loads(done.read_text("utf-8")) == names:
-        return
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(done.read_text("utf-8")) == names:
+            return
     shutil.rmtree(site, ignore_errors=True)
     for name in names:
         with zipfile.ZipFile(wheels / name) as wheel:

@@ -13,7 +13,7 @@ import pytest
 from edgeosr.bench import kernel_counts
 from edgeosr.bench.jetson import ASSUMED, MODULES
 from edgeosr.bench.kernel_counts import CASES, counts_of_source, row_name
-from edgeosr.bench.kernel_latency import Compared, Device, compared, fit, predicted, worst
+from edgeosr.bench.kernel_latency import Compared, Device, compared, fit, predicted, range_by_phase, worst
 from edgeosr.bench.kernel_model import WORKLOADS, floors
 from edgeosr.bench.kernel_predictions import (
     MOST,
@@ -21,6 +21,7 @@ from edgeosr.bench.kernel_predictions import (
     counts_for,
     held_lines,
     latency_lines,
+    latency_record,
     prediction,
     prediction_lines,
 )
@@ -56,6 +57,18 @@ def test_the_rows_held_back_come_out_within_the_stated_error(rows: list[Compared
     assert len(held) == 4 and len(rows) == 9
     assert worst(rows, fitted=False) < MOST
     assert worst(rows, fitted=False) < 1.10, "docs/kernel.md says 1.07"
+
+
+def test_of_one_phase_alone_the_model_is_further_off_and_says_so(rows: list[Compared]) -> None:
+    row = replace(rows[0], measured=(2.0, 4.0, 5.0), predicted=(2.0, 3.0, 5.0))
+    assert row.by_phase == (1.0, 0.5, 2.0) and row.error == pytest.approx(4 / 3)
+    least, most = range_by_phase([row, replace(row, fitted=not row.fitted)], fitted=True)
+    assert (least, most) == (0.5, 2.0)
+    least, most = range_by_phase(rows, fitted=False)
+    assert 0.58 < least < 0.60 and 1.40 < most < 1.42, "docs/kernel.md says 0.59 to 1.41"
+    assert latency_record()["least_error_of_one_phase_alone"] == [least, most]
+    assert latency_record()["architectures"][0]["l2"]["source"] == CARRIED
+    assert f"x {least:.2f} to {most:.2f} of one phase alone" in latency_lines()[-1]
 
 
 def test_the_tables_constants_are_those_fitted_on_the_other_rows_alone(
@@ -137,8 +150,9 @@ def test_the_report_shows_both_halves_with_their_errors(monkeypatch: pytest.Monk
     lines = held_lines()
     assert "NVIDIA H200 (driver 580, 2026-11-26, commit f9077d1)" in lines[0]
     assert "Fitted on every second row" in lines[1] and "held back: x 1.0" in lines[1]
-    assert sum(" held " in line for line in lines[3:]) == 4
-    assert sum(" fit " in line for line in lines[3:]) == 5
+    assert "of one phase alone, held back: x 0.59 to 1.41." in lines[2]
+    assert sum(" held " in line for line in lines[4:]) == 4
+    assert sum(" fit " in line for line in lines[4:]) == 5
     assert "do not trust" not in lines[1]
     monkeypatch.setattr("edgeosr.bench.kernel_predictions.MOST", 1.01)
     assert "more than x 1.01: do not trust a prediction" in held_lines()[1]
@@ -228,12 +242,12 @@ def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
         name: SimpleNamespace(architecture=name, code_digest=lambda name=name: code[name]) for name in code
     }
     monkeypatch.setattr("edgeosr.kernels.counting.compiled.compiled", builds.get)
-    assert kernel_counts.main() == 0
+    assert kernel_counts.main([]) == 0
     assert json.loads(path.read_text("utf-8")) == kept  # and those of the older source are gone
     builds["sm_90"].code_digest = lambda: "other"
     counted = []
     monkeypatch.setattr(kernel_counts, "_counted", lambda build: counted.append(build.architecture) or {})
-    assert kernel_counts.main() == 0
+    assert kernel_counts.main([]) == 0
     assert counted == ["sm_90"]
 
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -54,7 +55,9 @@ def product_wheel(folder: Path, digest: str) -> Path:
 
 
 def download(kind: Kind, folder: Path) -> None:
-    zipped(folder / "some_thing-1.0-py3-none-any.whl", {"some_thing.py": ""})
+    there = {f"{name}/__init__.py": "" for name in ("numpy", "torch", "cuda", "cuda/bindings")}
+    members = {"some_thing.py": "", "cuda/bindings/driver.py": "", **there}  # in the machine's own place
+    zipped(folder / "some_thing-1.0-py3-none-any.whl", members)
     (folder / "left_over-2.0-py3-none-any.whl").write_bytes(b"of an older list")
 
 
@@ -152,6 +155,29 @@ def test_an_nvidia_smi_that_hangs_or_fails_does_not_keep_it_from_starting(
 
 
 SMI_NAME = start_here.smi_name
+
+
+def test_an_archive_that_is_not_whole_and_a_python_that_lacks_torch_are_told_in_words(tmp_path: Path) -> None:
+    with tarfile.open(packed(tmp_path).path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    here = tmp_path / "edgeosr-gpu"
+    words = [sys.executable, "-S", "-E", str(here / "start_here.py")]
+
+    def said() -> str:
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+        return done.stderr
+
+    wheel = here / "wheels" / "some_thing-1.0-py3-none-any.whl"
+    zipped(wheel, {"some_thing.py": "", "numpy/__init__.py": ""})
+    assert "lacks torch, cuda-bindings, which the archive does not bring" in said()
+    wheel.write_bytes(b"torn")
+    (here / "site" / "unzipped.json").write_text("{", "utf-8")
+    assert "cannot be unzipped" in said() and "Unpack it again" in said()
+    shutil.rmtree(here / "wheels")
+    assert "no wheel in wheels/" in said()
+    (here / "about.json").write_text("{}", "utf-8")
+    assert "about.json of this archive cannot be read" in said()
 
 
 def test_an_archive_that_is_too_large_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def gone(process: int) -> bool:
 
 def test_when_the_time_is_over_the_rest_is_listed_as_not_run(run: Run) -> None:
     code, record, _ = run(step("fine"), step("skipped"), seconds=4.0)
-    assert record["steps"] == [] and code == 0
+    assert record["steps"] == [] and code == 1, "a rung in which nothing has run has shown nothing"
     assert record["not_run"] == {name: "the 4 seconds are over" for name in ("fine", "skipped")}
 
 
@@ -173,6 +173,36 @@ def test_a_record_that_cannot_be_written_is_told_before_a_step_runs(tmp_path: Pa
     settings = RungSettings(out=tmp_path / "file" / "gpu.json", folder=tmp_path, python=("no-such-python",))
     with pytest.raises(StorageError, match="cannot write"):  # and not that this Python cannot be started
         run_rung(settings, [step("fine")])
+
+
+def test_an_earlier_record_is_kept_beside_the_new_one(run: Run, tmp_path: Path) -> None:
+    measured = {
+        "kind": "gpu-rung",
+        "date": "2026-11-26T23:00:00+00:00",
+        "made_up": "",
+        "steps": [{"name": "x"}],
+    }
+    for number in (1, 2):
+        (tmp_path / "gpu.json").write_text(json.dumps(measured), "utf-8")
+        said = run(step("fine"), machine="no_card")[2]  # of a start that is refused too
+        assert said[0].endswith("gpu-20261126T230000.json" if number == 1 else "-2.json")
+    assert run(step("fine"))[2][0].startswith("a card"), "a refused start has measured nothing"
+    kept = sorted(path.name for path in tmp_path.glob("gpu-*.json"))
+    assert kept == ["gpu-20261126T230000-2.json", "gpu-20261126T230000.json"]
+    assert json.loads((tmp_path / kept[1]).read_text("utf-8")) == measured
+
+
+def test_what_is_no_record_of_the_rung_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text('{"my": "notes"}', "utf-8")
+    (tmp_path / "text").write_text("mine", "utf-8")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("notes.json", "text", "folder", "link", "pipe"):
+        before = os.lstat(tmp_path / name)[:4]
+        with pytest.raises(UsageError, match="must be new, or a record of the hardware rung"):
+            run_rung(RungSettings(out=tmp_path / name, folder=tmp_path, python=("no-such-python",)), [])
+        assert os.lstat(tmp_path / name)[:4] == before
 
 
 def test_a_terminal_that_takes_no_line_loses_no_step(run: Run, tmp_path: Path) -> None:
