@@ -99,7 +99,7 @@ def held_lines() -> list[str]:
 def latency_lines() -> list[str]:
     """Return the latency table for a terminal."""
     lines = [
-        "cycles by architecture: [f] fitted on the card, [c] carried over from the H200's fit, "
+        "cycles by architecture: [f] fitted on the card, [H] the H200's fit, carried over, "
         "[p] published, [a] assumed"
     ]
     for row in TABLE:
@@ -116,7 +116,7 @@ def latency_lines() -> list[str]:
     error, (least, most) = held_back_error()
     return [
         *lines,
-        "no module was measured: there a prediction is off by at least what it is on the held-back rows,",
+        "On a module a prediction is off by at least what it is on the card's rows that were held back:",
         f"x {error:.2f} until the end of a phase, and x {least:.2f} to {most:.2f} of one phase alone",
     ]
 
