@@ -98,16 +98,18 @@ def python_words() -> list[str]:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[list[int]]:
     """Take SIGTERM, and SIGHUP of a terminal that is gone, for Ctrl-C: what is open inside is closed.
+
+    The list holds the signals that came.
 
     Only the first signal counts: a second one would break off the closing. One that is ignored (``nohup``)
     stays so. Nothing changes in a thread that is not the main one.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
 
     def interrupt(number: int, frame: object) -> None:
         came.append(number)
@@ -120,7 +122,7 @@ def ended_by_signals() -> Iterator[None]:
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -141,6 +143,10 @@ def _used() -> float:
 def _end_all(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
     """End the process, what it started, and what those left running in their sessions."""
     family: dict[int, _Process] = {}
+    if child.poll() is None:
+        family = _family(child.pid, family)
+        child.terminate()  # first: it must not take the end of one of its own children for a failure
+        time.sleep(0.1)
     for number, wait in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _LAST_S)):
         family |= _family(child.pid, family)
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -94,7 +94,7 @@ def step_main(
     report, code = StepReport(options.report), 1
     if arguments is None and options.report is not None:
         end_with_parent()
-    with ended_by_signals():
+    with ended_by_signals() as came:
         try:
             report.save()
             work(report, options)
@@ -103,12 +103,15 @@ def step_main(
             code = ENDED
         except NotRunHereError as reason:
             report.not_run, code = str(reason), 1 if report.failures else 0
-        except EdgeosrError as error:
-            report.failures.append(str(error))
-            code = error.exit_code
         except Exception as error:  # whatever a library raises: the rung goes on with the next step
-            traceback.print_exc()
-            report.failures.append(f"{type(error).__name__}: {error}")
+            known = isinstance(error, EdgeosrError)
+            if came:  # what goes wrong while work is broken off is no fault of it
+                code = ENDED
+            else:
+                report.failures.append(str(error) if known else f"{type(error).__name__}: {error}")
+                code = error.exit_code if isinstance(error, EdgeosrError) else 1
+            if not known:
+                traceback.print_exc()
         report.save()
     for words in [*report.failures, *([f"not run: {report.not_run}"] if report.not_run else [])]:
         print(words, file=sys.stderr)

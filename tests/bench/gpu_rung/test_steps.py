@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from edgeosr.bench.gpu_rung.sanitizers import judged
 from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
 from edgeosr.bench.gpu_rung.training import images_per_second, write_pictures
 from edgeosr.data.cifar_binary import read_cifar
-from edgeosr.errors import DataError, KernelBuildError, UsageError
+from edgeosr.errors import CudaError, DataError, KernelBuildError, UsageError
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 
@@ -158,6 +160,19 @@ def test_a_step_keeps_every_figure_at_once_and_words_its_end(tmp_path: Path) -> 
     assert run(UsageError("a wrong option")) == 2
     assert run(ZeroDivisionError("ours")) == 1 and kept(path)["failures"] == ["ZeroDivisionError: ours"]
     assert kept(path)["figures"] == {"first": 1}
+
+
+def test_what_goes_wrong_while_a_step_is_broken_off_is_no_failure(tmp_path: Path) -> None:
+    def work(report: StepReport, options: argparse.Namespace) -> None:
+        report.put("first", 1)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            raise CudaError("memory freed while a kernel may use it")
+
+    assert step_main("a step", work, ["--report", str(tmp_path / "report.json")]) == 130
+    assert kept(tmp_path / "report.json") == {"figures": {"first": 1}, "failures": [], "not_run": ""}
 
 
 def test_a_number_that_json_cannot_say_is_none_in_the_file(tmp_path: Path) -> None:
