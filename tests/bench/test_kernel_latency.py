@@ -33,7 +33,7 @@ from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts
 
 FILE = Path(kernel_counts.__file__).with_name("kernel_phases_h200.json")
-(CARD,) = measured_tables()
+CARD, *_ = measured_tables()
 HERE = Device(CARD.multiprocessors, CARD.clock_ghz, cold=False)
 
 

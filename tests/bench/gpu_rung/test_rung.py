@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -313,3 +314,9 @@ def test_the_steps_limits_and_their_order() -> None:
     # What waits for another's compiler gates nothing: a slow one is no fault of ours.
     assert [found.name for found in STEPS if not found.gates] == ["rivals", "compiled", "rows"]
     assert len({found.name for found in STEPS}) == len(STEPS)
+    page = (Path(__file__).parents[3] / "docs" / "gpu.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d+) s \| (.*) \|$", page, re.MULTILINE)
+    assert [(name, float(limit)) for name, limit, _ in rows] == [(one.name, one.limit_s) for one in STEPS]
+    assert [name for name, _, words in rows if words.startswith("timed, and no failure")] == [
+        found.name for found in STEPS if not found.gates
+    ]

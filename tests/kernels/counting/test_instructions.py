@@ -41,6 +41,10 @@ LANE = np.arange(32, dtype=np.int64)
         ("LOP3.LUT R9, R0, 0x5, RZ, 0x3c, !PT", LANE ^ 5),
         ("SHF.R.S32.HI R9, RZ, 0x1f, R0", LANE * 0),
         ("SHF.L.U32 R9, R0, 0x20, RZ", LANE * 0),
+        ("SHF.R.W.U32.HI R9, RZ, 0x21, R0", LANE >> 1),
+        ("SHF.L.W.U32 R9, R0, 0x22, RZ", LANE << 2),
+        ("MOV R4, 0x3ffff\nI2F.S16 R8, R4\nMOV R9, R8", LANE * 0 + 0xBF800000),  # -1
+        ("MOV R4, 0x1ffff\nI2F.U16 R8, R4\nMOV R9, R8", LANE * 0 + 0x477FFF00),  # 65535
         ("POPC R9, R0", [bin(i).count("1") for i in LANE]),
         ("PRMT R9, R0, 0x1000, RZ", LANE << 0 | LANE << 8 | LANE << 16),
         ("VIMNMX R9, R0, 0x7, PT", np.minimum(LANE, 7)),
@@ -144,7 +148,8 @@ def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> 
         "LDS.U8 R4, [R2]",
         "STS.U8 [R2], R4",
         "STG.E.U8 desc[UR4][R2.64], R4",
-        "I2F.S16 R9, R0",
+        "I2F.U16 R9, R0.H1",
+        "I2F.U8 R9, R0",
         "F2I.S64.TRUNC R9, R0",
         "SHF.R.S64 R9, R0, 0x21, R0",
         "MUFU.RCP64H R9, R0",
