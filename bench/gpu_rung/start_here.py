@@ -5,6 +5,8 @@ nothing is installed, and deleting the folder removes all of it. It may be start
 root too: Python's -m puts the working directory first, so the rung runs in this folder, without an edgeosr/.
 """
 
+from __future__ import annotations  # an older Python is told which one it takes, and no SyntaxError
+
 import argparse
 import contextlib
 import importlib.util
@@ -42,7 +44,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted while the wheels were unzipped; nothing was run", file=sys.stderr)
         return 130
-    if missing := lacking(site):
+    missing = lacking(site)
+    if missing:
         return _refused(
             f"this Python lacks {', '.join(missing)}, which the archive does not bring; it needs here: "
             f"{about.get('has')}. Start it with the Python that has them ({sys.executable} has not)"
