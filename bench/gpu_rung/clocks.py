@@ -1,6 +1,7 @@
 """What nvidia-smi says of the card that the driver uses: once, and while something else is timed."""
 
 import contextlib
+import math
 import shutil
 import subprocess
 import tempfile
@@ -91,8 +92,10 @@ def summed_lines(printed: str) -> dict[str, Any]:
         return {"not_run": printed.strip()[:300] or "nvidia-smi said nothing in this time"}
     columns = np.array(rows).T
     found: dict[str, Any] = {"samples": len(rows)}
-    for name, values in zip(WHILE, columns, strict=True):
-        found[name] = [round(float(one), 1) for one in (values.min(), np.median(values), values.max())]
+    for name, column in zip(WHILE, columns, strict=True):
+        values = column[~np.isnan(column)]
+        if len(values):  # a part of a card (MIG) has clocks, and no power of its own
+            found[name] = [round(float(one), 1) for one in (values.min(), np.median(values), values.max())]
     return found
 
 
@@ -106,11 +109,15 @@ def _words(query: tuple[str, ...], card: Card, form: str) -> tuple[list[str], st
 
 
 def _numbers(line: str) -> list[float] | None:
-    words = line.split(",")
-    try:
-        return [float(word) for word in words] if len(words) == len(WHILE) else None
-    except ValueError:  # "[N/A]", or a message
+    """Return the line's numbers, not-a-number for what is not available; None: it is a message."""
+    words = [word.strip() for word in line.split(",")]
+    if len(words) != len(WHILE):
         return None
+    try:
+        found = [float("nan") if "N/A" in word else float(word) for word in words]
+    except ValueError:
+        return None
+    return None if all(map(math.isnan, found)) else found
 
 
 def _end(watcher: "subprocess.Popen[bytes]") -> None:

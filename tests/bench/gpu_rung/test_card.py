@@ -71,7 +71,7 @@ def test_too_little_memory_is_refused_with_the_card_in_the_record(monkeypatch: p
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An nvidia-smi that prints its words, then a row every ten milliseconds where it is told to go on."""
     program = tmp_path / "nvidia-smi"
-    rows = "while :; do echo '1980, 2619, 300.5, 41'; echo 'N/A, 1, 2, 3'; sleep 0.01; done"
+    rows = "while :; do echo '1980, 2619, 300.5, 41'; echo 'a message, of, four, words'; sleep 0.01; done"
     script = f'#!/bin/sh\ncase "$*" in *loop-ms*) {rows};; *) echo "$*" | tr , ";";; esac\n'
     program.write_text(script, "utf-8")
     program.chmod(0o755)
@@ -106,6 +106,9 @@ def test_clocks_that_cannot_be_had_are_told_and_fail_nothing(
     with clocks_meanwhile("0000:65:00.0") as found:
         pass
     assert found == {"not_run": "nvidia-smi is not on the PATH"}
+    of_a_part = summed_lines("1980, 2619, [N/A], 41\n1755, 2619, [N/A], 42\n[N/A], [N/A], [N/A], [N/A]\n")
+    assert of_a_part["clocks.current.sm"] == [1755.0, 1867.5, 1980.0] and of_a_part["samples"] == 2
+    assert "power.draw" not in of_a_part
     assert summed_lines("No devices were found\n") == {"not_run": "No devices were found"}
     assert summed_lines("") == {"not_run": "nvidia-smi said nothing in this time"}
 
