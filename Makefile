@@ -77,12 +77,13 @@ gpu-pack: wheel build/small.edgeosr
 
 # Nothing is installed: the machine has its own Python with torch, and perhaps no way to any package index.
 GPU_PYTHON  ?= python3
+GPU_RUNS    := $(if $(findstring /,$(GPU_PYTHON)),$(abspath $(GPU_PYTHON)),$(GPU_PYTHON))
 GPU_ARCHIVE ?= dist/edgeosr-gpu-$(if $(findstring --jetson,$(GPU_PACK)),jetson,cards).tar.gz
 gpu:
 	@test -f $(GPU_ARCHIVE) || { echo "$(GPU_ARCHIVE) is not here; make it where a package index is at hand:" \
 		"make gpu-pack, and bring it along" >&2; exit 1; }
 	rm -rf build/gpu/edgeosr-gpu && mkdir -p build/gpu && tar xf $(GPU_ARCHIVE) -C build/gpu
-	cd build/gpu && $(GPU_PYTHON) edgeosr-gpu/start_here.py $(GPU)
+	cd build/gpu && $(GPU_RUNS) edgeosr-gpu/start_here.py $(GPU)
 
 gpu-dry: $(STAMP)
 	$(BIN)/python tests/gpu/dry_run.py --out build/gpu-dry-run.json

@@ -7,9 +7,11 @@ source stay where a phase table was measured with it. Where a change left the ma
 counts are kept and nothing runs but the compiler.
 """
 
+import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +86,9 @@ def text_of(kept: dict[str, Any]) -> str:
     return re.sub(r'"phase (\d+)"', lambda match: phases[int(match[1])], text) + "\n"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Count the present source, keep what belongs to measured tables."""
+    argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").splitlines()[0]).parse_args(arguments)
     from edgeosr.bench.phase_table import measured_tables
     from edgeosr.kernels.counting.compiled import compiled
 

@@ -128,6 +128,12 @@ class Compared:
         """The worst ratio of the two, over phases and either way: 1.5 is half more or a third less."""
         return max(max(a / b, b / a) for a, b in zip(self.measured, self.predicted, strict=True))
 
+    @property
+    def by_phase(self) -> tuple[float, ...]:
+        """Predicted / measured of each phase alone, the launch in the first: here errors do not cancel."""
+        measured, model = np.diff(self.measured, prepend=0.0), np.diff(self.predicted, prepend=0.0)
+        return tuple(float(ratio) for ratio in model / measured)
+
 
 def compared(
     table: PhaseTable, counts: Mapping[str, LaunchCounts], digest: str, row: Latencies
@@ -165,6 +171,12 @@ def fit(table: PhaseTable, counts: Mapping[str, LaunchCounts]) -> Array:
 def worst(rows: Sequence[Compared], *, fitted: bool) -> float:
     """Return the worst error of one half."""
     return max(row.error for row in rows if row.fitted == fitted)
+
+
+def range_by_phase(rows: Sequence[Compared], *, fitted: bool) -> tuple[float, float]:
+    """Return the least and the largest ratio of one phase alone, of one half."""
+    ratios = [ratio for row in rows if row.fitted == fitted for ratio in row.by_phase]
+    return min(ratios), max(ratios)
 
 
 def _counted(counts: Mapping[str, LaunchCounts], name: str) -> LaunchCounts:

@@ -5,7 +5,15 @@ from typing import Any
 
 from edgeosr.bench.jetson import MODULES, Module
 from edgeosr.bench.kernel_counts import counts_of_source, row_name
-from edgeosr.bench.kernel_latency import Compared, Device, Prediction, compared, predicted, worst
+from edgeosr.bench.kernel_latency import (
+    Compared,
+    Device,
+    Prediction,
+    compared,
+    predicted,
+    range_by_phase,
+    worst,
+)
 from edgeosr.bench.kernel_model import Workload
 from edgeosr.bench.latency_table import TABLE, latencies_of
 from edgeosr.bench.phase_table import PhaseTable, measured_tables
@@ -77,6 +85,8 @@ def held_lines() -> list[str]:
             f"each phase, measured / predicted. Fitted on every second row: off by at most x "
             f"{worst(rows, fitted=True):.2f}; held back: x {held:.2f}"
             + (f", more than x {MOST:g}: do not trust a prediction" if held > MOST else ""),
+            "There errors of phases cancel. Predicted / measured of one phase alone, held back: x {:.2f} to "
+            "{:.2f}.".format(*range_by_phase(rows, fitted=False)),
             f"  {'':34s} {'':5s}" + "".join(f" {name.split(',')[0]:>14s}" for name in PHASES),
         ]
         for row in rows:
@@ -88,11 +98,14 @@ def held_lines() -> list[str]:
 
 def latency_lines() -> list[str]:
     """Return the latency table for a terminal."""
-    lines = ["cycles by architecture: [f] fitted on the card, [p] published, [a] assumed"]
+    lines = [
+        "cycles by architecture: [f] fitted on the card, [H] the H200's fit, carried over, "
+        "[p] published, [a] assumed"
+    ]
     for row in TABLE:
         values = {
             "launch us": row.launch_us,
-            "x published cycles on chip": row.on_chip,
+            "x nominal cycles on chip": row.on_chip,
             "L2": row.l2,
             "us DRAM beyond L2": row.dram_us,
             "atomic, fence": row.sync,
@@ -100,7 +113,22 @@ def latency_lines() -> list[str]:
         }
         words = ", ".join(f"{value.value:g} {name} [{value.source[0]}]" for name, value in values.items())
         lines.append(f"  {row.architecture}: {words}")
-    return lines
+    error, (least, most) = held_back_error()
+    return [
+        *lines,
+        "On a module a prediction is off by at least what it is on the card's rows that were held back:",
+        f"x {error:.2f} until the end of a phase, and x {least:.2f} to {most:.2f} of one phase alone",
+    ]
+
+
+def held_back_error() -> tuple[float, tuple[float, float]]:
+    """Return how far the model was off on cards: until the end of a phase at worst, and by phase alone."""
+    tables = [rows for _, rows in held_against()]
+    ranges = [range_by_phase(rows, fitted=False) for rows in tables]
+    return (
+        max(worst(rows, fitted=False) for rows in tables),
+        (min(least for least, _ in ranges), max(most for _, most in ranges)),
+    )
 
 
 def prediction_lines(workload: Workload, floors_us: dict[str, float]) -> list[str]:
@@ -124,6 +152,16 @@ def prediction_lines(workload: Workload, floors_us: dict[str, float]) -> list[st
             f"= {found.launch:7.1f} " + "{:8.1f} {:8.1f} {:6.1f} {:7.1f}".format(*parts)
         )
     return lines
+
+
+def latency_record() -> dict[str, Any]:
+    """Return the latency table for JSON, each entry with its source, and the least error of a prediction."""
+    error, by_phase = held_back_error()
+    return {
+        "least_error": error,
+        "least_error_of_one_phase_alone": list(by_phase),
+        "architectures": [asdict(row) for row in TABLE],
+    }
 
 
 def prediction_record(workload: Workload) -> dict[str, Any] | None:
@@ -150,6 +188,7 @@ def held_record() -> list[dict[str, Any]]:
             "phases": list(PHASES),
             "fitted_off_by_at_most": worst(rows, fitted=True),
             "held_back_off_by_at_most": worst(rows, fitted=False),
+            "held_back_of_one_phase_alone": list(range_by_phase(rows, fitted=False)),
             "rows": [asdict(row) for row in rows],
         }
         for table, rows in held_against()

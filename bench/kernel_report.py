@@ -9,6 +9,7 @@ from edgeosr.bench.kernel_predictions import (
     held_lines,
     held_record,
     latency_lines,
+    latency_record,
     prediction_lines,
     prediction_record,
 )
@@ -82,6 +83,7 @@ def kernel_model_json() -> str:
             "latency": "assumed",
             "predicted_us": "predicted",
         },
+        "cycles": latency_record(),
         "held_against": held_record(),
         "modules": [asdict(module) for module in MODULES],
         "rows": rows,

@@ -26,13 +26,13 @@ class TensorRTScoring:
             MissingDependencyError: TensorRT or the export extra is not installed.
             UsageError: TensorRT refuses the graph.
         """
-        data = scoring_onnx(case)
         try:
             tensorrt: Any = importlib.import_module("tensorrt")
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 "the package tensorrt is not installed; it comes with JetPack, else: pip install tensorrt"
             ) from error
+        data = scoring_onnx(case)
         logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         # TensorRT 11 has no mixed precision by flag: there the fp32 graph runs as it is.
         half = case.half_weights and hasattr(tensorrt.BuilderFlag, "FP16")

@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m edgeosr.bench.gpu_rung",
         description=f"{__doc__}\n\nsteps, in this order:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # start_here.py must know --out from what it hands on
     )
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="the record")
     parser.add_argument("--folder", type=Path, default=Path(), help="holds phases/, tests/gpu/ and bundles/")

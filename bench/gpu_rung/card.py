@@ -1,17 +1,16 @@
 """The first step: what the card and the machine are, and whether the rung can run on them at all."""
 
 import argparse
-import contextlib
 import platform
-import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from edgeosr.bench.device import describe_device, versions
+from edgeosr.bench.gpu_rung.clocks import nvidia_smi, pci_id
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.gpu_rung.torch_device import open_torch
-from edgeosr.errors import CudaError, DeviceMemoryError, NoDeviceError
+from edgeosr.errors import DeviceMemoryError, NoDeviceError
 from edgeosr.kernels.build.images import image_for
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.driver.driver import Device, Driver, open_driver
@@ -30,14 +29,10 @@ PACKAGES = (
     "typer",
     "kornia",
 )
-_SMI = (
-    "name,driver_version,pstate,clocks.current.sm,clocks.max.sm,clocks.current.memory,power.limit,"
-    "temperature.gpu,mig.mode.current"
-)
 
 
 def look_at_card(report: StepReport, options: argparse.Namespace) -> None:
-    """Describe it.
+    """Describe it. What only describes may fail: then the record has the reason in its place.
 
     Raises:
         MissingDependencyError, UsageError: torch is missing, or sees no device.
@@ -48,15 +43,35 @@ def look_at_card(report: StepReport, options: argparse.Namespace) -> None:
     device = driver.device(None)
     report.put("card", described(driver, device))
     require_fit(device, free_gib(driver, device))
-    open_torch(driver)
-    report.put("build", image_for(device).origin)
-    report.put("source", device_source().digest)
-    report.put("versions", versions(PACKAGES))
+    told = _Teller(report)
+    told("build", lambda: image_for(device).origin)
+    open_torch(driver)  # the slowest, where torch is imported for the first time
+    told("source", lambda: device_source().digest)
+    told("versions", lambda: versions(PACKAGES))
+    told("host", described_host)
+    told("system", lambda: f"{platform.system()} {platform.release()} {platform.machine()}")
+    told("python", platform.python_version)
+    told("nvidia_smi", lambda: nvidia_smi(pci_id(driver, device)))
+
+
+class _Teller:
+    """Keeps a figure, or why it cannot be told."""
+
+    def __init__(self, report: StepReport):
+        self._report = report
+
+    def __call__(self, name: str, figure: Callable[[], Any]) -> None:
+        try:
+            found = figure()
+        except Exception as error:  # whatever a library raises: the rung can do without this figure
+            found = {"not_told": f"{type(error).__name__}: {error}"[:300]}
+        self._report.put(name, found)
+
+
+def described_host() -> dict[str, Any]:
+    """Return the host's processor, board and memory."""
     host = describe_device().as_json()
-    report.put("host", {name: host[name] for name in ("cpu", "board", "cores", "memory_mib", "container")})
-    report.put("system", f"{platform.system()} {platform.release()} {platform.machine()}")
-    report.put("python", platform.python_version())
-    report.put("nvidia_smi", nvidia_smi())
+    return {name: host[name] for name in ("cpu", "board", "cores", "memory_mib", "container")}
 
 
 def require_fit(device: Device, free: float) -> None:
@@ -94,10 +109,11 @@ def described(driver: Driver, device: Device) -> dict[str, Any]:
     """Return name, architecture, processors, clocks, memory and driver."""
 
     def attribute(name: str, unit: int = 1) -> int | None:
-        which = getattr(driver.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}", None)
-        with contextlib.suppress(CudaError):  # a figure less; later drivers may not tell it
+        try:
+            which = getattr(driver.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
             return int(driver.call("cuDeviceGetAttribute", which, device.ordinal)) // unit
-        return None
+        except Exception:  # a figure less; later drivers and bindings may not tell it
+            return None
 
     free, total = driver_memory(driver)
     return {
@@ -112,22 +128,6 @@ def described(driver: Driver, device: Device) -> dict[str, Any]:
         "free_gib": round(free / 2**30, 1),
         "driver_cuda": f"{device.driver[0]}.{device.driver[1]}",
     }
-
-
-def nvidia_smi() -> dict[str, str]:
-    """Return what nvidia-smi says of clocks, power and driver; what it said or that it is missing, if not."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {"not_run": "nvidia-smi is not on the PATH"}
-    words = [program, f"--query-gpu={_SMI}", "--format=csv,noheader", "--id=0"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"not_run": str(error)}
-    values = [value.strip() for value in done.stdout.strip().split(",")]
-    if done.returncode or len(values) != len(_SMI.split(",")):
-        return {"not_run": (done.stderr or done.stdout).strip()[:300]}
-    return dict(zip(_SMI.split(","), values, strict=True))
 
 
 if __name__ == "__main__":

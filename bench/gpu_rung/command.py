@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeosr.bench.gpu_rung.child import run_child
-from edgeosr.bench.gpu_rung.sanitizers import python_words
+from edgeosr.bench.gpu_rung.child import python_words, run_child
 from edgeosr.bench.gpu_rung.step_report import SLOWER, StepReport
 from edgeosr.errors import UsageError
 

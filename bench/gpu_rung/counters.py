@@ -3,15 +3,15 @@
 import argparse
 import csv
 import io
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeosr.bench.gpu_rung.child import Ended, run_child
-from edgeosr.bench.gpu_rung.sanitizers import python_words
+from edgeosr.bench.gpu_rung.child import Ended, python_words, run_child
 from edgeosr.bench.gpu_rung.step_report import SLOWER, NotRunHereError, StepReport, step_main
-from edgeosr.bench.gpu_rung.tools import find_tool, forbidden
+from edgeosr.bench.gpu_rung.tools import CRASHED, find_tool, forbidden
 from edgeosr.errors import DataError
 from edgeosr.kernels.driver.driver import open_driver
 from edgeosr.kernels.fused_score import FusedScorer
@@ -58,6 +58,8 @@ def count(report: StepReport, options: argparse.Namespace) -> None:
         if len(rows) == len(cases):
             report.put("rows", [{"case": case.name, **row} for case, row in zip(cases, rows, strict=True)])
             return
+        if CRASHED in printed:
+            break  # it would again
         reason = forbidden(printed)
         if reason or ended.timed_out:
             raise NotRunHereError(reason or f"ncu was not over in {ended.seconds:.0f} seconds")
@@ -91,8 +93,9 @@ def counted(printed: str) -> list[dict[str, float]]:
             continue  # the line of units, and what a process prints after the table
         found: dict[str, float] = {}
         for column, value in row.items():
-            if column in names and value:
-                found[names[column]] = _number(value)
+            number = _number(value or "") if column in names else None
+            if number is not None:
+                found[names[column]] = number
         rows.append(found)
     return rows
 
@@ -108,11 +111,13 @@ def launch(cases: tuple[SelftestCase, ...]) -> None:
         driver.free(copy.address)
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> float | None:
+    """Return the number; None for "n/a", of a counter that the card does not have."""
     try:
-        return float(text.replace(",", ""))
-    except ValueError:  # "n/a": the card has no such counter
-        return float("nan")
+        found = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _more(parser: argparse.ArgumentParser) -> None:

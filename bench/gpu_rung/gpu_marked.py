@@ -16,6 +16,13 @@ class _Keeper:
     def __init__(self, report: StepReport):
         self._report = report
         self.tests: list[dict[str, Any]] = []
+        self.broken = False
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Keep why a file's tests could not be found."""
+        if report.failed:
+            self.broken = True
+            self._report.fail(f"{report.nodeid}: {_last_words(report)}")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep a test once it has run, or could not begin."""
@@ -45,6 +52,8 @@ def run_tests(report: StepReport, options: argparse.Namespace) -> None:
         MissingDependencyError: pytest is not installed.
     """
     pytest = import_extra("pytest", extra="dev", purpose="running the tests marked gpu")
+    # An image's own plugins were made for another pytest than the archive's.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     keeper = _Keeper(report)
     words = [
         str(options.tests),
@@ -59,14 +68,17 @@ def run_tests(report: StepReport, options: argparse.Namespace) -> None:
     # Nothing of a configuration that lies round the folder: it may be another project's.
     words += ["-c", os.devnull, "--rootdir", str(options.tests), "-o", "markers=gpu: needs an NVIDIA device"]
     code = int(pytest.main(words, plugins=[keeper]))
+    if code == pytest.ExitCode.INTERRUPTED and not keeper.broken:
+        raise KeyboardInterrupt  # by a signal, which pytest takes for its own
     if not keeper.tests:
         raise DataError(
             f"{options.tests} must hold tests marked gpu; pytest found none; make the archive again"
         )
     if code not in (0, 1):
         report.fail(f"pytest ended with exit code {code}")
-    if all(found["outcome"] == "not run" for found in keeper.tests):
-        report.fail(f"no test was run: {keeper.tests[0].get('why', '')}")
+    for found in keeper.tests:  # the card was there a moment ago: each of them runs on it
+        if found["outcome"] == "not run":
+            report.fail(f"{found['test']} was not run: {found.get('why', '')}")
 
 
 def _last_words(report: Any) -> str:

@@ -7,12 +7,7 @@ import numpy as np
 
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
-
-TRAIN = 10  # replays between two events
-HOW = (
-    "median of {rounds} rounds after {warm_up}; {train} CUDA-graph replays between two events, divided by "
-    "{train}"
-)
+from edgeosr.kernels.driver.interleaved import interleaved_us
 
 
 def graph_microseconds(
@@ -27,30 +22,12 @@ def graph_microseconds(
         warm_up: rounds before them.
     """
     with driver.own_stream() as own:
-        start, end = driver.timed_event(), driver.timed_event()
+        work(own)
+        driver.synchronize(own)
+        graph = Graph(driver, own, lambda: work(own))
         try:
-            work(own)
-            driver.synchronize(own)
-            graph = Graph(driver, own, lambda: work(own))
-            try:
-                samples = []
-                for turn in range(warm_up + rounds):
-                    driver.record(start, own)
-                    for _ in range(TRAIN):
-                        graph.replay()
-                    driver.record(end, own)
-                    elapsed = driver.elapsed_ms(start, end)
-                    if turn >= warm_up:
-                        samples.append(1000 * elapsed / TRAIN)
-            finally:
-                driver.synchronize(own)
-                graph.close()
+            found = interleaved_us(driver, own, {"work": graph.replay}, rounds=rounds, warm_up=warm_up)
         finally:
-            driver.destroy_event(start)
-            driver.destroy_event(end)
-    return round(float(np.median(samples)), 2)
-
-
-def how(rounds: int, warm_up: int) -> str:
-    """Return the conditions of the figure, for a record."""
-    return HOW.format(rounds=rounds, warm_up=warm_up, train=TRAIN)
+            driver.synchronize(own)
+            graph.close()
+    return round(float(np.median(found["work"])), 2)

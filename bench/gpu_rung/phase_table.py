@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeosr.bench.gpu_rung.graph_timer import graph_microseconds, how
-from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
-from edgeosr.kernels.build.images import Image, image_for
+from edgeosr.bench.gpu_rung.clocks import clocks_meanwhile, pci_id
+from edgeosr.bench.gpu_rung.graph_timer import graph_microseconds
+from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
+from edgeosr.bench.kernel_counts import row_name
+from edgeosr.kernels.build.images import Image, image_for, suitable_builds
 from edgeosr.kernels.build.phases import PHASES, WHOLE, phase_image
 from edgeosr.kernels.build.sources import device_source
-from edgeosr.kernels.driver.driver import Driver, open_driver
+from edgeosr.kernels.driver.driver import Device, Driver, open_driver
+from edgeosr.kernels.driver.interleaved import how
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
@@ -54,41 +57,70 @@ def time_phases(report: StepReport, options: argparse.Namespace) -> None:
     """Time every row; fp16 weights first, for that is what runs on tensor cores.
 
     Raises:
-        KernelBuildError: the phase builds are not of the installed source, or none is for this card.
+        NotRunHereError: the driver can load none of the phase builds.
+        KernelBuildError: the phase builds are not of the installed source.
     """
-    rounds, warm_up = (2, 1) if options.small else (50, 10)
     driver = open_driver()
     device = driver.device(None)
+    require_phase_build(device, options.phases)
     images = {words: phase_image(device, options.phases, stop) for stop, words in PHASES.items()}
     images[WHOLE] = image_for(device)
+    turns = (2, 1) if options.small else (50, 10)
     report.put("source", device_source().digest)
-    report.put("how", how(rounds, warm_up))
-    report.put("unit", "microseconds; each column does what those before it do")
+    report.put("how", f"CUDA graphs; median of {how(*turns)}")
+    report.put("unit", "microseconds from the start until the end of each phase")
+    with clocks_meanwhile(pci_id(driver, device)) as clocks:
+        _time_all(report, SMALL if options.small else SHAPES, driver, images, turns)
+    report.put("clocks", clocks)
+
+
+def require_phase_build(device: Device, folder: Path) -> None:
+    """Raise NotRunHereError if builds for other cards and drivers are there, and none that this one can load.
+
+    Phases are timed in cubins alone: PTX is compiled by the driver, as it likes.
+    """
+    names = [build.file_name for build in suitable_builds(device) if not build.ptx]
+    places = [folder / f"stop{stop}" for stop in PHASES]
+    there = sorted(path.name for place in places if place.is_dir() for path in place.glob("*.cubin"))
+    if (
+        device.integrated
+        or not there
+        or all(any((place / name).is_file() for name in names) for place in places)
+    ):
+        return
+    architecture = f"sm_{device.architecture[0]}{device.architecture[1]}"
+    version = f"{device.driver[0]}.{device.driver[1]}"
+    why = "the kernel runs there as PTX, which the driver compiles as it likes"
+    if device.driver < (13, 0) and any(f"-{architecture}-" in name for name in there):
+        why = f"that of {architecture} needs a driver of CUDA 13"
+    raise NotRunHereError(
+        f"no phase build fits {device.name} ({architecture}, driver of CUDA {version}); {why}; there are "
+        f"{', '.join(dict.fromkeys(there))}"
+    )
+
+
+def _time_all(
+    report: StepReport,
+    shapes: tuple[Shape, ...],
+    driver: Driver,
+    images: dict[str, Image],
+    turns: tuple[int, int],
+) -> None:
     rows: list[dict[str, Any]] = []
     for half in (True, False):
-        for shape in SMALL if options.small else SHAPES:
+        for shape in shapes:
             scorer = case_scorer(shape.case(1, half=half))
             for batch in shape.batches:
                 case = shape.case(batch, half=half)
                 copy = DeviceCopy(driver, case_inputs(case)["map"])
                 try:
                     times = {
-                        words: _time(driver, scorer, case, copy, image, (rounds, warm_up))
+                        words: _time(driver, scorer, case, copy, image, turns)
                         for words, image in images.items()
                     }
                 finally:
                     driver.free(copy.address)
-                rows.append(
-                    {
-                        "D": shape.dimension,
-                        "Q": shape.size**2,
-                        "taps": shape.taps,
-                        "activation": shape.activation,
-                        "B": batch,
-                        "weights": "fp16" if half else "fp32",
-                        "us": times,
-                    }
-                )
+                rows.append({"row": row_name(case), "us": times})
                 report.put("rows", rows)
 
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeosr.bench.gpu_rung.child import Ended, run_child
+from edgeosr.bench.gpu_rung.child import Ended, python_words, run_child
 from edgeosr.bench.gpu_rung.step_report import SLOWER, NotRunHereError, StepReport, step_main
-from edgeosr.bench.gpu_rung.tools import find_tool, forbidden
+from edgeosr.bench.gpu_rung.tools import CRASHED, find_tool, forbidden
 
 # Most valuable first, seconds each. Together they get ALL_S: less than the rung's limit for the step, so that
 # a slow tool is one that was not run and no step that failed.
@@ -48,6 +48,8 @@ def judged(ended: Ended) -> dict[str, Any]:
     """Return what a tool found: ``errors``, and ``failed`` if there are any; or why it was ``not_run``."""
     summary = _SUMMARY.search(ended.tail)
     reason = forbidden(ended.tail)
+    if summary is None and CRASHED in ended.tail:
+        return {"failed": f"the process under it crashed, exit code {ended.code}: {ended.tail[-600:]}"}
     if summary is None and reason:
         return {"not_run": reason}
     if ended.timed_out:
@@ -61,17 +63,10 @@ def judged(ended: Ended) -> dict[str, Any]:
 
 
 def _run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
-    # sys.orig_argv: the words that started this very Python, those of a double of a card included.
     words = [*python_words(), "-m", CASES, *(["--small"] if small else [])]
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
         return run_child([program, "--tool", tool, "--error-exitcode", "9", *words], limit_s=limit_s, log=log)
-
-
-def python_words() -> list[str]:
-    """Return the words that started this Python, up to its ``-m``: a child is started likewise."""
-    words = list(sys.orig_argv)
-    return [sys.executable, *words[1 : words.index("-m")]]
 
 
 if __name__ == "__main__":

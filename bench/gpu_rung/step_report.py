@@ -2,15 +2,18 @@
 
 import argparse
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.gpu_rung.child import end_with_parent, ended_by_signals
 from edgeosr.errors import EdgeosrError
 from edgeosr.files import write_text
 
+ENDED = 130  # exit code: by a signal
 SLOWER = 6  # a run without a card is given so many times the limits: its machine may be slow, and busy
 
 
@@ -50,7 +53,16 @@ class StepReport:
         """Write all of it."""
         if self._path is not None:
             plain = {"figures": self.figures, "failures": self.failures, "not_run": self.not_run}
-            write_text(self._path, json.dumps(plain, indent=1) + "\n")
+            write_text(self._path, json.dumps(without_nan(plain), indent=1, allow_nan=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """Return ``value`` with None for every number that JSON cannot say."""
+    if isinstance(value, dict):
+        return {name: without_nan(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Work = Callable[[StepReport, argparse.Namespace], None]
@@ -63,7 +75,10 @@ def step_main(
     *,
     more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
-    """Run a step as a command; return its exit code, 0 if it passed or cannot be run here.
+    """Run a step as a command; return its exit code, 0 if it passed or cannot be run here, 130 if ended.
+
+    SIGTERM ends it as Ctrl-C does: what it has started ends with it, and its figures stay. A step that the
+    rung has started ends with the rung.
 
     Args:
         description: for ``--help``.
@@ -77,19 +92,27 @@ def step_main(
     more(parser)
     options = parser.parse_args(arguments)
     report, code = StepReport(options.report), 1
-    try:
+    if arguments is None and options.report is not None:
+        end_with_parent()
+    with ended_by_signals() as came:
+        try:
+            report.save()
+            work(report, options)
+            code = 1 if report.failures else 0
+        except KeyboardInterrupt:
+            code = ENDED
+        except NotRunHereError as reason:
+            report.not_run, code = str(reason), 1 if report.failures else 0
+        except Exception as error:  # whatever a library raises: the rung goes on with the next step
+            known = isinstance(error, EdgeosrError)
+            if came:  # what goes wrong while work is broken off is no fault of it
+                code = ENDED
+            else:
+                report.failures.append(str(error) if known else f"{type(error).__name__}: {error}")
+                code = error.exit_code if isinstance(error, EdgeosrError) else 1
+            if not known:
+                traceback.print_exc()
         report.save()
-        work(report, options)
-        code = 1 if report.failures else 0
-    except NotRunHereError as reason:
-        report.not_run, code = str(reason), 1 if report.failures else 0
-    except EdgeosrError as error:
-        report.failures.append(str(error))
-        code = error.exit_code
-    except Exception as error:  # whatever a library raises: the rung goes on with the next step
-        traceback.print_exc()
-        report.failures.append(f"{type(error).__name__}: {error}")
-    report.save()
     for words in [*report.failures, *([f"not run: {report.not_run}"] if report.not_run else [])]:
         print(words, file=sys.stderr)
     if options.report is None:

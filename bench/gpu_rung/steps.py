@@ -28,12 +28,15 @@ class Step:
 
 
 MACHINE = Step(
-    name="machine", what="the card, its driver, its clocks; versions", module=f"{ROOM}.card", limit_s=40
+    name="machine",
+    what="the card, its driver, its clocks; versions",
+    module=f"{ROOM}.card",
+    limit_s=100,  # torch's first import from a cold disk is among it
 )
 STEPS = (
     Step(
         name="kernel",
-        what="self-test: every verdict against float64, beside unfused torch and TensorRT",
+        what="self-test: every verdict against float64, the same bits again",
         module=f"{ROOM}.kernel_check",
         limit_s=90,
         arguments=("--seconds", "60"),
@@ -44,6 +47,14 @@ STEPS = (
         module=f"{ROOM}.phase_table",
         limit_s=60,
         arguments=("--phases", PHASES),
+    ),
+    Step(
+        name="rivals",
+        what="timed, not gated: the kernel beside unfused torch and, where it is installed, TensorRT",
+        module=f"{ROOM}.kernel_check",
+        limit_s=40,
+        arguments=("--rivals",),
+        gates=False,
     ),
     Step(
         name="runner",
@@ -61,9 +72,9 @@ STEPS = (
     ),
     Step(
         name="overhead",
-        what="what the open set costs in the whole run, beside unfused torch and torch.compile",
+        what="what the open set costs in the whole run, beside unfused torch",
         module=f"{ROOM}.overhead",
-        limit_s=100,
+        limit_s=80,
     ),
     Step(
         name="sanitizers",
@@ -76,6 +87,14 @@ STEPS = (
         what="what the card counts: instructions, sectors, wavefronts, stalls (Nsight Compute)",
         module=f"{ROOM}.counters",
         limit_s=40,
+    ),
+    Step(
+        name="compiled",
+        what="timed, not gated: the same beside torch.compile, whose compiler may take minutes",
+        module=f"{ROOM}.overhead",
+        limit_s=60,
+        arguments=("--compiled",),
+        gates=False,
     ),
     Step(
         name="training",

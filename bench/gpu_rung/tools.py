@@ -1,5 +1,6 @@
 """NVIDIA's tools around a process of ours: where they are, and whether a machine lets them work."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,11 +15,14 @@ _FORBIDDEN = (
     "debugger",
     "Device busy",
     "Profiling failed",
-    "No kernels were profiled",
     "permission",
     "failed to initialize",
-    "Target application terminated before first instrumented API call",
 )
+# This they say of a process that crashed too. Of one that came to its end it says that they did not get in.
+_NEVER_IN = "Target application terminated before first instrumented API call"
+_ENDED_WELL = '"passed": true'  # of small_cases, which prints its figures at its end
+_OWN_LINE = re.compile(r"^(==(ERROR|WARNING|PROF)==|={9})")
+CRASHED = "Traceback (most recent call last)"
 
 
 def find_tool(name: str) -> str:
@@ -34,6 +38,13 @@ def find_tool(name: str) -> str:
 
 
 def forbidden(printed: str) -> str:
-    """Return the tool's own line that says that the machine does not let it work, or an empty text."""
-    lines = [line.strip(" =") for line in printed.splitlines()]
-    return next((line[:200] for line in lines for words in _FORBIDDEN if words.lower() in line.lower()), "")
+    """Return the tool's own line that says that the machine does not let it work, or an empty text.
+
+    Lines of the process under it do not count, whatever words they hold; nor does anything where that process
+    crashed in Python, for then it is the crash that has to be looked at.
+    """
+    if CRASHED in printed:
+        return ""
+    wanted = (*_FORBIDDEN, *([_NEVER_IN] if _ENDED_WELL in printed else []))
+    lines = [line.strip(" =") for line in printed.splitlines() if _OWN_LINE.match(line)]
+    return next((line[:200] for line in lines for words in wanted if words.lower() in line.lower()), "")

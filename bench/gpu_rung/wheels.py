@@ -47,7 +47,8 @@ CARDS = Kind(
         "pywavelets==1.9.0",
     ),
     has="torch, onnx, onnxruntime, scipy, scikit-learn, matplotlib, typer, rich, cuda-bindings; ncu and "
-    "compute-sanitizer where the steps that need them shall run",
+    "compute-sanitizer where the steps that need them shall run; a driver of CUDA 13 (an older one runs the "
+    "kernel as PTX, without phases)",
 )
 # JetPack 6. No numpy: torch for a Jetson is built against the one that it brings.
 JETSON = Kind(

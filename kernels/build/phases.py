@@ -14,14 +14,17 @@ from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.driver.driver import Device
 
 MACRO = "EDGEOSR_STOP_AFTER"  # of src/block.cuh
-# What the kernel has done when it stops, by the macro's value; each build does what those above it do.
-PHASES = {
-    1: "pooling, norms",
-    2: "+ layer 1, head",
-    3: "+ fence, counter",
-    4: "+ sums over slabs, top, losses",
-}
-WHOLE = "+ hidden layers, verdict = all"
+# The phases, one after the other: in a phase table and in the counts of the machine code too.
+NAMES = (
+    "pooling, norms",
+    "layer 1, head",
+    "fence, counter",
+    "sums over slabs, top, losses",
+    "hidden, verdict",
+)
+# The last phase that the kernel has done when it stops, by the macro's value.
+PHASES = dict(enumerate(NAMES[:-1], 1))
+WHOLE = NAMES[-1]
 
 
 def build_phases(folder: Path, builds: Sequence[Build] = BUILDS) -> Iterator[Path]:

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeosr.errors import EdgeosrError
 from edgeosr.kernels.counting.case import case_launch
@@ -11,7 +12,9 @@ from edgeosr.kernels.counting.compiled import PARAMETERS_AT, compiled
 from edgeosr.kernels.counting.counts import LaunchCounts
 from edgeosr.kernels.counting.launch import run_launch
 from edgeosr.kernels.packing import ACTIVATION_CODES
+from edgeosr.kernels.plan import LARGEST_BATCH
 from edgeosr.kernels.selftest.cases import SelftestCase
+from edgeosr.scoring.limits import KERNEL_LIMITS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +65,8 @@ def table_of(counts: LaunchCounts) -> str:
         lines.append(f"{phase.phase:30s}" + "".join(f"{number:11,d}" for number in (*numbers, *more)))
     lines += [
         "* from the start: instructions of the busiest block; loads that the longest chain waits for, one",
-        "  after the other; how many of them in a row need the value of the one before. Waits of that chain:",
+        "  after the other; how many of them in a row need the value of the one before, in a register",
+        "  (through shared memory a chain begins anew). Waits of that chain:",
         *(
             f"{phase.phase:30s}" + ", ".join(f"{name} {many}" for name, many in phase.waits.items() if many)
             for phase in counts.phases
@@ -76,11 +80,18 @@ def table_of(counts: LaunchCounts) -> str:
     return "\n".join(lines)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
+def _up_to(most: int) -> Callable[[str], int]:
+    """Return the check of a size, before a scorer of it is made: that takes minutes beyond the limits."""
+
+    def checked(text: str) -> int:
+        number = int(text)
+        if number < 1:
+            raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}; got {number}")
+        return number
+
+    return checked
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,13 +100,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Count what the compiled kernel executes for one launch, without a GPU.",
     )
     parser.add_argument("--architecture", default="sm_90", choices=tuple(PARAMETERS_AT))
-    parser.add_argument("--dimension", type=_positive, default=512, help="D")
-    parser.add_argument("--batch", type=_positive, default=1)
-    parser.add_argument("--size", type=_positive, default=7, help="of the map: 7 is 7 x 7")
+    parser.add_argument("--dimension", type=_up_to(KERNEL_LIMITS.dimension), default=512, help="D")
+    parser.add_argument("--batch", type=_up_to(LARGEST_BATCH), default=1)
+    parser.add_argument(
+        "--size", type=_up_to(math.isqrt(KERNEL_LIMITS.positions)), default=7, help="of the map: 7 is 7 x 7"
+    )
     parser.add_argument("--activation", default="relu", choices=tuple(ACTIVATION_CODES))
     parser.add_argument("--filter", type=int, default=3, choices=(1, 3), help="of the last convolution")
     parser.add_argument("--probes", type=int, default=0, help="K tangents of z, and no map")
-    parser.add_argument("--classes", type=_positive, default=10)
+    parser.add_argument("--classes", type=_up_to(KERNEL_LIMITS.classes), default=10)
     parser.add_argument("--images", type=int, default=0, help="parts with rows, made from so many images")
     parser.add_argument("--fp32", action="store_true", help="fp32 weights")
     parser.add_argument("--json", action="store_true")

@@ -23,16 +23,20 @@ _LOW = np.int64(0xFFFFFFFF)
 
 
 def shift(operands: Operands, modifiers: list[str]) -> Made:
-    """SHF: left, or right, of one word or of a pair; counts beyond the width give zeros (or signs)."""
+    """SHF: left, or right, of one word or of a pair; counts beyond the width give zeros (or signs).
+
+    With ``.W`` they begin anew.
+    """
     to, a, n, c = operands[:4]
     low, count, high = unsigned(a), unsigned(n), unsigned(c)
     write = to_word(to)
     left, wide, upper = modifiers[0] == "L", "64" in "".join(modifiers), "HI" in modifiers
     signs = "S32" in modifiers or "S64" in modifiers
     most = 63 if wide else 32
+    wraps = (64 if wide else 32) if "W" in modifiers else 0
 
     def run(s: Registers, ix: Lanes) -> None:
-        by = np.minimum(count(s, ix), most)
+        by = count(s, ix) % wraps if wraps else np.minimum(count(s, ix), most)
         if wide:
             whole = (np.asarray(high(s, ix)) << 32) | low(s, ix)
             bits = whole.astype(np.uint64)
@@ -140,7 +144,7 @@ BITS: dict[str, Callable[[Operands, list[str]], Made]] = {
     **dict.fromkeys(("SHF", "USHF"), shift),
     **dict.fromkeys(("LOP3", "ULOP3"), logic),
     **dict.fromkeys(("PLOP3", "UPLOP3"), predicate_logic),
-    "POPC": population,
+    **dict.fromkeys(("POPC", "UPOPC"), population),
     "PRMT": permute,
     "P2R": pack_predicates,
 }

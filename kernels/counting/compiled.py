@@ -18,7 +18,7 @@ from edgeosr.kernels.counting.operands import Array
 from edgeosr.kernels.counting.phases import Begins, phase_lines, phases_of
 
 # Where a kernel's parameters begin in constant bank 0.
-PARAMETERS_AT = {"sm_75": 0x160, "sm_87": 0x160, "sm_89": 0x160, "sm_90": 0x210, "sm_110": 0x380}
+PARAMETERS_AT = {"sm_87": 0x160, "sm_89": 0x160, "sm_90": 0x210, "sm_110": 0x380}
 
 
 @dataclass(frozen=True)

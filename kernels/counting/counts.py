@@ -41,7 +41,8 @@ class PhaseCounts:
         barriers: that a block passed, at most.
         atomics: warps' requests, over the grid.
         waits: of the longest chain from the launch's start to the phase's end, by ``Wait``.
-        dependent_loads: global loads in that time of which each needed the value of the one before.
+        dependent_loads: global loads in that time of which each needed the value of the one before, handed on
+            in registers: what goes through shared memory begins anew.
     """
 
     phase: str

@@ -11,6 +11,7 @@ from edgeosr.kernels.counting.integer import INTEGER
 from edgeosr.kernels.counting.lanes import LANES
 from edgeosr.kernels.counting.listing import BYTES, Instruction, Listing
 from edgeosr.kernels.counting.memory import MEMORY
+from edgeosr.kernels.counting.modifiers import require_known
 from edgeosr.kernels.counting.operands import Lanes, NotModelledError, Registers, plain
 from edgeosr.kernels.counting.step import Step, step
 
@@ -21,10 +22,18 @@ _SPECIAL_REGISTERS = ("SR_TID.X", "SR_CTAID.X", "SR_LANEID", "SR_CgaCtaId")
 
 @dataclass(frozen=True)
 class Grid:
-    """A launch: blocks (numbers of those that are run), and threads of each."""
+    """A launch: blocks (numbers of those that are run), and threads of each.
+
+    Attributes:
+        blocks, threads: see above.
+        parameters_at: where the parameters begin in constant bank 0.
+        system: what a kernel may read before them, see ``modifiers.SYSTEM``.
+    """
 
     blocks: tuple[int, ...]
     threads: int
+    parameters_at: int = 0
+    system: frozenset[int] = frozenset()
 
 
 def ready(listing: Listing, at: int, grid: Grid) -> Step:
@@ -45,6 +54,7 @@ def ready(listing: Listing, at: int, grid: Grid) -> Step:
 
 def _made(instruction: Instruction, grid: Grid) -> Step:
     base, operands = instruction.base, instruction.operands
+    require_known(instruction, grid.parameters_at, grid.system)
     if base in CONTROL or base in NOTHING:
         return step((_nothing, [], []), instruction.guard)
     if base in ("S2R", "S2UR"):

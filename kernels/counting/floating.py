@@ -8,6 +8,7 @@ import numpy as np
 from edgeosr.kernels.counting.operands import (
     Lanes,
     NotModelledError,
+    Read,
     Registers,
     predicate,
     real,
@@ -155,12 +156,25 @@ def division_needs_care(operands: Operands, modifiers: list[str]) -> Made:
 
 
 def to_float(operands: Operands, modifiers: list[str]) -> Made:
-    """I2F and I2FP: an integer as float32."""
+    """I2F and I2FP: an integer as float32; ``.U16`` and ``.S16`` take the low half of the register."""
     to, a = operands
-    read: Any = unsigned(a) if "U32" in modifiers else signed(a)
+    half = next((kind for kind in ("U16", "S16") if kind in modifiers), "")
+    if half and "." in a:
+        raise NotModelledError(f"half a register, {a}, is not modelled")
+    read: Any = unsigned(a) if "U32" in modifiers else _half_of(a, half) if half else signed(a)
     write = to_word(to)
     mode = next((m for m in _ROUNDINGS if m in modifiers), "RN")
     return lambda s, ix: write(s, ix, _rounded(read(s, ix).astype(np.float64), mode)), ones(to), ones(a)
+
+
+def _half_of(text: str, kind: str) -> Read:
+    read = unsigned(text)
+
+    def low(s: Registers, ix: Lanes) -> Any:
+        bits = (np.asarray(read(s, ix)) & 0xFFFF).astype(np.uint16)
+        return bits.view(np.int16) if kind == "S16" else bits
+
+    return low
 
 
 def to_integer(operands: Operands, modifiers: list[str]) -> Made:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeosr.errors import KernelBuildError
-from edgeosr.kernels.counting.compiled import Compiled
+from edgeosr.kernels.counting.compiled import PARAMETERS_AT, Compiled
 from edgeosr.kernels.counting.counts import LaunchCounts, counted
 from edgeosr.kernels.counting.decode import Grid
 from edgeosr.kernels.counting.machine import Machine
 from edgeosr.kernels.counting.memory import Memory, MemoryFault
+from edgeosr.kernels.counting.modifiers import SYSTEM
 from edgeosr.kernels.counting.operands import Array, NotModelledError
 
 
@@ -72,7 +73,7 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
     listing = build.listing(launch.entry)
     machine = Machine(
         listing,
-        Grid(tuple(blocks), launch.threads),
+        Grid(tuple(blocks), launch.threads, PARAMETERS_AT[build.architecture], SYSTEM[build.architecture]),
         memory,
         build.constants(launch.entry, bytes(parameters)),
         build.phases(listing),

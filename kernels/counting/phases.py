@@ -4,24 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeosr.errors import KernelBuildError
+from edgeosr.kernels.build.phases import NAMES as PHASES
 from edgeosr.kernels.counting.listing import Instruction
 
-PHASES = (
-    "pooling, norms",
-    "layer 1, head",
-    "fence, counter",
-    "sums over slabs, top, losses",
-    "hidden, verdict",
-)
-# A phase begins at the first line of this function's body that holds these words.
+__all__ = ["PHASES", "Begins", "phase_lines", "phases_of"]
+# A phase begins where a build that stops before it returns: at the first such line of the function's body.
 _BODIES = {"fused_score.cu": "void fused_score(", "verdict.cuh": "void finish_tile("}
 _BEGINS = (
-    (1, "fused_score.cu", "if (p.rows > 0)"),
-    (2, "fused_score.cu", "thread_fence()"),
-    (3, "fused_score.cu", "finish_tile<"),
-    (4, "verdict.cuh", "layer < p.layers - 1"),
+    (1, "fused_score.cu", "stops_after(1)"),
+    (2, "fused_score.cu", "stops_after(2)"),
+    (3, "fused_score.cu", "stops_after(3)"),
+    (4, "verdict.cuh", "stops_after(4)"),
 )
 _FEW = 4
+_IN_ORDER = ("BAR", "MEMBAR", "ATOMG")
 Begins = Sequence[tuple[int, str, int]]
 
 
@@ -49,7 +45,8 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
     """Return each instruction's phase; one without a line of the kernel's body has that of the one before.
 
     A value that a phase computes again may keep the line where it was computed first: a few instructions of
-    an earlier phase among those of a later one are the later one's.
+    an earlier phase among those of a later one are the later one's. But a barrier, a fence or an atomic stays
+    where the source has it: what the compiler has put before one belongs to its phase.
     """
     found: list[int] = []
     last = 0
@@ -65,6 +62,12 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
         inside = any(name in bodies for name, _ in instruction.frames[:-1])
         last = max(mine) if mine else 0 if inside else last
         found.append(last)
+    for at, instruction in enumerate(instructions):
+        if instruction.base in _IN_ORDER:
+            back = at - 1
+            while back >= max(0, at - _FEW) and found[back] > found[at]:
+                found[back] = found[at]
+                back -= 1
     starts = [i for i in range(1, len(found)) if found[i] != found[i - 1]]
     ends = [*starts[1:], len(found)] if starts else []
     for start, end in zip(starts, ends, strict=True):

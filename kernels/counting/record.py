@@ -19,7 +19,8 @@ class Record:
         atomics: warps' requests.
         ends: ``[phase, warp]``, nominal cycles at which the warp issued its last instruction of the phase.
         paths: ``[phase, warp, wait]``, its chain until then.
-        depths: ``[phase, warp]``, global loads until then of which each needed the one before.
+        depths: ``[phase, warp]``, global loads until then of which each needed the one before, handed on in
+            registers.
     """
 
     def __init__(self, phases: Sequence[int], blocks: int, warps_of_block: int):

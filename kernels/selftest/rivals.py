@@ -1,9 +1,8 @@
 """The fused kernel timed against rivals that compute the same scores, in turn on one stream.
 
-Each contender is one CUDA graph. A sample is the time between two events round ``TRAIN`` replays, divided by
-``TRAIN``; in every round each contender gives one sample, the order moves on by one, and the ratio is the
-median over rounds of rival to kernel. Rivals come from the entry points of ``GROUP``, for their libraries are
-heavy and may be missing: then the report says so in place of a figure.
+Each contender is one CUDA graph, timed by ``interleaved_us``; the ratio is the median over rounds of rival to
+kernel. Rivals come from the entry points of ``GROUP``, for their libraries are heavy and may be missing: then
+the report says so in place of a figure.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
+from edgeosr.kernels.driver.interleaved import how, interleaved_us
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.scoring.reference import reference_scores
 
 GROUP = "edgeosr.kernel_rivals"
-TRAIN = 10
 WARM_UP = 10  # rounds
 FARTHEST = 0.1  # standard deviations of the score between a rival and the reference: further, and it computes
 # something else
@@ -116,7 +115,8 @@ def time_beside_rivals(
                     missing[name] = str(error) if known else f"{type(error).__name__}: {error}"
                     if name in contenders:
                         contenders.pop(name).close()
-            samples = _samples(driver, contenders, own, runs)
+            launches = {name: contender.launch for name, contender in contenders.items()}
+            samples = interleaved_us(driver, own, launches, rounds=runs, warm_up=WARM_UP)
             conditions = {name: contender.conditions for name, contender in contenders.items()}
         finally:
             driver.synchronize(own)
@@ -124,7 +124,7 @@ def time_beside_rivals(
                 contender.close()
     report: dict[str, Any] = {
         "case": case.name,
-        "how": f"{runs} rounds after {WARM_UP}; {TRAIN} replays between two events, divided by {TRAIN}",
+        "how": how(runs, WARM_UP),
     }
     for name, times in samples.items():
         report[name] = {**_summary(times), "conditions": conditions[name]}
@@ -132,25 +132,6 @@ def time_beside_rivals(
             report[name]["times_the_kernel"] = round(float(np.median(times / samples["kernel"])), 3)
     report.update({name: {"not_timed": why} for name, why in missing.items()})
     return report
-
-
-def _samples(
-    driver: Driver, contenders: Mapping[str, Contender], stream: int, runs: int
-) -> dict[str, NDArray[np.float64]]:
-    start, end = driver.timed_event(), driver.timed_event()
-    found: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for turn in range(WARM_UP + runs):
-        order = [*order[1:], order[0]]
-        for name in order:
-            driver.record(start, stream)
-            for _ in range(TRAIN):
-                contenders[name].launch()
-            driver.record(end, stream)
-            elapsed = driver.elapsed_ms(start, end)
-            if turn >= WARM_UP:
-                found[name].append(1000 * elapsed / TRAIN)
-    return {name: np.array(times) for name, times in found.items()}
 
 
 def _summary(microseconds: NDArray[np.float64]) -> dict[str, float]:

@@ -13,25 +13,28 @@ import pytest
 from edgeosr.bench import kernel_counts
 from edgeosr.bench.jetson import ASSUMED, MODULES
 from edgeosr.bench.kernel_counts import CASES, counts_of_source, row_name
-from edgeosr.bench.kernel_latency import Compared, Device, compared, fit, predicted, worst
+from edgeosr.bench.kernel_latency import Compared, Device, compared, fit, predicted, range_by_phase, worst
 from edgeosr.bench.kernel_model import WORKLOADS, floors
 from edgeosr.bench.kernel_predictions import (
     MOST,
     case_of,
     counts_for,
     held_lines,
+    latency_lines,
+    latency_record,
     prediction,
     prediction_lines,
 )
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
-from edgeosr.bench.latency_table import FITTED, TABLE, latencies_of
+from edgeosr.bench.latency_table import CARRIED, FITTED, TABLE, latencies_of
 from edgeosr.bench.phase_table import PhaseTable, measured_tables, phase_table, require_source
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts
 
 FILE = Path(kernel_counts.__file__).with_name("kernel_phases_h200.json")
-HERE = Device(132, 1.98, cold=False)
+CARD, *_ = measured_tables()
+HERE = Device(CARD.multiprocessors, CARD.clock_ghz, cold=False)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,18 @@ def test_the_rows_held_back_come_out_within_the_stated_error(rows: list[Compared
     assert worst(rows, fitted=False) < 1.10, "docs/kernel.md says 1.07"
 
 
+def test_of_one_phase_alone_the_model_is_further_off_and_says_so(rows: list[Compared]) -> None:
+    row = replace(rows[0], measured=(2.0, 4.0, 5.0), predicted=(2.0, 3.0, 5.0))
+    assert row.by_phase == (1.0, 0.5, 2.0) and row.error == pytest.approx(4 / 3)
+    least, most = range_by_phase([row, replace(row, fitted=not row.fitted)], fitted=True)
+    assert (least, most) == (0.5, 2.0)
+    least, most = range_by_phase(rows, fitted=False)
+    assert 0.58 < least < 0.60 and 1.41 < most < 1.43, "docs/kernel.md says 0.59 to 1.42"
+    assert latency_record()["least_error_of_one_phase_alone"] == [least, most]
+    assert latency_record()["architectures"][0]["l2"]["source"] == CARRIED
+    assert f"x {least:.2f} to {most:.2f} of one phase alone" in latency_lines()[-1]
+
+
 def test_the_tables_constants_are_those_fitted_on_the_other_rows_alone(
     table: PhaseTable, counts: dict[str, LaunchCounts]
 ) -> None:
@@ -72,12 +87,18 @@ def test_the_tables_constants_are_those_fitted_on_the_other_rows_alone(
     np.testing.assert_array_equal(fit(replace(table, rows=changed), counts), found)
 
 
-def test_an_edge_modules_cycles_are_none_of_them_called_fitted() -> None:
+def test_an_edge_modules_cycles_say_that_they_are_the_h200s() -> None:
+    of_card = latencies_of("sm_90")
     for row in TABLE:
         if row.architecture != "sm_90":
-            values = (row.launch_us, row.on_chip, row.l2, row.dram_us, row.sync, row.slot)
-            assert FITTED not in {value.source for value in values}
-            assert row.launch_us.source == ASSUMED
+            for name in ("on_chip", "l2", "sync", "slot"):
+                found = getattr(row, name)
+                assert (found.value, found.source) == (getattr(of_card, name).value, CARRIED)
+            assert row.launch_us.source == row.dram_us.source == ASSUMED
+    printed = "\n".join(latency_lines())
+    assert "[H] the H200's fit, carried over" in printed
+    orin = next(line for line in printed.splitlines() if "sm_87" in line)
+    assert orin.count("[H]") == 4 and "[p]" not in orin and "[f]" not in orin
 
 
 def test_time_grows_with_each_wait_with_the_clock_period_and_with_blocks_that_share(
@@ -129,8 +150,9 @@ def test_the_report_shows_both_halves_with_their_errors(monkeypatch: pytest.Monk
     lines = held_lines()
     assert "NVIDIA H200 (driver 580, 2026-11-26, commit f9077d1)" in lines[0]
     assert "Fitted on every second row" in lines[1] and "held back: x 1.0" in lines[1]
-    assert sum(" held " in line for line in lines[3:]) == 4
-    assert sum(" fit " in line for line in lines[3:]) == 5
+    assert "of one phase alone, held back: x 0.59 to 1.42." in lines[2]
+    assert sum(" held " in line for line in lines[4:]) == 4
+    assert sum(" fit " in line for line in lines[4:]) == 5
     assert "do not trust" not in lines[1]
     monkeypatch.setattr("edgeosr.bench.kernel_predictions.MOST", 1.01)
     assert "more than x 1.01: do not trust a prediction" in held_lines()[1]
@@ -220,12 +242,12 @@ def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
         name: SimpleNamespace(architecture=name, code_digest=lambda name=name: code[name]) for name in code
     }
     monkeypatch.setattr("edgeosr.kernels.counting.compiled.compiled", builds.get)
-    assert kernel_counts.main() == 0
+    assert kernel_counts.main([]) == 0
     assert json.loads(path.read_text("utf-8")) == kept  # and those of the older source are gone
     builds["sm_90"].code_digest = lambda: "other"
     counted = []
     monkeypatch.setattr(kernel_counts, "_counted", lambda build: counted.append(build.architecture) or {})
-    assert kernel_counts.main() == 0
+    assert kernel_counts.main([]) == 0
     assert counted == ["sm_90"]
 
 

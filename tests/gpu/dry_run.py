@@ -23,9 +23,12 @@ DRY_MACHINE = HERE / "dry_machine.py"
 
 
 def dry_folder(folder: Path) -> Path:
-    """Lay out what the archive holds: the tests, and phase builds that only name their macro."""
+    """Lay out what the archive holds: the tests, a bundle in name only, builds that name their macro."""
     (folder / "tests").mkdir(parents=True)
     (folder / "tests" / "gpu").symlink_to(HERE)
+    bundle = folder / "bundles" / "small.edgeosr"
+    bundle.mkdir(parents=True)
+    (bundle / "manifest.json").write_text("{}\n", "utf-8")
     for stop in PHASES:
         place = folder / "phases" / f"stop{stop}"
         place.mkdir(parents=True)
@@ -37,7 +40,7 @@ def dry_folder(folder: Path) -> Path:
 def tools_that_find_nothing(folder: Path) -> Path:
     """Doubles of NVIDIA's tools: they run what they are given and report as the tools do."""
     folder.mkdir()
-    for name in ("compute-sanitizer", "ncu"):
+    for name in ("compute-sanitizer", "ncu", "nvidia-smi"):
         path = folder / name
         path.write_text(f"#!{sys.executable}\n" + (HERE / "tool_double.py").read_text("utf-8"), "utf-8")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -1,7 +1,9 @@
-"""The machine code that the card ran (commit f9077d1, sm_90) and three of its launches, ready to be counted.
+"""The machine code that the card ran (commit f9077d1, sm_90) and its launches, ready to be counted.
 
-``counting/card`` holds nvdisasm's listing of one kernel, reduced to what the reader needs, and the launches'
-parameters. Weights and maps are random: how often an instruction runs does not depend on them.
+``counting/card`` holds nvdisasm's listings of two kernels (fp16 and fp32 weights), reduced to what the reader
+needs, and the parameters of all launches that were timed or counted there. Weights and maps are random: how
+often an instruction runs hardly depends on them. Run as a program, it counts them anew for
+``bench/kernel_counts.json``, in some minutes: python tests/kernels/card_launches.py
 """
 
 import json
@@ -11,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeosr.bench import kernel_counts
+from edgeosr.bench.phase_table import measured_tables
 from edgeosr.kernels.counting.compiled import Compiled
-from edgeosr.kernels.counting.launch import Launch
+from edgeosr.kernels.counting.launch import Launch, run_launch
 
 FOLDER = Path(__file__).parent / "counting" / "card"
 VERDICT_BYTES = 32  # of that commit
@@ -20,7 +24,8 @@ VERDICT_BYTES = 32  # of that commit
 
 def card_build() -> Compiled:
     """The machine code."""
-    text = lzma.decompress((FOLDER / "fused_score_map_mma_f16-sm_90.sass.xz").read_bytes()).decode()
+    listings = sorted(FOLDER.glob("*-sm_90.sass.xz"))
+    text = "".join(lzma.decompress(path.read_bytes()).decode() for path in listings)
     begins = [(phase, name, line) for phase, name, line in _document()["begins"]]
     return Compiled("sm_90", text, b"", begins)
 
@@ -30,7 +35,8 @@ def card_launch(name: str) -> Launch:
     document = _document()
     row = document["launches"][name]
     rng = np.random.default_rng(5)
-    scorer = rng.normal(0, 0.05, row["scorer_bytes"] // 2).astype(np.float16).view(np.uint8)
+    weights = np.dtype(np.float32 if name.endswith("fp32") else np.float16)
+    scorer = rng.normal(0, 0.05, row["scorer_bytes"] // weights.itemsize).astype(weights).view(np.uint8)
     for at, piece in row["scorer_pieces"].items():
         words = np.frombuffer(bytes.fromhex(piece), np.uint8)
         scorer[int(at) : int(at) + len(words)] = words
@@ -51,5 +57,24 @@ def card_launch(name: str) -> Launch:
     )
 
 
+def launch_names() -> list[str]:
+    """All of them."""
+    return list(_document()["launches"])
+
+
 def _document() -> Any:
     return json.loads((FOLDER / "launches.json").read_text("utf-8"))
+
+
+def main() -> None:
+    """Count all of them, and put them into the file of counts."""
+    (table,) = [table for table in measured_tables() if table.commit == _document()["commit"]]
+    kept = json.loads(kernel_counts.FILE.read_text("utf-8"))
+    build = card_build()
+    rows = {name: run_launch(build, card_launch(name)).counts.as_record() for name in _document()["launches"]}
+    kept["sources"][table.source]["architectures"][build.architecture] = rows
+    kernel_counts.FILE.write_text(kernel_counts.text_of(kept), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -31,9 +31,8 @@ def test_every_session_of_the_product_is_made_in_one_place() -> None:
 # Whatever else is run by a method of this name; timing loops time the bare call.
 NO_BARE_RUN = {
     ("bench/fresh_process.py", "session"),
-    ("bench/gpu_rung/card.py", "subprocess"),
+    ("bench/gpu_rung/clocks.py", "subprocess"),
     ("bench/gpu_rung/pack.py", "subprocess"),
-    ("bench/gpu_rung/start_here.py", "subprocess"),
     ("bench/fresh_process.py", "subprocess"),
     ("bench/latency.py", "session"),
     ("bench/reliability/fuzz.py", "subprocess"),

@@ -1,8 +1,10 @@
 """The archive: what is in it, what is refused, and that it starts where nothing of ours is installed."""
 
+import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgeosr.bench.gpu_rung import pack as packing
+from edgeosr.bench.gpu_rung import start_here
 from edgeosr.bench.gpu_rung.pack import TESTS, pack, require_cubins, wanted_wheels
 from edgeosr.bench.gpu_rung.wheels import CARDS, JETSON, Kind
 from edgeosr.errors import BundleError, DataError, UsageError
@@ -25,8 +28,9 @@ HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 TINY = replace(CARDS, wheels=("Some.Thing==1.0",), python=HERE)
 # In the product's place: says what it was started with, and that the other wheel is there too.
 PRODUCT = """
-import some_thing, sys
+import some_thing, subprocess, sys
 print(some_thing.__file__.rsplit("/", 2)[1], *sys.argv[1:])
+subprocess.run([sys.executable, "-m", "edgeosr.bench.gpu_rung.card"], check=True)  # as a step is started
 sys.exit(7)
 """
 
@@ -42,12 +46,18 @@ def zipped(path: Path, members: dict[str, str]) -> Path:
 def product_wheel(folder: Path, digest: str) -> Path:
     room = "edgeosr/bench/gpu_rung"
     members = {f"{name}/__init__.py": "" for name in ("edgeosr", "edgeosr/bench", room)}
-    members |= {f"{room}/__main__.py": PRODUCT, "edgeosr/kernels/cubins/source.sha256": digest + "\n"}
+    members |= {
+        f"{room}/card.py": "",
+        f"{room}/__main__.py": PRODUCT,
+        "edgeosr/kernels/cubins/source.sha256": digest + "\n",
+    }
     return zipped(folder / "edgeosr-0.1.0-py3-none-any.whl", members)
 
 
 def download(kind: Kind, folder: Path) -> None:
-    zipped(folder / "some_thing-1.0-py3-none-any.whl", {"some_thing.py": ""})
+    there = {f"{name}/__init__.py": "" for name in ("numpy", "torch", "cuda", "cuda/bindings")}
+    members = {"some_thing.py": "", "cuda/bindings/driver.py": "", **there}  # in the machine's own place
+    zipped(folder / "some_thing-1.0-py3-none-any.whl", members)
     (folder / "left_over-2.0-py3-none-any.whl").write_bytes(b"of an older list")
 
 
@@ -113,6 +123,61 @@ def test_it_starts_where_nothing_of_ours_is_installed(tmp_path: Path) -> None:
     (there / "edgeosr-gpu" / "about.json").write_text(json.dumps({**about, "python": "3.9"}), "utf-8")
     done = subprocess.run(words, capture_output=True, text=True, cwd=there)
     assert done.returncode == 2 and f"for Python 3.9 ({CARDS.title}); this is Python {HERE}" in done.stderr
+
+
+def test_it_starts_from_a_clone_s_root_whose_folder_has_the_product_s_name(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    for name in ("edgeosr", "kernels"):  # not installed: no edgeosr/bench there
+        (clone / name).mkdir(parents=True)
+        (clone / name / "__init__.py").write_text("raise ImportError('the clone, not the wheel')", "utf-8")
+    with tarfile.open(packed(tmp_path).path) as archive:
+        archive.extractall(clone, filter="data")
+    words = [sys.executable, "-S", "-E", "edgeosr-gpu/start_here.py", "--out", "mine/gpu.json"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=clone)
+    assert done.returncode == 7, done.stderr
+    # A path that the user gives is from where he is, not from where the rung runs.
+    assert done.stdout.split()[-2:] == ["--out", str(clone / "mine" / "gpu.json")]
+
+
+def test_an_nvidia_smi_that_hangs_or_fails_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    program = tmp_path / "nvidia-smi"
+    for script, name in (("exec sleep 30", "card"), ("exit 9", "card"), ('echo "NVIDIA $3"', "nvidia-id-3")):
+        program.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n", "utf-8")
+        program.chmod(0o755)
+        monkeypatch.setattr(start_here, "smi_name", functools.partial(SMI_NAME, 0.3))
+        assert start_here.machine_name() == name
+    program.chmod(0o644)
+    assert start_here.machine_name() == "card"
+
+
+SMI_NAME = start_here.smi_name
+
+
+def test_an_archive_that_is_not_whole_and_a_python_that_lacks_torch_are_told_in_words(tmp_path: Path) -> None:
+    with tarfile.open(packed(tmp_path).path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    here = tmp_path / "edgeosr-gpu"
+    words = [sys.executable, "-S", "-E", str(here / "start_here.py")]
+
+    def said() -> str:
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+        return done.stderr
+
+    wheel = here / "wheels" / "some_thing-1.0-py3-none-any.whl"
+    zipped(wheel, {"some_thing.py": "", "numpy/__init__.py": ""})
+    assert "lacks torch, cuda-bindings, which the archive does not bring" in said()
+    wheel.write_bytes(b"torn")
+    (here / "site" / "unzipped.json").write_text("{", "utf-8")
+    assert "cannot be unzipped" in said() and "Unpack it again" in said()
+    shutil.rmtree(here / "wheels")
+    assert "no wheel in wheels/" in said()
+    (here / "about.json").write_text("{}", "utf-8")
+    assert "about.json of this archive cannot be read" in said()
 
 
 def test_an_archive_that_is_too_large_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

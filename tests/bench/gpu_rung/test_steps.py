@@ -2,14 +2,15 @@
 
 import argparse
 import json
-import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeosr.bench.gpu_rung import engine, sanitizers, tools
+from edgeosr.bench.gpu_rung import counters, engine, sanitizers, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
@@ -19,13 +20,17 @@ from edgeosr.bench.gpu_rung.sanitizers import judged
 from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
 from edgeosr.bench.gpu_rung.training import images_per_second, write_pictures
 from edgeosr.data.cifar_binary import read_cifar
-from edgeosr.errors import KernelBuildError, UsageError
+from edgeosr.errors import CudaError, DataError, KernelBuildError, UsageError
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 
 
 def ended(tail: str, *, code: int = 0, timed_out: bool = False) -> Ended:
     return Ended(code, 12.0, 1.0, timed_out, tail)
+
+
+NEVER_IN = "Target application terminated before first instrumented API call"
+CRASH = "Traceback (most recent call last):\n  File ...\nNameError: name 'x' is not defined"
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def kept(path: Path) -> dict[str, Any]:
         (ended("========= ERROR SUMMARY: 0 errors"), {"errors": 0}),
         (ended("RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)"), {"errors": 0}),
         (ended("========= Error: Device not supported", code=1), "not_run"),
+        (ended(f'"passed": true\n========= {NEVER_IN}', code=1), "not_run"),
         (ended("half way", code=-15, timed_out=True), "not_run"),
     ],
 )
@@ -53,6 +59,10 @@ def test_a_sanitizer_that_found_nothing_or_cannot_work_here_fails_nothing(found:
         ended("RACECHECK SUMMARY: 2 hazards displayed (2 errors, 0 warnings)", code=9),
         ended("a wrong score\n========= ERROR SUMMARY: 0 errors", code=1),
         ended("Traceback", code=1),
+        ended(f"{CRASH}\n========= {NEVER_IN}\n", code=1),
+        ended("CUDA_ERROR_NOT_SUPPORTED: operation not supported", code=1),
+        ended("cuInit failed: Permission denied", code=1),
+        ended(f"========= {NEVER_IN}", code=139),
     ],
 )
 def test_a_sanitizer_s_finding_and_a_process_that_fails_under_it_are_failures(found: Ended) -> None:
@@ -93,9 +103,35 @@ def test_the_profiler_s_table_is_read_among_other_lines_with_one_row_a_launch_of
     metrics = '","'.join((METRICS["warp_instructions"], METRICS["duration_ns"]))
     first, second = counted(NCU.format(metrics=metrics))
     assert first == {"warp_instructions": 445171.0, "duration_ns": 26200.5}
-    assert second["warp_instructions"] == 3692242.0 and math.isnan(second["duration_ns"])
+    assert second == {"warp_instructions": 3692242.0}, "what a card cannot count is left out"
     assert counted("==ERROR== ERR_NVGPUCTRPERM - no permission") == []
     assert "ERR_NVGPUCTRPERM" in tools.forbidden("==ERROR== ERR_NVGPUCTRPERM - no permission")
+
+
+@pytest.mark.parametrize(
+    ("printed", "error"),
+    [
+        (f"{CRASH}\n==WARNING== No kernels were profiled.\n", DataError),
+        (f"{CRASH}\n==ERROR== Profiling failed\n", DataError),
+        ("error: Permission denied: /x\n", DataError),
+        ("==WARNING== No kernels were profiled.\n", DataError),
+        ("==ERROR== ERR_NVGPUCTRPERM - no permission\n", NotRunHereError),
+    ],
+)
+def test_only_the_profiler_s_own_words_say_that_it_may_not_count(
+    monkeypatch: pytest.MonkeyPatch, printed: str, error: type[Exception]
+) -> None:
+    runs = []
+
+    def profiled(program: str, metrics: Any, small: bool) -> tuple[Ended, str]:
+        runs.append(metrics)
+        return ended(printed, code=1), printed
+
+    monkeypatch.setattr(counters, "find_tool", lambda name: name)
+    monkeypatch.setattr(counters, "_profiled", profiled)
+    with pytest.raises(error):
+        counters.count(StepReport(None), argparse.Namespace(small=True, launches=False))
+    assert len(runs) == (1 if CRASH in printed or error is NotRunHereError else 2)
 
 
 def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +160,27 @@ def test_a_step_keeps_every_figure_at_once_and_words_its_end(tmp_path: Path) -> 
     assert run(UsageError("a wrong option")) == 2
     assert run(ZeroDivisionError("ours")) == 1 and kept(path)["failures"] == ["ZeroDivisionError: ours"]
     assert kept(path)["figures"] == {"first": 1}
+
+
+def test_what_goes_wrong_while_a_step_is_broken_off_is_no_failure(tmp_path: Path) -> None:
+    def work(report: StepReport, options: argparse.Namespace) -> None:
+        report.put("first", 1)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            raise CudaError("memory freed while a kernel may use it")
+
+    assert step_main("a step", work, ["--report", str(tmp_path / "report.json")]) == 130
+    assert kept(tmp_path / "report.json") == {"figures": {"first": 1}, "failures": [], "not_run": ""}
+
+
+def test_a_number_that_json_cannot_say_is_none_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    StepReport(path).put("us", {"a": [float("nan"), 1.5], "b": float("inf")})
+    assert "NaN" not in path.read_text("utf-8") and kept(path)["figures"] == {
+        "us": {"a": [None, 1.5], "b": None}
+    }
 
 
 def test_the_self_test_s_cases_are_summed_up() -> None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from tiny_kernel import machine_of, out_of, ran
 
-from edgeosr.kernels.counting.memory import MemoryFault
+from edgeosr.kernels.counting.bits import BITS
+from edgeosr.kernels.counting.compiled import PARAMETERS_AT
+from edgeosr.kernels.counting.decode import CONTROL, NOTHING, Grid
+from edgeosr.kernels.counting.floating import FLOATING
+from edgeosr.kernels.counting.integer import INTEGER
+from edgeosr.kernels.counting.lanes import LANES
+from edgeosr.kernels.counting.memory import MEMORY, MemoryFault
+from edgeosr.kernels.counting.modifiers import KNOWN, SYSTEM
 from edgeosr.kernels.counting.operands import NotModelledError
 
 STORE = """
@@ -34,6 +41,10 @@ LANE = np.arange(32, dtype=np.int64)
         ("LOP3.LUT R9, R0, 0x5, RZ, 0x3c, !PT", LANE ^ 5),
         ("SHF.R.S32.HI R9, RZ, 0x1f, R0", LANE * 0),
         ("SHF.L.U32 R9, R0, 0x20, RZ", LANE * 0),
+        ("SHF.R.W.U32.HI R9, RZ, 0x21, R0", LANE >> 1),
+        ("SHF.L.W.U32 R9, R0, 0x22, RZ", LANE << 2),
+        ("MOV R4, 0x3ffff\nI2F.S16 R8, R4\nMOV R9, R8", LANE * 0 + 0xBF800000),  # -1
+        ("MOV R4, 0x1ffff\nI2F.U16 R8, R4\nMOV R9, R8", LANE * 0 + 0x477FFF00),  # 65535
         ("POPC R9, R0", [bin(i).count("1") for i in LANE]),
         ("PRMT R9, R0, 0x1000, RZ", LANE << 0 | LANE << 8 | LANE << 16),
         ("VIMNMX R9, R0, 0x7, PT", np.minimum(LANE, 7)),
@@ -127,6 +138,53 @@ def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> 
     with pytest.raises(NotModelledError, match=r"tiny at 0x10: FRND R9, R0: .*not modelled"):
         ran("NOP\nFRND R9, R0\nEXIT")
     ran("BRA `(.L_x_1)\nFRND R9, R0\n.L_x_1:\nEXIT")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LDG.E.U8 R4, desc[UR4][R2.64]",
+        "LDG.E.S16 R4, desc[UR4][R2.64]",
+        "LDS.U8 R4, [R2]",
+        "STS.U8 [R2], R4",
+        "STG.E.U8 desc[UR4][R2.64], R4",
+        "I2F.U16 R9, R0.H1",
+        "I2F.U8 R9, R0",
+        "F2I.S64.TRUNC R9, R0",
+        "SHF.R.S64 R9, R0, 0x21, R0",
+        "MUFU.RCP64H R9, R0",
+        "F2FP.BF16.F32.PACK_AB R9, R0, R0",
+        "BAR.SYNC.DEFER_BLOCKING 0x1, 0x40",
+        "BAR.ARV 0x0",
+        "BAR.RED.POPC.DEFER_BLOCKING 0x0",
+        "DEPBAR.LE SB0, 0x2",
+        "MEMBAR.SC.SYS",
+        "ATOMG.E.ADD.STRONG.GPU R4, desc[UR4][R2.64], R5",
+        "LDC R9, c[0x0][0x0]",  # blockDim
+        "IMAD R9, R0, c[0x0][0xc], RZ",  # gridDim
+    ],
+)
+def test_a_form_that_is_only_half_known_is_refused_and_not_taken_for_another(line: str) -> None:
+    machine = machine_of(f"{line}\nEXIT")
+    machine.grid = Grid((0,), 32, parameters_at=0x210, system=frozenset((0x28, 0x208)))
+    with pytest.raises(
+        NotModelledError, match=r"tiny at 0x0: .*(not modelled|is modelled|under way|not laid out)"
+    ):
+        machine.run()
+
+
+def test_the_constants_that_every_kernel_reads_before_its_parameters_are_known() -> None:
+    machine = machine_of("LDC R1, c[0x0][0x14]\nLDC R2, c[0x0][0x18]\nEXIT")
+    machine.grid = Grid((0,), 32, parameters_at=0x18, system=frozenset((0x14,)))
+    machine.run()
+
+
+def test_every_opcode_that_can_be_run_has_its_forms_listed() -> None:
+    tables = (INTEGER, BITS, FLOATING, MEMORY, LANES)
+    runnable = {*CONTROL, *NOTHING, "S2R", "S2UR"}.union(*tables)
+    assert runnable <= set(KNOWN)
+    assert set(KNOWN) - runnable <= {"R2P", "FSET"}, "what is listed and cannot be run is refused by its name"
+    assert set(SYSTEM) == set(PARAMETERS_AT)
 
 
 def test_an_access_outside_the_arrays_is_a_fault() -> None:

@@ -16,8 +16,8 @@ from edgeosr.kernels.counting.case import case_launch
 from edgeosr.kernels.counting.compiled import Compiled, compiled, disassembled, section
 from edgeosr.kernels.counting.counts import counts_from_record
 from edgeosr.kernels.counting.launch import run_launch
-from edgeosr.kernels.counting.listing import listing_of
-from edgeosr.kernels.counting.phases import phase_lines
+from edgeosr.kernels.counting.listing import Instruction, listing_of
+from edgeosr.kernels.counting.phases import phase_lines, phases_of
 from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.scoring.reference import reference_scores
@@ -84,11 +84,16 @@ def test_a_file_that_is_no_cubin_is_refused(tmp_path: Path) -> None:
 
 def test_a_source_without_the_line_where_a_phase_begins_is_refused(tmp_path: Path) -> None:
     for name in ("fused_score.cu", "verdict.cuh"):
-        text = (FOLDER / name).read_text("utf-8").replace("finish_tile<kMap, kMma>(p)", "finish(p)")
+        text = (FOLDER / name).read_text("utf-8").replace("if (stops_after(3)) return;", "")
         (tmp_path / name).write_text(text, "utf-8")
-    with pytest.raises(KernelBuildError, match=r"fused_score\.cu has no line with 'finish_tile<'"):
+    with pytest.raises(KernelBuildError, match=r"fused_score\.cu has no line with 'stops_after\(3\)'"):
         phase_lines(tmp_path)
-    assert [phase for phase, _, _ in phase_lines(FOLDER)] == [1, 2, 3, 4]
+    found = list(phase_lines(FOLDER))
+    assert [phase for phase, _, _ in found] == [1, 2, 3, 4]
+    for phase, name, line in found:  # where the builds that are timed stop
+        assert (
+            f"if (stops_after({phase})) return;" in (FOLDER / name).read_text("utf-8").splitlines()[line - 1]
+        )
 
 
 def test_machine_code_that_is_not_modelled_is_told_with_its_place(builds: dict[str, Compiled]) -> None:
@@ -111,6 +116,28 @@ def test_the_command_prints_one_launch(
     assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
     assert main(["--dimension", "16", "--probes", "40"]) == 2
     assert "K must be from 1 to 32" in capsys.readouterr().err
+    for words in (["--dimension", "99999"], ["--batch", "1025"], ["--size", "17"], ["--classes", "4097"]):
+        with pytest.raises(SystemExit):  # before a scorer of that size is made
+            main(words)
+        assert (
+            f"must be at most {int(words[1]) - 1 if words[1] != '99999' else 2048}" in capsys.readouterr().err
+        )
+    with pytest.raises(SystemExit):
+        main(["--architecture", "sm_75"])
+    assert "invalid choice: 'sm_75'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--batch", "0"])
     assert "must be at least 1; got 0" in capsys.readouterr().err
+
+
+def test_what_the_compiler_puts_before_a_barrier_does_not_take_it_to_a_later_phase() -> None:
+    begins = [(1, "a.cu", 10), (2, "a.cu", 20)]
+
+    def at(line: int, opcode: str) -> Instruction:
+        return Instruction("", opcode, (), (("a.cu", line), ("a.cu", 90)))
+
+    early = [at(11, "STS"), at(21, "S2UR"), at(12, "BAR.SYNC"), at(21, "LDS"), at(22, "EXIT")]
+    assert phases_of(early, begins) == [1, 1, 1, 2, 2]
+    # A value that keeps the line where it was computed first is the later phase's all the same.
+    again = [at(11, "STS"), at(21, "LDS"), at(12, "IADD3"), at(22, "LDS"), at(23, "EXIT")]
+    assert phases_of(again, begins) == [1, 2, 2, 2, 2]

@@ -10,10 +10,11 @@ from edgeosr.errors import CudaError, MissingDependencyError
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
+from edgeosr.kernels.driver.interleaved import TRAIN
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest import cases, rivals
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
-from edgeosr.kernels.selftest.rivals import TRAIN, installed_rivals, time_beside_rivals
+from edgeosr.kernels.selftest.rivals import installed_rivals, time_beside_rivals
 from edgeosr.scoring.reference import reference_scores
 
 CASE = SelftestCase(dimension=37, batch=3, size=4)

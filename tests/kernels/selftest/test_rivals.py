@@ -275,6 +275,10 @@ def test_what_tensorrt_refuses_is_said(
 
 
 def test_no_tensorrt_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exported(case: SelftestCase) -> bytes:
+        pytest.fail("TensorRT is looked for first: an export takes seconds of a card's time")
+
+    monkeypatch.setattr("edgeosr.bench.kernel_tensorrt.scoring_onnx", exported)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match="comes with JetPack"):
         TensorRTScoring(CASES[0], Driver(GraphDouble()), 100)

@@ -1,0 +1,137 @@
+"""The forms of each instruction that the interpreter knows: any other is refused, not half understood.
+
+A modifier that nobody looks at would be counted and computed as if it were not there. So what a form may hold
+is listed word by word; what is new in a later kernel or compiler is added here together with its meaning.
+"""
+
+import re
+
+from edgeosr.kernels.counting.listing import Instruction
+from edgeosr.kernels.counting.operands import NotModelledError
+
+_RELATIONS = "EQ NE LT LE GT GE AND OR XOR"
+_MOVES = "MOV SHL IADD U32"
+_KNOWN = {
+    # Memory. Sizes: U16, none, 64, 128; what is read with a sign or in bytes is not here.
+    "LDG": "E 64 128 U16 CONSTANT STRONG GPU SYS",
+    "STG": "E 64 128 U16 STRONG GPU SYS",
+    "LDS": "U 64 128 U16",
+    "STS": "64 128 U16",
+    "LDGSTS": "E BYPASS 64 128 LTC128B",
+    "ATOMG": "E INC STRONG GPU",
+    "CCTL": "E PF2 IVALL",
+    "LDC": "64",
+    "LDCU": "64",
+    "ULDC": "64",
+    # Integers, moves.
+    "MOV": "",
+    "UMOV": "",
+    "R2UR": "",
+    "CS2R": "32",
+    "S2R": "",
+    "S2UR": "",
+    "IADD3": "X",
+    "UIADD3": "X",
+    "VIADD": "",
+    "IADD": "X",
+    "IMAD": f"{_MOVES} X WIDE HI",
+    "UIMAD": f"{_MOVES} WIDE",
+    "LEA": "HI X SX32",
+    "ULEA": "HI X SX32",
+    "ISETP": f"{_RELATIONS} U32 EX",
+    "UISETP": f"{_RELATIONS} U32 EX",
+    "SEL": "",
+    "USEL": "",
+    "IMNMX": "U32",
+    "UIMNMX": "U32",
+    "VIMNMX": "U32 RELU",
+    "VIADDMNMX": "U32 RELU",
+    "IABS": "",
+    "SHF": "L R W U32 S32 U64 HI",
+    "USHF": "L R W U32 S32 U64 HI",
+    "LOP3": "LUT",
+    "ULOP3": "LUT",
+    "PLOP3": "LUT",
+    "UPLOP3": "LUT",
+    "POPC": "",
+    "UPOPC": "",
+    "PRMT": "",
+    "P2R": "",
+    "R2P": "",
+    # Floats.
+    "FADD": "FTZ RM RP RZ SAT",
+    "FMUL": "FTZ RM RP RZ SAT",
+    "FFMA": "FTZ RM RP RZ SAT",
+    "MUFU": "RCP RSQ SQRT EX2 LG2 TANH",
+    "FSETP": "EQ NE LT LE GT GE EQU NEU LTU LEU GTU GEU NAN NUM FTZ AND OR XOR",
+    "FSET": "BF EQ NE LT LE GT GE EQU NEU LTU LEU GTU GEU NAN NUM FTZ AND OR XOR",
+    "FSEL": "",
+    "FMNMX": "NAN",
+    "FCHK": "DIVIDE",
+    "I2F": "U16 S16 U32 RM RP RZ",
+    "I2FP": "F32 S32 U32 RM RP RZ",
+    "F2I": "FTZ U32 TRUNC NTZ",
+    "F2FP": "F16 F32 PACK_AB",
+    "HADD2": "F32",
+    "HFMA2": "MMA",
+    "HMMA": "16816 1688 F32",
+    # Lanes, control, waits.
+    "SHFL": "BFLY IDX",
+    "VOTE": "ANY",
+    "VOTEU": "ANY",
+    "BRA": "U DIV CONV",
+    "BRX": "",
+    "CALL": "REL NOINC",
+    "RET": "REL NODEC",
+    "EXIT": "",
+    "BSSY": "RECONVERGENT",
+    "BSYNC": "RECONVERGENT",
+    "BREAK": "",
+    "BMOV": "32 CLEAR",
+    "WARPSYNC": "ALL COLLECTIVE",
+    "BAR": "SYNC DEFER_BLOCKING",
+    "NOP": "",
+    "YIELD": "",
+    "ERRBAR": "",
+    "CGAERRBAR": "",
+    "MEMBAR": "SC GPU",
+    "FENCE": "",
+    "LDGDEPBAR": "",
+    "DEPBAR": "LE",
+}
+KNOWN = {opcode: frozenset(words.split()) for opcode, words in _KNOWN.items()}
+# What every kernel reads in constant bank 0 before its parameters: the stack's end, which no entry of ours
+# uses, and the descriptor of global memory. They read as 0. Not there: the shape of block and grid.
+SYSTEM = {
+    "sm_87": frozenset((0x28, 0x118)),
+    "sm_89": frozenset((0x28, 0x118)),
+    "sm_90": frozenset((0x28, 0x208)),
+    "sm_110": frozenset((0x358, 0x37C)),
+}
+_CONSTANT = re.compile(r"c\[0x0\]\[0x([0-9a-f]+)\]")
+
+
+def require_known(instruction: Instruction, parameters_at: int, system: frozenset[int]) -> None:
+    """Refuse an instruction with a word or an operand that the interpreter would pass over.
+
+    Args:
+        instruction: the instruction.
+        parameters_at: where the parameters begin in constant bank 0.
+        system: what may be read before them.
+
+    Raises:
+        NotModelledError: it has one; the message names it.
+    """
+    base, operands = instruction.base, instruction.operands
+    words = instruction.opcode.split(".")[1:]
+    strange = [word for word in words if word not in KNOWN.get(base, frozenset())]
+    if base not in KNOWN or strange:
+        raise NotModelledError(f"the form {instruction.opcode} is not modelled")
+    if base == "BAR" and operands != ("0x0",):
+        raise NotModelledError("of barriers only the block's own, number 0, is modelled")
+    if base == "DEPBAR" and operands and (len(operands) != 2 or operands[1] not in ("0x0", "0x1")):
+        raise NotModelledError("at most one group of copies may be under way")
+    for text in operands:
+        for at in (int(found, 16) for found in _CONSTANT.findall(text)):
+            if at < parameters_at and at not in system:
+                raise NotModelledError(f"the constant at {at:#x}, before the parameters, is not laid out")

@@ -1,0 +1,150 @@
+"""That the overhead step compares what the timed graphs wrote, and compiles only where it is asked to."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeosr.bench.gpu_rung import kernel_check, overhead
+from edgeosr.bench.gpu_rung.overhead import KERNEL, UNFUSED, Ends, labels_that_differ
+from edgeosr.errors import UsageError
+from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
+
+OWN, BATCH = 7, 4
+
+
+class Buffer:
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def fill_(self, value: int) -> None:
+        self.array[:] = value
+
+    def numpy(self) -> np.ndarray:
+        return self.array
+
+
+class Device:
+    """torch with streams: what is replayed runs when the stream is waited for that was current."""
+
+    torch = SimpleNamespace(int64=np.int64, uint8=np.uint8)
+
+    def __init__(self) -> None:
+        self.current, self.waiting = 0, []  # type: ignore[var-annotated]  # work of every stream
+        self.driver = SimpleNamespace(synchronize=self.synchronize)
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
+        return Buffer(np.zeros(shape, dtype))
+
+    @contextlib.contextmanager
+    def on(self, stream: int) -> Iterator[None]:
+        self.current, before = stream, self.current
+        yield
+        self.current = before
+
+    def synchronize(self, stream: int) -> None:
+        here = [work for at, work in self.waiting if at == stream]
+        self.waiting = [(at, work) for at, work in self.waiting if at != stream]
+        for work in here:
+            work()
+
+    def graph(self, work: Callable[[], None]) -> Any:
+        return SimpleNamespace(replay=lambda: self.waiting.append((self.current, work)))
+
+
+def found(kernel: Callable[[Any, np.ndarray], None], torch: Callable[[np.ndarray], None]) -> int | None:
+    device = Device()
+    ends = Ends(device, BATCH)  # type: ignore[arg-type]  # a double
+    verdicts, labels = ends.verdicts.numpy().view(VERDICT), ends.labels.numpy()
+    verdicts["label"], verdicts["flags"], labels[:] = np.arange(BATCH), WRITTEN, np.arange(BATCH)
+    graphs = {
+        KERNEL: device.graph(lambda: kernel(verdicts, labels)),
+        UNFUSED: device.graph(lambda: torch(labels)),
+    }
+    return labels_that_differ(device, graphs, UNFUSED, ends, OWN)  # type: ignore[arg-type]  # a double
+
+
+def writes(verdicts: Any, labels: np.ndarray) -> None:
+    verdicts["label"], verdicts["flags"] = np.arange(BATCH), WRITTEN
+
+
+def labels_of_torch(labels: np.ndarray) -> None:
+    labels[:] = np.arange(BATCH)
+
+
+def test_labels_are_compared_as_the_replayed_graphs_have_written_them() -> None:
+    assert found(writes, labels_of_torch) == 0
+
+    def another(verdicts: Any, labels: np.ndarray) -> None:
+        writes(verdicts, labels)
+        verdicts["label"][1] += 1
+        verdicts["flags"][2] = 0
+
+    assert found(another, labels_of_torch) == 2
+
+
+def test_graphs_that_write_nothing_differ_in_every_label_whatever_the_buffers_held() -> None:
+    assert found(lambda verdicts, labels: None, labels_of_torch) == BATCH
+    assert found(writes, lambda labels: None) == BATCH
+    assert found(lambda verdicts, labels: None, lambda labels: None) == BATCH
+
+
+def test_without_one_of_the_two_there_is_nothing_to_compare() -> None:
+    device = Device()
+    ends = Ends(device, BATCH)  # type: ignore[arg-type]  # a double
+    assert labels_that_differ(device, {}, UNFUSED, ends, OWN) is None  # type: ignore[arg-type]  # a double
+
+
+def test_only_the_step_that_is_asked_to_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def measured(device: Any, network: Any, net: Any, batch: int, names: tuple[str, ...], turns: Any) -> Any:
+        asked.append(names)
+        return {"not_timed": {}, "labels_that_differ": 0}
+
+    monkeypatch.setattr(overhead, "_measured", measured)
+    monkeypatch.setattr(overhead, "built_network", lambda network, device: None)
+    report = SimpleNamespace(put=lambda name, value: None, fail=pytest.fail)
+    for compiled, names in ((False, UNFUSED), (True, overhead.COMPILED)):
+        asked.clear()
+        options = SimpleNamespace(small=True, compiled=compiled)
+        overhead._measure_all(report, options, None, (1, 0, 1))  # type: ignore[arg-type]  # doubles
+        assert {names_[-1] for names_ in asked} == {names} and len(asked) == 4
+
+
+def test_a_rival_that_takes_long_to_make_is_not_made_for_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def made(case: Any, driver: Any, stream: int) -> Any:
+        now[0] += 9.0
+        return "made"
+
+    monkeypatch.setattr(kernel_check.time, "monotonic", lambda: now[0])
+    rival = kernel_check.within_budget({"tensorrt": made}, 15.0)["tensorrt"]
+    assert [rival(None, None, 0) for _ in range(2)] == ["made", "made"]  # type: ignore[arg-type]  # doubles
+    with pytest.raises(UsageError, match="making it has taken 18 s for earlier cases, of 15 s"):
+        rival(None, None, 0)  # type: ignore[arg-type]  # doubles
+
+
+def test_verdicts_are_checked_without_waiting_for_a_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(settings: Any, *, rivals: Any, fixed: Any, keep: Any) -> Any:
+        asked.append((settings.runs, set(rivals), len(fixed[0]), len(fixed[1])))
+        return {"cases": [], "passed": True}
+
+    monkeypatch.setattr(kernel_check, "run_selftest", run)
+    monkeypatch.setattr(kernel_check, "installed_rivals", lambda: {"tensorrt": None, "torch": None})
+    report = SimpleNamespace(put=lambda name, value: None, fail=pytest.fail, failures=[])
+    for there in (True, False):
+        monkeypatch.setattr(kernel_check.importlib.util, "find_spec", lambda name, there=there: there or None)
+        for rivals in (False, True):
+            options = SimpleNamespace(small=False, seconds=60, rivals=rivals)
+            kernel_check.check_kernel(report, options)  # type: ignore[arg-type]  # doubles
+    timed, more = len(kernel_check.TIMED_CASES), len(kernel_check.ROW_CASES)
+    checked = (0, set(), 0, timed + more)
+    beside_torch = (300, {"torch"}, timed, 0)
+    assert asked == [checked, beside_torch, (300, {"tensorrt"}, timed, 0), checked, beside_torch]
