@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, LAUNCH_US, LAYER_US, MODULES
+from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, MODULES
 from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors
 from edgeosr.bench.kernel_predictions import (
     held_lines,
@@ -14,7 +14,7 @@ from edgeosr.bench.kernel_predictions import (
     prediction_record,
 )
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
-from edgeosr.bench.unfused_chain import Operation, best_fused_chain, naive_chain
+from edgeosr.bench.unfused_chain import best_fused_chain, naive_chain
 from edgeosr.printed import json_text
 
 HEADING = (
@@ -23,8 +23,8 @@ HEADING = (
     "[c] counted by the kernel's own plan or its execution on the CPU, [d] datasheet or device query, "
     "[a] assumed.\n"
     "floor = phase one (all blocks) + phase two (one block a tile), each limited to the multiprocessors\n"
-    f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. Launch ({LAUNCH_US:g} us [a]) and latency\n"
-    f"({LAYER_US:g} us a step [a]) stand apart. No floor is a time: the kernel waits, it does not stream.\n"
+    f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. No floor is a time: the kernel waits, it\n"
+    "does not stream. What bounds each phase, and the operations of the unfused chains: --json.\n"
     "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics and fences) + turns to issue."
 )
 
@@ -44,7 +44,6 @@ def kernel_model_text() -> str:
             "",
             workload.name,
             *_counts_lines(workload),
-            *_floor_lines(workload),
             *prediction_lines(workload, bounds),
             *_chain_lines(workload),
         ]
@@ -109,25 +108,9 @@ def _counts_lines(workload: Workload) -> list[str]:
     ]
 
 
-def _floor_lines(workload: Workload) -> list[str]:
-    lines = []
-    for name, floor in floors(workload).items():
-        lines.append(
-            f"  {name:20s} {floor.critical_path:6.2f} us = {floor.ratio:4.2f} x DRAM ({floor.dram:.2f}); "
-            f"one {floor.first:.2f} ({floor.first_by}), two {floor.last:.2f} ({floor.last_by}); "
-            f"apart: launch {floor.launch:g}, latency {floor.latency:.1f}"
-        )
-    return lines
-
-
 def _chain_lines(workload: Workload) -> list[str]:
     lines = [f"  launches: {counts_of(workload).launches} [c]"]
     for word, chain in (("naive", naive_chain(workload)), ("best-fused", best_fused_chain(workload))):
         total = sum(operation.bytes_moved for operation in chain)
         lines.append(f"  unfused, {word}: {len(chain)} launches, {total:,} bytes moved [c]")
-        lines += [f"    {_words(operation)}" for operation in chain]
     return lines
-
-
-def _words(operation: Operation) -> str:
-    return f"{operation.bytes_moved:>12,} B  {operation.name}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def bench(
+    ctx: typer.Context,
     bundle: Bundle = None,
     batches: Annotated[
         str, typer.Option("--batches", "--batch", metavar="1,8", help="Batch sizes to time.")
@@ -72,7 +73,7 @@ def bench(
     from edgeosr.bench.latency import measure_latency
 
     if kernel_model:
-        return _show_kernel_model(json=json, unused=(bundle, run, out))
+        return _show_kernel_model(ctx, json=json)
     _require_json(out)
     _require_run(run, baseline_torch=baseline_torch)
     path, settings = _settings(
@@ -112,9 +113,18 @@ def _require_run(run: Path | None, *, baseline_torch: bool) -> None:
     read_run(run)
 
 
-def _show_kernel_model(*, json: bool, unused: tuple[Path | None, ...]) -> None:
-    if any(unused):
-        raise UsageError("--kernel-model times nothing and writes nothing; leave BUNDLE, --run and --out out")
+def _show_kernel_model(ctx: typer.Context, *, json: bool) -> None:
+    # Compared by name: older versions of typer take this enumeration from click, newer ones bring their own.
+    given = [
+        param.opts[0] if param.opts[0].startswith("-") else param.opts[0].upper()
+        for param in ctx.command.params
+        if param.name not in ("kernel_model", "json")
+        and getattr(ctx.get_parameter_source(param.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"--kernel-model times nothing and writes nothing, for any bundle; leave out {', '.join(given)}"
+        )
     from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
 
     document, text = (kernel_model_json(), "") if json else ("", kernel_model_text())

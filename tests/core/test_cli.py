@@ -253,7 +253,7 @@ OTHERWISE = {ExportSettings: {"precision": "engine", "openvino": "precision"}}
             {"json", "source", "target", "batch", "engine", "precision", "target_library"},
         ),
         (evaluate, QualitySettings, {"json", "bundle"}),
-        (bench, LatencySettings, {"json", "bundle", "out", "kernel_model"}),
+        (bench, LatencySettings, {"ctx", "json", "bundle", "out", "kernel_model"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
