@@ -52,7 +52,7 @@ struct Preprocessing {
 /// Any number of threads may call run() of one object at once, each with a scratch of its own.
 class FrontEnd {
   public:
-    /// Throws std::bad_alloc alone. Sides of frames: 1 to 16384, at most 2^25 pixels.
+    /// Throws std::bad_alloc alone. Sides of frames: 1 to 131072, at most 2^25 pixels.
     FrontEnd(Preprocessing const& preprocessing, int frame_height_px, int frame_width_px);
     ~FrontEnd();
     FrontEnd(FrontEnd&&) noexcept;
