@@ -81,6 +81,8 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     auto made = std::make_shared<Loaded>();
     made->path = path;
     made->golden = bundle.take_file("golden.npz");
+    // Before the network is loaded, which takes longer.
+    if (verify) read_golden({reinterpret_cast<char const*>(made->golden.data()), made->golden.size()}, bundle.manifest);
     made->backend = open_backend(bundle, settings_.backend);
     made->manifest = std::move(bundle.manifest);
     for (auto const& name : made->manifest.classes) made->classes.push_back(names_.keep(name));
