@@ -9,7 +9,7 @@ from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
 from edgeosr.errors import EdgeosrError, UsageError, require_choice, require_names, require_threads
 from edgeosr.printed import brief
-from edgeosr.runtime.backends.backend import BACKENDS, Backend
+from edgeosr.runtime.backends.backend import BACKENDS, NATIVE, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.scoring.thresholds import Limit
@@ -47,7 +47,7 @@ def choose_backend(
 
     Args:
         bundle: checked.
-        backend: one of ``BACKENDS``, or ``auto``.
+        backend: one of ``BACKENDS``, ``native``, or ``auto``.
         build: ``auto``: build an engine first if there is none for this device.
         threads: of onnxruntime.
         providers: of onnxruntime; any but the default takes it.
@@ -56,7 +56,7 @@ def choose_backend(
         UsageError: unknown or conflicting arguments.
         EdgeosrError: the named backend cannot run here; says why and what to do.
     """
-    require_choice("backend", backend, (AUTO, *BACKENDS))
+    require_choice("backend", backend, (AUTO, *BACKENDS, NATIVE))
     require_names("providers", providers)
     if not providers:
         raise UsageError(
@@ -66,11 +66,13 @@ def choose_backend(
     if build is not None:
         require_choice("build", build, (AUTO,))
     if tuple(providers) != CPU_ONLY:
-        if backend in BUILDERS:
+        if backend in (*BUILDERS, NATIVE):
             raise UsageError(f"providers are for onnxruntime; the backend {backend} takes none")
         return _on_onnxruntime(bundle, threads, providers, "its execution providers were named")
     if backend == "onnxruntime":
         return _on_onnxruntime(bundle, threads, providers, "it was asked for")
+    if backend == NATIVE:
+        return _on_native(bundle, threads)
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -97,6 +99,14 @@ def _on_onnxruntime(bundle: Bundle, threads: int | None, providers: Sequence[str
     parts = len(bundle.manifest.parts)
     opened = OnnxRuntimeBackend(bundle.files["model.onnx"], parts=parts, threads=threads, providers=providers)
     return Chosen(opened, why, bundle.manifest.threshold.limit, bundle.manifest.frame)
+
+
+def _on_native(bundle: Bundle, threads: int | None) -> Chosen:
+    # Imported on use, as engines are.
+    from edgeosr.runtime.backends.native import NativeBackend
+
+    opened = NativeBackend(bundle, threads=threads)
+    return Chosen(opened, "it was asked for", bundle.manifest.threshold.limit, bundle.manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

@@ -19,7 +19,7 @@ from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
 HERE = Path(__file__).parent
 LIBRARY = HERE / "libedgeosr.so"
 COMPILERS = ("c++", "g++", "clang++")
-WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
 COMPILED = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-pthread")
 LINKED = (
     *("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-soname,libedgeosr.so.0"),

@@ -142,6 +142,7 @@ def _declare(library: Any) -> None:
         "thresholds": (pointer, pointer, size, ctypes.POINTER(size)),
         "swap": (pointer, text),
         "rollback": (pointer,),
+        "warm_up": (pointer, ctypes.c_int32, ctypes.c_double),
         "verify": (pointer, ctypes.POINTER(Verification)),
         "info": (pointer, pointer, size, ctypes.POINTER(size)),
     }

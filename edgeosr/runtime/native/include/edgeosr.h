@@ -145,6 +145,10 @@ EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime *runtime);
  * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one; out is filled then too. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime *runtime, edgeosr_verification *out);
 
+/* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s seconds
+ * (0: any time), and is stopped then with EDGEOSR_BACKEND_FAILED. For a runtime opened with warmup_frames -1. */
+EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime *runtime, int32_t frames, double limit_s);
+
 /* Describe bundle and back end as one JSON object, with a NUL behind it.
  * capacity: bytes of json; needed: bytes with the NUL, may be NULL. json may be NULL with capacity 0, to ask. */
 EDGEOSR_API edgeosr_status edgeosr_info(const edgeosr_runtime *runtime, char *json, size_t capacity,

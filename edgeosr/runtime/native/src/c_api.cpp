@@ -22,6 +22,8 @@ namespace {
 using edgeosr::fail;
 using edgeosr::Failure;
 
+constexpr std::int32_t kMostWarmUps = 10000;
+
 // Plain bytes: telling an error allocates nothing, and a thread that ends has nothing to free.
 thread_local char last_error[2048] = "";
 
@@ -70,7 +72,7 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
     if (options->threads < -1 || options->threads > 1024)
         fail(EDGEOSR_BAD_ARGUMENT, "threads must be from 1 to 1024, 0 for one, or -1 for one a physical core; got ", options->threads);
     made.backend.threads = options->threads == 0 ? 1 : options->threads == -1 ? 0 : options->threads;
-    if (options->warmup_frames < -1 || options->warmup_frames > 10000)
+    if (options->warmup_frames < -1 || options->warmup_frames > kMostWarmUps)
         fail(EDGEOSR_BAD_ARGUMENT, "warmup_frames must be from 1 to 10000, 0 for one, or -1 for none; got ", options->warmup_frames);
     made.warmup_frames = options->warmup_frames == 0 ? 1 : options->warmup_frames == -1 ? 0 : options->warmup_frames;
     double const limit = options->warmup_limit_s;
@@ -159,6 +161,15 @@ edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* ou
         require(runtime, "runtime");
         if (out != nullptr) require_size(out->struct_bytes, sizeof *out, "edgeosr_verification");
         runtime->runtime.verify(out);
+    });
+}
+
+edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s) {
+    return guarded([&] {
+        require(runtime, "runtime");
+        if (frames < 0 || frames > kMostWarmUps) fail(EDGEOSR_BAD_ARGUMENT, "frames must be from 0 to 10000; got ", frames);
+        if (!(limit_s >= 0)) fail(EDGEOSR_BAD_ARGUMENT, "limit_s must be a number of seconds, or 0; got ", limit_s);
+        runtime->runtime.warm_up(frames, std::isinf(limit_s) ? 0 : limit_s);
     });
 }
 

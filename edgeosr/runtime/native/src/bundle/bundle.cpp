@@ -23,6 +23,7 @@ Bytes manifest_data(std::string const& path) {
 Bundle read_whole(std::string const& path, Bytes const& data) {
     Bundle made;
     made.path = path;
+    made.manifest_sha256 = sha256_hex(data.data(), data.size());
     made.manifest = parse_manifest(text_of(data), path + "/manifest.json");
     for (auto const& record : made.manifest.files) {
         Bytes bytes = read_plain_file(path, record.name, record.bytes, record.bytes);

@@ -12,7 +12,7 @@
 namespace edgeosr {
 
 struct Bundle {
-    std::string path;
+    std::string path, manifest_sha256;
     Manifest manifest;
     std::vector<Bytes> files;  // contents, in the order of manifest.files
 

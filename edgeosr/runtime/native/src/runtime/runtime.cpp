@@ -59,6 +59,20 @@ class Verdicts final : public RowSink {
     edgeosr_verdict* out_;
 };
 
+void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
+    auto const& preprocessing = loaded.manifest.preprocessing;
+    Size const size = loaded.manifest.frame.value_or(Size{preprocessing.height_px, preprocessing.width_px});
+    std::vector<std::uint8_t> const black(
+        static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px) * 3, 0);
+    edgeosr_frame const frame = {sizeof frame, EDGEOSR_RGB8, size.height_px, size.width_px, {black.data(), nullptr}, {0, 0}};
+    std::vector<double> const limits = calibrated(loaded.manifest);
+    for (int i = 0; i < frames; ++i) {
+        edgeosr_verdict verdict;
+        Verdicts sink(loaded, limits, 0, Clock::now(), &verdict);
+        loaded.backend->run(Frames(&frame, 1, loaded.manifest.frame), sink, limit_s);
+    }
+}
+
 }  // namespace
 
 char const* Names::keep(std::string const& name) {
@@ -80,6 +94,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     Bundle bundle = read_bundle(path);
     auto made = std::make_shared<Loaded>();
     made->path = path;
+    made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     // Before the network is loaded, which takes longer.
     if (verify) read_golden({reinterpret_cast<char const*>(made->golden.data()), made->golden.size()}, bundle.manifest);
@@ -87,23 +102,9 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->manifest = std::move(bundle.manifest);
     for (auto const& name : made->manifest.classes) made->classes.push_back(names_.keep(name));
     for (auto const& name : made->manifest.fusion.parts) made->parts.push_back(names_.keep(name));
-    warm_up(*made);
+    warm_up_bundle(*made, settings_.warmup_frames, settings_.warmup_limit_s);
     if (verify) require_golden_verdicts(*made, nullptr);
     return made;
-}
-
-void Runtime::warm_up(Loaded& loaded) const {
-    auto const& preprocessing = loaded.manifest.preprocessing;
-    Size const size = loaded.manifest.frame.value_or(Size{preprocessing.height_px, preprocessing.width_px});
-    std::vector<std::uint8_t> const black(
-        static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px) * 3, 0);
-    edgeosr_frame const frame = {sizeof frame, EDGEOSR_RGB8, size.height_px, size.width_px, {black.data(), nullptr}, {0, 0}};
-    std::vector<double> const limits = calibrated(loaded.manifest);
-    for (int i = 0; i < settings_.warmup_frames; ++i) {
-        edgeosr_verdict verdict;
-        Verdicts sink(loaded, limits, 0, Clock::now(), &verdict);
-        loaded.backend->run(Frames(&frame, 1, loaded.manifest.frame), sink, settings_.warmup_limit_s);
-    }
 }
 
 Runtime::State Runtime::state() const {
@@ -164,6 +165,8 @@ void Runtime::roll_back() {
     std::swap(current_, previous_);
     current_.generation = previous_.generation + 1;
 }
+
+void Runtime::warm_up(int frames, double limit_s) const { warm_up_bundle(*state().loaded, frames, limit_s); }
 
 void Runtime::verify(edgeosr_verification* out) const { require_golden_verdicts(*state().loaded, out); }
 

@@ -33,6 +33,7 @@ class Names {
 struct Loaded {
     std::string path;
     Manifest manifest;
+    std::string manifest_sha256;
     Bytes golden;  // the bytes of golden.npz
     std::unique_ptr<Backend> backend;
     std::vector<char const*> classes, parts;
@@ -49,6 +50,7 @@ class Runtime {
     void swap(std::string const& path);
     void roll_back();
     void verify(edgeosr_verification* out) const;
+    void warm_up(int frames, double limit_s) const;
     std::string info() const;
     char const* part_name(std::size_t index) const;
     char const* class_name(std::size_t index) const;
@@ -63,7 +65,6 @@ class Runtime {
 
     State state() const;
     std::shared_ptr<Loaded> load(std::string const& path, bool verify);
-    void warm_up(Loaded& loaded) const;
     void set_limits(std::vector<double> limits, bool by_class);
 
     Settings const settings_;

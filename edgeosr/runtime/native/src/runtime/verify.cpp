@@ -142,6 +142,8 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
     put_text(json, manifest.edgeosr);
     json += ", \"created\": ";
     put_text(json, manifest.created);
+    json += ", \"manifest_sha256\": ";
+    put_text(json, loaded.manifest_sha256);
     json += joined(", \"generation\": ", generation, ", \"backend\": ");
     put_text(json, loaded.backend->name());
     json += ", \"backend_library\": ";
