@@ -38,6 +38,7 @@ def build(
     out: Path,
     *,
     objects: Path,
+    more: Sequence[Path] = (),
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = PLAIN,
     link: Sequence[str] = ("-ldl",),
@@ -47,6 +48,7 @@ def build(
     Args:
         out: the library's file.
         objects: a folder for objects, which may be shared by builds with other flags.
+        more: sources beside the library's.
         compiler: command and arguments; None: the variable ``CXX``, or the first of ``COMPILERS`` that is here.
         flags: of the compiler and the linker.
         link: of the linker alone.
@@ -66,7 +68,7 @@ def build(
     objects.mkdir(parents=True, exist_ok=True)
 
     def compiled(source: Path) -> Path:
-        name = hashlib.sha256(shared.digest() + str(source.relative_to(HERE)).encode() + source.read_bytes())
+        name = hashlib.sha256(shared.digest() + source.name.encode() + source.read_bytes())
         made = objects / f"{source.stem}-{name.hexdigest()[:24]}.o"
         if not made.exists():
             temporary = made.with_suffix(f".{os.getpid()}.tmp")
@@ -76,7 +78,7 @@ def build(
         return made
 
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        made = list(pool.map(compiled, sources()))
+        made = list(pool.map(compiled, (*sources(), *more)))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(f".{os.getpid()}.tmp")
     _run([*command, *flags, *LINKED, *map(str, made), *link, "-o", str(temporary)])

@@ -14,20 +14,6 @@
 namespace edgeosr::onnx {
 namespace {
 
-constexpr std::int64_t kAny = -1;
-
-struct TensorContract {
-    std::int64_t type;
-    std::vector<std::int64_t> shape;  // a size, or kAny, an axis
-    bool open_axes = false;           // an axis without a size is taken for any
-    std::size_t batch = 0;            // the axis that must be open
-};
-
-struct GraphContract {
-    std::map<std::string_view, TensorContract> inputs, outputs;
-    std::set<std::string_view> defaults;  // inputs that may have a default among the constants
-};
-
 void require_type(std::string_view name, Message const& value, TensorContract const& contract) {
     static Message const nothing;
     Entry const* type = value.find(kValue_type);
@@ -120,6 +106,26 @@ void follow(Message const& graph, GraphContract const& contract) {
         if (there.count(output.first) == 0) refuse("nothing makes its output '", output.first, "'");
 }
 
+GraphContract inputs_of(Manifest const& manifest) {
+    std::int64_t const height = manifest.frame ? manifest.frame->height_px : kAny;
+    std::int64_t const width = manifest.frame ? manifest.frame->width_px : kAny;
+    GraphContract made;
+    made.inputs["frames"] = {kTypeUint8, {kAny, height, width, 3}, true, 0};
+    made.inputs["channel_order"] = {kTypeInt64, {3}, false, 0};
+    return made;
+}
+
+void require_file(std::string_view data, GraphContract const& contract, char const* name, std::string const& where) {
+    try {
+        require_graph(data, contract);
+    } catch (Failure const& failure) {
+        fail(failure.status(), name, " of ", where, " is not run, because ", failure.what(),
+             "; export the bundle again, or get it again from where you trust it");
+    }
+}
+
+}  // namespace
+
 void require_graph(std::string_view data, GraphContract const& contract) {
     // A FlatBuffers file of onnxruntime's own format would not be read as ONNX at all.
     if (data.substr(std::min<std::size_t>(4, data.size()), 4) == "ORTM")
@@ -147,26 +153,6 @@ void require_graph(std::string_view data, GraphContract const& contract) {
     }
     follow(*graph->message, contract);
 }
-
-GraphContract inputs_of(Manifest const& manifest) {
-    std::int64_t const height = manifest.frame ? manifest.frame->height_px : kAny;
-    std::int64_t const width = manifest.frame ? manifest.frame->width_px : kAny;
-    GraphContract made;
-    made.inputs["frames"] = {kTypeUint8, {kAny, height, width, 3}, true, 0};
-    made.inputs["channel_order"] = {kTypeInt64, {3}, false, 0};
-    return made;
-}
-
-void require_file(std::string_view data, GraphContract const& contract, char const* name, std::string const& where) {
-    try {
-        require_graph(data, contract);
-    } catch (Failure const& failure) {
-        fail(failure.status(), name, " of ", where, " is not run, because ", failure.what(),
-             "; export the bundle again, or get it again from where you trust it");
-    }
-}
-
-}  // namespace
 
 void require_model(std::string_view data, Manifest const& manifest, std::string const& where) {
     GraphContract contract = inputs_of(manifest);
