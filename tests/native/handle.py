@@ -23,8 +23,12 @@ def options(**changes):
     return Options(**{"struct_bytes": ctypes.sizeof(Options), **given})
 
 
+_KEPT = []
+
+
 def frame(*planes, size=None, pixel_format=RGB8, strides=None):
-    """One ``edgeosr_frame``; the caller keeps the planes. The size is the first plane's."""
+    """One ``edgeosr_frame``, whose planes are kept for good. The size is the first plane's."""
+    _KEPT.append(planes)
     made = np.zeros(1, FRAME)
     made["struct_bytes"] = FRAME.itemsize
     made["format"] = pixel_format

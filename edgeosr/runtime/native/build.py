@@ -7,6 +7,7 @@ are kept by the content of what they are made of.
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,14 +62,13 @@ def build(
         UsageError: it refused a source; the message holds its words.
     """
     command = list(compiler or _compiler())
-    shared = hashlib.sha256()
-    for path in sorted((*HERE.rglob("*.h"), *HERE.rglob("*.inc"))):
-        shared.update(path.name.encode() + path.read_bytes())
-    shared.update(repr((command, COMPILED, WARNINGS, tuple(flags))).encode())
+    how = repr((command, COMPILED, WARNINGS, tuple(flags))).encode()
     objects.mkdir(parents=True, exist_ok=True)
 
     def compiled(source: Path) -> Path:
-        name = hashlib.sha256(shared.digest() + source.name.encode() + source.read_bytes())
+        name = hashlib.sha256(how)
+        for path in _included(source):
+            name.update(path.name.encode() + path.read_bytes())
         made = objects / f"{source.stem}-{name.hexdigest()[:24]}.o"
         if not made.exists():
             temporary = made.with_suffix(f".{os.getpid()}.tmp")
@@ -84,6 +84,20 @@ def build(
     _run([*command, *flags, *LINKED, *map(str, made), *link, "-o", str(temporary)])
     temporary.replace(out)
     return out
+
+
+def _included(source: Path) -> list[Path]:
+    """Return a source and every file of ours that it includes, itself or through others."""
+    found, left = [], [source]
+    while left:
+        path = left.pop()
+        if path in found:
+            continue
+        found.append(path)
+        for name in re.findall(r'^#include "([^"]+)"', path.read_text("utf-8"), re.MULTILINE):
+            places = (HERE / "src" / name, HERE / "include" / name, path.parent / name)
+            left += [place for place in places if place.exists()][:1]
+    return found
 
 
 def _compiler() -> list[str]:

@@ -12,14 +12,15 @@ namespace edgeosr {
 /// Calls `end` once after `seconds`, in a thread of its own, unless stopped before; 0 seconds: never.
 class TimeLimit {
   public:
-    TimeLimit(double seconds, std::function<void()> end) : seconds_(seconds), end_(std::move(end)) {
+    TimeLimit(double seconds, std::function<void()> end)
+        : seconds_(seconds), end_(std::move(end)), started_(std::chrono::steady_clock::now()) {
         if (seconds_ > 0) thread_ = std::thread([this] { wait(); });
     }
     ~TimeLimit() { stop(); }
     TimeLimit(TimeLimit const&) = delete;
     TimeLimit& operator=(TimeLimit const&) = delete;
 
-    /// Return whether the time was over; `end` is not called any more afterwards.
+    /// Return whether the time is over; `end` is not called any more afterwards.
     bool stop() {
         if (!thread_.joinable()) return over_;
         {
@@ -28,6 +29,8 @@ class TimeLimit {
         }
         changed_.notify_all();
         thread_.join();
+        // What was at work when the time was over may have been the last thing to do.
+        over_ = over_ || std::chrono::steady_clock::now() - started_ > std::chrono::duration<double>(seconds_);
         return over_;
     }
 
@@ -42,6 +45,7 @@ class TimeLimit {
 
     double seconds_;
     std::function<void()> end_;
+    std::chrono::steady_clock::time_point started_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool stopped_ = false, over_ = false;
