@@ -53,7 +53,8 @@ class Runtime:
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
         backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the bundle that
-            can run here, else onnxruntime; or ``native``, the C library. One that is named and cannot run raises.
+            can run here, else onnxruntime; or ``native``, the C library. One that is named and cannot run
+            raises.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call of onnxruntime, None for one a physical core.
         warmup: calls made at once on a black frame, so that the first real one is not slower.

@@ -62,7 +62,8 @@ def require_same(python, status, said, data):
     if python is None and any(words in said for words in STRICTER):
         return
     raise AssertionError(
-        f"Python {'took' if python is None else 'refused'} what the library {'took' if status == 0 else 'refused'}"
+        f"Python {'took' if python is None else 'refused'} what the library "
+        f"{'took' if status == 0 else 'refused'}"
         f"\n  Python: {python}\n  library: {said}\n  of: {bytes(data[:300])!r}"
     )
 

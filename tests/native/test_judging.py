@@ -1,4 +1,4 @@
-"""What libedgeosr says of frames: as Python with the same onnxruntime, bit by bit, whatever the frame's form."""
+"""What libedgeosr says of frames: as Python with the same onnxruntime, bit by bit, in any form of a frame."""
 
 import math
 import threading
@@ -161,7 +161,9 @@ def test_pythons_runtime_takes_it_as_a_backend(built, bundle_path, python, tiny,
     assert report.checks[1].score_distance[1] == report.checks[0].score_distance[1]
 
 
-def test_without_the_library_or_its_onnxruntime_python_says_what_to_do(bundle_path, built, monkeypatch, tmp_path):
+def test_without_the_library_or_its_onnxruntime_python_says_what_to_do(
+    bundle_path, built, monkeypatch, tmp_path
+):
     load_library.cache_clear()
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(tmp_path / "none.so"))
     with pytest.raises(MissingDependencyError, match=r"build it .*edgeosr\.runtime\.native\.build"):

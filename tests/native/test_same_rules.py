@@ -134,8 +134,18 @@ def test_letters_are_told_apart_as_python_tells_them(readers):
     for point in (*range(0x3000), 0xFE00, 0x1F408, 0xE0001, 0x10FFFF):
         if newest or unicodedata.category(chr(point)) != "Cn":
             assert library.edgeosr_test_is_printable(point) == chr(point).isprintable(), hex(point)
-    names = ["unknown", "UNKNOWN", " Unknown\u3000", "ｕｎｋｎｏｗｎ", "un\u200bknown", "un known", "unknowns", "u", ""]
-    names += ["\u212Anown", "un\u212Anown", "unknown\u0301", "ünknown", "un\u00adknown", "ᵤnknown", "unⓚnown"]
+    names = [
+        "unknown",
+        "UNKNOWN",
+        " Unknown\u3000",
+        "\uff55\uff4e\uff4b\uff4e\uff4f\uff57\uff4e",
+        "un\u200bknown",
+        "un known",
+        "unknowns",
+        "u",
+        "",
+    ]
+    names += ["\u212anown", "un\u212anown", "unknown\u0301", "ünknown", "un\u00adknown", "ᵤnknown", "unⓚnown"]
     for name in names:
         assert library.edgeosr_test_reads_as_unknown(name.encode()) == reads_as_unknown(name), name
 

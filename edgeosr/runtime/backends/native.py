@@ -1,4 +1,4 @@
-"""The native backend: ``libedgeosr``, the C library, by ctypes; what an application in C gets, from Python."""
+"""The native backend: ``libedgeosr``, the C library, by ctypes: what an application in C gets."""
 
 import ctypes
 import json
@@ -64,7 +64,9 @@ class NativeBackend:
             handle.pointer, given.ctypes.data, count, said.ctypes.data, VERDICT.itemsize
         )
         require_ok(self._library, status)
-        return Rows(said["index"].astype(np.int64), said["score"].copy(), said["parts"][:, : self._parts].copy())
+        return Rows(
+            said["index"].astype(np.int64), said["score"].copy(), said["parts"][:, : self._parts].copy()
+        )
 
     def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
         """Judge a black frame within ``limit_s`` seconds, then this batch."""

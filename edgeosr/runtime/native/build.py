@@ -1,7 +1,7 @@
 """Builds ``libedgeosr`` with a C++17 compiler alone: ``python -m edgeosr.runtime.native.build``.
 
-CMake (``CMakeLists.txt`` beside this) builds the same; this is for a checkout, for tests and for wheels. Objects
-are kept by the content of what they are made of.
+CMake (``CMakeLists.txt`` beside this) builds the same; this is for a checkout, for tests and for wheels.
+Objects are kept by the content of what they are made of.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def build(
         out: the library's file.
         objects: a folder for objects, which may be shared by builds with other flags.
         more: sources beside the library's.
-        compiler: command and arguments; None: the variable ``CXX``, or the first of ``COMPILERS`` that is here.
+        compiler: command and arguments; None: the variable ``CXX``, or the first of
+            ``COMPILERS`` that is here.
         flags: of the compiler and the linker.
         link: of the linker alone.
 
@@ -108,8 +109,8 @@ def _compiler() -> list[str]:
         if shutil.which(name):
             return [name]
     raise MissingDependencyError(
-        "building libedgeosr needs a C++17 compiler, and none was found; install one (apt install g++), or name "
-        "it in the variable CXX"
+        "building libedgeosr needs a C++17 compiler, and none was found; install one (apt install g++), or "
+        "name it in the variable CXX"
     )
 
 

@@ -119,14 +119,14 @@ def load_library(path: str | None = None) -> Any:
         version, abi = library.edgeosr_version, library.edgeosr_abi()
     except (OSError, AttributeError) as error:
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr, and {name} cannot be loaded: {error}; install a wheel of edgeosr "
-            "for this platform, or build it in a checkout: python -m edgeosr.runtime.native.build"
+            f"the native backend needs libedgeosr, and {name} cannot be loaded: {error}; install a wheel of "
+            "edgeosr for this platform, or build it in a checkout: python -m edgeosr.runtime.native.build"
         ) from error
     version.restype = ctypes.c_char_p
     if abi != ABI:
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr of ABI {ABI}; {name} ({version().decode()}) has {abi}; install "
-            "both of one version"
+            f"the native backend needs libedgeosr of ABI {ABI}; {name} ({version().decode()}) has {abi}; "
+            "install both of one version"
         )
     _declare(library)
     return library

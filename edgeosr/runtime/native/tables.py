@@ -110,8 +110,8 @@ def _operator_tables() -> str:
     for name, attributes in sorted(operators.OPERATORS.items()):
         left_out = sum(1 << place for place in operators.LEFT_OUT.get(name, ()))
         unnamed = "true" if name in operators.UNNAMED_OUTPUTS else "false"
-        least = operators.LEAST_INPUTS.get(name, 1)
-        lines.append(f"    {{{_text(name)}, {_words(attributes)}, {least}, {left_out}, {unnamed}}},")
+        fewest = operators.LEAST_INPUTS.get(name, 1)
+        lines.append(f"    {{{_text(name)}, {_words(attributes)}, {fewest}, {left_out}, {unnamed}}},")
     lines += ["};", "constexpr AttributeRule kAttributes[] = {"]
     for name, rule in sorted(operators.ATTRIBUTES.items()):
         least, most = (

@@ -1,4 +1,5 @@
-// The functions of edgeosr.h: arguments checked, work done elsewhere, failures turned into a status and a text.
+// The functions of edgeosr.h: arguments checked, work done elsewhere, failures turned into a status and a
+// text.
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -41,9 +42,11 @@ edgeosr_status guarded(Work&& work) noexcept {
     } catch (Failure const& failure) {
         return told(failure.status(), failure.what());
     } catch (std::bad_alloc const&) {
-        return told(EDGEOSR_NO_MEMORY, "there is not enough memory; judge fewer or smaller frames in one call");
+        return told(EDGEOSR_NO_MEMORY,
+                    "there is not enough memory; judge fewer or smaller frames in one call");
     } catch (std::length_error const&) {
-        return told(EDGEOSR_NO_MEMORY, "there is not enough memory; judge fewer or smaller frames in one call");
+        return told(EDGEOSR_NO_MEMORY,
+                    "there is not enough memory; judge fewer or smaller frames in one call");
     } catch (std::exception const& error) {
         return told(EDGEOSR_INTERNAL, error.what());
     } catch (...) {
@@ -58,8 +61,16 @@ void require(Pointer const* pointer, char const* name) {
 
 void require_size(std::size_t got, std::size_t wanted, char const* what) {
     if (got != wanted)
-        fail(EDGEOSR_BAD_ARGUMENT, "the size of ", what, " must be ", wanted, " bytes; got ", got,
-             "; set it with sizeof, and compile with the header of this library (", EDGEOSR_VERSION, ")");
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "the size of ",
+             what,
+             " must be ",
+             wanted,
+             " bytes; got ",
+             got,
+             "; set it with sizeof, and compile with the header of this library (",
+             EDGEOSR_VERSION,
+             ")");
 }
 
 edgeosr::Settings settings_from(edgeosr_options const* options) {
@@ -70,18 +81,29 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
     if (options->backend != nullptr) made.backend.name = options->backend;
     if (options->backend_library != nullptr) made.backend.library = options->backend_library;
     if (options->threads < -1 || options->threads > 1024)
-        fail(EDGEOSR_BAD_ARGUMENT, "threads must be from 1 to 1024, 0 for one, or -1 for one a physical core; got ", options->threads);
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "threads must be from 1 to 1024, 0 for one, or -1 for one a physical core; got ",
+             options->threads);
     made.backend.threads = options->threads == 0 ? 1 : options->threads == -1 ? 0 : options->threads;
     if (options->warmup_frames < -1 || options->warmup_frames > kMostWarmUps)
-        fail(EDGEOSR_BAD_ARGUMENT, "warmup_frames must be from 1 to 10000, 0 for one, or -1 for none; got ", options->warmup_frames);
-    made.warmup_frames = options->warmup_frames == 0 ? 1 : options->warmup_frames == -1 ? 0 : options->warmup_frames;
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "warmup_frames must be from 1 to 10000, 0 for one, or -1 for none; got ",
+             options->warmup_frames);
+    made.warmup_frames = options->warmup_frames == 0    ? 1
+                         : options->warmup_frames == -1 ? 0
+                                                        : options->warmup_frames;
     double const limit = options->warmup_limit_s;
     if (!(limit >= 0) && limit != -1)
-        fail(EDGEOSR_BAD_ARGUMENT, "warmup_limit_s must be a number of seconds, 0 for 60, or -1 for no limit; got ", limit);
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "warmup_limit_s must be a number of seconds, 0 for 60, or -1 for no limit; got ",
+             limit);
     made.warmup_limit_s = limit == 0 ? 60 : limit == -1 || std::isinf(limit) ? 0 : limit;
-    if (options->verify < 0 || options->verify > 1) fail(EDGEOSR_BAD_ARGUMENT, "verify must be 0 or 1; got ", options->verify);
+    if (options->verify < 0 || options->verify > 1)
+        fail(EDGEOSR_BAD_ARGUMENT, "verify must be 0 or 1; got ", options->verify);
     made.verify = options->verify == 1;
-    if (options->reserved != 0) fail(EDGEOSR_BAD_ARGUMENT, "reserved must be 0; got ", options->reserved, "; clear the options first");
+    if (options->reserved != 0)
+        fail(
+            EDGEOSR_BAD_ARGUMENT, "reserved must be 0; got ", options->reserved, "; clear the options first");
     return made;
 }
 
@@ -89,7 +111,7 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
 
 extern "C" {
 
-edgeosr_status edgeosr_open(const char* bundle, const edgeosr_options* options, edgeosr_runtime** out) {
+edgeosr_status edgeosr_open(char const* bundle, edgeosr_options const* options, edgeosr_runtime** out) {
     return guarded([&] {
         require(out, "out");
         *out = nullptr;
@@ -99,7 +121,7 @@ edgeosr_status edgeosr_open(const char* bundle, const edgeosr_options* options, 
 }
 
 edgeosr_status edgeosr_judge(edgeosr_runtime* runtime,
-                             const edgeosr_frame* frames,
+                             edgeosr_frame const* frames,
                              size_t count,
                              edgeosr_verdict* verdicts,
                              size_t verdict_bytes) {
@@ -119,7 +141,9 @@ edgeosr_status edgeosr_set_threshold(edgeosr_runtime* runtime, double threshold)
     });
 }
 
-edgeosr_status edgeosr_set_class_thresholds(edgeosr_runtime* runtime, const double* thresholds, size_t count) {
+edgeosr_status edgeosr_set_class_thresholds(edgeosr_runtime* runtime,
+                                            double const* thresholds,
+                                            size_t count) {
     return guarded([&] {
         require(runtime, "runtime");
         require(thresholds, "thresholds");
@@ -127,7 +151,10 @@ edgeosr_status edgeosr_set_class_thresholds(edgeosr_runtime* runtime, const doub
     });
 }
 
-edgeosr_status edgeosr_thresholds(const edgeosr_runtime* runtime, double* thresholds, size_t capacity, size_t* count) {
+edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
+                                  double* thresholds,
+                                  size_t capacity,
+                                  size_t* count) {
     return guarded([&] {
         require(runtime, "runtime");
         require(count, "count");
@@ -136,12 +163,16 @@ edgeosr_status edgeosr_thresholds(const edgeosr_runtime* runtime, double* thresh
         if (thresholds == nullptr && capacity == 0) return;
         require(thresholds, "thresholds");
         if (capacity < limits.size())
-            fail(EDGEOSR_BAD_ARGUMENT, "thresholds must have room for ", limits.size(), " numbers; got ", capacity);
+            fail(EDGEOSR_BAD_ARGUMENT,
+                 "thresholds must have room for ",
+                 limits.size(),
+                 " numbers; got ",
+                 capacity);
         std::memcpy(thresholds, limits.data(), limits.size() * sizeof(double));
     });
 }
 
-edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, const char* bundle) {
+edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle) {
     return guarded([&] {
         require(runtime, "runtime");
         require(bundle, "bundle");
@@ -167,13 +198,15 @@ edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* ou
 edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s) {
     return guarded([&] {
         require(runtime, "runtime");
-        if (frames < 0 || frames > kMostWarmUps) fail(EDGEOSR_BAD_ARGUMENT, "frames must be from 0 to 10000; got ", frames);
-        if (!(limit_s >= 0)) fail(EDGEOSR_BAD_ARGUMENT, "limit_s must be a number of seconds, or 0; got ", limit_s);
+        if (frames < 0 || frames > kMostWarmUps)
+            fail(EDGEOSR_BAD_ARGUMENT, "frames must be from 0 to 10000; got ", frames);
+        if (!(limit_s >= 0))
+            fail(EDGEOSR_BAD_ARGUMENT, "limit_s must be a number of seconds, or 0; got ", limit_s);
         runtime->runtime.warm_up(frames, std::isinf(limit_s) ? 0 : limit_s);
     });
 }
 
-edgeosr_status edgeosr_info(const edgeosr_runtime* runtime, char* json, size_t capacity, size_t* needed) {
+edgeosr_status edgeosr_info(edgeosr_runtime const* runtime, char* json, size_t capacity, size_t* needed) {
     return guarded([&] {
         require(runtime, "runtime");
         std::string const text = runtime->runtime.info();
@@ -186,20 +219,28 @@ edgeosr_status edgeosr_info(const edgeosr_runtime* runtime, char* json, size_t c
     });
 }
 
-const char* edgeosr_part_name(const edgeosr_runtime* runtime, size_t index) {
+char const* edgeosr_part_name(edgeosr_runtime const* runtime, size_t index) {
     return runtime != nullptr ? runtime->runtime.part_name(index) : nullptr;
 }
 
-const char* edgeosr_class_name(const edgeosr_runtime* runtime, size_t index) {
+char const* edgeosr_class_name(edgeosr_runtime const* runtime, size_t index) {
     return runtime != nullptr ? runtime->runtime.class_name(index) : nullptr;
 }
 
-void edgeosr_close(edgeosr_runtime* runtime) { delete runtime; }
+void edgeosr_close(edgeosr_runtime* runtime) {
+    delete runtime;
+}
 
-const char* edgeosr_last_error(void) { return last_error; }
+char const* edgeosr_last_error(void) {
+    return last_error;
+}
 
-const char* edgeosr_version(void) { return EDGEOSR_VERSION; }
+char const* edgeosr_version(void) {
+    return EDGEOSR_VERSION;
+}
 
-int edgeosr_abi(void) { return EDGEOSR_ABI; }
+int edgeosr_abi(void) {
+    return EDGEOSR_ABI;
+}
 
 }  // extern "C"

@@ -18,11 +18,25 @@ void* allocated(std::size_t bytes) {
 
 }  // namespace
 
-void* operator new(std::size_t bytes) { return allocated(bytes); }
-void* operator new[](std::size_t bytes) { return allocated(bytes); }
-void operator delete(void* pointer) noexcept { std::free(pointer); }
-void operator delete[](void* pointer) noexcept { std::free(pointer); }
-void operator delete(void* pointer, std::size_t) noexcept { std::free(pointer); }
-void operator delete[](void* pointer, std::size_t) noexcept { std::free(pointer); }
+void* operator new(std::size_t bytes) {
+    return allocated(bytes);
+}
+void* operator new[](std::size_t bytes) {
+    return allocated(bytes);
+}
+void operator delete(void* pointer) noexcept {
+    std::free(pointer);
+}
+void operator delete[](void* pointer) noexcept {
+    std::free(pointer);
+}
+void operator delete(void* pointer, std::size_t) noexcept {
+    std::free(pointer);
+}
+void operator delete[](void* pointer, std::size_t) noexcept {
+    std::free(pointer);
+}
 
-extern "C" EDGEOSR_API long edgeosr_test_allocations(void) { return allocations.load(); }
+extern "C" EDGEOSR_API long edgeosr_test_allocations(void) {
+    return allocations.load();
+}

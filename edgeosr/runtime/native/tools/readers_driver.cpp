@@ -44,7 +44,8 @@ edgeosr::onnx::GraphContract contract_from(std::string const& text, std::vector<
         }
         edgeosr::onnx::TensorContract tensor;
         words >> tensor.type >> tensor.open_axes >> tensor.batch;
-        for (std::int64_t size; words >> size;) tensor.shape.push_back(size);
+        for (std::int64_t size; words >> size;)
+            tensor.shape.push_back(size);
         (kind == "in" ? made.inputs : made.outputs)[names.back()] = tensor;
     }
     return made;
@@ -58,8 +59,8 @@ EDGEOSR_API int edgeosr_test_manifest(char const* data, std::size_t bytes, char*
     return guarded(said, room, [&] { edgeosr::parse_manifest({data, bytes}, "manifest.json"); });
 }
 
-EDGEOSR_API int edgeosr_test_graph(char const* data, std::size_t bytes, char const* contract, char* said,
-                                   std::size_t room) {
+EDGEOSR_API int edgeosr_test_graph(
+    char const* data, std::size_t bytes, char const* contract, char* said, std::size_t room) {
     return guarded(said, room, [&] {
         std::vector<std::string> names;
         edgeosr::onnx::require_graph({data, bytes}, contract_from(contract, names));
@@ -70,19 +71,29 @@ EDGEOSR_API int edgeosr_test_wire(char const* data, std::size_t bytes, char* sai
     return guarded(said, room, [&] { edgeosr::onnx::parse({data, bytes}, edgeosr::onnx::model_table()); });
 }
 
-EDGEOSR_API int edgeosr_test_golden(char const* data, std::size_t bytes, char const* manifest,
-                                    std::size_t manifest_bytes, char* said, std::size_t room) {
+EDGEOSR_API int edgeosr_test_golden(char const* data,
+                                    std::size_t bytes,
+                                    char const* manifest,
+                                    std::size_t manifest_bytes,
+                                    char* said,
+                                    std::size_t room) {
     return guarded(said, room, [&] {
-        edgeosr::read_golden({data, bytes}, edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
+        edgeosr::read_golden({data, bytes},
+                             edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
     });
 }
 
-EDGEOSR_API int edgeosr_test_reads_as_unknown(char const* name) { return edgeosr::reads_as_unknown(name) ? 1 : 0; }
+EDGEOSR_API int edgeosr_test_reads_as_unknown(char const* name) {
+    return edgeosr::reads_as_unknown(name) ? 1 : 0;
+}
 
-EDGEOSR_API int edgeosr_test_is_printable(std::uint32_t point) { return edgeosr::is_printable(point) ? 1 : 0; }
+EDGEOSR_API int edgeosr_test_is_printable(std::uint32_t point) {
+    return edgeosr::is_printable(point) ? 1 : 0;
+}
 
 EDGEOSR_API void edgeosr_test_sha256(std::uint8_t const* data, std::size_t bytes, int portable, char* out) {
-    std::string const digest = portable != 0 ? edgeosr::sha256_hex_portable(data, bytes) : edgeosr::sha256_hex(data, bytes);
+    std::string const digest =
+        portable != 0 ? edgeosr::sha256_hex_portable(data, bytes) : edgeosr::sha256_hex(data, bytes);
     std::memcpy(out, digest.c_str(), digest.size() + 1);
 }
 

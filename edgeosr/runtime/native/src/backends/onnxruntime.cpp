@@ -1,8 +1,9 @@
 #include "backends/onnxruntime.h"
 
+#include <dlfcn.h>
+
 #include <cstdlib>
 #include <cstring>
-#include <dlfcn.h>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -29,26 +30,35 @@ struct Library {
 [[noreturn]] void failed(Api const& api, ort::Status* status, std::string const& what, edgeosr_status kind) {
     std::string const said = api.message(status);
     api.release(status);
-    bool const memory = said.find("bad_alloc") != std::string::npos || said.find("bad allocation") != std::string::npos ||
+    bool const memory = said.find("bad_alloc") != std::string::npos ||
+                        said.find("bad allocation") != std::string::npos ||
                         said.find("allocate memory") != std::string::npos;
     fail(memory ? EDGEOSR_NO_MEMORY : kind, what, ": ", shown(said, 600));
 }
 
 void require(Api const& api, ort::Status* status, char const* what) {
-    if (status != nullptr) failed(api, status, joined("onnxruntime could not ", what), EDGEOSR_BACKEND_FAILED);
+    if (status != nullptr)
+        failed(api, status, joined("onnxruntime could not ", what), EDGEOSR_BACKEND_FAILED);
 }
 
 Library opened(void* handle, std::string const& path) {
     using Base = ort::ApiBase const* (*)();
     auto const base = reinterpret_cast<Base>(dlsym(handle, "OrtGetApiBase"));
     if (base == nullptr)
-        fail(EDGEOSR_NO_BACKEND, path, " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself");
+        fail(EDGEOSR_NO_BACKEND,
+             path,
+             " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself");
     Library made;
     made.path = path;
     made.version = base()->version();
     void const* const* table = base()->api(ort::kApiVersion);
     if (table == nullptr)
-        fail(EDGEOSR_NO_BACKEND, path, " is onnxruntime ", made.version, ", which is too old: version 1.", ort::kApiVersion,
+        fail(EDGEOSR_NO_BACKEND,
+             path,
+             " is onnxruntime ",
+             made.version,
+             ", which is too old: version 1.",
+             ort::kApiVersion,
              " or later is needed; install a newer one, for example: pip install -U onnxruntime");
     made.api = Api(table);
     require(made.api, made.api.create_env(ort::kLogFatal, "edgeosr", &made.env), "start");
@@ -74,10 +84,14 @@ Library const& library(std::string const& named) {
         if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
             return libraries.emplace(path, opened(handle, path)).first->second;
         char const* why = dlerror();
-        looked += joined(looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
+        looked += joined(
+            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
     }
-    fail(EDGEOSR_NO_BACKEND, "no library that runs networks was found; looked for ", looked,
-         "; install onnxruntime (its wheel holds libonnxruntime.so), and name the file in EDGEOSR_ONNXRUNTIME or in "
+    fail(EDGEOSR_NO_BACKEND,
+         "no library that runs networks was found; looked for ",
+         looked,
+         "; install onnxruntime (its wheel holds libonnxruntime.so), and name the file in "
+         "EDGEOSR_ONNXRUNTIME or in "
          "backend_library of the options");
 }
 
@@ -99,7 +113,11 @@ struct Context {
 class OnnxRuntime final : public Backend {
   public:
     OnnxRuntime(Bytes const& model, std::size_t parts, BackendOptions const& options)
-        : library_(edgeosr::library(options.library)), api_(library_.api), parts_(parts), memory_(api_), session_(api_),
+        : library_(edgeosr::library(options.library)),
+          api_(library_.api),
+          parts_(parts),
+          memory_(api_),
+          session_(api_),
           orders_{Owned<ort::Value>(api_), Owned<ort::Value>(api_)} {
         Owned<ort::SessionOptions> settings(api_);
         require(api_, api_.create_session_options(settings.out()), "make options");
@@ -109,30 +127,47 @@ class OnnxRuntime final : public Backend {
         require(api_, api_.set_log_level(settings.get(), ort::kLogFatal), "set its log level");
         require(api_, api_.set_optimization(settings.get(), ort::kOptimizeAll), "set its optimization");
         // It runs nodes while a graph is loaded, where no time limit is looked at; a bundle has none for it.
+        require(
+            api_,
+            api_.add_config(settings.get(), "optimization.disable_specified_optimizers", "ConstantFolding"),
+            "leave out an optimizer");
+        if (auto* status =
+                api_.create_session(library_.env, model.data(), model.size(), settings.get(), session_.out()))
+            failed(api_,
+                   status,
+                   joined("onnxruntime ", library_.version, " cannot load model.onnx"),
+                   EDGEOSR_BACKEND_FAILED);
         require(api_,
-                api_.add_config(settings.get(), "optimization.disable_specified_optimizers", "ConstantFolding"),
-                "leave out an optimizer");
-        if (auto* status = api_.create_session(library_.env, model.data(), model.size(), settings.get(), session_.out()))
-            failed(api_, status, joined("onnxruntime ", library_.version, " cannot load model.onnx"), EDGEOSR_BACKEND_FAILED);
-        require(api_, api_.create_cpu_memory(ort::kArenaAllocator, ort::kMemoryDefault, memory_.out()), "describe memory");
+                api_.create_cpu_memory(ort::kArenaAllocator, ort::kMemoryDefault, memory_.out()),
+                "describe memory");
         std::int64_t const three = 3;
         for (int bgr = 0; bgr < 2; ++bgr)
             require(api_,
-                    api_.create_tensor(memory_.get(), order_numbers_[bgr], sizeof order_numbers_[bgr], &three, 1,
-                                       ort::kElementInt64, orders_[bgr].out()),
+                    api_.create_tensor(memory_.get(),
+                                       order_numbers_[bgr],
+                                       sizeof order_numbers_[bgr],
+                                       &three,
+                                       1,
+                                       ort::kElementInt64,
+                                       orders_[bgr].out()),
                     "make a tensor");
         free_.reserve(kMostContexts);
     }
 
     char const* name() const override { return "onnxruntime"; }
-    std::string library() const override { return joined(library_.path, " (onnxruntime ", library_.version, ")"); }
+    std::string library() const override {
+        return joined(library_.path, " (onnxruntime ", library_.version, ")");
+    }
 
     void run(Frames const& frames, RowSink& sink, double limit_s) override {
         std::unique_ptr<Context> context = take_context();
         make_room(*context, frames.count());
         std::uint8_t const* pixels = frames.packed_already();
         if (frames.count() > SIZE_MAX / frames.packed_bytes())
-            fail(EDGEOSR_NO_MEMORY, "frames of one call must fit in memory; got ", frames.count(), ": judge fewer in one call");
+            fail(EDGEOSR_NO_MEMORY,
+                 "frames of one call must fit in memory; got ",
+                 frames.count(),
+                 ": judge fewer in one call");
         std::size_t const bytes = frames.packed_bytes() * frames.count();
         if (pixels == nullptr) {
             if (context->packed.size() < bytes) context->packed.resize(bytes);
@@ -140,11 +175,17 @@ class OnnxRuntime final : public Backend {
                 pack(frames.at(i), context->packed.data() + i * frames.packed_bytes());
             pixels = context->packed.data();
         }
-        std::int64_t const shape[4] = {static_cast<std::int64_t>(frames.count()), frames.height_px(), frames.width_px(), 3};
+        std::int64_t const shape[4] = {
+            static_cast<std::int64_t>(frames.count()), frames.height_px(), frames.width_px(), 3};
         Owned<ort::Value> input(api_);
         // An input is only read, though the function takes it for anything.
         require(api_,
-                api_.create_tensor(memory_.get(), const_cast<std::uint8_t*>(pixels), bytes, shape, 4, ort::kElementUint8,
+                api_.create_tensor(memory_.get(),
+                                   const_cast<std::uint8_t*>(pixels),
+                                   bytes,
+                                   shape,
+                                   4,
+                                   ort::kElementUint8,
                                    input.out()),
                 "make a tensor");
         run_session(*context, input.get(), frames, limit_s);
@@ -155,7 +196,8 @@ class OnnxRuntime final : public Backend {
   private:
     void run_session(Context& context, ort::Value const* input, Frames const& frames, double limit_s) {
         ort::Value const* const given[2] = {input, orders_[frames.bgr() ? 1 : 0].get()};
-        ort::Value* made[3] = {context.label_value.get(), context.score_value.get(), context.values_value.get()};
+        ort::Value* made[3] = {
+            context.label_value.get(), context.score_value.get(), context.values_value.get()};
         // Made anew for each run that has a limit: what ended one run would end the next.
         if (limit_s > 0) require(api_, api_.create_run_options(context.options.out()), "make options");
         ort::RunOptions* const options = limit_s > 0 ? context.options.get() : nullptr;
@@ -166,12 +208,19 @@ class OnnxRuntime final : public Backend {
         bool const late = limit.stop();
         if (late) {
             if (status != nullptr) api_.release(status);
-            fail(EDGEOSR_BACKEND_FAILED, "model.onnx did not judge its first frame within ", limit_s,
+            fail(EDGEOSR_BACKEND_FAILED,
+                 "model.onnx did not judge its first frame within ",
+                 limit_s,
                  " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
         }
         if (status != nullptr)
-            failed(api_, status,
-                   joined("onnxruntime could not run model.onnx on ", frames.count(), " frames of ", frames.height_px(), "x",
+            failed(api_,
+                   status,
+                   joined("onnxruntime could not run model.onnx on ",
+                          frames.count(),
+                          " frames of ",
+                          frames.height_px(),
+                          "x",
                           frames.width_px()),
                    EDGEOSR_BACKEND_FAILED);
     }
@@ -202,7 +251,9 @@ class OnnxRuntime final : public Backend {
         context.values.resize(count * parts_);
         std::int64_t const shape[2] = {static_cast<std::int64_t>(count), static_cast<std::int64_t>(parts_)};
         auto const tensor = [&](void* data, std::size_t bytes, std::size_t axes, int type, ort::Value** out) {
-            require(api_, api_.create_tensor(memory_.get(), data, bytes, shape, axes, type, out), "make a tensor");
+            require(api_,
+                    api_.create_tensor(memory_.get(), data, bytes, shape, axes, type, out),
+                    "make a tensor");
         };
         tensor(context.label.data(), count * 8, 1, ort::kElementInt64, context.label_value.out());
         tensor(context.score.data(), count * 4, 1, ort::kElementFloat, context.score_value.out());
@@ -223,7 +274,9 @@ class OnnxRuntime final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> open_onnxruntime(Bytes const& model, std::size_t parts, BackendOptions const& options) {
+std::unique_ptr<Backend> open_onnxruntime(Bytes const& model,
+                                          std::size_t parts,
+                                          BackendOptions const& options) {
     return std::make_unique<OnnxRuntime>(model, parts, options);
 }
 

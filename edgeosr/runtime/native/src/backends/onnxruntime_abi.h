@@ -10,7 +10,8 @@
 
 namespace edgeosr::ort {
 
-constexpr std::uint32_t kApiVersion = 20;  // onnxruntime 1.20, the oldest that can leave out an optimizer by name
+constexpr std::uint32_t kApiVersion =
+    20;  // onnxruntime 1.20, the oldest that can leave out an optimizer by name
 
 struct Env;
 struct Status;
@@ -39,18 +40,35 @@ class Api {
     Status* create_env(int level, char const* name, Env** out) const {
         return at<Status* (*)(int, char const*, Env**)>(3)(level, name, out);
     }
-    Status* create_session(Env const* env, void const* model, std::size_t bytes, SessionOptions const* options,
+    Status* create_session(Env const* env,
+                           void const* model,
+                           std::size_t bytes,
+                           SessionOptions const* options,
                            Session** out) const {
         return at<Status* (*)(Env const*, void const*, std::size_t, SessionOptions const*, Session**)>(8)(
             env, model, bytes, options, out);
     }
-    Status* run(Session* session, RunOptions const* options, char const* const* inputs, Value const* const* given,
-                std::size_t input_count, char const* const* outputs, std::size_t output_count, Value** made) const {
-        using Run = Status* (*)(Session*, RunOptions const*, char const* const*, Value const* const*, std::size_t,
-                                char const* const*, std::size_t, Value**);
+    Status* run(Session* session,
+                RunOptions const* options,
+                char const* const* inputs,
+                Value const* const* given,
+                std::size_t input_count,
+                char const* const* outputs,
+                std::size_t output_count,
+                Value** made) const {
+        using Run = Status* (*)(Session*,
+                                RunOptions const*,
+                                char const* const*,
+                                Value const* const*,
+                                std::size_t,
+                                char const* const*,
+                                std::size_t,
+                                Value**);
         return at<Run>(9)(session, options, inputs, given, input_count, outputs, output_count, made);
     }
-    Status* create_session_options(SessionOptions** out) const { return at<Status* (*)(SessionOptions**)>(10)(out); }
+    Status* create_session_options(SessionOptions** out) const {
+        return at<Status* (*)(SessionOptions**)>(10)(out);
+    }
     Status* set_log_level(SessionOptions* options, int level) const {
         return at<Status* (*)(SessionOptions*, int)>(22)(options, level);
     }
@@ -65,9 +83,15 @@ class Api {
     }
     Status* create_run_options(RunOptions** out) const { return at<Status* (*)(RunOptions**)>(39)(out); }
     Status* set_terminate(RunOptions* options) const { return at<Status* (*)(RunOptions*)>(46)(options); }
-    Status* create_tensor(MemoryInfo const* memory, void* data, std::size_t bytes, std::int64_t const* shape,
-                          std::size_t axes, int type, Value** out) const {
-        using Create = Status* (*)(MemoryInfo const*, void*, std::size_t, std::int64_t const*, std::size_t, int, Value**);
+    Status* create_tensor(MemoryInfo const* memory,
+                          void* data,
+                          std::size_t bytes,
+                          std::int64_t const* shape,
+                          std::size_t axes,
+                          int type,
+                          Value** out) const {
+        using Create = Status* (*)(
+            MemoryInfo const*, void*, std::size_t, std::int64_t const*, std::size_t, int, Value**);
         return at<Create>(49)(memory, data, bytes, shape, axes, type, out);
     }
     Status* create_cpu_memory(int allocator, int kind, MemoryInfo** out) const {

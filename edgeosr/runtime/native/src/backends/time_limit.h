@@ -30,7 +30,8 @@ class TimeLimit {
         changed_.notify_all();
         thread_.join();
         // What was at work when the time was over may have been the last thing to do.
-        over_ = over_ || std::chrono::steady_clock::now() - started_ > std::chrono::duration<double>(seconds_);
+        over_ =
+            over_ || std::chrono::steady_clock::now() - started_ > std::chrono::duration<double>(seconds_);
         return over_;
     }
 

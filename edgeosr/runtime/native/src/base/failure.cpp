@@ -4,17 +4,24 @@
 
 namespace edgeosr {
 
-void append(std::string& text, std::string_view part) { text.append(part); }
+void append(std::string& text, std::string_view part) {
+    text.append(part);
+}
 
 void append(std::string& text, double number) {
     char room[40];
     int const length = std::snprintf(room, sizeof room, "%.9g", number);
-    for (int i = 0; i < length; ++i) text.push_back(room[i] == ',' ? '.' : room[i]);  // whatever the locale
+    for (int i = 0; i < length; ++i)
+        text.push_back(room[i] == ',' ? '.' : room[i]);  // whatever the locale
 }
 
-void append_whole(std::string& text, long long number) { text += std::to_string(number); }
+void append_whole(std::string& text, long long number) {
+    text += std::to_string(number);
+}
 
-void append_whole(std::string& text, unsigned long long number) { text += std::to_string(number); }
+void append_whole(std::string& text, unsigned long long number) {
+    text += std::to_string(number);
+}
 
 std::string shown(std::string_view text, std::size_t most) {
     std::string safe;

@@ -1,10 +1,11 @@
 #include "base/file.h"
 
-#include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "base/failure.h"
 
@@ -29,13 +30,23 @@ class Descriptor {
 
 [[noreturn]] void cannot_read(std::string const& path, int error) {
     if (error == ENOENT) fail(EDGEOSR_BAD_BUNDLE, path, " is missing", kAgain);
-    if (error == ELOOP)
-        fail(EDGEOSR_BAD_BUNDLE, path, " is a link; a bundle holds plain files only", kAgain);
-    fail(EDGEOSR_CANNOT_READ, "cannot read ", path, ": ", std::strerror(error), "; check its permissions and the disk");
+    if (error == ELOOP) fail(EDGEOSR_BAD_BUNDLE, path, " is a link; a bundle holds plain files only", kAgain);
+    fail(EDGEOSR_CANNOT_READ,
+         "cannot read ",
+         path,
+         ": ",
+         std::strerror(error),
+         "; check its permissions and the disk");
 }
 
 [[noreturn]] void damaged(std::string const& path, std::uint64_t found, std::uint64_t expected) {
-    fail(EDGEOSR_BAD_BUNDLE, path, " is damaged: it has ", found, " bytes, the manifest says ", expected, kAgain);
+    fail(EDGEOSR_BAD_BUNDLE,
+         path,
+         " is damaged: it has ",
+         found,
+         " bytes, the manifest says ",
+         expected,
+         kAgain);
 }
 
 }  // namespace
@@ -60,7 +71,13 @@ Bytes read_plain_file(std::string const& directory,
     auto const found = static_cast<std::uint64_t>(status.st_size);
     if (size && found != *size) damaged(path, found, *size);
     if (found > limit)
-        fail(EDGEOSR_BAD_BUNDLE, path, " has ", found, " bytes; at most ", limit, " are read: this is no bundle");
+        fail(EDGEOSR_BAD_BUNDLE,
+             path,
+             " has ",
+             found,
+             " bytes; at most ",
+             limit,
+             " are read: this is no bundle");
     Bytes bytes(found + 1);  // one more: a file that grows meanwhile is refused too
     std::size_t filled = 0;
     while (filled < bytes.size()) {

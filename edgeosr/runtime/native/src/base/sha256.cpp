@@ -22,19 +22,22 @@ alignas(16) constexpr std::uint32_t kRounds[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-constexpr std::uint32_t kStart[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+constexpr std::uint32_t kStart[8] = {
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 using Blocks = void (*)(std::uint32_t* state, std::uint8_t const* data, std::size_t blocks);
 
-std::uint32_t turned(std::uint32_t word, int by) { return word >> by | word << (32 - by); }
+std::uint32_t turned(std::uint32_t word, int by) {
+    return word >> by | word << (32 - by);
+}
 
 void portable_blocks(std::uint32_t* state, std::uint8_t const* data, std::size_t blocks) {
     for (; blocks > 0; --blocks, data += 64) {
         std::uint32_t w[64];
         for (int i = 0; i < 16; ++i) {
             std::uint8_t const* at = data + 4 * i;
-            w[i] = std::uint32_t{at[0]} << 24 | std::uint32_t{at[1]} << 16 | std::uint32_t{at[2]} << 8 | at[3];
+            w[i] =
+                std::uint32_t{at[0]} << 24 | std::uint32_t{at[1]} << 16 | std::uint32_t{at[2]} << 8 | at[3];
         }
         for (int i = 16; i < 64; ++i) {
             std::uint32_t const a = w[i - 15], b = w[i - 2];
@@ -47,13 +50,15 @@ void portable_blocks(std::uint32_t* state, std::uint8_t const* data, std::size_t
             std::uint32_t const e = s[4], a = s[0];
             std::uint32_t const first = s[7] + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) +
                                         ((e & s[5]) ^ (~e & s[6])) + kRounds[i] + w[i];
-            std::uint32_t const second = (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) +
-                                         ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
-            for (int k = 7; k > 0; --k) s[k] = s[k - 1];
+            std::uint32_t const second =
+                (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
+            for (int k = 7; k > 0; --k)
+                s[k] = s[k - 1];
             s[4] += first;
             s[0] = first + second;
         }
-        for (int i = 0; i < 8; ++i) state[i] += s[i];
+        for (int i = 0; i < 8; ++i)
+            state[i] += s[i];
     }
 }
 
@@ -64,7 +69,8 @@ __attribute__((target("sha,sse4.1"))) void own_blocks(std::uint32_t* state,
                                                       std::size_t blocks) {
     __m128i const swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     __m128i const dcba = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(state)), 0xb1);
-    __m128i const hgfe = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(state + 4)), 0x1b);
+    __m128i const hgfe =
+        _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(state + 4)), 0x1b);
     __m128i abef = _mm_alignr_epi8(dcba, hgfe, 8);
     __m128i cdgh = _mm_blend_epi16(hgfe, dcba, 0xf0);
     for (; blocks > 0; --blocks, data += 64) {
@@ -107,13 +113,15 @@ __attribute__((target("+crypto"))) void own_blocks(std::uint32_t* state,
     for (; blocks > 0; --blocks, data += 64) {
         uint32x4_t const abcd_before = abcd, efgh_before = efgh;
         uint32x4_t w[4];
-        for (int i = 0; i < 4; ++i) w[i] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(data + 16 * i)));
+        for (int i = 0; i < 4; ++i)
+            w[i] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(data + 16 * i)));
         for (int i = 0; i < 16; ++i) {
             uint32x4_t const sum = vaddq_u32(w[i & 3], vld1q_u32(kRounds + 4 * i)), old = abcd;
             abcd = vsha256hq_u32(abcd, efgh, sum);
             efgh = vsha256h2q_u32(efgh, old, sum);
             if (i < 12)
-                w[i & 3] = vsha256su1q_u32(vsha256su0q_u32(w[i & 3], w[(i + 1) & 3]), w[(i + 2) & 3], w[(i + 3) & 3]);
+                w[i & 3] = vsha256su1q_u32(
+                    vsha256su0q_u32(w[i & 3], w[(i + 1) & 3]), w[(i + 2) & 3], w[(i + 3) & 3]);
         }
         abcd = vaddq_u32(abcd, abcd_before);
         efgh = vaddq_u32(efgh, efgh_before);
@@ -129,7 +137,9 @@ Blocks best_blocks() {
 
 #else
 
-Blocks best_blocks() { return portable_blocks; }
+Blocks best_blocks() {
+    return portable_blocks;
+}
 
 #endif
 
@@ -148,7 +158,8 @@ std::string digest(Blocks take, std::uint8_t const* data, std::size_t bytes) {
     take(state, last, blocks);
     std::string text;
     for (std::uint32_t word : state)
-        for (int shift = 28; shift >= 0; shift -= 4) text.push_back("0123456789abcdef"[word >> shift & 15]);
+        for (int shift = 28; shift >= 0; shift -= 4)
+            text.push_back("0123456789abcdef"[word >> shift & 15]);
     return text;
 }
 

@@ -15,7 +15,9 @@ std::string_view text_of(Bytes const& bytes) {
 
 Bytes manifest_data(std::string const& path) {
     if (!is_directory(path))
-        fail(EDGEOSR_BAD_BUNDLE, "there is no bundle at ", shown(path, 400),
+        fail(EDGEOSR_BAD_BUNDLE,
+             "there is no bundle at ",
+             shown(path, 400),
              "; a bundle is a directory NAME.edgeosr, made by edgeosr export");
     return read_plain_file(path, "manifest.json", std::nullopt, kManifestLimit);
 }
@@ -29,8 +31,15 @@ Bundle read_whole(std::string const& path, Bytes const& data) {
         Bytes bytes = read_plain_file(path, record.name, record.bytes, record.bytes);
         std::string const found = sha256_hex(bytes.data(), bytes.size());
         if (found != record.sha256)
-            fail(EDGEOSR_BAD_BUNDLE, path, "/", record.name, " is damaged: its SHA-256 is ", found.substr(0, 12),
-                 "..., the manifest says ", record.sha256.substr(0, 12), "...; copy the bundle again or export it again");
+            fail(EDGEOSR_BAD_BUNDLE,
+                 path,
+                 "/",
+                 record.name,
+                 " is damaged: its SHA-256 is ",
+                 found.substr(0, 12),
+                 "..., the manifest says ",
+                 record.sha256.substr(0, 12),
+                 "...; copy the bundle again or export it again");
         made.files.push_back(std::move(bytes));
     }
     onnx::require_model(made.file("model.onnx"), made.manifest, path);

@@ -20,7 +20,8 @@ struct Bundle {
     Bytes take_file(std::string_view name);  // moved out
 };
 
-/// Read and check a bundle: manifest, sizes, hashes, then graphs. Throws Failure that says which file or field.
+/// Read and check a bundle: manifest, sizes, hashes, then graphs. Throws Failure that says which file or
+/// field.
 Bundle read_bundle(std::string const& path);
 
 }  // namespace edgeosr

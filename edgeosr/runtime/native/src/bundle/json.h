@@ -45,9 +45,9 @@ struct JsonMember {
     JsonValue value;
 };
 
-/// Parse UTF-8 JSON. Refused beside what is no JSON: a key twice in one object, NaN, Infinity, a number beyond
-/// float64, text that is not UTF-8, whole numbers of more than 4300 digits. Time and memory grow with the
-/// length alone. A lone surrogate, which JSON can spell, is kept as three bytes. Throws Failure.
+/// Parse UTF-8 JSON. Refused beside what is no JSON: a key twice in one object, NaN, Infinity, a number
+/// beyond float64, text that is not UTF-8, whole numbers of more than 4300 digits. Time and memory grow with
+/// the length alone. A lone surrogate, which JSON can spell, is kept as three bytes. Throws Failure.
 JsonValue parse_json(std::string_view text, std::string const& document);
 
 /// One value of a document and its path; valid as long as the value and the document's name are.

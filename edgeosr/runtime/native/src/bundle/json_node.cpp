@@ -10,10 +10,24 @@ namespace {
 
 constexpr double kLargestFloat32 = 3.4028234663852886e38;
 // They let a text look like another one: marks that turn the direction of writing, and two line ends.
-constexpr std::uint32_t kHidden[] = {0x61c,  0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202b,
-                                     0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069};
+constexpr std::uint32_t kHidden[] = {0x61c,
+                                     0x200e,
+                                     0x200f,
+                                     0x2028,
+                                     0x2029,
+                                     0x202a,
+                                     0x202b,
+                                     0x202c,
+                                     0x202d,
+                                     0x202e,
+                                     0x2066,
+                                     0x2067,
+                                     0x2068,
+                                     0x2069};
 
-bool is_digit(char letter) { return letter >= '0' && letter <= '9'; }
+bool is_digit(char letter) {
+    return letter >= '0' && letter <= '9';
+}
 
 int two_digits(std::string_view text, std::size_t at) {
     if (at + 2 > text.size() || !is_digit(text[at]) || !is_digit(text[at + 1])) return -1;
@@ -38,14 +52,16 @@ bool is_time(std::string_view text) {
     std::size_t at = 19;
     if (at < text.size() && text[at] == '.') {
         std::size_t const begin = ++at;
-        while (at < text.size() && is_digit(text[at])) ++at;
+        while (at < text.size() && is_digit(text[at]))
+            ++at;
         if (at - begin != 3 && at - begin != 6) return false;
     }
     if (at == text.size()) return true;
     if (text[at] == 'Z') return at + 1 == text.size();
     if (text[at] != '+' && text[at] != '-') return false;
     int const hours = two_digits(text, at + 1), minutes = two_digits(text, at + 4);
-    return at + 6 == text.size() && hours >= 0 && hours < 24 && text[at + 3] == ':' && minutes >= 0 && minutes < 60;
+    return at + 6 == text.size() && hours >= 0 && hours < 24 && text[at + 3] == ':' && minutes >= 0 &&
+           minutes < 60;
 }
 
 }  // namespace
@@ -59,7 +75,9 @@ std::string JsonNode::shown_value() const {
     return joined(value_->as<JsonValue::Object>()->size(), " entries (an object)");
 }
 
-void JsonNode::raise(std::string_view text) const { fail(EDGEOSR_BAD_BUNDLE, *document_, ": ", text); }
+void JsonNode::raise(std::string_view text) const {
+    fail(EDGEOSR_BAD_BUNDLE, *document_, ": ", text);
+}
 
 void JsonNode::refuse(std::string_view expected) const {
     raise(joined(path_.empty() ? "the top level" : path_, ": expected ", expected, "; got ", shown_value()));
@@ -82,10 +100,10 @@ JsonValue::Object const& JsonNode::object() const {
 }
 
 static JsonMember const* find_member(JsonValue::Object const& members, std::string_view name) {
-    auto const found = std::lower_bound(members.begin(),
-                                        members.end(),
-                                        name,
-                                        [](JsonMember const& member, std::string_view key) { return member.key < key; });
+    auto const found = std::lower_bound(
+        members.begin(), members.end(), name, [](JsonMember const& member, std::string_view key) {
+            return member.key < key;
+        });
     return found != members.end() && found->key == name ? &*found : nullptr;
 }
 
@@ -103,17 +121,20 @@ JsonNode JsonNode::field(std::string_view name) const {
 void JsonNode::require_fields(std::initializer_list<std::string_view> names,
                               std::initializer_list<std::string_view> maybe) const {
     auto const& members = object();
-    for (auto name : names) field(name);
+    for (auto name : names)
+        field(name);
     for (auto const& member : members) {
         auto const is_it = [&member](std::string_view name) { return member.key == name; };
-        if (std::none_of(names.begin(), names.end(), is_it) && std::none_of(maybe.begin(), maybe.end(), is_it))
+        if (std::none_of(names.begin(), names.end(), is_it) &&
+            std::none_of(maybe.begin(), maybe.end(), is_it))
             raise(joined(path_.empty() ? "" : path_ + ".", shown(member.key), " is not a known field"));
     }
 }
 
 std::vector<std::pair<std::string, JsonNode>> JsonNode::entries() const {
     std::vector<std::pair<std::string, JsonNode>> found;
-    for (auto const& member : object()) found.emplace_back(member.key, child(member.key, member.value));
+    for (auto const& member : object())
+        found.emplace_back(member.key, child(member.key, member.value));
     return found;
 }
 
@@ -122,7 +143,8 @@ std::vector<JsonNode> JsonNode::items(std::size_t low, std::size_t high) const {
     if (list == nullptr || list->size() < low || list->size() > high)
         refuse(joined("a list of ", low, " to ", high, " items"));
     std::vector<JsonNode> found;
-    for (std::size_t i = 0; i < list->size(); ++i) found.push_back(child(i, (*list)[i]));
+    for (std::size_t i = 0; i < list->size(); ++i)
+        found.push_back(child(i, (*list)[i]));
     return found;
 }
 
@@ -143,7 +165,8 @@ std::string const& JsonNode::text(bool may_be_empty) const {
 
 std::vector<std::string> JsonNode::texts() const {
     std::vector<std::string> found;
-    for (auto const& item : items()) found.push_back(item.text());
+    for (auto const& item : items())
+        found.push_back(item.text());
     std::vector<std::string> sorted = found;
     std::sort(sorted.begin(), sorted.end());
     auto const twice = std::adjacent_find(sorted.begin(), sorted.end());
@@ -181,7 +204,8 @@ std::size_t JsonNode::choice(std::initializer_list<std::string_view> choices) co
         for (std::size_t i = 0; i < choices.size(); ++i)
             if (*(choices.begin() + i) == *found) return i;
     std::string all;
-    for (auto choice : choices) all += joined(all.empty() ? "" : ", ", choice);
+    for (auto choice : choices)
+        all += joined(all.empty() ? "" : ", ", choice);
     refuse(joined("one of ", all));
 }
 
@@ -221,7 +245,8 @@ double JsonNode::above_zero() const {
 
 std::vector<double> JsonNode::numbers(std::size_t count) const {
     std::vector<double> found;
-    for (auto const& item : items(count, count)) found.push_back(item.number());
+    for (auto const& item : items(count, count))
+        found.push_back(item.number());
     return found;
 }
 

@@ -1,7 +1,8 @@
+#include <locale.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <locale.h>
 
 #include "base/failure.h"
 #include "bundle/json.h"
@@ -39,8 +40,8 @@ class Parser {
     char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
     void skip_space() {
-        while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' ||
-                                      text_[at_] == '\r'))
+        while (at_ < text_.size() &&
+               (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r'))
             ++at_;
     }
 
@@ -55,9 +56,15 @@ class Parser {
         if (depth > kDeepest) refuse("it is nested too deeply");
         JsonValue made;
         switch (next()) {
-            case '{': made.value = object(depth); break;
-            case '[': made.value = list(depth); break;
-            case '"': made.value = string(); break;
+            case '{':
+                made.value = object(depth);
+                break;
+            case '[':
+                made.value = list(depth);
+                break;
+            case '"':
+                made.value = string();
+                break;
             case 't':
                 if (!take("true")) refuse("no value");
                 made.value = true;
@@ -69,7 +76,8 @@ class Parser {
             case 'n':
                 if (!take("null")) refuse("no value");
                 break;
-            default: made.value = number();
+            default:
+                made.value = number();
         }
         return made;
     }
@@ -106,7 +114,8 @@ class Parser {
         std::sort(made.begin(), made.end(), [](auto const& a, auto const& b) { return a.key < b.key; });
         auto const same = std::adjacent_find(
             made.begin(), made.end(), [](auto const& a, auto const& b) { return a.key == b.key; });
-        if (same != made.end()) refuse(joined("the key '", shown(same->key), "' appears twice in one object"));
+        if (same != made.end())
+            refuse(joined("the key '", shown(same->key), "' appears twice in one object"));
         return made;
     }
 
@@ -115,7 +124,8 @@ class Parser {
         std::string made;
         for (;;) {
             std::size_t const begin = at_;
-            while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' && byte(at_) >= 0x20) ++at_;
+            while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' && byte(at_) >= 0x20)
+                ++at_;
             made.append(text_.substr(begin, at_ - begin));
             if (at_ == text_.size()) refuse("a text does not end");
             if (text_[at_] == '"') {
@@ -152,8 +162,12 @@ class Parser {
             return;
         }
         int const more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-        made.push_back(static_cast<char>((more == 1 ? 0xc0u : more == 2 ? 0xe0u : 0xf0u) | point >> 6 * more));
-        for (int k = more - 1; k >= 0; --k) made.push_back(static_cast<char>(0x80 | (point >> 6 * k & 0x3f)));
+        made.push_back(static_cast<char>((more == 1   ? 0xc0u
+                                          : more == 2 ? 0xe0u
+                                                      : 0xf0u) |
+                                         point >> 6 * more));
+        for (int k = more - 1; k >= 0; --k)
+            made.push_back(static_cast<char>(0x80 | (point >> 6 * k & 0x3f)));
     }
 
     std::uint32_t four_digits() {
@@ -169,7 +183,8 @@ class Parser {
 
     std::size_t digits() {
         std::size_t const begin = at_;
-        while (next() >= '0' && next() <= '9') ++at_;
+        while (next() >= '0' && next() <= '9')
+            ++at_;
         return at_ - begin;
     }
 

@@ -16,10 +16,8 @@ struct FileLimit {
     char const* name;
     std::uint64_t bytes;
 };
-constexpr FileLimit kFiles[] = {{"model.onnx", 1u << 29},
-                                {"scorer.npz", 1u << 28},
-                                {"golden.npz", 8000000},
-                                {"backbone.onnx", 1u << 29}};
+constexpr FileLimit kFiles[] = {
+    {"model.onnx", 1u << 29}, {"scorer.npz", 1u << 28}, {"golden.npz", 8000000}, {"backbone.onnx", 1u << 29}};
 
 std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
     if (!root.has("schema"))
@@ -48,7 +46,8 @@ std::vector<FileRecord> files_from_json(JsonNode const& node, bool backbone) {
         if (!node.has(limit.name)) continue;
         auto const field = node.field(limit.name);
         field.require_fields({"sha256", "bytes"});
-        records.push_back({limit.name, field.field("sha256").sha256(), field.field("bytes").whole(1, limit.bytes)});
+        records.push_back(
+            {limit.name, field.field("sha256").sha256(), field.field("bytes").whole(1, limit.bytes)});
     }
     return records;
 }
@@ -84,16 +83,17 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     JsonValue const value = parse_json(data, document);
     JsonNode const root(value, "", document);
     std::uint64_t const schema = schema_of(root, document);
-    root.require_fields({"schema",       "name",        "edgeosr",       "created",   "classes", "preprocessing",
-                         "frame",        "embedding",   "jacobian",      "head",      "discriminator", "fusion",
-                         "threshold",    "data",        "outliers",      "training",  "files",   "versions",
-                         "left_out",     "backbone",    "engines"});
+    root.require_fields({"schema",    "name",      "edgeosr",  "created",  "classes",       "preprocessing",
+                         "frame",     "embedding", "jacobian", "head",     "discriminator", "fusion",
+                         "threshold", "data",      "outliers", "training", "files",         "versions",
+                         "left_out",  "backbone",  "engines"});
     Manifest made;
     made.classes = root.field("classes").class_names(kMostClasses);
     if (!root.field("training").is_null()) root.field("training").entries();
     std::optional<std::size_t> by_class;
     if (schema >= kClassSchema) by_class = made.classes.size();
-    if (!root.field("backbone").is_null()) made.backbone = backbone_from_json(root.field("backbone"), by_class);
+    if (!root.field("backbone").is_null())
+        made.backbone = backbone_from_json(root.field("backbone"), by_class);
     if (require_engines(root.field("engines")) > 0 && !made.backbone)
         root.field("engines").refuse("an empty list, for there is no backbone");
     made.fusion = fusion_from_json(root.field("fusion"));
@@ -118,7 +118,8 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     made.threshold = threshold_from_json(root.field("threshold"), by_class);
     if (!root.field("outliers").is_null()) require_outliers(root.field("outliers"));
     made.files = files_from_json(root.field("files"), made.backbone.has_value());
-    for (auto const& entry : root.field("versions").entries()) entry.second.text();
+    for (auto const& entry : root.field("versions").entries())
+        entry.second.text();
     return made;
 }
 

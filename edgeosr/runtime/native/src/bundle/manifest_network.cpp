@@ -8,7 +8,8 @@ namespace edgeosr {
 namespace {
 
 constexpr std::uint64_t kMostLayers = 64, kMostWidth = 1 << 16, kMostProbes = 1 << 12, kMostSpace = 1u << 31;
-constexpr std::uint64_t kLongestResized = 8192, kMostEngines = 64, kLargestPlan = 1u << 31, kLargestBatch = 1024;
+constexpr std::uint64_t kLongestResized = 8192, kMostEngines = 64, kLargestPlan = 1u << 31,
+                        kLargestBatch = 1024;
 
 bool is_engine_file(std::string_view text) {
     auto const letter = [](char each) {
@@ -47,19 +48,32 @@ void require_probes(JsonNode const& node) {
 }
 
 void require_gate(JsonNode const& node) {
-    node.require_fields({"known", "unknown", "ties", "agreement", "labels", "decisions", "minimum",
-                         "score_distance", "auroc", "recalibrated"},
+    node.require_fields({"known",
+                         "unknown",
+                         "ties",
+                         "agreement",
+                         "labels",
+                         "decisions",
+                         "minimum",
+                         "score_distance",
+                         "auroc",
+                         "recalibrated"},
                         {"known_agreement", "unknown_agreement", "unknown_from"});
     for (auto name : {"known_agreement", "unknown_agreement"})
         if (node.has(name) && !node.field(name).is_null()) node.field(name).number(0, 1);
     if (node.has("unknown_from"))
-        node.field("unknown_from").choice({"real outliers", "made of known ones", "real outliers, and made of known ones"});
-    for (auto const& item : node.field("score_distance").items(2, 2)) item.number(0);
+        node.field("unknown_from")
+            .choice({"real outliers", "made of known ones", "real outliers, and made of known ones"});
+    for (auto const& item : node.field("score_distance").items(2, 2))
+        item.number(0);
     if (!node.field("auroc").is_null())
-        for (auto const& item : node.field("auroc").items(2, 2)) item.number(0, 1);
+        for (auto const& item : node.field("auroc").items(2, 2))
+            item.number(0, 1);
     node.field("known").whole(1, kLargestWhole);
-    for (auto name : {"unknown", "ties"}) node.field(name).whole(0, kLargestWhole);
-    for (auto name : {"agreement", "labels", "decisions", "minimum"}) node.field(name).number(0, 1);
+    for (auto name : {"unknown", "ties"})
+        node.field(name).whole(0, kLargestWhole);
+    for (auto name : {"agreement", "labels", "decisions", "minimum"})
+        node.field(name).number(0, 1);
     node.field("recalibrated").truth();
 }
 
@@ -87,7 +101,8 @@ Preprocessing preprocessing_from_json(JsonNode const& node) {
     if (resized) {
         made.resize_to_px = static_cast<int>(node.field("resize_to").whole(1, kLongestResized));
         int const longer = made.height_px > made.width_px ? made.height_px : made.width_px;
-        if (made.resize_to_px < longer) node.refuse("usable preprocessing (resize_to below a side of the input)");
+        if (made.resize_to_px < longer)
+            node.refuse("usable preprocessing (resize_to below a side of the input)");
         if (made.fit == Fit::kLetterbox || made.crop_fraction != 1)
             node.refuse("usable preprocessing (resize_to must stand alone)");
     }
@@ -99,7 +114,8 @@ void require_jacobian(JsonNode const& node) {
     std::size_t const method = node.field("method").choice({"closed-form", "none", "probes"});
     bool const probes = method == 2;
     std::size_t const kind = node.field("kind").choice({"J_z", "J_w", "J_u"});
-    if (probes != (kind == 2) || (method == 1 && kind == 1)) node.field("kind").refuse("a kind of this method");
+    if (probes != (kind == 2) || (method == 1 && kind == 1))
+        node.field("kind").refuse("a kind of this method");
     node.field("with_respect_to").text(method == 1);
     if (probes)
         require_probes(node.field("probes"));
@@ -117,13 +133,15 @@ Head head_from_json(JsonNode const& node) {
 std::uint64_t require_discriminator(JsonNode const& node) {
     node.require_fields({"layers", "selected_by"});
     auto const layers = node.field("layers").items(2, kMostLayers + 1);
-    for (std::size_t i = 1; i < layers.size(); ++i) layers[i].whole(1, kMostWidth);
+    for (std::size_t i = 1; i < layers.size(); ++i)
+        layers[i].whole(1, kMostWidth);
     node.field("selected_by").text();
     return layers[0].whole(1, kMostDimension);
 }
 
 BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_t> classes) {
-    node.require_fields({"precision", "ending", "logits", "dtype", "converter", "fusion", "threshold", "gate"});
+    node.require_fields(
+        {"precision", "ending", "logits", "dtype", "converter", "fusion", "threshold", "gate"});
     if (node.field("fusion").is_null() != node.field("threshold").is_null())
         node.field("threshold").refuse("a fusion with a threshold of its own, or neither");
     static char const* const kPrecisions[] = {"fp32", "fp16", "int8"};
@@ -144,8 +162,19 @@ BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_
 std::size_t require_engines(JsonNode const& node) {
     std::vector<std::string> names;
     for (auto const& item : node.items(0, kMostEngines)) {
-        item.require_fields({"file", "sha256", "bytes", "builder", "version", "device", "targets", "precision",
-                             "batch", "frame", "backbone", "created", "seconds"});
+        item.require_fields({"file",
+                             "sha256",
+                             "bytes",
+                             "builder",
+                             "version",
+                             "device",
+                             "targets",
+                             "precision",
+                             "batch",
+                             "frame",
+                             "backbone",
+                             "created",
+                             "seconds"});
         auto const batch = item.field("batch").items(3, 3);
         std::uint64_t const least = batch[0].whole(1, kLargestBatch), best = batch[1].whole(1, kLargestBatch);
         if (least > best || best > batch[2].whole(1, kLargestBatch))

@@ -32,15 +32,25 @@ double class_threshold(JsonNode const& node, double common, std::uint64_t& image
 }
 
 void require_groups(JsonNode const& node) {
-    node.require_fields({"source", "rule", "images", "groups", "copies", "bursts", "unnamed", "mixed",
-                         "test_copies", "train_ids", "test_ids"});
+    node.require_fields({"source",
+                         "rule",
+                         "images",
+                         "groups",
+                         "copies",
+                         "bursts",
+                         "unnamed",
+                         "mixed",
+                         "test_copies",
+                         "train_ids",
+                         "test_ids"});
     node.field("source").choice({"content", "tracks", "given", "single"});
     node.field("rule").text(true);
     for (auto name : {"images", "groups", "copies", "bursts", "unnamed", "mixed", "test_copies"})
         node.field(name).whole(0, kMostImages);
     // Packed lists that nothing here unpacks.
     for (auto name : {"train_ids", "test_ids"})
-        for (auto const& piece : node.field(name).items()) piece.text();
+        for (auto const& piece : node.field(name).items())
+            piece.text();
 }
 
 /// Check one fold; return whether the figures come from it.
@@ -55,7 +65,8 @@ bool used_fold(JsonNode const& node, std::vector<std::string> const& sorted_clas
         node.field("auroc").refuse(used ? "a number from 0 to 1" : "null for a fold that is set aside");
     if (used) node.field("auroc").number(0, 1);
     node.field("accuracy").number(0, 1);
-    for (auto name : {"known", "unknown"}) node.field(name).whole(0, kLargestWhole);
+    for (auto name : {"known", "unknown"})
+        node.field(name).whole(0, kLargestWhole);
     return used;
 }
 
@@ -79,7 +90,8 @@ void require_strength(JsonNode const& node, bool used) {
         return;
     }
     double const found = node.number(0, 4);
-    if (found != 4 && (found > 3 || found * 4 != static_cast<int>(found * 4))) node.refuse("a quarter from 0 to 3, or 4");
+    if (found != 4 && (found > 3 || found * 4 != static_cast<int>(found * 4)))
+        node.refuse("a quarter from 0 to 3, or 4");
 }
 
 }  // namespace
@@ -102,8 +114,14 @@ Fusion fusion_from_json(JsonNode const& node) {
 Threshold threshold_from_json(JsonNode const& node, std::optional<std::size_t> classes) {
     bool const by_class = classes && node.has("by_class");
     if (by_class)
-        node.require_fields({"value", "target_false_reject_rate", "interval", "confidence", "groups", "images",
-                             "method", "by_class"});
+        node.require_fields({"value",
+                             "target_false_reject_rate",
+                             "interval",
+                             "confidence",
+                             "groups",
+                             "images",
+                             "method",
+                             "by_class"});
     else
         node.require_fields(
             {"value", "target_false_reject_rate", "interval", "confidence", "groups", "images", "method"});
@@ -129,12 +147,23 @@ Threshold threshold_from_json(JsonNode const& node, std::optional<std::size_t> c
 }
 
 void require_data(JsonNode const& node, std::vector<std::string> const& classes) {
-    node.require_fields({"source", "title", "known", "unknown", "split", "seed", "fractions", "per_group",
-                         "test_fraction", "digests", "sizes"},
+    node.require_fields({"source",
+                         "title",
+                         "known",
+                         "unknown",
+                         "split",
+                         "seed",
+                         "fractions",
+                         "per_group",
+                         "test_fraction",
+                         "digests",
+                         "sizes"},
                         {"groups"});
-    for (auto const& item : node.field("fractions").items(3, 3)) item.number(0, 1);
+    for (auto const& item : node.field("fractions").items(3, 3))
+        item.number(0, 1);
     for (auto const& entry : node.field("sizes").entries())
-        for (auto const& item : entry.second.items(2, 2)) item.whole(0, kLargestWhole);
+        for (auto const& item : entry.second.items(2, 2))
+            item.whole(0, kLargestWhole);
     node.field("source").text();
     node.field("title").text(true);
     auto known = node.field("known").texts(), sorted = classes;
@@ -143,7 +172,8 @@ void require_data(JsonNode const& node, std::vector<std::string> const& classes)
     node.field("seed").require_seed();
     if (!node.field("per_group").is_null()) node.field("per_group").whole(1, kLargestWhole);
     node.field("test_fraction").number(0, 1);
-    for (auto const& entry : node.field("digests").entries()) entry.second.sha256();
+    for (auto const& entry : node.field("digests").entries())
+        entry.second.sha256();
     if (node.has("groups")) require_groups(node.field("groups"));
     std::sort(known.begin(), known.end());
     std::sort(sorted.begin(), sorted.end());
@@ -153,7 +183,8 @@ void require_data(JsonNode const& node, std::vector<std::string> const& classes)
 void require_outliers(JsonNode const& node) {
     node.require_fields({"source", "train", "select"});
     node.field("source").text();
-    for (auto name : {"train", "select"}) node.field(name).whole(0, kLargestWhole);
+    for (auto name : {"train", "select"})
+        node.field(name).whole(0, kLargestWhole);
 }
 
 void require_left_out(JsonNode const& node, std::vector<std::string> const& classes) {
@@ -162,11 +193,13 @@ void require_left_out(JsonNode const& node, std::vector<std::string> const& clas
         if (!is_part_name(item.text())) item.refuse("a part's name, such as log_jacobian");
     std::size_t const parts = node.field("parts").texts().size();
     for (auto name : {"auroc", "spread"})
-        for (auto const& item : node.field(name).items(parts, parts)) item.number(0, 1);
+        for (auto const& item : node.field(name).items(parts, parts))
+            item.number(0, 1);
     auto sorted = classes;
     std::sort(sorted.begin(), sorted.end());
     std::size_t used = 0;
-    for (auto const& fold : node.field("folds").items(0, kMostFolds + 1)) used += used_fold(fold, sorted) ? 1 : 0;
+    for (auto const& fold : node.field("folds").items(0, kMostFolds + 1))
+        used += used_fold(fold, sorted) ? 1 : 0;
     if ((parts > 0) != (used > 0))
         node.field("folds").refuse("a fold that is used for the figures of the parts, and none without them");
     require_strength(node.field("strength"), parts > 0);

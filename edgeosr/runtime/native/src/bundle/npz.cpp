@@ -30,13 +30,15 @@ std::uint32_t crc32(std::string_view data) {
         std::vector<std::uint32_t> made(256);
         for (std::uint32_t i = 0; i < 256; ++i) {
             std::uint32_t value = i;
-            for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ ((value & 1) != 0 ? 0xedb88320u : 0);
+            for (int bit = 0; bit < 8; ++bit)
+                value = value >> 1 ^ ((value & 1) != 0 ? 0xedb88320u : 0);
             made[i] = value;
         }
         return made;
     }();
     std::uint32_t value = ~0u;
-    for (char letter : data) value = value >> 8 ^ table[(value ^ static_cast<unsigned char>(letter)) & 255];
+    for (char letter : data)
+        value = value >> 8 ^ table[(value ^ static_cast<unsigned char>(letter)) & 255];
     return ~value;
 }
 
@@ -46,15 +48,21 @@ class File {
 
     template <class... Parts>
     [[noreturn]] void refuse(Parts const&... parts) const {
-        fail(EDGEOSR_BAD_BUNDLE, what_, " cannot be read: ", parts..., "; export the bundle again, or copy it again");
+        fail(EDGEOSR_BAD_BUNDLE,
+             what_,
+             " cannot be read: ",
+             parts...,
+             "; export the bundle again, or copy it again");
     }
 
     std::vector<Entry> entries() const {
-        if (data_.size() < kEnd || data_.substr(data_.size() - kEnd, 4) != "PK\5\6") refuse("it is no plain zip");
+        if (data_.size() < kEnd || data_.substr(data_.size() - kEnd, 4) != "PK\5\6")
+            refuse("it is no plain zip");
         std::size_t const end = data_.size() - kEnd;
         std::uint64_t const size = number_at<std::uint32_t>(data_, end + 12);
         std::uint64_t at = number_at<std::uint32_t>(data_, end + 16);
-        if (number_at<std::uint16_t>(data_, end + 20) != 0 || at + size != end) refuse("its directory is not at its end");
+        if (number_at<std::uint16_t>(data_, end + 20) != 0 || at + size != end)
+            refuse("its directory is not at its end");
         std::vector<Entry> found;
         while (at < end) {
             found.push_back(entry(at, end));
@@ -100,8 +108,10 @@ class File {
         made.at = number_at<std::uint32_t>(data_, at + 42);
         if (number_at<std::uint16_t>(data_, at + 10) != 0)
             refuse("its entry '", made.name, "' is compressed; edgeosr writes stored entries only");
-        if ((number_at<std::uint16_t>(data_, at + 8) & 0x61) != 0) refuse("its entry '", made.name, "' is encrypted");
-        if (number_at<std::uint32_t>(data_, at + 24) != made.size) refuse("its entry '", made.name, "' has two sizes");
+        if ((number_at<std::uint16_t>(data_, at + 8) & 0x61) != 0)
+            refuse("its entry '", made.name, "' is encrypted");
+        if (number_at<std::uint32_t>(data_, at + 24) != made.size)
+            refuse("its entry '", made.name, "' has two sizes");
         at += kCentralHeader + name + extra + comment;
         return made;
     }
@@ -178,10 +188,12 @@ std::size_t bytes_of(std::string const& type) {
 Array array_from(std::string_view content, File const& file, bool& by_columns) {
     Array made;
     std::size_t const major = content.size() > 8 ? static_cast<unsigned char>(content[6]) : 0;
-    if (content.substr(0, 6) != "\x93NUMPY" || (major != 1 && major != 2) || content[7] != 0 || content.size() < 12)
+    if (content.substr(0, 6) != "\x93NUMPY" || (major != 1 && major != 2) || content[7] != 0 ||
+        content.size() < 12)
         file.refuse("an array is of no format that is read");
     std::size_t const begin = major == 1 ? 10 : 12;
-    std::size_t const length = major == 1 ? number_at<std::uint16_t>(content, 8) : number_at<std::uint32_t>(content, 8);
+    std::size_t const length =
+        major == 1 ? number_at<std::uint16_t>(content, 8) : number_at<std::uint32_t>(content, 8);
     if (length > kLongestHeader || length > content.size() - begin ||
         !Header(content.substr(begin, length)).read(made, by_columns))
         file.refuse("an array has a header that NumPy does not write");
@@ -196,7 +208,8 @@ Array array_from(std::string_view content, File const& file, bool& by_columns) {
         fits = fits && (none || elements <= left / side);
         if (fits) elements *= side;
     }
-    if (!fits || elements * width != left) file.refuse("an array has ", left, " bytes, other than its shape says");
+    if (!fits || elements * width != left)
+        file.refuse("an array has ", left, " bytes, other than its shape says");
     return made;
 }
 
@@ -207,7 +220,8 @@ std::vector<char> by_rows(Array const& array) {
     std::vector<std::uint64_t> place(array.shape.size(), 0);
     for (std::uint64_t i = 0; i < array.size(); ++i) {
         std::uint64_t from = 0;
-        for (std::size_t axis = array.shape.size(); axis-- > 0;) from = from * array.shape[axis] + place[axis];
+        for (std::size_t axis = array.shape.size(); axis-- > 0;)
+            from = from * array.shape[axis] + place[axis];
         std::memcpy(made.data() + i * width, array.body.data() + from * width, width);
         for (std::size_t axis = array.shape.size(); axis-- > 0;) {
             if (++place[axis] < array.shape[axis]) break;
@@ -221,7 +235,8 @@ std::vector<char> by_rows(Array const& array) {
 
 std::uint64_t Array::size() const {
     std::uint64_t elements = 1;
-    for (std::uint64_t side : shape) elements *= side;
+    for (std::uint64_t side : shape)
+        elements *= side;
     return elements;
 }
 

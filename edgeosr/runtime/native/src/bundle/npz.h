@@ -12,10 +12,10 @@
 namespace edgeosr {
 
 struct Array {
-    std::string type;                // as NumPy names it: <f4, <i8, |u1, |b1
+    std::string type;  // as NumPy names it: <f4, <i8, |u1, |b1
     std::vector<std::uint64_t> shape;
-    std::string_view body;           // in C order; of the file's memory or of `owned`
-    std::uint64_t size() const;      // elements
+    std::string_view body;       // in C order; of the file's memory or of `owned`
+    std::uint64_t size() const;  // elements
     bool is(std::string_view dtype, std::vector<std::uint64_t> const& dims) const {
         return type == dtype && shape == dims;
     }

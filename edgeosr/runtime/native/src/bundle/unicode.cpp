@@ -25,7 +25,8 @@ std::uint32_t take_point(std::string_view& text) {
     auto const lead = static_cast<unsigned char>(text[0]);
     std::size_t const more = lead < 0x80 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
     std::uint32_t point = more == 0 ? lead : lead & (0x3fu >> more);
-    for (std::size_t k = 1; k <= more; ++k) point = point << 6 | (static_cast<unsigned char>(text[k]) & 0x3f);
+    for (std::size_t k = 1; k <= more; ++k)
+        point = point << 6 | (static_cast<unsigned char>(text[k]) & 0x3f);
     text.remove_prefix(more + 1);
     return point;
 }
@@ -45,10 +46,10 @@ bool is_utf8(std::string_view text) {
 }
 
 bool is_printable(std::uint32_t point) {
-    auto const after = std::upper_bound(std::begin(kUnprintable),
-                                        std::end(kUnprintable),
-                                        point,
-                                        [](std::uint32_t value, Range const& range) { return value < range.first; });
+    auto const after = std::upper_bound(
+        std::begin(kUnprintable), std::end(kUnprintable), point, [](std::uint32_t value, Range const& range) {
+            return value < range.first;
+        });
     return after == std::begin(kUnprintable) || point > std::prev(after)->last;
 }
 
@@ -56,10 +57,10 @@ bool reads_as_unknown(std::string_view name) {
     std::string seen;
     while (!name.empty()) {
         std::uint32_t const point = take_point(name);
-        auto const found = std::lower_bound(std::begin(kFolded),
-                                            std::end(kFolded),
-                                            point,
-                                            [](Folded const& entry, std::uint32_t value) { return entry.point < value; });
+        auto const found = std::lower_bound(
+            std::begin(kFolded), std::end(kFolded), point, [](Folded const& entry, std::uint32_t value) {
+                return entry.point < value;
+            });
         if (found == std::end(kFolded) || found->point != point) return false;
         seen += found->text;
     }

@@ -6,7 +6,8 @@
 
 namespace edgeosr {
 
-/// Take the first code point off a text of UTF-8 that may hold lone surrogates; the text is not empty and valid.
+/// Take the first code point off a text of UTF-8 that may hold lone surrogates; the text is not empty and
+/// valid.
 std::uint32_t take_point(std::string_view& text);
 
 /// What Python's str.isprintable says.

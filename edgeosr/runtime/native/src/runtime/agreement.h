@@ -1,5 +1,5 @@
-// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py, for
-// one graph that runs elsewhere).
+// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py,
+// for one graph that runs elsewhere).
 #pragma once
 
 #include <string>

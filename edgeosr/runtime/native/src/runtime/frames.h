@@ -11,7 +11,8 @@
 
 namespace edgeosr {
 
-/// Frames of one call, checked, all of one size and format. Walks over the application's array; copies nothing.
+/// Frames of one call, checked, all of one size and format. Walks over the application's array; copies
+/// nothing.
 class Frames {
   public:
     /// fixed: the only size that the bundle takes. Throws Failure: EDGEOSR_BAD_ARGUMENT or EDGEOSR_BAD_FRAME.
@@ -36,7 +37,8 @@ class Frames {
     Frame first_;
 };
 
-/// Copy a frame into 3 bytes a pixel without gaps: BGR where it is BGR8, else RGB, by the rule of front_end.h.
+/// Copy a frame into 3 bytes a pixel without gaps: BGR where it is BGR8, else RGB, by the rule of
+/// front_end.h.
 void pack(Frame const& frame, std::uint8_t* out);
 
 }  // namespace edgeosr

@@ -15,7 +15,10 @@ constexpr char kUnknown[] = "unknown";
 /// Makes verdicts of the rows of a call; all rows are looked at before the first verdict is written.
 class Verdicts final : public RowSink {
   public:
-    Verdicts(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation, Clock::time_point started,
+    Verdicts(Loaded const& loaded,
+             std::vector<double> const& limits,
+             std::uint32_t generation,
+             Clock::time_point started,
              edgeosr_verdict* out)
         : loaded_(loaded), limits_(limits), generation_(generation), started_(started), out_(out) {}
 
@@ -23,15 +26,25 @@ class Verdicts final : public RowSink {
         std::size_t const parts = loaded_.parts.size();
         for (std::size_t i = 0; i < rows.count; ++i)
             if (rows.label[i] < 0 || static_cast<std::size_t>(rows.label[i]) >= loaded_.classes.size())
-                fail(EDGEOSR_BAD_BUNDLE, "the network of ", loaded_.path, " gave class ", rows.label[i],
-                     ", but its manifest names ", loaded_.classes.size(), " classes; export the bundle again");
-        auto const latency = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started_).count();
+                fail(EDGEOSR_BAD_BUNDLE,
+                     "the network of ",
+                     loaded_.path,
+                     " gave class ",
+                     rows.label[i],
+                     ", but its manifest names ",
+                     loaded_.classes.size(),
+                     " classes; export the bundle again");
+        auto const latency =
+            std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started_).count();
         for (std::size_t i = 0; i < rows.count; ++i)
             out_[i] = verdict(rows.label[i], rows.score[i], rows.values + i * parts, latency);
     }
 
   private:
-    edgeosr_verdict verdict(std::int64_t label, float score, float const* values, std::int64_t latency) const {
+    edgeosr_verdict verdict(std::int64_t label,
+                            float score,
+                            float const* values,
+                            std::int64_t latency) const {
         edgeosr_verdict made;
         bool finite = std::isfinite(score);
         for (std::size_t k = 0; k < EDGEOSR_MOST_PARTS; ++k) {
@@ -64,7 +77,8 @@ void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
     Size const size = loaded.manifest.frame.value_or(Size{preprocessing.height_px, preprocessing.width_px});
     std::vector<std::uint8_t> const black(
         static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px) * 3, 0);
-    edgeosr_frame const frame = {sizeof frame, EDGEOSR_RGB8, size.height_px, size.width_px, {black.data(), nullptr}, {0, 0}};
+    edgeosr_frame const frame = {
+        sizeof frame, EDGEOSR_RGB8, size.height_px, size.width_px, {black.data(), nullptr}, {0, 0}};
     std::vector<double> const limits = calibrated(loaded.manifest);
     for (int i = 0; i < frames; ++i) {
         edgeosr_verdict verdict;
@@ -81,7 +95,8 @@ char const* Names::keep(std::string const& name) {
 }
 
 std::vector<double> calibrated(Manifest const& manifest) {
-    return manifest.threshold.by_class.empty() ? std::vector<double>{manifest.threshold.value} : manifest.threshold.by_class;
+    return manifest.threshold.by_class.empty() ? std::vector<double>{manifest.threshold.value}
+                                               : manifest.threshold.by_class;
 }
 
 Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
@@ -97,11 +112,15 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     // Before the network is loaded, which takes longer.
-    if (verify) read_golden({reinterpret_cast<char const*>(made->golden.data()), made->golden.size()}, bundle.manifest);
+    if (verify)
+        read_golden({reinterpret_cast<char const*>(made->golden.data()), made->golden.size()},
+                    bundle.manifest);
     made->backend = open_backend(bundle, settings_.backend);
     made->manifest = std::move(bundle.manifest);
-    for (auto const& name : made->manifest.classes) made->classes.push_back(names_.keep(name));
-    for (auto const& name : made->manifest.fusion.parts) made->parts.push_back(names_.keep(name));
+    for (auto const& name : made->manifest.classes)
+        made->classes.push_back(names_.keep(name));
+    for (auto const& name : made->manifest.fusion.parts)
+        made->parts.push_back(names_.keep(name));
     warm_up_bundle(*made, settings_.warmup_frames, settings_.warmup_limit_s);
     if (verify) require_golden_verdicts(*made, nullptr);
     return made;
@@ -120,13 +139,19 @@ void Runtime::judge(edgeosr_frame const* frames, std::size_t count, edgeosr_verd
     now.loaded->backend->run(checked, sink, 0);
 }
 
-void Runtime::set_limit(double limit) { set_limits({limit}, false); }
+void Runtime::set_limit(double limit) {
+    set_limits({limit}, false);
+}
 
 void Runtime::set_class_limits(double const* limits, std::size_t count) {
     // Before they are read: a wrong count may reach beyond them.
     std::size_t const classes = state().loaded->classes.size();
     if (count != classes)
-        fail(EDGEOSR_BAD_ARGUMENT, "there must be one threshold for each of ", classes, " classes; got ", count);
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "there must be one threshold for each of ",
+             classes,
+             " classes; got ",
+             count);
     set_limits(std::vector<double>(limits, limits + count), true);
 }
 
@@ -136,11 +161,16 @@ void Runtime::set_limits(std::vector<double> limits, bool by_class) {
     auto made = std::make_shared<std::vector<double> const>(std::move(limits));
     std::lock_guard<std::mutex> const lock(mutex_);
     if (by_class && made->size() != current_.loaded->classes.size())
-        fail(EDGEOSR_BAD_ARGUMENT, "the bundle was swapped meanwhile for one of ", current_.loaded->classes.size(), " classes");
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "the bundle was swapped meanwhile for one of ",
+             current_.loaded->classes.size(),
+             " classes");
     current_.limits = std::move(made);
 }
 
-std::vector<double> Runtime::limits() const { return *state().limits; }
+std::vector<double> Runtime::limits() const {
+    return *state().limits;
+}
 
 void Runtime::swap(std::string const& path) {
     std::lock_guard<std::mutex> const changing(changing_);
@@ -166,9 +196,13 @@ void Runtime::roll_back() {
     current_.generation = previous_.generation + 1;
 }
 
-void Runtime::warm_up(int frames, double limit_s) const { warm_up_bundle(*state().loaded, frames, limit_s); }
+void Runtime::warm_up(int frames, double limit_s) const {
+    warm_up_bundle(*state().loaded, frames, limit_s);
+}
 
-void Runtime::verify(edgeosr_verification* out) const { require_golden_verdicts(*state().loaded, out); }
+void Runtime::verify(edgeosr_verification* out) const {
+    require_golden_verdicts(*state().loaded, out);
+}
 
 std::string Runtime::info() const {
     State const now = state();

@@ -1,4 +1,5 @@
-// A bundle that is open, the one before it, and what may be done with them; the C functions translate to this.
+// A bundle that is open, the one before it, and what may be done with them; the C functions translate to
+// this.
 #pragma once
 
 #include <memory>
@@ -69,15 +70,16 @@ class Runtime {
 
     Settings const settings_;
     mutable Names names_;
-    std::mutex changing_;         // held while a bundle is opened: swaps wait for each other
-    mutable std::mutex mutex_;    // of the two states, held for moments
+    std::mutex changing_;       // held while a bundle is opened: swaps wait for each other
+    mutable std::mutex mutex_;  // of the two states, held for moments
     State current_, previous_;
 };
 
 /// The bundle's own thresholds.
 std::vector<double> calibrated(Manifest const& manifest);
 
-/// Judge the golden frames, each alone and in batches; fill `out` if there is one. Throws EDGEOSR_NOT_VERIFIED.
+/// Judge the golden frames, each alone and in batches; fill `out` if there is one. Throws
+/// EDGEOSR_NOT_VERIFIED.
 void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out);
 
 /// Bundle and back end as a JSON object.

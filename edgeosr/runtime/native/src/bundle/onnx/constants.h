@@ -32,10 +32,19 @@ class Constants {
     std::uint64_t bytes_read() const { return bytes_read_; }
 
   private:
-    bool is_constant(std::string_view name) const { return stored_.count(name) + dequantised_.count(name) > 0; }
-    std::uint64_t read(Message const& node, std::string_view op, std::size_t place, std::string_view name) const;
-    void require_elements(std::vector<std::string_view> const& inputs, std::string_view op, std::string const& where) const;
-    void require_size(std::vector<std::string_view> const& inputs, std::string_view op, std::string const& where) const;
+    bool is_constant(std::string_view name) const {
+        return stored_.count(name) + dequantised_.count(name) > 0;
+    }
+    std::uint64_t read(Message const& node,
+                       std::string_view op,
+                       std::size_t place,
+                       std::string_view name) const;
+    void require_elements(std::vector<std::string_view> const& inputs,
+                          std::string_view op,
+                          std::string const& where) const;
+    void require_size(std::vector<std::string_view> const& inputs,
+                      std::string_view op,
+                      std::string const& where) const;
     void require_not_negative(std::string_view name, std::string const& where) const;
 
     std::map<std::string_view, Tensor> stored_;

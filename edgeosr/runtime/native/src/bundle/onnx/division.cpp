@@ -15,8 +15,9 @@ constexpr char kTruth[] = " Equal Greater GreaterOrEqual IsInf IsNaN Less LessOr
 
 void require_divisor(Values const* divisor, bool positive, std::string const& where) {
     if (divisor == nullptr && !positive)
-        refuse(where, " divides whole numbers by what is neither a short constant nor the larger of one, from 1 on, "
-                      "and something");
+        refuse(where,
+               " divides whole numbers by what is neither a short constant nor the larger of one, from 1 on, "
+               "and something");
     if (divisor == nullptr) return;
     for (double value : divisor->reals)
         if (value == 0 || value == -1) refuse(where, " divides whole numbers by ", value);

@@ -14,17 +14,25 @@ namespace {
 constexpr std::size_t kLongestString = 64;
 // Of one axis: filters as large as any classifier's, and windows over a whole map of a large frame.
 constexpr std::int64_t kLargestFilter = 64, kLargestPool = 256;
-constexpr std::size_t kLongestList = 32;  // more of them than any axes; the numbers of a Constant are no setting
+constexpr std::size_t kLongestList =
+    32;  // more of them than any axes; the numbers of a Constant are no setting
 
 std::uint32_t field_of(std::int64_t kind) {
     switch (kind) {
-        case kFloat: return kAttribute_f;
-        case kInt: return kAttribute_i;
-        case kString: return kAttribute_s;
-        case kTensor: return kAttribute_t;
-        case kFloats: return kAttribute_floats;
-        case kInts: return kAttribute_ints;
-        default: return kAttribute_strings;
+        case kFloat:
+            return kAttribute_f;
+        case kInt:
+            return kAttribute_i;
+        case kString:
+            return kAttribute_s;
+        case kTensor:
+            return kAttribute_t;
+        case kFloats:
+            return kAttribute_floats;
+        case kInts:
+            return kAttribute_ints;
+        default:
+            return kAttribute_strings;
     }
 }
 
@@ -36,11 +44,17 @@ void require_one_kind(Message const& attribute, AttributeRule const& rule, std::
     for (std::int64_t kind : {kFloat, kInt, kString, kTensor, kFloats, kInts, kStrings})
         others |= field_of(kind) != field && attribute.has(field_of(kind));
     if (attribute.whole(kAttribute_type, 0) != rule.kind || others || (!list && !attribute.has(field)))
-        refuse(where, " is of type ", attribute.whole(kAttribute_type, 0), "; it must be of type ", rule.kind,
+        refuse(where,
+               " is of type ",
+               attribute.whole(kAttribute_type, 0),
+               "; it must be of type ",
+               rule.kind,
                " and hold that alone");
 }
 
-std::uint64_t require_attribute(Message const& attribute, AttributeRule const& rule, std::string const& where) {
+std::uint64_t require_attribute(Message const& attribute,
+                                AttributeRule const& rule,
+                                std::string const& where) {
     std::string const here = joined(where, ".", rule.name);
     require_one_kind(attribute, rule, here);
     std::uint32_t const field = field_of(rule.kind);
@@ -53,10 +67,18 @@ std::uint64_t require_attribute(Message const& attribute, AttributeRule const& r
         refuse(here, " makes the type ", attribute.whole(field, 0), ", which no bundle has");
     if (rule.kind == kString || rule.kind == kStrings)
         for (std::string_view text : attribute.texts(field)) {
-            bool const ascii = std::all_of(text.begin(), text.end(), [](char each) { return (each & 0x80) == 0; });
-            if (text.size() > kLongestString || !ascii || (rule.words[0] != '\0' && !has_word(rule.words, text)))
-                refuse(here, " is '", shown(text), "'; it is a word of up to ", kLongestString, " letters",
-                       rule.words[0] != '\0' ? ", one of" : "", rule.words);
+            bool const ascii =
+                std::all_of(text.begin(), text.end(), [](char each) { return (each & 0x80) == 0; });
+            if (text.size() > kLongestString || !ascii ||
+                (rule.words[0] != '\0' && !has_word(rule.words, text)))
+                refuse(here,
+                       " is '",
+                       shown(text),
+                       "'; it is a word of up to ",
+                       kLongestString,
+                       " letters",
+                       rule.words[0] != '\0' ? ", one of" : "",
+                       rule.words);
         }
     bool const list = rule.kind == kFloats || rule.kind == kInts || rule.kind == kStrings;
     if (list && attribute.count(field) > kLongestList && std::string_view(rule.name).substr(0, 5) != "value")
@@ -76,10 +98,12 @@ void require_window(Message const& node, Operator const& op, std::string const& 
     std::size_t const axes = kernel != nullptr ? kernel->count(kAttribute_ints) : 0;
     if (has_word(op.attributes, "kernel_shape") && (axes < 1 || axes > 3))
         refuse(where, " must have a kernel_shape of 1 to 3 axes; got ", axes);
-    std::int64_t const most = std::string_view(op.name).substr(0, 4) == "Conv" ? kLargestFilter : kLargestPool;
+    std::int64_t const most =
+        std::string_view(op.name).substr(0, 4) == "Conv" ? kLargestFilter : kLargestPool;
     if (kernel != nullptr)
         for (std::int64_t size : kernel->wholes(kAttribute_ints))
-            if (size > most) refuse(where, " has a kernel of ", size, "; at most ", most, " an axis are allowed");
+            if (size > most)
+                refuse(where, " has a kernel of ", size, "; at most ", most, " an axis are allowed");
     if (doubled.size() > 1) refuse(where, " has lists for different numbers of axes");
 }
 
@@ -92,7 +116,8 @@ void require_ends(Message const& node, Operator const& op, std::string const& wh
         if (inputs[place].empty() && (place > 31 || (op.left_out >> place & 1) == 0))
             refuse(where, " leaves out its input ", place, ", which ", op.name, " needs");
     std::size_t named = 0;
-    for (auto name : outputs) named += name.empty() ? 0 : 1;
+    for (auto name : outputs)
+        named += name.empty() ? 0 : 1;
     if (named == 0 || (named < outputs.size() && !op.unnamed_outputs))
         refuse(where, " has an output without a name");
 }
@@ -126,10 +151,16 @@ void require_equation(std::string_view text, std::size_t inputs, std::string con
         begin = end + 1;
     }
     good = good && terms == inputs && is_term(made);
-    for (char letter : made) good = good && left.find(letter) != std::string_view::npos;
+    for (char letter : made)
+        good = good && left.find(letter) != std::string_view::npos;
     if (!good)
-        refuse(where, " has the equation '", shown(equation), "' for ", inputs,
-               " inputs; a bundle's has a term of letters for each, -> and letters of them, none twice in a term");
+        refuse(where,
+               " has the equation '",
+               shown(equation),
+               "' for ",
+               inputs,
+               " inputs; a bundle's has a term of letters for each, -> and letters of them, none twice in a "
+               "term");
 }
 
 }  // namespace
@@ -144,7 +175,8 @@ std::uint64_t require_node(Message const& node, std::string const& where) {
     std::string_view const domain = node.text(kNode_domain);
     Operator const* op = find_operator(node.text(kNode_op_type));
     if ((!domain.empty() && domain != "ai.onnx") || !node.text(kNode_overload).empty() || op == nullptr)
-        refuse(where, " is no operator that a bundle may have (", domain.empty() ? "ONNX" : shown(domain), ")");
+        refuse(
+            where, " is no operator that a bundle may have (", domain.empty() ? "ONNX" : shown(domain), ")");
     std::uint64_t total = 0;
     std::set<std::string_view> said;
     for (Message const* attribute : node.messages(kNode_attribute)) {
@@ -161,11 +193,16 @@ std::uint64_t require_node(Message const& node, std::string const& where) {
     require_ends(node, *op, where);
     if (Message const* outputs = attribute_of(node, "num_outputs"))
         if (outputs->whole(kAttribute_i, 0) != static_cast<std::int64_t>(node.count(kNode_output)))
-            refuse(where, " says ", outputs->whole(kAttribute_i, 0), " outputs and has ", node.count(kNode_output));
+            refuse(where,
+                   " says ",
+                   outputs->whole(kAttribute_i, 0),
+                   " outputs and has ",
+                   node.count(kNode_output));
     require_window(node, *op, where);
     if (type == "Einsum") {
         Message const* equation = attribute_of(node, "equation");
-        require_equation(equation != nullptr ? equation->text(kAttribute_s) : "", node.count(kNode_input), where);
+        require_equation(
+            equation != nullptr ? equation->text(kAttribute_s) : "", node.count(kNode_input), where);
     }
     return total;
 }

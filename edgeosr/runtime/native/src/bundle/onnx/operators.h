@@ -32,7 +32,7 @@ struct AttributeRule {
     char const* words;         // what one of text may say, as above; "" if anything
 };
 
-Operator const* find_operator(std::string_view name);          // null if there is none
+Operator const* find_operator(std::string_view name);             // null if there is none
 AttributeRule const* find_attribute_rule(std::string_view name);  // likewise
 
 /// Tell whether a list such as " axis keepdims " has a word.

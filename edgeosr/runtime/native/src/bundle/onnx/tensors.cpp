@@ -19,10 +19,14 @@ struct TypeRule {
 };
 
 constexpr TypeRule kTypes[] = {
-    {kTypeFloat, 4, kTensor_float_data, "float32"},   {kTypeUint8, 1, kTensor_int32_data, "uint8"},
-    {kTypeInt8, 1, kTensor_int32_data, "int8"},       {kTypeInt32, 4, kTensor_int32_data, "int32"},
-    {kTypeInt64, 8, kTensor_int64_data, "int64"},     {kTypeBool, 1, kTensor_int32_data, "bool"},
-    {kTypeFloat16, 2, kTensor_int32_data, "float16"}, {kTypeDouble, 8, kTensor_double_data, "float64"},
+    {kTypeFloat, 4, kTensor_float_data, "float32"},
+    {kTypeUint8, 1, kTensor_int32_data, "uint8"},
+    {kTypeInt8, 1, kTensor_int32_data, "int8"},
+    {kTypeInt32, 4, kTensor_int32_data, "int32"},
+    {kTypeInt64, 8, kTensor_int64_data, "int64"},
+    {kTypeBool, 1, kTensor_int32_data, "bool"},
+    {kTypeFloat16, 2, kTensor_int32_data, "float16"},
+    {kTypeDouble, 8, kTensor_double_data, "float64"},
 };
 
 TypeRule const* rule_of(std::int64_t type) {
@@ -55,16 +59,29 @@ Values raw_values(TypeRule const& rule, std::string_view raw, std::uint64_t elem
     Values values;
     for (std::uint64_t i = 0; i < elements; ++i) {
         switch (rule.type) {
-            case kTypeFloat: values.reals.push_back(static_cast<double>(number_at<float>(raw, i))); break;
-            case kTypeDouble: values.reals.push_back(number_at<double>(raw, i)); break;
+            case kTypeFloat:
+                values.reals.push_back(static_cast<double>(number_at<float>(raw, i)));
+                break;
+            case kTypeDouble:
+                values.reals.push_back(number_at<double>(raw, i));
+                break;
             case kTypeFloat16:
                 values.reals.push_back(static_cast<double>(half_value(number_at<std::uint16_t>(raw, i))));
                 break;
-            case kTypeUint8: add(values, number_at<std::uint8_t>(raw, i)); break;
-            case kTypeInt8: add(values, number_at<std::int8_t>(raw, i)); break;
-            case kTypeBool: add(values, number_at<std::uint8_t>(raw, i) != 0 ? 1 : 0); break;
-            case kTypeInt32: add(values, number_at<std::int32_t>(raw, i)); break;
-            default: add(values, number_at<std::int64_t>(raw, i));
+            case kTypeUint8:
+                add(values, number_at<std::uint8_t>(raw, i));
+                break;
+            case kTypeInt8:
+                add(values, number_at<std::int8_t>(raw, i));
+                break;
+            case kTypeBool:
+                add(values, number_at<std::uint8_t>(raw, i) != 0 ? 1 : 0);
+                break;
+            case kTypeInt32:
+                add(values, number_at<std::int32_t>(raw, i));
+                break;
+            default:
+                add(values, number_at<std::int64_t>(raw, i));
         }
     }
     return values;
@@ -75,13 +92,26 @@ Values field_values(TypeRule const& rule, Message const& tensor) {
     for (auto const& entry : tensor.entries) {
         if (entry.field != rule.field) continue;
         switch (rule.type) {  // narrowed as NumPy's astype does
-            case kTypeFloat: values.reals.push_back(static_cast<double>(static_cast<float>(entry.real))); break;
-            case kTypeDouble: values.reals.push_back(entry.real); break;
-            case kTypeUint8: add(values, static_cast<std::uint8_t>(entry.whole)); break;
-            case kTypeInt8: add(values, static_cast<std::int8_t>(entry.whole)); break;
-            case kTypeBool: add(values, entry.whole != 0 ? 1 : 0); break;
-            case kTypeInt32: add(values, static_cast<std::int32_t>(entry.whole)); break;
-            default: add(values, entry.whole);
+            case kTypeFloat:
+                values.reals.push_back(static_cast<double>(static_cast<float>(entry.real)));
+                break;
+            case kTypeDouble:
+                values.reals.push_back(entry.real);
+                break;
+            case kTypeUint8:
+                add(values, static_cast<std::uint8_t>(entry.whole));
+                break;
+            case kTypeInt8:
+                add(values, static_cast<std::int8_t>(entry.whole));
+                break;
+            case kTypeBool:
+                add(values, entry.whole != 0 ? 1 : 0);
+                break;
+            case kTypeInt32:
+                add(values, static_cast<std::int32_t>(entry.whole));
+                break;
+            default:
+                add(values, entry.whole);
         }
     }
     return values;
@@ -89,7 +119,9 @@ Values field_values(TypeRule const& rule, Message const& tensor) {
 
 }  // namespace
 
-bool is_type(std::int64_t type) { return rule_of(type) != nullptr; }
+bool is_type(std::int64_t type) {
+    return rule_of(type) != nullptr;
+}
 
 char const* type_name(std::int64_t type) {
     TypeRule const* rule = rule_of(type);
@@ -117,20 +149,24 @@ Tensor require_tensor(Message const& tensor, std::string const& where) {
     if (!none && many) refuse(where, " has fewer numbers than its shape says");
     made.bytes = made.elements * rule->bytes;
     bool others = false;
-    for (std::uint32_t field : {kTensor_float_data, kTensor_int32_data, kTensor_int64_data, kTensor_double_data})
+    for (std::uint32_t field :
+         {kTensor_float_data, kTensor_int32_data, kTensor_int64_data, kTensor_double_data})
         others |= tensor.has(field) && field != rule->field;
     Entry const* raw = tensor.find(kTensor_raw_data);
     std::size_t const filled = tensor.count(rule->field);
     if (raw != nullptr) {
         if (others || filled > 0 || raw->bytes.size() != made.bytes)
-            refuse(where, " has ", raw->bytes.size(), " bytes for ", made.elements, " numbers of ", rule->bytes);
+            refuse(
+                where, " has ", raw->bytes.size(), " bytes for ", made.elements, " numbers of ", rule->bytes);
     } else if (others || filled != made.elements) {
         refuse(where, " has other numbers than its shape and its type say");
     }
     made.readable = made.elements <= kShort && (raw != nullptr || made.type != kTypeFloat16);
     if (made.readable) {
-        made.values = raw != nullptr ? raw_values(*rule, raw->bytes, made.elements) : field_values(*rule, tensor);
-        made.values.floating = made.type == kTypeFloat || made.type == kTypeDouble || made.type == kTypeFloat16;
+        made.values =
+            raw != nullptr ? raw_values(*rule, raw->bytes, made.elements) : field_values(*rule, tensor);
+        made.values.floating =
+            made.type == kTypeFloat || made.type == kTypeDouble || made.type == kTypeFloat16;
         made.values.truth = made.type == kTypeBool;
     }
     return made;

@@ -1,4 +1,5 @@
-// Constants inside a graph: of a listed type, all of them there, none elsewhere (edgeosr/bundle/onnx/tensors.py).
+// Constants inside a graph: of a listed type, all of them there, none elsewhere
+// (edgeosr/bundle/onnx/tensors.py).
 #pragma once
 
 #include <cstdint>

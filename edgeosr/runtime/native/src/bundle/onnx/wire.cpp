@@ -27,7 +27,8 @@ class Reader {
             if (!packed) ++count;
             if (!field.many && count > 1)
                 refuse(table.name, ".", field.name, " is there twice; readers would merge the two");
-            if (field.many && count > field.most) refuse(table.name, " has more than ", field.most, " ", field.name);
+            if (field.many && count > field.most)
+                refuse(table.name, " has more than ", field.most, " ", field.name);
         }
         return found;
     }
@@ -103,13 +104,18 @@ class Reader {
                 if (!is_utf8(content)) refuse(table.name, ".", field.name, " is not UTF-8");
                 break;
             case Kind::kBytes:
-            case Kind::kSkip: break;
-            default: refuse(table.name, ".", field.name, " has the wire type ", kBytes);
+            case Kind::kSkip:
+                break;
+            default:
+                refuse(table.name, ".", field.name, " has the wire type ", kBytes);
         }
         entry.bytes = content;
     }
 
-    void numbers(Table const& table, Field const& field, std::string_view content, Message& found,
+    void numbers(Table const& table,
+                 Field const& field,
+                 std::string_view content,
+                 Message& found,
                  std::uint32_t& count) {
         // No number takes less than a byte.
         std::size_t const least = field.kind == Kind::kFloats ? 4 : field.kind == Kind::kDoubles ? 8 : 1;
@@ -146,7 +152,9 @@ class Reader {
 
 }  // namespace
 
-Table const& model_table() { return kModelTable; }
+Table const& model_table() {
+    return kModelTable;
+}
 
 Message parse(std::string_view data, Table const& table) {
     std::size_t budget = kMostValues;
@@ -192,7 +200,8 @@ std::vector<Message const*> Message::messages(std::uint32_t field) const {
 
 std::size_t Message::count(std::uint32_t field) const {
     std::size_t found = 0;
-    for (auto const& entry : entries) found += entry.field == field ? 1 : 0;
+    for (auto const& entry : entries)
+        found += entry.field == field ? 1 : 0;
     return found;
 }
 
