@@ -1,5 +1,7 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test, in two processes; WORKERS=0 takes one, as pytest alone does
+# make native   set everything up, then build libedgeosr, the C library, beside edgeosr/runtime/native; needs g++
+# make native-sanitizers   set everything up, then run it with the sanitizers of addresses, undefined behaviour and threads
 # make test-oldest         run a part of the tests with the lowest versions that pyproject.toml declares: the
 #                          runtime on Python 3.10 and 3.13, foreign export without torch and training on 3.11
 # make test-oldest-quick   the same without training
@@ -32,15 +34,22 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
+.PHONY: demo test native native-sanitizers test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
 	$(BIN)/edgeosr demo
 
 # A file's tests stay in one process and share its fixtures. In the files' own order: the long ones come first.
-test: $(STAMP)
+test: native
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# The tests link these objects anew, with what looks into them.
+native: $(STAMP)
+	$(BIN)/python -m edgeosr.runtime.native.build --objects build/native
+
+native-sanitizers: $(STAMP)
+	$(BIN)/python tests/native/sanitizers.py
 
 test-oldest: $(STAMP)
 	$(BIN)/python tests/oldest/run.py

@@ -15,6 +15,9 @@ from edgeosr.runtime.native import library
 from edgeosr.runtime.native.build import HERE
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+# Of the extra "dev", where it is installed; a system's own otherwise.
+BESIDE = Path(sys.executable).with_name("cmake")
+CMAKE = str(BESIDE) if BESIDE.exists() else "cmake"
 USE = '#include "{header}"\nint main(void) {{ return edgeosr_abi() == EDGEOSR_ABI ? 0 : 1; }}\n'
 
 
@@ -83,9 +86,9 @@ def installed(built, tmp_path_factory):
     (stub / "src").mkdir()
     shutil.copy(HERE / "src" / "libedgeosr.map", stub / "src")
     (stub / "src" / "empty.cpp").write_text('extern "C" int edgeosr_abi(void) { return 1; }\n', "utf-8")
-    run(["cmake", "-S", stub, "-B", work / "b", "-DEDGEOSR_EXAMPLES=OFF", f"-DCMAKE_INSTALL_PREFIX={place}"])
-    run(["cmake", "--build", work / "b"])
-    run(["cmake", "--install", work / "b"])
+    run([CMAKE, "-S", stub, "-B", work / "b", "-DEDGEOSR_EXAMPLES=OFF", f"-DCMAKE_INSTALL_PREFIX={place}"])
+    run([CMAKE, "--build", work / "b"])
+    run([CMAKE, "--install", work / "b"])
     (library_file,) = (path for path in place.rglob("libedgeosr.so.*.*") if not path.is_symlink())
     shutil.copy(built, library_file)
     return place
@@ -119,8 +122,8 @@ def programs(installed, environment, tmp_path_factory):
         lines.append(f"target_compile_options({program} PRIVATE {' '.join(STRICT)})")
         lines.append(f"target_link_libraries({program} PRIVATE edgeosr::edgeosr)")
     (work / "CMakeLists.txt").write_text("\n".join(lines) + "\n", "utf-8")
-    run(["cmake", "-S", work, "-B", work / "b", f"-DCMAKE_PREFIX_PATH={installed}"])
-    run(["cmake", "--build", work / "b"])
+    run([CMAKE, "-S", work, "-B", work / "b", f"-DCMAKE_PREFIX_PATH={installed}"])
+    run([CMAKE, "--build", work / "b"])
     return work / "b"
 
 
