@@ -88,7 +88,7 @@ Bytes read_plain_file(std::string const& directory,
         filled += static_cast<std::size_t>(count);
     }
     if (filled != found) damaged(path, filled, found);
-    bytes.resize(found);
+    bytes.cut(found);
     return bytes;
 }
 

@@ -9,10 +9,6 @@ namespace {
 
 constexpr int kMostAttempts = 20;  // of reading a bundle that is replaced again and again meanwhile
 
-std::string_view text_of(Bytes const& bytes) {
-    return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
-}
-
 Bytes manifest_data(std::string const& path) {
     if (!is_directory(path))
         fail(EDGEOSR_BAD_BUNDLE,
@@ -26,7 +22,7 @@ Bundle read_whole(std::string const& path, Bytes const& data) {
     Bundle made;
     made.path = path;
     made.manifest_sha256 = sha256_hex(data.data(), data.size());
-    made.manifest = parse_manifest(text_of(data), path + "/manifest.json");
+    made.manifest = parse_manifest(data.text(), path + "/manifest.json");
     for (auto const& record : made.manifest.files) {
         Bytes bytes = read_plain_file(path, record.name, record.bytes, record.bytes);
         std::string const found = sha256_hex(bytes.data(), bytes.size());
@@ -51,7 +47,7 @@ Bundle read_whole(std::string const& path, Bytes const& data) {
 
 std::string_view Bundle::file(std::string_view name) const {
     for (std::size_t i = 0; i < manifest.files.size(); ++i)
-        if (manifest.files[i].name == name) return text_of(files[i]);
+        if (manifest.files[i].name == name) return files[i].text();
     return {};
 }
 
@@ -67,7 +63,7 @@ Bundle read_bundle(std::string const& path) {
         try {
             return read_whole(path, data);
         } catch (Failure const&) {
-            if (attempt == kMostAttempts - 1 || manifest_data(path) == data) throw;
+            if (attempt == kMostAttempts - 1 || manifest_data(path).text() == data.text()) throw;
         }
     }
 }

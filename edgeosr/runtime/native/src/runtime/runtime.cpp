@@ -112,9 +112,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     // Before the network is loaded, which takes longer.
-    if (verify)
-        read_golden({reinterpret_cast<char const*>(made->golden.data()), made->golden.size()},
-                    bundle.manifest);
+    if (verify) read_golden(made->golden.text(), bundle.manifest);
     made->backend = open_backend(bundle, settings_.backend);
     made->manifest = std::move(bundle.manifest);
     for (auto const& name : made->manifest.classes)

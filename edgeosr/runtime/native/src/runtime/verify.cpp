@@ -136,8 +136,7 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 }  // namespace
 
 void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out) {
-    std::string_view const data(reinterpret_cast<char const*>(loaded.golden.data()), loaded.golden.size());
-    Golden const golden = read_golden(data, loaded.manifest);
+    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest);
     std::vector<double> const limits = calibrated(loaded.manifest);
     Agreement const result =
         agreement(golden, GoldenRun(loaded, golden, limits).found(), loaded.manifest, limits);
