@@ -14,6 +14,7 @@ from readers import Readers, require_same
 
 from edgeosr.bench.reliability.spoil import spoilt
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import BundleError, EdgeosrError
 from edgeosr.files import sha256_of
 from edgeosr.runtime.golden import read_golden
@@ -89,6 +90,7 @@ def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(native, good_fil
         try:
             bundle = read_bundle(path)
             read_golden(bundle.files["golden.npz"], bundle.manifest)
+            bundle_scorer(bundle)
         except EdgeosrError as found:
             error = found
         status, said = opened(native, path)

@@ -10,6 +10,7 @@
 #include "bundle/onnx/wire.h"
 #include "bundle/unicode.h"
 #include "runtime/frames.h"
+#include "scoring/score.h"
 
 namespace {
 
@@ -80,6 +81,43 @@ EDGEOSR_API int edgeosr_test_golden(char const* data,
     return guarded(said, room, [&] {
         edgeosr::read_golden({data, bytes},
                              edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
+    });
+}
+
+EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::read_scorer({data, bytes}, nullptr); });
+}
+
+/// Score `count` frames of NCHW maps, or embeddings [count, D] with tangents [K, count, D].
+EDGEOSR_API int edgeosr_test_score(char const* data,
+                                   std::size_t bytes,
+                                   std::size_t count,
+                                   float const* map,
+                                   int height,
+                                   int width,
+                                   float const* embedding,
+                                   float const* tangents,
+                                   float const* logits,
+                                   edgeosr::Scored* out,
+                                   char* said,
+                                   std::size_t room) {
+    return guarded(said, room, [&] {
+        edgeosr::Scorer const scorer = edgeosr::read_scorer({data, bytes}, nullptr);
+        edgeosr::ScoreScratch scratch;
+        std::size_t const size = scorer.dimension;
+        for (std::size_t i = 0; i < count; ++i) {
+            edgeosr::ScoreInput input;
+            if (map != nullptr)
+                input.map =
+                    map + i * size * static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+            input.height = height;
+            input.width = width;
+            if (embedding != nullptr) input.embedding = embedding + i * size;
+            if (tangents != nullptr) input.tangents = tangents + i * size;
+            input.tangent_stride = count * size;
+            if (logits != nullptr) input.logits = logits + i * scorer.classes;
+            out[i] = edgeosr::score(scorer, input, scratch);
+        }
     });
 }
 

@@ -260,4 +260,11 @@ Array const* Npz::find(std::string const& name) const {
     return found != arrays_.end() ? &found->second : nullptr;
 }
 
+std::vector<std::string> Npz::names() const {
+    std::vector<std::string> found;
+    for (auto const& entry : arrays_)
+        found.push_back(entry.first);
+    return found;
+}
+
 }  // namespace edgeosr

@@ -34,6 +34,7 @@ class Npz {
     Npz& operator=(Npz const&) = delete;
 
     Array const* find(std::string const& name) const;
+    std::vector<std::string> names() const;
 
   private:
     std::map<std::string, Array> arrays_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/failure.h"
+#include "scoring/scorer.h"
 
 namespace edgeosr {
 namespace {
@@ -112,7 +113,10 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     // Before the network is loaded, which takes longer.
-    if (verify) read_golden(made->golden.text(), bundle.manifest);
+    if (verify) {
+        read_golden(made->golden.text(), bundle.manifest);
+        read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
+    }
     made->backend = open_backend(bundle, settings_.backend);
     made->manifest = std::move(bundle.manifest);
     for (auto const& name : made->manifest.classes)
