@@ -114,7 +114,7 @@ def programs(installed, environment, tmp_path_factory):
         "project(application C CXX)",
         "find_package(libedgeosr REQUIRED)",
     ]
-    for name in ("judge_file.c", "judge_rows.cpp"):
+    for name in ("judge_file.c", "judge_rows.cpp", "camera_v4l2.cpp"):
         shutil.copy(HERE / "examples" / name, work)
         program = Path(name).stem
         lines.append(f"add_executable({program} {name})")
@@ -176,6 +176,12 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     ]
     done = subprocess.run(command, input=frames[0].tobytes(), capture_output=True, env=environment)
     assert done.stdout.decode() == f"{first.label} {first.score:.3f}\n"
+
+
+def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, tmp_path):
+    command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "cannot open" in done.stderr and "video9" in done.stderr
 
 
 def test_the_example_is_as_short_as_the_page_says():

@@ -97,7 +97,7 @@ def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(native, good_fil
         assert status in (2, 4), (kind, said)
         require_same(error, 0 if status == 4 else status, f"{number} {kind}: {said}", b"")
         taken += status == 4
-    assert 5 < taken < SPOILT // 2
+    assert 2 < taken < SPOILT // 2
 
 
 def test_links_pipes_and_folders_are_no_files_of_a_bundle(native, good_files, tmp_path):
