@@ -49,7 +49,7 @@ test: native
 
 # The tests link these objects anew, with what looks into them.
 native: $(STAMP)
-	$(BIN)/python -m edgeosr.runtime.native.build --objects build/native
+	$(BIN)/python -m edgeosr.runtime.native.build
 
 native-sanitizers: $(STAMP)
 	$(BIN)/python tests/native/sanitizers.py
@@ -59,7 +59,7 @@ native-wheels: $(STAMP)
 	rm -rf build/lib build/bdist.* dist/pure && mkdir -p dist/pure
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist/pure .
 	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl
-	$(BIN)/python tests/native/other_machine.py build/native/aarch64/libedgeosr.so
+	$(BIN)/python tests/native/other_machine.py build/native-objects/aarch64/libedgeosr.so
 
 test-oldest: $(STAMP)
 	$(BIN)/python tests/oldest/run.py

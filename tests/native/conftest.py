@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeosr.runtime.native import library
-from edgeosr.runtime.native.build import HERE, build
+from edgeosr.runtime.native.build import HERE, OBJECTS, build
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
@@ -28,8 +28,8 @@ manifest, make_bundle, bundle_path = TINY.manifest, TINY.make_bundle, TINY.bundl
 
 @pytest.fixture(scope="session")
 def built():
-    """The library with the driver of its readers, as a file; objects are kept in build/native."""
-    folder = ROOT / "build" / "native"
+    """The library with the driver of its readers, as a file; objects are kept."""
+    folder = ROOT / OBJECTS
     drivers = [HERE / "tools" / name for name in ("readers_driver.cpp", "count_allocations.cpp")]
     return build(folder / "tests" / "libedgeosr.so", objects=folder, more=drivers)
 

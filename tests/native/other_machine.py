@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,14 +20,16 @@ from sanitizers import LIBRARY, small_bundles  # noqa: E402  # the folder comes 
 
 EMULATOR, LIBRARIES = "qemu-aarch64-static", Path("/usr/aarch64-linux-gnu/lib")
 TARGET = "aarch64-linux-gnu.2.28"
+# Later ones (1.32.0 was tried) end while they start: what the system says of processors is another machine's.
+ONNXRUNTIME = "1.26.0"
 
 
 def onnxruntime(folder: Path) -> Path:
-    """Return libonnxruntime.so of the version that is installed here, for aarch64."""
+    """Return libonnxruntime.so of ``ONNXRUNTIME`` for aarch64."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     for glibc in (27, 28):
         command += ["--platform", f"manylinux_2_{glibc}_aarch64"]
-    subprocess.run([*command, "-d", str(folder), f"onnxruntime=={version('onnxruntime')}"], check=True)
+    subprocess.run([*command, "-d", str(folder), f"onnxruntime=={ONNXRUNTIME}"], check=True)
     (wheel,) = folder.glob("onnxruntime-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (each for each in archive.namelist() if "capi/libonnxruntime.so" in each)

@@ -19,6 +19,8 @@ from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "libedgeosr.so"
+# Of a checkout, from its root.
+OBJECTS = Path("build") / "native-objects"
 COMPILERS = ("c++", "g++", "clang++")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 COMPILED = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-pthread")
@@ -124,7 +126,7 @@ def main() -> int:
     """Build it beside this file, where Python finds it."""
     parser = argparse.ArgumentParser(prog="python -m edgeosr.runtime.native.build", description=__doc__)
     parser.add_argument("--out", type=Path, default=LIBRARY, help="the library's file")
-    parser.add_argument("--objects", type=Path, default=Path("build/native"), help="a folder for objects")
+    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
     arguments = parser.parse_args()
     try:
         print(build(arguments.out, objects=arguments.objects))

@@ -165,7 +165,7 @@ def require_ok(library: Any, status: int) -> None:
 def onnxruntime_library() -> str | None:
     """Return the onnxruntime that Python would use, as a file for the native library; None if there is none.
 
-    ``EDGEOSR_ONNXRUNTIME`` goes first. Wheels hold ``libonnxruntime.so`` from version 1.20 on, or so.
+    ``EDGEOSR_ONNXRUNTIME`` goes first. Its wheels hold ``libonnxruntime.so`` (seen in 1.20 to 1.32).
     """
     named = os.environ.get(ONNXRUNTIME_VARIABLE)
     if named:

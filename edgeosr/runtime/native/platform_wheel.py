@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
-from edgeosr.runtime.native.build import build
+from edgeosr.runtime.native.build import OBJECTS, build
 
 GLIBC = (2, 28)
 MACHINES = ("x86_64", "aarch64")
@@ -99,7 +99,7 @@ def main() -> int:
     )
     parser.add_argument("pure", type=Path, help="the pure wheel")
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one only; default: all")
-    parser.add_argument("--objects", type=Path, default=Path("build/native"), help="a folder for objects")
+    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
     arguments = parser.parse_args()
     try:
         for machine in arguments.machine or MACHINES:
