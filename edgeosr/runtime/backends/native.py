@@ -38,6 +38,7 @@ class NativeBackend:
     """
 
     name = NATIVE
+    graph = "model.onnx"  # the file of the bundle that it runs
     takes_cuda_arrays = False
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
