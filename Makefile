@@ -1,5 +1,10 @@
 # make demo     set everything up in .venv, then show a classifier that says "unknown"
 # make test     set everything up, then run every test, in two processes; WORKERS=0 takes one, as pytest alone does
+# make native   set everything up, then build libedgeosr, the C library, beside edgeosr/runtime/native; needs g++
+# make native-sanitizers   set everything up, then run it with the sanitizers of addresses, undefined behaviour and threads
+# make native-wheels       set everything up, then dist/edgeosr-*-manylinux_*.whl, which carry the library, for x86-64 and
+#               aarch64; with qemu-aarch64-static and the packages libc6-arm64-cross and libstdc++6-arm64-cross, the
+#               latter is run too
 # make test-oldest         run a part of the tests with the lowest versions that pyproject.toml declares: the
 #                          runtime on Python 3.10 and 3.13, foreign export without torch and training on 3.11
 # make test-oldest-quick   the same without training
@@ -32,15 +37,29 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
+.PHONY: demo test native native-sanitizers native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
 	$(BIN)/edgeosr demo
 
 # A file's tests stay in one process and share its fixtures. In the files' own order: the long ones come first.
-test: $(STAMP)
+test: native
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# The tests link these objects anew, with what looks into them.
+native: $(STAMP)
+	$(BIN)/python -m edgeosr.runtime.native.build
+
+native-sanitizers: $(STAMP)
+	$(BIN)/python tests/native/sanitizers.py
+
+native-wheels: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[wheels]'
+	rm -rf build/lib build/bdist.* dist/pure && mkdir -p dist/pure
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist/pure .
+	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl
+	$(BIN)/python tests/native/other_machine.py build/native-objects/aarch64/libedgeosr.so
 
 test-oldest: $(STAMP)
 	$(BIN)/python tests/oldest/run.py

@@ -17,6 +17,9 @@ def verify(
             help="Check only these: onnxruntime, openvino, tensorrt, tensorrt_rtx; they must be available.",
         ),
     ] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Check libedgeosr too, the C library; it must be available.")
+    ] = False,
     threads: RuntimeThreads = None,
     json: Json = False,
 ) -> None:
@@ -28,6 +31,7 @@ def verify(
     Examples:
         edgeosr verify                                      the newest bundle
         edgeosr verify cats.edgeosr --backend tensorrt      fails if the engine cannot run here
+        edgeosr verify cats.edgeosr --native                libedgeosr decides alike, too
         edgeosr verify cats.edgeosr --json || exit 1        in a provisioning script
     """
     from edgeosr.bundle.directory import newest_bundle
@@ -35,7 +39,7 @@ def verify(
 
     path = bundle or newest_bundle()
     with results_only():
-        report = verify_bundle(path, backends=names_from(backend) or (), threads=threads)
+        report = verify_bundle(path, backends=names_from(backend) or (), native=native, threads=threads)
     then = command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))
     show(text=report.as_text(), document=report.as_json(), json=json, written=None, then=then)
     raise typer.Exit(0 if report.passed else 1)

@@ -21,7 +21,7 @@ from edgeosr.errors import (
     require_choice,
 )
 from edgeosr.runtime.agreement import Band, agreement, engine_band
-from edgeosr.runtime.backends.backend import BACKENDS
+from edgeosr.runtime.backends.backend import BACKENDS, NATIVE
 from edgeosr.runtime.golden import Expected, Golden, read_golden
 from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size
 from edgeosr.runtime.runtime import Runtime
@@ -34,12 +34,15 @@ from edgeosr.scoring.scorer import Scorer
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
 
 
-def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | None = None) -> VerifyReport:
+def verify_bundle(
+    path: Path, *, backends: Sequence[str] = (), native: bool = False, threads: int | None = None
+) -> VerifyReport:
     """Compare verdicts with those of the golden frames.
 
     Args:
         path: the bundle.
         backends: those that must be available and are checked alone; none: all, as far as they run here.
+        native: check libedgeosr too, which must then be available.
         threads: of onnxruntime and openvino.
 
     Raises:
@@ -47,12 +50,14 @@ def verify_bundle(path: Path, *, backends: Sequence[str] = (), threads: int | No
         UsageError: there is no such backend.
     """
     for name in backends:
-        require_choice("the backend", name, BACKENDS)
+        require_choice("the backend", name, (*BACKENDS, NATIVE))
     bundle = read_bundle(path)
     golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
     scorer = bundle_scorer(bundle)
-    checks = tuple(_checked(bundle, golden, scorer, name, threads) for name in (backends or BACKENDS))
-    return VerifyReport(bundle=str(bundle.path), checks=checks, required=tuple(backends))
+    added = (NATIVE,) if native and NATIVE not in backends else ()
+    names = (*(backends or BACKENDS), *added)
+    checks = tuple(_checked(bundle, golden, scorer, name, threads) for name in names)
+    return VerifyReport(bundle=str(bundle.path), checks=checks, required=(*backends, *added))
 
 
 def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads: int | None) -> BackendCheck:

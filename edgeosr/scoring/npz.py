@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 # Of a zip's local header, before the name; and a name of ours with what writers put behind it.
 _LOCAL_HEADER = 30
+# The record at a zip's end, without the comment that readers would look for it behind.
+_END, _END_BYTES = b"PK\5\6", 22
 LONGEST_NAME = 100
 MOST_ENTRIES = 512
 
@@ -35,6 +37,9 @@ def npz_arrays(data: bytes, *, largest: int) -> dict[str, NDArray[Any]]:
     """
     if len(data) > largest:
         raise NpzError(f"it has {len(data)} bytes, more than {largest}")
+    # Else another file could follow, and readers differ in which of two they take.
+    if data[-_END_BYTES:][: len(_END)] != _END:
+        raise NpzError("it does not end as a zip without a comment ends")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL_FILES = ("CMakeLists.txt", "budgets/*.json", "examples/*", "include/edgeosr/*", "src/*")
+# Of libedgeosr, which is built where a compiler is.
+NATIVE_FILES = ("CMakeLists.txt", "edgeosr.pc.in", "examples/*", "include/*", "src/**/*")
 FOLDERS = ("edgeosr", "export", "kernels", "bench")
 
 
@@ -63,6 +65,9 @@ def test_the_wheel_holds_every_module_of_the_rooms_and_the_type_marker(wheel: Pa
     # The device source is compiled where no build made ahead suits; the rest of it serves C++.
     native = {path for kind in KERNEL_FILES for path in (ROOT / "kernels").glob(kind) if path.is_file()}
     assert len(native) > 20
+    library = ROOT / "edgeosr" / "runtime" / "native"
+    native |= {path for kind in NATIVE_FILES for path in library.glob(kind) if path.is_file()}
+    native = {path for path in native if "__pycache__" not in path.parts}
     kept = ("kernel_counts", "kernel_phases_h200", "kernel_wavefronts")
     data = {"edgeosr/py.typed", *(f"edgeosr/bench/{name}.json" for name in kept)}
     assert shipped == expected | data | {installed_name(path) for path in native}

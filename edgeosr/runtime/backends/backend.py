@@ -8,13 +8,15 @@ from edgeosr.bundle.engines import BUILDERS
 from edgeosr.runtime.rows import Rows
 
 BACKENDS = ("onnxruntime", "openvino", *BUILDERS)
+# libedgeosr, which opens the bundle by itself; never chosen unasked.
+NATIVE = "native"
 
 
 class Backend(Protocol):
     """Runs the network of one bundle. ``run`` may be called from several threads at once.
 
     Attributes:
-        name: one of ``BACKENDS``.
+        name: one of ``BACKENDS``, or ``NATIVE``.
         providers: what runs inside, for reports: onnxruntime's execution providers, openvino's version and
             precision, or the engine's file.
         graph: the file of the bundle that it runs: ``model.onnx``, ``backbone.onnx``, or ``body.onnx`` with

@@ -18,7 +18,7 @@ from edgeosr.errors import (
     require_threads,
 )
 from edgeosr.printed import brief
-from edgeosr.runtime.backends.backend import BACKENDS, Backend
+from edgeosr.runtime.backends.backend import BACKENDS, NATIVE, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.runtime.trial import AS_USUAL, Trial, require_tried
@@ -58,7 +58,7 @@ def choose_backend(
 
     Args:
         bundle: checked.
-        backend: one of ``BACKENDS``, or ``auto``.
+        backend: one of ``BACKENDS``, ``native``, or ``auto``.
         build: ``auto``: build an engine first if there is none for this device.
         threads: of onnxruntime or openvino.
         providers: of onnxruntime; any but the default takes it.
@@ -68,7 +68,7 @@ def choose_backend(
         UsageError: unknown or conflicting arguments.
         EdgeosrError: the named backend cannot run here; says why and what to do.
     """
-    require_choice("backend", backend, (AUTO, *BACKENDS))
+    require_choice("backend", backend, (AUTO, *BACKENDS, NATIVE))
     require_names("providers", providers)
     if not providers:
         raise UsageError(
@@ -86,6 +86,8 @@ def choose_backend(
         return on_onnxruntime("it was asked for")
     if backend == "openvino":
         return _on_openvino(bundle, threads, trial)
+    if backend == NATIVE:
+        return _on_native(bundle, threads, trial)
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
     reasons = []
@@ -151,6 +153,15 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
     opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)
     return Chosen(opened, why, threshold, manifest.frame)
+
+
+def _on_native(bundle: Bundle, threads: int | None, trial: Trial) -> Chosen:
+    # Imported on use, as engines are.
+    from edgeosr.runtime.backends.native import NativeBackend
+
+    require_tried(bundle, trial, threads=threads)
+    opened = NativeBackend(bundle, threads=threads)
+    return Chosen(opened, "it was asked for", bundle.manifest.threshold.limit, bundle.manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

@@ -1,0 +1,1 @@
+"""``libedgeosr``: the C library that opens bundles (``include/edgeosr.h``), and what Python needs of it."""

@@ -1,0 +1,140 @@
+"""Builds ``libedgeosr`` with a C++17 compiler alone: ``python -m edgeosr.runtime.native.build``.
+
+CMake (``CMakeLists.txt`` beside this) builds the same; this is for a checkout, for tests and for wheels.
+Objects are kept by the content of what they are made of.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
+
+HERE = Path(__file__).parent
+LIBRARY = HERE / "libedgeosr.so"
+# Of a checkout, from its root.
+OBJECTS = Path("build") / "native-objects"
+COMPILERS = ("c++", "g++", "clang++")
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+COMPILED = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-pthread")
+LINKED = (
+    *("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-soname,libedgeosr.so.0"),
+    # Nothing but the functions of edgeosr.h is seen from outside, the C++ library's templates least of all.
+    f"-Wl,--version-script={HERE / 'src' / 'libedgeosr.map'}",
+)
+PLAIN = ("-O2", "-g0")
+
+
+def sources() -> list[Path]:
+    """Return every source of the library."""
+    return sorted((HERE / "src").rglob("*.cpp"))
+
+
+def build(
+    out: Path,
+    *,
+    objects: Path,
+    more: Sequence[Path] = (),
+    compiler: Sequence[str] | None = None,
+    flags: Sequence[str] = PLAIN,
+    link: Sequence[str] = ("-ldl",),
+) -> Path:
+    """Compile what has changed, and link.
+
+    Args:
+        out: the library's file.
+        objects: a folder for objects, which may be shared by builds with other flags.
+        more: sources beside the library's.
+        compiler: command and arguments; None: the variable ``CXX``, or the first of
+            ``COMPILERS`` that is here.
+        flags: of the compiler and the linker.
+        link: of the linker alone.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        MissingDependencyError: there is no compiler.
+        UsageError: it refused a source; the message holds its words.
+    """
+    command = list(compiler or _compiler())
+    how = repr((command, COMPILED, WARNINGS, tuple(flags))).encode()
+    objects.mkdir(parents=True, exist_ok=True)
+
+    def compiled(source: Path) -> Path:
+        name = hashlib.sha256(how)
+        for path in _included(source):
+            name.update(path.name.encode() + path.read_bytes())
+        made = objects / f"{source.stem}-{name.hexdigest()[:24]}.o"
+        if not made.exists():
+            temporary = made.with_suffix(f".{os.getpid()}.tmp")
+            folders = ("-I", str(HERE / "include"), "-I", str(HERE / "src"))
+            _run([*command, *COMPILED, *WARNINGS, *flags, *folders, "-c", str(source), "-o", str(temporary)])
+            temporary.replace(made)
+        return made
+
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        made = list(pool.map(compiled, (*sources(), *more)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(f".{os.getpid()}.tmp")
+    _run([*command, *flags, *LINKED, *map(str, made), *link, "-o", str(temporary)])
+    temporary.replace(out)
+    return out
+
+
+def _included(source: Path) -> list[Path]:
+    """Return a source and every file of ours that it includes, itself or through others."""
+    found, left = [], [source]
+    while left:
+        path = left.pop()
+        if path in found:
+            continue
+        found.append(path)
+        for name in re.findall(r'^#include "([^"]+)"', path.read_text("utf-8"), re.MULTILINE):
+            places = (HERE / "src" / name, HERE / "include" / name, path.parent / name)
+            left += [place for place in places if place.exists()][:1]
+    return found
+
+
+def _compiler() -> list[str]:
+    named = os.environ.get("CXX")
+    if named:
+        return named.split()
+    for name in COMPILERS:
+        if shutil.which(name):
+            return [name]
+    raise MissingDependencyError(
+        "building libedgeosr needs a C++17 compiler, and none was found; install one (apt install g++), or "
+        "name it in the variable CXX"
+    )
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise UsageError(f"{command[0]} could not build libedgeosr: {done.stderr.strip()[-4000:]}")
+
+
+def main() -> int:
+    """Build it beside this file, where Python finds it."""
+    parser = argparse.ArgumentParser(prog="python -m edgeosr.runtime.native.build", description=__doc__)
+    parser.add_argument("--out", type=Path, default=LIBRARY, help="the library's file")
+    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
+    arguments = parser.parse_args()
+    try:
+        print(build(arguments.out, objects=arguments.objects))
+    except EdgeosrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

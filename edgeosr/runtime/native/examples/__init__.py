@@ -1,0 +1,1 @@
+"""Whole programs on libedgeosr, which the tests build and run."""

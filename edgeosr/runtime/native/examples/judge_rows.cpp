@@ -1,0 +1,30 @@
+// C++ with the RAII header: judge raw frames from standard input, one line a frame.
+//
+//   ffmpeg -i clip.mp4 -f rawvideo -pix_fmt bgr24 - | judge_rows BUNDLE.edgeosr HEIGHT WIDTH
+#include <cstdio>
+#include <cstdlib>
+#include <edgeosr.hpp>
+
+int main(int argc, char** argv) {
+    int const height = argc == 4 ? std::atoi(argv[2]) : 0, width = argc == 4 ? std::atoi(argv[3]) : 0;
+    if (height < 1 || width < 1) {
+        std::fprintf(stderr, "judge_rows BUNDLE.edgeosr HEIGHT WIDTH < frames.bgr\n");
+        return 2;
+    }
+    try {
+        edgeosr::Runtime runtime(argv[1]);
+        std::vector<unsigned char> pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
+                                          3);
+        while (std::fread(pixels.data(), 1, pixels.size(), stdin) == pixels.size()) {
+            auto const said = runtime.judge(edgeosr::frame(EDGEOSR_BGR8, height, width, pixels.data()));
+            std::printf("%s %.3f %.2f ms\n",
+                        said.label,
+                        static_cast<double>(said.score),
+                        static_cast<double>(said.latency_ns) / 1e6);
+        }
+    } catch (edgeosr::Error const& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,188 @@
+/* libedgeosr: an image classifier that can say "unknown", for C99 and C++ programs.
+ *
+ *   edgeosr_runtime *runtime = NULL;
+ *   if (edgeosr_open("cats.edgeosr", NULL, &runtime) != EDGEOSR_OK) { puts(edgeosr_last_error()); return 1; }
+ *   edgeosr_frame frame = {sizeof frame, EDGEOSR_BGR8, 480, 640, {pixels, NULL}, {1920, 0}};
+ *   edgeosr_verdict verdict;
+ *   if (edgeosr_judge(runtime, &frame, 1, &verdict, sizeof verdict) == EDGEOSR_OK) puts(verdict.label);
+ *   edgeosr_close(runtime);
+ *
+ * Threads: any number may call any function on one runtime at once, but for edgeosr_close, after which nobody
+ * may use it. No call waits for another's inference. After the first frame of a size, edgeosr_judge allocates
+ * nothing of its own; what the back end does inside is its own affair.
+ *
+ * Sizes: a structure begins with its size, or its size is passed along, so that a program and a newer library
+ * go on together. Set what you do not use to zero: zero means the default everywhere.
+ *
+ * Errors: every function that can fail returns a status; edgeosr_last_error tells this thread what was
+ * expected, what came, and what to do. Nothing is printed, and no exception leaves the library.
+ */
+#ifndef EDGEOSR_H
+#define EDGEOSR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define EDGEOSR_API __attribute__((visibility("default")))
+#else
+#define EDGEOSR_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EDGEOSR_ABI 1         /* grows when a program must be compiled anew */
+#define EDGEOSR_MOST_PARTS 16 /* score parts of a bundle, at most */
+
+/* A bundle that is open: opaque. */
+typedef struct edgeosr_runtime edgeosr_runtime;
+
+typedef enum edgeosr_status {
+    EDGEOSR_OK = 0,
+    EDGEOSR_BAD_ARGUMENT = 1,   /* a NULL, a size, a number or a name that cannot be used */
+    EDGEOSR_BAD_BUNDLE = 2,     /* not there, damaged, foreign, or of another version */
+    EDGEOSR_BAD_FRAME = 3,      /* a format, size or stride that cannot be used, or that the bundle refuses */
+    EDGEOSR_NO_BACKEND = 4,     /* no library that runs networks was found, or one that is too old */
+    EDGEOSR_BACKEND_FAILED = 5, /* it failed; the runtime stays usable */
+    EDGEOSR_NOT_VERIFIED = 6,   /* the golden frames are judged otherwise than where the bundle was made */
+    EDGEOSR_NO_MEMORY = 7,      /* the runtime stays usable */
+    EDGEOSR_CANNOT_READ = 8,    /* the disk or a permission; the text says which file */
+    EDGEOSR_NO_PREVIOUS = 9,    /* nothing to roll back to */
+    EDGEOSR_INTERNAL = 10       /* a fault of this library: please report its text */
+} edgeosr_status;
+
+typedef enum edgeosr_format {
+    EDGEOSR_RGB8 = 0, /* 3 bytes a pixel */
+    EDGEOSR_BGR8 = 1, /* 3 bytes a pixel, as OpenCV has them */
+    EDGEOSR_NV12 = 2, /* plane 0: Y; plane 1: U and V of 2 x 2 pixels, as cameras and decoders give; BT.601 */
+    EDGEOSR_YUYV = 3, /* Y0 U Y1 V of two pixels, as USB cameras give; the width is even; BT.601 */
+    EDGEOSR_GRAY8 = 4 /* a byte a pixel; the network sees it three times */
+} edgeosr_format;
+
+/* How to open a bundle. Yours; read during the call only. */
+typedef struct edgeosr_options {
+    size_t struct_bytes;         /* sizeof(edgeosr_options) */
+    char const* backend;         /* "auto" (also NULL) or "onnxruntime" */
+    char const* backend_library; /* path of its library; NULL: EDGEOSR_ONNXRUNTIME, then the usual names */
+    int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
+    int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
+    double warmup_limit_s;       /* seconds that each may take; 0: 60; -1: no limit */
+    int32_t verify;              /* 1: judge the golden frames first, and refuse to open if they differ */
+    int32_t reserved;            /* 0 */
+} edgeosr_options;
+
+/* A frame in your memory; read during the call only. */
+typedef struct edgeosr_frame {
+    size_t struct_bytes; /* sizeof(edgeosr_frame), the same in all frames of a call */
+    int32_t format;      /* an edgeosr_format */
+    int32_t height_px;
+    int32_t width_px;
+    void const* plane[2];   /* the second for EDGEOSR_NV12 only */
+    size_t stride_bytes[2]; /* from one row to the next; 0: without gaps */
+} edgeosr_frame;
+
+/* What is said of one frame. Larger scores and parts mean more unknown. */
+typedef struct edgeosr_verdict {
+    int32_t accepted;    /* 1: score <= threshold, and all is finite */
+    int32_t finite;      /* 0: something was NaN or infinite; such a frame is never accepted */
+    int32_t index;       /* of the nearest class, from 0 */
+    int32_t part_count;  /* of parts, in the order of edgeosr_part_name */
+    char const* label;   /* the class name, or "unknown" if not accepted; UTF-8, valid until edgeosr_close */
+    char const* nearest; /* the class name, accepted or not; likewise */
+    double threshold;    /* what the score was compared with */
+    float score;         /* in standard deviations of known images; NaN if something was not finite */
+    uint32_t generation; /* of the bundle: 1, and one more after each swap and rollback */
+    int64_t latency_ns;  /* of the call; a batch shares it */
+    float parts[EDGEOSR_MOST_PARTS]; /* NaN beyond part_count */
+} edgeosr_verdict;
+
+/* What the golden frames said: each is judged alone and in a batch, half of them RGB, half BGR. */
+typedef struct edgeosr_verification {
+    size_t struct_bytes;   /* sizeof(edgeosr_verification) */
+    int32_t verdicts;      /* compared */
+    int32_t agreed;        /* are the expected ones */
+    int32_t ties;          /* too near to the threshold, or to a second class, to tell */
+    int32_t differing;     /* are others; edgeosr_last_error tells the first */
+    double score_distance; /* the largest, of scores that are finite on both sides */
+    double score_band;     /* what rounding explains */
+} edgeosr_verification;
+
+/* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first.
+ * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close. */
+EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
+                                        edgeosr_options const* options,
+                                        edgeosr_runtime** out);
+
+/* Judge frames of one size and format: one, or a batch in one inference.
+ * frames: [count]. count: 0 does nothing. verdicts: [count], filled; untouched on an error.
+ * verdict_bytes: sizeof(edgeosr_verdict). A call sees one bundle and one set of thresholds. */
+EDGEOSR_API edgeosr_status edgeosr_judge(edgeosr_runtime* runtime,
+                                         edgeosr_frame const* frames,
+                                         size_t count,
+                                         edgeosr_verdict* verdicts,
+                                         size_t verdict_bytes);
+
+/* Accept frames with a score up to this, whatever their class, from the next call on; NaN is refused,
+ * INFINITY accepts every finite score. A swap brings the new bundle's own thresholds. */
+EDGEOSR_API edgeosr_status edgeosr_set_threshold(edgeosr_runtime* runtime, double threshold);
+
+/* Likewise with one threshold a class, [count], count the number of classes. */
+EDGEOSR_API edgeosr_status edgeosr_set_class_thresholds(edgeosr_runtime* runtime,
+                                                        double const* thresholds,
+                                                        size_t count);
+
+/* Read the thresholds in use: *count becomes 1, or the number of classes; thresholds may be NULL to ask.
+ * capacity: numbers that thresholds has room for; EDGEOSR_BAD_ARGUMENT if they are too few. */
+EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
+                                              double* thresholds,
+                                              size_t capacity,
+                                              size_t* count);
+
+/* Use another bundle from the next call on. It is opened, warmed up and must judge its golden frames as
+ * expected; on any error the old one goes on. Calls in flight end with the old one, which is kept for
+ * edgeosr_rollback. Two swaps wait for each other; edgeosr_judge waits for neither. */
+EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
+
+/* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
+ */
+EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
+
+/* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set.
+ * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one; out is filled then too. */
+EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
+
+/* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s
+ * seconds (0: any time), and is stopped then with EDGEOSR_BACKEND_FAILED. For a runtime opened with
+ * warmup_frames -1. */
+EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s);
+
+/* Describe bundle and back end as one JSON object, with a NUL behind it.
+ * capacity: bytes of json; needed: bytes with the NUL, may be NULL. json may be NULL with capacity 0, to ask.
+ */
+EDGEOSR_API edgeosr_status edgeosr_info(edgeosr_runtime const* runtime,
+                                        char* json,
+                                        size_t capacity,
+                                        size_t* needed);
+
+/* The name of a score part or a class of the bundle in use; NULL beyond the last. Valid until edgeosr_close.
+ */
+EDGEOSR_API const char* edgeosr_part_name(edgeosr_runtime const* runtime, size_t index);
+EDGEOSR_API const char* edgeosr_class_name(edgeosr_runtime const* runtime, size_t index);
+
+/* Free everything; NULL is fine. No other call may be in flight. */
+EDGEOSR_API void edgeosr_close(edgeosr_runtime* runtime);
+
+/* Of this thread's last call that failed: what was expected, what came, what to do. Valid until its next
+ * call; "" if none has failed. */
+EDGEOSR_API const char* edgeosr_last_error(void);
+
+/* Of this library, such as "0.1.0"; and the EDGEOSR_ABI it was built with. */
+EDGEOSR_API const char* edgeosr_version(void);
+EDGEOSR_API int edgeosr_abi(void);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+#endif /* EDGEOSR_H */

@@ -1,0 +1,91 @@
+// libedgeosr for C++17: a runtime that closes itself, and statuses as exceptions. Header only, over
+// edgeosr.h.
+//
+//   edgeosr::Runtime runtime("cats.edgeosr");
+//   edgeosr_verdict verdict = runtime.judge(edgeosr::frame(EDGEOSR_BGR8, image.rows, image.cols,
+//   image.data));
+#ifndef EDGEOSR_HPP
+#define EDGEOSR_HPP
+
+#include <edgeosr.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace edgeosr {
+
+/// What a function said that failed.
+class Error : public std::runtime_error {
+  public:
+    explicit Error(edgeosr_status status) : std::runtime_error(edgeosr_last_error()), status_(status) {}
+    edgeosr_status status() const noexcept { return status_; }
+
+  private:
+    edgeosr_status status_;
+};
+
+inline void require(edgeosr_status status) {
+    if (status != EDGEOSR_OK) throw Error(status);
+}
+
+/// A frame of one plane. stride_bytes: from one row to the next; 0: without gaps.
+inline edgeosr_frame frame(
+    edgeosr_format format, int height_px, int width_px, void const* pixels, std::size_t stride_bytes = 0) {
+    return {sizeof(edgeosr_frame), format, height_px, width_px, {pixels, nullptr}, {stride_bytes, 0}};
+}
+
+/// An open bundle. It may be moved; the functions are those of edgeosr.h, and throw Error.
+class Runtime {
+  public:
+    explicit Runtime(std::string const& bundle, edgeosr_options options = {}) {
+        options.struct_bytes = sizeof options;
+        edgeosr_runtime* opened = nullptr;
+        require(edgeosr_open(bundle.c_str(), &options, &opened));
+        runtime_.reset(opened);
+    }
+
+    edgeosr_verdict judge(edgeosr_frame const& frame) {
+        edgeosr_verdict verdict;
+        require(edgeosr_judge(runtime_.get(), &frame, 1, &verdict, sizeof verdict));
+        return verdict;
+    }
+    std::vector<edgeosr_verdict> judge(std::vector<edgeosr_frame> const& frames) {
+        std::vector<edgeosr_verdict> verdicts(frames.size());
+        require(edgeosr_judge(
+            runtime_.get(), frames.data(), frames.size(), verdicts.data(), sizeof(edgeosr_verdict)));
+        return verdicts;
+    }
+    void set_threshold(double threshold) { require(edgeosr_set_threshold(runtime_.get(), threshold)); }
+    void set_class_thresholds(std::vector<double> const& thresholds) {
+        require(edgeosr_set_class_thresholds(runtime_.get(), thresholds.data(), thresholds.size()));
+    }
+    void swap(std::string const& bundle) { require(edgeosr_swap(runtime_.get(), bundle.c_str())); }
+    void rollback() { require(edgeosr_rollback(runtime_.get())); }
+    /// Throws Error with EDGEOSR_NOT_VERIFIED if a golden verdict differs.
+    edgeosr_verification verify() {
+        edgeosr_verification said = {};
+        said.struct_bytes = sizeof said;
+        require(edgeosr_verify(runtime_.get(), &said));
+        return said;
+    }
+    std::string info() const {
+        std::size_t bytes = 0;
+        require(edgeosr_info(runtime_.get(), nullptr, 0, &bytes));
+        std::string json(bytes, '\0');
+        require(edgeosr_info(runtime_.get(), &json[0], json.size(), nullptr));
+        json.pop_back();
+        return json;
+    }
+    edgeosr_runtime* get() const noexcept { return runtime_.get(); }
+
+  private:
+    struct Close {
+        void operator()(edgeosr_runtime* runtime) const { edgeosr_close(runtime); }
+    };
+    std::unique_ptr<edgeosr_runtime, Close> runtime_;
+};
+
+}  // namespace edgeosr
+#endif  // EDGEOSR_HPP

@@ -1,0 +1,50 @@
+// What the runtime asks of a back end: frames in, one row a frame out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "bundle/bundle.h"
+#include "runtime/frames.h"
+
+namespace edgeosr {
+
+/// Rows of a call, as the network said them; valid during the call of take().
+struct Rows {
+    std::int64_t const* label;
+    float const* score;
+    float const* values;  // [count, parts]
+    std::size_t count;
+};
+
+class RowSink {
+  public:
+    virtual void take(Rows const& rows) = 0;
+
+  protected:
+    ~RowSink() = default;
+};
+
+struct BackendOptions {
+    std::string name;     // "auto" or one back end's
+    std::string library;  // path; "": search
+    int threads = 1;      // of one inference; 0: one a physical core
+};
+
+/// Runs the network of one bundle. run() may be called from any number of threads at once; none waits for
+/// another's inference.
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    virtual char const* name() const = 0;
+    virtual std::string library() const = 0;  // which, with its version
+    /// Judge frames and give the rows to the sink. limit_s: seconds after which the run is stopped where the
+    /// back end can be; 0: none. Throws Failure.
+    virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
+};
+
+/// Open the back end that the options name, or the best that is here. Takes model.onnx out of the bundle.
+std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options);
+
+}  // namespace edgeosr

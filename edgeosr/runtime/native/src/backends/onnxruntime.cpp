@@ -1,0 +1,290 @@
+#include "backends/onnxruntime.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "backends/onnxruntime_abi.h"
+#include "backends/time_limit.h"
+#include "base/failure.h"
+
+namespace edgeosr {
+namespace {
+
+using ort::Api;
+using ort::Owned;
+
+constexpr std::size_t kMostContexts = 1024;
+
+/// The library, opened once a process and path, and never closed: its threads may outlive our use of it.
+struct Library {
+    std::string path, version;
+    Api api{nullptr};
+    ort::Env* env = nullptr;
+};
+
+[[noreturn]] void failed(Api const& api, ort::Status* status, std::string const& what, edgeosr_status kind) {
+    std::string const said = api.message(status);
+    api.release(status);
+    bool const memory = said.find("bad_alloc") != std::string::npos ||
+                        said.find("bad allocation") != std::string::npos ||
+                        said.find("allocate memory") != std::string::npos;
+    fail(memory ? EDGEOSR_NO_MEMORY : kind, what, ": ", shown(said, 600));
+}
+
+void require(Api const& api, ort::Status* status, char const* what) {
+    if (status != nullptr)
+        failed(api, status, joined("onnxruntime could not ", what), EDGEOSR_BACKEND_FAILED);
+}
+
+Library opened(void* handle, std::string const& path) {
+    using Base = ort::ApiBase const* (*)();
+    auto const base = reinterpret_cast<Base>(dlsym(handle, "OrtGetApiBase"));
+    if (base == nullptr)
+        fail(EDGEOSR_NO_BACKEND,
+             path,
+             " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself");
+    Library made;
+    made.path = path;
+    made.version = base()->version();
+    void const* const* table = base()->api(ort::kApiVersion);
+    if (table == nullptr)
+        fail(EDGEOSR_NO_BACKEND,
+             path,
+             " is onnxruntime ",
+             made.version,
+             ", which is too old: version 1.",
+             ort::kApiVersion,
+             " or later is needed; install a newer one, for example: pip install -U onnxruntime");
+    made.api = Api(table);
+    require(made.api, made.api.create_env(ort::kLogFatal, "edgeosr", &made.env), "start");
+    return made;
+}
+
+std::vector<std::string> places(std::string const& named) {
+    if (!named.empty()) return {named};
+    char const* variable = std::getenv("EDGEOSR_ONNXRUNTIME");
+    if (variable != nullptr && variable[0] != '\0') return {variable};
+    return {"libonnxruntime.so.1", "libonnxruntime.so"};
+}
+
+/// Return the library; `named`: a path, or "" to search.
+Library const& library(std::string const& named) {
+    static std::mutex mutex;
+    static std::map<std::string, Library> libraries;
+    std::lock_guard<std::mutex> const lock(mutex);
+    std::string looked;
+    for (auto const& path : places(named)) {
+        auto const found = libraries.find(path);
+        if (found != libraries.end()) return found->second;
+        if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
+            return libraries.emplace(path, opened(handle, path)).first->second;
+        char const* why = dlerror();
+        looked += joined(
+            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
+    }
+    fail(EDGEOSR_NO_BACKEND,
+         "no library that runs networks was found; looked for ",
+         looked,
+         "; install onnxruntime (its wheel holds libonnxruntime.so), and name the file in "
+         "EDGEOSR_ONNXRUNTIME or in "
+         "backend_library of the options");
+}
+
+char const* const kInputs[2] = {"frames", "channel_order"};
+char const* const kOutputs[3] = {"label", "score", "values"};
+
+/// What one call at a time uses: room for packed frames and for the rows of a batch.
+struct Context {
+    explicit Context(Api const& api) : label_value(api), score_value(api), values_value(api), options(api) {}
+
+    std::vector<std::uint8_t> packed;
+    std::vector<std::int64_t> label;
+    std::vector<float> score, values;
+    std::size_t count = 0;  // of frames that the values are made for
+    Owned<ort::Value> label_value, score_value, values_value;
+    Owned<ort::RunOptions> options;
+};
+
+class OnnxRuntime final : public Backend {
+  public:
+    OnnxRuntime(Bytes const& model, std::size_t parts, BackendOptions const& options)
+        : library_(edgeosr::library(options.library)),
+          api_(library_.api),
+          parts_(parts),
+          memory_(api_),
+          session_(api_),
+          orders_{Owned<ort::Value>(api_), Owned<ort::Value>(api_)} {
+        Owned<ort::SessionOptions> settings(api_);
+        require(api_, api_.create_session_options(settings.out()), "make options");
+        require(api_, api_.set_threads(settings.get(), options.threads), "set its threads");
+        require(api_, api_.set_graph_threads(settings.get(), 1), "set its threads");
+        // What fails is told once, by us.
+        require(api_, api_.set_log_level(settings.get(), ort::kLogFatal), "set its log level");
+        require(api_, api_.set_optimization(settings.get(), ort::kOptimizeAll), "set its optimization");
+        // It runs nodes while a graph is loaded, where no time limit is looked at; a bundle has none for it.
+        require(
+            api_,
+            api_.add_config(settings.get(), "optimization.disable_specified_optimizers", "ConstantFolding"),
+            "leave out an optimizer");
+        if (auto* status =
+                api_.create_session(library_.env, model.data(), model.size(), settings.get(), session_.out()))
+            failed(api_,
+                   status,
+                   joined("onnxruntime ", library_.version, " cannot load model.onnx"),
+                   EDGEOSR_BACKEND_FAILED);
+        require(api_,
+                api_.create_cpu_memory(ort::kArenaAllocator, ort::kMemoryDefault, memory_.out()),
+                "describe memory");
+        std::int64_t const three = 3;
+        for (int bgr = 0; bgr < 2; ++bgr)
+            require(api_,
+                    api_.create_tensor(memory_.get(),
+                                       order_numbers_[bgr],
+                                       sizeof order_numbers_[bgr],
+                                       &three,
+                                       1,
+                                       ort::kElementInt64,
+                                       orders_[bgr].out()),
+                    "make a tensor");
+        free_.reserve(kMostContexts);
+    }
+
+    char const* name() const override { return "onnxruntime"; }
+    std::string library() const override {
+        return joined(library_.path, " (onnxruntime ", library_.version, ")");
+    }
+
+    void run(Frames const& frames, RowSink& sink, double limit_s) override {
+        std::unique_ptr<Context> context = take_context();
+        make_room(*context, frames.count());
+        std::uint8_t const* pixels = frames.packed_already();
+        if (frames.count() > SIZE_MAX / frames.packed_bytes())
+            fail(EDGEOSR_NO_MEMORY,
+                 "frames of one call must fit in memory; got ",
+                 frames.count(),
+                 ": judge fewer in one call");
+        std::size_t const bytes = frames.packed_bytes() * frames.count();
+        if (pixels == nullptr) {
+            if (context->packed.size() < bytes) context->packed.resize(bytes);
+            for (std::size_t i = 0; i < frames.count(); ++i)
+                pack(frames.at(i), context->packed.data() + i * frames.packed_bytes());
+            pixels = context->packed.data();
+        }
+        std::int64_t const shape[4] = {
+            static_cast<std::int64_t>(frames.count()), frames.height_px(), frames.width_px(), 3};
+        Owned<ort::Value> input(api_);
+        // An input is only read, though the function takes it for anything.
+        require(api_,
+                api_.create_tensor(memory_.get(),
+                                   const_cast<std::uint8_t*>(pixels),
+                                   bytes,
+                                   shape,
+                                   4,
+                                   ort::kElementUint8,
+                                   input.out()),
+                "make a tensor");
+        run_session(*context, input.get(), frames, limit_s);
+        sink.take({context->label.data(), context->score.data(), context->values.data(), frames.count()});
+        give_back(std::move(context));
+    }
+
+  private:
+    void run_session(Context& context, ort::Value const* input, Frames const& frames, double limit_s) {
+        ort::Value const* const given[2] = {input, orders_[frames.bgr() ? 1 : 0].get()};
+        ort::Value* made[3] = {
+            context.label_value.get(), context.score_value.get(), context.values_value.get()};
+        // Made anew for each run that has a limit: what ended one run would end the next.
+        if (limit_s > 0) require(api_, api_.create_run_options(context.options.out()), "make options");
+        ort::RunOptions* const options = limit_s > 0 ? context.options.get() : nullptr;
+        TimeLimit limit(limit_s, [this, options] {
+            if (auto* status = api_.set_terminate(options)) api_.release(status);
+        });
+        auto* status = api_.run(session_.get(), options, kInputs, given, 2, kOutputs, 3, made);
+        bool const late = limit.stop();
+        if (late) {
+            if (status != nullptr) api_.release(status);
+            fail(EDGEOSR_BACKEND_FAILED,
+                 "model.onnx did not judge its first frame within ",
+                 limit_s,
+                 " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
+        }
+        if (status != nullptr)
+            failed(api_,
+                   status,
+                   joined("onnxruntime could not run model.onnx on ",
+                          frames.count(),
+                          " frames of ",
+                          frames.height_px(),
+                          "x",
+                          frames.width_px()),
+                   EDGEOSR_BACKEND_FAILED);
+    }
+
+    std::unique_ptr<Context> take_context() {
+        {
+            std::lock_guard<std::mutex> const lock(mutex_);
+            if (!free_.empty()) {
+                auto context = std::move(free_.back());
+                free_.pop_back();
+                return context;
+            }
+        }
+        return std::make_unique<Context>(api_);
+    }
+
+    void give_back(std::unique_ptr<Context> context) {
+        std::lock_guard<std::mutex> const lock(mutex_);
+        if (free_.size() < kMostContexts) free_.push_back(std::move(context));
+    }
+
+    /// The graph declares its ranks and sizes; with tensors of these shapes onnxruntime is held to them.
+    void make_room(Context& context, std::size_t count) {
+        if (context.count == count) return;
+        context.count = 0;
+        context.label.resize(count);
+        context.score.resize(count);
+        context.values.resize(count * parts_);
+        std::int64_t const shape[2] = {static_cast<std::int64_t>(count), static_cast<std::int64_t>(parts_)};
+        auto const tensor = [&](void* data, std::size_t bytes, std::size_t axes, int type, ort::Value** out) {
+            require(api_,
+                    api_.create_tensor(memory_.get(), data, bytes, shape, axes, type, out),
+                    "make a tensor");
+        };
+        tensor(context.label.data(), count * 8, 1, ort::kElementInt64, context.label_value.out());
+        tensor(context.score.data(), count * 4, 1, ort::kElementFloat, context.score_value.out());
+        tensor(context.values.data(), count * parts_ * 4, 2, ort::kElementFloat, context.values_value.out());
+        context.count = count;
+    }
+
+    Library const& library_;
+    Api const& api_;
+    std::size_t parts_;
+    Owned<ort::MemoryInfo> memory_;
+    Owned<ort::Session> session_;
+    std::int64_t order_numbers_[2][3] = {{0, 1, 2}, {2, 1, 0}};
+    Owned<ort::Value> orders_[2];
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Context>> free_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> open_onnxruntime(Bytes const& model,
+                                          std::size_t parts,
+                                          BackendOptions const& options) {
+    return std::make_unique<OnnxRuntime>(model, parts, options);
+}
+
+std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options) {
+    if (options.name != "auto" && options.name != "onnxruntime")
+        fail(EDGEOSR_BAD_ARGUMENT, "the back end must be auto or onnxruntime; got ", shown(options.name));
+    Bytes const model = bundle.take_file("model.onnx");
+    return open_onnxruntime(model, bundle.manifest.fusion.parts.size(), options);
+}
+
+}  // namespace edgeosr

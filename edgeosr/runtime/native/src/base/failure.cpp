@@ -1,0 +1,36 @@
+#include "base/failure.h"
+
+#include <cstdio>
+
+namespace edgeosr {
+
+void append(std::string& text, std::string_view part) {
+    text.append(part);
+}
+
+void append(std::string& text, double number) {
+    char room[40];
+    int const length = std::snprintf(room, sizeof room, "%.9g", number);
+    for (int i = 0; i < length; ++i)
+        text.push_back(room[i] == ',' ? '.' : room[i]);  // whatever the locale
+}
+
+void append_whole(std::string& text, long long number) {
+    text += std::to_string(number);
+}
+
+void append_whole(std::string& text, unsigned long long number) {
+    text += std::to_string(number);
+}
+
+std::string shown(std::string_view text, std::size_t most) {
+    std::string safe;
+    for (char letter : text.substr(0, most)) {
+        auto const byte = static_cast<unsigned char>(letter);
+        safe.push_back(byte >= 0x20 && byte < 0x7f ? letter : '?');
+    }
+    if (text.size() > most) safe += "...";
+    return safe;
+}
+
+}  // namespace edgeosr

@@ -1,0 +1,42 @@
+// Reading the files of a bundle, which distrusts the directory: plain files alone, of a size that is known.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace edgeosr {
+
+/// A file's bytes; room that is about to be filled is not cleared first, as a vector would.
+class Bytes {
+  public:
+    Bytes() = default;
+    explicit Bytes(std::size_t size) : data_(new std::uint8_t[size]), size_(size) {}
+    std::uint8_t* data() { return data_.get(); }
+    std::uint8_t const* data() const { return data_.get(); }
+    std::size_t size() const { return size_; }
+    void cut(std::size_t size) { size_ = std::min(size, size_); }
+    std::string_view text() const { return {reinterpret_cast<char const*>(data_.get()), size_}; }
+
+  private:
+    std::unique_ptr<std::uint8_t[]> data_;
+    std::size_t size_ = 0;
+};
+
+/// Return a plain file's bytes.
+///
+/// directory, name: of the bundle; the name is never one from outside.
+/// size: exact size in bytes; none: at most `limit`.
+/// Throws Failure: EDGEOSR_BAD_BUNDLE if it is missing, a link, no plain file or of another size.
+Bytes read_plain_file(std::string const& directory,
+                      std::string const& name,
+                      std::optional<std::uint64_t> size,
+                      std::uint64_t limit);
+
+bool is_directory(std::string const& path);
+
+}  // namespace edgeosr

@@ -1,0 +1,137 @@
+#include "bundle/golden.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/failure.h"
+#include "bundle/npz.h"
+
+namespace edgeosr {
+namespace {
+
+[[noreturn]] void refuse(std::string const& expected) {
+    fail(EDGEOSR_BAD_BUNDLE, "golden.npz: ", expected, "; export the bundle again");
+}
+
+Array const& take(Npz const& file, std::string const& name) {
+    Array const* found = file.find(name);
+    if (found == nullptr)
+        fail(EDGEOSR_BAD_BUNDLE,
+             "golden.npz holds no frames with their verdicts: it lacks ",
+             name,
+             "; export the bundle again");
+    return *found;
+}
+
+template <class Number>
+std::vector<Number> numbers_of(Array const& array) {
+    return std::vector<Number>(array.numbers<Number>(), array.numbers<Number>() + array.size());
+}
+
+bool all_finite(std::vector<float> const& values) {
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+Expected expected_from(Npz const& file,
+                       std::string const& prefix,
+                       std::uint64_t count,
+                       std::uint64_t classes,
+                       std::uint64_t parts) {
+    Expected made;
+    for (auto name : {"label", "second"}) {
+        Array const& array = take(file, prefix + name);
+        if (!array.is("<i8", {count})) refuse(joined(prefix, name, " must be int64 [", count, "]"));
+        auto const labels = numbers_of<std::int64_t>(array);
+        for (std::int64_t label : labels)
+            if (label < 0 || static_cast<std::uint64_t>(label) >= classes)
+                refuse(joined(prefix, name, " must be classes from 0 to ", classes - 1, "; got ", label));
+        (std::string_view(name) == "label" ? made.label : made.second) = labels;
+    }
+    Array const &gap = take(file, prefix + "gap"), &score = take(file, prefix + "score");
+    Array const& values = take(file, prefix + "values");
+    if (!score.is("<f4", {count})) refuse(joined(prefix, "score must be float32 [", count, "]"));
+    made.score = numbers_of<float>(score);
+    if (gap.is("<f4", {count})) made.gap = numbers_of<float>(gap);
+    if (made.gap.empty() ||
+        !std::all_of(made.gap.begin(), made.gap.end(), [](float each) { return each >= 0; }))
+        refuse(joined(prefix, "gap must be numbers from 0, float32 [", count, "]"));
+    if (!values.is("<f4", {count, parts}))
+        refuse(joined(prefix, "values must be float32 [", count, ", ", parts, "]"));
+    made.values = numbers_of<float>(values);
+    if (!all_finite(made.values)) refuse(joined(prefix, "values must be finite numbers"));
+    // A score may be infinite where the model itself says unknown, which no typed graph does.
+    for (float each : made.score)
+        if (!std::isfinite(each) && (!prefix.empty() || !(each > 0)))
+            refuse(joined(prefix, "score must be numbers"));
+    return made;
+}
+
+Size size_from(Array const& array, std::optional<Size> fixed) {
+    if (!array.is("<i8", {2})) refuse("size must be (height, width), int64 [2]");
+    std::int64_t const height = array.numbers<std::int64_t>()[0], width = array.numbers<std::int64_t>()[1];
+    auto const largest = static_cast<std::int64_t>(kLargestSide);
+    if (height < 1 || width < 1 || height > largest || width > largest ||
+        height * width > static_cast<std::int64_t>(kLargestFrame))
+        refuse(joined("size must be (height, width) of a frame; got ", height, "x", width));
+    if (fixed && (height != fixed->height_px || width != fixed->width_px))
+        refuse(joined("size must be that of the bundle's frames, ", fixed->height_px, "x", fixed->width_px));
+    return {static_cast<int>(height), static_cast<int>(width)};
+}
+
+}  // namespace
+
+Golden read_golden(std::string_view data, Manifest const& manifest) {
+    static std::string const kName = "golden.npz";
+    Npz const file(data, kName);
+    std::uint64_t const classes = manifest.classes.size(), parts = manifest.fusion.parts.size();
+    Array const &frames = take(file, "frames"), &bgr = take(file, "bgr");
+    bool const shaped = frames.type == "|u1" && frames.shape.size() == 4 && frames.shape[3] == 3;
+    if (!shaped || frames.size() == 0) refuse("frames must be uint8 [n, height, width, 3]");
+    Golden made;
+    made.count = frames.shape[0];
+    if (made.count < kLeastFrames)
+        refuse(joined("frames must be at least ", kLeastFrames, ": fewer prove too little"));
+    made.stored = {static_cast<int>(frames.shape[1]), static_cast<int>(frames.shape[2])};
+    made.frames = numbers_of<std::uint8_t>(frames);
+    made.size = size_from(take(file, "size"), manifest.frame);
+    if (bgr.is("|b1", {made.count}))
+        for (std::uint8_t each : numbers_of<std::uint8_t>(bgr))
+            made.bgr.push_back(each != 0);
+    auto const blue = static_cast<std::size_t>(std::count(made.bgr.begin(), made.bgr.end(), true));
+    if (made.bgr.empty() || blue == 0 || blue == made.count)
+        refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
+    made.portable = expected_from(file, "", made.count, classes, parts);
+    if (manifest.backbone) {
+        Array const& rounding = take(file, "rounding");
+        bool good = rounding.is("<f4", {2 + parts});
+        if (good)
+            for (float each : numbers_of<float>(rounding))
+                good = good && std::isfinite(each) && each >= 0;
+        if (!good) refuse(joined("rounding must be finite numbers from 0, float32 [", 2 + parts, "]"));
+        expected_from(file, "typed_", made.count, classes, parts);
+    }
+    return made;
+}
+
+std::size_t frames_at_once(Size size) {
+    constexpr std::size_t kFrames = 64, kPixels = 8000000;
+    std::size_t const pixels =
+        static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px);
+    return std::max<std::size_t>(1, std::min(kFrames, kPixels / pixels));
+}
+
+void enlarge(Golden const& golden, std::size_t frame, std::uint8_t* out) {
+    auto const height = static_cast<std::size_t>(golden.size.height_px),
+               width = static_cast<std::size_t>(golden.size.width_px);
+    auto const rows = static_cast<std::size_t>(golden.stored.height_px),
+               columns = static_cast<std::size_t>(golden.stored.width_px);
+    std::uint8_t const* from = golden.frames.data() + frame * rows * columns * 3;
+    for (std::size_t y = 0; y < height; ++y)
+        for (std::size_t x = 0; x < width; ++x) {
+            std::uint8_t const* pixel = from + (y * rows / height * columns + x * columns / width) * 3;
+            for (int c = 0; c < 3; ++c)
+                *out++ = pixel[c];
+        }
+}
+
+}  // namespace edgeosr

@@ -1,0 +1,40 @@
+// golden.npz: frames with the verdicts that were given where the bundle was made (edgeosr/runtime/golden.py).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "bundle/manifest.h"
+
+namespace edgeosr {
+
+constexpr std::size_t kLeastFrames = 64;
+
+/// What model.onnx says of n frames.
+struct Expected {
+    std::vector<std::int64_t> label, second;  // the nearest class, and the one behind it,
+    std::vector<float> gap;                   // how far behind
+    std::vector<float> score;                 // the unknown score
+    std::vector<float> values;                // [n, parts]
+};
+
+struct Golden {
+    std::vector<std::uint8_t> frames;  // [n, height, width, 3], in the channel order of bgr
+    std::size_t count = 0;
+    Size stored;  // of the frames
+    Size size;    // that they are judged at, pixels repeated
+    std::vector<bool> bgr;
+    Expected portable;
+};
+
+/// Parse and check every field, those for a typed backbone too. Throws Failure.
+Golden read_golden(std::string_view data, Manifest const& manifest);
+
+/// Frames that go through a graph in one call: as many as memory bears, on a small device too.
+std::size_t frames_at_once(Size size);
+
+/// Fill uint8 [size, 3] with one stored frame, pixels repeated.
+void enlarge(Golden const& golden, std::size_t frame, std::uint8_t* out);
+
+}  // namespace edgeosr

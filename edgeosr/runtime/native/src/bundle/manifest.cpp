@@ -1,0 +1,126 @@
+#include "bundle/manifest.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/failure.h"
+
+namespace edgeosr {
+namespace {
+
+#include "bundle/parts_table.inc"
+
+constexpr std::uint64_t kSchema = 5, kClassSchema = 6;
+
+struct FileLimit {
+    char const* name;
+    std::uint64_t bytes;
+};
+constexpr FileLimit kFiles[] = {
+    {"model.onnx", 1u << 29}, {"scorer.npz", 1u << 28}, {"golden.npz", 8000000}, {"backbone.onnx", 1u << 29}};
+
+std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
+    if (!root.has("schema"))
+        fail(EDGEOSR_BAD_BUNDLE, document, " is no edgeosr manifest: it has no field 'schema'");
+    std::uint64_t const schema = root.field("schema").whole(1, kLargestWhole);
+    if (schema != kSchema && schema != kClassSchema)
+        fail(EDGEOSR_BAD_BUNDLE,
+             document,
+             " has schema ",
+             schema,
+             ", made by ",
+             schema > kClassSchema ? "a newer" : "an older",
+             " edgeosr; this one reads schema 5 and 6; ",
+             schema > kClassSchema ? "install a newer libedgeosr" : "export the classifier again");
+    return schema;
+}
+
+std::vector<FileRecord> files_from_json(JsonNode const& node, bool backbone) {
+    if (backbone)
+        node.require_fields({kFiles[0].name, kFiles[1].name, kFiles[2].name, kFiles[3].name});
+    else
+        node.require_fields({kFiles[0].name, kFiles[1].name, kFiles[2].name});
+    std::vector<FileRecord> records;
+    // Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
+    for (auto const& limit : kFiles) {
+        if (!node.has(limit.name)) continue;
+        auto const field = node.field(limit.name);
+        field.require_fields({"sha256", "bytes"});
+        records.push_back(
+            {limit.name, field.field("sha256").sha256(), field.field("bytes").whole(1, limit.bytes)});
+    }
+    return records;
+}
+
+void require_known_parts(Fusion const& fusion, std::string const& document) {
+    for (auto const& name : fusion.parts)
+        if (std::find(std::begin(kParts), std::end(kParts), std::string_view(name)) == std::end(kParts))
+            fail(EDGEOSR_BAD_BUNDLE,
+                 document,
+                 " lists a score part that this edgeosr does not know: ",
+                 name,
+                 "; install a newer libedgeosr");
+}
+
+}  // namespace
+
+Size frame_from_json(JsonNode const& node) {
+    auto const sides = node.items(2, 2);
+    std::uint64_t const height = sides[0].whole(1, kLargestSide), width = sides[1].whole(1, kLargestSide);
+    if (height * width > kLargestFrame) node.refuse(joined("a frame of at most ", kLargestFrame, " pixels"));
+    return {static_cast<int>(height), static_cast<int>(width)};
+}
+
+bool is_part_name(std::string_view text) {
+    auto const fits = [](char letter) {
+        return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '_';
+    };
+    return !text.empty() && text.size() <= 40 && text[0] >= 'a' && text[0] <= 'z' &&
+           std::all_of(text.begin(), text.end(), fits);
+}
+
+Manifest parse_manifest(std::string_view data, std::string const& document) {
+    JsonValue const value = parse_json(data, document);
+    JsonNode const root(value, "", document);
+    std::uint64_t const schema = schema_of(root, document);
+    root.require_fields({"schema",    "name",      "edgeosr",  "created",  "classes",       "preprocessing",
+                         "frame",     "embedding", "jacobian", "head",     "discriminator", "fusion",
+                         "threshold", "data",      "outliers", "training", "files",         "versions",
+                         "left_out",  "backbone",  "engines"});
+    Manifest made;
+    made.classes = root.field("classes").class_names(kMostClasses);
+    if (!root.field("training").is_null()) root.field("training").entries();
+    std::optional<std::size_t> by_class;
+    if (schema >= kClassSchema) by_class = made.classes.size();
+    if (!root.field("backbone").is_null())
+        made.backbone = backbone_from_json(root.field("backbone"), by_class);
+    if (require_engines(root.field("engines")) > 0 && !made.backbone)
+        root.field("engines").refuse("an empty list, for there is no backbone");
+    made.fusion = fusion_from_json(root.field("fusion"));
+    made.edgeosr = root.field("edgeosr").text();
+    require_known_parts(made.fusion, document);
+    if (made.backbone && made.backbone->fusion && made.backbone->fusion->parts != made.fusion.parts)
+        root.field("backbone").field("fusion").field("parts").refuse("the bundle's parts");
+    auto const embedding = root.field("embedding");
+    embedding.require_fields({"dimension"});
+    made.dimension = embedding.field("dimension").whole(1, kMostDimension);
+    require_data(root.field("data"), made.classes);
+    auto const discriminator = root.field("discriminator");
+    if (!discriminator.is_null() && require_discriminator(discriminator) != made.dimension)
+        discriminator.field("layers").refuse(joined("layers that begin at ", made.dimension));
+    made.name = root.field("name").text();
+    made.created = root.field("created").time();
+    made.preprocessing = preprocessing_from_json(root.field("preprocessing"));
+    if (!root.field("frame").is_null()) made.frame = frame_from_json(root.field("frame"));
+    require_jacobian(root.field("jacobian"));
+    made.head = head_from_json(root.field("head"));
+    if (!root.field("left_out").is_null()) require_left_out(root.field("left_out"), made.classes);
+    made.threshold = threshold_from_json(root.field("threshold"), by_class);
+    if (!root.field("outliers").is_null()) require_outliers(root.field("outliers"));
+    made.files = files_from_json(root.field("files"), made.backbone.has_value());
+    for (auto const& entry : root.field("versions").entries())
+        entry.second.text();
+    return made;
+}
+
+}  // namespace edgeosr

@@ -1,0 +1,224 @@
+#include "runtime/runtime.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/failure.h"
+#include "scoring/scorer.h"
+
+namespace edgeosr {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr char kUnknown[] = "unknown";
+
+/// Makes verdicts of the rows of a call; all rows are looked at before the first verdict is written.
+class Verdicts final : public RowSink {
+  public:
+    Verdicts(Loaded const& loaded,
+             std::vector<double> const& limits,
+             std::uint32_t generation,
+             Clock::time_point started,
+             edgeosr_verdict* out)
+        : loaded_(loaded), limits_(limits), generation_(generation), started_(started), out_(out) {}
+
+    void take(Rows const& rows) override {
+        std::size_t const parts = loaded_.parts.size();
+        for (std::size_t i = 0; i < rows.count; ++i)
+            if (rows.label[i] < 0 || static_cast<std::size_t>(rows.label[i]) >= loaded_.classes.size())
+                fail(EDGEOSR_BAD_BUNDLE,
+                     "the network of ",
+                     loaded_.path,
+                     " gave class ",
+                     rows.label[i],
+                     ", but its manifest names ",
+                     loaded_.classes.size(),
+                     " classes; export the bundle again");
+        auto const latency =
+            std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started_).count();
+        for (std::size_t i = 0; i < rows.count; ++i)
+            out_[i] = verdict(rows.label[i], rows.score[i], rows.values + i * parts, latency);
+    }
+
+  private:
+    edgeosr_verdict verdict(std::int64_t label,
+                            float score,
+                            float const* values,
+                            std::int64_t latency) const {
+        edgeosr_verdict made;
+        bool finite = std::isfinite(score);
+        for (std::size_t k = 0; k < EDGEOSR_MOST_PARTS; ++k) {
+            made.parts[k] = k < loaded_.parts.size() ? values[k] : NAN;
+            finite = finite && (k >= loaded_.parts.size() || std::isfinite(values[k]));
+        }
+        auto const index = static_cast<std::size_t>(label);
+        made.threshold = limits_.size() == 1 ? limits_[0] : limits_[index];
+        made.finite = finite ? 1 : 0;
+        made.accepted = finite && static_cast<double>(score) <= made.threshold ? 1 : 0;
+        made.index = static_cast<std::int32_t>(label);
+        made.part_count = static_cast<std::int32_t>(loaded_.parts.size());
+        made.nearest = loaded_.classes[index];
+        made.label = made.accepted != 0 ? made.nearest : kUnknown;
+        made.score = score;
+        made.generation = generation_;
+        made.latency_ns = latency;
+        return made;
+    }
+
+    Loaded const& loaded_;
+    std::vector<double> const& limits_;
+    std::uint32_t generation_;
+    Clock::time_point started_;
+    edgeosr_verdict* out_;
+};
+
+void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
+    auto const& preprocessing = loaded.manifest.preprocessing;
+    Size const size = loaded.manifest.frame.value_or(Size{preprocessing.height_px, preprocessing.width_px});
+    std::vector<std::uint8_t> const black(
+        static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px) * 3, 0);
+    edgeosr_frame const frame = {
+        sizeof frame, EDGEOSR_RGB8, size.height_px, size.width_px, {black.data(), nullptr}, {0, 0}};
+    std::vector<double> const limits = calibrated(loaded.manifest);
+    for (int i = 0; i < frames; ++i) {
+        edgeosr_verdict verdict;
+        Verdicts sink(loaded, limits, 0, Clock::now(), &verdict);
+        loaded.backend->run(Frames(&frame, 1, loaded.manifest.frame), sink, limit_s);
+    }
+}
+
+}  // namespace
+
+char const* Names::keep(std::string const& name) {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    return names_.insert(name).first->c_str();
+}
+
+std::vector<double> calibrated(Manifest const& manifest) {
+    return manifest.threshold.by_class.empty() ? std::vector<double>{manifest.threshold.value}
+                                               : manifest.threshold.by_class;
+}
+
+Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
+    current_.loaded = load(path, settings_.verify);
+    current_.limits = std::make_shared<std::vector<double> const>(calibrated(current_.loaded->manifest));
+    current_.generation = 1;
+}
+
+std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
+    Bundle bundle = read_bundle(path);
+    auto made = std::make_shared<Loaded>();
+    made->path = path;
+    made->manifest_sha256 = bundle.manifest_sha256;
+    made->golden = bundle.take_file("golden.npz");
+    // Before the network is loaded, which takes longer.
+    if (verify) {
+        read_golden(made->golden.text(), bundle.manifest);
+        read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
+    }
+    made->backend = open_backend(bundle, settings_.backend);
+    made->manifest = std::move(bundle.manifest);
+    for (auto const& name : made->manifest.classes)
+        made->classes.push_back(names_.keep(name));
+    for (auto const& name : made->manifest.fusion.parts)
+        made->parts.push_back(names_.keep(name));
+    warm_up_bundle(*made, settings_.warmup_frames, settings_.warmup_limit_s);
+    if (verify) require_golden_verdicts(*made, nullptr);
+    return made;
+}
+
+Runtime::State Runtime::state() const {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    return current_;
+}
+
+void Runtime::judge(edgeosr_frame const* frames, std::size_t count, edgeosr_verdict* verdicts) const {
+    auto const started = Clock::now();
+    State const now = state();
+    Frames const checked(frames, count, now.loaded->manifest.frame);
+    Verdicts sink(*now.loaded, *now.limits, now.generation, started, verdicts);
+    now.loaded->backend->run(checked, sink, 0);
+}
+
+void Runtime::set_limit(double limit) {
+    set_limits({limit}, false);
+}
+
+void Runtime::set_class_limits(double const* limits, std::size_t count) {
+    // Before they are read: a wrong count may reach beyond them.
+    std::size_t const classes = state().loaded->classes.size();
+    if (count != classes)
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "there must be one threshold for each of ",
+             classes,
+             " classes; got ",
+             count);
+    set_limits(std::vector<double>(limits, limits + count), true);
+}
+
+void Runtime::set_limits(std::vector<double> limits, bool by_class) {
+    for (double limit : limits)
+        if (std::isnan(limit)) fail(EDGEOSR_BAD_ARGUMENT, "a threshold must be a number; got NaN");
+    auto made = std::make_shared<std::vector<double> const>(std::move(limits));
+    std::lock_guard<std::mutex> const lock(mutex_);
+    if (by_class && made->size() != current_.loaded->classes.size())
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "the bundle was swapped meanwhile for one of ",
+             current_.loaded->classes.size(),
+             " classes");
+    current_.limits = std::move(made);
+}
+
+std::vector<double> Runtime::limits() const {
+    return *state().limits;
+}
+
+void Runtime::swap(std::string const& path) {
+    std::lock_guard<std::mutex> const changing(changing_);
+    State next;
+    next.loaded = load(path, true);
+    next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
+    State old;  // let go after the lock is: freeing a network takes a while
+    {
+        std::lock_guard<std::mutex> const lock(mutex_);
+        next.generation = current_.generation + 1;
+        old = std::move(previous_);
+        previous_ = std::move(current_);
+        current_ = std::move(next);
+    }
+}
+
+void Runtime::roll_back() {
+    std::lock_guard<std::mutex> const changing(changing_);
+    std::lock_guard<std::mutex> const lock(mutex_);
+    if (previous_.loaded == nullptr)
+        fail(EDGEOSR_NO_PREVIOUS, "there is no bundle before this one; roll back after a swap only");
+    std::swap(current_, previous_);
+    current_.generation = previous_.generation + 1;
+}
+
+void Runtime::warm_up(int frames, double limit_s) const {
+    warm_up_bundle(*state().loaded, frames, limit_s);
+}
+
+void Runtime::verify(edgeosr_verification* out) const {
+    require_golden_verdicts(*state().loaded, out);
+}
+
+std::string Runtime::info() const {
+    State const now = state();
+    return described(*now.loaded, *now.limits, now.generation);
+}
+
+char const* Runtime::part_name(std::size_t index) const {
+    State const now = state();
+    return index < now.loaded->parts.size() ? now.loaded->parts[index] : nullptr;
+}
+
+char const* Runtime::class_name(std::size_t index) const {
+    State const now = state();
+    return index < now.loaded->classes.size() ? now.loaded->classes[index] : nullptr;
+}
+
+}  // namespace edgeosr

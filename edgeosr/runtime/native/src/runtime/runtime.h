@@ -1,0 +1,88 @@
+// A bundle that is open, the one before it, and what may be done with them; the C functions translate to
+// this.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "edgeosr.h"
+
+namespace edgeosr {
+
+struct Settings {
+    BackendOptions backend;
+    int warmup_frames = 1;
+    double warmup_limit_s = 60;
+    bool verify = false;
+};
+
+/// Names that verdicts point to; they live as long as the runtime, whatever bundle brought them.
+class Names {
+  public:
+    char const* keep(std::string const& name);
+
+  private:
+    std::mutex mutex_;
+    std::set<std::string> names_;
+};
+
+/// A bundle with its back end; never changed once it is open.
+struct Loaded {
+    std::string path;
+    Manifest manifest;
+    std::string manifest_sha256;
+    Bytes golden;  // the bytes of golden.npz
+    std::unique_ptr<Backend> backend;
+    std::vector<char const*> classes, parts;
+};
+
+class Runtime {
+  public:
+    Runtime(std::string const& path, Settings settings);
+
+    void judge(edgeosr_frame const* frames, std::size_t count, edgeosr_verdict* verdicts) const;
+    void set_limit(double limit);
+    void set_class_limits(double const* limits, std::size_t count);
+    std::vector<double> limits() const;
+    void swap(std::string const& path);
+    void roll_back();
+    void verify(edgeosr_verification* out) const;
+    void warm_up(int frames, double limit_s) const;
+    std::string info() const;
+    char const* part_name(std::size_t index) const;
+    char const* class_name(std::size_t index) const;
+
+  private:
+    /// What a call works with, taken at one time.
+    struct State {
+        std::shared_ptr<Loaded> loaded;
+        std::shared_ptr<std::vector<double> const> limits;
+        std::uint32_t generation = 0;
+    };
+
+    State state() const;
+    std::shared_ptr<Loaded> load(std::string const& path, bool verify);
+    void set_limits(std::vector<double> limits, bool by_class);
+
+    Settings const settings_;
+    mutable Names names_;
+    std::mutex changing_;       // held while a bundle is opened: swaps wait for each other
+    mutable std::mutex mutex_;  // of the two states, held for moments
+    State current_, previous_;
+};
+
+/// The bundle's own thresholds.
+std::vector<double> calibrated(Manifest const& manifest);
+
+/// Judge the golden frames, each alone and in batches; fill `out` if there is one. Throws
+/// EDGEOSR_NOT_VERIFIED.
+void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out);
+
+/// Bundle and back end as a JSON object.
+std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation);
+
+}  // namespace edgeosr

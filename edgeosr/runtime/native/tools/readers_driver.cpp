@@ -1,0 +1,138 @@
+// The readers one by one, for tests that give them what they give Python's. Not part of the library.
+#include <cstring>
+#include <sstream>
+
+#include "base/failure.h"
+#include "base/sha256.h"
+#include "bundle/golden.h"
+#include "bundle/manifest.h"
+#include "bundle/onnx/rules.h"
+#include "bundle/onnx/wire.h"
+#include "bundle/unicode.h"
+#include "runtime/frames.h"
+#include "scoring/score.h"
+
+namespace {
+
+/// Run; return 0, or a status with its text in `said`.
+template <class Work>
+int guarded(char* said, std::size_t room, Work&& work) {
+    said[0] = '\0';
+    try {
+        work();
+        return 0;
+    } catch (edgeosr::Failure const& failure) {
+        std::strncpy(said, failure.what(), room - 1);
+        said[room - 1] = '\0';
+        return failure.status();
+    }
+}
+
+/// One line each: in|out NAME TYPE OPEN BATCH SIZE..., or default NAME.
+edgeosr::onnx::GraphContract contract_from(std::string const& text, std::vector<std::string>& names) {
+    edgeosr::onnx::GraphContract made;
+    std::istringstream lines(text);
+    std::string line;
+    names.reserve(64);
+    while (std::getline(lines, line)) {
+        std::istringstream words(line);
+        std::string kind, name;
+        words >> kind >> name;
+        names.push_back(name);
+        if (kind == "default") {
+            made.defaults.insert(names.back());
+            continue;
+        }
+        edgeosr::onnx::TensorContract tensor;
+        words >> tensor.type >> tensor.open_axes >> tensor.batch;
+        for (std::int64_t size; words >> size;)
+            tensor.shape.push_back(size);
+        (kind == "in" ? made.inputs : made.outputs)[names.back()] = tensor;
+    }
+    return made;
+}
+
+}  // namespace
+
+extern "C" {
+
+EDGEOSR_API int edgeosr_test_manifest(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::parse_manifest({data, bytes}, "manifest.json"); });
+}
+
+EDGEOSR_API int edgeosr_test_graph(
+    char const* data, std::size_t bytes, char const* contract, char* said, std::size_t room) {
+    return guarded(said, room, [&] {
+        std::vector<std::string> names;
+        edgeosr::onnx::require_graph({data, bytes}, contract_from(contract, names));
+    });
+}
+
+EDGEOSR_API int edgeosr_test_wire(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::onnx::parse({data, bytes}, edgeosr::onnx::model_table()); });
+}
+
+EDGEOSR_API int edgeosr_test_golden(char const* data,
+                                    std::size_t bytes,
+                                    char const* manifest,
+                                    std::size_t manifest_bytes,
+                                    char* said,
+                                    std::size_t room) {
+    return guarded(said, room, [&] {
+        edgeosr::read_golden({data, bytes},
+                             edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
+    });
+}
+
+EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::read_scorer({data, bytes}, nullptr); });
+}
+
+/// Score `count` frames of NCHW maps, or embeddings [count, D] with tangents [K, count, D].
+EDGEOSR_API int edgeosr_test_score(char const* data,
+                                   std::size_t bytes,
+                                   std::size_t count,
+                                   float const* map,
+                                   int height,
+                                   int width,
+                                   float const* embedding,
+                                   float const* tangents,
+                                   float const* logits,
+                                   edgeosr::Scored* out,
+                                   char* said,
+                                   std::size_t room) {
+    return guarded(said, room, [&] {
+        edgeosr::Scorer const scorer = edgeosr::read_scorer({data, bytes}, nullptr);
+        edgeosr::ScoreScratch scratch;
+        std::size_t const size = scorer.dimension;
+        for (std::size_t i = 0; i < count; ++i) {
+            edgeosr::ScoreInput input;
+            if (map != nullptr)
+                input.map =
+                    map + i * size * static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+            input.height = height;
+            input.width = width;
+            if (embedding != nullptr) input.embedding = embedding + i * size;
+            if (tangents != nullptr) input.tangents = tangents + i * size;
+            input.tangent_stride = count * size;
+            if (logits != nullptr) input.logits = logits + i * scorer.classes;
+            out[i] = edgeosr::score(scorer, input, scratch);
+        }
+    });
+}
+
+EDGEOSR_API int edgeosr_test_reads_as_unknown(char const* name) {
+    return edgeosr::reads_as_unknown(name) ? 1 : 0;
+}
+
+EDGEOSR_API int edgeosr_test_is_printable(std::uint32_t point) {
+    return edgeosr::is_printable(point) ? 1 : 0;
+}
+
+EDGEOSR_API void edgeosr_test_sha256(std::uint8_t const* data, std::size_t bytes, int portable, char* out) {
+    std::string const digest =
+        portable != 0 ? edgeosr::sha256_hex_portable(data, bytes) : edgeosr::sha256_hex(data, bytes);
+    std::memcpy(out, digest.c_str(), digest.size() + 1);
+}
+
+}  // extern "C"

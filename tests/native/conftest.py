@@ -1,0 +1,51 @@
+"""libedgeosr as it is built from the sources, and the tiny bundles of the runtime's tests."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeosr.runtime.native import library
+from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
+
+
+def tiny_bundles():
+    """Return the module that makes them: another folder's conftest, by its path."""
+    path = ROOT / "tests" / "runtime" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("edgeosr_tiny_bundles", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TINY = tiny_bundles()
+manifest, make_bundle, bundle_path = TINY.manifest, TINY.make_bundle, TINY.bundle_path
+
+
+@pytest.fixture(scope="session")
+def built():
+    """The library with the driver of its readers, as a file; objects are kept.
+
+    ``EDGEOSR_TEST_FLAGS`` builds it otherwise, for the sanitizers.
+    """
+    folder = ROOT / OBJECTS
+    flags = tuple(os.environ.get("EDGEOSR_TEST_FLAGS", "").split()) or PLAIN
+    drivers = [HERE / "tools" / name for name in ("readers_driver.cpp", "count_allocations.cpp")]
+    return build(folder / "tests" / "libedgeosr.so", objects=folder, more=drivers, flags=flags)
+
+
+@pytest.fixture(scope="session")
+def native(built):
+    """The library, loaded."""
+    return library.load_library(str(built))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The module of the tiny bundles: ``sample_frames``, ``oracle`` and the graph."""
+    return TINY

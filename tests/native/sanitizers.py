@@ -1,0 +1,103 @@
+"""libedgeosr with the sanitizers: ``python tests/native/sanitizers.py [address] [thread]``.
+
+A program calls everything that the header offers, from several threads, and opens hostile bundles. It is
+built with the sanitizer, the library too; onnxruntime is the one that is installed, which is not. Prints a
+line for each, and exits with 1 if one found something.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from edgeosr.bench.reliability.spoil import spoilt  # noqa: E402  # the folder comes first
+from edgeosr.bundle.directory import write_bundle  # noqa: E402
+from edgeosr.bundle.manifest import parse_manifest  # noqa: E402
+from edgeosr.runtime.golden import write_golden  # noqa: E402
+from edgeosr.runtime.native.build import HERE as LIBRARY  # noqa: E402
+from edgeosr.runtime.native.build import OBJECTS, WARNINGS, build  # noqa: E402
+from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library  # noqa: E402
+from edgeosr.scoring.scorer_file import write_scorer  # noqa: E402
+
+COMMON = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
+SANITIZERS = {"address": "-fsanitize=address,undefined", "thread": "-fsanitize=thread"}
+HOSTILE = 140
+# What onnxruntime keeps for the life of a process is not ours.
+LEAKS = "leak:libonnxruntime\n"
+RACES = "called_from_lib:libonnxruntime\n"
+
+
+def small_bundles(folder: Path) -> list[Path]:
+    """Write two bundles that differ in their classes' names, and hostile ones."""
+    from conftest import TINY
+
+    sample = ROOT / "tests" / "core" / "bundle" / "sample_manifest.json"
+    manifest = parse_manifest(sample.read_bytes())
+    names = ("cat", "dog", "bird", "fish")
+    other = replace(manifest, classes=names, data=replace(manifest.data, known=names))
+    paths = []
+    for name, one in (("one", manifest), ("other", other)):
+        files = {
+            "model.onnx": TINY.build_graph(),
+            "scorer.npz": write_scorer(TINY.scorer_of(one)),
+            "golden.npz": write_golden(TINY.golden_verdicts()),
+        }
+        paths.append(folder / f"{name}.edgeosr")
+        write_bundle(paths[-1], one, files)
+    good = {each.name: each.read_bytes() for each in paths[0].iterdir()}
+    for number in range(HOSTILE):
+        paths.append(folder / f"{number}.edgeosr")
+        paths[-1].mkdir()
+        for name, data in spoilt(good, number, seed=16)[1].items():
+            (paths[-1] / name).write_bytes(data)
+    return paths
+
+
+def run(kind: str, folder: Path, paths: list[Path]) -> bool:
+    """Build and run with one sanitizer; return whether it found nothing."""
+    flags = (*COMMON, SANITIZERS[kind])
+    library = build(folder / kind / "libedgeosr.so.0", objects=ROOT / OBJECTS, flags=flags)
+    program = folder / kind / "exercise"
+    command = [
+        "c++",
+        "-std=c++17",
+        *WARNINGS,
+        *flags,
+        "-I",
+        str(LIBRARY / "include"),
+        str(HERE / "exercise.cpp"),
+    ]
+    command += [str(library), f"-Wl,-rpath,{library.parent}", "-pthread", "-o", str(program)]
+    subprocess.run(command, check=True)
+    suppressions = folder / f"{kind}.txt"
+    suppressions.write_text(LEAKS if kind == "address" else RACES, "utf-8")
+    environment = {
+        **os.environ,
+        ONNXRUNTIME_VARIABLE: onnxruntime_library(),
+        "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
+        "TSAN_OPTIONS": f"suppressions={suppressions}:halt_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    done = subprocess.run([program, *paths], capture_output=True, text=True, env=environment)
+    good = done.returncode == 0
+    print(f"{kind}: {done.stdout.strip() if good else f'FAILED ({done.returncode})'}")
+    if not good:
+        print(done.stdout[-2000:], done.stderr[-8000:], file=sys.stderr)
+    return good
+
+
+def main() -> int:
+    """Run those that are named, or all."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = small_bundles(Path(folder))
+        return 0 if all([run(kind, Path(folder), paths) for kind in sys.argv[1:] or SANITIZERS]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,369 @@
+"""Whatever is wrong is a status with words that say what to do; the runtime goes on."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from handle import frame, opened, options, text_at
+from onnx import helper, numpy_helper
+
+from edgeosr.bundle.directory import write_bundle
+from edgeosr.runtime.native.library import GRAY8, NV12, VERDICT, YUYV, Verification, onnxruntime_library
+from edgeosr.scoring.thresholds import ClassThreshold
+
+ARGUMENT, BUNDLE, FRAME, NO_BACKEND, FAILED, NOT_VERIFIED, MEMORY, _, NO_PREVIOUS = range(1, 10)
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def handle(native, bundle_path):
+    with opened(native, bundle_path) as made:
+        yield made
+
+
+def said_on_opening(native, path, chosen):
+    pointer = ctypes.c_void_p(1)
+    given = None if chosen is None else ctypes.byref(chosen)
+    status = native.edgeosr_open(None if path is None else os.fsencode(path), given, ctypes.byref(pointer))
+    assert not pointer
+    return status, native.edgeosr_last_error().decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"struct_bytes": 8}, "the size of edgeosr_options must be 48 bytes; got 8"),
+        ({"struct_bytes": 64}, "compile with the header of this library"),
+        ({"backend": b"tensorflow"}, "must be auto or onnxruntime; got tensorflow"),
+        ({"threads": 1025}, "threads must be from 1 to 1024"),
+        ({"threads": -2}, "or -1 for one a physical core; got -2"),
+        ({"warmup_frames": 10_001}, "warmup_frames must be from 1 to 10000"),
+        ({"warmup_limit_s": float("nan")}, "warmup_limit_s must be a number of seconds"),
+        ({"verify": 2}, "verify must be 0 or 1; got 2"),
+        ({"reserved": 7}, "reserved must be 0; got 7"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(native, bundle_path, changes, words):
+    status, said = said_on_opening(native, bundle_path, options(**changes))
+    assert status == ARGUMENT and words in said
+
+
+def test_no_back_end_says_which_were_looked_for(native, bundle_path, monkeypatch, tmp_path):
+    monkeypatch.delenv("EDGEOSR_ONNXRUNTIME", raising=False)
+    status, said = said_on_opening(native, bundle_path, options(backend_library=None))
+    assert status == NO_BACKEND and "libonnxruntime.so.1 (" in said and "; libonnxruntime.so (" in said
+    assert "name the file in EDGEOSR_ONNXRUNTIME" in said
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
+    with opened(native, bundle_path, backend_library=None) as found:
+        assert found.info()["backend"] == "onnxruntime"
+    status, said = said_on_opening(
+        native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
+    )
+    assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
+
+
+def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
+    source = """
+    struct base { const void *(*api)(unsigned); const char *(*version)(void); };
+    static const void *api(unsigned number) { return number > 17 ? 0 : &api; }
+    static const char *version(void) { return "1.17.3"; }
+    static const struct base made = {api, version};
+    """
+    for name, more, words in (
+        (
+            "old",
+            "const struct base *OrtGetApiBase(void) { return &made; }",
+            "is onnxruntime 1.17.3, which is too old",
+        ),
+        ("none", "const struct base *other(void) { return &made; }", "it has no function OrtGetApiBase"),
+    ):
+        path = tmp_path / f"{name}.so"
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)]
+        subprocess.run(command, input=source + more, text=True, check=True)
+        status, said = said_on_opening(native, bundle_path, options(backend_library=os.fsencode(path)))
+        assert status == NO_BACKEND and words in said
+
+
+def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
+    for path, words in (
+        (tmp_path / "none.edgeosr", "there is no bundle at"),
+        (tmp_path, "manifest.json is missing"),
+        (bundle_path / "model.onnx", "a bundle is a directory NAME.edgeosr"),
+    ):
+        status, said = said_on_opening(native, path, options())
+        assert status == BUNDLE and words in said
+
+
+def test_nulls_are_refused_by_name(native, handle, bundle_path):
+    assert said_on_opening(native, None, None) == (ARGUMENT, "bundle is NULL; pass an address")
+    assert native.edgeosr_open(os.fsencode(bundle_path), None, None) == ARGUMENT
+    given, said, size = frame(PIXELS), np.zeros(1, VERDICT), VERDICT.itemsize
+    pointer = handle.pointer
+    for status, word in (
+        (native.edgeosr_judge(None, given.ctypes.data, 1, said.ctypes.data, size), "runtime"),
+        (native.edgeosr_judge(pointer, None, 1, said.ctypes.data, size), "frames"),
+        (native.edgeosr_judge(pointer, given.ctypes.data, 1, None, size), "verdicts"),
+        (native.edgeosr_set_threshold(None, 1.0), "runtime"),
+        (native.edgeosr_set_class_thresholds(pointer, None, 4), "thresholds"),
+        (native.edgeosr_thresholds(pointer, None, 0, None), "count"),
+        (native.edgeosr_thresholds(pointer, None, 5, ctypes.byref(ctypes.c_size_t())), "thresholds"),
+        (native.edgeosr_swap(pointer, None), "bundle"),
+        (native.edgeosr_rollback(None), "runtime"),
+        (native.edgeosr_verify(None, None), "runtime"),
+        (native.edgeosr_warm_up(None, 1, 0.0), "runtime"),
+        (native.edgeosr_info(pointer, None, 9, None), "json"),
+    ):
+        assert status == ARGUMENT and word
+    assert native.edgeosr_part_name(None, 0) is None and native.edgeosr_class_name(pointer, 10**9) is None
+    native.edgeosr_close(None)
+    assert native.edgeosr_judge(pointer, None, 0, None, size) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (lambda f: f["plane"].__setitem__((0, 0), 0), ARGUMENT, "plane 0 of frame 0 is NULL; RGB8 needs it"),
+        (lambda f: f.__setitem__("format", 5), FRAME, "has the format 5, which is none"),
+        (lambda f: f.__setitem__("format", -1), FRAME, "has the format -1"),
+        (lambda f: f.__setitem__("height_px", 0), FRAME, "must have at least one pixel; got 0x8"),
+        (lambda f: f.__setitem__("width_px", -8), FRAME, "must have at least one pixel"),
+        (lambda f: f.__setitem__("width_px", 2**30), FRAME, "at most 33554432 pixels"),
+        (lambda f: f.__setitem__("height_px", 2**17 + 1), FRAME, "131072 a side"),
+        (lambda f: f["stride_bytes"].__setitem__((0, 0), 23), FRAME, "at least 24 bytes for RGB8 of 8"),
+        (lambda f: f["stride_bytes"].__setitem__((0, 0), 8), FRAME, "it counts bytes, not pixels"),
+        (lambda f: f["stride_bytes"].__setitem__((0, 0), 2**40), FRAME, "the stride of plane 0"),
+        (lambda f: f.__setitem__("format", NV12), ARGUMENT, "plane 1 of frame 0 is NULL; NV12 needs it"),
+        (lambda f: f.__setitem__("format", YUYV) or f.__setitem__("width_px", 7), FRAME, "even width; got 7"),
+        (lambda f: f.__setitem__("struct_bytes", 0), ARGUMENT, "must be sizeof(edgeosr_frame), 56; got 0"),
+        (lambda f: f.__setitem__("struct_bytes", 57), ARGUMENT, "got 57"),
+    ],
+)  # fmt: skip
+def test_a_frame_that_cannot_be_used_is_refused_and_nothing_is_written(handle, change, status, words):
+    given = frame(PIXELS)
+    change(given)
+    found, said = handle.status_of(given)
+    assert found == status and words in handle.last_error()
+    assert said.tobytes() == bytes(said.nbytes)
+    assert handle.judge(frame(PIXELS))["part_count"] == 5
+
+
+def test_frames_of_one_call_are_of_one_size_and_format(handle):
+    grey = np.zeros((8, 8), np.uint8)
+    for other in (frame(np.zeros((8, 9, 3), np.uint8)), frame(grey, pixel_format=GRAY8)):
+        found, _ = handle.status_of(np.concatenate([frame(PIXELS), other]))
+        assert found == FRAME and "frame 1 is another than frame 0" in handle.last_error()
+    found, _ = handle.status_of(frame(PIXELS), verdict_bytes=VERDICT.itemsize - 8)
+    assert found == ARGUMENT and "the size of edgeosr_verdict must be" in handle.last_error()
+
+
+def test_a_bundle_for_one_size_refuses_frames_of_another(native, make_bundle, tiny):
+    with opened(native, make_bundle(frame=(20, 30))) as fixed:
+        assert fixed.info()["frame"] == [20, 30]
+        found, _ = fixed.status_of(frame(PIXELS))
+        assert found == FRAME and "takes frames of 20x30 only (height x width); got 8x8" in fixed.last_error()
+        assert fixed.judge(frame(tiny.sample_frames(1)[0]))["part_count"] == 5
+
+
+def test_thresholds_are_set_for_all_or_for_each_class(native, make_bundle, manifest, tiny):
+    with opened(native, make_bundle()) as handle:
+        (calibrated,) = handle.thresholds()
+        assert calibrated == manifest.threshold.value
+        frames = [frame(one) for one in tiny.sample_frames(9)]
+        handle.set_threshold(np.inf)
+        assert handle.judge(*frames)["accepted"].all() and handle.info()["thresholds"] == ["inf"]
+        limits = [np.inf, -np.inf, 0.5, 1.5]
+        handle.set_class_thresholds(limits)
+        after = handle.judge(*frames)
+        assert handle.thresholds() == limits and len(set(after["index"].tolist())) > 2
+        assert (after["threshold"] == np.array(limits)[after["index"]]).all()
+        assert (after["accepted"] == (after["score"] <= after["threshold"])).all()
+        assert native.edgeosr_set_threshold(handle.pointer, np.nan) == ARGUMENT
+        assert "got NaN" in handle.last_error()
+        three = np.zeros(3)
+        assert native.edgeosr_set_class_thresholds(handle.pointer, three.ctypes.data, 3) == ARGUMENT
+        assert "4 classes; got 3" in handle.last_error() and handle.thresholds() == limits
+
+
+def wrong_golden(tiny):
+    """Golden verdicts of another network: every score is another one."""
+    golden = tiny.golden_verdicts()
+    return replace(golden, portable=replace(golden.portable, score=golden.portable.score + np.float32(0.5)))
+
+
+def test_a_swap_to_a_bundle_that_decides_otherwise_leaves_the_old_one_at_work(
+    native, make_bundle, manifest, tiny, tmp_path
+):
+    from edgeosr.runtime.golden import write_golden
+    from edgeosr.scoring.scorer_file import write_scorer
+
+    bad = tmp_path / "bad.edgeosr"
+    files = {"model.onnx": tiny.build_graph(), "scorer.npz": write_scorer(tiny.scorer_of(manifest))}
+    write_bundle(bad, manifest, {**files, "golden.npz": write_golden(wrong_golden(tiny))})
+    one = frame(tiny.sample_frames(1)[0])
+    with opened(native, make_bundle()) as handle:
+        before = handle.judge(one)
+        for path, status, words in (
+            (bad, NOT_VERIFIED, "bad.edgeosr does not decide here as where it was made ("),
+            (tmp_path, BUNDLE, "manifest.json is missing"),
+        ):
+            assert native.edgeosr_swap(handle.pointer, os.fsencode(path)) == status
+            assert words in handle.last_error()
+            after = handle.judge(one)
+            assert after["generation"] == 1 and after["score"] == before["score"]
+        assert native.edgeosr_rollback(handle.pointer) == NO_PREVIOUS
+        assert "roll back after a swap only" in handle.last_error()
+    status, said = said_on_opening(native, bad, options(verify=1))
+    assert status == NOT_VERIFIED and "golden frame" in said
+    with opened(native, bad) as handle:  # opened unasked; it says so when it is asked
+        status, out = handle.verify()
+        assert (
+            (status, out.verdicts) == (NOT_VERIFIED, 128) and out.differing > 8 and out.score_distance > 0.4
+        )
+
+
+def test_a_swap_brings_the_new_bundle_and_a_rollback_the_old_one_with_its_thresholds(
+    native, make_bundle, manifest, tiny
+):
+    names = ("cat", "dog", "bird", "fish")
+    limits = tuple(
+        ClassThreshold(value=value, interval=(0.01, 0.2), groups=60, images=60)
+        for value in (3.0, 2.0, 1.0, 0.0)
+    )
+    other = make_bundle(
+        classes=names,
+        data=replace(manifest.data, known=names),
+        threshold=replace(manifest.threshold, by_class=limits),
+    )
+    one = frame(tiny.sample_frames(1)[0])
+    with opened(native, make_bundle()) as handle:
+        first = handle.judge(one)[0]
+        handle.set_threshold(7.0)
+        handle.swap(other)
+        second = handle.judge(one)[0]
+        assert second["generation"] == 2 and text_at(second["nearest"]) in names
+        assert handle.thresholds() == [3.0, 2.0, 1.0, 0.0]
+        handle.rollback()
+        third = handle.judge(one)[0]
+        assert third["generation"] == 3 and third["threshold"] == 7.0 and third["nearest"] == first["nearest"]
+        handle.rollback()
+        assert handle.judge(one)[0]["generation"] == 4 and text_at(first["nearest"]) == text_at(
+            third["nearest"]
+        )
+        status, out = handle.verify()
+        assert (status, out.verdicts, out.differing) == (0, 128, 0) and out.agreed + out.ties == 128
+        assert handle.info()["classes"] == list(names)
+        assert native.edgeosr_class_name(handle.pointer, 2) == b"bird"
+        assert native.edgeosr_part_name(handle.pointer, 0).decode() == manifest.parts[0]
+
+
+def test_frames_are_judged_while_bundles_are_swapped(native, make_bundle, manifest, tiny):
+    names = ("cat", "dog", "bird", "fish")
+    paths = [make_bundle(), make_bundle(classes=names, data=replace(manifest.data, known=names))]
+    kept = tiny.sample_frames(1)[0]
+    done, seen, wrong = threading.Event(), set(), []
+    with opened(native, paths[0]) as handle:
+        expected = handle.judge(frame(kept))[0]["score"]
+
+        def work():
+            while not done.is_set():
+                (said,) = handle.judge(frame(kept))
+                label = text_at(said["nearest"])
+                seen.add(int(said["generation"]))
+                if said["score"] != expected or (label in names) != (said["generation"] % 2 == 0):
+                    wrong.append((label, said["generation"]))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for turn in range(4):
+            handle.swap(paths[(turn + 1) % 2])
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == [] and len(seen) > 2
+
+
+def test_a_network_that_gives_a_class_nobody_named_is_a_bundle_that_cannot_be_used(
+    native, make_bundle, graph_of
+):
+    with opened(native, make_bundle(model=graph_of(7)), warmup_frames=-1) as handle:
+        found, said = handle.status_of(frame(PIXELS))
+        assert found == BUNDLE and "gave class 7, but its manifest names 4 classes" in handle.last_error()
+        assert said.tobytes() == bytes(said.nbytes)
+        assert handle.verify()[0] == BUNDLE
+
+
+@pytest.fixture(scope="module")
+def graph_of(tiny):
+    """A scoring graph whose label is always the same number."""
+
+    def make(label):
+        import onnx
+
+        model = onnx.load_model_from_string(tiny.build_graph())
+        (node,) = [each for each in model.graph.node if "label" in each.output]
+        node.output[0] = "top_class"
+        made = [
+            helper.make_node("Mul", ["top_class", "nothing"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "that"], ["label"]),
+        ]
+        model.graph.node.extend(made)
+        for name, value in (("nothing", 0), ("that", label)):
+            model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
+        return model.SerializeToString()
+
+    return make
+
+
+def test_a_warm_up_that_takes_too_long_is_ended(native, handle, bundle_path):
+    status, said = said_on_opening(native, bundle_path, options(warmup_limit_s=1e-9))
+    assert status == FAILED and "did not judge its first frame within 1e-09 s" in said
+    assert native.edgeosr_warm_up(handle.pointer, 2, 60.0) == 0
+    assert native.edgeosr_warm_up(handle.pointer, -1, 60.0) == ARGUMENT
+
+
+CHILD = """
+import resource, sys
+import numpy as np
+from handle import frame, opened
+from edgeosr.runtime.native.library import load_library
+
+with opened(load_library(sys.argv[1]), sys.argv[2]) as handle:
+    one = np.zeros((2000, 2000, 3), np.uint8)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
+    status, _ = handle.status_of(np.concatenate([frame(one)] * 200))
+    print(status, handle.last_error())
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    print(handle.judge(frame(one))["part_count"])
+"""
+
+
+def test_out_of_memory_is_a_status_and_the_runtime_goes_on(built, bundle_path):
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))}
+    command = [sys.executable, "-c", CHILD, str(built), str(bundle_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{MEMORY} there is not enough memory") and second == "[5]"
+
+
+def test_errors_are_of_the_thread_that_made_them(native, handle):
+    native.edgeosr_set_threshold(handle.pointer, np.nan)
+    others = []
+    thread = threading.Thread(target=lambda: others.append(native.edgeosr_last_error()))
+    thread.start()
+    thread.join()
+    assert others == [b""] and b"NaN" in native.edgeosr_last_error()
+
+
+def test_a_verification_of_another_size_is_refused(native, handle):
+    out = Verification(struct_bytes=1)
+    assert native.edgeosr_verify(handle.pointer, ctypes.byref(out)) == ARGUMENT
+    assert native.edgeosr_verify(handle.pointer, None) == 0

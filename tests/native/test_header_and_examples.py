@@ -1,0 +1,189 @@
+"""The header is C99 and C++17, the package is found by CMake and pkg-config, and the examples run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeosr
+from edgeosr.runtime.native import library
+from edgeosr.runtime.native.build import HERE
+
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+# Of the extra "dev", where it is installed; a system's own otherwise.
+BESIDE = Path(sys.executable).with_name("cmake")
+CMAKE = str(BESIDE) if BESIDE.exists() else "cmake"
+USE = '#include "{header}"\nint main(void) {{ return edgeosr_abi() == EDGEOSR_ABI ? 0 : 1; }}\n'
+
+
+def run(command, **more):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("compiler", "standard", "name"),
+    [("cc", "c99", "edgeosr.h"), ("c++", "c++17", "edgeosr.h"), ("c++", "c++17", "edgeosr.hpp")],
+)
+def test_the_header_compiles_by_itself_without_a_warning(compiler, standard, name):
+    language = "c" if compiler == "cc" else "c++"
+    command = [compiler, f"-std={standard}", *STRICT, "-fsyntax-only", "-x", language, "-"]
+    run([*command, "-I", HERE / "include"], input=USE.format(header=name))
+
+
+def test_the_structures_are_as_large_as_python_takes_them(tmp_path):
+    import ctypes
+
+    sizes = {
+        "edgeosr_options": ctypes.sizeof(library.Options),
+        "edgeosr_frame": library.FRAME.itemsize,
+        "edgeosr_verdict": library.VERDICT.itemsize,
+        "edgeosr_verification": ctypes.sizeof(library.Verification),
+    }
+    offsets = {
+        "edgeosr_frame, plane": library.FRAME.fields["plane"][1],
+        "edgeosr_frame, stride_bytes": library.FRAME.fields["stride_bytes"][1],
+        "edgeosr_verdict, label": library.VERDICT.fields["label"][1],
+        "edgeosr_verdict, score": library.VERDICT.fields["score"][1],
+        "edgeosr_verdict, latency_ns": library.VERDICT.fields["latency_ns"][1],
+        "edgeosr_verdict, parts": library.VERDICT.fields["parts"][1],
+        "edgeosr_options, warmup_limit_s": library.Options.warmup_limit_s.offset,
+    }
+    checks = [f"sizeof({name}) == {size}" for name, size in sizes.items()]
+    checks += [f"offsetof({place}) == {offset}" for place, offset in offsets.items()]
+    checks += [
+        "EDGEOSR_GRAY8 == 4",
+        "EDGEOSR_NOT_VERIFIED == 6",
+        "EDGEOSR_MOST_PARTS == 16",
+        "EDGEOSR_ABI == 1",
+    ]
+    text = '#include "edgeosr.h"\n' + "\n".join(f"char a{i}[{c} ? 1 : -1];" for i, c in enumerate(checks))
+    command = ["cc", "-std=c99", "-fsyntax-only", "-x", "c", "-", "-I", str(HERE / "include")]
+    run(command, input=text)
+
+
+def test_every_status_of_the_header_is_an_error_of_python_and_a_row_of_the_page():
+    header = (HERE / "include" / "edgeosr.h").read_text("utf-8")
+    found = {name: int(number) for name, number in re.findall(r"(EDGEOSR_[A-Z_]+) = (\d+),? +/\*", header)}
+    statuses = {name: number for name, number in found.items() if number in library.ERRORS}
+    assert sorted(library.ERRORS) == list(range(1, 11))
+    page = (HERE.parents[2] / "docs" / "embed-c.md").read_text("utf-8")
+    assert len(statuses) >= 10 and all(f"`{name}`" in page for name in statuses)
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """The package as ``cmake --install`` lays it, with the library that is built already in its place."""
+    place, work = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("cmake")
+    stub = work / "source"
+    shutil.copytree(HERE, stub, ignore=shutil.ignore_patterns("*.so", "__pycache__", "src"))
+    (stub / "src").mkdir()
+    shutil.copy(HERE / "src" / "libedgeosr.map", stub / "src")
+    (stub / "src" / "empty.cpp").write_text('extern "C" int edgeosr_abi(void) { return 1; }\n', "utf-8")
+    run([CMAKE, "-S", stub, "-B", work / "b", "-DEDGEOSR_EXAMPLES=OFF", f"-DCMAKE_INSTALL_PREFIX={place}"])
+    run([CMAKE, "--build", work / "b"])
+    run([CMAKE, "--install", work / "b"])
+    (library_file,) = (path for path in place.rglob("libedgeosr.so.*.*") if not path.is_symlink())
+    shutil.copy(built, library_file)
+    return place
+
+
+@pytest.fixture(scope="module")
+def environment(installed):
+    (folder,) = {path.parent for path in installed.rglob("libedgeosr.so")}
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(folder),
+        "PKG_CONFIG_PATH": str(folder / "pkgconfig"),
+        library.ONNXRUNTIME_VARIABLE: library.onnxruntime_library(),
+    }
+
+
+@pytest.fixture(scope="module")
+def programs(installed, environment, tmp_path_factory):
+    """The examples, built by an application's own CMake project that finds the package."""
+    work = tmp_path_factory.mktemp("application")
+    lines = [
+        "cmake_minimum_required(VERSION 3.22)",
+        "project(application C CXX)",
+        "find_package(libedgeosr REQUIRED)",
+    ]
+    for name in ("judge_file.c", "judge_rows.cpp", "camera_v4l2.cpp"):
+        shutil.copy(HERE / "examples" / name, work)
+        program = Path(name).stem
+        lines.append(f"add_executable({program} {name})")
+        lines.append(f"target_compile_features({program} PRIVATE c_std_99 cxx_std_17)")
+        lines.append(f"target_compile_options({program} PRIVATE {' '.join(STRICT)})")
+        lines.append(f"target_link_libraries({program} PRIVATE edgeosr::edgeosr)")
+    (work / "CMakeLists.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    run([CMAKE, "-S", work, "-B", work / "b", f"-DCMAKE_PREFIX_PATH={installed}"])
+    run([CMAKE, "--build", work / "b"])
+    return work / "b"
+
+
+def test_pkg_config_tells_how_to_link(installed, environment):
+    text = next(installed.rglob("edgeosr.pc")).read_text("utf-8")
+    assert "-ledgeosr" in text and f"Version: {edgeosr.__version__}" in text
+    (up,) = re.findall(r"^prefix=\$\{pcfiledir\}/(\S+)$", text, re.MULTILINE)
+    (folder,) = {path.parent for path in installed.rglob("edgeosr.pc")}
+    assert (folder / up).resolve() == installed.resolve()
+    if shutil.which("pkg-config"):
+        flags = run(["pkg-config", "--cflags", "--libs", "edgeosr"], env=environment).split()
+        assert Path(flags[0][2:]).resolve() == installed / "include" and "-ledgeosr" in flags
+
+
+def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_path, tiny, tmp_path):
+    (pixels,) = tiny.sample_frames(1)
+    picture = tmp_path / "a.ppm"
+    picture.write_bytes(b"P6\n30 20\n255\n" + pixels.tobytes())
+    said = run([programs / "judge_file", bundle_path, picture], env=environment)
+    with edgeosr.Runtime(bundle_path, backend="onnxruntime", threads=1) as runtime:
+        verdict = runtime(pixels)
+    assert said == (
+        f"{verdict.label} (nearest {verdict.nearest}, score {verdict.score:.3f}, "
+        f"threshold {verdict.threshold:.3f})\n"
+    )
+    done = subprocess.run(
+        [programs / "judge_file", tmp_path, picture], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1 and "manifest.json is missing" in done.stderr
+
+
+def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment, bundle_path, tiny):
+    frames = tiny.sample_frames(3)
+    with edgeosr.Runtime(bundle_path, backend="onnxruntime", threads=1) as runtime:
+        expected = [runtime(np.ascontiguousarray(one[..., ::-1])) for one in frames]
+        first = runtime(frames[0])
+    command = [str(programs / "judge_rows"), str(bundle_path), "20", "30"]
+    done = subprocess.run(command, input=frames.tobytes(), capture_output=True, env=environment)
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[:-2] for line in lines] == [
+        [*one.label.split(), f"{one.score:.3f}"] for one in expected
+    ]
+    command = [
+        sys.executable,
+        str(HERE / "examples" / "judge_ctypes.py"),
+        str(built),
+        str(bundle_path),
+        "20",
+        "30",
+    ]
+    done = subprocess.run(command, input=frames[0].tobytes(), capture_output=True, env=environment)
+    assert done.stdout.decode() == f"{first.label} {first.score:.3f}\n"
+
+
+def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, tmp_path):
+    command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "cannot open" in done.stderr and "video9" in done.stderr
+
+
+def test_the_example_is_as_short_as_the_page_says():
+    lines = (HERE / "examples" / "judge_file.c").read_text("utf-8").splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 45

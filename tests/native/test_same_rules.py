@@ -1,0 +1,161 @@
+"""Every document that Python's tests of its readers make, and thousands that an enemy made, read by both."""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from readers import Readers, require_same
+
+from edgeosr.bench.reliability.spoil import spoilt
+from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.scorer import bundle_scorer
+from edgeosr.errors import BundleError, EdgeosrError
+from edgeosr.files import sha256_of
+from edgeosr.runtime.golden import read_golden
+from edgeosr.runtime.native import tables
+from edgeosr.runtime.native.library import Options
+from edgeosr.verdict import reads_as_unknown
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = Path("tests") / "core" / "bundle"
+SHARED = (
+    "test_manifest.py",
+    "test_hostile_manifest.py",
+    "onnx/test_wire.py",
+    "onnx/test_rules.py",
+    "onnx/test_nodes.py",
+    "onnx/test_constant_graphs.py",
+    "onnx/test_division.py",
+)
+SPOILT = 140
+
+
+def test_the_tests_of_pythons_readers_hold_for_the_librarys(built):
+    # In a process of their own: the readers are exchanged before the tests import them.
+    environment = {
+        **os.environ,
+        "EDGEOSR_TEST_READERS": str(built),
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "readers", "-p", "no:cacheprovider", "-x"]
+    command += [str(CORE / name) for name in SHARED]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    asked = re.search(r"libedgeosr read (\d+) documents", done.stdout)
+    assert asked and int(asked[1]) > 600, done.stdout[-2000:]
+
+
+@pytest.fixture(scope="module")
+def readers(built):
+    return Readers(built)
+
+
+def test_a_reader_that_takes_what_python_refuses_is_noticed():
+    with pytest.raises(AssertionError, match="Python refused what the library took"):
+        require_same(BundleError("no"), 0, "", b"{}")
+    with pytest.raises(AssertionError, match="Python took what the library refused"):
+        require_same(None, 2, "no", b"{}")
+
+
+@pytest.fixture(scope="module")
+def good_files(make_bundle, manifest):
+    path = make_bundle()
+    return {each.name: each.read_bytes() for each in path.iterdir()}
+
+
+def opened(native, path):
+    """Return the status of opening with golden frames and without a back end: 4 is reached if all is read."""
+    options = Options(struct_bytes=ctypes.sizeof(Options), backend_library=b"/nowhere/lib.so", verify=1)
+    handle = ctypes.c_void_p()
+    status = native.edgeosr_open(os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
+    assert not handle
+    return status, native.edgeosr_last_error().decode("utf-8", "replace")
+
+
+def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(native, good_files, tmp_path):
+    taken = 0
+    for number in range(SPOILT):
+        kind, files = spoilt(good_files, number, seed=15)
+        path = tmp_path / f"{number}.edgeosr"
+        path.mkdir()
+        for name, data in files.items():
+            (path / name).write_bytes(data)
+        error = None
+        try:
+            bundle = read_bundle(path)
+            read_golden(bundle.files["golden.npz"], bundle.manifest)
+            bundle_scorer(bundle)
+        except EdgeosrError as found:
+            error = found
+        status, said = opened(native, path)
+        assert status in (2, 4), (kind, said)
+        require_same(error, 0 if status == 4 else status, f"{number} {kind}: {said}", b"")
+        taken += status == 4
+    assert 2 < taken < SPOILT // 2
+
+
+def test_links_pipes_and_folders_are_no_files_of_a_bundle(native, good_files, tmp_path):
+    for number, make in enumerate(
+        (
+            lambda path: path.symlink_to(tmp_path / "elsewhere"),
+            lambda path: os.mkfifo(path),
+            lambda path: path.mkdir(),
+            lambda path: None,
+        )
+    ):
+        folder = tmp_path / f"{number}.edgeosr"
+        folder.mkdir()
+        (tmp_path / "elsewhere").write_bytes(good_files["model.onnx"])
+        for name, data in good_files.items():
+            if name != "model.onnx":
+                (folder / name).write_bytes(data)
+        make(folder / "model.onnx")
+        with pytest.raises(BundleError):
+            read_bundle(folder)
+        status, said = opened(native, folder)
+        assert status == 2 and "model.onnx" in said
+
+
+def test_the_tables_are_those_of_pythons_rules():
+    for name, content in tables.tables().items():
+        written = (tables.FOLDER / name).read_text("utf-8")
+        if tables.UNICODE + unicodedata.unidata_version in written or tables.UNICODE not in written:
+            assert written == content, f"run: python -m edgeosr.runtime.native.tables ({name})"
+
+
+def test_letters_are_told_apart_as_python_tells_them(readers):
+    library = readers._library
+    made_with = (tables.FOLDER / "unicode_tables.inc").read_text("utf-8").splitlines()[1]
+    newest = made_with == tables.UNICODE + unicodedata.unidata_version
+    for point in (*range(0x3000), 0xFE00, 0x1F408, 0xE0001, 0x10FFFF):
+        if newest or unicodedata.category(chr(point)) != "Cn":
+            assert library.edgeosr_test_is_printable(point) == chr(point).isprintable(), hex(point)
+    names = [
+        "unknown",
+        "UNKNOWN",
+        " Unknown\u3000",
+        "\uff55\uff4e\uff4b\uff4e\uff4f\uff57\uff4e",
+        "un\u200bknown",
+        "un known",
+        "unknowns",
+        "u",
+        "",
+    ]
+    names += ["\u212anown", "un\u212anown", "unknown\u0301", "ünknown", "un\u00adknown", "ᵤnknown", "unⓚnown"]
+    for name in names:
+        assert library.edgeosr_test_reads_as_unknown(name.encode()) == reads_as_unknown(name), name
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 100_001])
+def test_digests_are_sha256_with_the_processors_instructions_and_without(readers, size):
+    data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
+    for portable in (0, 1):
+        room = ctypes.create_string_buffer(65)
+        readers._library.edgeosr_test_sha256(data, ctypes.c_size_t(size), portable, room)
+        assert room.value.decode() == sha256_of(data)
