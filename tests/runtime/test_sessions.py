@@ -48,6 +48,11 @@ NO_BARE_RUN = {
     ("kernels/counting/launch.py", "machine"),
     ("kernels/counting/machine.py", "one"),
     ("export/foreign/agreement.py", "runner"),
+    ("bench/native_front_end.py", "subprocess"),
+    ("bench/x86.py", "self._front"),
+    ("edgeosr/runtime/backends/native.py", "self"),
+    ("edgeosr/runtime/backends/openvino.py", "self._graph"),
+    ("edgeosr/runtime/native/build.py", "subprocess"),
 }
 
 
