@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import InferenceError
 from edgeosr.runtime.openvino_module import F32, load_openvino
-from edgeosr.runtime.openvino_stages import Body, Stage, cannot, compiled, stages_of
+from edgeosr.runtime.openvino_stages import (
+    Body,
+    Stage,
+    cannot,
+    compiled,
+    front_for,
+    stages_of,
+    takes_any_size,
+)
 from edgeosr.runtime.rows import Rows, require_rows
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.usable_processors import usable_processors
@@ -21,13 +29,17 @@ from edgeosr.usable_processors import usable_processors
 ALONE = 1
 # It takes milliseconds in 32 bits.
 MOST_SECONDS = 2e6
+Size = tuple[int, int]
+# Of frames, that have a front end of their own.
+MOST_SIZES = 4
 
 
 class OpenVinoGraph:
     """A loaded ``model.onnx``. ``run`` may be called from several threads at once; openvino queues them.
 
     A frame alone runs on a network compiled for one frame, a batch on another one that is compiled when the
-    first batch comes.
+    first batch comes. The second frame of a size in a row has a front end compiled for that size: a camera's
+    frames are all alike, and a folder of pictures would wait at each.
 
     Args:
         model: the file's bytes; not kept.
@@ -66,9 +78,15 @@ class OpenVinoGraph:
         self._threads = {False: threads or ALONE, True: threads or usable_processors()}
         self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
         self._making = threading.Lock()
-        self._idle: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
         self._compiled: dict[bool, tuple[Any, ...]] = {}
-        self._networks(False)
+        # Requests that nobody uses, by whether they are for a batch, or by the size of their front end.
+        self._idle: dict[bool | Size, list[tuple[Any, ...]]] = {}
+        cut = len(self._stages) > 1
+        self._front = self._stages[0] if cut and takes_any_size(self._stages[0]) else None
+        self._fronts: dict[Size, Any] = {}
+        self._size: Size | None = None
+        with self._making:
+            self._networks(False)
 
     def run(self, frames: NDArray[np.uint8], *, bgr: bool = False, limit_s: float | None = None) -> Rows:
         """Score a batch.
@@ -88,8 +106,7 @@ class OpenVinoGraph:
         self, frames: NDArray[np.uint8], *, bgr: bool = False, limit_s: float | None = None
     ) -> tuple[Rows, list[NDArray[Any]]]:
         """Like ``run``, with the exposed tensors beside it."""
-        batch = len(frames) > 1
-        networks, idle = self._networks(batch), self._idle[batch]
+        networks, idle = self._chain(frames)
         try:
             requests = idle.pop()  # atomic, as append is
         except IndexError:
@@ -125,22 +142,42 @@ class OpenVinoGraph:
         exposed = [np.array(tensor.data) for tensor in list(last.output_tensors)[3:]]
         return Rows(label, score, values), exposed
 
-    def _networks(self, batch: bool) -> tuple[Any, ...]:
-        """Return the compiled stages for a frame alone, or for any batch."""
+    def _chain(self, frames: NDArray[np.uint8]) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+        """Return the compiled stages for these frames, and their idle requests."""
+        batch, size = len(frames) > 1, (frames.shape[1], frames.shape[2])
         with self._making:
-            if batch not in self._compiled:
-                self._compiled[batch] = tuple(
-                    self._network(stage, batch, inner=index > 0) for index, stage in enumerate(self._stages)
-                )
-                if len(self._compiled) == len(self._idle):
-                    self._stages = ()  # their weights are needed no more
-            return self._compiled[batch]
+            networks = self._networks(batch)
+            if batch or self._front is None:
+                return networks, self._idle.setdefault(batch, [])
+            seen, self._size = self._size, size
+            if size not in self._fronts:
+                if seen != size:
+                    return networks, self._idle.setdefault(batch, [])
+                front = front_for(self._openvino, self._core, self._front, size, threads=self._threads[batch])
+                if len(self._fronts) == MOST_SIZES:
+                    oldest = next(iter(self._fronts))
+                    del self._fronts[oldest]
+                    self._idle.pop(oldest, None)
+                self._fronts[size] = front
+            return (self._fronts[size], *networks[1:]), self._idle.setdefault(size, [])
 
-    def _network(self, stage: Stage, batch: bool, *, inner: bool) -> Any:
-        # The front takes frames of any size, so it stays open; what follows is faster when it is not.
-        return compiled(
-            self._openvino, self._core, stage, threads=self._threads[batch], alone=inner and not batch
-        )
+    def _networks(self, batch: bool) -> tuple[Any, ...]:
+        """Return the compiled stages for a frame alone, or for any batch; the lock is held."""
+        if batch not in self._compiled:
+            # The front stays open for frames of any size; what follows is faster for one frame alone.
+            self._compiled[batch] = tuple(
+                compiled(
+                    self._openvino,
+                    self._core,
+                    stage,
+                    threads=self._threads[batch],
+                    alone=index > 0 and not batch,
+                )
+                for index, stage in enumerate(self._stages)
+            )
+            if len(self._compiled) == len(self._threads):
+                self._stages = ()  # their weights are needed no more
+        return self._compiled[batch]
 
 
 def _infer(request: Any, ends: float | None, limit_s: float | None) -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from edgeosr.bundle.body import BF16
-from edgeosr.bundle.tensors import PIXELS, TANGENTS
+from edgeosr.bundle.tensors import FRAMES, PIXELS, TANGENTS
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.printed import LONGEST_REASON, shortened
 from edgeosr.runtime.openvino_module import F32
@@ -145,8 +145,28 @@ def compiled(openvino: ModuleType, core: Any, stage: Stage, *, threads: int, alo
     Raises:
         InferenceError: openvino cannot.
     """
+    model = stage.model.clone()
+    shapes = {port: _of_one_frame(port) for port in model.inputs} if alone else {}
+    return _compiled(openvino, core, model, shapes, stage.hint, threads)
+
+
+def front_for(openvino: ModuleType, core: Any, stage: Stage, size: tuple[int, int], *, threads: int) -> Any:
+    """Compile the front for single frames of one (height, width): its weights are constants then."""
+    model = stage.model.clone()
+    shapes = {model.input(FRAMES): [1, *size, 3]}
+    return _compiled(openvino, core, model, shapes, stage.hint, threads)
+
+
+def takes_any_size(front: Stage) -> bool:
+    """Tell whether a front takes frames of any size; that of a bundle for one camera does not."""
+    return any(side.is_dynamic for side in list(front.model.input(FRAMES).get_partial_shape())[1:3])
+
+
+def _compiled(
+    openvino: ModuleType, core: Any, model: Any, shapes: Mapping[Any, Any], hint: str, threads: int
+) -> Any:
     options = {
-        "INFERENCE_PRECISION_HINT": stage.hint,
+        "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
@@ -154,9 +174,8 @@ def compiled(openvino: ModuleType, core: Any, stage: Stage, *, threads: int, alo
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        model = stage.model.clone()
-        if alone:
-            model.reshape({port: _of_one_frame(port) for port in model.inputs})
+        if shapes:
+            model.reshape(shapes)
         return core.compile_model(model, "CPU", options)
     except Exception as error:  # as in read
         raise cannot(openvino, "compile model.onnx", error) from error

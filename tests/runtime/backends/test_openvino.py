@@ -117,6 +117,22 @@ def test_without_the_package_the_line_that_installs_it_is_told(
         Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino")
 
 
+def test_the_second_frame_of_a_size_has_a_front_end_of_its_own_and_the_last_sizes_keep_theirs(
+    typed_bundle: TypedBundle,
+) -> None:
+    bundle = typed_bundle("closed-form", "fp32", "cosine")
+    graph = OpenVinoGraph(bundle.files["model.onnx"], parts=len(bundle.manifest.parts))
+    rng = np.random.default_rng(2)
+    pictures = [rng.integers(0, 256, (1, 20 + side, 30, 3), dtype=np.uint8) for side in range(6)]
+    first = [graph.run(picture).score[0] for picture in pictures]
+    assert graph._fronts == {}  # each of another size
+    for picture, score in zip(pictures, first, strict=True):
+        graph.run(picture)
+        assert graph.run(picture).score[0] == pytest.approx(score, abs=1e-5)
+    assert list(graph._fronts) == [(20 + side, 30) for side in (2, 3, 4, 5)]
+    assert set(graph._idle) == {False, *graph._fronts}
+
+
 def test_a_frame_alone_takes_one_thread_and_a_batch_all_unless_told(
     typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
