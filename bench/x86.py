@@ -37,7 +37,7 @@ from edgeosr.files import write_bytes
 from edgeosr.runtime.golden import enlarged, read_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
-from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, load_openvino, processor_flags
+from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, Core, load_openvino, processor_flags
 from edgeosr.runtime.openvino_stages import Body, compiled, stages_of
 from edgeosr.runtime.sessions import run_session
 from edgeosr.scoring.fusion import Fusion
@@ -64,7 +64,7 @@ class NativeChain:
 
     def __init__(self, front: NativeFrontEnd, bundle: Bundle, body: Body, fusion: Fusion | None) -> None:
         openvino: Any = load_openvino()
-        core = openvino.Core()
+        core = Core()
         stages = stages_of(openvino, core, bundle.files["model.onnx"], body)[1:]
         networks = [compiled(openvino, core, stage, threads=1, alone=True) for stage in stages]
         self._requests = [network.create_infer_request() for network in networks]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import InferenceError
-from edgeosr.runtime.openvino_module import F32, load_openvino
+from edgeosr.runtime.openvino_module import F32, Core, load_openvino
 from edgeosr.runtime.openvino_stages import (
     Body,
     Stage,
@@ -70,7 +70,7 @@ class OpenVinoGraph:
         expose: tuple[str, ...] = (),
     ) -> None:
         self._openvino: Any = load_openvino()
-        self._core = self._openvino.Core()
+        self._core = Core()
         self.version = str(self._openvino.__version__).split("-")[0]
         self.precision = F32 if body is None else body.precision
         self._stages: tuple[Stage, ...] = stages_of(self._openvino, self._core, model, body, expose)

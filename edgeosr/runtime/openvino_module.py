@@ -1,5 +1,9 @@
 """Import ``openvino``, and ask what this processor can do for it."""
 
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +29,57 @@ def load_openvino() -> ModuleType:
         raise MissingDependencyError(
             f"openvino is installed, but does not load: {error}; run: pip install --force-reinstall openvino"
         ) from error
+
+
+class Core:
+    """``openvino.Core`` that leaves the calling thread's stack for signals alone.
+
+    OpenVINO puts a stack of its own in its place, and unmaps it when the core goes: from another thread, this
+    one keeps an address where nothing is, and the next Ctrl-C or SIGTERM ends the process (SIGSEGV, OpenVINO
+    2026.4 on x86 Linux). Python's own is large enough for what the processor saves there.
+
+    Raises:
+        MissingDependencyError: openvino is missing, or does not load.
+    """
+
+    def __init__(self) -> None:
+        openvino = load_openvino()
+        with _same_signal_stack():
+            self._core: Any = openvino.Core()
+
+    def get_property(self, device: str, name: str) -> Any:
+        """Ask a device."""
+        with _same_signal_stack():
+            return self._core.get_property(device, name)
+
+    def read_model(self, model: Any) -> Any:
+        """Read a graph's bytes."""
+        with _same_signal_stack():
+            return self._core.read_model(model)
+
+    def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
+        """Compile what was read."""
+        with _same_signal_stack():
+            return self._core.compile_model(model, device, options)
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _same_signal_stack() -> Iterator[None]:
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 def processor_flags() -> frozenset[str]:

@@ -30,7 +30,7 @@ from edgeosr.export.precision.typed import JUDGED_BATCHES
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
-from edgeosr.runtime.openvino_module import load_openvino, processor_name, why_not
+from edgeosr.runtime.openvino_module import Core, load_openvino, processor_name, why_not
 from edgeosr.runtime.openvino_stages import Body
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
@@ -89,7 +89,7 @@ def require_body_here(precision: str | None) -> None:
     """
     if precision is None:
         return
-    reason = why_not(precision, load_openvino().Core())
+    reason = why_not(precision, Core())
     if reason:
         raise ExportError(
             f"--precision {precision} is judged on the processor that exports, and {reason}; export on one "
@@ -165,7 +165,7 @@ def export_body(
         ending=boundary.ending,
         logits=boundary.logits,
         converter=f"{converter}; OpenVINO {str(openvino.__version__).split('-')[0]}",
-        processor=processor_name(openvino.Core()),
+        processor=processor_name(Core()),
         fusion=fusion if settings.recalibrate else None,
         threshold=limit if settings.recalibrate else None,
         gate=gate.record,

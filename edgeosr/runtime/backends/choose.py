@@ -133,13 +133,13 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
     from edgeosr.runtime.backends.openvino import OpenVinoBackend
-    from edgeosr.runtime.openvino_module import load_openvino, why_not
+    from edgeosr.runtime.openvino_module import Core, why_not
     from edgeosr.runtime.openvino_stages import Body
 
     record, manifest = bundle.manifest.body, bundle.manifest
     threshold, why, body, fusion = manifest.threshold.limit, "it was asked for", None, None
     if record is not None:
-        reason = why_not(record.precision, load_openvino().Core())
+        reason = why_not(record.precision, Core())
         if not reason:
             body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
             fusion = record.fusion

@@ -1,5 +1,6 @@
 """``backend="openvino"``: model.onnx in float32 on openvino says what it says on onnxruntime."""
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -176,3 +177,29 @@ def test_verify_judges_the_golden_frames_on_openvino_too(typed_bundle: TypedBund
 def test_bytes_that_are_no_graph_are_refused_with_a_way_out() -> None:
     with pytest.raises(InferenceError, match=r"openvino .* cannot read model.onnx.*backend='onnxruntime'"):
         OpenVinoGraph(b"no graph", parts=1)
+
+
+def test_a_signal_after_openvino_is_raised_in_python_as_before(bundle_path: Path) -> None:
+    # OpenVINO leaves a stack for signals that it unmaps; the next signal ended the process.
+    code = (
+        "import faulthandler, gc, os, signal, sys, threading, time\n"
+        "faulthandler.enable()\n"
+        "import edgeosr\n"
+        "def told(*_): raise KeyboardInterrupt\n"
+        "signal.signal(signal.SIGTERM, told)\n"
+        "opened = [edgeosr.Runtime(sys.argv[1], backend='openvino', threads=1) for _ in range(2)]\n"
+        "def drop():\n"
+        "    opened.pop().close()\n"
+        "    gc.collect()\n"
+        "for _ in range(2):\n"
+        "    thread = threading.Thread(target=drop)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(5)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('told')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(bundle_path)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "told\ntold\n"), ended.stderr
