@@ -1,8 +1,8 @@
 """The loop for GStreamer, built and run on its test pictures: ``python tests/native/gstreamer_example.py``.
 
-Needs Debian's libgstreamer1.0-dev, libgstreamer-plugins-base1.0-dev and gstreamer1.0-plugins-base; without them
-it says so and ends well. Rows of the pictures are longer than what is in them (638 pixels), and the source ends
-after a few frames and is opened again.
+Needs Debian's libgstreamer1.0-dev, libgstreamer-plugins-base1.0-dev and gstreamer1.0-plugins-base; without
+them it says so and ends well. Rows of the pictures are longer than what is in them (638 pixels), and the
+source ends after a few frames and is opened again.
 """
 
 import os
