@@ -2,6 +2,7 @@
 # make test     set everything up, then run every test, in two processes; WORKERS=0 takes one, as pytest alone does
 # make native   set everything up, then build libedgeosr, the C library, beside edgeosr/runtime/native; needs g++
 # make native-sanitizers   set everything up, then run it with the sanitizers of addresses, undefined behaviour and threads
+# make native-gstreamer    set everything up, then build the example for GStreamer and run it, where GStreamer's headers are
 # make native-wheels       set everything up, then dist/edgeosr-*-manylinux_*.whl, which carry the library, for x86-64 and
 #               aarch64; with qemu-aarch64-static and the packages libc6-arm64-cross and libstdc++6-arm64-cross, the
 #               latter is run too
@@ -37,7 +38,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test native native-sanitizers native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
+.PHONY: demo test native native-sanitizers native-gstreamer native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -53,6 +54,9 @@ native: $(STAMP)
 
 native-sanitizers: $(STAMP)
 	$(BIN)/python tests/native/sanitizers.py
+
+native-gstreamer: $(STAMP)
+	$(BIN)/python tests/native/gstreamer_example.py
 
 native-wheels: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[wheels]'

@@ -33,8 +33,8 @@ LEAKS = "leak:libonnxruntime\n"
 RACES = "called_from_lib:libonnxruntime\n"
 
 
-def small_bundles(folder: Path) -> list[Path]:
-    """Write two bundles that differ in their classes' names, and hostile ones."""
+def small_bundles(folder: Path, hostile: int = HOSTILE) -> list[Path]:
+    """Write two bundles that differ in their classes' names, and so many hostile ones."""
     from conftest import TINY
 
     sample = ROOT / "tests" / "core" / "bundle" / "sample_manifest.json"
@@ -51,7 +51,7 @@ def small_bundles(folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.edgeosr")
         write_bundle(paths[-1], one, files)
     good = {each.name: each.read_bytes() for each in paths[0].iterdir()}
-    for number in range(HOSTILE):
+    for number in range(hostile):
         paths.append(folder / f"{number}.edgeosr")
         paths[-1].mkdir()
         for name, data in spoilt(good, number, seed=16)[1].items():

@@ -73,8 +73,7 @@ def test_every_status_of_the_header_is_an_error_of_python_and_a_row_of_the_page(
     found = {name: int(number) for name, number in re.findall(r"(EDGEOSR_[A-Z_]+) = (\d+),? +/\*", header)}
     statuses = {name: number for name, number in found.items() if number in library.ERRORS}
     assert sorted(library.ERRORS) == list(range(1, 11))
-    page = (HERE.parents[2] / "docs" / "embed-c.md").read_text("utf-8")
-    assert len(statuses) >= 10 and all(f"`{name}`" in page for name in statuses)
+    assert len(statuses) >= 10 and all(f"`{name}`" in PAGE for name in statuses)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +181,26 @@ def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, 
     command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "cannot open" in done.stderr and "video9" in done.stderr
+
+
+PAGE = (HERE.parents[2] / "docs" / "embed-c.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```c\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_a_block_of_c_on_the_page_compiles(number):
+    lines = BLOCKS[number].splitlines()
+    given = "pixels" if "*runtime" in BLOCKS[number] else "pixels, edgeosr_runtime *runtime"
+    text = [line for line in lines if line.startswith("#")]
+    text += ["#include <edgeosr.h>", "#include <stdio.h>", f"int example(const void *{given});"]
+    text += [f"int example(const void *{given}) {{", "(void)pixels;"]
+    text += [line for line in lines if not line.startswith("#")]
+    command = ["cc", "-std=c99", *STRICT, "-fsyntax-only", "-x", "c", "-", "-I", HERE / "include"]
+    run(command, input="\n".join([*text, "return 0;", "}"]) + "\n")
+
+
+def test_the_page_has_blocks_of_c():
+    assert len(BLOCKS) >= 2
 
 
 def test_the_example_is_as_short_as_the_page_says():

@@ -59,4 +59,6 @@ def main(path: str, bundle: str, height: int, width: int) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit("judge_ctypes.py LIBEDGEOSR.so BUNDLE.edgeosr HEIGHT WIDTH < frame.rgb")
     sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
