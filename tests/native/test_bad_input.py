@@ -70,7 +70,9 @@ def test_no_back_end_says_which_were_looked_for(native, bundle_path, monkeypatch
 def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
     source = """
     struct base { const void *(*api)(unsigned); const char *(*version)(void); };
-    static const void *api(unsigned number) { return number > 17 ? 0 : &api; }
+    static int asked;
+    static const void *api(unsigned number) { asked = 1; return number > 17 ? 0 : &api; }
+    int was_asked(void) { return asked; }
     static const char *version(void) { return "1.17.3"; }
     static const struct base made = {api, version};
     """
@@ -87,6 +89,7 @@ def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_p
         subprocess.run(command, input=source + more, text=True, check=True)
         status, said = said_on_opening(native, bundle_path, options(backend_library=os.fsencode(path)))
         assert status == NO_BACKEND and words in said
+        assert ctypes.CDLL(str(path)).was_asked() == 0  # else it would write a line to the terminal
 
 
 def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):

@@ -51,7 +51,11 @@ Library opened(void* handle, std::string const& path) {
     Library made;
     made.path = path;
     made.version = base()->version();
-    void const* const* table = base()->api(ort::kApiVersion);
+    // By the version first: a library that is asked for what it does not have writes a line of its own.
+    std::size_t const point = made.version.find('.');
+    bool const old = made.version.substr(0, point) == "1" && point != std::string::npos &&
+                     std::strtoul(made.version.c_str() + point + 1, nullptr, 10) < ort::kApiVersion;
+    void const* const* table = old ? nullptr : base()->api(ort::kApiVersion);
     if (table == nullptr)
         fail(EDGEOSR_NO_BACKEND,
              path,
