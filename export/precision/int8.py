@@ -1,10 +1,11 @@
 """Type a float32 body as int8: explicit Q/DQ around its convolutions and matrix products.
 
-Symmetric (every zero point is 0, as TensorRT wants), weights per output channel, activations by calibration
-on real training images. Left out are the first layer, which sees the pixels, the last ones, which make what
-is scored, and those that would move the score too far (``sensitivity.robust_layers``). Nodes that make
-tangents are left out too: their range depends on the probe, not on the image. The rest becomes fp16
-afterwards, the scales with it: a cast between Q/DQ and a layer would keep an engine from fusing them.
+Weights per output channel, activations by calibration on real training images; for TensorRT symmetric (every
+zero point is 0), and without the first layer, which sees the pixels, and the last ones, which make what is
+scored. A ``Scheme`` says what another library wants. Left out are layers that would move the score too far
+(``sensitivity.robust_layers``), and nodes that make tangents: their range depends on the probe, not on the
+image. For TensorRT the rest becomes fp16 afterwards, the scales with it: a cast between Q/DQ and a layer
+would keep an engine from fusing them.
 """
 
 import contextlib
@@ -36,12 +37,37 @@ PERCENTILE = 99.99
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """What a library wants of int8.
+
+    Attributes:
+        symmetric: activations are int8 around 0; else uint8 with a zero point, which keeps one bit more of
+            what is never negative.
+        outer: the first layer and the last ones may be int8, too.
+        instead: the options that are advised where int8 cannot be.
+    """
+
+    symmetric: bool = True
+    outer: bool = False
+    instead: str = "--engine fp16"
+
+    @property
+    def activations(self) -> str:
+        """In words."""
+        return "symmetric" if self.symmetric else "uint8 activations"
+
+
+TENSORRT = Scheme()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8Body:
     """``data``: the body with Q/DQ pairs, else float32; ``quantised`` of its ``layers`` are int8."""
 
     data: bytes
     quantised: int
     layers: int
+    scheme: Scheme = TENSORRT
 
     def with_fp16(self) -> bytes:
         """Return the body with all else in fp16.
@@ -63,8 +89,8 @@ class Int8Body:
         """What quantised it, with its version, in words."""
         module = import_extra("onnxruntime", extra="export", purpose="quantising")
         return (
-            f"onnxruntime {module.__version__} quantize_static, symmetric, per channel, percentile "
-            f"{PERCENTILE}, {self.quantised} of {self.layers} layers"
+            f"onnxruntime {module.__version__} quantize_static, {self.scheme.activations}, per channel, "
+            f"percentile {PERCENTILE}, {self.quantised} of {self.layers} layers"
         )
 
 
@@ -73,8 +99,7 @@ def to_int8(
     input_name: str,
     pixels: Sequence[NDArray[np.float32]],
     shift: Callable[[bytes], float] | None = None,
-    *,
-    instead: str = "--engine fp16",
+    scheme: Scheme = TENSORRT,
 ) -> Int8Body:
     """Quantise a body.
 
@@ -83,7 +108,7 @@ def to_int8(
         input_name: its input.
         pixels: batches of normalised training images, float32 ``[b, 3, h, w]``.
         shift: how far a quantised body moves the scores; None: quantise all that can be.
-        instead: the options that are advised where int8 cannot be.
+        scheme: of the library that runs it.
 
     Raises:
         ExportError: nothing in it can be quantised, or nothing bears it.
@@ -91,15 +116,15 @@ def to_int8(
     """
     onnx = import_extra("onnx", extra="export", purpose="quantising the backbone")
     with tempfile.TemporaryDirectory(prefix="edgeosr-int8-") as folder:
-        quantiser = _Quantiser(Path(folder), body, input_name, pixels)
+        quantiser = _Quantiser(Path(folder), body, input_name, pixels, scheme)
         graph = onnx.load_model(str(quantiser.prepared)).graph
         layers = _layers(graph)
-        outer = {*layers[:1], *_last_layers(graph)}
+        outer = set() if scheme.outer else {*layers[:1], *_last_layers(graph)}
         inner = [name for name in layers if name not in outer]
         if not inner:
             raise ExportError(
                 f"of the backbone's {len(layers)} convolutions and matrix products the first and the last "
-                f"stay as they are: none is left to quantise; export with {instead}"
+                f"stay as they are: none is left to quantise; export with {scheme.instead}"
             )
         quantiser.calibrate(inner)
         chosen = inner
@@ -108,11 +133,12 @@ def to_int8(
         if not chosen:
             raise ExportError(
                 f"each of the backbone's {len(inner)} layers that can be int8 moves half of the scores by "
-                f"more than {LIMIT} standard deviations on its own; export with {instead}"
+                f"more than {LIMIT} standard deviations on its own; export with {scheme.instead}"
             )
         data = quantiser.quantised(chosen)
-    _require_symmetric(onnx, data)
-    return Int8Body(data=data, quantised=len(chosen), layers=len(layers))
+    if scheme.symmetric:
+        _require_symmetric(onnx, data)
+    return Int8Body(data=data, quantised=len(chosen), layers=len(layers), scheme=scheme)
 
 
 class _Quantiser:
@@ -123,10 +149,16 @@ class _Quantiser:
         body: float32, serialised.
         input_name: its input.
         pixels: batches of normalised images.
+        scheme: of the library that runs it.
     """
 
     def __init__(
-        self, folder: Path, body: bytes, input_name: str, pixels: Sequence[NDArray[np.float32]]
+        self,
+        folder: Path,
+        body: bytes,
+        input_name: str,
+        pixels: Sequence[NDArray[np.float32]],
+        scheme: Scheme,
     ) -> None:
         self._module = import_extra(
             "onnxruntime.quantization", extra="export", purpose="quantising the backbone"
@@ -136,7 +168,7 @@ class _Quantiser:
                 "--engine int8 needs an onnxruntime whose quantize_static keeps its calibration (1.32 does); "
                 "run: pip install -U onnxruntime"
             )
-        self._folder, self._input_name, self._pixels = folder, input_name, pixels
+        self._folder, self._input_name, self._pixels, self._scheme = folder, input_name, pixels, scheme
         self.prepared = folder / "prepared.onnx"
         plain = folder / "plain.onnx"
         # From a file: a model in memory would be written with external data, which shape inference refuses.
@@ -153,7 +185,8 @@ class _Quantiser:
         return self._quantise(layers, None)
 
     def _quantise(self, layers: Collection[str], reader: Any) -> bytes:
-        out = self._folder / "quantised.onnx"
+        out, symmetric = self._folder / "quantised.onnx", self._scheme.symmetric
+        kinds = self._module.QuantType
         with _silenced():
             self._module.quantize_static(
                 str(self.prepared),
@@ -163,12 +196,12 @@ class _Quantiser:
                 op_types_to_quantize=list(QUANTISABLE),
                 nodes_to_quantize=list(layers),
                 per_channel=True,
-                activation_type=self._module.QuantType.QInt8,
-                weight_type=self._module.QuantType.QInt8,
+                activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
+                weight_type=kinds.QInt8,
                 calibrate_method=self._module.CalibrationMethod.Percentile,
                 calibration_cache_path=self._folder / "ranges.json",
                 extra_options={
-                    "ActivationSymmetric": True,
+                    "ActivationSymmetric": symmetric,
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
                     "CalibPercentile": PERCENTILE,

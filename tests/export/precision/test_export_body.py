@@ -197,8 +197,10 @@ def test_any_ending_runs_in_any_precision(graph: ScoredGraph, images: Any, preci
         )
     )
     np.testing.assert_allclose(plain, whole, rtol=1e-3, atol=1e-4)
-    distance = np.abs(typed - whole).max(axis=0)
-    assert distance.max() > 0 and (distance < 0.3 * (1 + np.abs(whole).max(axis=0))).all()
+    # Where an image of this random network is named otherwise, the norm of its class jumps.
+    smooth = [i for i, name in enumerate(graph.parts) if name != "class_jacobian"]
+    distance, largest = np.abs(typed - whole).max(axis=0), np.abs(whole).max(axis=0)
+    assert distance.max() > 0 and (distance[smooth] < 0.3 * (1 + largest[smooth])).all()
 
 
 @pytest.mark.parametrize(
