@@ -1,5 +1,6 @@
 """libedgeosr as it is built from the sources, and the tiny bundles of the runtime's tests."""
 
+import functools
 import importlib.util
 import os
 import sys
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from edgeosr.bundle.directory import read_bundle
 from edgeosr.runtime.native import library
 from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
+
+import body_bundles  # noqa: E402  # the folder comes first
 
 
 def tiny_bundles():
@@ -49,3 +53,28 @@ def native(built):
 def tiny():
     """The module of the tiny bundles: ``sample_frames``, ``oracle`` and the graph."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def typed_bundle(manifest, tmp_path_factory):
+    """Makes bundles of a small network in float32, once each; see ``typed_bundle.py`` of the runtime."""
+    module = body_bundles.typed_bundles()
+
+    @functools.cache
+    def made(method="closed-form", head="cosine"):
+        path = tmp_path_factory.mktemp("plain") / "plain.edgeosr"
+        return read_bundle(module.write_typed_bundle(path, manifest, method, "fp32", head))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def body_bundle(typed_bundle, tmp_path_factory):
+    """Makes the same with a body, in the place of the backbone."""
+
+    @functools.cache
+    def made(method="closed-form", head="cosine"):
+        path = tmp_path_factory.mktemp("body") / "body.edgeosr"
+        return body_bundles.write_body_bundle(path, typed_bundle(method, head))
+
+    return made

@@ -9,6 +9,7 @@ from handle import frame, opened, text_at
 
 import edgeosr
 from edgeosr.errors import BundleError, FrameError, InferenceError, MissingDependencyError, UsageError
+from edgeosr.runtime.golden import read_golden
 from edgeosr.runtime.native import library
 from edgeosr.runtime.native.library import BGR8, GRAY8, NV12, YUYV, load_library
 from edgeosr.runtime.verify import verify_bundle
@@ -193,3 +194,17 @@ def test_a_bundle_that_is_replaced_between_the_two_readers_is_not_mixed_up(built
     (path / "manifest.json").write_bytes(before.manifest_data.replace(b"\n", b"\n "))
     with pytest.raises(BundleError, match="was replaced while it was opened"):
         backend.NativeBackend(before)
+
+
+def test_a_bundle_with_a_body_runs_model_onnx_on_onnxruntime_with_its_threshold(native, body_bundle):
+    bundle = body_bundle()
+    frames = read_golden(bundle.files["golden.npz"], bundle.manifest).frames[:12]
+    limit = bundle.manifest.threshold.value
+    assert limit != bundle.manifest.body.threshold.value
+    with opened(native, bundle.path, verify=1) as handle:
+        assert handle.info()["backend"] == "onnxruntime" and handle.thresholds() == [limit]
+        with edgeosr.Runtime(bundle.path, backend="onnxruntime", threads=1) as python:
+            for one in frames:
+                (said,) = handle.judge(frame(one))
+                assert same(python(one), said)
+    assert verify_bundle(bundle.path, backends=["native"]).passed

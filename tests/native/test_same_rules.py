@@ -1,8 +1,11 @@
 """Every document that Python's tests of its readers make, and thousands that an enemy made, read by both."""
 
 import ctypes
+import io
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -27,6 +30,7 @@ CORE = Path("tests") / "core" / "bundle"
 SHARED = (
     "test_manifest.py",
     "test_hostile_manifest.py",
+    "test_body.py",
     "onnx/test_wire.py",
     "onnx/test_rules.py",
     "onnx/test_nodes.py",
@@ -78,10 +82,16 @@ def opened(native, path):
     return status, native.edgeosr_last_error().decode("utf-8", "replace")
 
 
-def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(native, good_files, tmp_path):
+@pytest.mark.parametrize(("kind", "count"), [("plain", SPOILT), ("with a body", SPOILT // 3)])
+def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(
+    native, good_files, body_bundle, tmp_path, kind, count
+):
+    good = good_files if kind == "plain" else {
+        each.name: each.read_bytes() for each in body_bundle().path.iterdir()
+    }  # fmt: skip
     taken = 0
-    for number in range(SPOILT):
-        kind, files = spoilt(good_files, number, seed=15)
+    for number in range(count):
+        how, files = spoilt(good, number, seed=15)
         path = tmp_path / f"{number}.edgeosr"
         path.mkdir()
         for name, data in files.items():
@@ -94,10 +104,53 @@ def test_damaged_and_hostile_bundles_are_taken_or_refused_alike(native, good_fil
         except EdgeosrError as found:
             error = found
         status, said = opened(native, path)
-        assert status in (2, 4), (kind, said)
-        require_same(error, 0 if status == 4 else status, f"{number} {kind}: {said}", b"")
+        assert status in (2, 4), (how, said)
+        require_same(error, 0 if status == 4 else status, f"{number} {how}: {said}", b"")
         taken += status == 4
-    assert 2 < taken < SPOILT // 2
+    assert 2 < taken < count // 2
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("body.onnx", None),
+        ("body.onnx", lambda files: files["model.onnx"]),
+        ("body.onnx", lambda files: files["body.onnx"].replace(b"pixels", b"pixelz")),
+        ("golden.npz", lambda files: without(files["golden.npz"], "body_gap")),
+        ("golden.npz", lambda files: without(files["golden.npz"], "body_rounding")),
+        ("golden.npz", lambda files: without(files["golden.npz"], body_rounding=np.full(9, -1, np.float32))),
+        ("golden.npz", lambda files: without(files["golden.npz"], body_score=np.zeros(64))),
+    ],
+)
+def test_a_body_and_its_golden_verdicts_are_held_to_pythons_rules(
+    native, body_bundle, tmp_path, file, change
+):
+    bundle = body_bundle()
+    path = tmp_path / "changed.edgeosr"
+    assert opened(native, bundle.path)[0] == 4
+    shutil.copytree(bundle.path, path)
+    if change is None:
+        (path / file).unlink()
+    else:
+        data = change(bundle.files)
+        (path / file).write_bytes(data)
+        document = json.loads((path / "manifest.json").read_bytes())
+        document["files"][file] = {"sha256": sha256_of(data), "bytes": len(data)}
+        (path / "manifest.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(BundleError, match=file):
+        changed = read_bundle(path)
+        read_golden(changed.files["golden.npz"], changed.manifest)
+    status, said = opened(native, path)
+    assert status == 2 and file in said
+
+
+def without(data, *names, **changes):
+    """Return an .npz without some arrays, or with others in their place."""
+    with np.load(io.BytesIO(data)) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name not in names}
+    room = io.BytesIO()
+    np.savez(room, **{**kept, **changes})
+    return room.getvalue()
 
 
 def test_links_pipes_and_folders_are_no_files_of_a_bundle(native, good_files, tmp_path):

@@ -22,9 +22,10 @@ from edgeosr.verdict import MOST_PARTS
 
 ABI = 1
 NAME = "libedgeosr.so"
-# Names it, and the onnxruntime that it opens; else they are looked for, see ``load_library`` and
-# ``onnxruntime_library``.
+# Name it, and what it opens; else they are looked for, see ``load_library``, ``onnxruntime_library`` and
+# ``openvino_library``.
 LIBRARY_VARIABLE, ONNXRUNTIME_VARIABLE = "EDGEOSR_LIBRARY", "EDGEOSR_ONNXRUNTIME"
+OPENVINO_VARIABLE = "EDGEOSR_OPENVINO"
 RGB8, BGR8, NV12, YUYV, GRAY8 = range(5)  # edgeosr_format
 OK, NOT_VERIFIED = 0, 6
 # edgeosr_status, as the error that Python raises for it.
@@ -167,11 +168,20 @@ def onnxruntime_library() -> str | None:
 
     ``EDGEOSR_ONNXRUNTIME`` goes first. Its wheels hold ``libonnxruntime.so`` (seen in 1.20 to 1.32).
     """
-    named = os.environ.get(ONNXRUNTIME_VARIABLE)
+    return _in_wheel(ONNXRUNTIME_VARIABLE, "onnxruntime", "capi", "libonnxruntime.so*")
+
+
+def openvino_library() -> str | None:
+    """Return the OpenVINO that Python would use, likewise; ``EDGEOSR_OPENVINO`` goes first."""
+    return _in_wheel(OPENVINO_VARIABLE, "openvino", "libs", "libopenvino_c.so*")
+
+
+def _in_wheel(variable: str, package: str, folder: str, pattern: str) -> str | None:
+    named = os.environ.get(variable)
     if named:
         return named
-    found = importlib.util.find_spec("onnxruntime")
-    for folder in found.submodule_search_locations or () if found else ():
-        for path in sorted(Path(folder, "capi").glob("libonnxruntime.so*")):
+    found = importlib.util.find_spec(package)
+    for place in found.submodule_search_locations or () if found else ():
+        for path in sorted(Path(place, folder).glob(pattern)):
             return str(path)
     return None

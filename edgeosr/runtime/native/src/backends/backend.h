@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bundle/bundle.h"
 #include "runtime/frames.h"
@@ -38,13 +39,26 @@ class Backend {
   public:
     virtual ~Backend() = default;
     virtual char const* name() const = 0;
-    virtual std::string library() const = 0;  // which, with its version
+    virtual bool runs_body() const { return false; }  // body.onnx; else model.onnx
+    virtual std::string library() const = 0;          // which, with its version
     /// Judge frames and give the rows to the sink. limit_s: seconds after which the run is stopped where the
     /// back end can be; 0: none. Throws Failure.
     virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
 };
 
-/// Open the back end that the options name, or the best that is here. Takes model.onnx out of the bundle.
-std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options);
+/// A way to run a bundle.
+struct Choice {
+    bool openvino = false;   // else onnxruntime
+    bool body_only = false;  // not with model.onnx
+    std::string why;         // what to say of it
+};
+
+/// The back end that the options name; or those that "auto" takes, the first that can run and decides as it
+/// must: the body on OpenVINO where there is one, then onnxruntime, whose library the options may name.
+/// Throws Failure: EDGEOSR_BAD_ARGUMENT for an unknown name.
+std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& options);
+
+/// Open one; may add to what is said of it. Takes model.onnx out of the bundle for onnxruntime.
+std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options, Choice& choice);
 
 }  // namespace edgeosr

@@ -284,11 +284,4 @@ std::unique_ptr<Backend> open_onnxruntime(Bytes const& model,
     return std::make_unique<OnnxRuntime>(model, parts, options);
 }
 
-std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options) {
-    if (options.name != "auto" && options.name != "onnxruntime")
-        fail(EDGEOSR_BAD_ARGUMENT, "the back end must be auto or onnxruntime; got ", shown(options.name));
-    Bytes const model = bundle.take_file("model.onnx");
-    return open_onnxruntime(model, bundle.manifest.fusion.parts.size(), options);
-}
-
 }  // namespace edgeosr

@@ -40,6 +40,7 @@ Bundle read_whole(std::string const& path, Bytes const& data) {
     }
     onnx::require_model(made.file("model.onnx"), made.manifest, path);
     if (made.manifest.backbone) onnx::require_backbone(made.file("backbone.onnx"), made.manifest, path);
+    if (made.manifest.body) onnx::require_body(made.file("body.onnx"), made.manifest, path);
     return made;
 }
 

@@ -66,6 +66,20 @@ Expected expected_from(Npz const& file,
     return made;
 }
 
+Rounding rounding_from(Npz const& file, std::string const& name, std::uint64_t parts) {
+    Array const& array = take(file, name);
+    std::vector<float> found;
+    if (array.is("<f4", {2 + parts})) found = numbers_of<float>(array);
+    auto const usable = [](float each) { return std::isfinite(each) && each >= 0; };
+    if (found.empty() || !std::all_of(found.begin(), found.end(), usable))
+        refuse(joined(name, " must be finite numbers from 0, float32 [", 2 + parts, "]"));
+    Rounding made;
+    made.score = static_cast<double>(found[0]);
+    made.gap = static_cast<double>(found[1]);
+    made.values.assign(found.begin() + 2, found.end());
+    return made;
+}
+
 Size size_from(Array const& array, std::optional<Size> fixed) {
     if (!array.is("<i8", {2})) refuse("size must be (height, width), int64 [2]");
     std::int64_t const height = array.numbers<std::int64_t>()[0], width = array.numbers<std::int64_t>()[1];
@@ -102,13 +116,12 @@ Golden read_golden(std::string_view data, Manifest const& manifest) {
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
     made.portable = expected_from(file, "", made.count, classes, parts);
     if (manifest.backbone) {
-        Array const& rounding = take(file, "rounding");
-        bool good = rounding.is("<f4", {2 + parts});
-        if (good)
-            for (float each : numbers_of<float>(rounding))
-                good = good && std::isfinite(each) && each >= 0;
-        if (!good) refuse(joined("rounding must be finite numbers from 0, float32 [", 2 + parts, "]"));
+        rounding_from(file, "rounding", parts);
         expected_from(file, "typed_", made.count, classes, parts);
+    }
+    if (manifest.body) {
+        made.body_rounding = rounding_from(file, "body_rounding", parts);
+        made.body = expected_from(file, "body_", made.count, classes, parts);
     }
     return made;
 }

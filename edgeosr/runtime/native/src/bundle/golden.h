@@ -11,12 +11,18 @@ namespace edgeosr {
 
 constexpr std::size_t kLeastFrames = 64;
 
-/// What model.onnx says of n frames.
+/// What a graph says of n frames.
 struct Expected {
     std::vector<std::int64_t> label, second;  // the nearest class, and the one behind it,
     std::vector<float> gap;                   // how far behind
     std::vector<float> score;                 // the unknown score
     std::vector<float> values;                // [n, parts]
+};
+
+/// How far a graph in a lower precision is from the float32 one with its fusion, in the median of the frames.
+struct Rounding {
+    double score = 0, gap = 0;   // in standard deviations of known images, and of the logits
+    std::vector<double> values;  // of each part, in the stds of the fusion
 };
 
 struct Golden {
@@ -26,9 +32,11 @@ struct Golden {
     Size size;    // that they are judged at, pixels repeated
     std::vector<bool> bgr;
     Expected portable;
+    Expected body;  // of body.onnx; empty in a bundle without one
+    Rounding body_rounding;
 };
 
-/// Parse and check every field, those for a typed backbone too. Throws Failure.
+/// Parse and check every field, those for a typed backbone and a body too. Throws Failure.
 Golden read_golden(std::string_view data, Manifest const& manifest);
 
 /// Frames that go through a graph in one call: as many as memory bears, on a small device too.

@@ -10,36 +10,38 @@ namespace {
 
 #include "bundle/parts_table.inc"
 
-constexpr std::uint64_t kSchema = 5, kClassSchema = 6;
+constexpr std::uint64_t kSchema = 5, kClassSchema = 6, kBodySchema = 7;
 
 struct FileLimit {
     char const* name;
     std::uint64_t bytes;
 };
-constexpr FileLimit kFiles[] = {
-    {"model.onnx", 1u << 29}, {"scorer.npz", 1u << 28}, {"golden.npz", 8000000}, {"backbone.onnx", 1u << 29}};
+constexpr FileLimit kFiles[] = {{"model.onnx", 1u << 29},
+                                {"scorer.npz", 1u << 28},
+                                {"golden.npz", 8000000},
+                                {"backbone.onnx", 1u << 29},
+                                {"body.onnx", 1u << 29}};
 
 std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
     if (!root.has("schema"))
         fail(EDGEOSR_BAD_BUNDLE, document, " is no edgeosr manifest: it has no field 'schema'");
     std::uint64_t const schema = root.field("schema").whole(1, kLargestWhole);
-    if (schema != kSchema && schema != kClassSchema)
+    if (schema < kSchema || schema > kBodySchema)
         fail(EDGEOSR_BAD_BUNDLE,
              document,
              " has schema ",
              schema,
              ", made by ",
-             schema > kClassSchema ? "a newer" : "an older",
-             " edgeosr; this one reads schema 5 and 6; ",
-             schema > kClassSchema ? "install a newer libedgeosr" : "export the classifier again");
+             schema > kBodySchema ? "a newer" : "an older",
+             " edgeosr; this one reads schema 5, 6 and 7; ",
+             schema > kBodySchema ? "install a newer libedgeosr" : "export the classifier again");
     return schema;
 }
 
-std::vector<FileRecord> files_from_json(JsonNode const& node, bool backbone) {
-    if (backbone)
-        node.require_fields({kFiles[0].name, kFiles[1].name, kFiles[2].name, kFiles[3].name});
-    else
-        node.require_fields({kFiles[0].name, kFiles[1].name, kFiles[2].name});
+std::vector<FileRecord> files_from_json(JsonNode const& node, bool backbone, bool body) {
+    char const *const first = kFiles[0].name, *const of_backbone = backbone ? kFiles[3].name : first,
+                      *const of_body = body ? kFiles[4].name : first;
+    node.require_fields({first, kFiles[1].name, kFiles[2].name, of_backbone, of_body});
     std::vector<FileRecord> records;
     // Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
     for (auto const& limit : kFiles) {
@@ -83,10 +85,18 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     JsonValue const value = parse_json(data, document);
     JsonNode const root(value, "", document);
     std::uint64_t const schema = schema_of(root, document);
-    root.require_fields({"schema",    "name",      "edgeosr",  "created",  "classes",       "preprocessing",
-                         "frame",     "embedding", "jacobian", "head",     "discriminator", "fusion",
-                         "threshold", "data",      "outliers", "training", "files",         "versions",
-                         "left_out",  "backbone",  "engines"});
+    bool const has_body = schema == kBodySchema;
+    root.require_fields({"schema",        "name",
+                         "edgeosr",       "created",
+                         "classes",       "preprocessing",
+                         "frame",         "embedding",
+                         "jacobian",      "head",
+                         "discriminator", "fusion",
+                         "threshold",     "data",
+                         "outliers",      "training",
+                         "files",         "versions",
+                         "left_out",      "backbone",
+                         "engines",       has_body ? "body" : "schema"});
     Manifest made;
     made.classes = root.field("classes").class_names(kMostClasses);
     if (!root.field("training").is_null()) root.field("training").entries();
@@ -101,6 +111,9 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     require_known_parts(made.fusion, document);
     if (made.backbone && made.backbone->fusion && made.backbone->fusion->parts != made.fusion.parts)
         root.field("backbone").field("fusion").field("parts").refuse("the bundle's parts");
+    if (has_body) made.body = body_from_json(root.field("body"));
+    if (made.body && made.body->fusion && made.body->fusion->parts != made.fusion.parts)
+        root.field("body").field("fusion").field("parts").refuse("the bundle's parts");
     auto const embedding = root.field("embedding");
     embedding.require_fields({"dimension"});
     made.dimension = embedding.field("dimension").whole(1, kMostDimension);
@@ -117,7 +130,7 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     if (!root.field("left_out").is_null()) require_left_out(root.field("left_out"), made.classes);
     made.threshold = threshold_from_json(root.field("threshold"), by_class);
     if (!root.field("outliers").is_null()) require_outliers(root.field("outliers"));
-    made.files = files_from_json(root.field("files"), made.backbone.has_value());
+    made.files = files_from_json(root.field("files"), made.backbone.has_value(), has_body);
     for (auto const& entry : root.field("versions").entries())
         entry.second.text();
     return made;

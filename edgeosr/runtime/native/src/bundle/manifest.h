@@ -46,6 +46,15 @@ struct BackboneRecord {
     std::optional<Threshold> threshold;
 };
 
+/// body.onnx, the network between the ends for OpenVINO: pixels in, float32; what is scored out, float32.
+struct BodyRecord {
+    bool int8 = false;  // Q/DQ pairs; else computed in bf16
+    Ending ending = Ending::kMap;
+    bool logits = false;
+    std::optional<Fusion> fusion;        // fitted on this body; none: the bundle's own
+    std::optional<Threshold> threshold;  // with fusion, or neither
+};
+
 struct Size {
     int height_px = 0, width_px = 0;
 };
@@ -60,7 +69,9 @@ struct Manifest {
     Fusion fusion;
     Threshold threshold;
     std::optional<BackboneRecord> backbone;
-    std::vector<FileRecord> files;  // model.onnx, scorer.npz, golden.npz and, with a backbone, backbone.onnx
+    std::optional<BodyRecord> body;
+    std::vector<FileRecord>
+        files;  // model.onnx, scorer.npz, golden.npz; backbone.onnx and body.onnx of theirs
 };
 
 /// Check a manifest. document: what to call it in messages. Throws Failure.
@@ -74,6 +85,7 @@ Preprocessing preprocessing_from_json(JsonNode const& node);
 Fusion fusion_from_json(JsonNode const& node);
 Threshold threshold_from_json(JsonNode const& node, std::optional<std::size_t> classes);
 BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_t> classes);
+BodyRecord body_from_json(JsonNode const& node);
 std::size_t require_engines(JsonNode const& node);
 void require_jacobian(JsonNode const& node);
 Head head_from_json(JsonNode const& node);

@@ -159,6 +159,25 @@ BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_
     return made;
 }
 
+BodyRecord body_from_json(JsonNode const& node) {
+    node.require_fields(
+        {"precision", "ending", "logits", "converter", "processor", "fusion", "threshold", "gate"});
+    if (node.field("fusion").is_null() != node.field("threshold").is_null())
+        node.field("threshold").refuse("a fusion with a threshold of its own, or neither");
+    BodyRecord made;
+    made.int8 = node.field("precision").choice({"bf16", "int8"}) == 1;
+    made.ending = static_cast<Ending>(node.field("ending").choice({"map", "tangents", "embedding"}));
+    made.logits = node.field("logits").truth();
+    node.field("converter").text();
+    node.field("processor").text();
+    if (!node.field("fusion").is_null()) {
+        made.fusion = fusion_from_json(node.field("fusion"));
+        made.threshold = threshold_from_json(node.field("threshold"), std::nullopt);
+    }
+    require_gate(node.field("gate"));
+    return made;
+}
+
 std::size_t require_engines(JsonNode const& node) {
     std::vector<std::string> names;
     for (auto const& item : node.items(0, kMostEngines)) {

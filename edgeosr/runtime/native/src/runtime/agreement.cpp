@@ -8,7 +8,9 @@
 namespace edgeosr {
 namespace {
 
-constexpr double kRelative = 1e-5, kMostTies = 0.25;
+// As in Python, where each has its reason.
+constexpr double kSameGraph = 1e-3, kSameGraphRelative = 1e-5, kKernel = 1e-2, kKernelRelative = 1e-3;
+constexpr double kOtherOrder = 1, kMostTies = 0.25, kMostOutside = 0.1, kCeiling = 8;
 
 double limit_of(std::vector<double> const& limits, std::int64_t label) {
     return limits.size() == 1 ? limits[0] : limits[static_cast<std::size_t>(label)];
@@ -16,6 +18,7 @@ double limit_of(std::vector<double> const& limits, std::int64_t label) {
 
 struct Comparison {
     Expected const& expected;
+    Band const& band;
     Manifest const& manifest;
     std::vector<double> const& limits;
 
@@ -26,20 +29,20 @@ struct Comparison {
     /// Rounding decides: the decision, or which of two classes it is.
     bool cannot_be_told(std::size_t frame) const {
         if (!std::isfinite(expected.score[frame])) return false;
-        return std::fabs(margin(frame, expected.label[frame])) <= kSameGraph ||
-               static_cast<double>(expected.gap[frame]) <= kSameGraph;
+        return std::fabs(margin(frame, expected.label[frame])) <= band.score ||
+               static_cast<double>(expected.gap[frame]) <= band.gap;
     }
 
     /// Class and decision are the expected ones, or rounding alone can have changed them.
     bool as_expected(Found const& one) const {
         if (!std::isfinite(expected.score[one.frame])) return !one.accepted;  // the class is then any
-        bool const near_class = static_cast<double>(expected.gap[one.frame]) <= kSameGraph &&
+        bool const near_class = static_cast<double>(expected.gap[one.frame]) <= band.gap &&
                                 one.index == expected.second[one.frame];
         // A class that rounding brought to the front decides by its own threshold.
         double const distance =
             margin(one.frame, near_class ? expected.second[one.frame] : expected.label[one.frame]);
         bool const right_class = near_class || one.index == expected.label[one.frame];
-        return right_class && (one.accepted == (distance <= 0) || std::fabs(distance) <= kSameGraph);
+        return right_class && (one.accepted == (distance <= 0) || std::fabs(distance) <= band.score);
     }
 
     std::string said(bool accepted, std::int64_t label, float score) const {
@@ -65,50 +68,82 @@ struct Comparison {
     }
 };
 
-/// Add a line for the scores, and one for each part, that rounding does not explain.
-void add_far_away(Comparison const& comparison, std::vector<Found> const& found, Agreement& result) {
+/// Add a line for the scores, and one for each part, that rounding does not explain; of verdicts that were
+/// judged alike.
+void add_far_away(Comparison const& comparison,
+                  std::vector<Found> const& found,
+                  bool batched,
+                  Agreement& result) {
+    Band const& band = comparison.band;
     std::size_t const parts = comparison.manifest.fusion.parts.size();
     std::vector<std::size_t> outside(parts + 1, 0);
     std::vector<double> worst(parts + 1, 0);
+    std::size_t count = 0;
+    auto const add = [&](std::size_t kind, double distance, double allowed) {
+        outside[kind] += distance > allowed ? 1 : 0;
+        worst[kind] = std::max(worst[kind], distance);
+    };
     for (Found const& one : found) {
-        if (!one.finite || !std::isfinite(comparison.expected.score[one.frame])) continue;
+        if (one.batched != batched || !one.finite || !std::isfinite(comparison.expected.score[one.frame]))
+            continue;
+        ++count;
         double const distance = std::fabs(static_cast<double>(one.score) -
                                           static_cast<double>(comparison.expected.score[one.frame]));
         result.distance = std::max(result.distance, distance);
-        outside[0] += distance > kSameGraph ? 1 : 0;
-        worst[0] = std::max(worst[0], distance);
+        add(0, distance, band.score);
         for (std::size_t i = 0; i < parts; ++i) {
             double const wanted = static_cast<double>(comparison.expected.values[one.frame * parts + i]);
             double const apart =
-                std::fabs(static_cast<double>(one.values[i]) - wanted) - kRelative * std::fabs(wanted);
-            double const share = std::max(apart, 0.0) / comparison.manifest.fusion.stds[i];
-            outside[i + 1] += share > kSameGraph ? 1 : 0;
-            worst[i + 1] = std::max(worst[i + 1], share);
+                std::fabs(static_cast<double>(one.values[i]) - wanted) - band.relative * std::fabs(wanted);
+            add(i + 1, std::max(apart, 0.0) / comparison.manifest.fusion.stds[i], band.values[i]);
         }
     }
-    for (std::size_t i = 0; i <= parts; ++i)
-        if (outside[i] > 0)
-            result.lines.push_back(joined(i == 0 ? "scores" : "values of ",
-                                          i == 0 ? "" : comparison.manifest.fusion.parts[i - 1],
-                                          ": ",
-                                          outside[i],
-                                          " are more than ",
-                                          kSameGraph,
-                                          " from the expected ones, which rounding does not explain (",
-                                          worst[i],
-                                          " at most)"));
+    for (std::size_t i = 0; i <= parts; ++i) {
+        double const allowed = i == 0 ? band.score : band.values[i - 1];
+        if (static_cast<double>(outside[i]) <= band.most_outside * static_cast<double>(count) &&
+            worst[i] <= kCeiling * allowed)
+            continue;
+        result.lines.push_back(joined(i == 0 ? "scores" : "values of ",
+                                      i == 0 ? "" : comparison.manifest.fusion.parts[i - 1],
+                                      batched ? " in a batch: " : " alone: ",
+                                      outside[i],
+                                      " of ",
+                                      count,
+                                      " are more than ",
+                                      allowed,
+                                      " from the expected ones, which rounding does not explain (",
+                                      worst[i],
+                                      " at most)"));
+    }
 }
 
 }  // namespace
 
+Band same_graph_band(std::size_t parts) {
+    return {kSameGraph, kSameGraph, std::vector<double>(parts, kSameGraph), kSameGraphRelative, 0};
+}
+
+Band engine_band(Rounding const& rounding) {
+    Band made{kKernel + kOtherOrder * rounding.score,
+              kKernel + kOtherOrder * rounding.gap,
+              rounding.values,
+              kKernelRelative,
+              kMostOutside};
+    for (double& value : made.values)
+        value = kKernel + kOtherOrder * value;
+    return made;
+}
+
 Agreement agreement(Golden const& golden,
+                    Expected const& expected,
+                    Band const& band,
                     std::vector<Found> const& found,
                     Manifest const& manifest,
                     std::vector<double> const& limits) {
-    Comparison const comparison{golden.portable, manifest, limits};
+    Comparison const comparison{expected, band, manifest, limits};
     Agreement result;
     for (Found const& one : found) {
-        bool const finite = std::isfinite(golden.portable.score[one.frame]);
+        bool const finite = std::isfinite(expected.score[one.frame]);
         if (finite == one.finite && comparison.as_expected(one)) {
             ++(comparison.cannot_be_told(one.frame) ? result.ties : result.agreed);
             continue;
@@ -116,7 +151,8 @@ Agreement agreement(Golden const& golden,
         ++result.differing;
         result.lines.push_back(comparison.difference(one, golden.bgr[one.frame]));
     }
-    add_far_away(comparison, found, result);
+    for (bool batched : {false, true})
+        add_far_away(comparison, found, batched, result);
     if (static_cast<double>(result.ties) > kMostTies * static_cast<double>(found.size()))
         result.lines.push_back(joined(result.ties,
                                       " of ",

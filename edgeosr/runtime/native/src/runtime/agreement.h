@@ -1,5 +1,4 @@
-// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py,
-// for one graph that runs elsewhere).
+// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py).
 #pragma once
 
 #include <string>
@@ -9,7 +8,17 @@
 
 namespace edgeosr {
 
-constexpr double kSameGraph = 1e-3;  // float32 sums in another order, in standard deviations of known images
+/// What rounding can do.
+struct Band {
+    double score = 0, gap = 0;   // in standard deviations of known images, and of the logits
+    std::vector<double> values;  // of each part, in the stds of the fusion;
+    double relative = 0;         // and on top of that, as a share of a value
+    double most_outside = 0;     // share of the frames that may lie outside, by up to 8 bands
+};
+
+/// Of one graph in float32 that runs elsewhere, where sums come in another order; and of a body.
+Band same_graph_band(std::size_t parts);
+Band engine_band(Rounding const& rounding);
 
 /// A verdict that came.
 struct Found {
@@ -29,8 +38,10 @@ struct Agreement {
     std::vector<std::string> lines;  // what differs, and what is wrong with many together
 };
 
-/// limits: one number, or one a class.
+/// expected: of the golden frames, by the graph that runs. limits: one number, or one a class.
 Agreement agreement(Golden const& golden,
+                    Expected const& expected,
+                    Band const& band,
                     std::vector<Found> const& found,
                     Manifest const& manifest,
                     std::vector<double> const& limits);

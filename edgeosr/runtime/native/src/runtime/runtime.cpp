@@ -117,15 +117,39 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
         read_golden(made->golden.text(), bundle.manifest);
         read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
     }
-    made->backend = open_backend(bundle, settings_.backend);
-    made->manifest = std::move(bundle.manifest);
-    for (auto const& name : made->manifest.classes)
-        made->classes.push_back(names_.keep(name));
-    for (auto const& name : made->manifest.fusion.parts)
-        made->parts.push_back(names_.keep(name));
-    warm_up_bundle(*made, settings_.warmup_frames, settings_.warmup_limit_s);
-    if (verify) require_golden_verdicts(*made, nullptr);
+    auto ways = choices(bundle.manifest, settings_.backend);
+    for (std::size_t i = 0; i < ways.size(); ++i) {
+        if (ways[i].why.empty()) ways[i].why = made->why;
+        try {
+            start(*made, bundle, ways[i], verify);
+            break;
+        } catch (Failure const& failure) {
+            bool const other = failure.status() == EDGEOSR_NO_BACKEND ||
+                               failure.status() == EDGEOSR_BACKEND_FAILED ||
+                               failure.status() == EDGEOSR_NOT_VERIFIED;
+            if (!other || i + 1 == ways.size()) throw;
+            made->why = joined("openvino: ", failure.what());
+        }
+    }
     return made;
+}
+
+void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+    made.backend = open_backend(bundle, settings_.backend, way);
+    made.why = way.why;
+    made.manifest = bundle.manifest;
+    if (made.backend->runs_body() && bundle.manifest.body->fusion) {
+        made.manifest.fusion = *bundle.manifest.body->fusion;
+        made.manifest.threshold = *bundle.manifest.body->threshold;
+    }
+    made.classes.clear();
+    made.parts.clear();
+    for (auto const& name : made.manifest.classes)
+        made.classes.push_back(names_.keep(name));
+    for (auto const& name : made.manifest.fusion.parts)
+        made.parts.push_back(names_.keep(name));
+    warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
+    if (verify || way.openvino) require_golden_verdicts(made, nullptr);
 }
 
 Runtime::State Runtime::state() const {

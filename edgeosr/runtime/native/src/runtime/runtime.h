@@ -32,8 +32,8 @@ class Names {
 
 /// A bundle with its back end; never changed once it is open.
 struct Loaded {
-    std::string path;
-    Manifest manifest;
+    std::string path, why;
+    Manifest manifest;  // fusion and threshold are those of the graph that runs
     std::string manifest_sha256;
     Bytes golden;  // the bytes of golden.npz
     std::unique_ptr<Backend> backend;
@@ -66,6 +66,7 @@ class Runtime {
 
     State state() const;
     std::shared_ptr<Loaded> load(std::string const& path, bool verify);
+    void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
     void set_limits(std::vector<double> limits, bool by_class);
 
     Settings const settings_;

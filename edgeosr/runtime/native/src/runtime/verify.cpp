@@ -138,15 +138,18 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out) {
     Golden const golden = read_golden(loaded.golden.text(), loaded.manifest);
     std::vector<double> const limits = calibrated(loaded.manifest);
+    bool const body = loaded.backend->runs_body();
+    Expected const& expected = body ? golden.body : golden.portable;
+    Band const band = body ? engine_band(golden.body_rounding) : same_graph_band(loaded.parts.size());
     Agreement const result =
-        agreement(golden, GoldenRun(loaded, golden, limits).found(), loaded.manifest, limits);
+        agreement(golden, expected, band, GoldenRun(loaded, golden, limits).found(), loaded.manifest, limits);
     if (out != nullptr) {
         out->verdicts = static_cast<std::int32_t>(2 * golden.count);
         out->agreed = result.agreed;
         out->ties = result.ties;
         out->differing = result.differing;
         out->score_distance = result.distance;
-        out->score_band = kSameGraph;
+        out->score_band = band.score;
     }
     if (!result.lines.empty() || result.agreed == 0)
         fail(EDGEOSR_NOT_VERIFIED,
@@ -178,6 +181,10 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
     put_text(json, loaded.backend->name());
     json += ", \"backend_library\": ";
     put_text(json, loaded.backend->library());
+    json += ", \"graph\": ";
+    put_text(json, loaded.backend->runs_body() ? "body.onnx" : "model.onnx");
+    json += ", \"why\": ";
+    put_text(json, loaded.why);
     json += ", \"classes\": ";
     put_texts(json, manifest.classes);
     json += ", \"parts\": ";

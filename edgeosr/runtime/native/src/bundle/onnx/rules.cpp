@@ -135,6 +135,18 @@ GraphContract inputs_of(Manifest const& manifest) {
     return made;
 }
 
+/// The outputs of a network without the scoring.
+void add_outputs(
+    GraphContract& contract, Ending ending, bool logits, std::int64_t type, Manifest const& manifest) {
+    auto const length = static_cast<std::int64_t>(manifest.dimension);
+    if (ending == Ending::kMap) contract.outputs["map"] = {type, {kAny, length, kAny, kAny}, false, 0};
+    if (ending != Ending::kMap) contract.outputs["embedding"] = {type, {kAny, length}, false, 0};
+    if (ending == Ending::kTangents) contract.outputs["tangents"] = {type, {kAny, kAny, length}, false, 1};
+    if (logits)
+        contract.outputs["logits"] = {
+            kTypeFloat, {kAny, static_cast<std::int64_t>(manifest.classes.size())}, false, 0};
+}
+
 void require_file(std::string_view data,
                   GraphContract const& contract,
                   char const* name,
@@ -195,16 +207,16 @@ void require_model(std::string_view data, Manifest const& manifest, std::string 
 void require_backbone(std::string_view data, Manifest const& manifest, std::string const& where) {
     BackboneRecord const& record = *manifest.backbone;
     GraphContract contract = inputs_of(manifest);
-    std::int64_t const type = record.half ? kTypeFloat16 : kTypeFloat,
-                       length = static_cast<std::int64_t>(manifest.dimension);
-    if (record.ending == Ending::kMap) contract.outputs["map"] = {type, {kAny, length, kAny, kAny}, false, 0};
-    if (record.ending != Ending::kMap) contract.outputs["embedding"] = {type, {kAny, length}, false, 0};
-    if (record.ending == Ending::kTangents)
-        contract.outputs["tangents"] = {type, {kAny, kAny, length}, false, 1};
-    if (record.logits)
-        contract.outputs["logits"] = {
-            kTypeFloat, {kAny, static_cast<std::int64_t>(manifest.classes.size())}, false, 0};
+    add_outputs(contract, record.ending, record.logits, record.half ? kTypeFloat16 : kTypeFloat, manifest);
     require_file(data, contract, "backbone.onnx", where);
+}
+
+void require_body(std::string_view data, Manifest const& manifest, std::string const& where) {
+    GraphContract contract;
+    auto const& made = manifest.preprocessing;
+    contract.inputs["pixels"] = {kTypeFloat, {kAny, 3, made.height_px, made.width_px}, true, 0};
+    add_outputs(contract, manifest.body->ending, manifest.body->logits, kTypeFloat, manifest);
+    require_file(data, contract, "body.onnx", where);
 }
 
 }  // namespace edgeosr::onnx

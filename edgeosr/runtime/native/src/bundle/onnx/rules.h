@@ -37,4 +37,7 @@ void require_model(std::string_view data, Manifest const& manifest, std::string 
 /// Check backbone.onnx of a bundle that has one.
 void require_backbone(std::string_view data, Manifest const& manifest, std::string const& where);
 
+/// Check body.onnx of a bundle that has one.
+void require_body(std::string_view data, Manifest const& manifest, std::string const& where);
+
 }  // namespace edgeosr::onnx

@@ -1,0 +1,27 @@
+// OpenVINO's library: found, opened once a process and path, and asked what this processor is for.
+#pragma once
+
+#include <string>
+
+#include "backends/openvino_abi.h"
+#include "base/failure.h"
+
+namespace edgeosr::ov {
+
+/// Never closed: its threads may outlive our use of it.
+struct Library {
+    std::string path, version;
+    Api api{};
+    Core* core = nullptr;
+};
+
+/// Return the library; `named`: a path, or "" to search. Throws Failure: EDGEOSR_NO_BACKEND.
+Library const& library(std::string const& named);
+
+/// Throw EDGEOSR_BACKEND_FAILED (or EDGEOSR_NO_MEMORY) with the library's words unless `status` is kOk.
+void require(Library const& library, int status, std::string const& what);
+
+/// Why this processor is not for a body in bf16 or int8; "" if it is (edgeosr/runtime/openvino_module.py).
+std::string why_not(Library const& library, bool int8);
+
+}  // namespace edgeosr::ov

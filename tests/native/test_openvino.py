@@ -1,0 +1,195 @@
+"""The library on OpenVINO, with its own front end and scoring: it decides like Python on OpenVINO."""
+
+import threading
+from dataclasses import replace
+
+import body_bundles
+import numpy as np
+import onnx
+import pytest
+from handle import Handle, frame, opened, options, text_at
+
+import edgeosr
+from edgeosr.bundle.directory import read_bundle, write_bundle
+from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
+from edgeosr.export.settings import ExportSettings
+from edgeosr.runtime.agreement import SAME_GRAPH
+from edgeosr.runtime.native.library import BGR8, OPENVINO_VARIABLE, RGB8, openvino_library
+
+METHODS = (("closed-form", "cosine"), ("closed-form", "external"), ("probes", "cosine"), ("none", "external"))
+LIBRARY = openvino_library().encode()
+OPENVINO = {"backend": b"openvino", "backend_library": LIBRARY}
+
+
+def frames_of(count=10, seed=3):
+    """Frames of all sorts of sizes, with a colour cast each."""
+    rng = np.random.default_rng(seed)
+    sizes = [(1, 1), (8, 8), (7, 90), (20, 30), (64, 48), (480, 3), *rng.integers(2, 70, (count, 2)).tolist()]
+    return [
+        (rng.integers(0, 256, (height, width, 3)) * rng.uniform(0.1, 1, 3)).astype(np.uint8)
+        for height, width in sizes
+    ]
+
+
+def require_same_decisions(handle, python, *, apart=SAME_GRAPH):
+    for number, one in enumerate(frames_of()):
+        color, pixel_format = (("rgb", RGB8), ("bgr", BGR8))[number % 2]
+        (said,), expected = handle.judge(frame(one, pixel_format=pixel_format)), python(one, color=color)
+        assert abs(said["score"] - expected.score) < apart
+        values = said["parts"][: said["part_count"]]
+        np.testing.assert_allclose(values, list(expected.parts.values()), atol=apart, rtol=apart)
+        if abs(expected.score - expected.threshold) > apart:
+            assert text_at(said["label"]) == expected.label
+        assert (said["index"], said["threshold"]) == (expected.index, expected.threshold)
+
+
+@pytest.mark.parametrize(("method", "head"), METHODS)
+def test_model_onnx_in_float32_says_what_python_says_on_openvino(native, typed_bundle, method, head):
+    path = typed_bundle(method, head).path
+    with opened(native, path, **OPENVINO) as handle, edgeosr.Runtime(path, backend="openvino") as python:
+        said = handle.info()
+        assert (said["backend"], said["graph"], said["why"]) == ("openvino", "model.onnx", "it was asked for")
+        assert said["backend_library"].endswith("f32)")
+        require_same_decisions(handle, python)
+
+
+@pytest.mark.parametrize(("method", "head"), METHODS)
+def test_a_body_runs_with_its_own_fusion_and_threshold_and_says_what_python_says(
+    native, any_processor, body_bundle, method, head
+):
+    bundle = body_bundle(method, head)
+    python = edgeosr.Runtime(bundle.path, backend="openvino")
+    with opened(native, bundle.path, **OPENVINO) as handle, python:
+        assert handle.info()["graph"] == python.graph == any_processor
+        expected = bundle.manifest.body if any_processor == "body.onnx" else bundle.manifest
+        assert handle.thresholds() == [expected.threshold.value]
+        require_same_decisions(handle, python)
+
+
+@pytest.fixture
+def any_processor():
+    """The graph that a bundle with a body in bf16 runs here."""
+    import openvino
+
+    from edgeosr.runtime.openvino_module import why_not
+
+    return "model.onnx" if why_not("bf16", openvino.Core()) else "body.onnx"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"fit": "stretch"}, {"fit": "letterbox"}, {"fit": "crop", "resize": 11}, {"crop_fraction": 0.875}],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_every_fit_is_judged_like_in_the_graph(native, manifest, tmp_path, monkeypatch, settings):
+    module = body_bundles.typed_bundles()
+    monkeypatch.setattr(module, "ExportSettings", lambda: ExportSettings(**settings, color="bgr"))
+    path = module.write_typed_bundle(tmp_path / "fit.edgeosr", manifest, "closed-form", "fp32", "external")
+    python = edgeosr.Runtime(path, backend="onnxruntime", threads=1)
+    with opened(native, path, **OPENVINO) as handle, python:
+        require_same_decisions(handle, python)
+
+
+def test_a_batch_is_judged_like_its_frames_and_a_threshold_holds(native, typed_bundle):
+    one, other = frames_of()[3], frames_of(seed=4)[3]
+    with opened(native, typed_bundle().path, **OPENVINO) as handle:
+        alone = [handle.judge(frame(each))[0] for each in (one, other)]
+        together = handle.judge(frame(one), frame(other))
+        assert [each["score"] for each in together] == [each["score"] for each in alone]
+        handle.set_threshold(-np.inf)
+        assert text_at(handle.judge(frame(one))[0]["label"]) == "unknown"
+
+
+def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle):
+    frames = frames_of()[:6]
+    found = {index: set() for index in range(len(frames))}
+    with opened(native, typed_bundle().path, **OPENVINO) as handle:
+        alone = [float(handle.judge(frame(one))[0]["score"]) for one in frames]
+
+        def judge(index):
+            for _ in range(20):
+                found[index].add(float(handle.judge(frame(frames[index]))[0]["score"]))
+
+        threads = [threading.Thread(target=judge, args=(index,)) for index in found]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {index: {score} for index, score in enumerate(alone)}
+
+
+def refused(native, path, error, words, **changes):
+    with pytest.raises(error, match=words):
+        Handle(native, path, options(**{**OPENVINO, **changes}))
+
+
+def test_what_cannot_be_opened_says_what_was_looked_for(native, bundle_path, typed_bundle, monkeypatch):
+    path = typed_bundle().path
+    monkeypatch.delenv(OPENVINO_VARIABLE, raising=False)
+    refused(native, path, MissingDependencyError, "looked for libopenvino_c.so .*wheel", backend_library=None)
+    refused(
+        native, path, MissingDependencyError, r"no OpenVINO .* ov_get_openvino", backend_library=b"libm.so.6"
+    )
+    refused(native, path, InferenceError, r"within 1e-09 s.*warmup_limit_s", warmup_limit_s=1e-9)
+    refused(native, bundle_path, InferenceError, r"'pixels'.*back end onnxruntime")
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    with opened(native, path, **{**OPENVINO, "backend_library": None}) as handle:
+        assert handle.info()["backend"] == "openvino"
+
+
+def test_auto_takes_the_body_if_openvino_is_here_else_onnxruntime_and_says_why(
+    native, any_processor, body_bundle, typed_bundle, monkeypatch
+):
+    path = body_bundle().path
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    with opened(native, path, backend_library=None) as handle:
+        assert handle.info()["graph"] == any_processor
+        handle.swap(typed_bundle().path)
+        assert handle.info()["backend"] == "onnxruntime"
+        handle.rollback()
+        assert handle.info()["graph"] == any_processor
+    monkeypatch.setenv(OPENVINO_VARIABLE, "/nowhere/libopenvino_c.so")
+    with opened(native, path, backend_library=None) as handle:
+        said = handle.info()
+        assert (said["backend"], said["graph"]) == ("onnxruntime", "model.onnx")
+        assert said["why"].startswith("openvino: OpenVINO was not found; looked for /nowhere")
+
+
+def turned_round(data):
+    """Return a graph with its first convolution's weights turned round: other decisions, the same shapes."""
+    model = onnx.load_model_from_string(data)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == first.input[1])
+    array = onnx.numpy_helper.to_array(weight)
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array[::-1]), weight.name))
+    return bytes(model.SerializeToString())
+
+
+def test_a_body_that_decides_otherwise_is_refused_and_auto_leaves_it(
+    native, any_processor, body_bundle, tmp_path, monkeypatch
+):
+    if any_processor != "body.onnx":
+        pytest.skip("this processor has no bf16 instructions")
+    bundle = body_bundle()
+    path = tmp_path / "changed.edgeosr"
+    write_bundle(
+        path, bundle.manifest, {**bundle.files, "body.onnx": turned_round(bundle.files["body.onnx"])}
+    )
+    refused(native, path, InferenceError, r"golden verdicts differ.*OpenVINO .*bf16")
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    with opened(native, path, backend_library=None) as handle:
+        said = handle.info()
+        assert said["backend"] == "onnxruntime" and "golden verdicts differ" in said["why"]
+        assert handle.thresholds() == [bundle.manifest.threshold.value]
+
+
+def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native, body_bundle, tmp_path):
+    bundle = body_bundle("none", "external")
+    record = replace(bundle.manifest.body, logits=False)
+    data = body_bundles.body_bytes(bundle.files["model.onnx"], record.outputs)
+    path = tmp_path / "less.edgeosr"
+    write_bundle(path, replace(bundle.manifest, body=record), {**bundle.files, "body.onnx": data})
+    assert read_bundle(path).manifest.body.outputs == ("embedding",)
+    refused(native, path, BundleError, "gives other tensors than scorer.npz takes")
