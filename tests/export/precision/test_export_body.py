@@ -15,11 +15,13 @@ from edgeosr.bundle.manifest import BODY, BODY_SCHEMA
 from edgeosr.cli.export import _body_from
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import BundleError, DecisionGateError, ExportError, UsageError
+from edgeosr.export.calibrate import fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.export_run import export_run
+from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision import export_body
 from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.precision.split import body_bytes, boundary_of
-from edgeosr.export.scored_graph import ScoredGraph
+from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime import openvino_module
 from edgeosr.runtime.golden import read_golden
@@ -159,8 +161,14 @@ def test_a_body_that_takes_or_gives_other_tensors_is_refused_unrun(bundle: Bundl
 
 
 def test_a_body_that_decides_otherwise_is_not_exported(
-    digits_run: Path, tmp_path: Path, monkeypatch: Any
+    classifier: ClassifierGraph, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    graph = scored_graph(classifier, "closed-form")
+    scores = score_select(GraphRunner(graph.model(), threads=1), images, None)
+    fit = fit_on_select(scores, default_part=classifier.default_part, parts=graph.parts)
+    portable, picture = graph.model(fit.fusion), tmp_path / "refused.gate.png"
+    limit, _ = threshold_on_calibrate(GraphRunner(portable, threads=1), images, 0.1)
+    parts = CalibrationParts(train=images, select=images, calibrate=images, open_select=None)
     made = export_body._made
 
     def wrong(*arguments: Any) -> tuple[bytes, str]:
@@ -168,12 +176,11 @@ def test_a_body_that_decides_otherwise_is_not_exported(
         return broken(data), converter
 
     monkeypatch.setattr(export_body, "_made", wrong)
-    out = tmp_path / "refused.edgeosr"
-    with pytest.raises(
-        DecisionGateError, match=r"(?s)the bf16 graph decides .*Try --recalibrate or leave --precision"
-    ):
-        export_run(digits_run, ExportSettings(openvino="bf16", out=out, threads=1))
-    assert not out.exists() and out.with_suffix(".gate.png").exists()
+    said = r"(?s)the bf16 graph decides .*Try --recalibrate or leave --precision"
+    with pytest.raises(DecisionGateError, match=said):
+        settings = ExportSettings(openvino="bf16", threads=1)
+        export_body.export_body(graph, fit, limit, portable, parts, settings, picture)
+    assert picture.exists()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
