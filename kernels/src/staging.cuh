@@ -103,7 +103,9 @@ EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, 
 template <bool kHalf>
 EDGEOSR_DEVICE void stage_chunks(
     FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
-    int const bits = count >= 16 ? 4 : count >= 8 ? 3 : count >= 4 ? 2 : count >= 2 ? 1 : 0;
+    // As many as there are chunks, but a power of two: its exponent is the float's.
+    int const bits =
+        static_cast<int>(bits_from_float(static_cast<float>(smaller(count, kWarps))) >> 23) - 127;
     int const sharers = 1 << bits, threads = kThreads >> bits;
     int const share = warp_index() & (sharers - 1);
     int const thread = (warp_index() >> bits) * 32 + lane_index();

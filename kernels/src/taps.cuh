@@ -79,38 +79,60 @@ EDGEOSR_DEVICE unsigned bits_between(int first, int end) {
     return first < end ? 0xffffffffu >> (32 - (end - first)) << first : 0u;
 }
 
-// Per tap: the positions whose partner q + offset is in the map, a bit each, and the flat offset, none of
-// them negative: a pair counts the same from its other end. One thread a word.
+// Where a position's partner is, never before it: a pair counts the same from its other end.
+struct Offset {
+    int down, right, flat;
+    bool small;  // within the map; else it has no pairs
+};
+
+EDGEOSR_DEVICE Offset load_offset(FusedScoreParams const& p, int tap) {
+    unsigned char const* from = p.scorer + p.offsets_at + smaller(tap, p.taps - 1) * 8;
+    Offset found = {static_cast<int>(load_u32(from)), static_cast<int>(load_u32(from + 4)), 0, false};
+    found.flat = found.down * p.width_of_map + found.right;
+    if (found.flat < 0) found = {-found.down, -found.right, -found.flat, false};
+    found.small = tap < p.taps && found.down > -p.height && found.down < p.height &&
+                  found.right > -p.width_of_map && found.right < p.width_of_map;
+    if (!found.small) found.flat = 0;  // keeps the addresses small
+    return found;
+}
+
+// The positions of a word whose partner q + offset is in the map, a bit each.
+EDGEOSR_DEVICE unsigned positions_with_partner(FusedScoreParams const& p, Offset const& offset, int word) {
+    int const width = p.width_of_map, first = word * 32;
+    int row = first * p.width_inverse >> 16;
+    int end = smaller(((first + 31) * p.width_inverse >> 16) + 1,
+                      offset.down > 0 ? p.height - offset.down : p.height);
+    row = row < -offset.down ? -offset.down : row;
+    if (!offset.small) end = 0;
+    unsigned found = 0u;
+#pragma unroll 1
+    for (int at = row * width - first; row < end; ++row, at += width)
+        found |= bits_between(at + (offset.right < 0 ? -offset.right : 0),
+                              at + width - (offset.right > 0 ? offset.right : 0));
+    return found;
+}
+
+// Fills the table of taps: one thread a tap of two words, else one a word of a tap.
 EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
-    int const width = p.width_of_map, taps = padded_taps(p);
-    unsigned char const* offsets = p.scorer + p.offsets_at;
+    int const taps = padded_taps(p), items = p.words == 2 ? taps : p.words * taps;
     // From the last thread on: the first warps have the map to fetch.
 #pragma unroll 1
-    for (int item = kThreads - 1 - thread_index(); item < p.words * taps; item += kThreads) {
-        int const tap = item / p.words, word = item - tap * p.words, known = smaller(tap, p.taps - 1);
-        int down = static_cast<int>(load_u32(offsets + known * 8));
-        int right = static_cast<int>(load_u32(offsets + known * 8 + 4));
-        int offset = down * width + right;
-        if (offset < 0) {
-            offset = -offset;
-            down = -down;
-            right = -right;
+    for (int item = kThreads - 1 - thread_index(); item < items; item += kThreads) {
+        int const word = item / taps, tap = item - word * taps;
+        Offset const offset = load_offset(p, tap);
+        unsigned const valid = positions_with_partner(p, offset, word);
+        if (p.words == 2) {
+            unsigned const second = positions_with_partner(p, offset, 1);
+            shared_store_x4(inside_map(p) + tap * 4,
+                            {float_from_bits(valid),
+                             float_from_bits(second),
+                             float_from_bits(static_cast<unsigned>(offset.flat)),
+                             0.0f});
+        } else {
+            shared_store_u32(inside_of_tap(p, word, tap), valid);
+            if (word == 0)
+                shared_store_u32(inside_of_tap(p, p.words, tap), static_cast<unsigned>(offset.flat));
         }
-        // An offset beyond the map has no bits; a small one in its place keeps the addresses small.
-        bool const small =
-            tap < p.taps && down > -p.height && down < p.height && right > -width && right < width;
-        int const first = word * 32;  // the word's positions, by rows
-        int row = first * p.width_inverse >> 16;
-        int end = smaller(((first + 31) * p.width_inverse >> 16) + 1, down > 0 ? p.height - down : p.height);
-        row = row < -down ? -down : row;
-        if (!small) end = 0;
-        unsigned valid = 0u;
-#pragma unroll 1
-        for (int at = row * width - first; row < end; ++row, at += width)
-            valid |= bits_between(at + (right < 0 ? -right : 0), at + width - (right > 0 ? right : 0));
-        shared_store_u32(inside_of_tap(p, word, tap), valid);
-        if (word == 0)
-            shared_store_u32(inside_of_tap(p, p.words, tap), static_cast<unsigned>(small ? offset : 0));
     }
 }
 

@@ -13,9 +13,9 @@ from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
 from edgeosr.kernels.packing import CONSTANTS_BYTES, constants_bytes, pack_scorer, unpacked_weights
 from edgeosr.scoring.scorer import Scorer
 
-# Several rounds of staging, masks of four words, two tiles of which one is ragged, rows that start unaligned.
+# Three rounds of staging, masks of four words, two tiles of which one is ragged, rows that start unaligned.
 MAP_CASE = Case(
-    dimension=300,
+    dimension=530,
     batch=9,
     classes=7,
     head="cosine",
@@ -27,8 +27,8 @@ MAP_CASE = Case(
     activation="relu",
     seed=21,
 )
-# Masks of two words, more than a chunk of one sample.
-SMALL_MAP_CASE = replace(MAP_CASE, dimension=78, batch=7, positions=49, discriminator="two", seed=23)
+# Masks of two words, a warp has two chunks of a stage.
+SMALL_MAP_CASE = replace(MAP_CASE, dimension=300, batch=7, positions=49, discriminator="two", seed=23)
 TANGENT_CASE = Case(
     dimension=130,
     batch=6,

@@ -84,7 +84,7 @@ MUTANTS = [
     Mutant(
         "wrong mask: neighbours across the map's edge",
         "taps.cuh",
-        "at + width - (right > 0 ? right : 0)",
+        "at + width - (offset.right > 0 ? offset.right : 0)",
         "at + width",
     ),
     Mutant("the mask's second word meets the first's places", "taps.cuh", "(place.y)", "(place.x)"),
@@ -103,10 +103,10 @@ MUTANTS = [
         "(bytes - middle) / kBytes - 1;",
     ),
     Mutant(
-        "off by one in the tile",
-        "block.cuh",
-        "smaller(p.batch - block.first, kTile)",
-        "smaller(p.batch - block.first, kTile - 1)",
+        "a tile's verdicts all in one place",
+        "verdict.cuh",
+        "write_verdict(p, partials, block.first + warp, warp);",
+        "write_verdict(p, partials, block.first, warp);",
     ),
     Mutant(
         "swapped fragment registers",
