@@ -232,8 +232,8 @@ def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
 def test_the_machine_codes_wavefronts_are_those_of_the_source_on_the_cpu() -> None:
     """Two counters that share nothing.
 
-    Of the maps they agree but for one load a warp of each of the scorer's constants that the compiler keeps in
-    a register, or has no use for; until the constants lay in shared memory they agreed to the last wavefront.
+    Of the maps they agree but for loads of the scorer's constants, one a warp, that the compiler keeps in a
+    register, or has no use for; until the constants lay in shared memory they agreed to the last wavefront.
     """
     for workload in WORKLOADS:
         of_source = wavefronts_of(workload)

@@ -14,6 +14,7 @@ from edgeosr.kernels.packing import CONSTANTS_BYTES, constants_bytes, pack_score
 from edgeosr.scoring.scorer import Scorer
 
 # Three rounds of staging, masks of four words, two tiles of which one is ragged, rows that start unaligned.
+# No margin: with one the loss of sample 0, whose cosine is 1, is all rounding.
 MAP_CASE = Case(
     dimension=530,
     batch=9,
@@ -25,7 +26,7 @@ MAP_CASE = Case(
     positions=100,
     filter=3,
     activation="relu",
-    seed=21,
+    seed=24,
 )
 # Masks of two words, a warp has two chunks of a stage.
 SMALL_MAP_CASE = replace(MAP_CASE, dimension=300, batch=7, positions=49, discriminator="two", seed=23)
