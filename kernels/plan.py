@@ -13,21 +13,26 @@ from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
 THREADS = 512
+WARPS = THREADS // 32
 TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
 TILE_FULL = 4  # with fp32 weights
-GROUP = 16  # channels pooled at a time, one a warp
+GROUP = 16  # channels of a chunk of the map
 MOST_SLABS = 16
 WIDEST_SLAB = 256
 # Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
 # slabs, so that the workspace at B = 1024 stays near 200 MB; rows of parts may add to that.
 MOST_PARTIAL_ROWS = 16 * 1536
-STAGE_BYTES = 8192  # aimed at for one of the two halves in flight
+# Of the map in shared memory: all of a block's chunks if they are no more than this, else two halves in
+# flight.
+STAGE_BYTES = 26 * 1024
+TURN = 8  # chunks that keep every warp busy: 16 channels each, of which a warp takes eight at a time
 LARGEST_BATCH = 1024
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_BYTES = 4 * (512 + 16) * 4  # parts of a hidden layer: 512 threads and a gap, 4 samples
-STAGE_AT = 4 * (16 * 8 + 16 * 8 + 8)  # phase A: masks, J^2 sums of the warps, scales
-EVEN_AT = 4 * (3 * 8 + 4 * 8 * 16)  # phase B: three results a sample; three a sample and warp; sums a part
+STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
+# Phase B: three results a sample; three a sample and warp; sums a part; the scorer's constants.
+EVEN_AT = 4 * (3 * 8 + 4 * 8 * 16 + 48)
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -123,10 +128,16 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
         _fill_tangents(params, packed, shape)
     params.stats = 2 + 2 * params.probes
     tiles = -(-batch // tile)
+    params.slabs_inverse = (1 << 20) // params.slabs + 1
+    params.last_inverse = 65536 // ((batch - 1) % tile + 1) + 1
     columns = tiles * params.slabs * tile
     params.stats_at = padded_size(4 * tiles)
     params.partials_at = params.stats_at + padded_size(4 * columns * params.stats)
-    shared = max(_place_phase_a(params, packed, shape, tile), _place_phase_b(params, packed, tile))
+    phase_a = _place_phase_a(params, packed, shape, tile)
+    while phase_a > MOST_SHARED_BYTES and params.chunks_per_half > 1:
+        params.chunks_per_half //= 2
+        phase_a = _place_phase_a(params, packed, shape, tile)
+    shared = max(phase_a, _place_phase_b(params, packed, tile))
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
@@ -192,6 +203,9 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
         )
     least = positions * (packed.dimension if first else position_stride)
     params.height, params.width_of_map = shape.height, shape.width
+    params.positions, params.words = positions, 2 * -(-positions // 64)
+    params.width_inverse = 65536 // shape.width + 1
+    params.position_share = 1.0 / positions
     params.layout = LAYOUTS.index(shape.layout)
     params.position_stride = position_stride
     params.sample_stride = _stride("sample_stride", shape.sample_stride, least)
@@ -201,8 +215,20 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
     # in different banks (src/staging.cuh).
     params.row_pitch = positions if first else _next(positions, 4 if shape.half else 2)
     params.chunk_bytes = padded_size(GROUP * params.row_pitch * element) + (16 if first else 0)
-    most = params.slab_width // GROUP * (TILE_HALF if packed.half else TILE_FULL)
-    params.chunks_per_half = min(max(1, STAGE_BYTES // params.chunk_bytes), most)
+    samples = min(TILE_HALF if packed.half else TILE_FULL, max(params.batch, 1))
+    params.chunks_per_half = chunks_at_once(params.slab_width // GROUP * samples, params.chunk_bytes)
+
+
+def chunks_at_once(chunks: int, chunk_bytes: int) -> int:
+    """Return how many of a block's chunks of the map are staged together: all, or one of two halves.
+
+    No result depends on it.
+    """
+    fit = STAGE_BYTES // chunk_bytes
+    if chunks <= fit:
+        return chunks
+    half = fit // 2 // TURN * TURN  # whole turns of the warps
+    return half or max(1, min(fit, TURN))
 
 
 def _fill_tangents(params: FusedScoreParams, packed: PackedScorer, shape: TangentShape) -> None:
@@ -226,19 +252,22 @@ def _place_phase_a(
 ) -> int:
     """Place phase A's shared memory, in the order of ``src/block.cuh``; return its size."""
     at = STAGE_AT
-    inside_bytes = 0
     if isinstance(shape, MapShape):
-        positions = shape.height * shape.width
-        at += 2 * params.chunks_per_half * params.chunk_bytes
-        inside_bytes = padded_size((-(-positions // 32) + 1) * packed.taps * 4)
-    params.slopes_at = at
-    if isinstance(shape, MapShape) and packed.smooth and shape.half:
-        at += GROUP * shape.height * shape.width * 4
-    params.inside_at = at
-    params.z_at = params.inside_at + inside_bytes
-    params.halves_at = params.z_at + tile * params.z_pitch * 4
-    halves = 2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0
-    return int(params.halves_at + halves)
+        positions, words = params.positions, params.words
+        samples = min(tile, max(params.batch, 1))
+        halves = 1 if params.chunks_per_half == params.slab_width // GROUP * samples else 2
+        at += halves * params.chunks_per_half * params.chunk_bytes
+        params.slopes_at = at
+        at += WARPS * positions * 4 if packed.smooth and shape.half else 0
+        params.masks_at = at
+        at += WARPS * (2 * words + 1) * 32 if not (32 <= positions <= 64 or packed.smooth) else 0
+        params.inside_at = at
+        at += (4 if words == 2 else words + 1) * (-(-packed.taps // 4) * 4) * 4
+    # Where the map was, z as halves comes later.
+    params.halves_at = STAGE_AT
+    halves_bytes = 2 * TILE_HALF * (params.slab_width + 8) * 2 if packed.half else 0
+    params.z_at = max(at, STAGE_AT + halves_bytes)
+    return int(params.z_at + (2 if packed.closed_form else 1) * tile * params.z_pitch * 4)
 
 
 def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) -> int:

@@ -140,6 +140,22 @@ def pack_predicates(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), ones(a, *(f"P{i}" for i in range(7) if kept >> i & 1))
 
 
+def unpack_predicates(operands: Operands, modifiers: list[str]) -> Made:
+    """R2P: predicates from a register's bits, where the mask has them."""
+    to, a, mask = operands
+    if to != "PR":
+        raise NotModelledError(f"R2P to {to}")
+    numbers = [number for number in range(7) if int(mask, 0) >> number & 1]
+    read, puts = word(a), [to_predicate(f"P{number}") for number in numbers]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        bits = np.asarray(read(s, ix))
+        for number, put in zip(numbers, puts, strict=True):
+            put(s, ix, (bits >> np.uint32(number) & np.uint32(1)) != 0)
+
+    return run, ones(*(f"P{number}" for number in numbers)), ones(a)
+
+
 BITS: dict[str, Callable[[Operands, list[str]], Made]] = {
     **dict.fromkeys(("SHF", "USHF"), shift),
     **dict.fromkeys(("LOP3", "ULOP3"), logic),
@@ -147,4 +163,5 @@ BITS: dict[str, Callable[[Operands, list[str]], Made]] = {
     **dict.fromkeys(("POPC", "UPOPC"), population),
     "PRMT": permute,
     "P2R": pack_predicates,
+    "R2P": unpack_predicates,
 }

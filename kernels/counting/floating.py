@@ -94,21 +94,39 @@ def special(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), ones(a)
 
 
+def _related(name: str, x: Any, y: Any) -> Any:
+    """Whether the relation holds; one that ends in U holds for not-a-numbers too."""
+    unordered = np.isnan(x) | np.isnan(y)
+    if name in ("NAN", "NUM"):
+        return unordered if name == "NAN" else ~unordered
+    found = RELATIONS[name[:2]](x, y)
+    return (found | unordered) if name.endswith("U") else (found & ~unordered)
+
+
+def compare_to_number(operands: Operands, modifiers: list[str]) -> Made:
+    """FSET.BF: 1.0 where the relation holds, else 0."""
+    to, a, b, other = operands
+    if modifiers[0] != "BF":
+        raise NotModelledError(f"FSET.{'.'.join(modifiers)}")
+    left, right, more, write = real(a), real(b), predicate(other), to_word(to)
+    name, join = modifiers[1], JOIN[modifiers[-1]]
+
+    def run(s: Registers, ix: Lanes) -> None:
+        found = join(_related(name, left(s, ix), right(s, ix)), more(s, ix))
+        write(s, ix, np.asarray(found).astype(np.float32))
+
+    return run, ones(to), ones(a, b, other)
+
+
 def compare(operands: Operands, modifiers: list[str]) -> Made:
-    """FSETP; a relation that ends in U holds for not-a-numbers too."""
+    """FSETP."""
     first, second, a, b, other = operands[:5]
     left, right, more = real(a), real(b), predicate(other)
     name, join = modifiers[0], JOIN[modifiers[-1]]
     put, put_opposite = to_predicate(first), to_predicate(second)
 
     def run(s: Registers, ix: Lanes) -> None:
-        x, y = left(s, ix), right(s, ix)
-        unordered = np.isnan(x) | np.isnan(y)
-        if name in ("NAN", "NUM"):
-            found = unordered if name == "NAN" else ~unordered
-        else:
-            found = RELATIONS[name[:2]](x, y)
-            found = (found | unordered) if name.endswith("U") else (found & ~unordered)
+        found = _related(name, left(s, ix), right(s, ix))
         joined = more(s, ix)
         put(s, ix, join(found, joined))
         put_opposite(s, ix, join(~found, joined))
@@ -204,6 +222,19 @@ def pack_halves(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), ones(a, b)
 
 
+def to_half(operands: Operands, modifiers: list[str]) -> Made:
+    """F2F.F16.F32: a float32 as a half, below zeros."""
+    to, a = operands
+    if modifiers != ["F16", "F32"]:
+        raise NotModelledError(f"F2F.{'.'.join(modifiers)}")
+    read, write = real(a), to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        write(s, ix, np.asarray(read(s, ix)).astype(np.float16).view(np.uint16).astype(np.uint32))
+
+    return run, ones(to), ones(a)
+
+
 def half_add(operands: Operands, modifiers: list[str]) -> Made:
     """HADD2.F32: one half (the other operand is -RZ) as float32."""
     to, a, b = operands
@@ -279,11 +310,13 @@ FLOATING: dict[str, Callable[[Operands, list[str]], Made]] = {
     "FFMA": arithmetic(3, lambda a, b, c: _sum(a * b, c)),
     "MUFU": special,
     "FSETP": compare,
+    "FSET": compare_to_number,
     "FSEL": select,
     "FMNMX": smaller_or_larger,
     "FCHK": division_needs_care,
     **dict.fromkeys(("I2F", "I2FP"), to_float),
     "F2I": to_integer,
+    "F2F": to_half,
     "F2FP": pack_halves,
     "HADD2": half_add,
     "HFMA2": half_constant,

@@ -71,6 +71,7 @@ _KNOWN = {
     "I2F": "U16 S16 U32 RM RP RZ",
     "I2FP": "F32 S32 U32 RM RP RZ",
     "F2I": "FTZ U32 TRUNC NTZ",
+    "F2F": "F16 F32",
     "F2FP": "F16 F32 PACK_AB",
     "HADD2": "F32",
     "HFMA2": "MMA",

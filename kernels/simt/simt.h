@@ -126,6 +126,10 @@ inline float load_shared_by_blocks_f32(float const* address, Site site = Site::h
     simt::require_global(address, 4, site);
     return *static_cast<AnyFloat const*>(address);
 }
+inline Floats2 load_shared_by_blocks_x2(float const* address, Site site = Site::here()) {
+    simt::require_global(address, 8, site);
+    return same_bits<Floats2>(*reinterpret_cast<Vector2 const*>(address));
+}
 inline void store_f32(float* address, float value, Site site = Site::here()) {
     simt::note_store(address, 4, site);
     *static_cast<AnyFloat*>(address) = value;
@@ -225,6 +229,12 @@ inline float square_root(float x) {
 }
 inline float absolute(float x) {
     return std::fabs(x);
+}
+inline float largest_of(float a, float b) {
+    return a > b ? a : b;
+}
+inline float least_of(float a, float b) {
+    return a < b ? a : b;
 }
 
 }  // namespace edgeosr

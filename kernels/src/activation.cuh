@@ -8,10 +8,10 @@ struct Activated {
     float value, slope;
 };
 
-// One whose derivative is a constant on two sides: the mask bit says y is inside (slope 1), else `outside`.
+// One whose derivative is a constant on two sides: 1 where low < y < high, else `outside`.
 struct Piecewise {
-    float low, high;  // inside: low < y < high
-    float outside;    // the derivative elsewhere
+    float low, high;
+    float outside;
 };
 
 EDGEOSR_DEVICE Piecewise piecewise(FusedScoreParams const& p) {
@@ -27,11 +27,12 @@ EDGEOSR_DEVICE Piecewise piecewise(FusedScoreParams const& p) {
     return pieces;
 }
 
-EDGEOSR_DEVICE float piecewise_value(int activation, Piecewise const& pieces, float y, bool inside) {
-    if (inside) return y;
-    if (activation == kLeakyRelu) return pieces.outside * y;
-    if (activation == kClip) return y <= pieces.low ? pieces.low : pieces.high;
-    return 0.0f;
+EDGEOSR_DEVICE float clipped(Piecewise const& pieces, float y) {
+    return least_of(largest_of(y, pieces.low), pieces.high);
+}
+
+EDGEOSR_DEVICE float leaky_value(Piecewise const& pieces, float y) {
+    return multiply_add(pieces.outside, least_of(y, 0.0f), largest_of(y, 0.0f));
 }
 
 EDGEOSR_DEVICE float logistic(float y) {  // never exp of a large number

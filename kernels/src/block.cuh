@@ -2,6 +2,7 @@
 #pragma once
 #include "params.cuh"
 #include "primitives.cuh"
+#include "registers.cuh"
 
 // A build that stops after a phase is timed for what the phase takes (kernels/build/phases.py has the names);
 // its verdicts are never written. 0: the kernel.
@@ -35,17 +36,19 @@ struct Block {
     int valid;     // samples of this tile, 1 .. T
     int channel;   // first of the slab
     int channels;  // of the slab, padded to 16: the padding reads as z = 0
+    int inverse;   // of valid: number * inverse >> 16 is number / valid, for numbers below 8192
 };
 
 template <int kTile>
 EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
     Block block;
-    block.tile = block_index() / p.slabs;
+    block.tile = block_index() * p.slabs_inverse >> 20;
     block.slab = block_index() - block.tile * p.slabs;
     block.first = block.tile * kTile;
     block.valid = smaller(p.batch - block.first, kTile);
     block.channel = block.slab * p.slab_width;
     block.channels = smaller(p.slab_width, padded16(p.dimension) - block.channel);
+    block.inverse = block.valid == kTile ? 65536 / kTile + 1 : p.last_inverse;
     return block;
 }
 
@@ -64,27 +67,34 @@ EDGEOSR_DEVICE float* slab_partials(FusedScoreParams const& p, int tile, int sla
 }
 
 // Phase A's shared memory. Places come from the plan or are constants: no register holds them.
-EDGEOSR_DEVICE unsigned* masks_of_warp() {  // [16, 8], a warp's bits
-    return reinterpret_cast<unsigned*>(shared_memory()) + warp_index() * 8;
-}
-EDGEOSR_DEVICE float* jacobian_sums(int sample) {  // [8, 16], a sample's J^2 sum of each warp
-    return reinterpret_cast<float*>(shared_memory() + 512) + sample * kWarps;
-}
 EDGEOSR_DEVICE float* scales() {  // [8], power of two that was taken out of a sample's slab
-    return reinterpret_cast<float*>(shared_memory() + 1024);
+    return reinterpret_cast<float*>(shared_memory());
 }
 EDGEOSR_DEVICE unsigned char* stage_half(FusedScoreParams const& p, int half) {
     return shared_memory() + kStageAt + half * p.chunks_per_half * p.chunk_bytes;
 }
-EDGEOSR_DEVICE float* slopes_of_warp(FusedScoreParams const& p) {
-    return reinterpret_cast<float*>(shared_memory() + p.slopes_at) + warp_index() * p.height * p.width_of_map;
+// Mask bits of fewer than 32 or more than 64 positions, [words, 8 channels] a warp, from this byte on; as
+// many words and one behind them are read.
+EDGEOSR_DEVICE int masks_of_warp(FusedScoreParams const& p) {
+    return p.masks_at + warp_index() * (2 * p.words + 1) * 32;
 }
-// Which positions have their partner in the map, a bit each, [words, taps]; then each tap's flat offset.
+EDGEOSR_DEVICE unsigned* shared_memory_of(int at) {
+    return reinterpret_cast<unsigned*>(shared_memory() + at);
+}
+EDGEOSR_DEVICE float* slopes_of_warp(FusedScoreParams const& p) {
+    return reinterpret_cast<float*>(shared_memory() + p.slopes_at) + warp_index() * p.positions;
+}
+// Of each tap: the positions that have their partner in the map, a bit each, then its flat offset; see
+// taps.cuh.
 EDGEOSR_DEVICE unsigned* inside_map(FusedScoreParams const& p) {
     return reinterpret_cast<unsigned*>(shared_memory() + p.inside_at);
 }
 EDGEOSR_DEVICE float* embedding(FusedScoreParams const& p, int sample) {
     return reinterpret_cast<float*>(shared_memory() + p.z_at) + sample * p.z_pitch;
+}
+template <int kTile>
+EDGEOSR_DEVICE float* jacobians(FusedScoreParams const& p, int sample) {  // [T, z_pitch], behind z
+    return embedding(p, kTile + sample);
 }
 EDGEOSR_DEVICE unsigned short* embedding_halves(FusedScoreParams const& p) {
     return reinterpret_cast<unsigned short*>(shared_memory() + p.halves_at);

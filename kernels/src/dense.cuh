@@ -13,10 +13,17 @@ constexpr int kAhead = 4;
 #else
 constexpr int kAhead = 6;
 #endif
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 750)
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 750 || EDGEOSR_OLD_COMPILER)
 constexpr int kAheadFma = 2;
 #else
 constexpr int kAheadFma = 3;
+#endif
+
+// Row tiles of layer 1 and head that a warp multiplies at a time.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kTilesAtOnce = 2;
+#else
+constexpr int kTilesAtOnce = 3;
 #endif
 
 EDGEOSR_DEVICE float leaky(float value, float slope) {
@@ -56,56 +63,54 @@ EDGEOSR_DEVICE void multiply_tile(unsigned char const* weights,
     }
 }
 
-// The same for row tiles row, row + step, ... < rows with few steps each: loads run ahead over the ends of
-// tiles. columns hold a high and a low half of z, `low_at` elements apart. c goes to sink(row tile, c).
+// The same for row tiles warp, warp + 16, .. < rows, several at a time: steps k and k + 1 of all of them are
+// in flight together, and share their columns. columns hold a high and a low half of z, `low_at` elements
+// apart. c goes to sink(row tile, c).
 template <class Sink>
 EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
                                    int rows,
-                                   int row,
-                                   int step,
-                                   int steps_of_k,
+                                   int steps,
                                    unsigned short const* columns,
                                    int pitch,
                                    int low_at,
                                    Sink const& sink) {
-    if (row >= rows) return;
-    int const items = (rows - row + step - 1) / step * steps_of_k;
     int const lane = thread_index_again() & 31;
-    unsigned char const* from = weights + lane * 16;
     unsigned const jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
-    unsigned at = static_cast<unsigned>(row) * 512u, row_at = at;
-    unsigned short const* column = column_of_lane(columns, pitch, lane);
-    int load_k = 0, k = 0;
-    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    unsigned short const* const first_column = column_of_lane(columns, pitch, lane);
 #pragma unroll 1
-    for (int first = 0; first < items; first += kAhead) {
-        Words4 a[kAhead];
+    for (int row = thread_index_again() >> 5; row < rows; row += kTilesAtOnce * kWarps) {
+        unsigned char const* from = weights + static_cast<unsigned>(row) * 512u + lane * 16;
+        unsigned short const* column = first_column;
+        float c[kTilesAtOnce][4] = {};
+#pragma unroll 1
+        for (int k = 0; k < steps; k += 2) {
+            Words4 a[2][kTilesAtOnce] = {};
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-            if (first + i < items) {
-                a[i] = load_16(from + at);
-                at += jump;
-                if (++load_k == steps_of_k) {
-                    load_k = 0;
-                    row_at += static_cast<unsigned>(step) * 512u;
-                    at = row_at;
+            for (int step = 0; step < 2; ++step) {
+#pragma unroll
+                for (int i = 0; i < kTilesAtOnce; ++i)
+                    if (k + step < steps && row + i * kWarps < rows)
+                        a[step][i] = load_16(from + i * (kWarps * 512));
+                from = stepped(from, jump);
+            }
+#pragma unroll
+            for (int step = 0; step < 2; ++step) {
+                if (k + step < steps) {
+                    unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
+                    unsigned const low_0 = shared_load_u32(column + low_at),
+                                   low_1 = shared_load_u32(column + low_at + 8);
+#pragma unroll
+                    for (int i = 0; i < kTilesAtOnce; ++i) {
+                        mma_f16(c[i], a[step][i], high_0, high_1);
+                        mma_f16(c[i], a[step][i], low_0, low_1);
+                    }
                 }
+                column += 16;
             }
         }
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-            if (first + i < items) {
-                unsigned short const* b = column + k * 16;
-                mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));
-                mma_f16(c, a[i], shared_load_u32(b + low_at), shared_load_u32(b + low_at + 8));
-                if (++k == steps_of_k) {
-                    sink(row, c);
-                    k = 0;
-                    row += step;
-                    c[0] = c[1] = c[2] = c[3] = 0.0f;
-                }
-            }
-        }
+        for (int i = 0; i < kTilesAtOnce; ++i)
+            if (row + i * kWarps < rows) sink(row + i * kWarps, c[i]);
     }
 }
 
@@ -191,26 +196,34 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p, Block const& block,
     if (kMma) {
         int const rows = p.rows >> 4, first = block.channel >> 4;
         unsigned char const* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
+        int const sample = (thread_index_again() & 3) * 2;
+        float scale = 0.0f, next_scale = 0.0f;
+        if (!kFewRegisters) {
+            scale = shared_load_f32(scales() + sample);
+            next_scale = shared_load_f32(scales() + sample + 1);
+        }
         multiply_tiles(weights,
                        rows,
-                       warp_index(),
-                       kWarps,
                        block.channels >> 4,
                        embedding_halves(p),
                        pitch_of_halves(p),
                        kTileMma * pitch_of_halves(p),
                        [&](int row, float const(&c)[4]) {
-                           int const lane = thread_index_again() & 31, sample = (lane & 3) * 2;
-                           float* at = partials + sample * p.rows + row * 16 + (lane >> 2);
-                           if (sample < block.valid) {
-                               float const scale = shared_load_f32(scales() + sample);
+                           // Found anew where, kept, they would take registers from the weights in flight.
+                           Block const here = kFewRegisters ? this_block<kTileMma>(p) : block;
+                           int const lane = thread_index_again() & 31;
+                           float* const mine =
+                               kFewRegisters ? slab_partials<kTileMma>(p, here.tile, here.slab) : partials;
+                           float* const at = mine + sample * p.rows + row * 16 + (lane >> 2);
+                           if (sample < here.valid) {
+                               if (kFewRegisters) scale = shared_load_f32(scales() + sample);
                                store_f32(at, c[0] * scale);
                                store_f32(at + 8, c[2] * scale);
                            }
-                           if (sample + 1 < block.valid) {
-                               float const scale = shared_load_f32(scales() + sample + 1);
-                               store_f32(at + p.rows, c[1] * scale);
-                               store_f32(at + p.rows + 8, c[3] * scale);
+                           if (sample + 1 < here.valid) {
+                               if (kFewRegisters) next_scale = shared_load_f32(scales() + sample + 1);
+                               store_f32(at + p.rows, c[1] * next_scale);
+                               store_f32(at + p.rows + 8, c[3] * next_scale);
                            }
                        });
     } else {

@@ -35,28 +35,37 @@
 
 namespace edgeosr {
 
-// |z|^2 and the slab's J^2 sum of each sample -> stats[0], stats[1]; one warp a sample.
-template <bool kMap>
+// |z|^2 and the slab's J^2 sum of each sample -> stats[0], stats[1]; one warp a sample, the last ones: the
+// first ones split z meanwhile.
+template <int kTile, bool kMap>
 EDGEOSR_DEVICE void reduce_embedding(FusedScoreParams const& p, Block const& block, float* stats) {
-    int const sample = warp_index(), lane = lane_index();
+    int const sample = kWarps - 1 - warp_index(), lane = lane_index();
     if (sample >= block.valid) return;
-    float square = 0.0f;
+    float square = 0.0f, jacobian = 0.0f;
     for (int k = lane; k < block.channels; k += 32) {
         float const z = shared_load_f32(embedding(p, sample) + k);
         square = multiply_add(z, z, square);
+        if (kMap) jacobian += shared_load_f32(jacobians<kTile>(p, sample) + k);
     }
     square = warp_sum(square);
-    float jacobian = 0.0f;
-    if (kMap) jacobian = warp_sum(lane < kWarps ? shared_load_f32(jacobian_sums(sample) + lane) : 0.0f);
+    if (kMap) jacobian = warp_sum(jacobian);
     if (lane == 0) {
         store_f32(stats + sample * p.stats, square);
         store_f32(stats + sample * p.stats + 1, jacobian);
     }
 }
 
-// The first tile's blocks ask for the later layers, each its share, while the map and layer 1 stream in.
-EDGEOSR_DEVICE void prefetch_later_layers(FusedScoreParams const& p, Block const& block) {
+// The first tile's blocks ask for their columns of the split matrix and each for its share of the later
+// layers, while the map streams in.
+template <bool kMma>
+EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& block) {
     if (block.tile != 0) return;
+    unsigned const column = static_cast<unsigned>(p.rows) * (kMma ? 2u : 4u);
+    unsigned const end = static_cast<unsigned>(block.channels) * column;
+#pragma unroll 1
+    for (unsigned at = static_cast<unsigned>(thread_index()) * 128u; at < end; at += kThreads * 128u)
+        prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
+#pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
          at < p.later_bytes;
          at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
@@ -71,13 +80,13 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
+    prefetch_weights<kMma>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block);
     else
         load_embedding<kTile, kHalf>(p, block);
-    prefetch_later_layers(p, block);
     block_sync();
-    reduce_embedding<kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+    reduce_embedding<kTile, kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
     if (stops_after(1)) return;
     if (p.rows > 0) {

@@ -4,6 +4,7 @@
 // warp's access share banks.
 #pragma once
 #include "dense.cuh"
+#include "tile.cuh"
 
 namespace edgeosr {
 
@@ -19,6 +20,16 @@ EDGEOSR_DEVICE void store_hidden(unsigned char* buffer, int pitch, int sample, i
                          half_from_float(value));
     else
         shared_store_f32(reinterpret_cast<float*>(buffer) + sample * pitch + row, value);
+}
+
+// Two neighbouring rows, the first one even.
+template <bool kMma>
+EDGEOSR_DEVICE void store_hidden_pair(unsigned char* buffer, int pitch, int sample, int row, Floats2 value) {
+    if (kMma)
+        shared_store_u32(reinterpret_cast<unsigned short*>(buffer) + sample * pitch + row,
+                         half_from_float(value.x) | static_cast<unsigned>(half_from_float(value.y)) << 16);
+    else
+        shared_store_x2(reinterpret_cast<float*>(buffer) + sample * pitch + row, value);
 }
 
 EDGEOSR_DEVICE const float* layer_bias(FusedScoreParams const& p, int layer) {
@@ -62,7 +73,7 @@ EDGEOSR_DEVICE void hidden_layer(
                 shared_store_x2(sum, {c[0], c[1]});
                 shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
             } else {
-                float const slope = load_f32(&constants_of(p)->slope);
+                float const slope = shared_load_f32(&kept_constants()->slope);
                 float const upper = load_f32(layer_bias(p, layer) + at),
                             lower = load_f32(layer_bias(p, layer) + at + 8);
                 store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
@@ -97,7 +108,7 @@ EDGEOSR_DEVICE void hidden_layer(
                                        s,
                                        row,
                                        leaky(value[s] + load_f32(layer_bias(p, layer) + row),
-                                             load_f32(&constants_of(p)->slope)));
+                                             shared_load_f32(&kept_constants()->slope)));
             }
         }
     }
@@ -110,7 +121,7 @@ EDGEOSR_DEVICE void hidden_layer(
         float value = 0.0f;
         for (int part = 0; part < parts; ++part)
             value += shared_load_f32(from_part + part * rows * (kMma ? kTile : 1));
-        float const slope = load_f32(&constants_of(p)->slope);
+        float const slope = shared_load_f32(&kept_constants()->slope);
         store_hidden<kMma>(
             to, pitch_out, sample, row, leaky(value + load_f32(layer_bias(p, layer) + row), slope));
     }

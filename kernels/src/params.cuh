@@ -22,11 +22,11 @@ enum Limit : int {
     kMaxPartNumbers = 8192,  // of one part: two a class
     kMaxSlabs = 16,          // parts of D, one block each
     kMaxSlabWidth = 256,     // channels
-    kGroup = 16,             // channels pooled at a time: one a warp
+    kGroup = 16,             // channels of a chunk of the map
     kTileMma = 8,            // samples of a tile: the columns of one mma
     kTileFma = 4,
-    kStageAt = 1056,  // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 2144,   // of phase B: outputs of the hidden layers 0, 2, ..
+    kStageAt = 48,   // shared memory of phase A: what has a fixed size comes first
+    kEvenAt = 2336,  // of phase B: outputs of the hidden layers 0, 2, ..
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -112,24 +112,31 @@ struct FusedScoreParams {
     PartPlace part[kMaxParts];
     // launch
     int batch;
-    int height, width_of_map;  // H, W; Q = H W
+    int height, width_of_map;  // H, W
+    int positions, words;      // Q = H W; words of 32 bits for as many, rounded up to an even number
+    int width_inverse;         // number * this >> 16 is number / W, for numbers below 256
+    float position_share;      // 1 / Q
     int layout;
     int position_stride;  // channels last: elements from one position to the next, >= D
     int probes;           // K
     int logits_half;      // 1 if `logits` are fp16
     // plan
     int slabs;
+    int slabs_inverse;    // block * this >> 20 is block / slabs
+    int last_inverse;     // number * this >> 16 is number / samples of the last tile
     int slab_width;       // channels, a multiple of 16
     int z_pitch;          // floats from one sample's z to the next: 4 mod 8; 16 mod 32 beside fp32 tangents
     int stats;            // floats a (tile, slab, sample): |z|^2, J^2 Q^2, then |t_k|^2 [K], t_k . z [K]
-    int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once
+    int chunks_per_half;  // (16 channels, sample) chunks of the map staged at once; two halves unless one
+                          // holds all
     int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
     int row_pitch;        // channels last: elements between two channels in a chunk; else Q
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
-    int inside_at;  // [words + 1, taps] unsigned
-    int z_at;       // [T, z_pitch] float
-    int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights
+    int masks_at;   // [16, 2 words + 1, 8] unsigned, maps of other than 32 to 64 positions
+    int inside_at;  // [words + 1, taps rounded up to 4] unsigned; of two words [taps, 4]
+    int z_at;       // [T, z_pitch] float; of maps each channel's J^2 behind it, the same again
+    int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights; where the map was before
     // phase B (verdict.cuh)
     int odd_at;   // outputs of the hidden layers 1, 3, ..
     int sums_at;  // parts of a hidden layer

@@ -12,9 +12,8 @@ namespace edgeosr {
 // Where a part's function is: one sample of the tile, and which part it is.
 struct Sample {
     FusedScoreParams const& p;
-    float const* products;  // of the first slab, [rows]; the next slab's are `stride` floats on
-    int stride;
-    int column;  // in the tile
+    float const* products;  // [rows], summed over slabs
+    int column;             // in the tile
     int part;
     float top;  // the largest logit
     int label;  // its class; any class if something is not finite
@@ -36,16 +35,16 @@ EDGEOSR_DEVICE float number_of(Sample const& s, int index) {  // one of the part
     return load_f32(s.p.scorer + s.p.part[s.part].numbers_at + index * 4);
 }
 
-// z times one of the part's rows, summed in slab order, its bias added.
+// z times one of the part's rows, its bias added.
 EDGEOSR_DEVICE float product_of(Sample const& s, int row) {
     row += s.p.part[s.part].row;
-    return sum_over_slabs(s.products + row, s.stride, s.p.slabs) + load_f32(split_bias(s.p) + row);
+    return load_shared_by_blocks_f32(s.products + row) + load_f32(split_bias(s.p) + row);
 }
 
 // The largest of the part's products; NaN if one is.
 EDGEOSR_DEVICE float largest_product_of(Sample const& s) {
     float largest = -float_from_bits(0x7f800000u);
-#pragma unroll 1
+#pragma unroll 4
     for (int row = lane_again(); row < s.p.part[s.part].rows; row += 32) {
         float const product = product_of(s, row);
         if (product > largest || product != product) largest = product;
@@ -65,10 +64,10 @@ struct HeadConstants {
 };
 
 EDGEOSR_DEVICE HeadConstants head_constants(FusedScoreParams const& p) {
-    ScorerConstants const* constants = constants_of(p);
-    return {load_f32(&constants->temperature),
-            load_f32(&constants->cos_margin),
-            load_f32(&constants->sin_margin),
+    ScorerConstants const* constants = kept_constants();
+    return {shared_load_f32(&constants->temperature),
+            shared_load_f32(&constants->cos_margin),
+            shared_load_f32(&constants->sin_margin),
             p.head == kHeadCosine};
 }
 

@@ -11,7 +11,7 @@ namespace edgeosr {
 namespace {
 
 // As in kernels/plan.py, where each is explained.
-constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 8192, kMostSharedBytes = 64 * 1024,
+constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
               kSumsBytes = 4 * (512 + 16) * 4;
 constexpr long long kLargestElements = 2147483647LL;
 constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
@@ -49,6 +49,18 @@ char const* too_many(long long elements) {
                   elements);
 }
 
+// The chunks of the map that a block goes through, at most.
+int chunks_of(FusedScoreParams const& p, int tile) {
+    return p.slab_width / kGroup * std::min(tile, std::max(p.batch, 1));
+}
+
+int chunks_at_once(int chunks, int chunk_bytes) {
+    int const fit = kStageBytes / chunk_bytes;
+    if (chunks <= fit) return chunks;
+    int const half = fit / 2 / kTurn * kTurn;
+    return half ? half : std::max(1, std::min(fit, kTurn));
+}
+
 char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p, int tile) {
     int const dimension = scorer.dimension, element = input.half ? 2 : 4;
     if (char const* error = outside("the map's height", input.height, 1, kMaxPositions)) return error;
@@ -61,6 +73,10 @@ char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedS
     long long const least = static_cast<long long>(positions) * (input.channels_last ? step : dimension);
     p->height = input.height;
     p->width_of_map = input.width;
+    p->positions = positions;
+    p->words = (positions + 63) / 64 * 2;
+    p->width_inverse = 65536 / input.width + 1;
+    p->position_share = static_cast<float>(1.0 / positions);
     p->layout = input.channels_last ? kLayoutChannelsLast : kLayoutChannelsFirst;
     p->position_stride = step;
     if (char const* error = take_stride("sample_stride", input.sample_stride, least, &p->sample_stride))
@@ -69,7 +85,7 @@ char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedS
     int const remainder = input.half ? 4 : 2;
     p->row_pitch = input.channels_last ? positions + ((remainder - positions) % 8 + 8) % 8 : positions;
     p->chunk_bytes = rounded(kGroup * p->row_pitch * element) + (input.channels_last ? 0 : 16);
-    p->chunks_per_half = std::min(std::max(1, kStageBytes / p->chunk_bytes), p->slab_width / kGroup * tile);
+    p->chunks_per_half = chunks_at_once(chunks_of(*p, tile), p->chunk_bytes);
     return nullptr;
 }
 
@@ -94,18 +110,20 @@ char const* fill_tangents(PackedScorer const& scorer, ScoreInput const& input, F
 }
 
 int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p, int tile) {
-    int at = kStageAt, inside = 0;
-    int const positions = input.height * input.width;
+    int at = kStageAt;
+    int const positions = p->positions;
     if (scorer.closed_form) {
-        at += 2 * p->chunks_per_half * p->chunk_bytes;
-        inside = rounded(((positions + 31) / 32 + 1) * scorer.taps * 4);
+        at += (p->chunks_per_half == chunks_of(*p, tile) ? 1 : 2) * p->chunks_per_half * p->chunk_bytes;
+        p->slopes_at = at;
+        at += scorer.smooth && input.half ? kWarps * positions * 4 : 0;
+        p->masks_at = at;
+        at += (positions < 32 || positions > 64) && !scorer.smooth ? kWarps * (2 * p->words + 1) * 32 : 0;
+        p->inside_at = at;
+        at += (p->words == 2 ? 4 : p->words + 1) * ((scorer.taps + 3) / 4 * 4) * 4;
     }
-    p->slopes_at = at;
-    if (scorer.closed_form && scorer.smooth && input.half) at += kGroup * positions * 4;
-    p->inside_at = at;
-    p->z_at = p->inside_at + inside;
-    p->halves_at = p->z_at + tile * p->z_pitch * 4;
-    return p->halves_at + (scorer.half ? 2 * kTileMma * (p->slab_width + 8) * 2 : 0);
+    p->halves_at = kStageAt;
+    p->z_at = std::max(at, kStageAt + (scorer.half ? 2 * kTileMma * (p->slab_width + 8) * 2 : 0));
+    return p->z_at + (scorer.closed_form ? 2 : 1) * tile * p->z_pitch * 4;
 }
 
 int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
@@ -225,10 +243,17 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
         return error;
     p.stats = 2 + 2 * p.probes;
     int const tiles = (input.batch + tile - 1) / tile;
+    p.slabs_inverse = (1 << 20) / p.slabs + 1;
+    p.last_inverse = 65536 / ((input.batch + tile - 1) % tile + 1) + 1;
     unsigned long long const columns = static_cast<unsigned long long>(tiles) * p.slabs * tile;
     p.stats_at = static_cast<unsigned long long>(rounded(4 * tiles));
     p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
-    int const shared = std::max(place_phase_a(scorer, input, &p, tile), place_phase_b(scorer, &p, tile));
+    int phase_a = place_phase_a(scorer, input, &p, tile);
+    while (phase_a > kMostSharedBytes && p.chunks_per_half > 1) {
+        p.chunks_per_half /= 2;
+        phase_a = place_phase_a(scorer, input, &p, tile);
+    }
+    int const shared = std::max(phase_a, place_phase_b(scorer, &p, tile));
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "

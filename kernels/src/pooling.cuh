@@ -1,190 +1,272 @@
 // Map source: activation, mean over positions, and the closed form of the Jacobian norm, in one pass over y:
 //   |dz/dh|_F^2 = 1/Q^2 sum_d sum_t A[d, t] sum_q m_d(q) m_d(q + offset_t),   m_d = act'(y_d), 0 out of the
 //   map.
-// One warp has one channel, its lanes the positions. Piecewise-linear activations turn the inner sum into
-// counts of bits, which are exact; smooth ones multiply slopes kept in shared memory.
+// A warp takes eight channels of a sample at a time. First its lanes are the positions: sums, and the masks
+// by ballots. Then four lanes share a channel, each with every fourth tap: with piecewise-linear activations
+// the inner sum is a count of bits, which is exact (taps.cuh). Smooth ones multiply slopes kept in shared
+// memory.
 #pragma once
 #include "activation.cuh"
 #include "staging.cuh"
+#include "taps.cuh"
 
 namespace edgeosr {
 
-constexpr int kTapWords = kMaxTaps / 32;  // taps of one lane
+enum PoolKind { kPoolRelu, kPoolClip, kPoolLeaky, kPoolSmooth };  // clip: and the identity
 
-// A channel's rows of the table, tap t in lane t % 32.
-struct TapRow {
-    float value[kTapWords];
+// What a warp found of its channels; lane l has that of channel l / 4.
+struct Pooled {
+    float sum;       // of act(y) over the positions; not a number, or infinity, if one y is not finite
+    float jacobian;  // the channel's part of the J^2 sum
 };
 
-EDGEOSR_DEVICE float taps_of_lane(TapRow const& row, int j) {  // value[j], without an address
-    return j == 0 ? row.value[0] : j == 1 ? row.value[1] : j == 2 ? row.value[2] : row.value[3];
+EDGEOSR_DEVICE int own_row() {
+    return lane_index() / kTapSharers;
 }
 
-EDGEOSR_DEVICE TapRow load_taps(FusedScoreParams const& p, int channel) {
-    TapRow row;
-    float const* table = reinterpret_cast<float const*>(p.scorer + p.table_at) + channel * p.taps;
+template <bool kHalf>
+EDGEOSR_DEVICE float load_staged(unsigned char const* row, int position) {
+    if (kHalf) return float_from_half(shared_load_u16(row + position * 2));
+    return shared_load_f32(row + position * 4);
+}
+
+// Sums of each value over the warp's lanes: lane l gets that of value l / 4. Each step halves the values.
+EDGEOSR_DEVICE float sums_of_rows(float const (&value)[kRows]) {
+    int const lane = lane_index();
+    bool const upper = lane & 16, later = lane & 8, odd = lane & 4;
+    float four[4], two[2];
 #pragma unroll
-    for (int j = 0; j < kTapWords; ++j) {
-        int const tap = j * 32 + lane_index();
-        row.value[j] = tap < p.taps ? load_f32(table + tap) : 0.0f;
-    }
-    return row;
+    for (int i = 0; i < 4; ++i)
+        four[i] = (upper ? value[i + 4] : value[i]) + shuffle_xor(upper ? value[i] : value[i + 4], 16);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+        two[i] = (later ? four[i + 2] : four[i]) + shuffle_xor(later ? four[i] : four[i + 2], 8);
+    return sum_of_sharers((odd ? two[1] : two[0]) + shuffle_xor(odd ? two[0] : two[1], 4));
 }
 
-// Per tap: the positions whose partner q + offset is in the map (bits [words, taps]), then the flat offsets.
-EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
-    int const width = p.width_of_map, positions = p.height * width, words = (positions + 31) >> 5;
-    unsigned char const* offsets = p.scorer + p.offsets_at;
-#pragma unroll 1
-    for (int item = warp_index(); item < words * p.taps; item += kWarps) {
-        int const word = item / p.taps, tap = item - word * p.taps;
-        int const down = static_cast<int>(load_u32(offsets + tap * 8));
-        int const right = static_cast<int>(load_u32(offsets + tap * 8 + 4));
-        int const position = word * 32 + lane_index();
-        int const row = position / width + down, column = position % width + right;
+// The value of the lane's own row.
+EDGEOSR_DEVICE unsigned own_of_rows(unsigned const (&value)[kRows]) {
+    int const lane = lane_index();
+    bool const upper = lane & 16, later = lane & 8, odd = lane & 4;
+    unsigned const low = later ? (odd ? value[3] : value[2]) : (odd ? value[1] : value[0]);
+    unsigned const high = later ? (odd ? value[7] : value[6]) : (odd ? value[5] : value[4]);
+    return upper ? high : low;
+}
+
+// One word of 32 positions of the rows: adds to their sums, returns their mask bits. kWhole: all of them are
+// in the map; else those beyond are the last one again, and not counted.
+template <PoolKind kKind, bool kHalf, bool kWhole>
+EDGEOSR_DEVICE void pool_word(Piecewise const& pieces,
+                              unsigned char const* rows,
+                              int pitch,
+                              int position,
+                              int positions,
+                              float (&sum)[kRows],
+                              unsigned (&bits)[kRows]) {
+    bool const there = kWhole || position < positions;
+    float y[kRows];
+#pragma unroll
+    for (int row = 0; row < kRows; ++row)
+        y[row] = load_staged<kHalf>(rows + row * pitch, there ? position : positions - 1);
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
         bool const inside =
-            position < positions && row >= 0 && row < p.height && column >= 0 && column < width;
-        unsigned const bits = ballot(inside);
-        if (lane_index() == 0) {
-            shared_store_u32(inside_map(p) + item, bits);
-            // An offset beyond the map has no bits; a small one in its place keeps the addresses small.
-            if (word == 0)
-                shared_store_u32(inside_map(p) + words * p.taps + tap,
-                                 static_cast<unsigned>(down > -p.height && down < p.height &&
-                                                               right > -width && right < width
-                                                           ? down * width + right
-                                                           : 0));
+            there && (kKind == kPoolRelu ? y[row] > 0.0f : y[row] > pieces.low && y[row] < pieces.high);
+        bits[row] = ballot(inside);
+        // Not a number where y is not finite, or infinity.
+        if (kKind == kPoolRelu) {
+            sum[row] = multiply_add(y[row], inside ? 1.0f : 0.0f, sum[row]);
+        } else {
+            float const value = kKind == kPoolLeaky ? leaky_value(pieces, y[row]) : clipped(pieces, y[row]);
+            sum[row] = multiply_add(y[row], 0.0f, there ? sum[row] + value : sum[row]);
         }
     }
 }
 
-template <bool kHalf>
-EDGEOSR_DEVICE float load_staged(unsigned char const* row, int position, bool& bad) {
-    if (kHalf) {
-        unsigned short const bits = shared_load_u16(row + position * 2);
-        bad |= half_not_finite(bits);
-        return float_from_half(bits);
-    }
-    unsigned const bits = shared_load_u32(row + position * 4);
-    bad |= float_not_finite(bits);
-    return float_from_bits(bits);
-}
-
-// sum_q m(q) m(q + offset) of one tap from a warp's mask bits; integers, so exact.
-EDGEOSR_DEVICE float tap_count(FusedScoreParams const& p, int tap, int words, float outside) {
-    unsigned const* mask = masks_of_warp();
-    int const offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
-    int both = 0, one = 0, pairs = 0;  // both inside; here inside plus there inside; all
+// A warp's rows with a piecewise-linear activation.
+template <PoolKind kKind, bool kHalf>
+EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
+                                     Piecewise const& pieces,
+                                     unsigned char const* rows,
+                                     int pitch,
+                                     TapWeights const& weights,
+                                     TableRow const& own) {
+    int const positions = p.positions, lane = lane_index();
+    float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
+    float sum[kRows] = {0.0f, 0.0f, 0.0f, 0.0f};
+    Pooled found;
+    if (p.words == 2 && positions >= 32) {
+        unsigned bits[kRows];
+        pool_word<kKind, kHalf, true>(pieces, rows, pitch, lane, positions, sum, bits);
+        unsigned const first = own_of_rows(bits);
+        pool_word<kKind, kHalf, false>(pieces, rows, pitch, lane + 32, positions, sum, bits);
+        found.jacobian = counted_in_two_words(p, first, own_of_rows(bits), outside, weights, own);
+    } else {
+        unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
 #pragma unroll 1
-    for (int word = 0; word < words; ++word) {
-        unsigned const valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
-        int const from = (word * 32 + offset) >> 5, shift = offset & 31;
-        unsigned long long const low = from >= 0 && from < words ? shared_load_u32(mask + from) : 0u;
-        unsigned long long const high =
-            from >= -1 && from + 1 < words ? shared_load_u32(mask + from + 1) : 0u;
-        unsigned const there = static_cast<unsigned>((high << 32 | low) >> shift) & valid;
-        unsigned const here = shared_load_u32(mask + word) & valid;
-        both += population_count(here & there);
-        one += population_count(here) + population_count(there);
-        pairs += population_count(valid);
-    }
-    float const mixed = static_cast<float>(one - 2 * both), neither = static_cast<float>(pairs - one + both);
-    return static_cast<float>(both) + outside * (mixed + outside * neither);
-}
-
-// One channel of one sample with a piecewise-linear activation. Returns each lane's part of the J^2 sum.
-template <bool kHalf>
-EDGEOSR_DEVICE float pool_piecewise(FusedScoreParams const& p,
-                                    Piecewise const& pieces,
-                                    unsigned char const* row,
-                                    TapRow const& taps,
-                                    float& sum,
-                                    bool& bad) {
-    int const positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
-    int count = 0;
-#pragma unroll 1
-    for (int word = 0; word < words; ++word) {
-        int const position = word * 32 + lane_index();
-        bool inside = false;
-        if (position < positions) {
-            float const y = load_staged<kHalf>(row, position, bad);
-            inside = y > pieces.low && y < pieces.high;
-            sum += piecewise_value(p.activation, pieces, y, inside);
+        for (int first = 0; first < positions; first += 32, masks += kRows) {
+            unsigned bits[kRows];
+            if (first + 32 <= positions)
+                pool_word<kKind, kHalf, true>(pieces, rows, pitch, first + lane, positions, sum, bits);
+            else
+                pool_word<kKind, kHalf, false>(pieces, rows, pitch, first + lane, positions, sum, bits);
+            if (lane == 0) {
+#pragma unroll
+                for (int row = 0; row < kRows; row += 4)
+                    shared_store_x4(masks + row,
+                                    {float_from_bits(bits[row]),
+                                     float_from_bits(bits[row + 1]),
+                                     float_from_bits(bits[row + 2]),
+                                     float_from_bits(bits[row + 3])});
+            }
         }
-        unsigned const bits = ballot(inside);
-        count += population_count(bits);
-        if (lane_index() == 0) shared_store_u32(masks_of_warp() + word, bits);
+        warp_sync();
+        found.jacobian =
+            counted_in_words(p, shared_memory_of(masks_of_warp(p)) + own_row(), outside, weights, own);
+        warp_sync();  // before the next rows' masks
     }
-    float const outside = pieces.outside;
-    if (p.taps == 1) {
-        float const squares =
-            multiply_add(outside * outside, static_cast<float>(positions - count), static_cast<float>(count));
-        return lane_index() == 0 ? taps.value[0] * squares : 0.0f;
-    }
-    warp_sync();
-    float jacobian = 0.0f;
-#pragma unroll 1
-    for (int j = 0; j * 32 < p.taps; ++j) {
-        int const tap = j * 32 + lane_index();
-        if (tap < p.taps)
-            jacobian = multiply_add(taps_of_lane(taps, j), tap_count(p, tap, words, outside), jacobian);
-    }
-    return jacobian;
+    found.sum = sums_of_rows(sum);
+    return found;
 }
 
+// A warp's rows with a smooth activation, one after the other.
 template <bool kHalf>
-EDGEOSR_DEVICE float pool_smooth(
-    FusedScoreParams const& p, unsigned char* row, TapRow const& taps, float& sum, bool& bad) {
-    int const positions = p.height * p.width_of_map, words = (positions + 31) >> 5;
-    float* slopes = kHalf ? slopes_of_warp(p) : reinterpret_cast<float*>(row);
-    float squares = 0.0f;
+EDGEOSR_DEVICE Pooled pool_smooth(FusedScoreParams const& p,
+                                  unsigned char* rows,
+                                  int pitch,
+                                  TapWeights const& weights,
+                                  TableRow const& own) {
+    int const positions = p.positions, words = p.words, lane = lane_index();
+    Pooled found = {0.0f, 0.0f};
 #pragma unroll 1
-    for (int position = lane_index(); position < positions; position += 32) {
-        Activated const one = smooth(p.activation, load_staged<kHalf>(row, position, bad));
-        sum += one.value;
-        squares = multiply_add(one.slope, one.slope, squares);
-        if (p.taps > 1) shared_store_f32(slopes + position, one.slope);
-    }
-    if (p.taps == 1) return squares * float_from_bits(shuffle(bits_from_float(taps.value[0]), 0));
-    warp_sync();
-    float jacobian = 0.0f;
+    for (int number = 0; number < kRows; ++number) {
+        unsigned char* row = rows + number * pitch;
+        float* slopes = kHalf ? slopes_of_warp(p) : reinterpret_cast<float*>(row);
+        float sum = 0.0f, products = 0.0f;
 #pragma unroll 1
-    for (int tap = 0; tap < p.taps; ++tap) {
-        int const offset = static_cast<int>(shared_load_u32(inside_map(p) + words * p.taps + tap));
-        float products = 0.0f;
-#pragma unroll 1
-        for (int word = 0; word < words; ++word) {
-            unsigned const valid = shared_load_u32(inside_map(p) + word * p.taps + tap);
-            int const position = word * 32 + lane_index();
-            if (valid >> lane_index() & 1u)
-                products = multiply_add(shared_load_f32(slopes + position),
-                                        shared_load_f32(slopes + position + offset),
-                                        products);
+        for (int position = lane; position < positions; position += 32) {
+            float const y = load_staged<kHalf>(row, position);
+            Activated const one = smooth(p.activation, y);
+            sum = multiply_add(y, 0.0f, sum + one.value);
+            if (p.taps == 1)
+                products = multiply_add(one.slope, one.slope, products);
+            else
+                shared_store_f32(slopes + position, one.slope);
         }
-        float const weight =
-            float_from_bits(shuffle(bits_from_float(taps_of_lane(taps, tap >> 5)), tap & 31));
-        jacobian = multiply_add(weight, products, jacobian);
+        if (p.taps > 1) warp_sync();
+        float jacobian = products * weight_of(p, weights, own, number, 0);
+#pragma unroll 1
+        for (int tap = 0; p.taps > 1 && tap < p.taps; ++tap) {
+            int const offset = offset_of(p, tap);
+            products = 0.0f;
+#pragma unroll 1
+            for (int word = 0; word < words; ++word) {
+                int const position = word * 32 + lane;
+                if (valid_bits(p, word, tap) >> lane & 1u)
+                    products = multiply_add(shared_load_f32(slopes + position),
+                                            shared_load_f32(slopes + position + offset),
+                                            products);
+            }
+            jacobian = multiply_add(weight_of(p, weights, own, number, tap), products, jacobian);
+        }
+        sum = warp_sum(sum);
+        jacobian = warp_sum(jacobian);
+        if (own_row() == number) found = {sum, jacobian};
+        warp_sync();  // before the next row's slopes
     }
-    return jacobian;
+    return found;
+}
+
+// Whether the next chunk's weights are fetched beside this one; no result depends on it.
+constexpr bool kFetchesAhead = !kOldCompiler;
+
+// What a lane needs of every chunk. A warp always has the same channels of one, a lane the same of them.
+struct PoolLane {
+    int table;               // its channel of the slab's first chunk in the table of taps
+    int left;                // channels of D from that one on
+    int alignment, to_next;  // of the tile's first sample's chunks modulo 16, and to the next sample
+    int inverse;             // as the block's
+};
+
+template <bool kHalf>
+EDGEOSR_DEVICE PoolLane pool_lane(FusedScoreParams const& p, Block const& block) {
+    constexpr int kBytes = kHalf ? 2 : 4;
+    int const channel = block.channel + (warp_index() & (kGroup / kRows - 1)) * kRows + own_row();
+    int const first = static_cast<int>(reinterpret_cast<unsigned long long>(p.input));  // low words will do
+    int const stride = static_cast<int>(p.sample_stride) * kBytes;
+    bool const rows = p.layout == kLayoutChannelsFirst;
+    return {held(channel * p.taps + (lane_index() & (kTapSharers - 1))),
+            held(p.dimension - channel),
+            held(rows ? (first + block.first * stride) & 15 : 0),
+            held(rows ? stride & 15 : 0),
+            held(block.inverse)};
+}
+
+EDGEOSR_DEVICE TableRow table_row(FusedScoreParams const& p, PoolLane const& lane, int group) {
+    return {lane.table + group * (kGroup * p.taps), group * kGroup < lane.left};
+}
+
+// Chunks number, number + 8, .. < end of the map; `stage`: where in shared memory the first one is.
+template <int kTile, bool kHalf, PoolKind kKind>
+EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
+                                Block const& block,
+                                Piecewise const& pieces,
+                                PoolLane const& lane,
+                                int stage,
+                                int number,
+                                int end,
+                                TableRow next,
+                                TapWeights weights) {
+    constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
+    int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
+    stage = held(stage + row * pitch);
+    int const step = held(kStep * p.chunk_bytes);
+#pragma unroll 1
+    for (; number < end; number += kStep, stage += step) {
+        int const group = (number * lane.inverse) >> 16, sample = number - group * block.valid;
+        if (!kFetchesAhead) {
+            next = table_row(p, lane, group);
+            weights = load_weights(p, next);
+        }
+        TapWeights const present = weights;
+        TableRow const own = next;
+        if (kFetchesAhead && number + kStep < end) {
+            next = table_row(p, lane, ((number + kStep) * lane.inverse) >> 16);
+            weights = load_weights(p, next);
+        }
+        int const to = held(sample * p.z_pitch + group * kGroup);
+        unsigned char* rows = shared_memory() + held(stage + ((lane.alignment + sample * lane.to_next) & 15));
+        // Rows beyond D hold anything, and are left out below.
+        Pooled const found = kKind == kPoolSmooth
+                                 ? pool_smooth<kHalf>(p, rows, pitch, present, own)
+                                 : pool_piecewise<kKind, kHalf>(p, pieces, rows, pitch, present, own);
+        if ((lane_index() & (kTapSharers - 1)) == 0) {
+            float const z = finite(found.sum) ? found.sum * p.position_share : float_from_bits(0x7fc00000u);
+            float* at = embedding(p, 0) + row + own_row() + to;
+            shared_store_f32(at, own.there ? z : 0.0f);
+            shared_store_f32(at + kTile * p.z_pitch, own.there ? found.jacobian : 0.0f);
+        }
+    }
 }
 
 // All channels of the slab, all samples of the tile: z (mean of act(y); NaN where y is not finite) and each
-// warp's J^2 partials, complete for the block after the next block_sync.
+// channel's part of the J^2 sum, complete for the block after the next block_sync.
 template <int kTile, bool kHalf>
 EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
     int const chunks = block.channels / kGroup * block.valid;
-    int const lane = lane_index(), warp = warp_index();
     stage_chunks<kHalf>(p, block, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
     copy_async_commit();
     if (p.taps > 1) prepare_taps(p);
-    if (thread_index() < 8 * kWarps) shared_store_f32(jacobian_sums(0) + thread_index(), 0.0f);
-    Piecewise const pieces = piecewise(p);
-    float const share = 1.0f / static_cast<float>(p.height * p.width_of_map);
-    TapRow taps = {};
-    int group = -1;
+    Piecewise pieces = {};
+    if (p.activation != kRelu && !is_smooth(p.activation)) pieces = piecewise(p);
+    PoolLane const lane = pool_lane<kHalf>(p, block);
 #pragma unroll 1
     for (int first = 0, turn = 0; first < chunks; first += p.chunks_per_half, turn ^= 1) {
-        int const next = first + p.chunks_per_half;
+        int const next = first + p.chunks_per_half, end = smaller(chunks, next);
+        int const slot = warp_index() >> 1, number = first + slot;  // two warps a chunk
+        TableRow const own = table_row(p, lane, (number * lane.inverse) >> 16);
+        TapWeights weights = {};  // on their way beside the map
+        if (kFetchesAhead && number < end) weights = load_weights(p, own);
         if (next < chunks) {
             stage_chunks<kHalf>(
                 p, block, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));
@@ -194,35 +276,16 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
             copy_async_wait<0>();
         }
         block_sync();
-        int const count = smaller(chunks - first, p.chunks_per_half);
-#pragma unroll 1
-        for (int slot = 0; slot < count; ++slot) {
-            Chunk const chunk = chunk_at<kHalf>(p, block, stage_half(p, turn), first + slot, slot);
-            float* z = embedding(p, chunk.sample) + chunk.group * kGroup + warp;
-            if (warp >= chunk.channels) {
-                if (lane == 0) shared_store_f32(z, 0.0f);
-                continue;
-            }
-            if (chunk.group != group) {
-                group = chunk.group;
-                taps = load_taps(p, block.channel + group * kGroup + warp);
-            }
-            unsigned char* row = chunk.shared + warp * p.row_pitch * (kHalf ? 2 : 4);
-            float sum = 0.0f;
-            bool bad = false;
-            float const jacobian = is_smooth(p.activation)
-                                       ? pool_smooth<kHalf>(p, row, taps, sum, bad)
-                                       : pool_piecewise<kHalf>(p, pieces, row, taps, sum, bad);
-            float const total = warp_sum(sum), square = warp_sum(jacobian);
-            bad = any(bad);
-            if (lane == 0) {
-                shared_store_f32(z, bad ? float_from_bits(0x7fc00000u) : total * share);
-                float* partial = jacobian_sums(chunk.sample) + warp;
-                shared_store_f32(partial, shared_load_f32(partial) + square);
-            }
-            warp_sync();
-        }
-        block_sync();
+        int const stage = kStageAt + (turn * p.chunks_per_half + slot) * p.chunk_bytes;
+        if (is_smooth(p.activation))
+            pool_chunks<kTile, kHalf, kPoolSmooth>(p, block, pieces, lane, stage, number, end, own, weights);
+        else if (p.activation == kRelu)
+            pool_chunks<kTile, kHalf, kPoolRelu>(p, block, pieces, lane, stage, number, end, own, weights);
+        else if (p.activation == kLeakyRelu)
+            pool_chunks<kTile, kHalf, kPoolLeaky>(p, block, pieces, lane, stage, number, end, own, weights);
+        else
+            pool_chunks<kTile, kHalf, kPoolClip>(p, block, pieces, lane, stage, number, end, own, weights);
+        if (next < chunks) block_sync();  // before the stage is filled again
     }
 }
 

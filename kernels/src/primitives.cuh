@@ -9,7 +9,7 @@
 // - thread_fence: the thread's earlier global stores become visible to all blocks before its later ones
 // - atomic_increment: atomicInc(p, wrap), p = old >= wrap ? 0 : old + 1; returns old; relaxed
 // - load_*: global memory that no one writes during the launch (ld.global.nc)
-// - load_shared_by_blocks_f32: global workspace that another block may have written (ld.global.cg)
+// - load_shared_by_blocks_f32, _x2: global workspace that another block may have written (ld.global.cg)
 // - shared_load_*, shared_store_*: the block's shared memory; _x2 and _x4 are 8 and 16 bytes, aligned
 // - copy_async_16: 16 bytes global to shared, both aligned; there, for the calling thread only, after
 //   copy_async_wait<n> of its group (at most n newest groups pending); on sm_7x a plain copy
@@ -137,6 +137,14 @@ EDGEOSR_DEVICE float load_shared_by_blocks_f32(float const* address) {
     asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(value) : "l"(address) : "memory");
     return value;
 }
+EDGEOSR_DEVICE Floats2 load_shared_by_blocks_x2(float const* address) {
+    Floats2 value;
+    asm volatile("ld.global.cg.v2.f32 {%0,%1}, [%2];"
+                 : "=f"(value.x), "=f"(value.y)
+                 : "l"(address)
+                 : "memory");
+    return value;
+}
 EDGEOSR_DEVICE void store_f32(float* address, float value) {
     *address = value;
 }
@@ -240,6 +248,12 @@ EDGEOSR_DEVICE float square_root(float x) {
 EDGEOSR_DEVICE float absolute(float x) {
     return fabsf(x);
 }
+EDGEOSR_DEVICE float largest_of(float a, float b) {  // b if a is not a number
+    return fmaxf(a, b);
+}
+EDGEOSR_DEVICE float least_of(float a, float b) {
+    return fminf(a, b);
+}
 
 }  // namespace edgeosr
 #endif
@@ -253,32 +267,8 @@ EDGEOSR_DEVICE bool half_not_finite(unsigned short bits) {
 EDGEOSR_DEVICE bool float_not_finite(unsigned bits) {
     return (bits & 0x7f800000u) == 0x7f800000u;
 }
-
-// thread_index, read again: what follows from it is computed anew in the phase that asks, and does not stay
-// in registers from one phase to the next.
-EDGEOSR_DEVICE int thread_index_again() {
-#ifdef EDGEOSR_SIMT
-    return thread_index();
-#else
-    int index;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
-    return index;
-#endif
-}
-
-EDGEOSR_DEVICE int lane_again() {
-    return thread_index_again() & 31;
-}
-
-// address + elements, computed here and now: a compiler that hoists the multiples of a stride out of loops
-// fills registers with them.
-template <class Element>
-EDGEOSR_DEVICE const Element* stepped(Element const* address, unsigned elements) {
-    address += elements;
-#ifndef EDGEOSR_SIMT
-    asm volatile("" : "+l"(address));
-#endif
-    return address;
+EDGEOSR_DEVICE bool finite(float value) {
+    return !float_not_finite(bits_from_float(value));
 }
 
 EDGEOSR_DEVICE float warp_sum(float value) {

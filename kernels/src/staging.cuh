@@ -18,16 +18,18 @@ EDGEOSR_DEVICE Chunk
 chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int number, int slot) {
     constexpr int kBytes = kHalf ? 2 : 4;
     Chunk chunk;
-    chunk.group = number / block.valid;
+    chunk.group = number * block.inverse >> 16;
     chunk.sample = number - chunk.group * block.valid;
     int const channel = block.channel + chunk.group * kGroup;
     int const left = p.dimension - channel;
     chunk.channels = left < 0 ? 0 : smaller(left, kGroup);
     bool const first = p.layout == kLayoutChannelsFirst;
-    long long const element =
-        (block.first + chunk.sample) * p.sample_stride +
-        (first ? static_cast<long long>(channel) * (p.height * p.width_of_map) : channel);
-    chunk.global = static_cast<unsigned char const*>(p.input) + element * kBytes;
+    // Inputs have fewer than 2^31 elements.
+    unsigned const element =
+        static_cast<unsigned>(block.first + chunk.sample) * static_cast<unsigned>(p.sample_stride) +
+        static_cast<unsigned>(first ? channel * p.positions : channel);
+    chunk.global =
+        static_cast<unsigned char const*>(p.input) + static_cast<unsigned long long>(element) * kBytes;
     chunk.shared = half + slot * p.chunk_bytes;
     if (first) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
     return chunk;
@@ -61,7 +63,7 @@ EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, 
     constexpr int kBytes = kHalf ? 2 : 4;
     constexpr int kVector = 16 / kBytes;
     constexpr int kVectors = kGroup / kVector;  // of a position
-    int const positions = p.height * p.width_of_map;
+    int const positions = p.positions;
     bool const aligned = ((reinterpret_cast<unsigned long long>(chunk.global) |
                            static_cast<unsigned long long>(p.position_stride) * kBytes) &
                           15u) == 0;
@@ -101,19 +103,18 @@ EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, 
 template <bool kHalf>
 EDGEOSR_DEVICE void stage_chunks(
     FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
-    int const sharers = smaller(count, kWarps);
-    int const share = warp_index() % sharers;
-    int const threads = ((kWarps - share + sharers - 1) / sharers) * 32;
-    int const thread = warp_index() / sharers * 32 + lane_index();
+    // As many as there are chunks, but a power of two: its exponent is the float's.
+    int const bits =
+        static_cast<int>(bits_from_float(static_cast<float>(smaller(count, kWarps))) >> 23) - 127;
+    int const sharers = 1 << bits, threads = kThreads >> bits;
+    int const share = warp_index() & (sharers - 1);
+    int const thread = (warp_index() >> bits) * 32 + lane_index();
 #pragma unroll 1
     for (int slot = share; slot < count; slot += sharers) {
         Chunk const chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
         if (p.layout == kLayoutChannelsFirst)
-            stage_flat<kHalf>(chunk.global,
-                              chunk.shared,
-                              chunk.channels * p.height * p.width_of_map * (kHalf ? 2 : 4),
-                              thread,
-                              threads);
+            stage_flat<kHalf>(
+                chunk.global, chunk.shared, chunk.channels * p.positions * (kHalf ? 2 : 4), thread, threads);
         else
             stage_turned<kHalf>(p, chunk, thread, threads);
     }

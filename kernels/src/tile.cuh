@@ -10,13 +10,32 @@ constexpr int kNoClass = 0x7fffffff;
 EDGEOSR_DEVICE float not_below_floor(float value) {
     return value < kFloor ? kFloor : value;
 }  // NaN stays
-EDGEOSR_DEVICE bool finite(float value) {
-    return !float_not_finite(bits_from_float(value));
+
+// Sums over slabs, in slab order, of the two floats at from[slab * stride]; eight slabs' loads in flight.
+EDGEOSR_DEVICE Floats2 pair_over_slabs(float const* from, int stride, int slabs) {
+    constexpr int kLoads = 8;
+    Floats2 sum = {0.0f, 0.0f};
+#pragma unroll 1
+    for (int first = 0; first < slabs; first += kLoads) {
+        Floats2 value[kLoads];
+#pragma unroll
+        for (int i = 0; i < kLoads; ++i) {
+            value[i] = {0.0f, 0.0f};
+            if (first + i < slabs) value[i] = load_shared_by_blocks_x2(from);
+            from = stepped(from, static_cast<unsigned>(stride));
+        }
+#pragma unroll
+        for (int i = 0; i < kLoads; ++i) {
+            sum.x += value[i].x;
+            sum.y += value[i].y;
+        }
+    }
+    return sum;
 }
 
-// Sum over slabs, in slab order, of from[slab * stride]; four loads in flight.
+// The same of one float.
 EDGEOSR_DEVICE float sum_over_slabs(float const* from, int stride, int slabs) {
-    constexpr int kLoads = 4;
+    constexpr int kLoads = 8;
     float sum = 0.0f;
 #pragma unroll 1
     for (int first = 0; first < slabs; first += kLoads) {
@@ -35,16 +54,20 @@ EDGEOSR_DEVICE float sum_over_slabs(float const* from, int stride, int slabs) {
 
 // Phase B's shared memory: results of the tile's samples, then the hidden buffers.
 enum Result : int {
-    kNorm = 0,      // [8]
-    kJacobian = 8,  // [8]
-    kLogit = 16,    // [8], of "known"
-    kBest = 24,     // [8, 16], a warp's top logit; not finite if one of its logits is not
-    kLabel = 152,   // [8, 16], and its class
-    kOthers = 280,  // [8, 16], a warp's share of a sum over classes
-    kSums = 408,    // [8, 16], a part's sum over classes
+    kNorm = 0,             // [8]
+    kJacobian = 8,         // [8]
+    kLogit = 16,           // [8], of "known"
+    kBest = 24,            // [8, 16], a warp's top logit; not finite if one of its logits is not
+    kLabel = 152,          // [8, 16], and its class
+    kOthers = 280,         // [8, 16], a warp's share of a sum over classes
+    kSums = 408,           // [8, 16], a part's sum over classes
+    kKeptConstants = 536,  // [48], the scorer's constants
 };
 EDGEOSR_DEVICE float* result(Result which, int at) {
     return reinterpret_cast<float*>(shared_memory()) + which + at;
+}
+EDGEOSR_DEVICE const ScorerConstants* kept_constants() {  // in shared memory
+    return reinterpret_cast<ScorerConstants const*>(result(kKeptConstants, 0));
 }
 EDGEOSR_DEVICE unsigned char* hidden_values(FusedScoreParams const& p, int layer) {
     return shared_memory() + (layer & 1 ? p.odd_at : static_cast<int>(kEvenAt));

@@ -1,30 +1,41 @@
 // Phase B, in the last block of a tile to arrive: partials in slab order, head, parts, fusion, threshold,
 // verdict.
 #pragma once
+#include "classes.cuh"
 #include "hidden.cuh"
 #include "parts.cuh"
 
 namespace edgeosr {
 
-// |z| and J of one sample, one warp.
+// The scorer's constants to shared memory: the last threads fetch them while others add.
+EDGEOSR_DEVICE void keep_constants(FusedScoreParams const& p) {
+    int const word = kThreads - 1 - thread_index_again();
+    if (word < static_cast<int>(sizeof(ScorerConstants) / 4))
+        shared_store_u32(result(kKeptConstants, word), load_u32(p.scorer + word * 4));
+}
+
+// |z| and J of one sample, one warp; a lane has a slab, or a tangent of all slabs.
 template <bool kMap>
 EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, int stride, int sample) {
-    float const squared = sum_over_slabs(stats, stride, p.slabs);
+    int const lane = lane_again();
+    Floats2 own = {0.0f, 0.0f};  // |z|^2, J^2 Q^2
+    if (lane < p.slabs) own = load_shared_by_blocks_x2(stats + lane * stride);
+    float square = 0.0f, length = 0.0f, along = 0.0f;
+    if (!kMap && lane < p.probes) {
+        length = sum_over_slabs(stats + 2 + lane, stride, p.slabs);
+        along = sum_over_slabs(stats + 2 + p.probes + lane, stride, p.slabs);
+    }
+    float const squared = warp_sum(own.x);
     float const norm = not_below_floor(square_root(squared));
-    float square = 0.0f;
     if (kMap) {
-        float const positions = static_cast<float>(p.height * p.width_of_map);
-        square = sum_over_slabs(stats + 1, stride, p.slabs) / (positions * positions);
+        square = warp_sum(own.y) * p.position_share * p.position_share;
     } else if (p.probes > 0) {
-        if (lane_again() < p.probes) {
-            float const length = sum_over_slabs(stats + 2 + lane_again(), stride, p.slabs);
-            float const radial = sum_over_slabs(stats + 2 + p.probes + lane_again(), stride, p.slabs) / norm;
-            float const across = length - radial * radial;
-            square = across < 0.0f ? 0.0f : across;  // NaN stays
-        }
+        float const radial = along / norm;
+        float const across = length - radial * radial;
+        square = lane >= p.probes || across < 0.0f ? 0.0f : across;  // NaN stays
         square = warp_sum(square) * load_f32(&constants_of(p)->probe_scale);
     }
-    if (lane_again() == 0) {
+    if (lane == 0) {
         float jacobian = 1.0f;
         if (kMap || p.probes > 0) jacobian = square_root(square < 0.0f ? 0.0f : square) / norm;
         if (!finite(square)) jacobian = float_from_bits(0x7fc00000u);
@@ -33,178 +44,65 @@ EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, 
     }
 }
 
-// Layer 1's sums, bias and LeakyReLU -> hidden values; with a single layer its one output is the logit.
+// Two neighbouring rows of layer 1: bias and LeakyReLU -> hidden values. With a single layer its one output
+// is the logit.
 template <bool kMma>
-EDGEOSR_DEVICE void finish_first_layer(FusedScoreParams const& p, float const* partials, int valid) {
-    int const thread = thread_index_again();
-    constexpr int kTile = kMma ? kTileMma : kTileFma;
-    int const stride = kTile * p.rows;
-    float const slope = load_f32(&constants_of(p)->slope);
+EDGEOSR_DEVICE void keep_first_layer(
+    FusedScoreParams const& p, int sample, int row, Floats2 sums, Floats2 bias) {
+    float const upper = sums.x + bias.x, lower = sums.y + bias.y;
     if (p.layers == 1) {
-        if (thread < valid)
-            shared_store_f32(
-                result(kLogit, thread),
-                sum_over_slabs(partials + thread * p.rows, stride, p.slabs) + load_f32(split_bias(p)));
+        if (row == 0) shared_store_f32(result(kLogit, sample), upper);
         return;
     }
-    int const pitch = hidden_pitch<kMma>(p.hidden_rows);
-    for (int sample = 0; sample < kTile; ++sample)
-        for (int row = thread; row < p.hidden_rows; row += kThreads) {
-            float value = 0.0f;
-            if (sample < valid)
-                value = leaky(sum_over_slabs(partials + sample * p.rows + row, stride, p.slabs) +
-                                  load_f32(split_bias(p) + row),
-                              slope);
-            store_hidden<kMma>(hidden_values(p, 0), pitch, sample, row, value);
-        }
+    float const slope = load_f32(&constants_of(p)->slope);
+    store_hidden_pair<kMma>(hidden_values(p, 0),
+                            hidden_pitch<kMma>(p.hidden_rows),
+                            sample,
+                            row,
+                            {leaky(upper, slope), leaky(lower, slope)});
 }
 
-struct TopClass {
-    float logit;
-    int label;
-};
-
-EDGEOSR_DEVICE TopClass no_class() {
-    return {-float_from_bits(0x7f800000u), kNoClass};
-}
-
-// The larger logit wins, the lower class among equal ones; all 32 lanes get the same.
-EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes >>= 1) {
-        float const logit = shuffle_xor(top.logit, lanes);
-        int const label = shuffle_xor(top.label, lanes);
-        bool const other = logit > top.logit || (logit == top.logit && label < top.label);
-        top.logit = other ? logit : top.logit;
-        top.label = other ? label : top.label;
-    }
-    return top;
-}
-
-// Lane w: the top class of warp w's, for one sample.
-EDGEOSR_DEVICE TopClass top_of_warp(FusedScoreParams const& p, int sample) {
-    TopClass top = no_class();
-    int const lane = lane_again();
-    if (lane < kWarps && lane * 32 < p.classes) {
-        top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
-        top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
-    }
-    return top;
-}
-
-EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
-    long long const at = sample * p.logits_stride + label;
-    if (p.logits_half) return float_from_half(load_u16(static_cast<unsigned short const*>(p.logits) + at));
-    return load_f32(static_cast<float const*>(p.logits) + at);
-}
-
-// Logits and each warp's top class of every sample; class c belongs to thread c % 512 whatever B is. Logits
-// go back to the first slab's partials, for the same thread to read in sum_classes. One that is not finite
-// makes its warp's top logit so.
-template <int kTile>
-EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, float* partials) {
+// Sums over slabs of all rows but the head's, two neighbours a thread: layer 1's become hidden values, those
+// of parts go back to the first slab's place.
+template <bool kMma>
+EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partials) {
+    constexpr int kTile = kMma ? kTileMma : kTileFma;
+    int const head_rows = p.head == kHeadExternal ? 0 : padded16(p.classes);
+    int const pairs = (p.rows - head_rows) >> 1;
+    int sample = 0, pair = thread_index_again();
 #pragma unroll 1
-    for (int sample = 0; sample < block.valid; ++sample) {
-        int const thread = thread_index_again();
-        if ((thread & ~31) >= p.classes) break;
-        float* from = partials + sample * p.rows + p.hidden_rows;
-        TopClass top = no_class();
-        bool bad = false;
-#pragma unroll 1
-        for (int label = thread; label < p.classes; label += kThreads) {
-            float logit;
-            if (p.head == kHeadExternal) {
-                logit = external_logit(p, block.first + sample, label);
-            } else {
-                logit = sum_over_slabs(from + label, kTile * p.rows, p.slabs);
-                if (p.head == kHeadCosine)
-                    logit /= shared_load_f32(result(kNorm, sample));
-                else
-                    logit += load_f32(split_bias(p) + p.hidden_rows + label);
-                store_f32(from + label, logit);
-            }
-            bad |= !finite(logit);
-            bool const better = logit > top.logit || top.label == kNoClass;
-            top.logit = better ? logit : top.logit;
-            top.label = better ? label : top.label;
+    while (true) {
+        while (pair >= pairs && sample < valid) {
+            pair -= pairs;
+            ++sample;
         }
-        top = top_of_lanes(top);
-        bad = any(bad);
-        if (lane_again() == 0) {
-            int const at = sample * kWarps + (thread_index_again() >> 5);
-            shared_store_f32(result(kBest, at), bad ? float_from_bits(0x7fc00000u) : top.logit);
-            shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
+        if (sample >= valid) return;
+        int row = pair * 2;
+        bool const hidden = row < p.hidden_rows;
+        if (!hidden) row += head_rows;
+        Floats2 bias = {0.0f, 0.0f};
+        if (hidden) bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
+        float* const at = partials + sample * p.rows + row;
+        Floats2 const sums = pair_over_slabs(at, kTile * p.rows, p.slabs);
+        if (hidden) {
+            keep_first_layer<kMma>(p, sample, row, sums, bias);
+        } else {
+            store_f32(at, sums.x);
+            store_f32(at + 1, sums.y);
         }
-    }
-}
-
-// Each warp's share of a part's sum over all classes but the top one.
-EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
-                                Block const& block,
-                                float const* partials,
-                                int code) {
-    int const thread = thread_index_again();
-    HeadConstants const head = head_constants(p);
-#pragma unroll 1
-    for (int sample = 0; sample < block.valid; ++sample) {
-        if ((thread & ~31) >= p.classes) break;
-        float const* from = partials + sample * p.rows + p.hidden_rows;
-        int const top = top_of_lanes(top_of_warp(p, sample)).label;
-        float others = 0.0f;
-#pragma unroll 1
-        for (int label = thread; label < p.classes; label += kThreads) {
-            float const logit = p.head == kHeadExternal ? external_logit(p, block.first + sample, label)
-                                                        : load_shared_by_blocks_f32(from + label);
-            if (label != top) others += class_term(code, head, logit);
-        }
-        others = warp_sum(others);
-        if ((thread & 31) == 0) shared_store_f32(result(kOthers, sample * kWarps + (thread >> 5)), others);
-    }
-}
-
-// One warp: the sum over classes of part `part` of one sample, from the warps' shares.
-EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
-    int const lane = lane_again();
-    float const others = warp_sum(lane < kWarps && lane * 32 < p.classes
-                                      ? shared_load_f32(result(kOthers, column * kWarps + lane))
-                                      : 0.0f);
-    if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
-}
-
-// The first part from `part` on, in steps of `step`, that needs a sum over classes; -1 or p.parts: none.
-EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
-    while (part >= 0 && part < p.parts && !sums_over_classes(p.part[part].code))
-        part += step;
-    return part;
-}
-
-// Sums over classes, part after part; write_verdict's caller reduces the last one's, behind later barriers.
-EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
-    int part = next_sum(p, 0, 1);
-#pragma unroll 1
-    while (part < p.parts) {
-        sum_classes(p, block, partials, p.part[part].code);
-        int const next = next_sum(p, part + 1, 1);
-        if (next < p.parts) {
-            block_sync();
-            int const warp = thread_index_again() >> 5;
-            if (warp < block.valid) keep_sum(p, warp, part);
-            block_sync();
-        }
-        part = next;
+        pair += kThreads;
     }
 }
 
 // One warp: the parts, the fused score, the threshold; 80 bytes out, a word a lane. Lane 4 + i has part i.
-EDGEOSR_DEVICE void write_verdict(
-    FusedScoreParams const& p, float const* partials, int stride, int sample, int column) {
+EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partials, int sample, int column) {
     constexpr int kFirst = 4;  // words before the values
     int const lane = lane_again();
     TopClass top = top_of_warp(p, column);
     bool sound = !any(top.label != kNoClass && !finite(top.logit));
     top = top_of_lanes(top);
     top.label = top.label < p.classes ? top.label : 0;
-    Sample where = {p, partials, stride, column, 0, top.logit, top.label};
+    Sample where = {p, partials, column, 0, top.logit, top.label};
     float value = float_from_bits(0x7fc00000u);
 #pragma unroll 1
     for (; where.part < p.parts; ++where.part) {
@@ -214,15 +112,15 @@ EDGEOSR_DEVICE void write_verdict(
     bool const listed = lane >= kFirst && lane < kFirst + p.parts;
     float share = 0.0f;
     if (listed)
-        share = load_f32(&constants_of(p)->gain[lane - kFirst]) *
-                (value - load_f32(&constants_of(p)->mean[lane - kFirst]));
+        share = shared_load_f32(&kept_constants()->gain[lane - kFirst]) *
+                (value - shared_load_f32(&kept_constants()->mean[lane - kFirst]));
     // One lane's for all: where the product is fused into the first addition, two lanes may round apart.
     float score = float_from_bits(shuffle(bits_from_float(warp_sum(share)), 0));
     sound = sound && finite(norm_of(where)) && finite(jacobian_of(where)) && !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
     unsigned flags = kWritten;
     if (!sound) flags |= kNotFinite;
-    if (sound && score <= load_f32(&constants_of(p)->threshold)) flags |= kAccepted;
+    if (sound && score <= shared_load_f32(&kept_constants()->threshold)) flags |= kAccepted;
     if (lane == 0) value = float_from_bits(static_cast<unsigned>(top.label));
     if (lane == 1) value = float_from_bits(flags);
     if (lane == 2) value = score;
@@ -236,15 +134,20 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     {
         int const warp = thread_index_again() >> 5;
         Block const block = this_block<kTile>(p);
+        float* partials = slab_partials<kTile>(p, block.tile, 0);
+        keep_constants(p);
         if (warp < block.valid)
             finish_norms<kMap>(
                 p, slab_stats<kTile>(p, block.tile, 0) + warp * p.stats, kTile * p.stats, warp);
-        float* partials = slab_partials<kTile>(p, block.tile, 0);
-        if (p.layers > 0) finish_first_layer<kMma>(p, partials, block.valid);
+        ClassShare const share = class_share(p);
+        float raw = 0.0f;
+        if (share.sample < block.valid && share.label < p.classes)
+            raw = raw_logit<kTile>(p, block, partials, share.sample, share.label);
+        add_rows<kMma>(p, block.valid, partials);
         block_sync();
-        find_top<kTile>(p, block, partials);
+        raw = find_top<kTile>(p, block, partials, raw);
         block_sync();
-        find_sums(p, block, partials);
+        find_sums(p, block, partials, raw);
     }
     if (stops_after(4)) return;
     for (int layer = 1; layer < p.layers - 1; ++layer) {
@@ -260,7 +163,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     if (p.layers > 1 && warp < block.valid) {
         float const logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
         if (lane_again() == 0)
-            shared_store_f32(result(kLogit, warp), logit + load_f32(&constants_of(p)->last_bias));
+            shared_store_f32(result(kLogit, warp), logit + shared_load_f32(&kept_constants()->last_bias));
     }
     block_sync();
     if (warp >= block.valid) return;
@@ -270,7 +173,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         warp_sync();
     }
     float const* partials = slab_partials<kTile>(p, block.tile, 0) + warp * p.rows;
-    write_verdict(p, partials, kTile * p.rows, block.first + warp, warp);
+    write_verdict(p, partials, block.first + warp, warp);
 }
 
 }  // namespace edgeosr

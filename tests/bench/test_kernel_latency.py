@@ -252,10 +252,16 @@ def test_a_change_that_leaves_the_machine_code_keeps_the_counts(
 
 
 def test_the_machine_codes_wavefronts_are_those_of_the_source_on_the_cpu() -> None:
-    """Two counters that share nothing: of the maps they agree to the last wavefront."""
+    """Two counters that share nothing.
+
+    Of the maps they agree but for loads of the scorer's constants, one a warp, that the compiler keeps in a
+    register, or has no use for; until the constants lay in shared memory they agreed to the last wavefront.
+    """
     for workload in WORKLOADS:
         of_source = wavefronts_of(workload)
         if of_source is not None:
             of_code = sum(phase.wavefronts for phase in counts_for(workload, "sm_90").phases)
-            exactly = workload.source == "map"
-            assert of_code == pytest.approx(of_source.wavefronts, rel=0 if exactly else 0.02)
+            if workload.source == "map":
+                assert 0 <= of_source.wavefronts - of_code <= 3 * 16
+            else:
+                assert of_code == pytest.approx(of_source.wavefronts, rel=0.02)

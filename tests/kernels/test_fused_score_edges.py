@@ -123,6 +123,15 @@ def test_derivatives_at_the_kinks_are_the_reference_ones(activation, half_input)
     assert wrong_part(case, scorer.fusion.parts, verdicts, expected["values"]) is None
 
 
+@pytest.mark.parametrize("positions", [16, 49, 100])
+def test_a_tap_counts_the_same_from_either_end(positions):
+    case = replace(ENTRIES[0], positions=positions, filter=5)
+    scorer, inputs = random_scorer(case), random_inputs(case)
+    form = scorer.closed_form
+    turned = replace(scorer, closed_form=replace(form, offsets=-form.offsets))
+    assert run(case, turned, inputs).tobytes() == run(case, scorer, inputs).tobytes()
+
+
 @pytest.mark.parametrize("classes", [2, 33, 513, 1100])
 def test_among_equal_logits_the_lowest_class_wins(classes):
     case = replace(ENTRIES[3], classes=classes, head="external")

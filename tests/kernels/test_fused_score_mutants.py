@@ -44,27 +44,58 @@ MUTANTS = [
     Mutant(
         "no barrier before a stage is filled again",
         "pooling.cuh",
-        "warp_sync(); } block_sync(); } }",
-        "warp_sync(); } } }",
+        "if (next < chunks) block_sync();",
+        "",
     ),
     Mutant("waits for too few copies", "pooling.cuh", "copy_async_wait<1>();", "copy_async_wait<2>();"),
     Mutant(
         "no warp barrier between a mask and its use",
         "pooling.cuh",
-        "warp_sync(); float jacobian = 0.0f; #pragma unroll 1 for (int j",
-        "float jacobian = 0.0f; for (int j",
+        "warp_sync(); found.jacobian = counted_in_words",
+        "found.jacobian = counted_in_words",
     ),
     Mutant(
-        "shared sums not initialised",
+        "channels beyond the last count",
         "pooling.cuh",
-        "shared_store_f32(jacobian_sums(0) + thread_index(), 0.0f);",
-        ";",
+        "shared_store_f32(at, own.there ? z : 0.0f);",
+        "shared_store_f32(at, z);",
     ),
     Mutant(
-        "wrong mask: neighbours across the map's edge", "pooling.cuh", "column >= 0 && column < width", "true"
+        "the weights of the chunk before",
+        "pooling.cuh",
+        "next = table_row(p, lane, ((number + kStep) * lane.inverse) >> 16);",
+        "next = table_row(p, lane, (number * lane.inverse) >> 16);",
     ),
-    Mutant("the NaN test sees no halves", "pooling.cuh", "bad |= half_not_finite(bits);", ""),
-    Mutant("the kink of ReLU", "pooling.cuh", "y > pieces.low &&", "y >= pieces.low &&"),
+    Mutant(
+        "a sum goes to the neighbour's channel",
+        "pooling.cuh",
+        "shuffle_xor(odd ? two[0] : two[1], 4)",
+        "shuffle_xor(odd ? two[1] : two[0], 4)",
+    ),
+    Mutant(
+        "chunks of a sample that are aligned as the first one's",
+        "pooling.cuh",
+        "held(rows ? stride & 15 : 0)",
+        "held(0)",
+    ),
+    Mutant(
+        "positions beyond the map count", "pooling.cuh", "kWhole || position < positions;", "position >= 0;"
+    ),
+    Mutant(
+        "wrong mask: neighbours across the map's edge",
+        "taps.cuh",
+        "at + width - (offset.right > 0 ? offset.right : 0)",
+        "at + width",
+    ),
+    Mutant("the mask's second word meets the first's places", "taps.cuh", "(place.y)", "(place.x)"),
+    Mutant("a shifted mask loses its upper word", "taps.cuh", "low = high;", "low = 0u;"),
+    Mutant(
+        "the NaN test is not there",
+        "pooling.cuh",
+        "multiply_add(y[row], inside ? 1.0f : 0.0f, sum[row]);",
+        "inside ? sum[row] + y[row] : sum[row];",
+    ),
+    Mutant("the kink of ReLU", "pooling.cuh", "kPoolRelu ? y[row] > 0.0f", "kPoolRelu ? y[row] >= 0.0f"),
     Mutant(
         "wrong tail: the last element of a row",
         "staging.cuh",
@@ -72,16 +103,16 @@ MUTANTS = [
         "(bytes - middle) / kBytes - 1;",
     ),
     Mutant(
-        "off by one in the tile",
-        "block.cuh",
-        "smaller(p.batch - block.first, kTile)",
-        "smaller(p.batch - block.first, kTile - 1)",
+        "a tile's verdicts all in one place",
+        "verdict.cuh",
+        "write_verdict(p, partials, block.first + warp, warp);",
+        "write_verdict(p, partials, block.first, warp);",
     ),
     Mutant(
         "swapped fragment registers",
         "dense.cuh",
-        "mma_f16(c, a[i], shared_load_u32(b), shared_load_u32(b + 8));",
-        "mma_f16(c, a[i], shared_load_u32(b + 8), shared_load_u32(b));",
+        "mma_f16(c[i], a[step][i], high_0, high_1);",
+        "mma_f16(c[i], a[step][i], high_1, high_0);",
     ),
     Mutant(
         "one k step too few in the FMA path",
@@ -134,13 +165,13 @@ MUTANTS = [
     ),
     Mutant(
         "one sum over classes for all parts",
-        "verdict.cuh",
+        "classes.cuh",
         "result(kSums, column * kMaxParts + part)",
         "result(kSums, column * kMaxParts)",
     ),
     Mutant(
         "no barrier between two sums over classes",
-        "verdict.cuh",
+        "classes.cuh",
         "keep_sum(p, warp, part); block_sync();",
         "keep_sum(p, warp, part);",
     ),
@@ -152,22 +183,22 @@ MUTANTS = [
     ),
     Mutant(
         "a tie goes to the higher class",
-        "verdict.cuh",
+        "classes.cuh",
         "logit == top.logit && label < top.label",
         "logit == top.logit && label > top.label",
     ),
     Mutant(
         "stale threshold",
         "verdict.cuh",
-        "if (sound && score <= load_f32(&constants_of(p)->threshold))",
-        "static const float threshold = load_f32(&constants_of(p)->threshold); "
+        "if (sound && score <= shared_load_f32(&kept_constants()->threshold))",
+        "static const float threshold = shared_load_f32(&kept_constants()->threshold); "
         "if (sound && score <= threshold)",
     ),
     Mutant(
         "a NaN threshold accepts",
         "verdict.cuh",
-        "score <= load_f32(&constants_of(p)->threshold)",
-        "!(score > load_f32(&constants_of(p)->threshold))",
+        "score <= shared_load_f32(&kept_constants()->threshold)",
+        "!(score > shared_load_f32(&kept_constants()->threshold))",
     ),
     Mutant("never says written", "verdict.cuh", "unsigned flags = kWritten;", "unsigned flags = 0u;"),
     Mutant(
@@ -175,6 +206,39 @@ MUTANTS = [
         "tile.cuh",
         "first + i < slabs ? load_shared",
         "first + i < slabs - 1 ? load_shared",
+    ),
+    Mutant(
+        "a slab is left out of the sums of pairs",
+        "tile.cuh",
+        "if (first + i < slabs) value",
+        "if (first + i < slabs - 1) value",
+    ),
+    Mutant(
+        "a slab is left out of |z|", "verdict.cuh", "if (lane < p.slabs) own", "if (lane < p.slabs - 1) own"
+    ),
+    Mutant("the neighbour's bias", "verdict.cuh", "sums.y + bias.y", "sums.y + bias.x"),
+    Mutant("rows of parts keep the first slab's products", "verdict.cuh", "store_f32(at, sums.x);", ""),
+    Mutant("the constants are not fetched", "verdict.cuh", "keep_constants(p); if", "if"),
+    Mutant(
+        "the first product for every class",
+        "classes.cuh",
+        "first ? raw :",
+        "raw == raw ? raw :",
+    ),
+    Mutant(
+        "samples beyond a warp's first are left out",
+        "classes.cuh",
+        "bool const one = p.classes <= share.labels &&",
+        "bool const one = p.classes <= 1024 &&",
+    ),
+    Mutant(
+        "the second step of a slab is left out", "dense.cuh", "if (k + step < steps) {", "if (step < 1) {"
+    ),
+    Mutant(
+        "no barrier between the map and z in its place",
+        "fused_score.cu",
+        "load_embedding<kTile, kHalf>(p, block); block_sync();",
+        "load_embedding<kTile, kHalf>(p, block);",
     ),
 ]
 

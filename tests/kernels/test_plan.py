@@ -14,7 +14,14 @@ from edgeosr.kernels.device_verdicts import LAYOUT, VERDICT
 from edgeosr.kernels.matrices import padded_size
 from edgeosr.kernels.packing import CONSTANTS_BYTES, PackedPart, PackedScorer
 from edgeosr.kernels.params import FusedScoreParams, PartPlace
-from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch, slab_width
+from edgeosr.kernels.plan import (
+    LaunchPlan,
+    MapShape,
+    TangentShape,
+    chunks_at_once,
+    plan_launch,
+    slab_width,
+)
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
 SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "src"
@@ -144,7 +151,6 @@ def test_slabs_do_not_depend_on_the_batch(batch: int) -> None:
         packed = a_packed(dimension=dimension)
         one, many = plan(packed, 1), plan(packed, batch)
         assert (one.params.slab_width, one.params.slabs) == (many.params.slab_width, many.params.slabs)
-        assert one.shared_bytes == many.shared_bytes
 
 
 @pytest.mark.parametrize("dimension", [1, 15, 16, 17, 257, 512, 1280, 2047, 2048])
@@ -178,12 +184,42 @@ def test_nothing_within_the_limits_needs_more_than_64_kb(half: bool, input_half:
 
 def test_shared_parts_do_not_overlap_and_fit() -> None:
     params = plan(a_packed(smooth=True), 8).params
-    stage_end = 4 * (16 * 8 + 16 * 8 + 8) + 2 * params.chunks_per_half * params.chunk_bytes
-    assert params.slopes_at == stage_end
-    assert params.inside_at == params.slopes_at + 16 * 49 * 4
-    assert params.z_at >= params.inside_at + (2 + 1) * 13 * 4
-    assert params.halves_at == params.z_at + 8 * (32 + 4) * 4
+    assert params.slopes_at == 4 * (8 + 4) + 16 * params.chunk_bytes
+    assert params.masks_at == params.inside_at == params.slopes_at + 16 * 49 * 4
+    assert params.z_at == params.inside_at + 16 * 4 * 4
+    assert params.halves_at == 4 * (8 + 4)  # where the map was
+    assert params.halves_at + 2 * 8 * (32 + 8) * 2 <= params.z_at
     assert params.sums_at - params.odd_at >= 8 * (256 + 8) * 2
+    params = plan(a_packed(), 8, 14).params
+    assert params.masks_at == 4 * (8 + 4) + 2 * 4 * params.chunk_bytes
+    assert params.inside_at == params.masks_at + 16 * (2 * 8 + 1) * 32
+    assert params.z_at == params.inside_at + (8 + 1) * 16 * 4
+
+
+@pytest.mark.parametrize(
+    ("chunks", "chunk_bytes", "at_once"),
+    [(2, 1584, 2), (16, 1584, 16), (17, 1584, 8), (40, 1584, 8), (16, 6288, 4), (2, 8208, 2), (16, 8208, 3)],
+)
+def test_a_block_stages_all_its_chunks_or_two_halves_that_keep_every_warp_busy(
+    chunks: int, chunk_bytes: int, at_once: int
+) -> None:
+    assert chunks_at_once(chunks, chunk_bytes) == at_once
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 9, 16, 63, 1024])
+@pytest.mark.parametrize("half", [True, False])
+def test_the_inverses_divide_exactly(batch: int, half: bool) -> None:
+    for dimension in (1, 129, 512, 1280, 2048):
+        got = plan(a_packed(dimension=dimension, half=half), batch, half=half)
+        for block in range(got.blocks):
+            assert block * got.params.slabs_inverse >> 20 == block // got.params.slabs
+        last = (batch - 1) % got.tile + 1
+        for number in range(16 * got.tile):
+            assert number * got.params.last_inverse >> 16 == number // last
+            assert number * (65536 // got.tile + 1) >> 16 == number // got.tile
+    for width in range(1, 257):
+        inverse = plan_launch(a_packed(), MapShape(height=1, width=width), 1).params.width_inverse
+        assert all(at * inverse >> 16 == at // width for at in range(256))
 
 
 def test_an_empty_batch_launches_nothing() -> None:

@@ -46,6 +46,18 @@ LANE = np.arange(32, dtype=np.int64)
         ("MOV R4, 0x3ffff\nI2F.S16 R8, R4\nMOV R9, R8", LANE * 0 + 0xBF800000),  # -1
         ("MOV R4, 0x1ffff\nI2F.U16 R8, R4\nMOV R9, R8", LANE * 0 + 0x477FFF00),  # 65535
         ("POPC R9, R0", [bin(i).count("1") for i in LANE]),
+        (
+            "MOV R9, RZ\nR2P PR, R0, 0x6\n@P1 IADD3 R9, R9, 0x1, RZ\n@P2 IADD3 R9, R9, 0x2, RZ",
+            LANE >> 1 & 3,
+        ),
+        (
+            "I2FP.F32.S32 R8, R0\nFSET.BF.GT.AND R9, R8, RZ, PT",
+            (LANE > 0).astype(np.float32).view(np.uint32),
+        ),
+        (
+            "I2FP.F32.S32 R8, R0\nF2F.F16.F32 R9, R8",
+            LANE.astype(np.float16).view(np.uint16),
+        ),
         ("PRMT R9, R0, 0x1000, RZ", LANE << 0 | LANE << 8 | LANE << 16),
         ("VIMNMX R9, R0, 0x7, PT", np.minimum(LANE, 7)),
         # The sum wraps to 32 bits before it is compared: a jump table took the wrong row otherwise.
