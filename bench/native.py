@@ -188,7 +188,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"{'row':<26}{'CPU ms':>8}{'faster (CPU)':>14}{'(wall)':>9}{'open CPU ms':>12}  golden frames alike",
     ]
     for row in report["rows"]:
-        opened = "" if row["open_cpu_ms"] is None else f"{row['open_ms']:.0f}"
+        opened = "" if row["open_cpu_ms"] is None else f"{row['open_cpu_ms']:.0f}"
         lines.append(
             f"{row['name']:<26}{row['cpu_ms']:>8.2f}{row['faster_cpu']:>13.2f}x{row['faster_wall']:>8.2f}x"
             f"{opened:>12}  {row['golden_frames_decided_alike']:.1%}"
