@@ -1,5 +1,6 @@
 """The library on OpenVINO, with its own front end and scoring: it decides like Python on OpenVINO."""
 
+import shutil
 import threading
 from dataclasses import replace
 
@@ -100,10 +101,15 @@ def test_a_batch_is_judged_like_its_frames_and_a_threshold_holds(native, typed_b
         assert text_at(handle.judge(frame(one))[0]["label"]) == "unknown"
 
 
-def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle):
+@pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
+def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle, tmp_path, bundle):
+    path = tmp_path / "copy.edgeosr"
+    shutil.copytree(typed_bundle().path, path)
     frames = frames_of()[:6]
     found = {index: set() for index in range(len(frames))}
-    with opened(native, typed_bundle().path, **OPENVINO) as handle:
+    with opened(native, path, **OPENVINO) as handle:
+        if bundle == "removed meanwhile":  # a further network cannot be made: calls wait for the first
+            shutil.rmtree(path)
         alone = [float(handle.judge(frame(one))[0]["score"]) for one in frames]
 
         def judge(index):

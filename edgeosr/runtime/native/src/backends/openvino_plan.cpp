@@ -12,38 +12,45 @@ Floats floats_of(std::vector<double> const& values) {
     return Floats(values.begin(), values.end());
 }
 
-/// The scorer for what the body gives. The file's own is of an engine, which may have another fusion and
-/// gain.
-
 }  // namespace
 
-Plan plan_of_body(Bundle const& bundle, BodyRecord const& record) {
-    Plan plan{std::string(bundle.file("body.onnx")), true, !record.int8, {}};
+Plan plan_of(Bundle const& bundle, bool with_body) {
+    Plan plan;
+    plan.body = with_body;
+    plan.directory = bundle.path;
+    plan.input = bundle.manifest.preprocessing;
+    plan.parts = bundle.manifest.fusion.parts.size();
+    for (auto const& file : bundle.manifest.files)
+        if (file.name == (with_body ? "body.onnx" : "model.onnx")) plan.file = file;
+    if (!with_body) {
+        plan.outputs = {"label", "score", "values"};
+        return plan;
+    }
+    BodyRecord const& record = *bundle.manifest.body;
+    plan.bf16 = !record.int8;
     plan.outputs.push_back(record.ending == Ending::kMap ? "map" : "embedding");
     if (record.ending == Ending::kTangents) plan.outputs.push_back("tangents");
     if (record.logits) plan.outputs.push_back("logits");
     return plan;
 }
 
-Plan plan_of_model(Bundle const& bundle) {
-    auto const& input = bundle.manifest.preprocessing;
-    auto const parts = static_cast<std::int64_t>(bundle.manifest.fusion.parts.size());
-    Plan plan;
-    plan.outputs = {"label", "score", "values"};
+std::string_view network_of(Plan const& plan, std::string_view data, std::string& room) {
+    if (plan.body) return data;
+    auto const parts = static_cast<std::int64_t>(plan.parts);
     try {
-        plan.model =
-            onnx::cut_graph(bundle.file("model.onnx"),
-                            {"pixels", kFloat, {1, 3, input.height_px, input.width_px}},
+        room =
+            onnx::cut_graph(data,
+                            {"pixels", kFloat, {1, 3, plan.input.height_px, plan.input.width_px}},
                             {{"label", kInt64, {1}}, {"score", kFloat, {1}}, {"values", kFloat, {1, parts}}});
     } catch (Failure const& failure) {
         fail(EDGEOSR_BACKEND_FAILED,
              "OpenVINO runs model.onnx of ",
-             bundle.path,
+             plan.directory,
              " from its tensor 'pixels' on, and it cannot be cut there: ",
              failure.what(),
              ", or take the back end onnxruntime");
     }
-    return plan;
+    return room;
 }
 
 Scorer scorer_for(Bundle const& bundle, BodyRecord const& record) {
