@@ -101,6 +101,17 @@ def test_a_batch_is_judged_like_its_frames_and_a_threshold_holds(native, typed_b
         assert text_at(handle.judge(frame(one))[0]["label"]) == "unknown"
 
 
+def test_after_the_first_frame_of_a_size_the_library_allocates_nothing(native, body_bundle):
+    with opened(native, body_bundle().path, **OPENVINO) as handle:
+        frames = [frame(one) for one in frames_of()[3:5]]
+        for one in frames:
+            handle.judge(one)
+        before = native.edgeosr_test_allocations()
+        for one in frames:
+            handle.judge(one)
+        assert native.edgeosr_test_allocations() == before
+
+
 @pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
 def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle, tmp_path, bundle):
     path = tmp_path / "copy.edgeosr"

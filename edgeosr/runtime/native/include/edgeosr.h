@@ -116,7 +116,7 @@ EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
                                         edgeosr_options const* options,
                                         edgeosr_runtime** out);
 
-/* Judge frames of one size and format: one, or a batch in one inference.
+/* Judge frames of one size and format: one, or a batch, in one inference on onnxruntime.
  * frames: [count]. count: 0 does nothing. verdicts: [count], filled; untouched on an error.
  * verdict_bytes: sizeof(edgeosr_verdict). A call sees one bundle and one set of thresholds. */
 EDGEOSR_API edgeosr_status edgeosr_judge(edgeosr_runtime* runtime,

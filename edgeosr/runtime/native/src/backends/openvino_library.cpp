@@ -68,7 +68,7 @@ std::string processor_flags() {
 
 }  // namespace
 
-void require(Library const& library, int status, std::string const& what) {
+void require(Library const& library, int status, char const* what, std::string_view file) {
     if (status == kOk) return;
     char const* text = library.api.last_error();
     std::string const said = text != nullptr ? text : "";
@@ -80,6 +80,7 @@ void require(Library const& library, int status, std::string const& what) {
          library.version,
          " could not ",
          what,
+         file,
          ": ",
          said.empty() ? joined("status ", status) : shown(said, 600),
          "; take the back end onnxruntime, or another version of OpenVINO");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "backends/openvino_abi.h"
 #include "base/failure.h"
@@ -18,8 +19,9 @@ struct Library {
 /// Return the library; `named`: a path, or "" to search. Throws Failure: EDGEOSR_NO_BACKEND.
 Library const& library(std::string const& named);
 
-/// Throw EDGEOSR_BACKEND_FAILED (or EDGEOSR_NO_MEMORY) with the library's words unless `status` is kOk.
-void require(Library const& library, int status, std::string const& what);
+/// Throw EDGEOSR_BACKEND_FAILED (or EDGEOSR_NO_MEMORY) with the library's words unless `status` is kOk;
+/// `what` and `file`: what it could not do. Allocates nothing where all is well.
+void require(Library const& library, int status, char const* what, std::string_view file = {});
 
 /// Why this processor is not for a body in bf16 or int8; "" if it is (edgeosr/runtime/openvino_module.py).
 std::string why_not(Library const& library, bool int8);

@@ -20,13 +20,13 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
       request_(api_.free_request),
       pixels_(api_.free_tensor) {
     Owned<Model> model(api_.free_model);
-    require(api_.read_model(library_.core, data.data(), data.size(), nullptr, model.out()), "read " + file_);
+    require(api_.read_model(library_.core, data.data(), data.size(), nullptr, model.out()), "read ", file_);
     std::int64_t const shape[4] = {1, 3, plan.input.height_px, plan.input.width_px};
     PartialShape fixed{};
     require(api_.create_shape(4, shape, &fixed), "make a shape");
     int const status = api_.reshape_input(model.get(), fixed);
     api_.free_partial_shape(&fixed);
-    require(status, "fix the input of " + file_);
+    require(status, "fix the input of ", file_);
     // A thread that is bound to one processor waits for whatever else runs there. Int8 layers are int8 by
     // their Q/DQ pairs; what is between them stays float32. The last pair only where threads are named.
     std::string const number = joined(threads);
@@ -45,7 +45,8 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
                          "NO",
                          "INFERENCE_NUM_THREADS",
                          number.c_str()),
-            "compile " + file_);
+            "compile ",
+            file_);
     require(api_.create_request(compiled_.get(), request_.out()), "make a request");
     require(api_.tensor(request_.get(), "pixels", pixels_.out()), "give its input");
     require_bytes(pixels_,
@@ -59,11 +60,11 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
 
 void Network::infer(double limit_s) const {
     if (!(limit_s > 0)) {
-        require(api_.infer(request_.get()), "run " + file_);
+        require(api_.infer(request_.get()), "run ", file_);
         return;
     }
     auto const started = Clock::now();
-    require(api_.start(request_.get()), "run " + file_);
+    require(api_.start(request_.get()), "run ", file_);
     double const limit = std::min(limit_s, kMostSeconds);
     int const status = api_.wait_for(request_.get(), static_cast<std::int64_t>(limit * 1000) + 1);
     if (Clock::now() - started > std::chrono::duration<double>(limit_s)) {
@@ -74,7 +75,7 @@ void Network::infer(double limit_s) const {
              limit_s,
              " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
     }
-    require(status, "run " + file_);
+    require(status, "run ", file_);
 }
 
 void const* Network::output(std::size_t place, std::size_t bytes) const {

@@ -48,7 +48,9 @@ class Network {
     Size positions(std::size_t place) const;
 
   private:
-    void require(int status, std::string const& what) const { ov::require(library_, status, what); }
+    void require(int status, char const* what, std::string_view file = {}) const {
+        ov::require(library_, status, what, file);
+    }
     void require_bytes(Owned<Tensor> const& tensor, std::size_t wanted) const;
     void* data_of(Owned<Tensor> const& tensor) const;
 
