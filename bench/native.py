@@ -44,6 +44,7 @@ from edgeosr.runtime.native.library import (
 )
 from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, processor_flags
 from edgeosr.runtime.runtime import Runtime
+from edgeosr.verdict import Verdict
 
 Frame = NDArray[np.uint8]
 BASE = "python, onnxruntime"
@@ -117,6 +118,7 @@ class PythonRow:
     def __call__(self, frame: Frame) -> int:
         """See ``NativeRow``."""
         verdict = self.runtime(frame)
+        assert isinstance(verdict, Verdict), "one frame has one verdict"
         return verdict.index if verdict.accepted else -1
 
     def close(self) -> None:
