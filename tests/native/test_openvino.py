@@ -1,5 +1,6 @@
 """The library on OpenVINO, with its own front end and scoring: it decides like Python on OpenVINO."""
 
+import ctypes
 import shutil
 import threading
 from dataclasses import replace
@@ -210,3 +211,20 @@ def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native
     write_bundle(path, replace(bundle.manifest, body=record), {**bundle.files, "body.onnx": data})
     assert read_bundle(path).manifest.body.outputs == ("embedding",)
     refused(native, path, BundleError, "gives other tensors than scorer.npz takes")
+
+
+def test_the_programs_stack_for_signals_stays_its_own(native, typed_bundle):
+    # OpenVINO puts another there, which it takes away some day: the next signal would end the program.
+    class Stack(ctypes.Structure):
+        _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    def now():
+        found = Stack()
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+        return found.address, found.flags, found.size
+
+    before = now()
+    with opened(native, typed_bundle("closed-form", "cosine").path, **OPENVINO) as handle:
+        handle.judge(frame(frames_of()[3]))
+        assert now() == before
+    assert now() == before

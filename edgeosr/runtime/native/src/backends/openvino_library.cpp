@@ -24,6 +24,7 @@ Library opened(void* handle, std::string const& path) {
                  "; name libopenvino_c.so of OpenVINO 2023 or later itself");
         *place = reinterpret_cast<std::decay_t<decltype(*place)>>(found);
     });
+    SameSignalStack const same;
     Version version{};
     require(made, made.api.version(&version), "say its version");
     made.version = version.number;
@@ -41,6 +42,7 @@ std::vector<std::string> places(std::string const& named) {
 }
 
 std::string property(Library const& library, char const* key) {
+    SameSignalStack const same;
     char* value = nullptr;
     require(library, library.api.core_property(library.core, "CPU", key, &value), "describe the processor");
     std::string const made = value;

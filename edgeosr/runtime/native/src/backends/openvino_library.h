@@ -1,6 +1,7 @@
 // OpenVINO's library: found, opened once a process and path, and asked what this processor is for.
 #pragma once
 
+#include <csignal>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,19 @@ struct Library {
     std::string path, version;
     Api api{};
     Core* core = nullptr;
+};
+
+/// Puts the calling thread's stack for signals back: OpenVINO leaves its own there, which is gone some day, and
+/// a program's next signal with it (edgeosr/runtime/openvino_module.py).
+class SameSignalStack {
+  public:
+    SameSignalStack() { sigaltstack(nullptr, &before_); }
+    ~SameSignalStack() { sigaltstack(&before_, nullptr); }
+    SameSignalStack(SameSignalStack const&) = delete;
+    SameSignalStack& operator=(SameSignalStack const&) = delete;
+
+  private:
+    stack_t before_{};
 };
 
 /// Return the library; `named`: a path, or "" to search. Throws Failure: EDGEOSR_NO_BACKEND.

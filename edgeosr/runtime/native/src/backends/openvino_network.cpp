@@ -19,6 +19,7 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
       compiled_(api_.free_compiled),
       request_(api_.free_request),
       pixels_(api_.free_tensor) {
+    SameSignalStack const same;
     Owned<Model> model(api_.free_model);
     require(api_.read_model(library_.core, data.data(), data.size(), nullptr, model.out()), "read ", file_);
     std::int64_t const shape[4] = {1, 3, plan.input.height_px, plan.input.width_px};
