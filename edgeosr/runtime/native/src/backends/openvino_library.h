@@ -17,8 +17,8 @@ struct Library {
     Core* core = nullptr;
 };
 
-/// Puts the calling thread's stack for signals back: OpenVINO leaves its own there, which is gone some day, and
-/// a program's next signal with it (edgeosr/runtime/openvino_module.py).
+/// Puts the calling thread's stack for signals back: OpenVINO leaves its own there, which is gone some day,
+/// and a program's next signal with it (edgeosr/runtime/openvino_module.py).
 class SameSignalStack {
   public:
     SameSignalStack() { sigaltstack(nullptr, &before_); }
