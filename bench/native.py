@@ -11,7 +11,6 @@ on purpose. What opening a bundle takes is measured beside it, its files read be
 on OpenVINO the golden frames are judged then, alone and in batches.
 """
 
-import argparse
 import ctypes
 import json
 import os
@@ -28,11 +27,10 @@ from numpy.typing import NDArray
 
 from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.samples import ratio_from_samples
+from edgeosr.bench.table_command import table_command
 from edgeosr.bench.timer import Candidate, interleave
-from edgeosr.bench.user_errors import user_errors
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
-from edgeosr.files import write_bytes
 from edgeosr.runtime.native.library import (
     FRAME,
     VERDICT,
@@ -200,24 +198,7 @@ def as_text(report: dict[str, Any]) -> str:
 
 def main() -> int:
     """Measure, print, and write the record."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
-    parser.add_argument("--frame", default="480x640", help="HxW of the frames")
-    parser.add_argument("--turns", type=int, default=200, help="most timed calls of each row")
-    parser.add_argument("--seconds", type=float, default=60, help="most of the rows; 10 turns at least")
-    parser.add_argument("--out", type=Path, help="write the record here, as JSON")
-    given = parser.parse_args()
-    with user_errors():
-        height, _, width = given.frame.partition("x")
-        report = native_report(
-            given.bundles, frame=(int(height), int(width)), turns=given.turns, limit_s=given.seconds
-        )
-        print(as_text(report))
-        if given.out is not None:
-            write_bytes(given.out, (json.dumps(report, indent=1) + "\n").encode())
-    return 0
+    return table_command(__doc__, native_report, as_text)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Before anything is timed each row judges the bundles' golden frames, which lie n
 beside it stands what the decision gate found on known and unknown images when the body was exported.
 """
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,13 +25,12 @@ from edgeosr.bench.native_front_end import NativeFrontEnd, build_front_end
 from edgeosr.bench.samples import ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
+from edgeosr.bench.table_command import table_command
 from edgeosr.bench.timer import Candidate, interleave
-from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
 from edgeosr.errors import BundleError
-from edgeosr.files import write_bytes
 from edgeosr.runtime.golden import enlarged, read_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
@@ -257,24 +254,7 @@ def x86_report(
 
 def main() -> int:
     """Measure, print, and write the record."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
-    parser.add_argument("--frame", default="480x640", help="HxW of the frames")
-    parser.add_argument("--turns", type=int, default=200, help="most timed calls of each row")
-    parser.add_argument("--seconds", type=float, default=60, help="most of the rows; 10 turns at least")
-    parser.add_argument("--out", type=Path, help="write the record here, as JSON")
-    given = parser.parse_args()
-    with user_errors():
-        height, _, width = given.frame.partition("x")
-        report = x86_report(
-            given.bundles, frame=(int(height), int(width)), turns=given.turns, limit_s=given.seconds
-        )
-        print(as_text(report))
-        if given.out is not None:
-            write_bytes(given.out, (json.dumps(report, indent=1) + "\n").encode())
-    return 0
+    return table_command(__doc__, x86_report, as_text)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <vector>
 
+#include "backends/find_library.h"
 #include "backends/onnxruntime_abi.h"
 #include "backends/time_limit.h"
 #include "base/failure.h"
@@ -69,34 +68,15 @@ Library opened(void* handle, std::string const& path) {
     return made;
 }
 
-std::vector<std::string> places(std::string const& named) {
-    if (!named.empty()) return {named};
-    char const* variable = std::getenv("EDGEOSR_ONNXRUNTIME");
-    if (variable != nullptr && variable[0] != '\0') return {variable};
-    return {"libonnxruntime.so.1", "libonnxruntime.so"};
-}
-
 /// Return the library; `named`: a path, or "" to search.
 Library const& library(std::string const& named) {
-    static std::mutex mutex;
-    static std::map<std::string, Library> libraries;
-    std::lock_guard<std::mutex> const lock(mutex);
-    std::string looked;
-    for (auto const& path : places(named)) {
-        auto const found = libraries.find(path);
-        if (found != libraries.end()) return found->second;
-        if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
-            return libraries.emplace(path, opened(handle, path)).first->second;
-        char const* why = dlerror();
-        looked += joined(
-            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
-    }
-    fail(EDGEOSR_NO_BACKEND,
-         "no library that runs networks was found; looked for ",
-         looked,
-         "; install onnxruntime (its wheel holds libonnxruntime.so), and name the file in "
-         "EDGEOSR_ONNXRUNTIME or in "
-         "backend_library of the options");
+    static Sought const sought{"EDGEOSR_ONNXRUNTIME",
+                               {"libonnxruntime.so.1", "libonnxruntime.so"},
+                               "no library that runs networks was found",
+                               "install onnxruntime (its wheel holds libonnxruntime.so), and name the file "
+                               "in EDGEOSR_ONNXRUNTIME or in "
+                               "backend_library of the options"};
+    return find_library<Library>(sought, named, opened);
 }
 
 char const* const kInputs[2] = {"frames", "channel_order"};

@@ -2,11 +2,9 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <fstream>
-#include <map>
-#include <mutex>
-#include <vector>
+
+#include "backends/find_library.h"
 
 namespace edgeosr::ov {
 namespace {
@@ -32,13 +30,6 @@ Library opened(void* handle, std::string const& path) {
     made.api.free_version(&version);
     require(made, made.api.create_core(&made.core), "start");
     return made;
-}
-
-std::vector<std::string> places(std::string const& named) {
-    if (!named.empty()) return {named};
-    char const* variable = std::getenv("EDGEOSR_OPENVINO");
-    if (variable != nullptr && variable[0] != '\0') return {variable};
-    return {"libopenvino_c.so"};
 }
 
 std::string property(Library const& library, char const* key) {
@@ -89,24 +80,13 @@ void require(Library const& library, int status, char const* what, std::string_v
 }
 
 Library const& library(std::string const& named) {
-    static std::mutex mutex;
-    static std::map<std::string, Library> libraries;
-    std::lock_guard<std::mutex> const lock(mutex);
-    std::string looked;
-    for (auto const& path : places(named)) {
-        auto const found = libraries.find(path);
-        if (found != libraries.end()) return found->second;
-        if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
-            return libraries.emplace(path, opened(handle, path)).first->second;
-        char const* why = dlerror();
-        looked += joined(
-            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
-    }
-    fail(EDGEOSR_NO_BACKEND,
-         "OpenVINO was not found; looked for ",
-         looked,
-         "; install openvino (its wheel holds openvino/libs/libopenvino_c.so.*), and name the file in "
-         "EDGEOSR_OPENVINO or in backend_library of the options");
+    static Sought const sought{"EDGEOSR_OPENVINO",
+                               {"libopenvino_c.so"},
+                               "OpenVINO was not found",
+                               "install openvino (its wheel holds openvino/libs/libopenvino_c.so.*), and "
+                               "name the file in EDGEOSR_OPENVINO "
+                               "or in backend_library of the options"};
+    return find_library<Library>(sought, named, opened);
 }
 
 std::string why_not(Library const& library, bool int8) {

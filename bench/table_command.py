@@ -1,0 +1,41 @@
+"""The command line of a table whose rows are ways to run bundles: measure, print, write the record."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeosr.bench.user_errors import user_errors
+from edgeosr.files import write_bytes
+
+Report = dict[str, Any]
+
+
+def table_command(
+    description: str | None, measure: Callable[..., Report], as_text: Callable[[Report], str]
+) -> int:
+    """Run the command.
+
+    Args:
+        description: for ``--help``.
+        measure: called with the paths of bundles, ``frame`` (height, width), ``turns`` and ``limit_s``.
+        as_text: the record for a terminal.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    parser.add_argument("--frame", default="480x640", help="HxW of the frames")
+    parser.add_argument("--turns", type=int, default=200, help="most timed calls of each row")
+    parser.add_argument("--seconds", type=float, default=60, help="most of the rows; 10 turns at least")
+    parser.add_argument("--out", type=Path, help="write the record here, as JSON")
+    given = parser.parse_args()
+    bundles: Sequence[Path] = given.bundles
+    with user_errors():
+        height, _, width = given.frame.partition("x")
+        report = measure(bundles, frame=(int(height), int(width)), turns=given.turns, limit_s=given.seconds)
+        print(as_text(report))
+        if given.out is not None:
+            write_bytes(given.out, (json.dumps(report, indent=1) + "\n").encode())
+    return 0
