@@ -55,8 +55,9 @@ def try_hostile_bundles(bundle: Path, count: int, *, seed: int = 0, first: int =
     good = read_bundle(bundle)
     files = {MANIFEST_NAME: (bundle / MANIFEST_NAME).read_bytes(), **good.files}
     counts = HostileCounts()
-    _warm(bundle)
     with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        _warm(bundle, cache)
         # Whoever opens it for reading waits for ever, and is found.
         os.mkfifo(Path(folder) / "canary")
         path = Path(folder) / "in" / "spoilt.edgeosr"
@@ -65,29 +66,39 @@ def try_hostile_bundles(bundle: Path, count: int, *, seed: int = 0, first: int =
             _write(path, made)
             ended = in_a_child(
                 partial(
-                    _used, path, with_golden=made["golden.npz"] != files["golden.npz"] or number % 10 == 0
+                    _used,
+                    path,
+                    cache,
+                    with_golden=made["golden.npz"] != files["golden.npz"] or number % 10 == 0,
                 ),
                 memory=2 * MEMORY,
                 may_open=lambda name: (
-                    name.startswith((*_MAY_OPEN, str(path))) or name.endswith((".pyc", ".py"))
+                    name.startswith((*_MAY_OPEN, str(path), str(cache))) or name.endswith((".pyc", ".py"))
                 ),
             )
             _count(counts, number, kind, ended)
     return counts
 
 
-def _warm(bundle: Path) -> None:
+def _warm(bundle: Path, cache: Path) -> None:
     """Import what a child needs, in a child as well: onnxruntime's threads do not outlive a fork."""
     from edgeosr.runtime.sessions import load_onnxruntime
 
     load_onnxruntime()
-    ended = in_a_child(partial(_used, bundle), memory=4 * MEMORY, may_open=lambda name: True)
+    ended = in_a_child(partial(_used, bundle, cache), memory=4 * MEMORY, may_open=lambda name: True)
     if ended.how != "done":
         raise AssertionError(f"the good bundle fails: {ended}")
 
 
-def _used(path: Path, *, with_golden: bool = True) -> str:
-    """Do with a bundle what users do; the first refusal ends it. The golden frames take most of the time."""
+def _used(path: Path, cache: Path, *, with_golden: bool = True) -> str:
+    """Do with a bundle what users do; the first refusal ends it. The golden frames take most of the time.
+
+    Args:
+        path: the bundle; nobody made it here, so its graph is tried in a process of its own first.
+        cache: folder for what that notes.
+        with_golden: verify it as well.
+    """
+    os.environ["EDGEOSR_CACHE"] = str(cache)  # of this child alone
     from edgeosr.runtime.runtime import Runtime
     from edgeosr.runtime.verify import verify_bundle
 

@@ -118,7 +118,7 @@ def test_evaluate_says_that_the_thresholds_are_the_classes_own(evaluation):
 
 def test_an_engine_and_thresholds_of_classes_are_refused_before_any_work():
     with pytest.raises(
-        UsageError, match=r"got --engine fp16; write --threshold-rule common, or leave --engine"
+        UsageError, match=r"got --engine fp16; write --threshold-rule common, or leave it out"
     ):
         ExportSettings(threshold_rule="per-class", precision="fp16")
     with pytest.raises(

@@ -38,7 +38,7 @@ def test_hostile_and_damaged_bundles_are_refused_or_harmless(digits_bundle):
 def test_a_bundle_that_is_opened_without_a_check_is_found(digits_bundle, monkeypatch):
     monkeypatch.setattr(hostile_bundles, "spoilt", lambda files, number, seed: ("hostile: none", files))
 
-    def careless(path, *, with_golden=True):
+    def careless(path, cache, *, with_golden=True):
         if "spoilt" not in str(path):
             return "good"
         return {}["what is not there"]
