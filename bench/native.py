@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bench.device import describe_device, load_average, versions
-from edgeosr.bench.samples import ratio_from_samples
-from edgeosr.bench.table_command import table_command
+from edgeosr.bench.table_command import faster_than, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
@@ -141,17 +140,11 @@ def measure(bundles: Sequence[Bundle], frames: Frame, turns: int, limit_s: float
     samples = interleave([call(row) for row in rows], turns=turns, warmup=WARMUP, limit_s=limit_s)
     found = []
     for row in rows:
-        ratio = ratio_from_samples(BASE, row.name, samples)
         found.append(
             {
                 "name": row.name,
                 "open_cpu_ms": row.open_ms,
-                "cpu_ms": samples[row.name].cpu(50),
-                "wall_ms": samples[row.name].wall(50),
-                "faster_cpu": ratio.cpu_paired,
-                "faster_cpu_interval_95": list(ratio.cpu_interval),
-                "faster_wall": ratio.paired,
-                "turns": ratio.turns,
+                **faster_than(BASE, row.name, samples),
                 "golden_frames_decided_alike": float(np.mean(said[row.name] == said[BASE])),
             }
         )

@@ -6,10 +6,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.samples import Samples, ratio_from_samples
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.files import write_bytes
 
 Report = dict[str, Any]
+
+
+def faster_than(base: str, name: str, samples: dict[str, Samples]) -> Report:
+    """Return how much faster a row was than the base, turn by turn, and what it took (medians, ms)."""
+    ratio = ratio_from_samples(base, name, samples)
+    return {
+        "cpu_ms": samples[name].cpu(50),
+        "wall_ms": samples[name].wall(50),
+        "faster_cpu": ratio.cpu_paired,
+        "faster_cpu_interval_95": list(ratio.cpu_interval),
+        "faster_wall": ratio.paired,
+        "turns": ratio.turns,
+    }
 
 
 def table_command(

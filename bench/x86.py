@@ -25,7 +25,7 @@ from edgeosr.bench.native_front_end import NativeFrontEnd, build_front_end
 from edgeosr.bench.samples import ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
-from edgeosr.bench.table_command import table_command
+from edgeosr.bench.table_command import faster_than, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
@@ -150,16 +150,10 @@ def measure(
     samples = interleave([call(row) for row in rows], turns=turns, warmup=WARMUP, limit_s=limit_s)
     found = []
     for row in rows:
-        ratio = ratio_from_samples(BASE, row.name, samples)
         found.append(
             {
                 "name": row.name,
-                "cpu_ms": samples[row.name].cpu(50),
-                "wall_ms": samples[row.name].wall(50),
-                "faster_cpu": ratio.cpu_paired,
-                "faster_cpu_interval_95": list(ratio.cpu_interval),
-                "faster_wall": ratio.paired,
-                "turns": ratio.turns,
+                **faster_than(BASE, row.name, samples),
                 "golden_frames_decided_alike": float(np.mean(said[row.name] == said[BASE])),
                 "gate": row.gate,
             }
