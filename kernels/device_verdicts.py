@@ -29,9 +29,9 @@ class DeviceVerdicts:
     """Room for the verdicts of one batch and the workspace; one for each launch that may be under way.
 
     A captured graph keeps its own: it writes to these addresses at every replay. Verdicts come first, then
-    the workspace, whose counters come first: one clearing of memory covers both before each launch. With
-    ``host`` the kernel writes the verdicts to host memory without a copy: only the counters are cleared
-    then, and ``expect`` clears the verdicts.
+    the workspace, whose counters come first: both are cleared here, once. A launch clears the flags when it
+    begins and leaves the counters at 0; one that never begins is an error of the driver. With ``host`` the
+    kernel writes the verdicts to host memory without a copy, and ``expect`` clears them.
 
     Attributes:
         batch: B.
@@ -59,10 +59,11 @@ class DeviceVerdicts:
         self._used = False
         verdict_bytes = batch * VERDICT.itemsize
         kept = verdict_bytes if host is None else 0
-        self._clear_words = (kept + counter_bytes) // 4
         self.workspace_bytes = workspace_bytes
         self._allocated = driver.allocate(kept + workspace_bytes)
         try:
+            driver.clear(self._allocated, (kept + counter_bytes) // 4, 0)
+            driver.synchronize(0)  # streams that do not wait for the default one may launch at once
             self._done = driver.event()
         except BaseException:
             driver.free(self._allocated)
@@ -79,10 +80,9 @@ class DeviceVerdicts:
             )
 
     def begin(self, stream: int) -> None:
-        """Order ``stream`` behind the last launch into this room, and clear flags and counters."""
+        """Order ``stream`` behind the last launch into this room."""
         if self._used and stream != self.stream:
             self.driver.wait(stream, self._done)
-        self.driver.clear(self._allocated, self._clear_words, stream)
 
     def end(self, stream: int) -> None:
         """Note where the launch went."""

@@ -106,7 +106,7 @@ class FusedScorer:
         if self.packed.closed_form:
             shape = MapShape(height=1, width=1)
         # Neither size depends on the map's shape or the inputs' dtype.
-        plan = plan_launch(self.packed, shape, batch)
+        plan = self._plan(shape, batch)
         return DeviceVerdicts(
             self.driver,
             batch,
@@ -192,7 +192,7 @@ class FusedScorer:
         self, inputs: Inputs, logits: Any, stream: int, into: DeviceVerdicts | None
     ) -> DeviceVerdicts:
         self._require_open()
-        plan = plan_launch(self.packed, inputs.shape, inputs.batch)
+        plan = self._plan(inputs.shape, inputs.batch)
         params = plan.params
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
@@ -210,6 +210,9 @@ class FusedScorer:
         self.driver.launch(function, plan.blocks, plan.threads, plan.shared_bytes, stream, params)
         room.end(stream)
         return room
+
+    def _plan(self, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
+        return plan_launch(self.packed, shape, batch, multiprocessors=self.device.multiprocessors)
 
     def _require_open(self) -> None:
         if not self._weights:

@@ -10,5 +10,5 @@ from edgeosr.kernels.build.sources import device_source
 def kernel_parts() -> dict[int, str]:
     """Return the names of the kernel's parts by code."""
     text = device_source().headers["parts.cuh"]
-    lines = text.partition("#define EDGEOSR_PARTS(PART, SUM)")[2]
-    return {int(code): name for code, name in re.findall(r"\b(?:PART|SUM)\((\d+), (\w+)", lines)}
+    lines = text.partition("#define EDGEOSR_PARTS(PART, SUM, LATE)")[2]
+    return {int(code): name for code, name in re.findall(r"\b(?:PART|SUM|LATE)\((\d+), (\w+)", lines)}

@@ -27,12 +27,15 @@ MOST_PARTIAL_ROWS = 16 * 1536
 STAGE_BYTES = 26 * 1024
 TURN = 8  # chunks that keep every warp busy: 16 channels each, of which a warp takes eight at a time
 LARGEST_BATCH = 1024
+MOST_MULTIPROCESSORS = 4096
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_BYTES = 4 * (512 + 16) * 4  # parts of a hidden layer: 512 threads and a gap, 4 samples
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
-# Phase B: three results a sample; three a sample and warp; sums a part; the scorer's constants.
-EVEN_AT = 4 * (3 * 8 + 4 * 8 * 16 + 48)
+# Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
+# logits of up to KEPT_CLASSES; whether the block is its tile's last.
+KEPT_CLASSES = 64
+EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -87,7 +90,7 @@ class LaunchPlan:
         shared_bytes: dynamic shared memory of a block.
         workspace_bytes: size, aligned to 16; its first ``counter_bytes`` must be 0 before the first launch.
         counter_bytes: see there; later launches leave them 0.
-        tile: samples of a tile.
+        tile: samples of a tile, at most 8 (4 with fp32 weights).
         params: sizes and offsets filled in, pointers 0.
     """
 
@@ -101,23 +104,29 @@ class LaunchPlan:
     params: FusedScoreParams
 
 
-def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
-    """Plan a launch.
+def plan_launch(
+    packed: PackedScorer, shape: MapShape | TangentShape, batch: int, *, multiprocessors: int = 0
+) -> LaunchPlan:
+    """Plan a launch. No result depends on ``multiprocessors``.
 
     Args:
         packed: the scorer.
         shape: the input's.
         batch: B, 0 to 1024.
+        multiprocessors: of the device; tiles have as few samples as fill them. 0: not known; tiles are full.
 
     Raises:
         UsageError: beyond a limit, or a shape that does not go with the scorer.
     """
     require_within("the batch", batch, 0, LARGEST_BATCH)
+    require_within("multiprocessors", multiprocessors, 0, MOST_MULTIPROCESSORS)
     params = FusedScoreParams(batch=batch)
     _fill_scorer(params, packed)
-    tile = TILE_HALF if packed.half else TILE_FULL
+    columns = TILE_HALF if packed.half else TILE_FULL
     params.slab_width = slab_width(packed.dimension, packed.rows)
     params.slabs = -(-padded_size(packed.dimension) // params.slab_width)
+    params.samples = tile = samples_of_tile(columns, batch, params.slabs, multiprocessors)
+    _share_layers(params, packed)
     # Two samples' z lie in different banks for the reads of tangents.cuh: 32 bytes a lane of fp16 tangents,
     # 16 of fp32.
     wide = isinstance(shape, TangentShape) and not shape.half
@@ -129,15 +138,16 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
     params.stats = 2 + 2 * params.probes
     tiles = -(-batch // tile)
     params.slabs_inverse = (1 << 20) // params.slabs + 1
+    params.samples_inverse = 65536 // tile + 1
     params.last_inverse = 65536 // ((batch - 1) % tile + 1) + 1
-    columns = tiles * params.slabs * tile
+    room = tiles * params.slabs * tile
     params.stats_at = padded_size(4 * tiles)
-    params.partials_at = params.stats_at + padded_size(4 * columns * params.stats)
-    phase_a = _place_phase_a(params, packed, shape, tile)
+    params.partials_at = params.stats_at + padded_size(4 * room * params.stats)
+    phase_a = _place_phase_a(params, packed, shape, columns)
     while phase_a > MOST_SHARED_BYTES and params.chunks_per_half > 1:
         params.chunks_per_half //= 2
-        phase_a = _place_phase_a(params, packed, shape, tile)
-    shared = max(phase_a, _place_phase_b(params, packed, tile))
+        phase_a = _place_phase_a(params, packed, shape, columns)
+    shared = max(phase_a, _place_phase_b(params, packed, columns))
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
@@ -149,7 +159,7 @@ def plan_launch(packed: PackedScorer, shape: MapShape | TangentShape, batch: int
         blocks=tiles * params.slabs,
         threads=THREADS,
         shared_bytes=shared,
-        workspace_bytes=params.partials_at + 4 * columns * packed.rows,
+        workspace_bytes=params.partials_at + 4 * room * packed.rows,
         counter_bytes=params.stats_at,
         tile=tile,
         params=params,
@@ -165,6 +175,37 @@ def slab_width(dimension: int, rows: int) -> int:
     """
     slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
     return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
+
+
+def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
+    """Return the samples of a tile: the fewest that give every multiprocessor at most one block.
+
+    Tiles work side by side, and the samples of one wait for one another.
+
+    Args:
+        columns: the most, a power of two.
+        batch: B.
+        slabs: blocks of a tile.
+        multiprocessors: of the device; 0: not known.
+    """
+    samples = 1
+    while samples < columns and -(-batch // samples) * slabs > multiprocessors:
+        samples *= 2
+    return samples
+
+
+def _share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
+    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``)."""
+    for layer in range(1, len(packed.widths) - 1):
+        rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
+        pieces, workers, steps = (
+            (rows // 16, WARPS, inputs // 16) if packed.half else (rows, THREADS, inputs // 4)
+        )
+        parts = min(workers // pieces, steps) if 2 * pieces <= workers else 1
+        share = -(-steps // parts)
+        params.layer_share[layer] = share
+        params.layer_parts[layer] = -(-steps // share) if packed.half else parts
+        params.layer_inverse[layer] = (1 << 20) // pieces + 1
 
 
 def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:
@@ -215,7 +256,7 @@ def _fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) -
     # in different banks (src/staging.cuh).
     params.row_pitch = positions if first else _next(positions, 4 if shape.half else 2)
     params.chunk_bytes = padded_size(GROUP * params.row_pitch * element) + (16 if first else 0)
-    samples = min(TILE_HALF if packed.half else TILE_FULL, max(params.batch, 1))
+    samples = min(params.samples, max(params.batch, 1))
     params.chunks_per_half = chunks_at_once(params.slab_width // GROUP * samples, params.chunk_bytes)
 
 
@@ -254,7 +295,7 @@ def _place_phase_a(
     at = STAGE_AT
     if isinstance(shape, MapShape):
         positions, words = params.positions, params.words
-        samples = min(tile, max(params.batch, 1))
+        samples = min(params.samples, max(params.batch, 1))
         halves = 1 if params.chunks_per_half == params.slab_width // GROUP * samples else 2
         at += halves * params.chunks_per_half * params.chunk_bytes
         params.slopes_at = at
@@ -278,7 +319,8 @@ def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) ->
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.sums_at = params.odd_at + hidden[1]
-    return int(params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0))
+    params.last_at = params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0)
+    return int(params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0))
 
 
 def _next(size: int, remainder: int) -> int:

@@ -35,6 +35,7 @@ class Device:
         integrated: shares memory with the CPU: Tegra, whose driver takes a cubin of exactly its
             architecture only.
         driver: CUDA version the driver supports, (12, 6).
+        multiprocessors: how many it has.
     """
 
     ordinal: int
@@ -42,6 +43,7 @@ class Device:
     architecture: tuple[int, int]
     integrated: bool
     driver: tuple[int, int]
+    multiprocessors: int
 
 
 class Driver(MemoryCalls, StreamCalls):
@@ -108,6 +110,7 @@ class Driver(MemoryCalls, StreamCalls):
             ),
             bool(self._attribute("INTEGRATED", ordinal)),
             version,
+            self._attribute("MULTIPROCESSOR_COUNT", ordinal),
         )
 
     def current_device(self) -> int:

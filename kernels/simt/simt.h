@@ -130,6 +130,10 @@ inline Floats2 load_shared_by_blocks_x2(float const* address, Site site = Site::
     simt::require_global(address, 8, site);
     return same_bits<Floats2>(*reinterpret_cast<Vector2 const*>(address));
 }
+inline Floats4 load_shared_by_blocks_x4(float const* address, Site site = Site::here()) {
+    simt::require_global(address, 16, site);
+    return same_bits<Floats4>(*reinterpret_cast<Vector4 const*>(address));
+}
 inline void store_f32(float* address, float value, Site site = Site::here()) {
     simt::note_store(address, 4, site);
     *static_cast<AnyFloat*>(address) = value;

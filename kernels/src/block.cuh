@@ -39,16 +39,15 @@ struct Block {
     int inverse;   // of valid: number * inverse >> 16 is number / valid, for numbers below 8192
 };
 
-template <int kTile>
 EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
     Block block;
     block.tile = block_index() * p.slabs_inverse >> 20;
     block.slab = block_index() - block.tile * p.slabs;
-    block.first = block.tile * kTile;
-    block.valid = smaller(p.batch - block.first, kTile);
+    block.first = block.tile * p.samples;
+    block.valid = smaller(p.batch - block.first, p.samples);
     block.channel = block.slab * p.slab_width;
     block.channels = smaller(p.slab_width, padded16(p.dimension) - block.channel);
-    block.inverse = block.valid == kTile ? 65536 / kTile + 1 : p.last_inverse;
+    block.inverse = block.valid == p.samples ? p.samples_inverse : p.last_inverse;
     return block;
 }
 
@@ -57,13 +56,12 @@ EDGEOSR_DEVICE int pitch_of_halves(FusedScoreParams const& p) {
 }
 
 // A block's own sums in the workspace; those of its tile's slabs lie one after the other.
-template <int kTile>
-EDGEOSR_DEVICE float* slab_stats(FusedScoreParams const& p, int tile, int slab) {  // [T, stats]
-    return reinterpret_cast<float*>(p.workspace + p.stats_at) + (tile * p.slabs + slab) * kTile * p.stats;
+EDGEOSR_DEVICE float* slab_stats(FusedScoreParams const& p, int tile, int slab) {  // [samples, stats]
+    return reinterpret_cast<float*>(p.workspace + p.stats_at) + (tile * p.slabs + slab) * p.samples * p.stats;
 }
-template <int kTile>
-EDGEOSR_DEVICE float* slab_partials(FusedScoreParams const& p, int tile, int slab) {  // [T, rows]
-    return reinterpret_cast<float*>(p.workspace + p.partials_at) + (tile * p.slabs + slab) * kTile * p.rows;
+EDGEOSR_DEVICE float* slab_partials(FusedScoreParams const& p, int tile, int slab) {  // [samples, rows]
+    return reinterpret_cast<float*>(p.workspace + p.partials_at) +
+           (tile * p.slabs + slab) * p.samples * p.rows;
 }
 
 // Phase A's shared memory. Places come from the plan or are constants: no register holds them.

@@ -1,5 +1,6 @@
 // The classes of a tile's samples: logits, top class, and what the parts add up over all the others. Warps
-// share the classes of a sample, and go through several samples at a time.
+// share the classes of a sample, and go through several samples at a time; the last warps have the first
+// samples, for the first warps have more to do elsewhere.
 #pragma once
 #include "parts.cuh"
 
@@ -30,24 +31,26 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
 // How warps share the classes of a sample: it depends on their number alone, for the sums' order. 2, 4, 8 or
 // 16 warps a sample; class c is that of thread c % (32 warps).
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
-    return p.classes <= 64 ? 2 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
-}
-
-// Lane w: the top class of the sample's warp w.
-EDGEOSR_DEVICE TopClass top_of_warp(FusedScoreParams const& p, int sample) {
-    TopClass top = no_class();
-    int const lane = lane_again();
-    if (lane < warps_of_sample(p) && lane * 32 < p.classes) {
-        top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
-        top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
-    }
-    return top;
+    return p.classes <= kKeptClasses ? 2 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
 }
 
 EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
     long long const at = sample * p.logits_stride + label;
     if (p.logits_half) return float_from_half(load_u16(static_cast<unsigned short const*>(p.logits) + at));
     return load_f32(static_cast<float const*>(p.logits) + at);
+}
+
+// Where the classes' products lie after add_rows, and then their logits: in shared memory if there are few.
+EDGEOSR_DEVICE void keep_product(
+    FusedScoreParams const& p, float* partials, int sample, int label, float value) {
+    if (p.classes <= kKeptClasses)
+        shared_store_f32(result(kLogits, sample * kKeptClasses + label), value);
+    else
+        store_f32(partials + sample * p.rows + p.hidden_rows + label, value);
+}
+EDGEOSR_DEVICE float kept_product(FusedScoreParams const& p, float const* partials, int sample, int label) {
+    if (p.classes <= kKeptClasses) return shared_load_f32(result(kLogits, sample * kKeptClasses + label));
+    return load_shared_by_blocks_f32(partials + sample * p.rows + p.hidden_rows + label);
 }
 
 // Where a thread begins among the classes, and which samples are its warp's.
@@ -57,26 +60,13 @@ struct ClassShare {
 };
 
 EDGEOSR_DEVICE ClassShare class_share(FusedScoreParams const& p) {
-    int const warps = warps_of_sample(p), thread = thread_index_again();
-    return {(thread >> 5) / warps, kWarps / warps, thread & (warps * 32 - 1), warps * 32};
+    int const warps = warps_of_sample(p), thread = thread_index_again(), warp = kWarps - 1 - (thread >> 5);
+    return {warp / warps, kWarps / warps, (warp & (warps - 1)) * 32 + (thread & 31), warps * 32};
 }
 
-// z times a class's row, or the logit that was given.
-template <int kTile>
-EDGEOSR_DEVICE float raw_logit(
-    FusedScoreParams const& p, Block const& block, float const* partials, int sample, int label) {
-    if (p.head == kHeadExternal) return external_logit(p, block.first + sample, label);
-    return sum_over_slabs(partials + sample * p.rows + p.hidden_rows + label, kTile * p.rows, p.slabs);
-}
-
-// Each warp's top class of its samples. The first class's product is there already (`raw`). Logits go back to
-// the first slab's partials, for the same thread to read in sum_classes; one that is not finite makes its
-// warp's top logit so. Returns the last logit.
-template <int kTile>
-EDGEOSR_DEVICE float find_top(FusedScoreParams const& p, Block const& block, float* partials, float raw) {
+// Logits, and each warp's top class of its samples; one logit that is not finite makes the warp's top so.
+EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, float* partials) {
     ClassShare const share = class_share(p);
-    bool const external = p.head == kHeadExternal;
-    float logit = 0.0f;
 #pragma unroll 1
     for (int sample = share.sample; sample < block.valid; sample += share.samples) {
         if ((share.label & ~31) >= p.classes) break;
@@ -84,11 +74,16 @@ EDGEOSR_DEVICE float find_top(FusedScoreParams const& p, Block const& block, flo
         bool bad = false;
 #pragma unroll 1
         for (int label = share.label; label < p.classes; label += share.labels) {
-            bool const first = sample == share.sample && label == share.label;
-            float const bias = p.head == kHeadLinear ? load_f32(split_bias(p) + p.hidden_rows + label) : 0.0f;
-            logit = first ? raw : raw_logit<kTile>(p, block, partials, sample, label);
-            logit = p.head == kHeadCosine ? logit / shared_load_f32(result(kNorm, sample)) : logit + bias;
-            if (!external) store_f32(partials + sample * p.rows + p.hidden_rows + label, logit);
+            float logit;
+            if (p.head == kHeadExternal) {
+                logit = external_logit(p, block.first + sample, label);
+            } else {
+                float const bias =
+                    p.head == kHeadLinear ? load_f32(split_bias(p) + p.hidden_rows + label) : 0.0f;
+                logit = kept_product(p, partials, sample, label);
+                logit = p.head == kHeadCosine ? logit / shared_load_f32(result(kNorm, sample)) : logit + bias;
+                keep_product(p, partials, sample, label, logit);
+            }
             bad |= !finite(logit);
             bool const better = logit > top.logit || top.label == kNoClass;
             top.logit = better ? logit : top.logit;
@@ -102,26 +97,42 @@ EDGEOSR_DEVICE float find_top(FusedScoreParams const& p, Block const& block, flo
             shared_store_u32(result(kLabel, at), static_cast<unsigned>(top.label));
         }
     }
-    return logit;
 }
 
-// Each warp's share of a part's sum over all classes but the top one; `logit`: of a thread that has but one.
-EDGEOSR_DEVICE void sum_classes(
-    FusedScoreParams const& p, Block const& block, float const* partials, float logit, int code) {
+// The top class of a sample, from its warps'. One lane keeps it.
+EDGEOSR_DEVICE TopClass keep_top(FusedScoreParams const& p, int sample, bool keeps) {
+    TopClass top = no_class();
+    int const lane = lane_again();
+    if (lane < warps_of_sample(p) && lane * 32 < p.classes) {
+        top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
+        top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
+    }
+    bool const bad = any(top.label != kNoClass && !finite(top.logit));
+    top = top_of_lanes(top);
+    if (keeps && lane == 0) {
+        shared_store_f32(result(kTop, sample), bad ? float_from_bits(0x7fc00000u) : top.logit);
+        shared_store_u32(result(kTopLabel, sample),
+                         static_cast<unsigned>(top.label < p.classes ? top.label : 0));
+    }
+    return top;
+}
+
+// Each warp's share of a part's sum over all classes but the top one; code: none if there is no such part.
+EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
+                                Block const& block,
+                                float const* partials,
+                                int code) {
     ClassShare const share = class_share(p);
-    bool const one = p.classes <= share.labels && block.valid <= share.samples;
     HeadConstants const head = head_constants(p);
 #pragma unroll 1
     for (int sample = share.sample; sample < block.valid; sample += share.samples) {
         if ((share.label & ~31) >= p.classes) break;
-        int const top = top_of_lanes(top_of_warp(p, sample)).label;
+        int const top = keep_top(p, sample, share.label < 32).label;
         float others = 0.0f;
 #pragma unroll 1
-        for (int label = share.label; label < p.classes; label += share.labels) {
-            if (!one)
-                logit = p.head == kHeadExternal
-                            ? external_logit(p, block.first + sample, label)
-                            : load_shared_by_blocks_f32(partials + sample * p.rows + p.hidden_rows + label);
+        for (int label = share.label; code >= 0 && label < p.classes; label += share.labels) {
+            float const logit = p.head == kHeadExternal ? external_logit(p, block.first + sample, label)
+                                                        : kept_product(p, partials, sample, label);
             if (label != top) others += class_term(code, head, logit);
         }
         others = warp_sum(others);
@@ -137,6 +148,7 @@ EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
                                       ? shared_load_f32(result(kOthers, column * kWarps + lane))
                                       : 0.0f);
     if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
+    warp_sync();
 }
 
 // The first part from `part` on, in steps of `step`, that needs a sum over classes; -1 or p.parts: none.
@@ -146,15 +158,12 @@ EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
     return part;
 }
 
-// Sums over classes, part after part; write_verdict's caller reduces the last one's, behind later barriers.
-EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p,
-                              Block const& block,
-                              float const* partials,
-                              float logit) {
+// Sums over classes, part after part; find_values reduces the last one's, behind a barrier.
+EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
     int part = next_sum(p, 0, 1);
 #pragma unroll 1
-    while (part < p.parts) {
-        sum_classes(p, block, partials, logit, p.part[part].code);
+    do {
+        sum_classes(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
             block_sync();
@@ -163,6 +172,37 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p,
             block_sync();
         }
         part = next;
+    } while (part < p.parts);
+}
+
+EDGEOSR_DEVICE Sample sample_at(FusedScoreParams const& p, float const* partials, int column, int part) {
+    return {p,
+            partials + column * p.rows,
+            column,
+            part,
+            shared_load_f32(result(kTop, column)),
+            static_cast<int>(shared_load_u32(result(kTopLabel, column)))};
+}
+
+EDGEOSR_DEVICE void keep_value(Sample const& where) {
+    float const value = part_value(where);
+    if (lane_again() == 0) shared_store_f32(result(kValues, where.column * kMaxParts + where.part), value);
+}
+
+// Every part that does not wait for the discriminator: one warp a part and sample, the last warps first.
+EDGEOSR_DEVICE void find_values(FusedScoreParams const& p, Block const& block, float const* partials) {
+    int column = 0, part = kWarps - 1 - (thread_index_again() >> 5);
+    int const last = next_sum(p, p.parts - 1, -1);
+#pragma unroll 1
+    while (true) {
+        while (part >= p.parts && column < block.valid) {
+            part -= p.parts;
+            ++column;
+        }
+        if (column >= block.valid) return;
+        if (part == last) keep_sum(p, column, part);
+        if (!needs_discriminator(p.part[part].code)) keep_value(sample_at(p, partials, column, part));
+        part += kWarps;
     }
 }
 

@@ -1,8 +1,9 @@
 // The fused scoring kernel: one launch from the backbone's last tensor to 80-byte verdicts.
 // Compiled alone by nvcc or NVRTC (11.8 to 13): it includes nothing but the .cuh files beside it.
 //
-// Grid: tiles x slabs blocks of 512 threads, block = tile * slabs + slab. A tile is T samples (8 with fp16
-// weights, the columns of one mma; 4 with fp32 weights). A slab is slab_width channels of D: a multiple of
+// Grid: tiles x slabs blocks of 512 threads, block = tile * slabs + slab. A tile is at most T samples (8 with
+// fp16 weights, the columns of one mma; 4 with fp32 weights), and fewer where the device has multiprocessors
+// for as many more tiles. A slab is slab_width channels of D: a multiple of
 // 16 that depends on D, C and the hidden width and never on B.
 //
 // Phase A, every block: its tile's samples, its channels.
@@ -12,9 +13,10 @@
 // - Both: not finite on the raw bits makes that z (or |t_k|^2) NaN, which nothing later can lose. Partial
 //   |z|^2; the slab of z times its columns of the split matrix, layer 1 over the head over rows of parts
 //   (dense.cuh). The first tile's blocks prefetch the later layers to L2.
-// Then __threadfence, barrier, atomicInc on the tile's counter, which wraps to 0 by itself. The block that
-// arrives last does phase B for the tile: partials added in slab order, hidden layers in shared memory
-// (hidden.cuh), head, parts (parts.cuh), fusion, threshold, verdict (verdict.cuh). No grid barrier, no
+// Then a barrier, and one thread's fence, atomicInc on the tile's counter, which wraps to 0 by itself, and
+// fence. The block that arrives last does phase B for the tile: partials added over slabs, hidden layers in
+// shared memory (hidden.cuh), beside them head and parts (classes.cuh, parts.cuh), then fusion, threshold,
+// verdict (verdict.cuh). No grid barrier, no
 // spinning, no float atomics; a sample's additions have one order that depends on the scorer, the map's shape
 // and the dtypes alone: the same bits for every block order, position in the batch, batch size and alignment.
 //
@@ -22,7 +24,8 @@
 // (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not
 // finite".
 //
-// Workspace: unsigned counters [tiles] | stats [tile, slab, T, 2 + 2 K] | partials [tile, slab, T, rows].
+// Workspace: unsigned counters [tiles] | stats [tile, slab, samples, 2 + 2 K] |
+// partials [tile, slab, samples, rows].
 // Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t; no mma
 // before sm_75.
 #include "block.cuh"
@@ -72,47 +75,54 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
+// A launch that begins and does not end leaves no old verdict: the first slab's block clears the flags.
+EDGEOSR_DEVICE void clear_flags(FusedScoreParams const& p, Block const& block) {
+    if (block.slab == 0 && thread_index() < block.valid)
+        store_f32(reinterpret_cast<float*>(&p.verdicts[block.first + thread_index()].flags), 0.0f);
+}
+
 template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
-    Block const block = this_block<kTile>(p);
+    Block const block = this_block(p);
     // FMAs run over all columns of a tile; tensor cores get their zeros in split_embedding.
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
+    if (kMap) ask_for_map<kHalf>(p, block);
+    clear_flags(p, block);
     prefetch_weights<kMma>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block);
     else
         load_embedding<kTile, kHalf>(p, block);
     block_sync();
-    reduce_embedding<kTile, kMap>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
-    if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats<kTile>(p, block.tile, block.slab));
+    reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
+    if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
     if (stops_after(1)) return;
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
             block_sync();
         }
-        multiply_slab<kMma>(p, block, slab_partials<kTile>(p, block.tile, block.slab));
+        multiply_slab<kMma>(p, block, slab_partials(p, block.tile, block.slab));
     }
     if (stops_after(2)) return;
 
-    // Every thread publishes its own stores, then one counts the block in.
-    thread_fence();
+    // One thread publishes the stores of all, counts the block in, and sees for all what others published:
+    // barriers make its fences theirs.
     block_sync();
-    int* const last = reinterpret_cast<int*>(shared_memory());
     if (thread_index() == 0) {
         unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
+        thread_fence();
         unsigned const arrived =
             atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
-        shared_store_u32(last, arrived == wrap ? 1u : 0u);
+        thread_fence();
+        shared_store_u32(result(kLast, 0), arrived == wrap ? 1u : 0u);
     }
     block_sync();
     if (stops_after(3)) return;
-    if (shared_load_u32(last) == 0u) return;
-    thread_fence();
-    block_sync();  // before shared memory gets its new meaning
+    if (shared_load_u32(result(kLast, 0)) == 0u) return;
     finish_tile<kMap, kMma>(p);
 }
 

@@ -21,12 +21,13 @@ enum Limit : int {
     kMaxPartRows = 4096,     // of the split matrix, for one part
     kMaxPartNumbers = 8192,  // of one part: two a class
     kMaxSlabs = 16,          // parts of D, one block each
+    kKeptClasses = 64,       // of as many, phase B keeps the logits in shared memory
     kMaxSlabWidth = 256,     // channels
     kGroup = 16,             // channels of a chunk of the map
     kTileMma = 8,            // samples of a tile: the columns of one mma
     kTileFma = 4,
     kStageAt = 48,   // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 2336,  // of phase B: outputs of the hidden layers 0, 2, ..
+    kEvenAt = 4976,  // of phase B: outputs of the hidden layers 0, 2, ..
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -45,8 +46,8 @@ enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u };
 
 constexpr unsigned kVerdictLayout = 1;  // version of FusedVerdict
 
-// One sample's answer, 80 bytes, aligned to 16. The host clears `flags` before a launch: without kWritten
-// nothing was said.
+// One sample's answer, 80 bytes, aligned to 16. A launch clears `flags` when it begins: without kWritten it
+// did not get to the end.
 struct alignas(16) FusedVerdict {
     int label;  // of the top logit, also if not accepted; any class if kNotFinite
     unsigned flags;
@@ -88,8 +89,8 @@ struct FusedScoreParams {
     long long tangent_sample_stride;
     long long probe_stride;
     long long logits_stride;
-    unsigned long long stats_at;     // workspace: [tile, slab, T, stats] float
-    unsigned long long partials_at;  // workspace: [tile, slab, T, rows] float
+    unsigned long long stats_at;     // workspace: [tile, slab, samples, stats] float
+    unsigned long long partials_at;  // workspace: [tile, slab, samples, rows] float
     // scorer
     unsigned split_at;               // matrix of layer 1 over head over the parts' rows, [D_padded, rows]
     unsigned split_bias_at;          // float [rows]
@@ -123,7 +124,9 @@ struct FusedScoreParams {
     // plan
     int slabs;
     int slabs_inverse;    // block * this >> 20 is block / slabs
-    int last_inverse;     // number * this >> 16 is number / samples of the last tile
+    int samples;          // of a tile, 1 .. T: fewer where the device has multiprocessors left
+    int samples_inverse;  // number * this >> 16 is number / samples
+    int last_inverse;     // the same of the last tile, which may have fewer
     int slab_width;       // channels, a multiple of 16
     int z_pitch;          // floats from one sample's z to the next: 4 mod 8; 16 mod 32 beside fp32 tangents
     int stats;            // floats a (tile, slab, sample): |z|^2, J^2 Q^2, then |t_k|^2 [K], t_k . z [K]
@@ -131,6 +134,10 @@ struct FusedScoreParams {
                           // holds all
     int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
     int row_pitch;        // channels last: elements between two channels in a chunk; else Q
+    // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).
+    int layer_parts[kMaxLayers];    // along k
+    int layer_share[kMaxLayers];    // tensor cores: steps of k of a part
+    int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
     int masks_at;   // [16, 2 words + 1, 8] unsigned, maps of other than 32 to 64 positions
@@ -140,6 +147,7 @@ struct FusedScoreParams {
     // phase B (verdict.cuh)
     int odd_at;   // outputs of the hidden layers 1, 3, ..
     int sums_at;  // parts of a hidden layer
+    int last_at;  // float, the last layer's weights
 };
 
 }  // namespace edgeosr

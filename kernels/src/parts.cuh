@@ -143,10 +143,11 @@ EDGEOSR_DEVICE float relative_mahalanobis(Sample const& s) {
 #define EDGEOSR_MORE_PARTS_LIST(PART, SUM)
 #endif
 
-// Code (the `code` of its Python class), name; with SUM its term of a class too. kernels/parts.py reads this.
-#define EDGEOSR_PARTS(PART, SUM)          \
+// Code (the `code` of its Python class), name; with SUM its term of a class too; LATE: it needs the
+// discriminator's logit, which comes last. kernels/parts.py reads this.
+#define EDGEOSR_PARTS(PART, SUM, LATE)    \
     PART(0, log_jacobian)                 \
-    PART(1, discriminator)                \
+    LATE(1, discriminator)                \
     SUM(2, movr_loss, movr_loss_of_class) \
     PART(3, max_logit)                    \
     PART(4, log_norm)                     \
@@ -166,12 +167,12 @@ namespace edgeosr {
 #define EDGEOSR_TERM(code, name, term) \
     case code:                         \
         return term(head, logit);
-#define EDGEOSR_HAS_TERM(code, name, term) case code:
+#define EDGEOSR_IS_SO(code, ...) case code:
 
 // The value of the part at `s`; NaN for a code without a function.
 EDGEOSR_DEVICE float part_value(Sample const& s) {
     switch (s.p.part[s.part].code) {
-        EDGEOSR_PARTS(EDGEOSR_VALUE, EDGEOSR_VALUE)
+        EDGEOSR_PARTS(EDGEOSR_VALUE, EDGEOSR_VALUE, EDGEOSR_VALUE)
         default:
             return float_from_bits(0x7fc00000u);
     }
@@ -179,7 +180,16 @@ EDGEOSR_DEVICE float part_value(Sample const& s) {
 
 EDGEOSR_DEVICE bool sums_over_classes(int code) {
     switch (code) {
-        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_HAS_TERM)
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_IS_SO, EDGEOSR_NOTHING)
+        return true;
+        default:
+            return false;
+    }
+}
+
+EDGEOSR_DEVICE bool needs_discriminator(int code) {
+    switch (code) {
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_NOTHING, EDGEOSR_IS_SO)
         return true;
         default:
             return false;
@@ -189,7 +199,7 @@ EDGEOSR_DEVICE bool sums_over_classes(int code) {
 // What a class adds to the sum of a part that has one.
 EDGEOSR_DEVICE float class_term(int code, HeadConstants const& head, float logit) {
     switch (code) {
-        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_TERM)
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_TERM, EDGEOSR_NOTHING)
         default:
             return 0.0f;
     }
@@ -198,6 +208,6 @@ EDGEOSR_DEVICE float class_term(int code, HeadConstants const& head, float logit
 #undef EDGEOSR_NOTHING
 #undef EDGEOSR_VALUE
 #undef EDGEOSR_TERM
-#undef EDGEOSR_HAS_TERM
+#undef EDGEOSR_IS_SO
 
 }  // namespace edgeosr

@@ -12,7 +12,7 @@ namespace {
 
 // As in kernels/plan.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
-              kSumsBytes = 4 * (512 + 16) * 4;
+              kSumsBytes = 4 * (512 + 16) * 4, kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
 constexpr std::size_t kHeaderBytes = 512;  // magic, PackedScorer, zeros
@@ -50,8 +50,8 @@ char const* too_many(long long elements) {
 }
 
 // The chunks of the map that a block goes through, at most.
-int chunks_of(FusedScoreParams const& p, int tile) {
-    return p.slab_width / kGroup * std::min(tile, std::max(p.batch, 1));
+int chunks_of(FusedScoreParams const& p) {
+    return p.slab_width / kGroup * std::min(p.samples, std::max(p.batch, 1));
 }
 
 int chunks_at_once(int chunks, int chunk_bytes) {
@@ -61,7 +61,7 @@ int chunks_at_once(int chunks, int chunk_bytes) {
     return half ? half : std::max(1, std::min(fit, kTurn));
 }
 
-char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p, int tile) {
+char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p) {
     int const dimension = scorer.dimension, element = input.half ? 2 : 4;
     if (char const* error = outside("the map's height", input.height, 1, kMaxPositions)) return error;
     if (char const* error = outside("the map's width", input.width, 1, kMaxPositions)) return error;
@@ -85,7 +85,7 @@ char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedS
     int const remainder = input.half ? 4 : 2;
     p->row_pitch = input.channels_last ? positions + ((remainder - positions) % 8 + 8) % 8 : positions;
     p->chunk_bytes = rounded(kGroup * p->row_pitch * element) + (input.channels_last ? 0 : 16);
-    p->chunks_per_half = chunks_at_once(chunks_of(*p, tile), p->chunk_bytes);
+    p->chunks_per_half = chunks_at_once(chunks_of(*p), p->chunk_bytes);
     return nullptr;
 }
 
@@ -113,7 +113,7 @@ int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScor
     int at = kStageAt;
     int const positions = p->positions;
     if (scorer.closed_form) {
-        at += (p->chunks_per_half == chunks_of(*p, tile) ? 1 : 2) * p->chunks_per_half * p->chunk_bytes;
+        at += (p->chunks_per_half == chunks_of(*p) ? 1 : 2) * p->chunks_per_half * p->chunk_bytes;
         p->slopes_at = at;
         at += scorer.smooth && input.half ? kWarps * positions * 4 : 0;
         p->masks_at = at;
@@ -135,7 +135,28 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     }
     p->odd_at = kEvenAt + hidden[0];
     p->sums_at = p->odd_at + hidden[1];
-    return p->sums_at + (scorer.layers > 2 ? kSumsBytes : 0);
+    p->last_at = p->sums_at + (scorer.layers > 2 ? kSumsBytes : 0);
+    return p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
+}
+
+int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
+    int samples = 1;
+    while (samples < columns && (batch + samples - 1) / samples * slabs > multiprocessors)
+        samples *= 2;
+    return samples;
+}
+
+void share_layers(PackedScorer const& scorer, FusedScoreParams* p) {
+    for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
+        int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
+        int const pieces = scorer.half ? rows / 16 : rows, workers = scorer.half ? kWarps : kThreads;
+        int const steps = inputs / (scorer.half ? 16 : 4);
+        int const parts = 2 * pieces <= workers ? std::min(workers / pieces, steps) : 1;
+        int const share = (steps + parts - 1) / parts;
+        p->layer_share[layer] = share;
+        p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;
+        p->layer_inverse[layer] = (1 << 20) / pieces + 1;
+    }
 }
 
 void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
@@ -220,6 +241,8 @@ bool pieces_good(PackedScorer const& s) {
 
 char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostPlan* plan) {
     if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
+    if (char const* error = outside("multiprocessors", input.multiprocessors, 0, kMostMultiprocessors))
+        return error;
     if (scorer.closed_form && input.height == 0 && input.width == 0)
         return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
     if (!scorer.closed_form && (input.height || input.width))
@@ -232,28 +255,31 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
             take_stride("logits_stride", input.logits_stride, scorer.classes, &p.logits_stride))
         return error;
     p.logits_half = input.logits_half ? 1 : 0;
-    int const tile = scorer.half ? kTileMma : kTileFma;
+    int const most = scorer.half ? kTileMma : kTileFma;
     int const padded = rounded(scorer.dimension);
     int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
     p.slab_width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
     p.slabs = (padded + p.slab_width - 1) / p.slab_width;
+    p.samples = samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    share_layers(scorer, &p);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
-            scorer.closed_form ? fill_map(scorer, input, &p, tile) : fill_tangents(scorer, input, &p))
+            scorer.closed_form ? fill_map(scorer, input, &p) : fill_tangents(scorer, input, &p))
         return error;
     p.stats = 2 + 2 * p.probes;
-    int const tiles = (input.batch + tile - 1) / tile;
+    int const tile = p.samples, tiles = (input.batch + tile - 1) / tile;
     p.slabs_inverse = (1 << 20) / p.slabs + 1;
+    p.samples_inverse = 65536 / tile + 1;
     p.last_inverse = 65536 / ((input.batch + tile - 1) % tile + 1) + 1;
     unsigned long long const columns = static_cast<unsigned long long>(tiles) * p.slabs * tile;
     p.stats_at = static_cast<unsigned long long>(rounded(4 * tiles));
     p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
-    int phase_a = place_phase_a(scorer, input, &p, tile);
+    int phase_a = place_phase_a(scorer, input, &p, most);
     while (phase_a > kMostSharedBytes && p.chunks_per_half > 1) {
         p.chunks_per_half /= 2;
-        phase_a = place_phase_a(scorer, input, &p, tile);
+        phase_a = place_phase_a(scorer, input, &p, most);
     }
-    int const shared = std::max(phase_a, place_phase_b(scorer, &p, tile));
+    int const shared = std::max(phase_a, place_phase_b(scorer, &p, most));
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "

@@ -249,13 +249,20 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
     }
 }
 
-// All channels of the slab, all samples of the tile: z (mean of act(y); NaN where y is not finite) and each
-// channel's part of the J^2 sum, complete for the block after the next block_sync.
-template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
+// The first of the map, on its way to shared memory.
+template <bool kHalf>
+EDGEOSR_DEVICE void ask_for_map(FusedScoreParams const& p, Block const& block) {
     int const chunks = block.channels / kGroup * block.valid;
     stage_chunks<kHalf>(p, block, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
     copy_async_commit();
+}
+
+// All channels of the slab, all samples of the tile, of a map that was asked for: z (mean of act(y); NaN
+// where y is not finite) and each channel's part of the J^2 sum, complete for the block after the next
+// block_sync.
+template <int kTile, bool kHalf>
+EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
+    int const chunks = block.channels / kGroup * block.valid;
     if (p.taps > 1) prepare_taps(p);
     Piecewise pieces = {};
     if (p.activation != kRelu && !is_smooth(p.activation)) pieces = piecewise(p);

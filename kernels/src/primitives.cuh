@@ -6,10 +6,11 @@
 // - shared_memory: the block's dynamic shared memory, aligned to 16, undefined at block start
 // - block_sync: __syncthreads; warp_sync: __syncwarp, orders memory among the 32 lanes
 // - shuffle_xor, shuffle, ballot, any: all 32 lanes; exchange, order no memory
-// - thread_fence: the thread's earlier global stores become visible to all blocks before its later ones
+// - thread_fence: the thread's earlier global stores, and those that a barrier ordered before, become visible
+//   to all blocks before its later ones
 // - atomic_increment: atomicInc(p, wrap), p = old >= wrap ? 0 : old + 1; returns old; relaxed
 // - load_*: global memory that no one writes during the launch (ld.global.nc)
-// - load_shared_by_blocks_f32, _x2: global workspace that another block may have written (ld.global.cg)
+// - load_shared_by_blocks_f32, _x2, _x4: global workspace that another block may have written (ld.global.cg)
 // - shared_load_*, shared_store_*: the block's shared memory; _x2 and _x4 are 8 and 16 bytes, aligned
 // - copy_async_16: 16 bytes global to shared, both aligned; there, for the calling thread only, after
 //   copy_async_wait<n> of its group (at most n newest groups pending); on sm_7x a plain copy
@@ -88,7 +89,7 @@ EDGEOSR_DEVICE int population_count(unsigned bits) {
     return __popc(bits);
 }
 EDGEOSR_DEVICE void thread_fence() {
-    __threadfence();
+    asm volatile("fence.acq_rel.gpu;" : : : "memory");
 }
 EDGEOSR_DEVICE unsigned atomic_increment(unsigned* counter, unsigned wrap) {
     return atomicInc(counter, wrap);
@@ -141,6 +142,14 @@ EDGEOSR_DEVICE Floats2 load_shared_by_blocks_x2(float const* address) {
     Floats2 value;
     asm volatile("ld.global.cg.v2.f32 {%0,%1}, [%2];"
                  : "=f"(value.x), "=f"(value.y)
+                 : "l"(address)
+                 : "memory");
+    return value;
+}
+EDGEOSR_DEVICE Floats4 load_shared_by_blocks_x4(float const* address) {
+    Floats4 value;
+    asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
                  : "l"(address)
                  : "memory");
     return value;

@@ -19,6 +19,13 @@ constexpr bool kFewRegisters = true;
 constexpr bool kFewRegisters = kOldCompiler;
 #endif
 
+// Whether the first weights of a hidden layer are asked for while the layer before is waited for.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kAsksAhead = false;
+#else
+constexpr bool kAsksAhead = !kOldCompiler;
+#endif
+
 // thread_index, read again: what follows from it is computed anew in the phase that asks, and does not stay
 // in registers from one phase to the next.
 EDGEOSR_DEVICE int thread_index_again() {

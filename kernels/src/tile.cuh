@@ -11,29 +11,36 @@ EDGEOSR_DEVICE float not_below_floor(float value) {
     return value < kFloor ? kFloor : value;
 }  // NaN stays
 
-// Sums over slabs, in slab order, of the two floats at from[slab * stride]; eight slabs' loads in flight.
-EDGEOSR_DEVICE Floats2 pair_over_slabs(float const* from, int stride, int slabs) {
-    constexpr int kLoads = 8;
-    Floats2 sum = {0.0f, 0.0f};
-#pragma unroll 1
-    for (int first = 0; first < slabs; first += kLoads) {
-        Floats2 value[kLoads];
+// Sums over slabs of four neighbouring floats, by two lanes: an even one adds the first half of the slabs, in
+// their order, the odd one beside it the others; both get the sum of the two. All loads are in flight at
+// once.
+constexpr int kSlabsOfLane = kMaxSlabs / 2;
+EDGEOSR_DEVICE Floats4 quad_over_slabs(float const* from, int stride, int slabs) {
+    Floats4 value[kSlabsOfLane];
+    int const first = (lane_again() & 1) * kSlabsOfLane;
+    from += first * stride;
 #pragma unroll
-        for (int i = 0; i < kLoads; ++i) {
-            value[i] = {0.0f, 0.0f};
-            if (first + i < slabs) value[i] = load_shared_by_blocks_x2(from);
-            from = stepped(from, static_cast<unsigned>(stride));
-        }
-#pragma unroll
-        for (int i = 0; i < kLoads; ++i) {
-            sum.x += value[i].x;
-            sum.y += value[i].y;
-        }
+    for (int i = 0; i < kSlabsOfLane; ++i) {
+        value[i] = {0.0f, 0.0f, 0.0f, 0.0f};
+        if (first + i < slabs) value[i] = load_shared_by_blocks_x4(from);
+        from = stepped(from, static_cast<unsigned>(stride));
     }
+    Floats4 sum = value[0];
+#pragma unroll
+    for (int i = 1; i < kSlabsOfLane; ++i) {
+        sum.x += value[i].x;
+        sum.y += value[i].y;
+        sum.z += value[i].z;
+        sum.w += value[i].w;
+    }
+    sum.x += shuffle_xor(sum.x, 1);
+    sum.y += shuffle_xor(sum.y, 1);
+    sum.z += shuffle_xor(sum.z, 1);
+    sum.w += shuffle_xor(sum.w, 1);
     return sum;
 }
 
-// The same of one float.
+// Sums over slabs, in slab order, of the floats at from[slab * stride]; eight slabs' loads in flight.
 EDGEOSR_DEVICE float sum_over_slabs(float const* from, int stride, int slabs) {
     constexpr int kLoads = 8;
     float sum = 0.0f;
@@ -57,11 +64,16 @@ enum Result : int {
     kNorm = 0,             // [8]
     kJacobian = 8,         // [8]
     kLogit = 16,           // [8], of "known"
-    kBest = 24,            // [8, 16], a warp's top logit; not finite if one of its logits is not
-    kLabel = 152,          // [8, 16], and its class
-    kOthers = 280,         // [8, 16], a warp's share of a sum over classes
-    kSums = 408,           // [8, 16], a part's sum over classes
-    kKeptConstants = 536,  // [48], the scorer's constants
+    kTop = 24,             // [8], the top logit; not finite if one is not
+    kTopLabel = 32,        // [8], its class
+    kBest = 40,            // [8, 16], a warp's top logit; not finite if one of its logits is not
+    kLabel = 168,          // [8, 16], and its class
+    kOthers = 296,         // [8, 16], a warp's share of a sum over classes
+    kSums = 424,           // [8, 16], a part's sum over classes
+    kValues = 552,         // [8, 16], the parts
+    kKeptConstants = 680,  // [48], the scorer's constants
+    kLogits = 728,         // [8, 64], the classes' products, then their logits, of up to 64 classes
+    kLast = 1240,          // [4], whether the block is its tile's last; kept from the counter on
 };
 EDGEOSR_DEVICE float* result(Result which, int at) {
     return reinterpret_cast<float*>(shared_memory()) + which + at;
@@ -71,6 +83,10 @@ EDGEOSR_DEVICE const ScorerConstants* kept_constants() {  // in shared memory
 }
 EDGEOSR_DEVICE unsigned char* hidden_values(FusedScoreParams const& p, int layer) {
     return shared_memory() + (layer & 1 ? p.odd_at : static_cast<int>(kEvenAt));
+}
+
+EDGEOSR_DEVICE float* last_weights(FusedScoreParams const& p) {
+    return reinterpret_cast<float*>(shared_memory() + p.last_at);
 }
 
 EDGEOSR_DEVICE const float* split_bias(FusedScoreParams const& p) {  // [rows], of the split matrix

@@ -48,13 +48,12 @@ EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, 
 // is the logit.
 template <bool kMma>
 EDGEOSR_DEVICE void keep_first_layer(
-    FusedScoreParams const& p, int sample, int row, Floats2 sums, Floats2 bias) {
+    FusedScoreParams const& p, int sample, int row, Floats2 sums, float slope, Floats2 bias) {
     float const upper = sums.x + bias.x, lower = sums.y + bias.y;
     if (p.layers == 1) {
         if (row == 0) shared_store_f32(result(kLogit, sample), upper);
         return;
     }
-    float const slope = load_f32(&constants_of(p)->slope);
     store_hidden_pair<kMma>(hidden_values(p, 0),
                             hidden_pitch<kMma>(p.hidden_rows),
                             sample,
@@ -62,118 +61,125 @@ EDGEOSR_DEVICE void keep_first_layer(
                             {leaky(upper, slope), leaky(lower, slope)});
 }
 
-// Sums over slabs of all rows but the head's, two neighbours a thread: layer 1's become hidden values, those
-// of parts go back to the first slab's place.
+// Sums over slabs of all rows, four neighbours two threads: layer 1's become hidden values, the head's are
+// kept for find_top, those of parts go back to the first slab's place.
 template <bool kMma>
 EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partials) {
-    constexpr int kTile = kMma ? kTileMma : kTileFma;
-    int const head_rows = p.head == kHeadExternal ? 0 : padded16(p.classes);
-    int const pairs = (p.rows - head_rows) >> 1;
-    int sample = 0, pair = thread_index_again();
+    int const quads = p.rows >> 2, thread = thread_index_again();
+    float const slope = load_f32(&constants_of(p)->slope);
+    int sample = 0, quad = thread >> 1;
+    int const head_end = p.hidden_rows + (p.head == kHeadExternal ? 0 : p.classes);
 #pragma unroll 1
-    while (true) {
-        while (pair >= pairs && sample < valid) {
-            pair -= pairs;
+    for (int first = (thread & ~31) >> 1; first < valid * quads; first += kThreads / 2) {
+        while (quad >= quads && sample < valid) {
+            quad -= quads;
             ++sample;
         }
-        if (sample >= valid) return;
-        int row = pair * 2;
-        bool const hidden = row < p.hidden_rows;
-        if (!hidden) row += head_rows;
+        bool const there = sample < valid;
+        int const row = quad * 4 + (thread & 1) * 2;
         Floats2 bias = {0.0f, 0.0f};
-        if (hidden) bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
-        float* const at = partials + sample * p.rows + row;
-        Floats2 const sums = pair_over_slabs(at, kTile * p.rows, p.slabs);
-        if (hidden) {
-            keep_first_layer<kMma>(p, sample, row, sums, bias);
-        } else {
-            store_f32(at, sums.x);
-            store_f32(at + 1, sums.y);
+        if (there && row < p.hidden_rows)
+            bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
+        Floats4 const quad_sums = quad_over_slabs(
+            partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
+        Floats2 const sums =
+            thread & 1 ? Floats2{quad_sums.z, quad_sums.w} : Floats2{quad_sums.x, quad_sums.y};
+        if (there) {
+            if (row < p.hidden_rows) {
+                keep_first_layer<kMma>(p, sample, row, sums, slope, bias);
+            } else if (row < head_end) {
+                keep_product(p, partials, sample, row - p.hidden_rows, sums.x);
+                if (row + 1 < head_end) keep_product(p, partials, sample, row + 1 - p.hidden_rows, sums.y);
+            } else {
+                store_f32(partials + sample * p.rows + row, sums.x);
+                store_f32(partials + sample * p.rows + row + 1, sums.y);
+            }
         }
-        pair += kThreads;
+        quad += kThreads / 2;
     }
 }
 
-// One warp: the parts, the fused score, the threshold; 80 bytes out, a word a lane. Lane 4 + i has part i.
+// One warp: the parts that waited for the discriminator, the fused score, the threshold; 80 bytes out, a word
+// a lane. Lane 4 + i has part i.
 EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partials, int sample, int column) {
     constexpr int kFirst = 4;  // words before the values
-    int const lane = lane_again();
-    TopClass top = top_of_warp(p, column);
-    bool sound = !any(top.label != kNoClass && !finite(top.logit));
-    top = top_of_lanes(top);
-    top.label = top.label < p.classes ? top.label : 0;
-    Sample where = {p, partials, column, 0, top.logit, top.label};
-    float value = float_from_bits(0x7fc00000u);
+    Sample where = sample_at(p, partials, column, 0);
 #pragma unroll 1
-    for (; where.part < p.parts; ++where.part) {
-        float const found = part_value(where);
-        if (lane == kFirst + where.part) value = found;
-    }
+    for (; where.part < p.parts; ++where.part)
+        if (needs_discriminator(p.part[where.part].code)) keep_value(where);
+    warp_sync();
+    int const lane = lane_again();
     bool const listed = lane >= kFirst && lane < kFirst + p.parts;
-    float share = 0.0f;
-    if (listed)
+    float value = float_from_bits(0x7fc00000u), share = 0.0f;
+    if (listed) {
+        value = shared_load_f32(result(kValues, column * kMaxParts + lane - kFirst));
         share = shared_load_f32(&kept_constants()->gain[lane - kFirst]) *
                 (value - shared_load_f32(&kept_constants()->mean[lane - kFirst]));
+    }
     // One lane's for all: where the product is fused into the first addition, two lanes may round apart.
     float score = float_from_bits(shuffle(bits_from_float(warp_sum(share)), 0));
-    sound = sound && finite(norm_of(where)) && finite(jacobian_of(where)) && !any(listed && !finite(value));
+    bool const sound = finite(where.top) && finite(norm_of(where)) && finite(jacobian_of(where)) &&
+                       !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
     unsigned flags = kWritten;
     if (!sound) flags |= kNotFinite;
     if (sound && score <= shared_load_f32(&kept_constants()->threshold)) flags |= kAccepted;
-    if (lane == 0) value = float_from_bits(static_cast<unsigned>(top.label));
+    if (lane == 0) value = float_from_bits(static_cast<unsigned>(where.label));
     if (lane == 1) value = float_from_bits(flags);
     if (lane == 2) value = score;
     if (lane == 3) value = float_from_bits(kVerdictLayout | static_cast<unsigned>(p.parts) << 16);
     if (lane < kFirst + kMaxParts) store_f32(reinterpret_cast<float*>(p.verdicts + sample) + lane, value);
 }
 
+// The hidden layers, and beside them, in the same turns between barriers, what the classes and parts need.
+template <bool kMma>
+EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Block const& block, Asked& asked) {
+    constexpr int kClassTurns = 3;
+    float* const partials = slab_partials(p, block.tile, 0);
+    int const layers = p.layers - 2, turns = layers > kClassTurns ? layers : kClassTurns;
+#pragma unroll 1
+    for (int turn = 0; turn < turns; ++turn) {
+        if (turn < layers)
+            hidden_layer<kMma>(p,
+                               turn + 1,
+                               hidden_values(p, turn),
+                               hidden_values(p, turn + 1),
+                               reinterpret_cast<float*>(shared_memory() + p.sums_at),
+                               asked);
+        if (turn == 0) find_top(p, block, partials);
+        if (turn == 1) find_sums(p, block, partials);
+        if (turn == 2) find_values(p, block, partials);
+        ask_for_layer<kMma>(p, turn + 2, asked);
+        block_sync();
+    }
+}
+
 template <bool kMap, bool kMma>
 EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
-    constexpr int kTile = kMma ? kTileMma : kTileFma;
+    Asked asked;
     {
-        int const warp = thread_index_again() >> 5;
-        Block const block = this_block<kTile>(p);
-        float* partials = slab_partials<kTile>(p, block.tile, 0);
+        int const warp = kWarps - 1 - (thread_index_again() >> 5);
+        Block const block = this_block(p);
         keep_constants(p);
+        keep_last_layer(p);
         if (warp < block.valid)
-            finish_norms<kMap>(
-                p, slab_stats<kTile>(p, block.tile, 0) + warp * p.stats, kTile * p.stats, warp);
-        ClassShare const share = class_share(p);
-        float raw = 0.0f;
-        if (share.sample < block.valid && share.label < p.classes)
-            raw = raw_logit<kTile>(p, block, partials, share.sample, share.label);
-        add_rows<kMma>(p, block.valid, partials);
+            finish_norms<kMap>(p, slab_stats(p, block.tile, 0) + warp * p.stats, p.samples * p.stats, warp);
+        add_rows<kMma>(p, block.valid, slab_partials(p, block.tile, 0));
+        ask_for_layer<kMma>(p, 1, asked);
         block_sync();
-        raw = find_top<kTile>(p, block, partials, raw);
-        block_sync();
-        find_sums(p, block, partials, raw);
     }
     if (stops_after(4)) return;
-    for (int layer = 1; layer < p.layers - 1; ++layer) {
-        hidden_layer<kMma>(p,
-                           layer,
-                           hidden_values(p, layer - 1),
-                           hidden_values(p, layer),
-                           reinterpret_cast<float*>(shared_memory() + p.sums_at));
-        block_sync();
-    }
-    Block const block = this_block<kTile>(p);
+    Block const block = this_block(p);
+    take_turns<kMma>(p, block, asked);
     int const warp = thread_index_again() >> 5;
-    if (p.layers > 1 && warp < block.valid) {
+    if (warp >= block.valid) return;
+    if (p.layers > 1) {
         float const logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
         if (lane_again() == 0)
             shared_store_f32(result(kLogit, warp), logit + shared_load_f32(&kept_constants()->last_bias));
-    }
-    block_sync();
-    if (warp >= block.valid) return;
-    // Found anew: kept from find_sums on, it would take a register from the hidden layers.
-    if (int const last = next_sum(p, p.parts - 1, -1); last >= 0) {
-        keep_sum(p, warp, last);
         warp_sync();
     }
-    float const* partials = slab_partials<kTile>(p, block.tile, 0) + warp * p.rows;
-    write_verdict(p, partials, block.first + warp, warp);
+    write_verdict(p, slab_partials(p, block.tile, 0), block.first + warp, warp);
 }
 
 }  // namespace edgeosr

@@ -49,6 +49,7 @@ class ScoreInput(ctypes.Structure):
         ("logits", ctypes.c_void_p),
         ("logits_half", ctypes.c_int32),
         ("logits_stride", ctypes.c_int64),
+        ("multiprocessors", ctypes.c_int32),
     )
 
 

@@ -53,9 +53,13 @@ struct ScoreInput {
     void const* logits = nullptr;  // [B, C], for an external head
     int logits_half = 0;
     long long logits_stride = 0;
+    // Of the device (cudaDevAttrMultiProcessorCount): small batches are spread over them. 0: not known. No
+    // verdict depends on it; the workspace does: use the same for plan and launch.
+    int multiprocessors = 0;
 };
 
-/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown.
+/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown. Clear the
+/// memory once, when it is allocated: a launch that never begins (an error of the API) leaves what was there.
 struct alignas(16) Verdict {
     std::int32_t label;       // of the top logit, also if not accepted
     std::uint32_t flags;      // 1 written, 2 accepted, 4 not finite
@@ -83,9 +87,10 @@ char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input
 /// workspace serves one launch at a time: give each graph in flight its own. Aligned to 16 bytes.
 cudaError_t init_fused_score(ScorePlan const& plan, void* workspace, cudaStream_t stream);
 
-/// Score a batch: clear the verdicts' flags, then one kernel. Returns cudaErrorInvalidValue where
-/// plan_fused_score has words, a pointer is missing or misaligned; cudaSuccess for an empty batch.
-/// data, verdicts and workspace: device memory; verdicts [B] and workspace aligned to 16 bytes.
+/// Score a batch with one kernel, which clears the verdicts' flags when it begins. Returns
+/// cudaErrorInvalidValue where plan_fused_score has words, a pointer is missing or misaligned; cudaSuccess
+/// for an empty batch. data, verdicts and workspace: device memory; verdicts [B] and workspace aligned to 16
+/// bytes.
 cudaError_t launch_fused_score(PackedScorer const& scorer,
                                void const* scorer_data,
                                ScoreInput const& input,
