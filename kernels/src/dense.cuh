@@ -81,9 +81,49 @@ EDGEOSR_DEVICE void multiply_tile(unsigned char const* weights,
     }
 }
 
+// Two steps of k of a warp's row tiles, on their way.
+struct AskedTiles {
+    Words4 word[2][kTilesAtOnce];
+};
+
+// Ask for steps k and k + 1 < steps of row tiles row, row + 16, .. < rows; `from`: the lane's place in the
+// first one. Returns where the next two are; `jump`: from one step of k to the next.
+EDGEOSR_DEVICE unsigned char const* ask_for_tiles(
+    unsigned char const* from, unsigned jump, int row, int rows, int k, int steps, AskedTiles& asked) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+#pragma unroll
+        for (int i = 0; i < kTilesAtOnce; ++i) {
+            asked.word[step][i] = {0u, 0u, 0u, 0u};
+            if (k + step < steps && row + i * kWarps < rows)
+                asked.word[step][i] = load_16(from + i * (kWarps * 512));
+        }
+        from = stepped(from, jump);
+    }
+    return from;
+}
+
+EDGEOSR_DEVICE unsigned char const* split_tiles(FusedScoreParams const& p, Block const& block) {
+    return p.scorer + p.split_at + static_cast<long long>(block.channel >> 4) * (p.rows >> 4) * 512;
+}
+
+// Ask for a warp's first weights of the slab's share: they arrive while the embedding is waited for.
+template <bool kMma>
+EDGEOSR_DEVICE void ask_for_slab(FusedScoreParams const& p, Block const& block, AskedTiles& asked) {
+    if (!kMma || !kAsksAhead) return;
+    int const row = thread_index_again() >> 5, rows = p.rows >> 4;
+    ask_for_tiles(split_tiles(p, block) + static_cast<unsigned>(row) * 512u + lane_again() * 16,
+                  static_cast<unsigned>(rows) * 512u,
+                  row,
+                  rows,
+                  0,
+                  block.channels >> 4,
+                  asked);
+}
+
 // The same for row tiles warp, warp + 16, .. < rows, several at a time: steps k and k + 1 of all of them are
 // in flight together, and share their columns. columns hold a high and a low half of z, `low_at` elements
-// apart. c goes to sink(row tile, c).
+// apart. c goes to sink(row tile, c). asked: what ask_for_slab did.
 template <class Sink>
 EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
                                    int rows,
@@ -91,10 +131,12 @@ EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
                                    unsigned short const* columns,
                                    int pitch,
                                    int low_at,
+                                   AskedTiles& asked,
                                    Sink const& sink) {
     int const lane = thread_index_again() & 31;
-    unsigned const jump = static_cast<unsigned>(rows) * 512u;  // from one step of k to the next
+    unsigned const jump = static_cast<unsigned>(rows) * 512u;
     unsigned short const* const first_column = column_of_lane(columns, pitch, lane);
+    bool there = kAsksAhead;
 #pragma unroll 1
     for (int row = thread_index_again() >> 5; row < rows; row += kTilesAtOnce * kWarps) {
         unsigned char const* from = weights + static_cast<unsigned>(row) * 512u + lane * 16;
@@ -102,15 +144,11 @@ EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
         float c[kTilesAtOnce][4] = {};
 #pragma unroll 1
         for (int k = 0; k < steps; k += 2) {
-            Words4 a[2][kTilesAtOnce] = {};
-#pragma unroll
-            for (int step = 0; step < 2; ++step) {
-#pragma unroll
-                for (int i = 0; i < kTilesAtOnce; ++i)
-                    if (k + step < steps && row + i * kWarps < rows)
-                        a[step][i] = load_16(from + i * (kWarps * 512));
-                from = stepped(from, jump);
-            }
+            if (there)
+                from = stepped(from, 2 * jump);
+            else
+                from = ask_for_tiles(from, jump, row, rows, k, steps, asked);
+            there = false;
 #pragma unroll
             for (int step = 0; step < 2; ++step) {
                 if (k + step < steps) {
@@ -119,8 +157,8 @@ EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
                                    low_1 = shared_load_u32(column + low_at + 8);
 #pragma unroll
                     for (int i = 0; i < kTilesAtOnce; ++i) {
-                        mma_f16(c[i], a[step][i], high_0, high_1);
-                        mma_f16(c[i], a[step][i], low_0, low_1);
+                        mma_f16(c[i], asked.word[step][i], high_0, high_1);
+                        mma_f16(c[i], asked.word[step][i], low_0, low_1);
                     }
                 }
                 column += 16;
@@ -210,22 +248,24 @@ EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& bloc
 
 // The slab's share of layer 1 and of the head -> partials [samples, rows].
 template <bool kMma>
-EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p, Block const& block, float* partials) {
+EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
+                                  Block const& block,
+                                  AskedTiles& asked,
+                                  float* partials) {
     if (kMma) {
-        int const rows = p.rows >> 4, first = block.channel >> 4;
-        unsigned char const* weights = p.scorer + p.split_at + static_cast<long long>(first) * rows * 512;
         int const sample = (thread_index_again() & 3) * 2;
         float scale = 0.0f, next_scale = 0.0f;
         if (!kFewRegisters) {
             scale = shared_load_f32(scales() + sample);
             next_scale = shared_load_f32(scales() + sample + 1);
         }
-        multiply_tiles(weights,
-                       rows,
+        multiply_tiles(split_tiles(p, block),
+                       p.rows >> 4,
                        block.channels >> 4,
                        embedding_halves(p),
                        pitch_of_halves(p),
                        kTileMma * pitch_of_halves(p),
+                       asked,
                        [&](int row, float const(&c)[4]) {
                            // Found anew where, kept, they would take registers from the weights in flight.
                            Block const here = kFewRegisters ? this_block(p) : block;

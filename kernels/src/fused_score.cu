@@ -96,6 +96,8 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         pool_map<kTile, kHalf>(p, block);
     else
         load_embedding<kTile, kHalf>(p, block);
+    AskedTiles asked;
+    ask_for_slab<kMma>(p, block, asked);
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
@@ -105,7 +107,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
             split_embedding(p, block);
             block_sync();
         }
-        multiply_slab<kMma>(p, block, slab_partials(p, block.tile, block.slab));
+        multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
     if (stops_after(2)) return;
 

@@ -90,8 +90,9 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
     int const pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
     int const thread = thread_index_again(), lane = thread & 31;
     int const parts = p.layer_parts[layer];
+    constexpr bool kBiasAhead = kMma || !kFewRegisters;
     float bias[kItems] = {};
-    if (parts > 1) {
+    if (kBiasAhead && parts > 1) {
 #pragma unroll
         for (int i = 0; i < kItems; ++i)
             if (int const item = thread + i * kThreads; item < rows * kTile)
@@ -173,6 +174,7 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
         float value = 0.0f;
         for (int part = 0; part < parts; ++part)
             value += shared_load_f32(from_part + part * rows * (kMma ? kTile : 1));
+        if (!kBiasAhead) bias[i] = load_f32(layer_bias(p, layer) + row);
         float const slope = shared_load_f32(&kept_constants()->slope);
         store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + bias[i], slope));
     }

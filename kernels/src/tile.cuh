@@ -12,26 +12,29 @@ EDGEOSR_DEVICE float not_below_floor(float value) {
 }  // NaN stays
 
 // Sums over slabs of four neighbouring floats, by two lanes: an even one adds the first half of the slabs, in
-// their order, the odd one beside it the others; both get the sum of the two. All loads are in flight at
-// once.
+// their order, the odd one beside it the others; both get the sum of the two; kLoads loads in flight.
 constexpr int kSlabsOfLane = kMaxSlabs / 2;
+template <int kLoads>
 EDGEOSR_DEVICE Floats4 quad_over_slabs(float const* from, int stride, int slabs) {
-    Floats4 value[kSlabsOfLane];
     int const first = (lane_again() & 1) * kSlabsOfLane;
+    Floats4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
     from += first * stride;
 #pragma unroll
-    for (int i = 0; i < kSlabsOfLane; ++i) {
-        value[i] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (first + i < slabs) value[i] = load_shared_by_blocks_x4(from);
-        from = stepped(from, static_cast<unsigned>(stride));
-    }
-    Floats4 sum = value[0];
+    for (int at = 0; at < kSlabsOfLane; at += kLoads) {
+        Floats4 value[kLoads];
 #pragma unroll
-    for (int i = 1; i < kSlabsOfLane; ++i) {
-        sum.x += value[i].x;
-        sum.y += value[i].y;
-        sum.z += value[i].z;
-        sum.w += value[i].w;
+        for (int i = 0; i < kLoads; ++i) {
+            value[i] = {0.0f, 0.0f, 0.0f, 0.0f};
+            if (first + at + i < slabs) value[i] = load_shared_by_blocks_x4(from);
+            from = stepped(from, static_cast<unsigned>(stride));
+        }
+#pragma unroll
+        for (int i = 0; i < kLoads; ++i) {
+            sum.x += value[i].x;
+            sum.y += value[i].y;
+            sum.z += value[i].z;
+            sum.w += value[i].w;
+        }
     }
     sum.x += shuffle_xor(sum.x, 1);
     sum.y += shuffle_xor(sum.y, 1);

@@ -80,7 +80,7 @@ EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partia
         Floats2 bias = {0.0f, 0.0f};
         if (there && row < p.hidden_rows)
             bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
-        Floats4 const quad_sums = quad_over_slabs(
+        Floats4 const quad_sums = quad_over_slabs<kMma ? kSlabsOfLane : kSlabsOfLane / 2>(
             partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
         Floats2 const sums =
             thread & 1 ? Floats2{quad_sums.z, quad_sums.w} : Floats2{quad_sums.x, quad_sums.y};
