@@ -74,8 +74,8 @@ def _measured(
     names: tuple[str, ...],
     turns: tuple[int, int, int],
 ) -> dict[str, Any]:
-    driver, not_timed = device.driver, {}
-    with driver.own_stream() as own, FusedScorer(case_scorer(network.case()), driver=driver) as fused:
+    driver, own, not_timed = device.driver, device.stream(), {}
+    with FusedScorer(case_scorer(network.case()), driver=driver) as fused:
         room = fused.room(batch)
         graphs: dict[str, Replayed] = {}
         ends = Ends(device, batch)

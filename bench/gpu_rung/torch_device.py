@@ -43,6 +43,15 @@ class TorchDevice:
         """Return ``tensor`` as the fused kernel takes it."""
         return tensor
 
+    def stream(self) -> int:
+        """Return a stream of torch's, which is never destroyed: for work that touches ``pinned`` memory.
+
+        When page-locked memory is freed, torch records an event in each stream that copied from or to it. It
+        kept their handles alone: where the driver has destroyed such a stream by then, the error leaves a
+        destructor and ends the process.
+        """
+        return int(self.torch.cuda.Stream().cuda_stream)
+
     @contextlib.contextmanager
     def on(self, stream: int) -> Iterator[None]:
         """Let torch work on a stream of the driver for the length of a block."""
@@ -69,7 +78,7 @@ class TorchDevice:
         return captured  # type: ignore[no-any-return]  # torch is not imported here, so nothing tells its type
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return page-locked host memory."""
+        """Return page-locked host memory, for streams of ``stream`` alone."""
         return self.torch.empty(shape, dtype=dtype).pin_memory()
 
 
