@@ -1,7 +1,8 @@
 """A double of ``cuda.bindings.driver``: device memory is host memory, and launches run on the SIMT emulation.
 
 It keeps what a device would refuse: any call before ``cuInit``, what needs a context on a thread that has
-none, a launch without loaded functions or of memory it was not given. Every call is noted in ``calls``, and any call can be made to fail.
+none, a launch without loaded functions or of memory it was not given. Every call is noted in ``calls``, and
+any call can be made to fail.
 """
 
 import ctypes

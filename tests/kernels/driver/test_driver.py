@@ -34,9 +34,7 @@ def opened() -> tuple[QueuedCudaDouble, Driver]:
     return cuda, found
 
 
-def test_before_a_device_was_asked_for_the_driver_allocates_nothing_and_another_thread_has_no_context() -> (
-    None
-):
+def test_the_driver_allocates_nothing_before_a_device_was_asked_for_nor_on_another_thread() -> None:
     cuda = QueuedCudaDouble()
     bare = Driver(cuda)
     with pytest.raises(CudaError, match=r"cuMemAlloc failed: CUDA_ERROR_NOT_INITIALIZED \(3\)"):
