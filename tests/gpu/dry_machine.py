@@ -166,16 +166,11 @@ class HostTorch(torch_device.TorchDevice):
 
     def graph(self, stream: int, work: Callable[[], Any], *, warm_up: int = 3) -> Any:
         """A graph that runs when the stream is waited for on which torch works when it is replayed."""
-        device = self
-
-        class Replay:
-            def replay(self) -> None:
-                device.driver.cuda.put(device.current, "graph", lambda: device.run_now(stream, work))
-
+        made = Replay(self, stream, work)
         with self.on(stream):
-            Replay().replay()
+            made.replay()
         self.driver.synchronize(stream)
-        return Replay()
+        return made
 
     def run_now(self, stream: int, work: Callable[[], Any]) -> None:
         """Run ``work``, and what it puts into the stream, before what waits there already."""
@@ -205,6 +200,17 @@ class HostTorch(torch_device.TorchDevice):
                 flush=True,
             )
             os.abort()
+
+
+class Replay:
+    """A class of its own, not one a graph: what ``work`` holds is freed when the last name of it is gone."""
+
+    def __init__(self, device: HostTorch, stream: int, work: Callable[[], Any]):
+        self.device, self.stream, self.work = device, stream, work
+
+    def replay(self) -> None:
+        device, stream, work = self.device, self.stream, self.work
+        device.driver.cuda.put(device.current, "graph", lambda: device.run_now(stream, work))
 
 
 def open_host_torch(driver: Any) -> HostTorch:
