@@ -21,6 +21,7 @@ from edgeosr.training.settings import TrainSettings
 LOOK_EVERY_S = 0.2
 GRACE_S = 10.0  # for a told process to close its files
 
+_SIGKILL = 9  # Windows has no name for it
 _FINISHED = "the run itself is finished, and edgeosr export takes it"
 
 Order = tuple[Fold, TrainSettings]
@@ -115,7 +116,10 @@ class _Process:
             # Not in words: whatever it said is shown, for a report.
             sys.stderr.write(words)
             last = (words.strip().splitlines() or ["it said nothing"])[-1]
-            reason = f"signal {-code} ended it; the memory may be full" if code < 0 else last
+            reason = last
+            if code < 0:
+                memory = -code == _SIGKILL
+                reason = f"signal {-code} ended it; {'the memory may be full' if memory else last}"
         raise TrainingError(f"{self.fold.name} failed: {reason}; {_FINISHED}")
 
     def stop(self) -> None:
