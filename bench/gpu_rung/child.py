@@ -8,6 +8,7 @@ goes through its ``finally`` (``ended_by_signals``), so that the inner call ends
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -21,6 +22,9 @@ from pathlib import Path
 GRACE_S = 3.0  # from SIGTERM to SIGKILL
 OUTER_GRACE_S = GRACE_S + 5.0  # of a process that may have to end one of its own first
 _LAST_S = 5.0  # after SIGKILL; what hangs in the driver even then is left, and the rung goes on
+_FIRST, _LAST, _LONGEST, _MOST = 6, 15, 500, 1 << 19  # lines, lines, letters of a line, bytes of either end
+_FRAME = re.compile(r"^\s*frame #\d+: ")  # of c10's backtraces
+_ERROR = re.compile(r"terminate called|what\(\):|Traceback|Error\b|\berror:|\bFATAL\b|\b[Ff]ailed\b")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -34,7 +38,8 @@ class Ended:
         seconds: that it took.
         processor_seconds: of it and of what it started and waited for.
         timed_out: its time was up.
-        tail: the last lines that it printed.
+        tail: the last lines that it printed, behind the first ones of an error that stands before them
+            (``told``).
     """
 
     code: int
@@ -82,10 +87,41 @@ def run_child(
             timed_out = True
         finally:
             _end_all(child, grace_s)
-    lines = log.read_bytes()[-4000:].decode("utf-8", errors="replace").splitlines()
     seconds = time.monotonic() - started
     code = -int(signal.SIGKILL) if child.returncode is None else child.returncode
-    return Ended(code, seconds, _used() - before, timed_out, "\n".join(lines[-15:]))
+    return Ended(code, seconds, _used() - before, timed_out, told(_ends_of(log)))
+
+
+def told(printed: str) -> str:
+    """Return what a process said at its end, and how the error began that it may have ended with.
+
+    A C++ exception that nobody catches prints its reason before a backtrace longer than any tail: lines of a
+    backtrace are left out, and of an error further up its first lines stay.
+    """
+    lines = [line[:_LONGEST] for line in printed.splitlines() if not _FRAME.match(line)]
+    first = next((at for at, line in enumerate(lines) if _ERROR.search(line)), len(lines))
+    last = max(0, len(lines) - _LAST)
+    if first >= last:
+        return "\n".join(lines[last:])
+    head = lines[first : min(first + _FIRST, last)]
+    return "\n".join([*head, *(["..."] if first + _FIRST < last else []), *lines[last:]])
+
+
+def _ends_of(log: Path) -> str:
+    """Return the file's text, without the middle of a long one."""
+    with log.open("rb") as file:
+        head = file.read(_MOST)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(len(head), size - _MOST))
+        return (head + file.read()).decode("utf-8", errors="replace")
+
+
+def ended_by(code: int) -> str:
+    """Return the name of the signal that ended a process with this exit code; empty: none did."""
+    try:
+        return signal.Signals(-code).name if code < 0 else ""
+    except ValueError:
+        return f"signal {-code}"
 
 
 def python_words() -> list[str]:

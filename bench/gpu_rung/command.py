@@ -31,7 +31,7 @@ def run_command(
     report.put(f"{words[0]}_seconds", round(time.monotonic() - started, 1))
     if ended.timed_out or ended.code:
         why = f"was not over in {limit_s:.0f} s" if ended.timed_out else f"ended with exit code {ended.code}"
-        report.fail(f"edgeosr {words[0]} {why}: {ended.tail[-500:]}")
+        report.fail(f"edgeosr {words[0]} {why}: {ended.tail[:1200]}")
         return None
     return document_in(log.read_text("utf-8", errors="replace"))
 

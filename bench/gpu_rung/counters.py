@@ -65,7 +65,7 @@ def count(report: StepReport, options: argparse.Namespace) -> None:
             raise NotRunHereError(reason or f"ncu was not over in {ended.seconds:.0f} seconds")
     raise DataError(
         f"ncu must print one row a launch, {len(cases)}; it printed {len(rows)} and ended with exit code "
-        f"{ended.code}: {ended.tail[-300:]}"
+        f"{ended.code}: {ended.tail[:1200]}"
     )
 
 

@@ -3,196 +3,155 @@
 The base is the plain classifier with an argmax. Beside the fused kernel stands the same scoring in unfused
 torch; with ``--compiled`` as ``torch.compile`` makes it, which is a step of its own: its compiler may take
 minutes. All are replayed in turn (``interleaved_us``), and a ratio is the median over rounds.
+
+The cases are measured in a process of its own (``whole_run``). Where one of them ends it, or leaves it
+unusable, that is kept in the case's row, and another process goes on behind it.
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from edgeosr.bench.gpu_rung.child import Ended, ended_by, python_words, run_child
+from edgeosr.bench.gpu_rung.step_report import SLOWER, StepReport, step_main
+from edgeosr.bench.gpu_rung.whole_run import (
+    KERNEL,
+    PLAIN,
+    Case,
+    Order,
+    every_case,
+    measure_cases,
+    order_from_json,
+    ways,
+)
 
-from edgeosr.bench.gpu_rung.clocks import clocks_meanwhile, pci_id
-from edgeosr.bench.gpu_rung.networks import NETWORKS, SMALL_NETWORKS, MapNetwork, built_network, normalised
-from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
-from edgeosr.bench.gpu_rung.torch_device import Replayed, TorchDevice, open_torch
-from edgeosr.bench.kernel_torch import TorchChain
-from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
-from edgeosr.kernels.driver.driver import open_driver
-from edgeosr.kernels.driver.interleaved import TRAIN, how, interleaved_us
-from edgeosr.kernels.fused_score import FusedScorer
-from edgeosr.kernels.selftest.cases import case_scorer
-
-BATCHES = (1, 8, 64)
-PLAIN, KERNEL, UNFUSED, COMPILED = "plain classifier", "fused kernel", "unfused torch", "torch.compile"
+# Less than the rung's limit for either step, so that it is told here what was not over, and where.
+ALL_S, ALL_COMPILED_S = 70.0, 50.0
+PROCESSES = 8  # one that ends takes some seconds with it
 
 
 def measure_overhead(report: StepReport, options: argparse.Namespace) -> None:
     """Measure every network and batch."""
-    turns = (2, 0, 1) if options.small else (100, 10, TRAIN)
-    driver = open_driver()
-    card = pci_id(driver, driver.device(None))
-    device = open_torch(driver)
-    device.torch.backends.cudnn.benchmark = True
-    report.put(
-        "how",
-        f"uint8 frames up, network in {str(device.dtype).removeprefix('torch.')}, scoring, verdicts down; "
-        f"one CUDA graph each; {how(*turns)}; ratio: median over rounds to the {PLAIN} with argmax",
-    )
-    with clocks_meanwhile(card) as clocks:
-        _measure_all(report, options, device, turns)
-    report.put("clocks", clocks)
+    if options.order is not None:
+        measure_cases(report, options, order_from_json(options.order))
+        return
+    found = _Found(report, every_case(small=options.small), ways(compiled=options.compiled))
+    seconds = ALL_COMPILED_S if options.compiled else ALL_S
+    until = time.monotonic() + seconds * (SLOWER if options.small else 1)
+    order: Order | None = Order()
+    with tempfile.TemporaryDirectory() as scratch:
+        for process in range(PROCESSES):
+            if order is not None:
+                order = _in_a_process(options, found, order, Path(scratch) / str(process), until)
+    if order is not None:
+        report.fail(f"{PROCESSES} processes have ended before their last case; no other was begun")
+    found.judge()
 
 
-def _measure_all(
-    report: StepReport, options: argparse.Namespace, device: TorchDevice, turns: tuple[int, int, int]
-) -> None:
-    names = (PLAIN, KERNEL, COMPILED) if options.compiled else (PLAIN, KERNEL, UNFUSED)
-    rows: list[dict[str, Any]] = []
-    for network in SMALL_NETWORKS if options.small else NETWORKS:
-        net = built_network(network, device)
-        for batch in (1, 2) if options.small else BATCHES:
-            found = _measured(device, network, net, batch, names, turns)
-            rows.append({"network": network.name, "B": batch, **found})
-            report.put("rows", rows)
-            where = f"{network.name}, B = {batch}"
-            if KERNEL in found["not_timed"]:
-                report.fail(f"{where}: the fused kernel was not timed: {found['not_timed'][KERNEL]}")
+def _in_a_process(
+    options: argparse.Namespace, found: "_Found", order: Order, place: Path, until: float
+) -> Order | None:
+    """Run one process; return what is left for another one, None: nothing."""
+    kept, words = place.with_suffix(".json"), ["--order", order.as_json()]
+    words += [f"--{name}" for name in ("small", "compiled") if getattr(options, name)]
+    command = ["-m", "edgeosr.bench.gpu_rung.overhead", "--report", str(kept), *words]
+    try:
+        ended = run_child(
+            [*python_words(), *command],
+            limit_s=max(1.0, until - time.monotonic()),
+            log=place.with_suffix(".log"),
+        )
+    finally:  # what it had measured stays when this process is ended, too
+        told = found.take(kept)
+    return found.after(order, told, ended)
+
+
+class _Found:
+    """Rows of all processes, by the number of their case."""
+
+    def __init__(self, report: StepReport, cases: tuple[Case, ...], names: tuple[str, ...]):
+        self._report, self._cases, self._names = report, cases, names
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._told = set[tuple[int, str]]()
+
+    def take(self, kept: Path) -> dict[str, Any]:
+        """Take over what a process has kept; return its report."""
+        try:
+            told: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+        except (OSError, ValueError):
+            told = {"figures": {}, "failures": []}
+        figures = told["figures"]
+        for number, row in figures.get("rows", {}).items():
+            before = self._rows.get(int(number), {}).get("not_timed", {})
+            not_timed = {**before, **row.get("not_timed", {})}
+            self._rows[int(number)] = {**row, "not_timed": not_timed}
+        for name in ("how", "clocks"):
+            if name in figures:
+                self._report.put(name, figures[name])
+        self._put()
+        return told
+
+    def after(self, order: Order, told: dict[str, Any], ended: Ended) -> Order | None:
+        """Keep how a process ended; return the order for the next one, None: nothing is left to measure."""
+        figures, signal = told["figures"], ended_by(ended.code)
+        why = f"the process was ended by {signal}" if signal else f"the process ended with code {ended.code}"
+        why = figures.get("why") or f"{why}: {' '.join(ended.tail.split())[:800]}"
+        if ended.timed_out:
+            why = f"not over in {ended.seconds:.0f} s"
+        if figures.get("done"):
+            if ended.code:
+                self._report.fail(f"all was measured, then {why}")
+            return None
+        if "at" not in figures:
+            self._report.fail("; ".join(told["failures"]) or f"before the first case {why}")
+            return None
+        number, stage = int(figures["at"][0]), str(figures["at"][1])
+        self._report.fail(f"{self._cases[number].name}, {stage}: {why}")
+        self._told |= {(number, stage), (number, "failed")}
+        row = self._rows.setdefault(number, {"not_timed": {}})
+        if stage in self._names:
+            row["not_timed"] = {**row["not_timed"], stage: why}
+        elif "us" not in row:
+            row["failed"] = why
+        self._put()
+        if ended.timed_out:
+            return None
+        left_out = (*order.without.get(number, ()), stage)
+        if stage in self._names and len(left_out) < len(self._names):
+            return Order(number, {number: left_out})
+        return Order(number + 1) if number + 1 < len(self._cases) else None
+
+    def judge(self) -> None:
+        """Fail what a measured case shows."""
+        for number, row in sorted(self._rows.items()):
+            where = self._cases[number].name
+            if "failed" in row and (number, "failed") not in self._told:
+                self._report.fail(f"{where}: {row['failed']}")
+            for name in (PLAIN, KERNEL):
+                if name in row["not_timed"] and (number, name) not in self._told:
+                    self._report.fail(f"{where}: the {name} was not timed: {row['not_timed'][name]}")
             # fp16 may turn a near tie; more than that, and something else was timed.
-            if (found["labels_that_differ"] or 0) > 1 + batch // 16:
-                report.fail(
-                    f"{where}: {found['labels_that_differ']} labels of the fused kernel are not those of "
-                    f"{names[-1]}"
+            if (row.get("labels_that_differ") or 0) > 1 + self._cases[number].batch // 16:
+                self._report.fail(
+                    f"{where}: {row['labels_that_differ']} labels of the fused kernel are not those of "
+                    f"{self._names[-1]}"
                 )
 
-
-def _measured(
-    device: TorchDevice,
-    network: MapNetwork,
-    net: Any,
-    batch: int,
-    names: tuple[str, ...],
-    turns: tuple[int, int, int],
-) -> dict[str, Any]:
-    driver, not_timed = device.driver, {}
-    with driver.own_stream() as own, FusedScorer(case_scorer(network.case()), driver=driver) as fused:
-        room = fused.room(batch)
-        graphs: dict[str, Replayed] = {}
-        ends = Ends(device, batch)
-        contenders = _contenders(device, network, net, batch, fused, room, own, ends)
-        for name in names:
-            try:
-                graphs[name] = device.graph(own, contenders[name]())
-            except Exception as error:  # whatever a library raises: the others are still timed
-                driver.synchronize(own)
-                not_timed[name] = f"{type(error).__name__}: {str(error)[-300:]}"
-        differ = labels_that_differ(device, graphs, names[-1], ends, own)
-        launches = {name: graph.replay for name, graph in graphs.items()}
-        rounds, warm_up, train = turns
-        with device.on(own):
-            times = interleaved_us(driver, own, launches, rounds=rounds, warm_up=warm_up, train=train)
-        driver.synchronize(own)
-        del graphs, launches
-        room.close()
-    base = times.get(PLAIN)
-    return {
-        "us": {name: round(float(np.median(found)), 2) for name, found in times.items()},
-        "ratio": {}
-        if base is None
-        else {name: round(float(np.median(found / base)), 4) for name, found in times.items()},
-        "labels_that_differ": differ,
-        "not_timed": not_timed,
-    }
-
-
-class Ends:
-    """Where verdicts and labels arrive on the host."""
-
-    def __init__(self, device: TorchDevice, batch: int):
-        self.labels = device.pinned((batch,), device.torch.int64)
-        self.verdicts = device.pinned((batch * VERDICT.itemsize,), device.torch.uint8)
-
-    def spoil(self) -> None:
-        """Put there what no graph writes: what a graph does not write again is seen to be wrong."""
-        self.labels.fill_(-1)
-        self.verdicts.fill_(0)
-
-
-def labels_that_differ(
-    device: TorchDevice, graphs: dict[str, Replayed], other: str, ends: Ends, own: int
-) -> int | None:
-    """Return how many verdicts of the fused kernel are missing, or have another label than ``other`` gives.
-
-    The graphs are replayed on ``own`` for it, as they are when they are timed. None: one of them is missing.
-    """
-    if not {KERNEL, other} <= set(graphs):
-        return None
-    ends.spoil()
-    for name in (KERNEL, other):
-        for _ in range(2):
-            with device.on(own):
-                graphs[name].replay()
-            device.driver.synchronize(own)
-    found = ends.verdicts.numpy().view(VERDICT)
-    missing = (found["flags"] & WRITTEN == 0) | (ends.labels.numpy() < 0)
-    return int((missing | (found["label"] != ends.labels.numpy())).sum())
-
-
-def _contenders(
-    device: TorchDevice,
-    network: MapNetwork,
-    net: Any,
-    batch: int,
-    fused: FusedScorer,
-    room: Any,
-    own: int,
-    ends: Ends,
-) -> dict[str, Callable[[], Callable[[], None]]]:
-    """Return what makes each contender's work: only what is timed is compiled."""
-    torch, case = device.torch, network.case(batch)
-    shape = (batch, network.side, network.side, 3)
-    host = device.pinned(shape, torch.uint8)
-    host.copy_(torch.randint(0, 256, shape, dtype=torch.uint8))
-    frames = torch.empty(shape, dtype=torch.uint8, device=device.name)
-    labels, verdicts = ends.labels, ends.verdicts
-    head = torch.randn(case.classes, case.dimension, device=device.name).to(device.dtype)
-    written = device.tensor_at(room.address, (batch * VERDICT.itemsize,), "|u1")
-    chain = TorchChain(torch, fused.scorer, half=device.dtype == torch.float16, device=device.name)
-
-    def compiled() -> Any:
-        return torch.compile(chain.__call__, dynamic=False, backend=device.compiler)
-
-    def network_map() -> Any:
-        frames.copy_(host, non_blocking=True)
-        return net(normalised(frames, device.dtype))
-
-    def plain() -> None:
-        y = network_map()
-        z = (torch.relu(y) if network.activation == "relu" else y.clamp(0, 6)).mean(dim=(2, 3))
-        labels.copy_(torch.nn.functional.linear(z, head).argmax(1), non_blocking=True)
-
-    def kernel() -> None:
-        y = device.for_kernel(network_map())
-        fused.score_map(y, stream=own, into=room)
-        verdicts.copy_(written, non_blocking=True)
-
-    def scored_by(scoring: Callable[[Any], Any]) -> Callable[[], None]:
-        def work() -> None:
-            _, label, _ = scoring(network_map())
-            labels.copy_(label, non_blocking=True)
-
-        return work
-
-    return {
-        PLAIN: lambda: plain,
-        KERNEL: lambda: kernel,
-        UNFUSED: lambda: scored_by(chain),
-        COMPILED: lambda: scored_by(compiled()),
-    }
+    def _put(self) -> None:
+        rows = [
+            {"network": self._cases[number].network.name, "B": self._cases[number].batch, **row}
+            for number, row in sorted(self._rows.items())
+        ]
+        self._report.put("rows", rows)
 
 
 def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compiled", action="store_true", help="beside torch.compile, not unfused torch")
+    parser.add_argument("--order", help="measure in this process: what a step gives the one it starts")
 
 
 if __name__ == "__main__":

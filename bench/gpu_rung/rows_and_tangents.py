@@ -25,6 +25,7 @@ def time_lists(report: StepReport, options: argparse.Namespace) -> None:
     """Time both lists."""
     rounds, warm_up = (2, 1) if options.small else (30, 5)
     driver = open_driver()
+    driver.device(None)  # the inputs are there before the scorer, which would make a context current
     report.put("how", f"CUDA graphs; median of {how(rounds, warm_up)}")
     rows: list[dict[str, Any]] = []
 

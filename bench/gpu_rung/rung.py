@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by_signals, run_child
+from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by, ended_by_signals, run_child
 from edgeosr.bench.gpu_rung.step_report import SLOWER
 from edgeosr.bench.gpu_rung.steps import BUNDLE, MACHINE, PHASES, STEPS, TESTS, Step
 from edgeosr.errors import UsageError, require_choice
@@ -191,6 +191,8 @@ def _run_step(step: Step, settings: RungSettings, limit_s: float, work: Path) ->
         "processor_seconds": round(ended.processor_seconds, 1),
         "outcome": outcome,
         **found,
+        # Of a process that a signal ended without our doing; it may have left no words of its own.
+        "ended_by": "" if ended.timed_out else ended_by(ended.code),
         "printed": "" if outcome == "passed" else without_folders(ended.tail),
         "code": ended.code,
     }
@@ -232,6 +234,10 @@ def _refused(settings: RungSettings, record: dict[str, Any], found: dict[str, An
 
 def _line(found: dict[str, Any]) -> str:
     why = "; ".join(found["failures"][:2]) or found["not_run"]
+    if not why and found["ended_by"]:
+        why = f"ended by {found['ended_by']}: {' '.join(found['printed'].splitlines()[:3])[:200]}".rstrip(
+            ": "
+        )
     return f"{found['name']:<11} {found['outcome']:<11} {found['seconds']:6.1f} s" + (
         f"  {why}" if why else ""
     )

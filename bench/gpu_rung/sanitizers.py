@@ -49,16 +49,16 @@ def judged(ended: Ended) -> dict[str, Any]:
     summary = _SUMMARY.search(ended.tail)
     reason = forbidden(ended.tail)
     if summary is None and CRASHED in ended.tail:
-        return {"failed": f"the process under it crashed, exit code {ended.code}: {ended.tail[-600:]}"}
+        return {"failed": f"the process under it crashed, exit code {ended.code}: {ended.tail[:1200]}"}
     if summary is None and reason:
         return {"not_run": reason}
     if ended.timed_out:
         return {"not_run": f"not over in its {ended.seconds:.0f} seconds"}
     if summary is None:
-        return {"failed": f"no summary; exit code {ended.code}: {ended.tail[-300:]}"}
+        return {"failed": f"no summary; exit code {ended.code}: {ended.tail[:1200]}"}
     errors = int(summary[1])
     if errors or ended.code:
-        return {"errors": errors, "failed": f"{errors} errors, exit code {ended.code}: {ended.tail[-600:]}"}
+        return {"errors": errors, "failed": f"{errors} errors, exit code {ended.code}: {ended.tail[:1200]}"}
     return {"errors": 0}
 
 

@@ -18,6 +18,10 @@ class Replayed(Protocol):
         """Put the captured work into its stream once more."""
 
 
+class CaptureFailedError(Exception):
+    """A capture was broken off: neither the stream nor torch's memory of it can be relied on."""
+
+
 class TorchDevice:
     """torch on the device of a driver, whose context is current.
 
@@ -43,6 +47,15 @@ class TorchDevice:
         """Return ``tensor`` as the fused kernel takes it."""
         return tensor
 
+    def stream(self) -> int:
+        """Return a stream of torch's, which is never destroyed: for work that touches ``pinned`` memory.
+
+        When page-locked memory is freed, torch records an event in each stream that copied from or to it. It
+        kept their handles alone: where the driver has destroyed such a stream by then, the error leaves a
+        destructor and ends the process.
+        """
+        return int(self.torch.cuda.Stream().cuda_stream)
+
     @contextlib.contextmanager
     def on(self, stream: int) -> Iterator[None]:
         """Let torch work on a stream of the driver for the length of a block."""
@@ -55,21 +68,31 @@ class TorchDevice:
             work()
 
     def graph(self, stream: int, work: Callable[[], Any], *, warm_up: int = 3) -> Replayed:
-        """Run ``work`` some times on the stream, then capture it with torch's own memory pool."""
+        """Run ``work`` some times on the stream, then capture it with torch's own memory pool.
+
+        Raises:
+            CaptureFailedError: it ran, and could not be captured; whatever ``work`` raises before that, too.
+        """
         torch = self.torch
         with torch.inference_mode(), self.on(stream):
             for _ in range(warm_up):
                 work()
             self.driver.synchronize(stream)
             captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                captured, stream=torch.cuda.ExternalStream(stream), capture_error_mode="thread_local"
-            ):
-                work()
+            try:
+                with torch.cuda.graph(
+                    captured, stream=torch.cuda.ExternalStream(stream), capture_error_mode="thread_local"
+                ):
+                    work()
+            except Exception as error:
+                # What is raised is about the end of the capture; what spoilt it came before.
+                found = [one for one in (error.__context__, error) if one is not None]
+                words = "; then ".join(f"{type(one).__name__}: {one}" for one in found)
+                raise CaptureFailedError(words) from error
         return captured  # type: ignore[no-any-return]  # torch is not imported here, so nothing tells its type
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return page-locked host memory."""
+        """Return page-locked host memory, for streams of ``stream`` alone."""
         return self.torch.empty(shape, dtype=dtype).pin_memory()
 
 

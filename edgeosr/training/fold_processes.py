@@ -15,17 +15,13 @@ from edgeosr.files import storage_errors
 from edgeosr.progress import progress
 from edgeosr.run import LOG
 from edgeosr.training.fold_plan import Fold, as_order
+from edgeosr.training.launchers import own_environment
 from edgeosr.training.settings import TrainSettings
 
 LOOK_EVERY_S = 0.2
 GRACE_S = 10.0  # for a told process to close its files
-# With these Lightning Fabric would take a fold for one process of the run that asked for it.
-_LAUNCHERS = (
-    "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
-    "MASTER_PORT",
-)  # fmt: skip
-_LAUNCHERS_BEGIN = ("TORCHELASTIC_", "SLURM_", "OMPI_", "PMI_", "PMIX_", "LSB_", "JSM_", "LT_")
 
+_SIGKILL = 9  # Windows has no name for it
 _FINISHED = "the run itself is finished, and edgeosr export takes it"
 
 Order = tuple[Fold, TrainSettings]
@@ -90,7 +86,7 @@ class _Process:
                     stdout=self._answer,
                     stderr=self._words,
                     # The safe path: a folder of the working directory must not stand in for a package.
-                    env={**_own_environment(), "PYTHONSAFEPATH": "1", **place},
+                    env={**own_environment(), "PYTHONSAFEPATH": "1", **place},
                 )
                 opened.pop_all()  # they stay open as long as the process; see _close
         except OSError as error:
@@ -120,7 +116,10 @@ class _Process:
             # Not in words: whatever it said is shown, for a report.
             sys.stderr.write(words)
             last = (words.strip().splitlines() or ["it said nothing"])[-1]
-            reason = f"signal {-code} ended it; the memory may be full" if code < 0 else last
+            reason = last
+            if code < 0:
+                memory = -code == _SIGKILL
+                reason = f"signal {-code} ended it; {'the memory may be full' if memory else last}"
         raise TrainingError(f"{self.fold.name} failed: {reason}; {_FINISHED}")
 
     def stop(self) -> None:
@@ -159,12 +158,3 @@ def _stopped(running: list[_Process]) -> Iterator[None]:
             process.stop()
         for process in running:
             process.wait()
-
-
-def _own_environment() -> dict[str, str]:
-    """Return this process's environment without what a launcher of several processes put there."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _LAUNCHERS and not name.startswith(_LAUNCHERS_BEGIN)
-    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import torch
 
 from edgeosr.errors import import_extra
+from edgeosr.training.launchers import started_by_mpirun
 from edgeosr.training.settings import TrainSettings
 from edgeosr.usable_processors import usable_processors
 
 # Input pixels of a step that keep one thread busy: 32 images of 32 x 32.
 PIXELS_A_THREAD = 32 * 32 * 32
+_FABRIC_SAYS, _HINT = "lightning_fabric.utilities.rank_zero", "set_float32_matmul_precision"
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # x86; without them bfloat16 is emulated and slower than float32
 
 
@@ -44,13 +47,39 @@ def make_fabric(settings: TrainSettings) -> Any:
     """
     fabric = import_extra("lightning_fabric", extra="train", purpose="training")
     cuda = torch.cuda.is_available()
+    logging.getLogger(_FABRIC_SAYS).addFilter(_no_hint)  # the same filter twice counts once
     return fabric.Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=settings.strategy,
         precision=choose_precision(settings.precision, cuda=cuda),
+        plugins=_environment(),
     )
+
+
+def _environment() -> list[Any]:
+    """Return the cluster environment that Fabric is to use; empty: it finds one.
+
+    Left to itself it asks ``mpi4py``, wherever that is installed, and its import starts an MPI. Where nobody
+    wanted one this may end the process: an Open MPI that finds no way to start its daemon did, in a fold.
+    """
+    from lightning_fabric.plugins.environments import lightning, lsf, slurm, torchelastic
+
+    found = (torchelastic.TorchElasticEnvironment, slurm.SLURMEnvironment, lsf.LSFEnvironment)
+    if started_by_mpirun() or any(environment.detect() for environment in found):
+        return []
+    return [lightning.LightningEnvironment()]
+
+
+def _no_hint(record: logging.LogRecord) -> bool:
+    """Drop Fabric's advice to let all float32 products of the process be TF32.
+
+    On a card that has it, training multiplies in bfloat16, and float32 convolutions are TF32 by torch's
+    default. The products that stay in float32 are the head's, of which the temperature multiplies the error
+    (``Objective``), the discriminator's, and those that an export in the same process is held against.
+    """
+    return _HINT not in record.getMessage()
 
 
 def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:

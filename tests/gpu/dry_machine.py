@@ -12,6 +12,7 @@ import os
 import runpy
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -133,6 +134,7 @@ class HostTorch(torch_device.TorchDevice):
         super().__init__(driver, torch)
         self.dtype = torch.float32
         self.current = 0  # the stream that torch works on: its default one
+        self.used: list[set[int]] = []  # of each page-locked tensor: the streams that torch worked on since
 
     def tensor_at(self, address: int, shape: tuple[int, ...], typestr: str) -> Any:
         size = int(np.prod(shape)) * np.dtype(typestr).itemsize
@@ -142,8 +144,13 @@ class HostTorch(torch_device.TorchDevice):
     def for_kernel(self, tensor: Any) -> Any:
         return self.driver.cuda.lend(tensor.detach().contiguous().numpy())
 
+    def stream(self) -> int:
+        return int(self.driver.stream())
+
     @contextlib.contextmanager
     def on(self, stream: int) -> Iterator[None]:
+        for streams in self.used:
+            streams.add(stream)
         before, self.current = self.current, stream
         try:
             yield
@@ -159,16 +166,11 @@ class HostTorch(torch_device.TorchDevice):
 
     def graph(self, stream: int, work: Callable[[], Any], *, warm_up: int = 3) -> Any:
         """A graph that runs when the stream is waited for on which torch works when it is replayed."""
-        device = self
-
-        class Replay:
-            def replay(self) -> None:
-                device.driver.cuda.put(device.current, "graph", lambda: device.run_now(stream, work))
-
+        made = Replay(self, stream, work)
         with self.on(stream):
-            Replay().replay()
+            made.replay()
         self.driver.synchronize(stream)
-        return Replay()
+        return made
 
     def run_now(self, stream: int, work: Callable[[], Any]) -> None:
         """Run ``work``, and what it puts into the stream, before what waits there already."""
@@ -182,7 +184,33 @@ class HostTorch(torch_device.TorchDevice):
             there.waiting = kept
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self.torch.empty(shape, dtype=dtype)
+        """As torch: freed, it records an event in each stream that used it, and takes each for alive."""
+        tensor, streams = self.torch.empty(shape, dtype=dtype), set[int]()
+        self.used.append(streams)
+        weakref.finalize(tensor, self._freed, streams).atexit = False
+        return tensor
+
+    def _freed(self, streams: set[int]) -> None:
+        self.used = [others for others in self.used if others is not streams]
+        if not streams <= set(self.driver.cuda.streams):
+            print(
+                "terminate called after throwing an instance of 'c10::AcceleratorError'\n"
+                "  what():  CUDA error: invalid resource handle: page-locked memory outlived its stream",
+                file=sys.stderr,
+                flush=True,
+            )
+            os.abort()
+
+
+class Replay:
+    """A class of its own, not one a graph: what ``work`` holds is freed when the last name of it is gone."""
+
+    def __init__(self, device: HostTorch, stream: int, work: Callable[[], Any]):
+        self.device, self.stream, self.work = device, stream, work
+
+    def replay(self) -> None:
+        device, stream, work = self.device, self.stream, self.work
+        device.driver.cuda.put(device.current, "graph", lambda: device.run_now(stream, work))
 
 
 def open_host_torch(driver: Any) -> HostTorch:

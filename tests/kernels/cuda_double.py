@@ -1,11 +1,13 @@
 """A double of ``cuda.bindings.driver``: device memory is host memory, and launches run on the SIMT emulation.
 
-It keeps what a device would refuse: a launch needs a context, loaded functions, and memory it was given.
-Every call is noted in ``calls``, and any call can be made to fail.
+It keeps what a device would refuse: any call before ``cuInit``, what needs a context on a thread that has
+none, a launch without loaded functions or of memory it was not given. Every call is noted in ``calls``, and
+any call can be made to fail.
 """
 
 import ctypes
 import functools
+import threading
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +24,7 @@ class Result(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NOT_INITIALIZED = 3
     CUDA_ERROR_STUB_LIBRARY = 34
     CUDA_ERROR_NO_DEVICE = 100
     CUDA_ERROR_INVALID_DEVICE = 101
@@ -47,6 +50,14 @@ class EventFlags(IntEnum):
     CU_EVENT_DISABLE_TIMING = 2
 
 
+# What the driver answers before cuInit, and then without a current context; everything else needs both.
+BEFORE_INIT = {"cuInit", "cuDriverGetVersion"}
+WITHOUT_CONTEXT = {
+    "cuDeviceGetCount", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceGetPCIBusId",
+    "cuDevicePrimaryCtxRetain", "cuCtxGetCurrent", "cuCtxSetCurrent", "cuCtxPushCurrent",
+}  # fmt: skip
+
+
 @functools.cache
 def emulation() -> Library:
     return Library(built(SOURCE))
@@ -70,7 +81,8 @@ class CudaDouble:
         self.version, self.architecture, self.integrated = driver, architecture, integrated
         self.devices, self.failures, self.executes = devices, failures or {}, executes
         self.entries = set(ENTRIES)
-        self.context = 0
+        self.started = False
+        self._current = threading.local()
         self.memory: dict[int, np.ndarray] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.shared_allowed: dict[str, int] = {}
@@ -84,16 +96,35 @@ class CudaDouble:
             self.calls.append((name, *arguments))
             if name in self.failures:
                 return (self.failures[name], None)
+            if (refused := self._refused(name)) is not None:
+                return (refused, None)
             found = getattr(self, f"_{name[2:]}")(*arguments)
             return found if isinstance(found, tuple) else (Result.CUDA_SUCCESS, found)
 
         return call
+
+    def _refused(self, name: str) -> Result | None:
+        if name in BEFORE_INIT:
+            return None
+        if not self.started:
+            return Result.CUDA_ERROR_NOT_INITIALIZED
+        return None if name in WITHOUT_CONTEXT or self.context else Result.CUDA_ERROR_INVALID_CONTEXT
+
+    @property
+    def context(self) -> int:
+        """The context that is current on this thread; 0: none is."""
+        return getattr(self._current, "context", 0)
+
+    @context.setter
+    def context(self, context: int) -> None:
+        self._current.context = context
 
     def count(self, name: str) -> int:
         return sum(call[0] == name for call in self.calls)
 
     def _Init(self, flags: int) -> None:
         assert flags == 0
+        self.started = True
 
     def _DriverGetVersion(self) -> int:
         return self.version

@@ -67,7 +67,6 @@ class QueuedCudaDouble(CudaDouble):
         self.streams: dict[int, Stream] = {0: Stream()}
         self.graphs: dict[int, list[Work]] = {}
         self.host: dict[int, tuple[Any, int, int]] = {}  # address: memory, size, device address
-        self.stack: list[int] = []
         self.events: dict[Any, tuple[int, int]] = {}
         self.done: list[str] = []
         self.bytes_in = self.bytes_out = 0
@@ -155,6 +154,12 @@ class QueuedCudaDouble(CudaDouble):
     def _handle(self) -> int:
         self.handles += 1
         return self.handles
+
+    @property
+    def stack(self) -> list[int]:
+        """What this thread has pushed its contexts on."""
+        found: list[int] = self._current.__dict__.setdefault("stack", [])
+        return found
 
     def _CtxPushCurrent(self, context: int) -> None:
         self.stack.append(self.context)

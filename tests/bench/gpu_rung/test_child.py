@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by_signals, run_child
+from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by_signals, run_child, told
 
 # A step that runs a command as the real ones do, in a session of its own; the command starts one more.
 STEP = """
@@ -36,7 +36,7 @@ time.sleep(60)
 RUNG = """
 import sys
 from pathlib import Path
-from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by_signals, run_child
+from edgeosr.bench.gpu_rung.child import OUTER_GRACE_S, ended_by_signals, run_child, told
 folder = Path({folder!r})
 with ended_by_signals():
     words = [sys.executable, str(folder / "step.py"), "--report", str(folder / "report.json")]
@@ -125,3 +125,22 @@ def test_only_the_first_signal_counts_and_one_that_is_ignored_stays_ignored() ->
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_of_what_a_process_printed_the_begin_of_an_error_and_the_end_are_told() -> None:
+    progress, tail = [f"epoch {n}" for n in range(50)], [f"line {n}" for n in range(15)]
+    error = ["Traceback (most recent call last):", *(f"  of the error, {n}" for n in range(30))]
+    assert told("\n".join(progress)) == "\n".join(progress[-15:])
+    assert told("\n".join([*progress, *error, *tail])) == "\n".join([*error[:6], "...", *tail])
+    assert told("\n".join([*progress, *error[:3], *tail])) == "\n".join([*error[:3], *tail[:3], *tail[3:]])
+    assert told("\n".join([*progress, *tail[:14], error[0]])).startswith("line 0")
+    assert told("oh" * 5000) == ("oh" * 250) and told("") == ""
+
+
+def test_the_ends_of_a_long_log_are_read_once_each(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "print('an error: first'); print('x\\n' * 10**6); print('last')"]
+    found = run_child(words, limit_s=60, log=tmp_path / "log")
+    lines = found.tail.splitlines()
+    assert lines[0] == "an error: first" and lines[-1] == "last" and len(lines) == 22
+    found = run_child([sys.executable, "-c", "print('once')"], limit_s=60, log=tmp_path / "log")
+    assert found.tail == "once"

@@ -1,4 +1,4 @@
-"""That the overhead step compares what the timed graphs wrote, and compiles only where it is asked to."""
+"""That the timed steps compare what the graphs wrote, and make what is slow only where they are asked to."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.bench.gpu_rung import kernel_check, overhead
-from edgeosr.bench.gpu_rung.overhead import KERNEL, UNFUSED, Ends, labels_that_differ
+from edgeosr.bench.gpu_rung import kernel_check
+from edgeosr.bench.gpu_rung.whole_run import COMPILED, KERNEL, UNFUSED, Ends, labels_that_differ, ways
 from edgeosr.errors import UsageError
 from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
 
@@ -98,21 +98,9 @@ def test_without_one_of_the_two_there_is_nothing_to_compare() -> None:
     assert labels_that_differ(device, {}, UNFUSED, ends, OWN) is None  # type: ignore[arg-type]  # a double
 
 
-def test_only_the_step_that_is_asked_to_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def measured(device: Any, network: Any, net: Any, batch: int, names: tuple[str, ...], turns: Any) -> Any:
-        asked.append(names)
-        return {"not_timed": {}, "labels_that_differ": 0}
-
-    monkeypatch.setattr(overhead, "_measured", measured)
-    monkeypatch.setattr(overhead, "built_network", lambda network, device: None)
-    report = SimpleNamespace(put=lambda name, value: None, fail=pytest.fail)
-    for compiled, names in ((False, UNFUSED), (True, overhead.COMPILED)):
-        asked.clear()
-        options = SimpleNamespace(small=True, compiled=compiled)
-        overhead._measure_all(report, options, None, (1, 0, 1))  # type: ignore[arg-type]  # doubles
-        assert {names_[-1] for names_ in asked} == {names} and len(asked) == 4
+def test_only_the_step_that_is_asked_to_compiles() -> None:
+    assert ways(compiled=False)[-1] == UNFUSED and COMPILED not in ways(compiled=False)
+    assert ways(compiled=True)[-1] == COMPILED and UNFUSED not in ways(compiled=True)
 
 
 def test_a_rival_that_takes_long_to_make_is_not_made_for_every_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,12 @@ def no_card(): keep(failures=["there is no card; get one"]); sys.exit(3)
 def fine(): keep(words=sys.argv[3:], folder="/some/folder/of/mine/file.txt", more="a\\n/home/me/file.txt")
 def wrong(): keep(failures=["the moon is wrong"], half=1); sys.exit(1)
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
+def throws():
+    print("terminate called after throwing an instance of 'c10::AcceleratorError'")
+    print("  what():  CUDA error: invalid resource handle\\nCompile with `TORCH_USE_CUDA_DSA`")
+    print("".join(f"frame #{n}: <unknown function> + 0x2a1ca (0x7f in /lib/x.so)\\n" for n in range(80)))
+    print("\\n".join(f"a line of a tool, {n}" for n in range(40)), flush=True)
+    os.abort()
 def skipped(): keep(not_run="no tool here")
 def slow():
     keep(first=1)
@@ -99,6 +105,15 @@ def test_a_step_that_fails_or_crashes_does_not_keep_the_next_ones_from_running(r
     assert record["machine"] == {"card": {"name": "a card"}}
     assert said[0].startswith("a card, ?, driver of CUDA ?; kernel: ?")
     assert "the moon is wrong" in said[1] and "no tool here" in said[3]
+    assert [found["ended_by"] for found in record["steps"]] == ["", "SIGSEGV", "", ""]
+    assert said[2].endswith("ended by SIGSEGV")
+
+
+def test_the_reason_of_an_uncaught_c_exception_is_told_though_a_backtrace_follows(run: Run) -> None:
+    code, record, said = run(step("throws"))
+    reason = "CUDA error: invalid resource handle"
+    assert code == 1 and reason in record["steps"][0]["printed"] and reason in said[1]
+    assert "frame #" not in record["steps"][0]["printed"] and "ended by SIGABRT" in said[1]
 
 
 def test_what_only_is_timed_fails_nothing(run: Run) -> None:

@@ -82,6 +82,7 @@ def test_a_fold_hears_its_settings_and_nothing_of_a_launcher(stub, orders, tmp_p
         ('echo \'{"error": "the loss became nan"}\'; exit 1', "failed: the loss became nan; the run itself"),
         ("echo 'Traceback ...' >&2; echo 'ValueError: oh' >&2; exit 1", "failed: ValueError: oh; the run"),
         ("kill -9 $$", "failed: signal 9 ended it; the memory may be full"),
+        ("echo 'MPI_INIT failed' >&2; kill -6 $$", "failed: signal 6 ended it; MPI_INIT failed; the run"),
         ("exit 3", "failed: it said nothing"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,27 @@ def opened() -> tuple[QueuedCudaDouble, Driver]:
     found = Driver(cuda)
     found.device(None)
     return cuda, found
+
+
+def test_the_driver_allocates_nothing_before_a_device_was_asked_for_nor_on_another_thread() -> None:
+    cuda = QueuedCudaDouble()
+    bare = Driver(cuda)
+    with pytest.raises(CudaError, match=r"cuMemAlloc failed: CUDA_ERROR_NOT_INITIALIZED \(3\)"):
+        bare.allocate(16)
+    bare.start()
+    with pytest.raises(CudaError, match="cuMemAlloc failed: CUDA_ERROR_INVALID_CONTEXT"):
+        bare.allocate(16)
+    bare.device(None)
+    bare.free(bare.allocate(16))
+
+    def elsewhere() -> int:
+        with pytest.raises(CudaError, match="cuMemAlloc failed: CUDA_ERROR_INVALID_CONTEXT"):
+            bare.allocate(16)
+        bare.device(None)
+        return bare.allocate(16)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(elsewhere).result()
 
 
 @pytest.mark.parametrize("module", [driver, graphs, memory, streams])

@@ -135,6 +135,7 @@ def test_the_kernel_s_graph_gives_the_verdicts_of_its_launch() -> None:
 def test_a_capture_that_fails_ends_and_raises_what_happened() -> None:
     cuda = GraphDouble()
     driver = Driver(cuda)
+    driver.device(None)
     with driver.own_stream() as own:
         with pytest.raises(CudaError, match="cuMemAlloc failed"):
             Graph(driver, own, lambda: driver.allocate(16))
