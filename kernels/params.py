@@ -76,6 +76,7 @@ class FusedScoreParams(ctypes.Structure):
         ("chunks_per_half", ctypes.c_int32),
         ("chunk_bytes", ctypes.c_int32),
         ("row_pitch", ctypes.c_int32),
+        ("class_warps", ctypes.c_int32),
         ("layer_parts", ctypes.c_int32 * LAYERS),
         ("layer_share", ctypes.c_int32 * LAYERS),
         ("layer_inverse", ctypes.c_int32 * LAYERS),

@@ -30,7 +30,10 @@ LARGEST_BATCH = 1024
 MOST_MULTIPROCESSORS = 4096
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
-SUMS_BYTES = 4 * (512 + 16) * 4  # parts of a hidden layer: 512 threads and a gap, 4 samples
+SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
+MOST_LAYER_SUMS = 6 * 1024  # the same of tensor cores, floats
+PARTS_COST = 2  # of adding parts, in steps of a warp
+CLASS_WARPS = 4
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
@@ -195,17 +198,33 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
 
 
 def _share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
-    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``)."""
+    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
+
+    With tensor cores and few classes, classes and parts have warps of their own beside the layers'.
+    """
+    params.class_warps = CLASS_WARPS if packed.half and packed.classes <= KEPT_CLASSES else 0
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
-        pieces, workers, steps = (
-            (rows // 16, WARPS, inputs // 16) if packed.half else (rows, THREADS, inputs // 4)
-        )
-        parts = min(workers // pieces, steps) if 2 * pieces <= workers else 1
+        if packed.half:
+            pieces, steps = rows // 16, inputs // 16
+            parts = _parts_of_layer(pieces, steps, WARPS - params.class_warps)
+        else:
+            pieces, steps = rows, inputs // 4
+            parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
         share = -(-steps // parts)
         params.layer_share[layer] = share
         params.layer_parts[layer] = -(-steps // share) if packed.half else parts
         params.layer_inverse[layer] = (1 << 20) // pieces + 1
+
+
+def _parts_of_layer(tiles: int, steps: int, warps: int) -> int:
+    """Return into how many parts along k a layer is cut, so that its warps have about as many steps each."""
+
+    def longest(parts: int) -> int:  # steps of the warp that has most, and some for the sum of the parts
+        return -(-tiles * parts // warps) * -(-steps // parts) + (PARTS_COST if parts > 1 else 0)
+
+    most = max(1, min(steps, MOST_LAYER_SUMS // (tiles * 16 * TILE_HALF)))
+    return min(range(1, most + 1), key=longest)
 
 
 def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:
@@ -319,7 +338,12 @@ def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) ->
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.sums_at = params.odd_at + hidden[1]
-    params.last_at = params.sums_at + (SUMS_BYTES if len(packed.widths) > 2 else 0)
+    sums = SUMS_FULL if len(packed.widths) > 2 else 0
+    if packed.half:
+        shares = range(1, len(packed.widths) - 1)
+        parts = [params.layer_parts[n] * padded_size(packed.widths[n]) * TILE_HALF for n in shares]
+        sums = max([0, *(size for size, n in zip(parts, shares, strict=True) if params.layer_parts[n] > 1)])
+    params.last_at = params.sums_at + 4 * sums
     return int(params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0))
 
 

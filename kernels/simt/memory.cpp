@@ -2,7 +2,8 @@
 //
 // The workspace as a block may see it. CUDA promises that a store of one block is seen by another only if (1)
 // a fence follows the store, in the same thread or after a barrier, (2) an atomic of the block follows the
-// fence, (3) an atomic of the other block reads what it left, and (4) a fence follows there. So each block
+// fence, (3) an atomic of the other block reads what it left, and (4) that acquires, or a
+// fence follows. So each block
 // starts with the workspace as it was at the *launch*; its fenced stores are published at its next atomic; it
 // sees what is published from its first fence after an atomic on; all other stores appear when the kernel
 // ends.
@@ -123,6 +124,11 @@ void fence() {
             workspace.fenced.push_back({i, words()[i]});
         stores->clear();
     }
+    acquire();
+}
+
+void acquire() {
+    Unjudged const guard;
     if (!workspace.after_atomic || workspace.acquired) return;
     workspace.acquired = true;  // once is enough: no other block runs before this one has ended
     std::vector<uint32_t> values;

@@ -92,11 +92,16 @@ inline bool any(bool bit, Site site = Site::here()) {
 inline int population_count(unsigned bits) {
     return __builtin_popcount(bits);
 }
+inline int leading_zeros(unsigned bits) {
+    return bits ? __builtin_clz(bits) : 32;
+}
 inline void thread_fence() {
     simt::fence();
 }
 inline unsigned atomic_increment(unsigned* counter, unsigned wrap, Site site = Site::here()) {
-    return simt::atomic_increment(counter, wrap, site);
+    unsigned const old = simt::atomic_increment(counter, wrap, site);
+    simt::acquire();
+    return old;
 }
 
 // Global memory. A vector type keeps 16 bytes one access, which counts as one request.

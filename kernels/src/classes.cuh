@@ -15,9 +15,10 @@ EDGEOSR_DEVICE TopClass no_class() {
     return {-float_from_bits(0x7f800000u), kNoClass};
 }
 
-// The larger logit wins, the lower class among equal ones; all 32 lanes get the same.
+// The larger logit wins, the lower class among equal ones; all 32 lanes get the same. A loop: what runs once
+// takes longer to fetch than to execute.
 EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
-#pragma unroll
+#pragma unroll 1
     for (int lanes = 16; lanes > 0; lanes >>= 1) {
         float const logit = shuffle_xor(top.logit, lanes);
         int const label = shuffle_xor(top.label, lanes);
@@ -28,10 +29,16 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
     return top;
 }
 
-// How warps share the classes of a sample: it depends on their number alone, for the sums' order. 2, 4, 8 or
-// 16 warps a sample; class c is that of thread c % (32 warps).
+// How warps share the classes of a sample: it depends on the scorer alone, for the sums' order. Where the
+// classes have warps of their own, one a sample; else 2, 4, 8 or 16. Class c is that of thread c % (32
+// warps).
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
+    if (p.class_warps > 0) return 1;
     return p.classes <= kKeptClasses ? 2 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
+}
+// Warps that work on classes and parts: those of their own, or all.
+EDGEOSR_DEVICE int warps_for_classes(FusedScoreParams const& p) {
+    return p.class_warps > 0 ? p.class_warps : static_cast<int>(kWarps);
 }
 
 EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
@@ -61,7 +68,9 @@ struct ClassShare {
 
 EDGEOSR_DEVICE ClassShare class_share(FusedScoreParams const& p) {
     int const warps = warps_of_sample(p), thread = thread_index_again(), warp = kWarps - 1 - (thread >> 5);
-    return {warp / warps, kWarps / warps, (warp & (warps - 1)) * 32 + (thread & 31), warps * 32};
+    int const bits = 31 - leading_zeros(static_cast<unsigned>(warps));
+    return {
+        warp >> bits, warps_for_classes(p) >> bits, (warp & (warps - 1)) * 32 + (thread & 31), warps * 32};
 }
 
 // Logits, and each warp's top class of its samples; one logit that is not finite makes the warp's top so.
@@ -135,7 +144,7 @@ EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
                                                         : kept_product(p, partials, sample, label);
             if (label != top) others += class_term(code, head, logit);
         }
-        others = warp_sum(others);
+        others = warp_sum_once(others);
         if (lane_again() == 0)
             shared_store_f32(result(kOthers, sample * kWarps + (share.label >> 5)), others);
     }
@@ -144,9 +153,9 @@ EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
 // One warp: the sum over classes of part `part` of one sample, from the warps' shares.
 EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     int const lane = lane_again();
-    float const others = warp_sum(lane < warps_of_sample(p) && lane * 32 < p.classes
-                                      ? shared_load_f32(result(kOthers, column * kWarps + lane))
-                                      : 0.0f);
+    float const others = warp_sum_once(lane < warps_of_sample(p) && lane * 32 < p.classes
+                                           ? shared_load_f32(result(kOthers, column * kWarps + lane))
+                                           : 0.0f);
     if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
     warp_sync();
 }
@@ -166,10 +175,16 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, flo
         sum_classes(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
-            block_sync();
-            int const warp = thread_index_again() >> 5;
-            if (warp < block.valid) keep_sum(p, warp, part);
-            block_sync();
+            bool const apart = p.class_warps > 0;  // then a sample's sums are one warp's
+            if (apart)
+                warp_sync();
+            else
+                block_sync();
+            int const column = apart ? class_share(p).sample : thread_index_again() >> 5;
+#pragma unroll 1
+            for (int at = column; at < block.valid; at += warps_for_classes(p))
+                keep_sum(p, at, part);
+            if (!apart) block_sync();
         }
         part = next;
     } while (part < p.parts);
@@ -202,7 +217,7 @@ EDGEOSR_DEVICE void find_values(FusedScoreParams const& p, Block const& block, f
         if (column >= block.valid) return;
         if (part == last) keep_sum(p, column, part);
         if (!needs_discriminator(p.part[part].code)) keep_value(sample_at(p, partials, column, part));
-        part += kWarps;
+        part += warps_for_classes(p);
     }
 }
 

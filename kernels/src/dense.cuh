@@ -35,52 +35,6 @@ EDGEOSR_DEVICE const unsigned short* column_of_lane(unsigned short const* column
     return columns + (lane >> 2) * pitch + (lane & 3) * 2;
 }
 
-// The first weights of a row tile, on their way.
-struct Asked {
-    Words4 word[kAhead];
-};
-
-// Ask for steps first .. first + kAhead - 1 of `steps`, from `from` on, `jump` bytes apart. Returns where the
-// next one is.
-EDGEOSR_DEVICE unsigned char const* ask_for_steps(
-    unsigned char const* from, unsigned jump, int first, int steps, Asked& asked) {
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-        if (first + i < steps) asked.word[i] = load_16(from);
-        from = stepped(from, jump);
-    }
-    return from;
-}
-
-// c [16 rows, 8 samples] = one row tile of weights, `steps` steps of 16 along k that are `jump` bytes apart,
-// times columns [8, pitch]. there: its first steps were asked for already.
-EDGEOSR_DEVICE void multiply_tile(unsigned char const* weights,
-                                  unsigned jump,
-                                  int steps,
-                                  unsigned short const* columns,
-                                  int pitch,
-                                  int lane,
-                                  bool there,
-                                  Asked& asked,
-                                  float (&c)[4]) {
-    unsigned char const* from = weights + lane * 16;
-    unsigned short const* column = column_of_lane(columns, pitch, lane);
-    c[0] = c[1] = c[2] = c[3] = 0.0f;
-#pragma unroll 1
-    for (int first = 0; first < steps; first += kAhead) {
-        if (there && first == 0)
-            from = stepped(from, kAhead * jump);
-        else
-            from = ask_for_steps(from, jump, first, steps, asked);
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-            if (first + i < steps)
-                mma_f16(c, asked.word[i], shared_load_u32(column), shared_load_u32(column + 8));
-            column += 16;
-        }
-    }
-}
-
 // Two steps of k of a warp's row tiles, on their way.
 struct AskedTiles {
     Words4 word[2][kTilesAtOnce];

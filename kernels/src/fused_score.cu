@@ -13,8 +13,8 @@
 // - Both: not finite on the raw bits makes that z (or |t_k|^2) NaN, which nothing later can lose. Partial
 //   |z|^2; the slab of z times its columns of the split matrix, layer 1 over the head over rows of parts
 //   (dense.cuh). The first tile's blocks prefetch the later layers to L2.
-// Then a barrier, and one thread's fence, atomicInc on the tile's counter, which wraps to 0 by itself, and
-// fence. The block that arrives last does phase B for the tile: partials added over slabs, hidden layers in
+// Then a barrier, and one thread's fence and acquiring atomic on the tile's counter, which wraps to 0 by
+// itself. The block that arrives last does phase B for the tile: partials added over slabs, hidden layers in
 // shared memory (hidden.cuh), beside them head and parts (classes.cuh, parts.cuh), then fusion, threshold,
 // verdict (verdict.cuh). No grid barrier, no
 // spinning, no float atomics; a sample's additions have one order that depends on the scorer, the map's shape
@@ -112,14 +112,13 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (stops_after(2)) return;
 
     // One thread publishes the stores of all, counts the block in, and sees for all what others published:
-    // barriers make its fences theirs.
+    // barriers make its fence and its atomic theirs.
     block_sync();
     if (thread_index() == 0) {
         unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
         thread_fence();
         unsigned const arrived =
             atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
-        thread_fence();
         shared_store_u32(result(kLast, 0), arrived == wrap ? 1u : 0u);
     }
     block_sync();

@@ -36,61 +36,100 @@ EDGEOSR_DEVICE const float* layer_bias(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<float const*>(p.scorer + p.bias_at[layer]);
 }
 
-// A warp's first row tile of a layer, its part along k and that part's steps. No part: `tile` is behind the
-// last one.
-struct LayerShare {
-    int tile, part, steps;
+// The first weights of a unit, on their way.
+struct Asked {
+    Words4 word[kAhead];
 };
 
-EDGEOSR_DEVICE LayerShare layer_share(FusedScoreParams const& p, int layer) {
-    int const warp = thread_index_again() >> 5, tiles = padded16(p.width[layer]) >> 4;
-    int const steps = padded16(p.width[layer - 1]) >> 4, share = p.layer_share[layer];
-    if (p.layer_parts[layer] == 1) return {warp, 0, steps};
-    int const part = warp * p.layer_inverse[layer] >> 20;
-    if (part >= p.layer_parts[layer]) return {tiles, 0, 0};
-    return {warp - part * tiles, part, smaller(share, steps - part * share)};
+// Tensor cores: a layer's row tiles times its parts along k are units, which the layer's warps share out;
+// unit = part * tiles + tile. A warp goes through a unit kAhead steps at a time.
+struct Unit {
+    int number, first;             // of the unit; its first step here
+    int tile, part, steps;         // steps that are left from the first one on; 0: there is no such unit
+    unsigned char const* weights;  // a lane's, of the first step
+};
+
+EDGEOSR_DEVICE int layer_warps(FusedScoreParams const& p) {
+    return kWarps - p.class_warps;
 }
 
-EDGEOSR_DEVICE unsigned char const* weights_of_share(FusedScoreParams const& p,
-                                                     int layer,
-                                                     LayerShare const& share) {
-    int const tiles = padded16(p.width[layer]) >> 4;
-    return p.scorer + p.layer_at[layer] +
-           static_cast<unsigned>(share.part * p.layer_share[layer] * tiles + share.tile) * 512u;
+EDGEOSR_DEVICE Unit unit_at(FusedScoreParams const& p, int layer, int number, int first) {
+    int const tiles = padded16(p.width[layer]) >> 4, steps = padded16(p.width[layer - 1]) >> 4;
+    int const part = number * p.layer_inverse[layer] >> 20, share = p.layer_share[layer];
+    int const from = part * share + first;
+    Unit unit = {number, first, number - part * tiles, part, smaller(share - first, steps - from), nullptr};
+    if (part >= p.layer_parts[layer]) unit.steps = 0;
+    unit.weights = p.scorer + p.layer_at[layer] +
+                   (static_cast<unsigned>(from * tiles + unit.tile) * 512u + lane_again() * 16u);
+    return unit;
 }
 
 // Ask for a warp's first weights of a layer, if there is one: they arrive while the layer before is waited
 // for.
 template <bool kMma>
 EDGEOSR_DEVICE void ask_for_layer(FusedScoreParams const& p, int layer, Asked& asked) {
-    if (!kMma || !kAsksAhead || layer >= p.layers - 1) return;
-    LayerShare const share = layer_share(p, layer);
-    int const tiles = padded16(p.width[layer]) >> 4;
-    if (share.tile < tiles)
-        ask_for_steps(weights_of_share(p, layer, share) + lane_again() * 16,
-                      static_cast<unsigned>(tiles) * 512u,
-                      0,
-                      share.steps,
-                      asked);
+    int const warp = thread_index_again() >> 5;
+    if (!kMma || layer >= p.layers - 1 || warp >= layer_warps(p)) return;
+    Unit const unit = unit_at(p, layer, warp, 0);
+    unsigned const jump = static_cast<unsigned>(padded16(p.width[layer])) * 32u;
+    unsigned char const* from = unit.weights;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+        if (i < unit.steps) asked.word[i] = load_16(from);
+        from = stepped(from, jump);
+    }
 }
 
-// Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: for parts of k that several
-// warps [part, row, sample] or thread groups [sample, part, row] share. Rows beyond the width are weights of
-// 0, so leaky(0 + 0) = 0. asked: what ask_for_layer did.
-template <bool kMma>
+// A warp's units of a layer: c [16 rows, 8 samples] of each goes to sink(unit, c). asked: ask_for_layer's;
+// each weight that is used makes room for one of kAhead steps later.
+template <class Sink>
+EDGEOSR_DEVICE void multiply_units(
+    FusedScoreParams const& p, int layer, unsigned short const* columns, Asked& asked, Sink const& sink) {
+    int const lane = lane_again(), pitch = padded16(p.width[layer - 1]) + 8;
+    unsigned const jump = static_cast<unsigned>(padded16(p.width[layer])) * 32u;
+    unsigned short const* const own = column_of_lane(columns, pitch, lane);
+    Unit unit = unit_at(p, layer, thread_index_again() >> 5, 0);
+    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
+    while (unit.steps > 0) {
+        bool const last = unit.steps <= kAhead;
+        Unit const next = last ? unit_at(p, layer, unit.number + layer_warps(p), 0)
+                               : unit_at(p, layer, unit.number, unit.first + kAhead);
+        unsigned char const* from = next.weights;
+        unsigned short const* column = own + (unit.part * p.layer_share[layer] + unit.first) * 16;
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+            if (i < unit.steps)
+                mma_f16(c, asked.word[i], shared_load_u32(column), shared_load_u32(column + 8));
+            if (i < next.steps) asked.word[i] = load_16(from);
+            column += 16;
+            from = stepped(from, jump);
+        }
+        if (last) {
+            sink(unit, c);
+            c[0] = c[1] = c[2] = c[3] = 0.0f;
+        }
+        unit = next;
+    }
+}
+
+// Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: for parts of k [part, row,
+// sample], of FMAs [sample, part, row]. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0. Of all
+// threads: those of class warps do `meanwhile` instead.
+template <bool kMma, class Meanwhile>
 EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
                                  int layer,
                                  unsigned char const* from,
                                  unsigned char* to,
                                  float* sums,
-                                 Asked& asked) {
+                                 Asked& asked,
+                                 Meanwhile const& meanwhile) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
-    constexpr int kItems = 2;  // of a thread, where there are parts: at most half as many rows as threads
-    int const inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
-    int const pitch_in = hidden_pitch<kMma>(inputs), pitch_out = hidden_pitch<kMma>(rows);
-    int const thread = thread_index_again(), lane = thread & 31;
-    int const parts = p.layer_parts[layer];
     constexpr bool kBiasAhead = kMma || !kFewRegisters;
+    constexpr int kItems = 2;  // of a thread at a time
+    int const inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
+    int const pitch_out = hidden_pitch<kMma>(rows), thread = thread_index_again();
+    int const parts = p.layer_parts[layer];
     float bias[kItems] = {};
     if (kBiasAhead && parts > 1) {
 #pragma unroll
@@ -99,40 +138,30 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
                 bias[i] = load_f32(layer_bias(p, layer) + (kMma ? item / kTile : item % rows));
     }
     if (kMma) {
-        int const tiles = rows >> 4, sample = (lane & 3) * 2;
-        LayerShare const share = layer_share(p, layer);
-        bool there = kAsksAhead;
-#pragma unroll 1
-        for (int tile = share.tile; tile < tiles; tile += parts > 1 ? tiles : kWarps) {
-            int const at = tile * 16 + (lane >> 2);
-            if (parts == 1) {
-                bias[0] = load_f32(layer_bias(p, layer) + at);
-                bias[1] = load_f32(layer_bias(p, layer) + at + 8);
-            }
-            float c[4];
-            multiply_tile(
-                weights_of_share(p, layer, {tile, share.part, share.steps}),
-                static_cast<unsigned>(tiles) * 512u,
-                share.steps,
-                reinterpret_cast<unsigned short const*>(from) + share.part * p.layer_share[layer] * 16,
-                pitch_in,
-                lane,
-                there,
+        if (thread >> 5 >= layer_warps(p))
+            meanwhile();
+        else
+            multiply_units(
+                p,
+                layer,
+                reinterpret_cast<unsigned short const*>(from),
                 asked,
-                c);
-            there = false;
-            if (parts > 1) {
-                float* sum = sums + (share.part * rows + at) * kTile + sample;
-                shared_store_x2(sum, {c[0], c[1]});
-                shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
-            } else {
-                float const slope = shared_load_f32(&kept_constants()->slope);
-                store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + bias[0], slope));
-                store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + bias[0], slope));
-                store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + bias[1], slope));
-                store_hidden<kMma>(to, pitch_out, sample + 1, at + 8, leaky(c[3] + bias[1], slope));
-            }
-        }
+                [&](Unit const& unit, float const(&c)[4]) {
+                    int const lane = lane_again(), sample = (lane & 3) * 2, at = unit.tile * 16 + (lane >> 2);
+                    if (p.layer_parts[layer] > 1) {
+                        float* sum = sums + (unit.part * padded16(p.width[layer]) + at) * kTile + sample;
+                        shared_store_x2(sum, {c[0], c[1]});
+                        shared_store_x2(sum + 8 * kTile, {c[2], c[3]});
+                    } else {
+                        float const slope = shared_load_f32(&kept_constants()->slope);
+                        float const upper = load_f32(layer_bias(p, layer) + at),
+                                    lower = load_f32(layer_bias(p, layer) + at + 8);
+                        store_hidden<kMma>(to, pitch_out, sample, at, leaky(c[0] + upper, slope));
+                        store_hidden<kMma>(to, pitch_out, sample + 1, at, leaky(c[1] + upper, slope));
+                        store_hidden<kMma>(to, pitch_out, sample, at + 8, leaky(c[2] + lower, slope));
+                        store_hidden<kMma>(to, pitch_out, sample + 1, at + 8, leaky(c[3] + lower, slope));
+                    }
+                });
     } else {
         unsigned char const* weights = p.scorer + p.layer_at[layer];
         int const quads = inputs >> 2;
@@ -147,7 +176,7 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
                          parts,
                          quads,
                          reinterpret_cast<float const*>(from),
-                         pitch_in,
+                         hidden_pitch<kMma>(inputs),
                          value);
 #pragma unroll
             for (int s = 0; s < kTile; ++s) {
@@ -165,18 +194,22 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
     }
     if (parts == 1) return;
     block_sync();
+    float const slope = shared_load_f32(&kept_constants()->slope);
+#pragma unroll 1
+    for (int first = thread; first < rows * kTile; first += kItems * kThreads) {
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-        int const item = thread + i * kThreads;
-        if (item >= rows * kTile) break;
-        int const row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
-        float const* from_part = sums + (kMma ? item : sample * (parts * rows | 16) + row);
-        float value = 0.0f;
-        for (int part = 0; part < parts; ++part)
-            value += shared_load_f32(from_part + part * rows * (kMma ? kTile : 1));
-        if (!kBiasAhead) bias[i] = load_f32(layer_bias(p, layer) + row);
-        float const slope = shared_load_f32(&kept_constants()->slope);
-        store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + bias[i], slope));
+        for (int i = 0; i < kItems; ++i) {
+            int const item = first + i * kThreads;
+            if (item >= rows * kTile) break;
+            int const row = kMma ? item / kTile : item % rows, sample = kMma ? item % kTile : item / rows;
+            float const* from_part = sums + (kMma ? item : sample * (parts * rows | 16) + row);
+            float value = 0.0f;
+#pragma unroll 1
+            for (int part = 0; part < parts; ++part)
+                value += shared_load_f32(from_part + part * rows * (kMma ? kTile : 1));
+            if (!kBiasAhead || first != thread) bias[i] = load_f32(layer_bias(p, layer) + row);
+            store_hidden<kMma>(to, pitch_out, sample, row, leaky(value + bias[i], slope));
+        }
     }
 }
 
@@ -200,7 +233,7 @@ EDGEOSR_DEVICE float last_layer(FusedScoreParams const& p, unsigned char const* 
                                  : shared_load_f32(reinterpret_cast<float const*>(from) + sample * pitch + k);
         sum = multiply_add(shared_load_f32(last_weights(p) + k), value, sum);
     }
-    return warp_sum(sum);
+    return warp_sum_once(sum);
 }
 
 }  // namespace edgeosr

@@ -135,6 +135,7 @@ struct FusedScoreParams {
     int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
     int row_pitch;        // channels last: elements between two channels in a chunk; else Q
     // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).
+    int class_warps;                // warps that classes and parts have for themselves; 0: all, in turn
     int layer_parts[kMaxLayers];    // along k
     int layer_share[kMaxLayers];    // tensor cores: steps of k of a part
     int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows

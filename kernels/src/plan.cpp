@@ -12,7 +12,8 @@ namespace {
 
 // As in kernels/plan.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
-              kSumsBytes = 4 * (512 + 16) * 4, kMostMultiprocessors = 4096;
+              kSumsFull = (512 + 16) * 4, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
+              kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
 constexpr std::size_t kHeaderBytes = 512;  // magic, PackedScorer, zeros
@@ -135,7 +136,11 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     }
     p->odd_at = kEvenAt + hidden[0];
     p->sums_at = p->odd_at + hidden[1];
-    p->last_at = p->sums_at + (scorer.layers > 2 ? kSumsBytes : 0);
+    int sums = scorer.layers > 2 && !scorer.half ? kSumsFull : 0;
+    for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
+        if (p->layer_parts[layer] > 1)
+            sums = std::max(sums, p->layer_parts[layer] * rounded(scorer.width[layer]) * kTileMma);
+    p->last_at = p->sums_at + 4 * sums;
     return p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
 }
 
@@ -146,12 +151,26 @@ int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
     return samples;
 }
 
+// Into how many parts along k a layer is cut, so that its warps have about as many steps each.
+int parts_of_layer(int tiles, int steps, int warps) {
+    int const most = std::max(1, std::min(steps, kMostLayerSums / (tiles * 16 * kTileMma)));
+    int best = 1, least = 0;
+    for (int parts = 1; parts <= most; ++parts) {
+        int const longest = (tiles * parts + warps - 1) / warps * ((steps + parts - 1) / parts) +
+                            (parts > 1 ? kPartsCost : 0);
+        if (parts == 1 || longest < least) best = parts, least = longest;
+    }
+    return best;
+}
+
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p) {
+    p->class_warps = scorer.half && scorer.classes <= kKeptClasses ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
-        int const pieces = scorer.half ? rows / 16 : rows, workers = scorer.half ? kWarps : kThreads;
-        int const steps = inputs / (scorer.half ? 16 : 4);
-        int const parts = 2 * pieces <= workers ? std::min(workers / pieces, steps) : 1;
+        int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
+        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - p->class_warps)
+                          : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
+                                                   : 1;
         int const share = (steps + parts - 1) / parts;
         p->layer_share[layer] = share;
         p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;

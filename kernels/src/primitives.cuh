@@ -8,7 +8,9 @@
 // - shuffle_xor, shuffle, ballot, any: all 32 lanes; exchange, order no memory
 // - thread_fence: the thread's earlier global stores, and those that a barrier ordered before, become visible
 //   to all blocks before its later ones
-// - atomic_increment: atomicInc(p, wrap), p = old >= wrap ? 0 : old + 1; returns old; relaxed
+// - atomic_increment: p = old >= wrap ? 0 : old + 1; returns old; acquires: what other blocks published
+// before
+//   they counted is seen, by the thread and behind a barrier by its block
 // - load_*: global memory that no one writes during the launch (ld.global.nc)
 // - load_shared_by_blocks_f32, _x2, _x4: global workspace that another block may have written (ld.global.cg)
 // - shared_load_*, shared_store_*: the block's shared memory; _x2 and _x4 are 8 and 16 bytes, aligned
@@ -88,11 +90,19 @@ EDGEOSR_DEVICE bool any(bool bit) {
 EDGEOSR_DEVICE int population_count(unsigned bits) {
     return __popc(bits);
 }
+EDGEOSR_DEVICE int leading_zeros(unsigned bits) {
+    return __clz(static_cast<int>(bits));
+}
 EDGEOSR_DEVICE void thread_fence() {
     asm volatile("fence.acq_rel.gpu;" : : : "memory");
 }
 EDGEOSR_DEVICE unsigned atomic_increment(unsigned* counter, unsigned wrap) {
-    return atomicInc(counter, wrap);
+    unsigned old;
+    asm volatile("atom.acquire.gpu.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(old)
+                 : "l"(counter), "r"(wrap)
+                 : "memory");
+    return old;
 }
 
 EDGEOSR_DEVICE unsigned bits_from_float(float value) {
@@ -282,6 +292,14 @@ EDGEOSR_DEVICE bool finite(float value) {
 
 EDGEOSR_DEVICE float warp_sum(float value) {
 #pragma unroll
+    for (int lanes = 16; lanes > 0; lanes >>= 1)
+        value += shuffle_xor(value, lanes);
+    return value;
+}
+
+// The same additions as a loop, for what runs once: that takes longer to fetch than to execute.
+EDGEOSR_DEVICE float warp_sum_once(float value) {
+#pragma unroll 1
     for (int lanes = 16; lanes > 0; lanes >>= 1)
         value += shuffle_xor(value, lanes);
     return value;

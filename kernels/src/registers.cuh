@@ -19,7 +19,7 @@ constexpr bool kFewRegisters = true;
 constexpr bool kFewRegisters = kOldCompiler;
 #endif
 
-// Whether the first weights of a hidden layer are asked for while the layer before is waited for.
+// Whether layer 1's first weights are asked for while the embedding is waited for.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr bool kAsksAhead = false;
 #else

@@ -25,15 +25,15 @@ EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, 
         length = sum_over_slabs(stats + 2 + lane, stride, p.slabs);
         along = sum_over_slabs(stats + 2 + p.probes + lane, stride, p.slabs);
     }
-    float const squared = warp_sum(own.x);
+    float const squared = warp_sum_once(own.x);
     float const norm = not_below_floor(square_root(squared));
     if (kMap) {
-        square = warp_sum(own.y) * p.position_share * p.position_share;
+        square = warp_sum_once(own.y) * p.position_share * p.position_share;
     } else if (p.probes > 0) {
         float const radial = along / norm;
         float const across = length - radial * radial;
         square = lane >= p.probes || across < 0.0f ? 0.0f : across;  // NaN stays
-        square = warp_sum(square) * load_f32(&constants_of(p)->probe_scale);
+        square = warp_sum_once(square) * load_f32(&constants_of(p)->probe_scale);
     }
     if (lane == 0) {
         float jacobian = 1.0f;
@@ -117,7 +117,7 @@ EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partia
                 (value - shared_load_f32(&kept_constants()->mean[lane - kFirst]));
     }
     // One lane's for all: where the product is fused into the first addition, two lanes may round apart.
-    float score = float_from_bits(shuffle(bits_from_float(warp_sum(share)), 0));
+    float score = float_from_bits(shuffle(bits_from_float(warp_sum_once(share)), 0));
     bool const sound = finite(where.top) && finite(norm_of(where)) && finite(jacobian_of(where)) &&
                        !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
@@ -139,16 +139,23 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Block const& block, As
     int const layers = p.layers - 2, turns = layers > kClassTurns ? layers : kClassTurns;
 #pragma unroll 1
     for (int turn = 0; turn < turns; ++turn) {
+        bool const apart = kMma && p.class_warps > 0;
+        // Warps of their own do not wait between top class and sums.
+        auto const classes = [&] {
+            if (turn == 0) find_top(p, block, partials);
+            if (turn == 0 && apart) warp_sync();
+            if (turn == (apart ? 0 : 1)) find_sums(p, block, partials);
+            if (turn == (apart ? 1 : 2)) find_values(p, block, partials);
+        };
         if (turn < layers)
             hidden_layer<kMma>(p,
                                turn + 1,
                                hidden_values(p, turn),
                                hidden_values(p, turn + 1),
                                reinterpret_cast<float*>(shared_memory() + p.sums_at),
-                               asked);
-        if (turn == 0) find_top(p, block, partials);
-        if (turn == 1) find_sums(p, block, partials);
-        if (turn == 2) find_values(p, block, partials);
+                               asked,
+                               classes);
+        if (!apart || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
         ask_for_layer<kMma>(p, turn + 2, asked);
         block_sync();
     }

@@ -141,7 +141,7 @@ def test_the_standard_scorer_takes_sixteen_blocks_a_tile() -> None:
     assert (one.blocks, many.blocks, one.threads) == (16, 128, 512)
     assert one.entry == "fused_score_map_mma_f16"
     assert one.params.slab_width == 32
-    assert one.shared_bytes <= 32 * 1024  # several blocks on one SM, even where it has 64 KB
+    assert one.shared_bytes <= 48 * 1024  # two blocks on a multiprocessor of 100 KB, one where it has 64
     assert plan(a_packed(half=False), 64, half=False).entry == "fused_score_map_fma_f32"
 
 
