@@ -34,6 +34,7 @@ SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads
 MOST_LAYER_SUMS = 6 * 1024  # the same of tensor cores, floats
 PARTS_COST = 2  # of adding parts, in steps of a warp
 CLASS_WARPS = 4
+RESIDENT_BLOCKS = 2  # of a multiprocessor: 1,024 threads with 64 registers each
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
@@ -181,7 +182,7 @@ def slab_width(dimension: int, rows: int) -> int:
 
 
 def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
-    """Return the samples of a tile: the fewest that give every multiprocessor at most one block.
+    """Return the samples of a tile: the fewest with which all blocks are on the device at the same time.
 
     Tiles work side by side, and the samples of one wait for one another.
 
@@ -192,7 +193,7 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
         multiprocessors: of the device; 0: not known.
     """
     samples = 1
-    while samples < columns and -(-batch // samples) * slabs > multiprocessors:
+    while samples < columns and -(-batch // samples) * slabs > RESIDENT_BLOCKS * multiprocessors:
         samples *= 2
     return samples
 
@@ -200,14 +201,16 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
 def _share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
     """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
 
-    With tensor cores and few classes, classes and parts have warps of their own beside the layers'.
+    With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
+    layers'. How a layer is cut never depends on the batch, so that the bits do not.
     """
-    params.class_warps = CLASS_WARPS if packed.half and packed.classes <= KEPT_CLASSES else 0
+    few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
+    params.class_warps = CLASS_WARPS if few else 0
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
             pieces, steps = rows // 16, inputs // 16
-            parts = _parts_of_layer(pieces, steps, WARPS - params.class_warps)
+            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS)
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1

@@ -35,7 +35,7 @@ class Device:
         integrated: shares memory with the CPU: Tegra, whose driver takes a cubin of exactly its
             architecture only.
         driver: CUDA version the driver supports, (12, 6).
-        multiprocessors: how many it has.
+        multiprocessors: how many it has; 0 if that was not asked.
     """
 
     ordinal: int
@@ -43,7 +43,7 @@ class Device:
     architecture: tuple[int, int]
     integrated: bool
     driver: tuple[int, int]
-    multiprocessors: int
+    multiprocessors: int = 0
 
 
 class Driver(MemoryCalls, StreamCalls):

@@ -29,12 +29,10 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
     return top;
 }
 
-// How warps share the classes of a sample: it depends on the scorer alone, for the sums' order. Where the
-// classes have warps of their own, one a sample; else 2, 4, 8 or 16. Class c is that of thread c % (32
-// warps).
+// How warps share the classes of a sample: it depends on their number alone, for the sums' order. 1, 4, 8 or
+// 16 warps a sample; class c is that of thread c % (32 warps).
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
-    if (p.class_warps > 0) return 1;
-    return p.classes <= kKeptClasses ? 2 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
+    return p.classes <= kKeptClasses ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
 }
 // Warps that work on classes and parts: those of their own, or all.
 EDGEOSR_DEVICE int warps_for_classes(FusedScoreParams const& p) {
@@ -175,16 +173,16 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, flo
         sum_classes(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
-            bool const apart = p.class_warps > 0;  // then a sample's sums are one warp's
-            if (apart)
+            bool const alone = warps_of_sample(p) == 1;  // then nobody else waits
+            if (alone)
                 warp_sync();
             else
                 block_sync();
-            int const column = apart ? class_share(p).sample : thread_index_again() >> 5;
+            int const column = alone ? class_share(p).sample : thread_index_again() >> 5;
 #pragma unroll 1
             for (int at = column; at < block.valid; at += warps_for_classes(p))
                 keep_sum(p, at, part);
-            if (!apart) block_sync();
+            if (!alone) block_sync();
         }
         part = next;
     } while (part < p.parts);

@@ -13,7 +13,7 @@ namespace {
 // As in kernels/plan.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
               kSumsFull = (512 + 16) * 4, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
-              kMostMultiprocessors = 4096;
+              kResidentBlocks = 2, kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
 constexpr std::size_t kHeaderBytes = 512;  // magic, PackedScorer, zeros
@@ -146,7 +146,7 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
 
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
     int samples = 1;
-    while (samples < columns && (batch + samples - 1) / samples * slabs > multiprocessors)
+    while (samples < columns && (batch + samples - 1) / samples * slabs > kResidentBlocks * multiprocessors)
         samples *= 2;
     return samples;
 }
@@ -164,11 +164,12 @@ int parts_of_layer(int tiles, int steps, int warps) {
 }
 
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p) {
-    p->class_warps = scorer.half && scorer.classes <= kKeptClasses ? kClassWarps : 0;
+    bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
+    p->class_warps = few ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
         int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
-        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - p->class_warps)
+        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps)
                           : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
                                                    : 1;
         int const share = (steps + parts - 1) / parts;

@@ -139,13 +139,13 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Block const& block, As
     int const layers = p.layers - 2, turns = layers > kClassTurns ? layers : kClassTurns;
 #pragma unroll 1
     for (int turn = 0; turn < turns; ++turn) {
-        bool const apart = kMma && p.class_warps > 0;
-        // Warps of their own do not wait between top class and sums.
+        // A sample's only warp does not wait between top class and sums.
         auto const classes = [&] {
+            bool const alone = p.classes <= kKeptClasses;
             if (turn == 0) find_top(p, block, partials);
-            if (turn == 0 && apart) warp_sync();
-            if (turn == (apart ? 0 : 1)) find_sums(p, block, partials);
-            if (turn == (apart ? 1 : 2)) find_values(p, block, partials);
+            if (turn == 0 && alone) warp_sync();
+            if (turn == (alone ? 0 : 1)) find_sums(p, block, partials);
+            if (turn == (alone ? 1 : 2)) find_values(p, block, partials);
         };
         if (turn < layers)
             hidden_layer<kMma>(p,
@@ -155,7 +155,7 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Block const& block, As
                                reinterpret_cast<float*>(shared_memory() + p.sums_at),
                                asked,
                                classes);
-        if (!apart || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
+        if (p.class_warps == 0 || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
         ask_for_layer<kMma>(p, turn + 2, asked);
         block_sync();
     }

@@ -36,6 +36,7 @@ class Result(IntEnum):
 
 
 class Attribute(IntEnum):
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_INTEGRATED = 18
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
@@ -79,6 +80,7 @@ class CudaDouble:
         executes: bool = True,
     ):
         self.version, self.architecture, self.integrated = driver, architecture, integrated
+        self.multiprocessors = 16
         self.devices, self.failures, self.executes = devices, failures or {}, executes
         self.entries = set(ENTRIES)
         self.started = False
@@ -148,7 +150,8 @@ class CudaDouble:
         return b"Orin\0".ljust(size, b" ")  # behind the zero lies anything
 
     def _DeviceGetAttribute(self, attribute: Attribute, ordinal: int) -> int:
-        values = {"INTEGRATED": self.integrated, "MAJOR": self.architecture[0], "MINOR": self.architecture[1]}
+        major, minor = self.architecture
+        values = {"INTEGRATED": self.integrated, "MAJOR": major, "MINOR": minor, "COUNT": self.multiprocessors}
         return int(values[attribute.name.rsplit("_", 1)[-1]])
 
     def _ModuleLoadData(self, image: bytes) -> str:
