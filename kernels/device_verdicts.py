@@ -29,9 +29,9 @@ class DeviceVerdicts:
     """Room for the verdicts of one batch and the workspace; one for each launch that may be under way.
 
     A captured graph keeps its own: it writes to these addresses at every replay. Verdicts come first, then
-    the workspace, whose counters come first: both are cleared here, once. A launch clears the flags when it
-    begins and leaves the counters at 0; one that never begins is an error of the driver. With ``host`` the
-    kernel writes the verdicts to host memory without a copy, and ``expect`` clears them.
+    the workspace, whose counters come first: one clearing of memory covers both before each launch. With
+    ``host`` the kernel writes the verdicts to host memory without a copy: ``expect`` clears them, and the
+    counters are cleared before the first launch alone, for each leaves them at 0.
 
     Attributes:
         batch: B.
@@ -59,11 +59,10 @@ class DeviceVerdicts:
         self._used = False
         verdict_bytes = batch * VERDICT.itemsize
         kept = verdict_bytes if host is None else 0
+        self._clear_words = (kept + counter_bytes) // 4
         self.workspace_bytes = workspace_bytes
         self._allocated = driver.allocate(kept + workspace_bytes)
         try:
-            driver.clear(self._allocated, (kept + counter_bytes) // 4, 0)
-            driver.synchronize(0)  # streams that do not wait for the default one may launch at once
             self._done = driver.event()
         except BaseException:
             driver.free(self._allocated)
@@ -80,9 +79,11 @@ class DeviceVerdicts:
             )
 
     def begin(self, stream: int) -> None:
-        """Order ``stream`` behind the last launch into this room."""
+        """Order ``stream`` behind the last launch into this room, and clear flags and counters there."""
         if self._used and stream != self.stream:
             self.driver.wait(stream, self._done)
+        if self.host is None or not self._used:
+            self.driver.clear(self._allocated, self._clear_words, stream)
 
     def end(self, stream: int) -> None:
         """Note where the launch went."""

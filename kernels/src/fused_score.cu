@@ -75,12 +75,6 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
-// A launch that begins and does not end leaves no old verdict: the first slab's block clears the flags.
-EDGEOSR_DEVICE void clear_flags(FusedScoreParams const& p, Block const& block) {
-    if (block.slab == 0 && thread_index() < block.valid)
-        store_f32(reinterpret_cast<float*>(&p.verdicts[block.first + thread_index()].flags), 0.0f);
-}
-
 template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
@@ -90,7 +84,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
     if (kMap) ask_for_map<kHalf>(p, block);
-    clear_flags(p, block);
+    
     prefetch_weights<kMma>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block);

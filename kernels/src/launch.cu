@@ -1,4 +1,4 @@
-// The launcher of edgeosr/fused_score.h: checks, one launch. The kernel itself is included,
+// The launcher of edgeosr/fused_score.h: checks, clears the flags, one launch. The kernel itself is included,
 // so that one translation unit holds it.
 #include <edgeosr/fused_score.h>
 
@@ -57,6 +57,8 @@ cudaError_t launch_fused_score(PackedScorer const& scorer,
     Entry const entry = kEntries[plan.entry];
     cudaError_t error = cudaFuncSetAttribute(
         entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.shared_bytes));
+    if (error != cudaSuccess) return error;
+    error = cudaMemsetAsync(verdicts, 0, sizeof(Verdict) * static_cast<std::size_t>(input.batch), stream);
     if (error != cudaSuccess) return error;
     entry<<<static_cast<unsigned>(plan.blocks), kThreads, plan.shared_bytes, stream>>>(p);
     return cudaGetLastError();

@@ -58,8 +58,7 @@ struct ScoreInput {
     int multiprocessors = 0;
 };
 
-/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown. Clear the
-/// memory once, when it is allocated: a launch that never begins (an error of the API) leaves what was there.
+/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown.
 struct alignas(16) Verdict {
     std::int32_t label;       // of the top logit, also if not accepted
     std::uint32_t flags;      // 1 written, 2 accepted, 4 not finite
@@ -87,7 +86,7 @@ char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input
 /// workspace serves one launch at a time: give each graph in flight its own. Aligned to 16 bytes.
 cudaError_t init_fused_score(ScorePlan const& plan, void* workspace, cudaStream_t stream);
 
-/// Score a batch with one kernel, which clears the verdicts' flags when it begins. Returns
+/// Score a batch: clear the verdicts' flags, then one kernel. Returns
 /// cudaErrorInvalidValue where plan_fused_score has words, a pointer is missing or misaligned; cudaSuccess
 /// for an empty batch. data, verdicts and workspace: device memory; verdicts [B] and workspace aligned to 16
 /// bytes.

@@ -91,7 +91,7 @@ def test_an_integrated_gpu_copies_nothing(rig: Make, frames: np.ndarray) -> None
         assert_like_portable(each, each.run(frames[:2]), frames[:2])
     assert each.cuda.bytes_in == each.cuda.bytes_out == 0
     assert not {name for name, *_ in each.cuda.calls} & {"cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync"}
-    assert each.cuda.done[-3:] == ["engine", "clear", "kernel"]
+    assert each.cuda.done[-2:] == ["engine", "kernel"]  # counters are clear, verdicts were cleared here
 
 
 def test_the_first_run_is_not_captured_the_second_is_and_later_ones_are_one_launch(
