@@ -151,7 +151,12 @@ class CudaDouble:
 
     def _DeviceGetAttribute(self, attribute: Attribute, ordinal: int) -> int:
         major, minor = self.architecture
-        values = {"INTEGRATED": self.integrated, "MAJOR": major, "MINOR": minor, "COUNT": self.multiprocessors}
+        values = {
+            "INTEGRATED": self.integrated,
+            "MAJOR": major,
+            "MINOR": minor,
+            "COUNT": self.multiprocessors,
+        }
         return int(values[attribute.name.rsplit("_", 1)[-1]])
 
     def _ModuleLoadData(self, image: bytes) -> str:

@@ -85,7 +85,9 @@ class Launch:
         ]
 
 
-def prepared(case: Case, packed: PackedScorer, inputs: Inputs, *, shift: int = 0) -> Launch:
+def prepared(
+    case: Case, packed: PackedScorer, inputs: Inputs, *, shift: int = 0, multiprocessors: int = 0
+) -> Launch:
     """Plan a launch and lay out its arrays.
 
     Args:
@@ -93,6 +95,7 @@ def prepared(case: Case, packed: PackedScorer, inputs: Inputs, *, shift: int = 0
         packed: the scorer.
         inputs: the batch, which may differ from the case's.
         shift: elements by which inputs miss a multiple of 16 bytes.
+        multiprocessors: of the device that is planned for.
     """
     if inputs.map is not None:
         batch, _, height, width = inputs.map.shape
@@ -106,7 +109,7 @@ def prepared(case: Case, packed: PackedScorer, inputs: Inputs, *, shift: int = 0
         batch = len(inputs.embedding)
         shape = TangentShape(probes=case.probes, half=case.half_input)
         first = inputs.embedding
-    plan = plan_launch(packed, shape, batch)
+    plan = plan_launch(packed, shape, batch, multiprocessors=multiprocessors)
     arrays = {"input": placed(first, shift)}
     if inputs.tangents is not None:
         arrays["tangents"] = placed(inputs.tangents, shift)

@@ -77,6 +77,26 @@ def _problem(library: Library) -> str | None:
         alone = prepared(case, pack_scorer(scorer, half=case.half_weights), last_of(inputs)).run(library)
         if alone.tobytes() != verdicts[-1:].tobytes():
             return "the bits depend on the batch"
+        wrong = depends_on_the_device(library, case, scorer, inputs, verdicts)
+        if wrong:
+            return wrong
+    return None
+
+
+def depends_on_the_device(
+    library: Library, case: Case, scorer: Scorer, inputs: Inputs, verdicts: np.ndarray
+) -> str | None:
+    """The same batch in tiles of 1, 2 and 4 samples, where few classes have warps of their own."""
+    packed, seen = pack_scorer(scorer, half=case.half_weights), set()
+    for multiprocessors in (1000, 30, 18):
+        launch = prepared(case, packed, inputs, multiprocessors=multiprocessors)
+        seen.add(launch.plan.tile)
+        try:
+            if launch.run(library, seed=multiprocessors).tobytes() != verdicts.tobytes():
+                return f"the bits depend on a tile's samples, here {launch.plan.tile}"
+        except (SimtError, AssertionError) as error:
+            return f"tiles of {launch.plan.tile}: {error}"
+    assert len(seen) > 1, seen
     return None
 
 

@@ -105,14 +105,20 @@ MUTANTS = [
     Mutant(
         "a tile's verdicts all in one place",
         "verdict.cuh",
-        "write_verdict(p, partials, block.first + warp, warp);",
-        "write_verdict(p, partials, block.first, warp);",
+        "slab_partials(p, block.tile, 0), block.first + warp, warp);",
+        "slab_partials(p, block.tile, 0), block.first, warp);",
     ),
     Mutant(
         "swapped fragment registers",
         "dense.cuh",
-        "mma_f16(c[i], a[step][i], high_0, high_1);",
-        "mma_f16(c[i], a[step][i], high_1, high_0);",
+        "mma_f16(c[i], asked.word[step][i], high_0, high_1);",
+        "mma_f16(c[i], asked.word[step][i], high_1, high_0);",
+    ),
+    Mutant(
+        "the weights that were asked for are those of the next steps",
+        "dense.cuh",
+        "from = stepped(from, 2 * jump);",
+        "from = stepped(from, 0 * jump);",
     ),
     Mutant(
         "one k step too few in the FMA path",
@@ -123,20 +129,27 @@ MUTANTS = [
     Mutant(
         "no fence before the counter",
         "fused_score.cu",
-        "thread_fence(); block_sync(); int* const last",
-        "block_sync(); int* const last",
+        "thread_fence(); unsigned const arrived",
+        "unsigned const arrived",
     ),
     Mutant(
-        "no barrier between the fences and the counter",
+        "no barrier before one thread's fence",
         "fused_score.cu",
-        "thread_fence(); block_sync(); int* const last",
-        "thread_fence(); int* const last",
+        "if (stops_after(2)) return;",
+        "if (stops_after(2)) return; if (block.slab < 0)",
     ),
     Mutant(
-        "no fence after the counter",
+        "the counter acquires nothing",
         "fused_score.cu",
-        "== 0u) return; thread_fence();",
-        "== 0u) return;",
+        "atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);",
+        "simt::atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap, "
+        "simt::Site::here());",
+    ),
+    Mutant(
+        "no barrier after the counter",
+        "fused_score.cu",
+        "arrived == wrap ? 1u : 0u); } block_sync();",
+        "arrived == wrap ? 1u : 0u); }",
     ),
     Mutant(
         "dirty counter: it does not wrap",
@@ -159,9 +172,21 @@ MUTANTS = [
     Mutant("the mean of another part", "verdict.cuh", "->mean[lane - kFirst]", "->mean[lane - kFirst ^ 1]"),
     Mutant(
         "a part's value in its neighbour's place",
+        "classes.cuh",
+        "shared_store_f32(result(kValues, where.column * kMaxParts + where.part), value);",
+        "shared_store_f32(result(kValues, where.column * kMaxParts + (where.part ^ 1)), value);",
+    ),
+    Mutant(
+        "a part that waits for the discriminator does not",
+        "classes.cuh",
+        "if (!needs_discriminator(p.part[part].code)) keep_value",
+        "keep_value",
+    ),
+    Mutant(
+        "a part that waits for the discriminator is left out",
         "verdict.cuh",
-        "if (lane == kFirst + where.part) value = found;",
-        "if (lane == kFirst + (where.part ^ 1)) value = found;",
+        "if (needs_discriminator(p.part[where.part].code)) keep_value(where);",
+        "",
     ),
     Mutant(
         "one sum over classes for all parts",
@@ -172,14 +197,56 @@ MUTANTS = [
     Mutant(
         "no barrier between two sums over classes",
         "classes.cuh",
-        "keep_sum(p, warp, part); block_sync();",
-        "keep_sum(p, warp, part);",
+        "if (!alone) block_sync();",
+        "",
+    ),
+    Mutant(
+        "no barrier before the warps' sums are added",
+        "classes.cuh",
+        "if (alone) warp_sync(); else block_sync();",
+        "warp_sync();",
+    ),
+    Mutant(
+        "top class and sums in one turn, with no barrier between",
+        "verdict.cuh",
+        "if (turn == (alone ? 0 : 1)) find_sums",
+        "if (turn == 0) find_sums",
     ),
     Mutant(
         "no barrier between hidden layers",
         "verdict.cuh",
-        "p.sums_at)); block_sync(); }",
-        "p.sums_at)); }",
+        "ask_for_layer<kMma>(p, turn + 2, asked); block_sync(); }",
+        "ask_for_layer<kMma>(p, turn + 2, asked); }",
+    ),
+    Mutant(
+        "no barrier before a layer's parts are added",
+        "hidden.cuh",
+        "if (parts == 1) return; block_sync();",
+        "if (parts == 1) return;",
+    ),
+    Mutant(
+        "the weights asked for are of the layer before",
+        "verdict.cuh",
+        "ask_for_layer<kMma>(p, turn + 2, asked);",
+        "ask_for_layer<kMma>(p, turn + 1, asked);",
+    ),
+    Mutant(
+        "a unit's sums go on into the next one's",
+        "hidden.cuh",
+        "c[0] = c[1] = c[2] = c[3] = 0.0f;",
+        "",
+    ),
+    Mutant(
+        "the steps of a unit that are left, once too few",
+        "hidden.cuh",
+        "if (i < next.steps) asked.word[i]",
+        "if (i < next.steps - 1) asked.word[i]",
+    ),
+    Mutant(
+        "the last layer's first weight is another's",
+        "hidden.cuh",
+        "shared_store_f32(last_weights(p) + k,",
+        "shared_store_f32(last_weights(p) + (k ^ 1),",
     ),
     Mutant(
         "a tie goes to the higher class",
@@ -208,28 +275,51 @@ MUTANTS = [
         "first + i < slabs - 1 ? load_shared",
     ),
     Mutant(
-        "a slab is left out of the sums of pairs",
+        "a slab is left out of the sums of four",
         "tile.cuh",
-        "if (first + i < slabs) value",
-        "if (first + i < slabs - 1) value",
+        "if (first + at + i < slabs) value",
+        "if (first + at + i < slabs - 1) value",
+    ),
+    Mutant(
+        "the odd lane's slabs are left out",
+        "tile.cuh",
+        "sum.z += shuffle_xor(sum.z, 1);",
+        "",
     ),
     Mutant(
         "a slab is left out of |z|", "verdict.cuh", "if (lane < p.slabs) own", "if (lane < p.slabs - 1) own"
     ),
     Mutant("the neighbour's bias", "verdict.cuh", "sums.y + bias.y", "sums.y + bias.x"),
-    Mutant("rows of parts keep the first slab's products", "verdict.cuh", "store_f32(at, sums.x);", ""),
-    Mutant("the constants are not fetched", "verdict.cuh", "keep_constants(p); if", "if"),
     Mutant(
-        "the first product for every class",
+        "rows of parts keep the first slab's products",
+        "verdict.cuh",
+        "store_f32(partials + sample * p.rows + row, sums.x);",
+        "",
+    ),
+    Mutant(
+        "a class's product goes to its neighbour",
+        "verdict.cuh",
+        "row + 1 - p.hidden_rows, sums.y);",
+        "row + 1 - p.hidden_rows, sums.x);",
+    ),
+    Mutant("the constants are not fetched", "verdict.cuh", "keep_constants(p); keep_last", "keep_last"),
+    Mutant(
+        "a class that is not finite is not seen",
         "classes.cuh",
-        "first ? raw :",
-        "raw == raw ? raw :",
+        "bad ? float_from_bits(0x7fc00000u) : top.logit); shared_store_u32(result(kLabel, at)",
+        "top.logit); shared_store_u32(result(kLabel, at)",
     ),
     Mutant(
         "samples beyond a warp's first are left out",
         "classes.cuh",
-        "bool const one = p.classes <= share.labels &&",
-        "bool const one = p.classes <= 1024 &&",
+        "int const top = keep_top(p, sample, share.label < 32).label;",
+        "if (sample != share.sample) break; int const top = keep_top(p, sample, share.label < 32).label;",
+    ),
+    Mutant(
+        "class warps count as many as all",
+        "classes.cuh",
+        "return p.class_warps > 0 ? p.class_warps",
+        "return p.class_warps > 0 ? p.class_warps + 1",
     ),
     Mutant(
         "the second step of a slab is left out", "dense.cuh", "if (k + step < steps) {", "if (step < 1) {"
@@ -237,8 +327,14 @@ MUTANTS = [
     Mutant(
         "no barrier between the map and z in its place",
         "fused_score.cu",
-        "load_embedding<kTile, kHalf>(p, block); block_sync();",
-        "load_embedding<kTile, kHalf>(p, block);",
+        "ask_for_slab<kMma>(p, block, asked); block_sync();",
+        "ask_for_slab<kMma>(p, block, asked);",
+    ),
+    Mutant(
+        "a tile has as many samples as it may",
+        "block.cuh",
+        "block.first = block.tile * p.samples;",
+        "block.first = block.tile * 8;",
     ),
 ]
 
