@@ -8,7 +8,7 @@ namespace edgeosr {
 
 // Weight loads of the later layers in flight a lane: 12 warps x 6 x 512 B = 36 KB a block. Fewer where 64
 // registers would not do (no result depends on it).
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#if (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800) || EDGEOSR_OLD_COMPILER
 constexpr int kAhead = 4;
 #else
 constexpr int kAhead = 6;

@@ -80,8 +80,9 @@ EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partia
         Floats2 bias = {0.0f, 0.0f};
         if (there && row < p.hidden_rows)
             bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
-        Floats4 const quad_sums = quad_over_slabs<kMma ? kSlabsOfLane : kSlabsOfLane / 2>(
-            partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
+        Floats4 const quad_sums =
+            quad_over_slabs<kMma ? kSlabsOfLane : kSlabsOfLane / (kOldCompiler ? 4 : 2)>(
+                partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
         Floats2 const sums =
             thread & 1 ? Floats2{quad_sums.z, quad_sums.w} : Floats2{quad_sums.x, quad_sums.y};
         if (there) {
@@ -133,14 +134,15 @@ EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partia
 
 // The hidden layers, and beside them, in the same turns between barriers, what the classes and parts need.
 template <bool kMma>
-EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Block const& block, Asked& asked) {
+EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
     constexpr int kClassTurns = 3;
-    float* const partials = slab_partials(p, block.tile, 0);
     int const layers = p.layers - 2, turns = layers > kClassTurns ? layers : kClassTurns;
 #pragma unroll 1
     for (int turn = 0; turn < turns; ++turn) {
         // A sample's only warp does not wait between top class and sums.
         auto const classes = [&] {
+            Block const block = this_block(p);  // found anew: kept, it would take registers from the layers
+            float* const partials = slab_partials(p, block.tile, 0);
             bool const alone = p.classes <= kKeptClasses;
             if (turn == 0) find_top(p, block, partials);
             if (turn == 0 && alone) warp_sync();
@@ -176,8 +178,8 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         block_sync();
     }
     if (stops_after(4)) return;
+    take_turns<kMma>(p, asked);
     Block const block = this_block(p);
-    take_turns<kMma>(p, block, asked);
     int const warp = thread_index_again() >> 5;
     if (warp >= block.valid) return;
     if (p.layers > 1) {
