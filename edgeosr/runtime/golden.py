@@ -1,6 +1,6 @@
 """``golden.npz``: frames with the verdicts that were given where the bundle was made.
 
-The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN``:
+The file, a zip of plain arrays of ``n`` frames and nothing else, at most ``LARGEST_GOLDEN``:
 
     frames       uint8 [n, h, w, 3]     stored small; in the channel order of ``bgr``
     size         int64 [2]              (height, width) that they are judged at, pixels repeated
@@ -38,6 +38,9 @@ from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.scoring.npz import NpzError, npz_arrays
 
 LEAST_FRAMES = 64
+# They are judged before a bundle is used, so a hostile one must not bring hours of them.
+MOST_FRAMES = 1024
+MOST_PIXELS = LEAST_FRAMES * LARGEST_FRAME  # of all frames, at the size that they are judged at
 LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
 _HALF = ("label", "second", "gap", "score", "values")
 
@@ -224,11 +227,15 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     count = len(frames)
     if count < LEAST_FRAMES:
         _refuse(f"frames must be at least {LEAST_FRAMES}: fewer prove too little", frames)
+    if count > MOST_FRAMES:
+        _refuse(f"frames must be at most {MOST_FRAMES}", frames)
     fixed = manifest.frame
     if size.dtype != np.int64 or size.shape != (2,) or not ((size >= 1) & (size <= LARGEST_SIDE)).all():
         _refuse(f"size must be (height, width) from 1 to {LARGEST_SIDE}, int64 [2]", size)
     if int(size[0]) * int(size[1]) > LARGEST_FRAME:
         _refuse(f"size must be of at most {LARGEST_FRAME} pixels", size)
+    if count * int(size[0]) * int(size[1]) > MOST_PIXELS:
+        _refuse(f"size must be of at most {MOST_PIXELS // count} pixels with {count} frames", size)
     if fixed is not None and tuple(size.tolist()) != fixed:
         _refuse(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
@@ -259,6 +266,9 @@ def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         missing = [name for name in wanted if name not in found]
         if missing:
             raise NpzError(f"it lacks {', '.join(missing)}")
+        more = [name for name in found if name not in wanted]
+        if more:
+            raise NpzError(f"it has an entry that edgeosr does not know, {more[0]!r}")
     except NpzError as error:
         raise BundleError(
             f"golden.npz holds no frames with their verdicts: {error}; export the bundle again"

@@ -38,6 +38,12 @@ class Readers:
     def graph(self, data, contract):
         return self._said("graph", data, ctypes.c_size_t(len(data)), spelled(contract).encode())
 
+    def npz(self, data):
+        return self._said("npz", data, ctypes.c_size_t(len(data)))
+
+    def scorer(self, data):
+        return self._said("scorer", data, ctypes.c_size_t(len(data)))
+
     def golden(self, data, of):
         return self._said("golden", data, ctypes.c_size_t(len(data)), of, ctypes.c_size_t(len(of)))
 

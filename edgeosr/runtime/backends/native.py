@@ -48,6 +48,8 @@ class NativeBackend:
         said = self._handle.info()
         if said["manifest_sha256"] != sha256_of(bundle.manifest_data):
             raise BundleError(f"the bundle at {bundle.path} was replaced while it was opened; open it again")
+        if said["graph"] != self.graph:
+            raise AssertionError(f"the library was to run {self.graph} and runs {said['graph']}")
         self.providers: tuple[str, ...] = (said["backend_library"],)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
@@ -91,6 +93,8 @@ class _Handle:
         found = onnxruntime_library()
         options = Options(
             struct_bytes=ctypes.sizeof(Options),
+            # Named: with "auto" and no onnxruntime found here, it could run a body, which has another threshold.
+            backend=b"onnxruntime",
             backend_library=None if found is None else os.fsencode(found),
             threads=-1 if threads is None else threads,
             warmup_frames=-1,

@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "bundle/golden.h"
 #include "bundle/manifest.h"
+#include "bundle/npz.h"
 #include "bundle/onnx/rules.h"
 #include "bundle/onnx/wire.h"
 #include "bundle/unicode.h"
@@ -82,6 +83,10 @@ EDGEOSR_API int edgeosr_test_golden(char const* data,
         edgeosr::read_golden({data, bytes},
                              edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
     });
+}
+
+EDGEOSR_API int edgeosr_test_npz(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::Npz({data, bytes}, "it"); });
 }
 
 EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* said, std::size_t room) {

@@ -72,7 +72,7 @@ void Network::infer(double limit_s) const {
         api_.cancel(request_.get());
         fail(EDGEOSR_BACKEND_FAILED,
              file_,
-             " did not judge its first frame within ",
+             " did not judge a frame within ",
              limit_s,
              " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/failure.h"
 #include "bundle/npz.h"
@@ -92,11 +93,28 @@ Size size_from(Array const& array, std::optional<Size> fixed) {
     return {static_cast<int>(height), static_cast<int>(width)};
 }
 
+/// Nothing else may be there: its type and shape would be nobody's to check.
+void require_no_other(Npz const& file, Manifest const& manifest) {
+    std::set<std::string> known = {"frames", "size", "bgr"};
+    auto const half = [&](std::string const& prefix, char const* rounding) {
+        for (auto name : {"label", "second", "gap", "score", "values"})
+            known.insert(prefix + name);
+        if (rounding != nullptr) known.insert(rounding);
+    };
+    half("", nullptr);
+    if (manifest.backbone) half("typed_", "rounding");
+    if (manifest.body) half("body_", "body_rounding");
+    for (auto const& name : file.names())
+        if (known.count(name) == 0)
+            refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
+}
+
 }  // namespace
 
 Golden read_golden(std::string_view data, Manifest const& manifest) {
     static std::string const kName = "golden.npz";
     Npz const file(data, kName);
+    require_no_other(file, manifest);
     std::uint64_t const classes = manifest.classes.size(), parts = manifest.fusion.parts.size();
     Array const &frames = take(file, "frames"), &bgr = take(file, "bgr");
     bool const shaped = frames.type == "|u1" && frames.shape.size() == 4 && frames.shape[3] == 3;
@@ -105,9 +123,15 @@ Golden read_golden(std::string_view data, Manifest const& manifest) {
     made.count = frames.shape[0];
     if (made.count < kLeastFrames)
         refuse(joined("frames must be at least ", kLeastFrames, ": fewer prove too little"));
+    if (made.count > kMostFrames) refuse(joined("frames must be at most ", kMostFrames));
     made.stored = {static_cast<int>(frames.shape[1]), static_cast<int>(frames.shape[2])};
     made.frames = numbers_of<std::uint8_t>(frames);
     made.size = size_from(take(file, "size"), manifest.frame);
+    std::uint64_t const pixels =
+        static_cast<std::uint64_t>(made.size.height_px) * static_cast<std::uint64_t>(made.size.width_px);
+    if (made.count * pixels > kMostPixels)
+        refuse(joined(
+            "size must be of at most ", kMostPixels / made.count, " pixels with ", made.count, " frames"));
     if (bgr.is("|b1", {made.count}))
         for (std::uint8_t each : numbers_of<std::uint8_t>(bgr))
             made.bgr.push_back(each != 0);

@@ -27,7 +27,8 @@ double class_threshold(JsonNode const& node, double common, std::uint64_t& image
         node.field("groups").refuse("at most as many groups as images, and none without an image alone");
     if (groups == 0 && !interval.is_null()) interval.refuse("null, for the class has no image");
     if (!interval.is_null()) require_interval(interval);
-    images_of_all += images;
+    // A sum that wraps would be any number.
+    images_of_all = std::min(images_of_all + images, kLargestWhole + 1);
     return found;
 }
 

@@ -149,7 +149,7 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
     warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
-    if (verify || way.openvino) require_golden_verdicts(made, nullptr);
+    if (verify || way.openvino) require_golden_verdicts(made, settings_.warmup_limit_s, nullptr);
 }
 
 Runtime::State Runtime::state() const {
@@ -227,7 +227,7 @@ void Runtime::warm_up(int frames, double limit_s) const {
 }
 
 void Runtime::verify(edgeosr_verification* out) const {
-    require_golden_verdicts(*state().loaded, out);
+    require_golden_verdicts(*state().loaded, settings_.warmup_limit_s, out);
 }
 
 std::string Runtime::info() const {

@@ -79,9 +79,9 @@ class Runtime {
 /// The bundle's own thresholds.
 std::vector<double> calibrated(Manifest const& manifest);
 
-/// Judge the golden frames, each alone and in batches; fill `out` if there is one. Throws
-/// EDGEOSR_NOT_VERIFIED.
-void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out);
+/// Judge the golden frames, each alone and in batches; fill `out` if there is one. limit_s: seconds that each
+/// may take; 0: no limit. Throws EDGEOSR_NOT_VERIFIED, EDGEOSR_BACKEND_FAILED.
+void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out);
 
 /// Bundle and back end as a JSON object.
 std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation);

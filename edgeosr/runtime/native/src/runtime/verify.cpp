@@ -61,8 +61,8 @@ class Collected final : public RowSink {
 
 class GoldenRun {
   public:
-    GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits)
-        : loaded_(loaded), golden_(golden), limits_(limits) {}
+    GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits, double limit_s)
+        : loaded_(loaded), golden_(golden), limits_(limits), limit_s_(limit_s) {}
 
     std::vector<Found> found() {
         for (std::size_t i = 0; i < golden_.count; ++i)
@@ -98,12 +98,13 @@ class GoldenRun {
                               {0, 0}});
         }
         Collected sink(found_, indices, loaded_.parts.size(), batched, limits_, loaded_.classes.size());
-        loaded_.backend->run(Frames(frames.data(), frames.size(), loaded_.manifest.frame), sink, 0);
+        loaded_.backend->run(Frames(frames.data(), frames.size(), loaded_.manifest.frame), sink, limit_s_);
     }
 
     Loaded& loaded_;
     Golden const& golden_;
     std::vector<double> const& limits_;
+    double limit_s_;
     std::vector<std::uint8_t> pixels_;
     std::vector<Found> found_;
 };
@@ -135,14 +136,14 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 
 }  // namespace
 
-void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out) {
+void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out) {
     Golden const golden = read_golden(loaded.golden.text(), loaded.manifest);
     std::vector<double> const limits = calibrated(loaded.manifest);
     bool const body = loaded.backend->runs_body();
     Expected const& expected = body ? golden.body : golden.portable;
     Band const band = body ? engine_band(golden.body_rounding) : same_graph_band(loaded.parts.size());
     Agreement const result =
-        agreement(golden, expected, band, GoldenRun(loaded, golden, limits).found(), loaded.manifest, limits);
+        agreement(golden, expected, band, GoldenRun(loaded, golden, limits, limit_s).found(), loaded.manifest, limits);
     if (out != nullptr) {
         out->verdicts = static_cast<std::int32_t>(2 * golden.count);
         out->agreed = result.agreed;
