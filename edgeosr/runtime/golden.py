@@ -40,7 +40,7 @@ from edgeosr.scoring.npz import NpzError, npz_arrays
 LEAST_FRAMES = 64
 # They are judged before a bundle is used, so a hostile one must not bring hours of them.
 MOST_FRAMES = 1024
-MOST_PIXELS = LEAST_FRAMES * LARGEST_FRAME  # of all frames, at the size that they are judged at
+MOST_PIXELS = 128 * LARGEST_FRAME  # of all frames, at the size that they are judged at
 LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
 _HALF = ("label", "second", "gap", "score", "values")
 

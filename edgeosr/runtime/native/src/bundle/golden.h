@@ -10,7 +10,7 @@
 namespace edgeosr {
 
 constexpr std::size_t kLeastFrames = 64, kMostFrames = 1024;
-constexpr std::uint64_t kMostPixels = kLeastFrames * kLargestFrame;  // of all, at the size they are judged at
+constexpr std::uint64_t kMostPixels = 128 * kLargestFrame;  // of all, at the size they are judged at
 
 /// What a graph says of n frames.
 struct Expected {
