@@ -2,7 +2,9 @@
 
 import ctypes
 import shutil
+import subprocess
 import threading
+import time
 from dataclasses import replace
 
 import body_bundles
@@ -16,10 +18,18 @@ from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.agreement import SAME_GRAPH
-from edgeosr.runtime.native.library import BGR8, OPENVINO_VARIABLE, RGB8, openvino_library
+from edgeosr.runtime.backends import native as python_native
+from edgeosr.runtime.native.library import (
+    BGR8,
+    ONNXRUNTIME_VARIABLE,
+    OPENVINO_VARIABLE,
+    RGB8,
+    openvino_library,
+)
 
 METHODS = (("closed-form", "cosine"), ("closed-form", "external"), ("probes", "cosine"), ("none", "external"))
 LIBRARY = openvino_library().encode()
+FAILED = 5  # EDGEOSR_BACKEND_FAILED
 OPENVINO = {"backend": b"openvino", "backend_library": LIBRARY}
 
 
@@ -134,6 +144,102 @@ def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bu
         for thread in threads:
             thread.join()
     assert found == {index: {score} for index, score in enumerate(alone)}
+
+
+@pytest.fixture
+def gone(native, typed_bundle, tmp_path):
+    """Opens a bundle that is then taken from the disk, so that no further network can be made."""
+
+    def of(library):
+        path = tmp_path / "gone.edgeosr"
+        shutil.copytree(typed_bundle().path, path)
+        handle = Handle(native, path, options(**{**OPENVINO, "backend_library": library}))
+        shutil.rmtree(path)
+        return handle
+
+    return of
+
+
+def test_after_a_time_limit_the_only_network_goes_on(native, gone):
+    handle, one = gone(LIBRARY), frame(frames_of()[3])
+    before = handle.judge(one)["score"]
+    assert native.edgeosr_warm_up(handle.pointer, 1, 1e-9) == FAILED
+    assert "did not judge a frame within 1e-09 s" in handle.last_error()
+    assert handle.judge(one)["score"] == before and native.edgeosr_warm_up(handle.pointer, 1, 60.0) == 0
+    handle.close()
+
+
+# OpenVINO, whose runs wait and then fail while it is told to.
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <unistd.h>
+enum { GENUINE, WAITING, FAILING };
+static atomic_int mode, inside;
+void shim_set(int to) { mode = to; }
+int shim_inside(void) { return inside; }
+int ov_infer_request_infer(void *request) {
+    int (*genuine)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "ov_infer_request_infer");
+    ++inside;
+    while (mode == WAITING) usleep(1000);
+    return mode == FAILING ? -1 : genuine(request);
+}
+int ov_compiled_model_create_infer_request(void const *compiled, void **made) {
+    int (*genuine)(void const *, void **) =
+        (int (*)(void const *, void **))dlsym(RTLD_NEXT, "ov_compiled_model_create_infer_request");
+    return mode == FAILING ? -1 : genuine(compiled, made);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shim") / "libshim.so"
+    genuine = LIBRARY.decode()
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path), "-x", "none", "-Wl,--no-as-needed"]
+    command += [genuine, f"-Wl,-rpath,{genuine.rpartition('/')[0]}", "-ldl"]
+    subprocess.run(command, input=SHIM, text=True, check=True)
+    return ctypes.CDLL(str(path))
+
+
+def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_later(gone, shim):
+    handle, one = gone(shim._name.encode()), frame(frames_of()[3])
+    before, said = handle.judge(one)["score"], []
+    shim.shim_set(1)
+    threads = [
+        threading.Thread(target=lambda: said.append(handle.status_of(one)[0]), daemon=True) for _ in range(4)
+    ]
+    ran = shim.shim_inside()
+    threads[0].start()
+    while shim.shim_inside() == ran:
+        time.sleep(0.001)
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.2)
+    shim.shim_set(2)
+    for thread in threads:
+        thread.join(20)
+    assert said == [FAILED] * 4
+    shim.shim_set(0)
+    assert handle.judge(one)["score"] == before
+    handle.close()
+
+
+def test_python_names_onnxruntime_and_never_gets_a_body_with_another_threshold(
+    native, body_bundle, monkeypatch
+):
+    bundle = body_bundle()
+    monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    monkeypatch.setattr(python_native, "load_library", lambda: native)
+    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)  # as with a wheel before 1.20
+    python = edgeosr.Runtime(bundle.path, backend="onnxruntime", threads=1)
+    with python, edgeosr.Runtime(bundle.path, backend="native", threads=1) as runtime:
+        for one in frames_of()[:6]:
+            assert runtime(one).score == python(one).score
+        assert (runtime.graph, runtime.threshold) == ("model.onnx", bundle.manifest.threshold.value)
+        assert "onnxruntime" in runtime.providers[0]
 
 
 def refused(native, path, error, words, **changes):
