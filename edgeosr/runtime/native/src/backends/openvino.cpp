@@ -151,8 +151,8 @@ class OpenVino final : public Backend {
                 return another_context();
             } catch (...) {
                 lock.lock();
-                // Such as a bundle that was replaced on the disk: the others' networks are waited for, of which
-                // there is one at least, for none is ever let go.
+                // Such as a bundle that was replaced on the disk: the others' networks are waited for, of
+                // which there is one at least, for none is ever let go.
                 --contexts_;
             }
         }

@@ -47,8 +47,8 @@ class Network {
     /// until renew().
     void infer(double limit_s) const;
 
-    /// Exchange the request that runs it for a fresh one; waits for a run that is being ended. Throws Failure:
-    /// EDGEOSR_BACKEND_FAILED; then call it again.
+    /// Exchange the request that runs it for a fresh one; waits for a run that is being ended. Throws
+    /// Failure: EDGEOSR_BACKEND_FAILED; then call it again.
     void renew();
 
     /// The memory of an output; `bytes`: that it must have.

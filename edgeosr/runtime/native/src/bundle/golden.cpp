@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/failure.h"
+#include "base/numbers.h"
 #include "bundle/npz.h"
 
 namespace edgeosr {
@@ -27,10 +28,6 @@ Array const& take(Npz const& file, std::string const& name) {
 template <class Number>
 std::vector<Number> numbers_of(Array const& array) {
     return std::vector<Number>(array.numbers<Number>(), array.numbers<Number>() + array.size());
-}
-
-bool all_finite(std::vector<float> const& values) {
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 Expected expected_from(Npz const& file,

@@ -9,9 +9,6 @@
 
 namespace edgeosr {
 
-constexpr std::size_t kLeastFrames = 64, kMostFrames = 1024;
-constexpr std::uint64_t kMostPixels = 128 * kLargestFrame;  // of all, at the size they are judged at
-
 /// What a graph says of n frames.
 struct Expected {
     std::vector<std::int64_t> label, second;  // the nearest class, and the one behind it,

@@ -7,8 +7,7 @@
 namespace edgeosr {
 namespace {
 
-constexpr std::size_t kMostFolds = 64, kEstimatedRates = 5;
-constexpr std::uint64_t kMostImages = 1u << 26;
+constexpr std::size_t kEstimatedRates = 5;
 
 void require_interval(JsonNode const& node) {
     auto const both = node.items(2, 2);

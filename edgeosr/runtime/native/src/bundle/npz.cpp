@@ -4,12 +4,14 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/numbers.h"
+#include "bundle/limits.inc"
 
 namespace edgeosr {
 namespace {
 
 constexpr std::size_t kLocalHeader = 30, kCentralHeader = 46, kEnd = 22;
-constexpr std::size_t kLongestName = 100, kMostEntries = 512, kLocator = 20;
+constexpr std::size_t kLocator = 20;
 constexpr unsigned char kNewestZip = 63;       // 6.3 of the format, which Python's reader knows
 constexpr std::size_t kLongestHeader = 10000;  // of an array, as NumPy reads
 
@@ -18,13 +20,6 @@ struct Entry {
     std::uint64_t at = 0, size = 0;
     std::uint32_t crc = 0;
 };
-
-template <class Number>
-Number number_at(std::string_view data, std::size_t at) {
-    Number value;  // both formats are little-endian, as every processor this is built for
-    std::memcpy(&value, data.data() + at, sizeof value);
-    return value;
-}
 
 std::uint32_t crc32(std::string_view data) {
     static auto const table = [] {
