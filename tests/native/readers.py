@@ -1,7 +1,8 @@
 """Python's readers and the library's, given the same; each Python test of a rule becomes one of both.
 
-A plugin of pytest (``-p readers``): what a test imports as ``parse_manifest``, ``require_graph``, ``parse`` or
-``read_golden`` asks the library too, and fails the test where the two do not both take the document or both refuse it.
+A plugin of pytest (``-p readers``): what a test imports as ``parse_manifest``, ``require_graph``, ``parse``
+or ``read_golden`` asks the library too, and fails the test where the two do not both take the document or
+both refuse it.
 """
 
 import ctypes

@@ -11,7 +11,7 @@ import body_bundles
 import numpy as np
 import onnx
 import pytest
-from handle import Handle, frame, opened, options, text_at
+from handle import FAILED, Handle, frame, opened, options, text_at
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
@@ -19,6 +19,7 @@ from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.agreement import SAME_GRAPH
 from edgeosr.runtime.backends import native as python_native
+from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import (
     BGR8,
     ONNXRUNTIME_VARIABLE,
@@ -26,10 +27,10 @@ from edgeosr.runtime.native.library import (
     RGB8,
     openvino_library,
 )
+from edgeosr.runtime.verify import verify_bundle
 
 METHODS = (("closed-form", "cosine"), ("closed-form", "external"), ("probes", "cosine"), ("none", "external"))
 LIBRARY = openvino_library().encode()
-FAILED = 5  # EDGEOSR_BACKEND_FAILED
 OPENVINO = {"backend": b"openvino", "backend_library": LIBRARY}
 
 
@@ -317,6 +318,29 @@ def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native
     write_bundle(path, replace(bundle.manifest, body=record), {**bundle.files, "body.onnx": data})
     assert read_bundle(path).manifest.body.outputs == ("embedding",)
     refused(native, path, BundleError, "gives other tensors than scorer.npz takes")
+
+
+def test_an_edited_threshold_of_a_body_is_noticed_by_both_readers(native, body_bundle, tmp_path):
+    bundle = body_bundle()
+    limits = {
+        "threshold": bundle.manifest.threshold.value,
+        "body_threshold": bundle.manifest.body.threshold.value,
+    }
+    golden = replace(read_golden(bundle.files["golden.npz"], bundle.manifest), **limits)
+    for name, change in (("good", 0.0), ("edited", 50.0)):
+        body = bundle.manifest.body
+        body = replace(body, threshold=replace(body.threshold, value=body.threshold.value + change))
+        write_bundle(
+            tmp_path / f"{name}.edgeosr",
+            replace(bundle.manifest, body=body),
+            {**bundle.files, "golden.npz": write_golden(golden)},
+        )
+    with opened(native, tmp_path / "good.edgeosr", **OPENVINO) as handle:
+        assert handle.verify()[0] == 0
+    refused(native, tmp_path / "edited.edgeosr", BundleError, "body_threshold must be the manifest's")
+    assert verify_bundle(tmp_path / "good.edgeosr").passed
+    with pytest.raises(BundleError, match="body_threshold must be the manifest's"):
+        verify_bundle(tmp_path / "edited.edgeosr")
 
 
 def test_the_programs_stack_for_signals_stays_its_own(native, typed_bundle):

@@ -16,8 +16,8 @@ from edgeosr.scoring.parts import carried_parts, part_names
 from edgeosr.scoring.scorer import ACTIVATIONS, PartConstants
 from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
-# The kernel's cases are this one's, and the hostile files those of Python's reader.
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("kernels", "core/scoring")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))  # the kernel's cases are this one's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core" / "scoring"))  # hostile files
 
 from fused_cases import Case, covering_cases, random_inputs, random_scorer, reference_of
 from hostile_npz import good, hostile, zipped

@@ -178,6 +178,22 @@ def test_frames_of_another_size_than_the_bundles_are_refused(sample: Golden, man
         read_golden(data, replace(manifest, frame=(16, 12)))
 
 
+def test_a_threshold_that_was_edited_in_the_manifest_is_noticed(sample: Golden, manifest: Manifest) -> None:
+    limit = manifest.threshold.value
+    plain = replace(sample, typed=None, rounding=None)
+    assert read_golden(write_golden(plain), manifest).threshold is None
+    data = write_golden(replace(plain, threshold=limit))
+    assert read_golden(data, manifest).threshold == limit
+    edited = replace(manifest, threshold=replace(manifest.threshold, value=50.0))
+    with pytest.raises(BundleError, match=r"threshold must be the manifest's 50\.0, which was edited"):
+        read_golden(data, edited)
+    for wrong in (np.array([limit, limit]), np.array([limit], np.float32), np.array(limit)):
+        with pytest.raises(BundleError, match="threshold must be the manifest's"):
+            read_golden(with_changes(plain, threshold=wrong), manifest)
+    with pytest.raises(BundleError, match="does not know, 'body_threshold'"):
+        read_golden(with_changes(plain, body_threshold=np.array([limit])), manifest)
+
+
 def test_a_file_of_an_older_edgeosr_is_refused(manifest: Manifest) -> None:
     old = io.BytesIO()
     frames = np.zeros((4, 16, 16, 3), np.uint8)

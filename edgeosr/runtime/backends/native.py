@@ -93,7 +93,7 @@ class _Handle:
         found = onnxruntime_library()
         options = Options(
             struct_bytes=ctypes.sizeof(Options),
-            # Named: with "auto" and no onnxruntime found here, it could run a body, which has another threshold.
+            # With "auto" and no onnxruntime found here it could run a body, which has another threshold.
             backend=b"onnxruntime",
             backend_library=None if found is None else os.fsencode(found),
             threads=-1 if threads is None else threads,

@@ -195,7 +195,9 @@ class OnnxRuntime final : public Backend {
             fail(EDGEOSR_BACKEND_FAILED,
                  "model.onnx did not judge a frame within ",
                  limit_s,
-                 " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
+                 " s; it is too slow for this processor, or made to be; allow it more time (warmup_limit_s "
+                 "of the options, "
+                 "limit_s of edgeosr_warm_up)");
         }
         if (status != nullptr)
             failed(api_,

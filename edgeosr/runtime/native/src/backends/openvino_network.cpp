@@ -82,7 +82,9 @@ void Network::infer(double limit_s) const {
              file_,
              " did not judge a frame within ",
              limit_s,
-             " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
+             " s; it is too slow for this processor, or made to be; allow it more time (warmup_limit_s of "
+             "the options, "
+             "limit_s of edgeosr_warm_up)");
     }
     require(status, "run ", file_);
 }

@@ -90,6 +90,17 @@ Size size_from(Array const& array, std::optional<Size> fixed) {
     return {static_cast<int>(height), static_cast<int>(width)};
 }
 
+/// The threshold that the file may name is the manifest's: an edited one is noticed.
+void require_threshold(Npz const& file, std::string const& name, Threshold const& wanted) {
+    Array const* array = file.find(name);
+    if (array == nullptr) return;
+    std::vector<double> const limits =
+        wanted.by_class.empty() ? std::vector<double>{wanted.value} : wanted.by_class;
+    if (!array->is("<f8", {limits.size()}) ||
+        !std::equal(limits.begin(), limits.end(), array->numbers<double>()))
+        refuse(joined(name, " must be the manifest's, which was edited after the export"));
+}
+
 /// Nothing else may be there: its type and shape would be nobody's to check.
 void require_no_other(Npz const& file, Manifest const& manifest) {
     std::set<std::string> known = {"frames", "size", "bgr"};
@@ -101,6 +112,8 @@ void require_no_other(Npz const& file, Manifest const& manifest) {
     half("", nullptr);
     if (manifest.backbone) half("typed_", "rounding");
     if (manifest.body) half("body_", "body_rounding");
+    known.insert("threshold");
+    if (manifest.body && manifest.body->threshold) known.insert("body_threshold");
     for (auto const& name : file.names())
         if (known.count(name) == 0)
             refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
@@ -135,6 +148,9 @@ Golden read_golden(std::string_view data, Manifest const& manifest) {
     auto const blue = static_cast<std::size_t>(std::count(made.bgr.begin(), made.bgr.end(), true));
     if (made.bgr.empty() || blue == 0 || blue == made.count)
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
+    require_threshold(file, "threshold", manifest.threshold);
+    if (manifest.body && manifest.body->threshold)
+        require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);
     if (manifest.backbone) {
         rounding_from(file, "rounding", parts);

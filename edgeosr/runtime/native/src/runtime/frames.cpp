@@ -55,7 +55,9 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              frame.width_px);
     if (height * width > kLargestFrame || height > kLongestSide || width > kLongestSide)
         fail(EDGEOSR_BAD_FRAME,
-             "a frame must be of at most ",
+             "frame ",
+             index,
+             " must be of at most ",
              kLargestFrame,
              " pixels and ",
              kLongestSide,
@@ -76,7 +78,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              frame.width_px,
              ": export it again without --frame, or with this size");
     if (made.format == PixelFormat::kYuyv && frame.width_px % 2 != 0)
-        fail(EDGEOSR_BAD_FRAME, "a YUYV frame must have an even width; got ", frame.width_px);
+        fail(
+            EDGEOSR_BAD_FRAME, "frame ", index, " is YUYV and must have an even width; got ", frame.width_px);
     for (int plane = 0; plane < 2; ++plane) {
         std::size_t const least = row_bytes(made.format, frame.width_px, plane);
         if (least == 0) continue;
@@ -94,6 +97,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
             fail(EDGEOSR_BAD_FRAME,
                  "the stride of plane ",
                  plane,
+                 " of frame ",
+                 index,
                  " must be at least ",
                  least,
                  " bytes for ",

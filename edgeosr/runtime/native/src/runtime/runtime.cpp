@@ -100,10 +100,16 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->path = path;
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
+    made->portable = bundle.manifest.threshold;
+    try {
+        read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    } catch (Failure const& failure) {
+        made->scorer_fault = failure;
+    }
     // Before the network is loaded, which takes longer.
     if (verify) {
+        if (made->scorer_fault) throw Failure(*made->scorer_fault);
         read_golden(made->golden.text(), bundle.manifest);
-        read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
     }
     auto ways = choices(bundle.manifest, settings_.backend);
     for (std::size_t i = 0; i < ways.size(); ++i) {

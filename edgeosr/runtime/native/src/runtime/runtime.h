@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
+#include "base/failure.h"
 #include "edgeosr.h"
 
 namespace edgeosr {
@@ -35,7 +37,10 @@ struct Loaded {
     std::string path, why;
     Manifest manifest;  // fusion and threshold are those of the graph that runs
     std::string manifest_sha256;
-    Bytes golden;  // the bytes of golden.npz
+    Bytes golden;        // the bytes of golden.npz
+    Threshold portable;  // of model.onnx, whatever graph runs
+    std::optional<Failure>
+        scorer_fault;  // why scorer.npz is not the manifest's; it does not judge on onnxruntime
     std::unique_ptr<Backend> backend;
     std::vector<char const*> classes, parts;
 };

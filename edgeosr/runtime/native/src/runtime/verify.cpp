@@ -134,7 +134,10 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 }  // namespace
 
 void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out) {
-    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest);
+    if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
+    Manifest made_with = loaded.manifest;
+    made_with.threshold = loaded.portable;
+    Golden const golden = read_golden(loaded.golden.text(), made_with);
     std::vector<double> const limits = calibrated(loaded.manifest);
     bool const body = loaded.backend->runs_body();
     Expected const& expected = body ? golden.body : golden.portable;

@@ -213,7 +213,7 @@ void read_constants(Entries& entries, Scorer& made) {
 
 }  // namespace
 
-Scorer read_scorer(std::string_view data, Manifest const* manifest) {
+Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string const& path) {
     Entries entries(data);
     std::int64_t const format = entries.whole("format", INT64_MAX);
     if (format != kFormat && format != kClassFormat)
@@ -239,7 +239,7 @@ Scorer read_scorer(std::string_view data, Manifest const* manifest) {
     for (std::size_t i = 0; i < made.parts.size(); ++i)
         if (!carries(made, i))
             refuse("what the part ", made.part_names[i], " is computed from is missing or of the wrong size");
-    if (manifest != nullptr) require_scorer_of(made, *manifest);
+    if (manifest != nullptr) require_scorer_of(made, *manifest, path);
     return made;
 }
 
