@@ -12,7 +12,7 @@ from edgeosr.runtime.golden import LARGEST_GOLDEN, LEAST_FRAMES
 
 Frames = NDArray[np.uint8]
 # What the other arrays of the file may take.
-_RESERVE = 600_000
+_RESERVE = 500_000
 # A share a channel. Grey images say nothing of the order of the channels: these do.
 _TINTS = ((1.0, 0.5, 0.25), (0.25, 1.0, 0.5), (0.5, 0.25, 1.0), (1.0, 1.0, 1.0))
 _BANDS = 4

@@ -43,10 +43,10 @@ from edgeosr.scoring.npz import NpzError, npz_arrays
 from edgeosr.scoring.thresholds import Limit
 
 LEAST_FRAMES = 64
-# They are judged before a bundle is used, so a hostile one must not bring hours of them.
-MOST_FRAMES = 1024
+MOST_FRAMES = 1024  # all are judged before a bundle is used, so hours of them are refused
 MOST_PIXELS = 128 * LARGEST_FRAME  # of all frames, at the size that they are judged at
 LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
+_MOST_LIMITS = 1 << 15  # more would not fit beside the frames
 _HALF = ("label", "second", "gap", "score", "values")
 
 
@@ -207,7 +207,7 @@ def write_golden(golden: Golden) -> bytes:
             numbers = [rounding.score, rounding.gap, *rounding.values]
             arrays[f"{before}rounding"] = np.array(numbers, np.float32)
     for name, limit in (("threshold", golden.threshold), ("body_threshold", golden.body_threshold)):
-        if limit is not None:
+        if limit is not None and np.size(limit) <= _MOST_LIMITS:
             arrays[name] = np.atleast_1d(np.asarray(limit, np.float64))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
