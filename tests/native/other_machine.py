@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from sanitizers import LIBRARY, small_bundles  # noqa: E402  # the folder comes first
+from sanitizers import LIBRARY, SONAME, small_bundles  # noqa: E402  # the folder comes first
 
 EMULATOR, LIBRARIES = "qemu-aarch64-static", Path("/usr/aarch64-linux-gnu/lib")
 TARGET = "aarch64-linux-gnu.2.28"
@@ -43,14 +43,14 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(sys.argv[1], folder / "libedgeosr.so.0")
+        shutil.copy(sys.argv[1], folder / SONAME)
         program = folder / "exercise"
         command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGET, "-std=c++17", "-O1", "-pthread"]
         command += [
             "-I",
             str(LIBRARY / "include"),
             str(HERE / "exercise.cpp"),
-            str(folder / "libedgeosr.so.0"),
+            str(folder / SONAME),
         ]
         subprocess.run([*command, "-Wl,-rpath,$ORIGIN", "-o", str(program)], check=True)
         environment = {

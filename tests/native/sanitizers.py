@@ -21,7 +21,7 @@ from edgeosr.bundle.directory import write_bundle  # noqa: E402
 from edgeosr.bundle.manifest import parse_manifest  # noqa: E402
 from edgeosr.runtime.golden import write_golden  # noqa: E402
 from edgeosr.runtime.native.build import HERE as LIBRARY  # noqa: E402
-from edgeosr.runtime.native.build import OBJECTS, WARNINGS, build  # noqa: E402
+from edgeosr.runtime.native.build import OBJECTS, SONAME, WARNINGS, build  # noqa: E402
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library  # noqa: E402
 from edgeosr.scoring.scorer_file import write_scorer  # noqa: E402
 
@@ -62,7 +62,7 @@ def small_bundles(folder: Path, hostile: int = HOSTILE) -> list[Path]:
 def run(kind: str, folder: Path, paths: list[Path]) -> bool:
     """Build and run with one sanitizer; return whether it found nothing."""
     flags = (*COMMON, SANITIZERS[kind])
-    library = build(folder / kind / "libedgeosr.so.0", objects=ROOT / OBJECTS, flags=flags)
+    library = build(folder / kind / SONAME, objects=ROOT / OBJECTS, flags=flags)
     program = folder / kind / "exercise"
     command = [
         "c++",
