@@ -129,8 +129,8 @@ def _version(command: list[str]) -> str:
         return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
     except OSError as error:
         raise MissingDependencyError(
-            f"the compiler {command[0]} cannot be started: {error}; install it, or name another in the variable "
-            "CXX"
+            f"the compiler {command[0]} cannot be started: {error}; install it, or name another in the "
+            "variable CXX"
         ) from error
 
 
