@@ -68,12 +68,15 @@ class Runtime {
         require(edgeosr_set_class_thresholds(runtime_.get(), thresholds.data(), thresholds.size()));
     }
     std::vector<double> thresholds() const {
-        std::size_t count = 0;
-        require(edgeosr_thresholds(runtime_.get(), nullptr, 0, &count));
-        std::vector<double> found(count);
-        require(edgeosr_thresholds(runtime_.get(), found.data(), found.size(), &count));
-        found.resize(count);
-        return found;
+        std::vector<double> found;
+        for (std::size_t count = 0;;) {  // a swap may come between asking and reading
+            edgeosr_status const status =
+                edgeosr_thresholds(runtime_.get(), found.data(), found.size(), &count);
+            if (count <= found.size()) require(status);
+            bool const read = count > 0 && count <= found.size();
+            found.resize(count);
+            if (read) return found;
+        }
     }
     /// limit_s: seconds that each frame may take; 0: any time.
     void warm_up(int frames, double limit_s = 0) {
@@ -94,10 +97,15 @@ class Runtime {
         return said;
     }
     std::string info() const {
-        std::size_t bytes = 0;
-        require(edgeosr_info(runtime_.get(), nullptr, 0, &bytes));
-        std::string json(bytes, '\0');
-        require(edgeosr_info(runtime_.get(), &json[0], json.size(), nullptr));
+        std::string json;
+        for (std::size_t bytes = 0;;) {
+            edgeosr_status const status =
+                edgeosr_info(runtime_.get(), json.empty() ? nullptr : &json[0], json.size(), &bytes);
+            if (bytes <= json.size()) require(status);
+            bool const read = bytes > 0 && bytes <= json.size();
+            json.resize(bytes);
+            if (read) break;
+        }
         json.pop_back();
         return json;
     }
