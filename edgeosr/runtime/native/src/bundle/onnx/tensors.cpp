@@ -1,7 +1,6 @@
 #include "bundle/onnx/tensors.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "base/numbers.h"
 #include "bundle/onnx/field_numbers.inc"

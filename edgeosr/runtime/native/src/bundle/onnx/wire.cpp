@@ -1,8 +1,6 @@
-#include "base/numbers.h"
 #include "bundle/onnx/wire.h"
 
-#include <cstring>
-
+#include "base/numbers.h"
 #include "bundle/unicode.h"
 
 namespace edgeosr::onnx {
