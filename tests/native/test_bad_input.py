@@ -98,7 +98,8 @@ def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_p
 
 def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     for path, words in (
-        (tmp_path / "none.edgeosr", "there is no bundle at"),
+        (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
+        ("", "there is no bundle at ''; a bundle is a directory NAME.edgeosr"),
         (tmp_path, "manifest.json is missing"),
         (bundle_path / "model.onnx", "a bundle is a directory NAME.edgeosr"),
     ):

@@ -13,6 +13,7 @@ import pytest
 from edgeosr import Runtime
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY, BODY_SCHEMA
+from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.cli.export import _body_from
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import BundleError, DecisionGateError, ExportError, UsageError
@@ -106,6 +107,7 @@ def test_golden_verdicts_say_the_thresholds_that_they_were_made_with(bundle: Bun
     assert body is not None and body.threshold is not None
     assert golden.threshold == bundle.manifest.threshold.limit
     assert golden.body_threshold == body.threshold.limit != golden.threshold
+    assert f"accept if score <= {body.threshold.value:.4g}, its own" in text_from_bundle(bundle)
     edited = replace(body, threshold=replace(body.threshold, value=50.0))
     with pytest.raises(BundleError, match=r"body_threshold must be the manifest's 50\.0, which was edited"):
         read_golden(bundle.files["golden.npz"], replace(bundle.manifest, body=edited))
