@@ -66,7 +66,7 @@ native-wheels: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[wheels]'
 	rm -rf build/lib build/bdist.* dist/pure && mkdir -p dist/pure
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist/pure .
-	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl
+	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl --out dist
 	$(BIN)/python tests/native/other_machine.py build/native-objects/x86_64/libedgeosr.so
 	$(BIN)/python tests/native/other_machine.py build/native-objects/aarch64/libedgeosr.so
 
