@@ -80,8 +80,8 @@ EDGEOSR_API int edgeosr_test_golden(char const* data,
                                     char* said,
                                     std::size_t room) {
     return guarded(said, room, [&] {
-        edgeosr::read_golden({data, bytes},
-                             edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
+        auto const of = edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json");
+        edgeosr::read_golden({data, bytes}, of, of.threshold);
     });
 }
 

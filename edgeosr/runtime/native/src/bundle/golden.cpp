@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "base/failure.h"
 #include "base/numbers.h"
@@ -101,27 +100,33 @@ void require_threshold(Npz const& file, std::string const& name, Threshold const
         refuse(joined(name, " must be the manifest's, which was edited after the export"));
 }
 
+/// Tell whether an entry has a place in the file.
+bool is_known(std::string_view name, Manifest const& manifest) {
+    for (auto plain : {"frames", "size", "bgr", "threshold"})
+        if (name == plain) return true;
+    if (manifest.backbone && name == "rounding") return true;
+    constexpr std::string_view kTyped = "typed_", kBody = "body_";
+    if (manifest.backbone && name.substr(0, kTyped.size()) == kTyped) {
+        name.remove_prefix(kTyped.size());
+    } else if (manifest.body && name.substr(0, kBody.size()) == kBody) {
+        name.remove_prefix(kBody.size());
+        if (name == "rounding" || (name == "threshold" && manifest.body->threshold)) return true;
+    }
+    for (auto half : {"label", "second", "gap", "score", "values"})
+        if (name == half) return true;
+    return false;
+}
+
 /// Nothing else may be there: its type and shape would be nobody's to check.
 void require_no_other(Npz const& file, Manifest const& manifest) {
-    std::set<std::string> known = {"frames", "size", "bgr"};
-    auto const half = [&](std::string const& prefix, char const* rounding) {
-        for (auto name : {"label", "second", "gap", "score", "values"})
-            known.insert(prefix + name);
-        if (rounding != nullptr) known.insert(rounding);
-    };
-    half("", nullptr);
-    if (manifest.backbone) half("typed_", "rounding");
-    if (manifest.body) half("body_", "body_rounding");
-    known.insert("threshold");
-    if (manifest.body && manifest.body->threshold) known.insert("body_threshold");
     for (auto const& name : file.names())
-        if (known.count(name) == 0)
+        if (!is_known(name, manifest))
             refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
 }
 
 }  // namespace
 
-Golden read_golden(std::string_view data, Manifest const& manifest) {
+Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable) {
     static std::string const kName = "golden.npz";
     Npz const file(data, kName);
     require_no_other(file, manifest);
@@ -148,7 +153,7 @@ Golden read_golden(std::string_view data, Manifest const& manifest) {
     auto const blue = static_cast<std::size_t>(std::count(made.bgr.begin(), made.bgr.end(), true));
     if (made.bgr.empty() || blue == 0 || blue == made.count)
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
-    require_threshold(file, "threshold", manifest.threshold);
+    require_threshold(file, "threshold", portable);
     if (manifest.body && manifest.body->threshold)
         require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);

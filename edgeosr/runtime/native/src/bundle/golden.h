@@ -34,8 +34,9 @@ struct Golden {
     Rounding body_rounding;
 };
 
-/// Parse and check every field, those for a typed backbone and a body too. Throws Failure.
-Golden read_golden(std::string_view data, Manifest const& manifest);
+/// Parse and check every field, those for a typed backbone and a body too. portable: the manifest's threshold
+/// of model.onnx, whatever graph runs. Throws Failure.
+Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable);
 
 /// Frames that go through a graph in one call: as many as memory bears, on a small device too.
 std::size_t frames_at_once(Size size);

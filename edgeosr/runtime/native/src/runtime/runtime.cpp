@@ -109,7 +109,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     // Before the network is loaded, which takes longer.
     if (verify) {
         if (made->scorer_fault) throw Failure(*made->scorer_fault);
-        read_golden(made->golden.text(), bundle.manifest);
+        read_golden(made->golden.text(), bundle.manifest, made->portable);
     }
     auto ways = choices(bundle.manifest, settings_.backend);
     for (std::size_t i = 0; i < ways.size(); ++i) {

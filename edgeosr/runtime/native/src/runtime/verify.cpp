@@ -135,9 +135,7 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 
 void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out) {
     if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
-    Manifest made_with = loaded.manifest;
-    made_with.threshold = loaded.portable;
-    Golden const golden = read_golden(loaded.golden.text(), made_with);
+    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable);
     std::vector<double> const limits = calibrated(loaded.manifest);
     bool const body = loaded.backend->runs_body();
     Expected const& expected = body ? golden.body : golden.portable;
