@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -126,3 +128,12 @@ def said_on_opening(native, path, chosen):
     status = native.edgeosr_open(None if path is None else os.fsencode(path), given, ctypes.byref(pointer))
     assert not pointer
     return status, native.edgeosr_last_error().decode()
+
+
+def in_child(program, *arguments, **variables):
+    """Run a program of Python with the helpers beside the tests; return its lines."""
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), **variables}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,11 +1,9 @@
 """Too little time, memory or threads is a status with a way out, and the runtime goes on."""
 
-import os
 import subprocess
-import sys
 
 import pytest
-from handle import ARGUMENT, FAILED, MEMORY, frame, opened, options, said_on_opening
+from handle import ARGUMENT, FAILED, MEMORY, frame, in_child, opened, options, said_on_opening
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +64,6 @@ def test_no_thread_for_a_time_limit_is_told_with_a_way_out(built, bundle_path, t
     first, *others = in_child(WITHOUT_THREADS, built, bundle_path, LD_PRELOAD=str(shim))
     assert first.startswith(f"{MEMORY} no thread can be started") and "warmup_limit_s -1" in first
     assert others == ["0", "[5]"]
-
-
-def in_child(program, *arguments, **variables):
-    """Run a program of Python with the helpers beside the tests; return its lines."""
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), **variables}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 CHILD = """

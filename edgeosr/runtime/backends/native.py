@@ -50,7 +50,7 @@ class NativeBackend:
             raise BundleError(f"the bundle at {bundle.path} was replaced while it was opened; open it again")
         if said["graph"] != self.graph:
             raise AssertionError(f"the library was to run {self.graph} and runs {said['graph']}")
-        self.providers: tuple[str, ...] = (said["backend_library"],)
+        self.providers: tuple[str, ...] = (f"{self.graph} on {said['backend_library']}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
         """Judge a batch; decisions are left to the caller."""
