@@ -2,6 +2,7 @@
 # make test     set everything up, then run every test, in two processes; WORKERS=0 takes one, as pytest alone does
 # make native   set everything up, then build libedgeosr, the C library, beside edgeosr/runtime/native; needs g++
 # make native-sanitizers   set everything up, then run it with the sanitizers of addresses, undefined behaviour and threads
+# make native-cmake        set everything up, then build and install the library with CMake as docs/embed-c.md says, and run it
 # make native-gstreamer    set everything up, then build the example for GStreamer and run it, where GStreamer's headers are
 # make native-wheels       set everything up, then dist/edgeosr-*-manylinux_*.whl, which carry the library, for x86-64 and
 #               aarch64; with qemu-aarch64-static and the packages libc6-arm64-cross and libstdc++6-arm64-cross, the
@@ -38,7 +39,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test native native-sanitizers native-gstreamer native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
+.PHONY: demo test native native-sanitizers native-cmake native-gstreamer native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -55,6 +56,9 @@ native: $(STAMP)
 native-sanitizers: $(STAMP)
 	$(BIN)/python tests/native/sanitizers.py
 
+native-cmake: $(STAMP)
+	$(BIN)/python tests/native/cmake_build.py
+
 native-gstreamer: $(STAMP)
 	$(BIN)/python tests/native/gstreamer_example.py
 
@@ -62,7 +66,8 @@ native-wheels: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[wheels]'
 	rm -rf build/lib build/bdist.* dist/pure && mkdir -p dist/pure
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist/pure .
-	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl
+	$(BIN)/python -m edgeosr.runtime.native.platform_wheel dist/pure/edgeosr-*-py3-none-any.whl --out dist
+	$(BIN)/python tests/native/other_machine.py build/native-objects/x86_64/libedgeosr.so
 	$(BIN)/python tests/native/other_machine.py build/native-objects/aarch64/libedgeosr.so
 
 test-oldest: $(STAMP)

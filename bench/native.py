@@ -157,7 +157,7 @@ def native_report(
 ) -> dict[str, Any]:
     """Measure exports of one network; returns plain values, with their conditions."""
     bundles = [read_bundle(path) for path in paths]
-    manifest, flags, known = bundles[0].manifest, processor_flags(), versions()
+    manifest, flags = bundles[0].manifest, processor_flags()
     rows = measure(bundles, golden_frames(bundles[0], frame), turns, limit_s)
     return {
         "kind": "native",
@@ -166,7 +166,7 @@ def native_report(
         "device": describe_device().as_json(),
         "has": [flag for flag in (*BF16_FLAGS, *VNNI_FLAGS) if flag in flags],
         "load": load_average() or 0.0,
-        "versions": {name: known[name] for name in ("edgeosr", "onnxruntime") if name in known},
+        "versions": versions(("edgeosr", "onnxruntime", "openvino")),
         "rows": rows,
     }
 

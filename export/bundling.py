@@ -103,6 +103,8 @@ def write_calibrated(
         ),
         golden_images,
     )
+    own = None if body is None else body.record.threshold
+    golden = replace(golden, threshold=threshold.limit, body_threshold=None if own is None else own.limit)
     scorer = graph.fitted(fit.fusion, threshold.value, threshold.class_values)
     if typed is not None:
         scorer = typed.scorer

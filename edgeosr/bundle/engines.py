@@ -11,7 +11,7 @@ MOST_ENGINES = 64
 LARGEST_PLAN = 1 << 31  # bytes
 LARGEST_BATCH = 1024
 ENGINE_FILE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.plan"
-TARGET = r"sm_\d{2,3}"
+TARGET = r"sm_[0-9]{2,3}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,9 +63,11 @@ def _body(manifest: Manifest) -> dict[str, str]:
     body = manifest.body
     if body is None:
         return {}
+    own = body.threshold
     return {
         "body": f"{body.described()} ({body.converter}; judged on {body.processor})",
         "body's gate": body.gate.described(),
+        **({} if own is None else {"body's threshold": f"accept if score <= {own.value:.4g}, its own"}),
     }
 
 

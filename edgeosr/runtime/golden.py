@@ -1,6 +1,6 @@
 """``golden.npz``: frames with the verdicts that were given where the bundle was made.
 
-The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN``:
+The file, a zip of plain arrays of ``n`` frames and nothing else, at most ``LARGEST_GOLDEN``:
 
     frames       uint8 [n, h, w, 3]     stored small; in the channel order of ``bgr``
     size         int64 [2]              (height, width) that they are judged at, pixels repeated
@@ -10,6 +10,8 @@ The file, a zip of plain arrays of ``n`` frames, at most ``LARGEST_GOLDEN``:
     gap          float32 [n]            how far behind (``runner_up``),
     score        float32 [n]            the unknown score; infinite where the model's own answer is "unknown",
     values       float32 [n, parts]     and the values of the bundle's score parts in its order
+
+    threshold    float64 [1 or classes] the manifest's, so that an edited one is noticed; may be missing
 
 and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says of the same frames
 (``typed_expected``), which is what an engine with the kernel must say:
@@ -21,12 +23,13 @@ and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says 
 and, in a bundle with a body for OpenVINO, what ``model.onnx`` with that body says there, and its rounding:
 
     body_label, body_second, body_gap, body_score, body_values, body_rounding
+    body_threshold  float64 [1]         that body's own, if it has one; may be missing
 """
 
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +38,15 @@ from edgeosr.bundle.manifest import LARGEST_FILES, Manifest
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE
 from edgeosr.runtime.batch_size import frames_at_once
+from edgeosr.runtime.refused_array import refuse_array
 from edgeosr.scoring.npz import NpzError, npz_arrays
+from edgeosr.scoring.thresholds import Limit
 
 LEAST_FRAMES = 64
+MOST_FRAMES = 1024  # all are judged before a bundle is used, so hours of them are refused
+MOST_PIXELS = 128 * LARGEST_FRAME  # of all frames, at the size that they are judged at
 LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
+_MOST_LIMITS = 1 << 15  # more would not fit beside the frames
 _HALF = ("label", "second", "gap", "score", "values")
 
 
@@ -92,7 +100,7 @@ class Golden:
     """See the module's docstring.
 
     ``typed`` and ``rounding`` are None in a bundle without a backbone, ``body`` and ``body_rounding`` in one
-    without a body.
+    without a body; a threshold where the file does not say it.
     """
 
     frames: NDArray[np.uint8]
@@ -103,6 +111,8 @@ class Golden:
     rounding: Rounding | None = None
     body: Expected | None = None
     body_rounding: Rounding | None = None
+    threshold: Limit | None = None
+    body_threshold: Limit | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -196,6 +206,9 @@ def write_golden(golden: Golden) -> bytes:
             arrays |= {f"{prefix}{name}": array for name, array in vars(half).items()}
             numbers = [rounding.score, rounding.gap, *rounding.values]
             arrays[f"{before}rounding"] = np.array(numbers, np.float32)
+    for name, limit in (("threshold", golden.threshold), ("body_threshold", golden.body_threshold)):
+        if limit is not None and np.size(limit) <= _MOST_LIMITS:
+            arrays[name] = np.atleast_1d(np.asarray(limit, np.float64))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -217,22 +230,31 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     classes, parts = len(manifest.classes), len(manifest.parts)
     names = (*_HALF, *((*(f"typed_{name}" for name in _HALF), "rounding") if typed else ()))
     names += (*(f"body_{name}" for name in _HALF), "body_rounding") if body else ()
-    entries = _entries(data, (*names, "frames", "size", "bgr"))
+    limits = {"threshold": manifest.threshold.limit}
+    if manifest.body is not None and manifest.body.threshold is not None:
+        limits["body_threshold"] = manifest.body.threshold.limit
+    entries = _entries(data, (*names, "frames", "size", "bgr"), tuple(limits))
     frames, size, bgr = entries["frames"], entries["size"], entries["bgr"]
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        _refuse("frames must be uint8 [n, height, width, 3]", frames)
+        refuse_array("frames must be uint8 [n, height, width, 3]", frames)
     count = len(frames)
     if count < LEAST_FRAMES:
-        _refuse(f"frames must be at least {LEAST_FRAMES}: fewer prove too little", frames)
+        refuse_array(f"frames must be at least {LEAST_FRAMES}: fewer prove too little", frames)
+    if count > MOST_FRAMES:
+        refuse_array(f"frames must be at most {MOST_FRAMES}", frames)
     fixed = manifest.frame
     if size.dtype != np.int64 or size.shape != (2,) or not ((size >= 1) & (size <= LARGEST_SIDE)).all():
-        _refuse(f"size must be (height, width) from 1 to {LARGEST_SIDE}, int64 [2]", size)
+        refuse_array(f"size must be (height, width) from 1 to {LARGEST_SIDE}, int64 [2]", size)
     if int(size[0]) * int(size[1]) > LARGEST_FRAME:
-        _refuse(f"size must be of at most {LARGEST_FRAME} pixels", size)
+        refuse_array(f"size must be of at most {LARGEST_FRAME} pixels", size)
+    if count * int(size[0]) * int(size[1]) > MOST_PIXELS:
+        refuse_array(f"size must be of at most {MOST_PIXELS // count} pixels with {count} frames", size)
     if fixed is not None and tuple(size.tolist()) != fixed:
-        _refuse(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
+        refuse_array(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
-        _refuse(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
+        refuse_array(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
+    for name in limits.keys() & entries.keys():
+        _require_limit(name, entries[name], np.atleast_1d(np.asarray(limits[name], np.float64)))
     return Golden(
         frames=frames,
         size=(int(size[0]), int(size[1])),
@@ -242,23 +264,34 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         rounding=_rounding(entries, "", parts) if typed else None,
         body=_expected(entries, "body_", count, classes, parts) if body else None,
         body_rounding=_rounding(entries, "body_", parts) if body else None,
+        threshold=limits["threshold"] if "threshold" in entries else None,
+        body_threshold=limits["body_threshold"] if "body_threshold" in entries else None,
     )
+
+
+def _require_limit(name: str, found: NDArray[Any], wanted: NDArray[np.float64]) -> None:
+    if found.dtype != np.float64 or found.shape != wanted.shape or not (found == wanted).all():
+        spelled = f" {float(wanted[0])!r}" if len(wanted) == 1 else "s of the classes"
+        refuse_array(f"{name} must be the manifest's{spelled}, which was edited after the export", found)
 
 
 def _rounding(entries: dict[str, NDArray[Any]], prefix: str, parts: int) -> Rounding:
     found, shape = entries[f"{prefix}rounding"], (2 + parts,)
     if found.dtype != np.float32 or found.shape != shape or not (np.isfinite(found) & (found >= 0)).all():
-        _refuse(f"{prefix}rounding must be finite numbers from 0, float32 [{2 + parts}]", found)
+        refuse_array(f"{prefix}rounding must be finite numbers from 0, float32 [{2 + parts}]", found)
     score, gap, *values = found.tolist()
     return Rounding(score, gap, tuple(values))
 
 
-def _entries(data: bytes, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _entries(data: bytes, wanted: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
         found = npz_arrays(data, largest=LARGEST_GOLDEN)
         missing = [name for name in wanted if name not in found]
         if missing:
             raise NpzError(f"it lacks {', '.join(missing)}")
+        more = [name for name in found if name not in (*wanted, *optional)]
+        if more:
+            raise NpzError(f"it has an entry that edgeosr does not know, {more[0]!r}")
     except NpzError as error:
         raise BundleError(
             f"golden.npz holds no frames with their verdicts: {error}; export the bundle again"
@@ -272,34 +305,16 @@ def _expected(
     label, second, gap, score, values = (entries[prefix + name] for name in _HALF)
     for name, array in (("label", label), ("second", second)):
         if array.dtype != np.int64 or array.shape != (count,) or array.min() < 0 or array.max() >= classes:
-            _refuse(f"{prefix}{name} must be classes from 0 to {classes - 1}, int64 [{count}]", array)
+            refuse_array(f"{prefix}{name} must be classes from 0 to {classes - 1}, int64 [{count}]", array)
     if score.dtype != np.float32 or score.shape != (count,):
-        _refuse(f"{prefix}score must be float32 [{count}]", score)
+        refuse_array(f"{prefix}score must be float32 [{count}]", score)
     if gap.dtype != np.float32 or gap.shape != (count,) or not (gap >= 0).all():
-        _refuse(f"{prefix}gap must be numbers from 0, float32 [{count}]", gap)
+        refuse_array(f"{prefix}gap must be numbers from 0, float32 [{count}]", gap)
     if values.dtype != np.float32 or values.shape != (count, parts):
-        _refuse(f"{prefix}values must be float32 [{count}, {parts}]", values)
+        refuse_array(f"{prefix}values must be float32 [{count}, {parts}]", values)
     found = Expected(label=label, second=second, gap=gap, score=score, values=values)
     if not np.isfinite(values).all():
-        _refuse(f"{prefix}values must be finite numbers, float32 [{count}, {parts}]", values)
+        refuse_array(f"{prefix}values must be finite numbers, float32 [{count}, {parts}]", values)
     if not found.comparable(typed=bool(prefix)).all():
-        _refuse(f"{prefix}score must be {'finite ' * bool(prefix)}numbers, float32 [{count}]", score)
+        refuse_array(f"{prefix}score must be {'finite ' * bool(prefix)}numbers, float32 [{count}]", score)
     return found
-
-
-def _refuse(expected: str, got: NDArray[Any]) -> NoReturn:
-    raise BundleError(
-        f"golden.npz: {expected}; got {got.dtype} {list(got.shape)}{_in_words(got)}; export the bundle again"
-    )
-
-
-def _in_words(got: NDArray[Any]) -> str:
-    """Return what is in an array: its few values, or how far they reach; nothing of what has no order."""
-    if got.size <= 2 or got.dtype.kind not in "biuf":
-        return f" {got.tolist()}" if got.size <= 2 else ""
-    if got.dtype.kind == "b":
-        return f", {int(got.sum())} of them true"
-    finite = got[np.isfinite(got)]
-    reach = f", from {finite.min():g} to {finite.max():g}" if finite.size else ""
-    lost = f", {got.size - finite.size} of them not finite" if finite.size < got.size else ""
-    return reach + lost

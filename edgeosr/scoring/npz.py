@@ -6,6 +6,8 @@ bytes that are there.
 
 import io
 import math
+import re
+import struct
 import zipfile
 from typing import Any
 
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 _LOCAL_HEADER = 30
 # The record at a zip's end, without the comment that readers would look for it behind.
 _END, _END_BYTES = b"PK\5\6", 22
+# Of the record before it in a zip64, which may say that the directory is elsewhere.
+_LOCATOR, _LOCATOR_BYTES = b"PK\6\7", 20
+_PLAIN_NAME = re.compile(r"[ -~]+\.npy")  # of ASCII that is seen, whatever code page a reader takes it for
 LONGEST_NAME = 100
 MOST_ENTRIES = 512
 
@@ -41,9 +46,10 @@ def npz_arrays(data: bytes, *, largest: int) -> dict[str, NDArray[Any]]:
     if data[-_END_BYTES:][: len(_END)] != _END:
         raise NpzError("it does not end as a zip without a comment ends")
     try:
+        directory = _directory(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            _require_plain(entries, len(data))
+            _require_plain(entries, data, directory)
             return {_name(entry): _array(archive.read(entry)) for entry in entries}
     except NpzError:
         raise
@@ -52,12 +58,26 @@ def npz_arrays(data: bytes, *, largest: int) -> dict[str, NDArray[Any]]:
         raise NpzError(str(error) or type(error).__name__) from error
 
 
-def _require_plain(entries: list[zipfile.ZipInfo], size: int) -> None:
+def _directory(data: bytes) -> int:
+    """Return where the directory begins, which must be the one that every reader takes."""
+    end = len(data) - _END_BYTES
+    if data[max(end - _LOCATOR_BYTES, 0) : end].startswith(_LOCATOR):
+        raise NpzError("it is a zip64")
+    size, start = struct.unpack_from("<2I", data, end + 12)
+    if start + size != end:
+        raise NpzError("its directory is not at its end")
+    return int(start)
+
+
+def _require_plain(entries: list[zipfile.ZipInfo], data: bytes, directory: int) -> None:
     if len(entries) > MOST_ENTRIES:
         raise NpzError(f"it has {len(entries)} entries, more than {MOST_ENTRIES}")
     seen, reached = set[str](), 0
     for entry in entries:
         name = _name(entry)
+        # Either can hold what another reader takes for another name, place or directory.
+        if entry.extra or entry.comment:
+            raise NpzError("its directory has extra fields or comments")
         if entry.compress_type != zipfile.ZIP_STORED:
             raise NpzError(f"its entry {name!r} is compressed; edgeosr writes stored entries only")
         if entry.file_size != entry.compress_size:
@@ -69,14 +89,17 @@ def _require_plain(entries: list[zipfile.ZipInfo], size: int) -> None:
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < reached:
             raise NpzError("its entries overlap")
-        reached = entry.header_offset + _LOCAL_HEADER + entry.file_size
-    if reached > size:
+        reached = entry.header_offset + _LOCAL_HEADER
+        if reached <= len(data):
+            reached += sum(struct.unpack_from("<2H", data, reached - 4)) + entry.file_size
+    if reached > directory:
         raise NpzError("its entries reach beyond its end")
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
-    if not entry.filename.endswith(".npy"):
-        raise NpzError(f"its entry {entry.filename[:LONGEST_NAME]!r} is not an array")
+    spelled = entry.orig_filename  # filename ends before a NUL, or is what an extra field says
+    if entry.filename != spelled or not _PLAIN_NAME.fullmatch(spelled):
+        raise NpzError(f"its entry {spelled[:LONGEST_NAME]!r} is not an array")
     if len(entry.filename) > LONGEST_NAME:
         raise NpzError(f"an entry's name has {len(entry.filename)} letters, more than {LONGEST_NAME}")
     return entry.filename[: -len(".npy")]

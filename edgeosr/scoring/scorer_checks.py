@@ -69,7 +69,8 @@ def _require_constants(scorer: Scorer) -> None:
     for name, constants in scorer.constants.items():
         if name not in scorer.fusion.parts:
             refuse(f"it has constants of {name!r}, which is not among its parts")
-        rows, numbers = len(constants.rows), constants.numbers.size
+        # Of a file's arrays nothing is known yet, and one without an axis has no length.
+        rows, numbers = constants.rows.shape[0] if constants.rows.ndim else 0, constants.numbers.size
         if rows > FILE_LIMITS.rows or numbers > FILE_LIMITS.numbers:
             refuse(
                 f"the part {name} has {rows} rows and {numbers} numbers; at most {FILE_LIMITS.rows} and "

@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE))
 
 from sanitizers import LIBRARY, small_bundles  # noqa: E402  # the folder comes first
 
-from edgeosr.runtime.native.build import OBJECTS, build  # noqa: E402
+from edgeosr.runtime.native.build import OBJECTS, SONAME, build  # noqa: E402
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library  # noqa: E402
 
 MODULES = ("gstreamer-app-1.0", "gstreamer-video-1.0")
@@ -33,7 +33,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        library = build(folder / "libedgeosr.so.0", objects=HERE.parents[1] / OBJECTS)
+        library = build(folder / SONAME, objects=HERE.parents[1] / OBJECTS)
         program = folder / "camera_gstreamer"
         example = LIBRARY / "examples" / "camera_gstreamer.c"
         command = ["cc", *STRICT, "-I", str(LIBRARY / "include"), str(example), str(library)]

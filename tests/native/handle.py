@@ -4,11 +4,15 @@ import contextlib
 import ctypes
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 
 from edgeosr.runtime.native.library import (
-    FRAME,
+    FRAME as FRAME_TYPE,
+)
+from edgeosr.runtime.native.library import (
     RGB8,
     VERDICT,
     Options,
@@ -16,6 +20,9 @@ from edgeosr.runtime.native.library import (
     onnxruntime_library,
     require_ok,
 )
+
+# Of edgeosr_status.
+ARGUMENT, BUNDLE, FRAME, NO_BACKEND, FAILED, NOT_VERIFIED, MEMORY, _, NO_PREVIOUS = range(1, 10)
 
 
 def options(**changes):
@@ -29,8 +36,8 @@ _KEPT = []
 def frame(*planes, size=None, pixel_format=RGB8, strides=None):
     """One ``edgeosr_frame``, whose planes are kept for good. The size is the first plane's."""
     _KEPT.append(planes)
-    made = np.zeros(1, FRAME)
-    made["struct_bytes"] = FRAME.itemsize
+    made = np.zeros(1, FRAME_TYPE)
+    made["struct_bytes"] = FRAME_TYPE.itemsize
     made["format"] = pixel_format
     made["height_px"], made["width_px"] = planes[0].shape[:2] if size is None else size
     for place, plane in enumerate(planes):
@@ -113,3 +120,20 @@ def opened(library, path, **changes):
         yield handle
     finally:
         handle.close()
+
+
+def said_on_opening(native, path, chosen):
+    pointer = ctypes.c_void_p(1)
+    given = None if chosen is None else ctypes.byref(chosen)
+    status = native.edgeosr_open(None if path is None else os.fsencode(path), given, ctypes.byref(pointer))
+    assert not pointer
+    return status, native.edgeosr_last_error().decode()
+
+
+def in_child(program, *arguments, **variables):
+    """Run a program of Python with the helpers beside the tests; return its lines."""
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), **variables}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

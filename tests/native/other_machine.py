@@ -1,7 +1,8 @@
-"""The library for aarch64 on this machine, with qemu: ``python tests/native/other_machine.py LIBEDGEOSR.so``.
+"""The library of a wheel, run: ``python tests/native/other_machine.py LIBEDGEOSR.so``, for x86-64 or aarch64.
 
-Needs qemu-aarch64-static and the libraries of Debian's libc6-arm64-cross and libstdc++6-arm64-cross; without
-them it says so and ends well. The onnxruntime of that machine is downloaded as pip does it.
+One for another machine runs in qemu: it needs qemu-aarch64-static and the libraries of Debian's
+libc6-arm64-cross and libstdc++6-arm64-cross; without them it says so and ends well. The onnxruntime of that
+machine is downloaded as pip does it.
 """
 
 import os
@@ -16,10 +17,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from sanitizers import LIBRARY, small_bundles  # noqa: E402  # the folder comes first
+from sanitizers import LIBRARY, SONAME, onnxruntime_library, small_bundles  # noqa: E402  # the folder comes first
 
 EMULATOR, LIBRARIES = "qemu-aarch64-static", Path("/usr/aarch64-linux-gnu/lib")
-TARGET = "aarch64-linux-gnu.2.28"
+# By the number in an ELF file.
+MACHINES = {0x3E: "x86_64", 0xB7: "aarch64"}
 # Later ones (1.32.0 was tried) end while they start: what the system says of processors is another machine's.
 ONNXRUNTIME = "1.26.0"
 
@@ -37,31 +39,35 @@ def onnxruntime(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Build the program of the sanitizers for aarch64, without them, and run it."""
-    if not shutil.which(EMULATOR) or not LIBRARIES.exists():
-        print(f"not run: {EMULATOR} and {LIBRARIES} are needed to run the library for aarch64 here")
+    """Build the program of the sanitizers for that machine, without them, and run it."""
+    data = Path(sys.argv[1]).read_bytes()
+    machine = MACHINES[int.from_bytes(data[18:20], "little")]
+    own = machine == platform.machine()
+    if not own and (machine != "aarch64" or not shutil.which(EMULATOR) or not LIBRARIES.exists()):
+        print(
+            f"not run: {EMULATOR} and {LIBRARIES} are needed to run a library for aarch64 on another machine"
+        )
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(sys.argv[1], folder / "libedgeosr.so.0")
-        program = folder / "exercise"
-        command = [sys.executable, "-m", "ziglang", "c++", "-target", TARGET, "-std=c++17", "-O1", "-pthread"]
-        command += [
-            "-I",
-            str(LIBRARY / "include"),
-            str(HERE / "exercise.cpp"),
-            str(folder / "libedgeosr.so.0"),
-        ]
-        subprocess.run([*command, "-Wl,-rpath,$ORIGIN", "-o", str(program)], check=True)
+        library, program = folder / SONAME, folder / "exercise"
+        library.write_bytes(data)
+        command = [sys.executable, "-m", "ziglang", "c++", "-target", f"{machine}-linux-gnu.2.28"]
+        command += ["-std=c++17", "-O1", "-pthread", "-I", str(LIBRARY / "include")]
+        command += [str(HERE / "exercise.cpp"), str(library), "-Wl,-rpath,$ORIGIN", "-o", str(program)]
+        subprocess.run(command, check=True)
         environment = {
             **os.environ,
-            "EDGEOSR_ONNXRUNTIME": str(onnxruntime(folder)),
-            "QEMU_LD_PREFIX": str(LIBRARIES.parent),
-            "QEMU_SET_ENV": f"LD_LIBRARY_PATH={LIBRARIES}",
+            "EDGEOSR_ONNXRUNTIME": onnxruntime_library() if own else str(onnxruntime(folder)),
         }
-        emulated = [] if platform.machine() == "aarch64" else [EMULATOR]
-        done = subprocess.run([*emulated, str(program), *map(str, small_bundles(folder))], env=environment)
-    print(f"aarch64: {'ok' if done.returncode == 0 else 'FAILED'}")
+        if not own:
+            environment |= {
+                "QEMU_LD_PREFIX": str(LIBRARIES.parent),
+                "QEMU_SET_ENV": f"LD_LIBRARY_PATH={LIBRARIES}",
+            }
+        paths = map(str, small_bundles(folder))
+        done = subprocess.run([*([] if own else [EMULATOR]), str(program), *paths], env=environment)
+    print(f"{machine}: {'ok' if done.returncode == 0 else 'FAILED'}")
     return done.returncode
 
 

@@ -1,7 +1,8 @@
 """Python's readers and the library's, given the same; each Python test of a rule becomes one of both.
 
-A plugin of pytest (``-p readers``): what a test imports as ``parse_manifest``, ``require_graph`` or ``parse``
-asks the library too, and fails the test where the two do not both take the document or both refuse it.
+A plugin of pytest (``-p readers``): what a test imports as ``parse_manifest``, ``require_graph``, ``parse``
+or ``read_golden`` asks the library too, and fails the test where the two do not both take the document or
+both refuse it.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ from pathlib import Path
 from edgeosr.bundle import manifest
 from edgeosr.bundle.onnx import rules, wire
 from edgeosr.errors import EdgeosrError
+from edgeosr.runtime import golden
 
 ROOM = 4096
 # What the library does not look at, or takes in fewer forms; src/bundle/manifest.h says so.
@@ -37,6 +39,12 @@ class Readers:
 
     def graph(self, data, contract):
         return self._said("graph", data, ctypes.c_size_t(len(data)), spelled(contract).encode())
+
+    def npz(self, data):
+        return self._said("npz", data, ctypes.c_size_t(len(data)))
+
+    def scorer(self, data):
+        return self._said("scorer", data, ctypes.c_size_t(len(data)))
 
     def golden(self, data, of):
         return self._said("golden", data, ctypes.c_size_t(len(data)), of, ctypes.c_size_t(len(of)))
@@ -93,6 +101,9 @@ def pytest_configure(config):
     config.native_readers = readers = Readers(Path(path))
     manifest.parse_manifest = doubled(lambda data, *_: readers.manifest(data), manifest.parse_manifest)
     rules.require_graph = doubled(readers.graph, rules.require_graph)
+    golden.read_golden = doubled(
+        lambda data, of: readers.golden(data, manifest.manifest_bytes(of)), golden.read_golden
+    )
     parse = wire.parse
     wire.parse = doubled(
         lambda data, *_: readers.wire(data), parse, only=lambda table, _where: table is wire.MODEL

@@ -12,7 +12,7 @@ import pytest
 
 import edgeosr
 from edgeosr.runtime.native import library
-from edgeosr.runtime.native.build import HERE
+from edgeosr.runtime.native.build import HERE, SONAME
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 # Of the extra "dev", where it is installed; a system's own otherwise.
@@ -61,7 +61,7 @@ def test_the_structures_are_as_large_as_python_takes_them(tmp_path):
         "EDGEOSR_GRAY8 == 4",
         "EDGEOSR_NOT_VERIFIED == 6",
         "EDGEOSR_MOST_PARTS == 16",
-        "EDGEOSR_ABI == 1",
+        f"EDGEOSR_ABI == {library.ABI}",
     ]
     text = '#include "edgeosr.h"\n' + "\n".join(f"char a{i}[{c} ? 1 : -1];" for i, c in enumerate(checks))
     command = ["cc", "-std=c99", "-fsyntax-only", "-x", "c", "-", "-I", str(HERE / "include")]
@@ -70,10 +70,16 @@ def test_the_structures_are_as_large_as_python_takes_them(tmp_path):
 
 def test_every_status_of_the_header_is_an_error_of_python_and_a_row_of_the_page():
     header = (HERE / "include" / "edgeosr.h").read_text("utf-8")
-    found = {name: int(number) for name, number in re.findall(r"(EDGEOSR_[A-Z_]+) = (\d+),? +/\*", header)}
-    statuses = {name: number for name, number in found.items() if number in library.ERRORS}
-    assert sorted(library.ERRORS) == list(range(1, 11))
-    assert len(statuses) >= 10 and all(f"`{name}`" in PAGE for name in statuses)
+    (listed,) = re.findall(r"enum edgeosr_status \{(.*?)\}", header, re.DOTALL)
+    statuses = {name: int(number) for name, number in re.findall(r"(EDGEOSR_\w+) = (\d+)", listed)}
+    assert statuses.pop("EDGEOSR_OK") == library.OK and len(statuses) == listed.count("=") - 1
+    assert sorted(statuses.values()) == sorted(library.ERRORS)
+    assert [name for name in statuses if f"| `{name}` |" not in PAGE] == []
+
+
+def test_version_and_name_for_programs_are_those_of_header_and_package(native, built):
+    assert native.edgeosr_version().decode() == edgeosr.__version__
+    assert f"libedgeosr.so.{library.ABI}" == SONAME and SONAME.encode() + b"\0" in built.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,8 @@ def installed(built, tmp_path_factory):
     run([CMAKE, "--build", work / "b"])
     run([CMAKE, "--install", work / "b"])
     (library_file,) = (path for path in place.rglob("libedgeosr.so.*.*") if not path.is_symlink())
+    assert library_file.name == f"libedgeosr.so.{edgeosr.__version__}"
+    assert library_file.with_name(SONAME).is_symlink()
     shutil.copy(built, library_file)
     return place
 
@@ -142,6 +150,9 @@ def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_pat
     picture = tmp_path / "a.ppm"
     picture.write_bytes(b"P6\n30 20\n255\n" + pixels.tobytes())
     said = run([programs / "judge_file", bundle_path, picture], env=environment)
+    # With comments, as GIMP writes.
+    picture.write_bytes(b"P6\n# made by # nobody\n30 # wide\n20\n255\n" + pixels.tobytes())
+    assert run([programs / "judge_file", bundle_path, picture], env=environment) == said
     with edgeosr.Runtime(bundle_path, backend="onnxruntime", threads=1) as runtime:
         verdict = runtime(pixels)
     assert said == (
@@ -152,6 +163,11 @@ def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_pat
         [programs / "judge_file", tmp_path, picture], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 1 and "manifest.json is missing" in done.stderr
+    picture.write_bytes(picture.read_bytes()[:-1])
+    done = subprocess.run(
+        [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2 and done.stderr == f"{picture} is no binary PPM of 8 bits\n"
 
 
 def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment, bundle_path, tiny):
@@ -175,6 +191,8 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     ]
     done = subprocess.run(command, input=frames[0].tobytes(), capture_output=True, env=environment)
     assert done.stdout.decode() == f"{first.label} {first.score:.3f}\n"
+    done = subprocess.run(command, input=frames[0].tobytes()[:100], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, b"") and b"must have 1800 bytes; got 100" in done.stderr
 
 
 def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, tmp_path):
@@ -205,4 +223,29 @@ def test_the_page_has_blocks_of_c():
 
 def test_the_example_is_as_short_as_the_page_says():
     lines = (HERE / "examples" / "judge_file.c").read_text("utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 45
+    assert sum(bool(line.strip()) for line in lines) <= 55 and "in 55 lines of C" in PAGE
+
+
+def test_the_class_for_cpp_has_the_functions_of_the_header(tmp_path, built, environment, bundle_path):
+    source = """
+    #include <edgeosr.hpp>
+    int main(int, char** argv) {
+        edgeosr::Runtime runtime(argv[1]);
+        runtime.warm_up(1, 60);
+        runtime.set_class_thresholds({1, 2, 3, 4});
+        std::vector<unsigned char> y(20 * 30, 90), uv(10 * 30, 130);
+        auto const said = runtime.judge(edgeosr::nv12_frame(20, 30, y.data(), uv.data()));
+        bool const good = runtime.thresholds() == std::vector<double>{1, 2, 3, 4} &&
+                          runtime.class_name(static_cast<std::size_t>(said.index)) == said.nearest &&
+                          runtime.class_name(4).empty() && !runtime.part_name(0).empty();
+        return good ? 0 : 1;
+    }
+    """
+    header = (HERE / "include" / "edgeosr.h").read_text("utf-8")
+    wrapped = (HERE / "include" / "edgeosr.hpp").read_text("utf-8")
+    functions = set(re.findall(r"(edgeosr_\w+)\(", header)) - {"edgeosr_version", "edgeosr_abi"}
+    assert len(functions) > 12 and {name for name in functions if f"{name}(" not in wrapped} == set()
+    (tmp_path / SONAME).symlink_to(built)
+    command = ["c++", "-std=c++17", *STRICT, "-x", "c++", "-", "-x", "none", tmp_path / SONAME]
+    run([*command, "-I", HERE / "include", "-o", tmp_path / "program"], input=source)
+    run([tmp_path / "program", bundle_path], env={**environment, "LD_LIBRARY_PATH": str(tmp_path)})

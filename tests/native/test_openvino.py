@@ -2,21 +2,32 @@
 
 import ctypes
 import shutil
+import subprocess
 import threading
+import time
 from dataclasses import replace
 
 import body_bundles
 import numpy as np
 import onnx
 import pytest
-from handle import Handle, frame, opened, options, text_at
+from handle import FAILED, Handle, frame, opened, options, text_at
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.agreement import SAME_GRAPH
-from edgeosr.runtime.native.library import BGR8, OPENVINO_VARIABLE, RGB8, openvino_library
+from edgeosr.runtime.backends import native as python_native
+from edgeosr.runtime.golden import read_golden, write_golden
+from edgeosr.runtime.native.library import (
+    BGR8,
+    ONNXRUNTIME_VARIABLE,
+    OPENVINO_VARIABLE,
+    RGB8,
+    openvino_library,
+)
+from edgeosr.runtime.verify import verify_bundle
 
 METHODS = (("closed-form", "cosine"), ("closed-form", "external"), ("probes", "cosine"), ("none", "external"))
 LIBRARY = openvino_library().encode()
@@ -136,6 +147,102 @@ def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bu
     assert found == {index: {score} for index, score in enumerate(alone)}
 
 
+@pytest.fixture
+def gone(native, typed_bundle, tmp_path):
+    """Opens a bundle that is then taken from the disk, so that no further network can be made."""
+
+    def of(library):
+        path = tmp_path / "gone.edgeosr"
+        shutil.copytree(typed_bundle().path, path)
+        handle = Handle(native, path, options(**{**OPENVINO, "backend_library": library}))
+        shutil.rmtree(path)
+        return handle
+
+    return of
+
+
+def test_after_a_time_limit_the_only_network_goes_on(native, gone):
+    handle, one = gone(LIBRARY), frame(frames_of()[3])
+    before = handle.judge(one)["score"]
+    assert native.edgeosr_warm_up(handle.pointer, 1, 1e-9) == FAILED
+    assert "did not judge a frame within 1e-09 s" in handle.last_error()
+    assert handle.judge(one)["score"] == before and native.edgeosr_warm_up(handle.pointer, 1, 60.0) == 0
+    handle.close()
+
+
+# OpenVINO, whose runs wait and then fail while it is told to.
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <unistd.h>
+enum { GENUINE, WAITING, FAILING };
+static atomic_int mode, inside;
+void shim_set(int to) { mode = to; }
+int shim_inside(void) { return inside; }
+int ov_infer_request_infer(void *request) {
+    int (*genuine)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "ov_infer_request_infer");
+    ++inside;
+    while (mode == WAITING) usleep(1000);
+    return mode == FAILING ? -1 : genuine(request);
+}
+int ov_compiled_model_create_infer_request(void const *compiled, void **made) {
+    int (*genuine)(void const *, void **) =
+        (int (*)(void const *, void **))dlsym(RTLD_NEXT, "ov_compiled_model_create_infer_request");
+    return mode == FAILING ? -1 : genuine(compiled, made);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shim") / "libshim.so"
+    genuine = LIBRARY.decode()
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path), "-x", "none", "-Wl,--no-as-needed"]
+    command += [genuine, f"-Wl,-rpath,{genuine.rpartition('/')[0]}", "-ldl"]
+    subprocess.run(command, input=SHIM, text=True, check=True)
+    return ctypes.CDLL(str(path))
+
+
+def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_later(gone, shim):
+    handle, one = gone(shim._name.encode()), frame(frames_of()[3])
+    before, said = handle.judge(one)["score"], []
+    shim.shim_set(1)
+    threads = [
+        threading.Thread(target=lambda: said.append(handle.status_of(one)[0]), daemon=True) for _ in range(4)
+    ]
+    ran = shim.shim_inside()
+    threads[0].start()
+    while shim.shim_inside() == ran:
+        time.sleep(0.001)
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.2)
+    shim.shim_set(2)
+    for thread in threads:
+        thread.join(20)
+    assert said == [FAILED] * 4
+    shim.shim_set(0)
+    assert handle.judge(one)["score"] == before
+    handle.close()
+
+
+def test_python_names_onnxruntime_and_never_gets_a_body_with_another_threshold(
+    native, body_bundle, monkeypatch
+):
+    bundle = body_bundle()
+    monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    monkeypatch.setattr(python_native, "load_library", lambda: native)
+    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)  # as with a wheel before 1.20
+    python = edgeosr.Runtime(bundle.path, backend="onnxruntime", threads=1)
+    with python, edgeosr.Runtime(bundle.path, backend="native", threads=1) as runtime:
+        for one in frames_of()[:6]:
+            assert runtime(one).score == python(one).score
+        assert (runtime.graph, runtime.threshold) == ("model.onnx", bundle.manifest.threshold.value)
+        assert "onnxruntime" in runtime.providers[0]
+
+
 def refused(native, path, error, words, **changes):
     with pytest.raises(error, match=words):
         Handle(native, path, options(**{**OPENVINO, **changes}))
@@ -211,6 +318,29 @@ def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native
     write_bundle(path, replace(bundle.manifest, body=record), {**bundle.files, "body.onnx": data})
     assert read_bundle(path).manifest.body.outputs == ("embedding",)
     refused(native, path, BundleError, "gives other tensors than scorer.npz takes")
+
+
+def test_an_edited_threshold_of_a_body_is_noticed_by_both_readers(native, body_bundle, tmp_path):
+    bundle = body_bundle()
+    limits = {
+        "threshold": bundle.manifest.threshold.value,
+        "body_threshold": bundle.manifest.body.threshold.value,
+    }
+    golden = replace(read_golden(bundle.files["golden.npz"], bundle.manifest), **limits)
+    for name, change in (("good", 0.0), ("edited", 50.0)):
+        body = bundle.manifest.body
+        body = replace(body, threshold=replace(body.threshold, value=body.threshold.value + change))
+        write_bundle(
+            tmp_path / f"{name}.edgeosr",
+            replace(bundle.manifest, body=body),
+            {**bundle.files, "golden.npz": write_golden(golden)},
+        )
+    with opened(native, tmp_path / "good.edgeosr", **OPENVINO) as handle:
+        assert handle.verify()[0] == 0
+    refused(native, tmp_path / "edited.edgeosr", BundleError, "body_threshold must be the manifest's")
+    assert verify_bundle(tmp_path / "good.edgeosr").passed
+    with pytest.raises(BundleError, match="body_threshold must be the manifest's"):
+        verify_bundle(tmp_path / "edited.edgeosr")
 
 
 def test_the_programs_stack_for_signals_stays_its_own(native, typed_bundle):

@@ -5,10 +5,12 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from edgeosr.errors import MissingDependencyError, UsageError
+from edgeosr.runtime.native import library
 from edgeosr.runtime.native import platform_wheel as module
 from edgeosr.runtime.native.platform_wheel import LIBRARY, MACHINES, cross_compiled, platform_wheel
 
@@ -50,12 +52,16 @@ def test_the_wheel_holds_the_library_and_a_record_of_every_file(pure, tmp_path, 
     assert again.read_bytes() == made.read_bytes()
 
 
-def test_pip_installs_it_and_python_finds_the_library_in_it(pure, tmp_path):
-    made = platform_wheel(pure, b"library", MACHINES[0], tmp_path / "out")
+def test_pip_installs_it_and_python_finds_the_library_in_it(pure, built, tmp_path, monkeypatch):
+    made = platform_wheel(pure, built.read_bytes(), MACHINES[0], tmp_path / "out")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     platform = ["--platform", "manylinux_2_28_x86_64", "--only-binary", ":all:"]
     subprocess.run([*command, str(tmp_path / "site"), *platform, str(made)], check=True, capture_output=True)
-    assert (tmp_path / "site" / LIBRARY).read_bytes() == b"library"
+    # Where the module that looks for it would lie in that place.
+    monkeypatch.delenv(library.LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "__file__", str((tmp_path / "site" / LIBRARY).with_name("library.py")))
+    monkeypatch.setattr(library, "load_library", library.load_library.__wrapped__)
+    assert Path(library.load_library()._name) == tmp_path / "site" / LIBRARY
 
 
 def test_another_wheel_than_a_pure_one_is_refused(pure, tmp_path):

@@ -26,10 +26,12 @@ from edgeosr.runtime.native.library import Options
 from edgeosr.verdict import reads_as_unknown
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = Path("tests") / "core" / "bundle"
+CORE = Path("core") / "bundle"
 SHARED = (
+    "../../runtime/test_golden.py",
     "test_manifest.py",
     "test_hostile_manifest.py",
+    "test_class_thresholds.py",
     "test_body.py",
     "onnx/test_wire.py",
     "onnx/test_rules.py",
@@ -48,7 +50,7 @@ def test_the_tests_of_pythons_readers_hold_for_the_librarys(built):
         "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "readers", "-p", "no:cacheprovider", "-x"]
-    command += [str(CORE / name) for name in SHARED]
+    command += [str(Path("tests") / CORE / name) for name in SHARED]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     asked = re.search(r"libedgeosr read (\d+) documents", done.stdout)

@@ -1,6 +1,7 @@
 """The library's scoring of a map, an embedding or tangents against the float64 reference; and its reader."""
 
 import ctypes
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from edgeosr.scoring.scorer import ACTIVATIONS, PartConstants
 from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))  # the kernel's cases are this one's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core" / "scoring"))  # hostile files
 
 from fused_cases import Case, covering_cases, random_inputs, random_scorer, reference_of
+from hostile_npz import good, hostile, zipped
 
 SCORED = np.dtype([("label", np.int64), ("score", np.float32), ("values", np.float32, 16)], align=True)
 # Of a value, and of a score in standard deviations: float32 sums of up to 2048 numbers.
@@ -162,7 +165,30 @@ def test_a_scorer_is_taken_or_refused_as_python_does(built):
             read_scorer(data)
         except BundleError as found:
             error = found
-        status, said = readers._said("scorer", data, ctypes.c_size_t(len(data)))
+        status, said = readers.scorer(data)
         require_same(error, status, said, data[:200])
         taken += status == 0
     assert 20 < taken < 200
+
+
+@pytest.mark.parametrize("document", hostile().values(), ids=hostile())
+def test_what_two_readers_could_take_for_different_things_is_refused(built, document):
+    assert Readers(built).npz(zipped(good()))[0] == 0
+    status, said = Readers(built).npz(document)
+    assert status == 2 and "export the bundle again" in said
+
+
+def test_constants_of_a_part_without_an_axis_are_refused_as_a_bundle_that_is_not_valid(built):
+    with np.load(io.BytesIO(write_scorer(random_scorer(replace(BASE, positions=1))))) as file:
+        arrays = dict(file)
+    name = arrays["parts"].tobytes().decode().split("\n")[0]
+    nothing = np.zeros(0, np.float32)
+    arrays |= {
+        f"part_{name}_rows": np.float32(1), f"part_{name}_biases": nothing, f"part_{name}_numbers": nothing
+    }  # fmt: skip
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(BundleError, match=f"part_{name}_rows must be float32"):
+        read_scorer(buffer.getvalue())
+    status, said = Readers(built).scorer(buffer.getvalue())
+    assert status == 2 and f"part_{name}_rows" in said

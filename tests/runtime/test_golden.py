@@ -70,7 +70,8 @@ def typed_manifest(manifest: Manifest) -> Manifest:
         precision="fp16", ending="map", logits=False, dtype="float16", converter="none", fusion=None,
         threshold=None, gate=GATE,
     )  # fmt: skip
-    return replace(manifest, backbone=record)
+    files = {**manifest.files, "backbone.onnx": manifest.files["model.onnx"]}
+    return replace(manifest, backbone=record, files=files)
 
 
 def with_changes(golden: Golden, **changes: Any) -> bytes:
@@ -115,6 +116,10 @@ def test_what_is_written_reads_back(sample: Golden, manifest: Manifest, typed_ma
         ({"size": np.array([12, 16385])}, "size must be"),
         ({"size": np.array([12])}, "size must be"),
         ({"size": np.array([16384, 2049])}, "size must be of at most 33554432 pixels"),
+        ({"frames": np.zeros((1025, 8, 8, 3), np.uint8)}, "frames must be at most 1024"),
+        ({"more": np.zeros(3, np.float32)}, "an entry that edgeosr does not know, 'more'"),
+        ({"more": np.array(["abc"])}, "an entry that edgeosr does not know, 'more'"),
+        ({"body_label": np.zeros(COUNT, np.int64)}, "does not know, 'body_label'"),
         ({"bgr": np.zeros(COUNT, bool)}, r"of both channel orders; got bool \[67\], 0 of them true;"),
         ({"bgr": np.ones(COUNT, bool)}, r"of both channel orders; got bool \[67\], 67 of them true;"),
         ({"bgr": np.zeros(COUNT, np.uint8)}, "bgr must be bool"),
@@ -165,12 +170,28 @@ def test_the_score_of_a_frame_that_the_model_itself_calls_unknown_is_infinite(
 
 
 def test_frames_of_another_size_than_the_bundles_are_refused(sample: Golden, manifest: Manifest) -> None:
-    data = write_golden(sample)
+    data = write_golden(replace(sample, typed=None, rounding=None))
     assert read_golden(data, replace(manifest, frame=(12, 16))).size == (12, 16)
     with pytest.raises(
         BundleError, match=r"size must be that of the bundle's frames, 16x12; got .* \[12, 16"
     ):
         read_golden(data, replace(manifest, frame=(16, 12)))
+
+
+def test_a_threshold_that_was_edited_in_the_manifest_is_noticed(sample: Golden, manifest: Manifest) -> None:
+    limit = manifest.threshold.value
+    plain = replace(sample, typed=None, rounding=None)
+    assert read_golden(write_golden(plain), manifest).threshold is None
+    data = write_golden(replace(plain, threshold=limit))
+    assert read_golden(data, manifest).threshold == limit
+    edited = replace(manifest, threshold=replace(manifest.threshold, value=50.0))
+    with pytest.raises(BundleError, match=r"threshold must be the manifest's 50\.0, which was edited"):
+        read_golden(data, edited)
+    for wrong in (np.array([limit, limit]), np.array([limit], np.float32), np.array(limit)):
+        with pytest.raises(BundleError, match="threshold must be the manifest's"):
+            read_golden(with_changes(plain, threshold=wrong), manifest)
+    with pytest.raises(BundleError, match="does not know, 'body_threshold'"):
+        read_golden(with_changes(plain, body_threshold=np.array([limit])), manifest)
 
 
 def test_a_file_of_an_older_edgeosr_is_refused(manifest: Manifest) -> None:
@@ -204,7 +225,21 @@ def test_enlarging_repeats_pixels_and_changes_none() -> None:
 
 def test_a_frame_of_8k_video_is_no_too_large_one(sample: Golden, manifest: Manifest) -> None:
     assert LARGEST_FRAME >= 4320 * 7680
-    assert read_golden(write_golden(replace(sample, size=(4320, 7680))), manifest).size == (4320, 7680)
+    large = replace(sample, size=(4320, 7680), typed=None, rounding=None)
+    assert read_golden(write_golden(large), manifest).size == (4320, 7680)
+
+
+def test_frames_that_would_take_hours_to_judge_are_refused(sample: Golden, manifest: Manifest) -> None:
+    count = 1024
+    rows = {name: np.resize(each, (count, *each.shape[1:])) for name, each in vars(said(1)).items()}
+    rows |= {"frames": np.zeros((count, 1, 1, 3), np.uint8), "bgr": np.arange(count) % 2 == 1}
+
+    def of(width: int) -> bytes:
+        return with_changes(replace(sample, size=(2048, width), typed=None, rounding=None), **rows)
+
+    assert len(read_golden(of(2048), manifest)) == count  # of 4 MP each: as much as is allowed
+    with pytest.raises(BundleError, match="of at most 4194304 pixels with 1024 frames"):
+        read_golden(of(2049), manifest)
 
 
 @pytest.mark.parametrize(("tangents", "most"), [(0, 64), (20, 3), (64, 1)])

@@ -148,7 +148,7 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
             raise InferenceError(f"the {record.precision} body is not for this processor: {reason}")
         else:
             why += f"; in float32, because {reason}"
-    why = "it is the fastest that runs here" if auto else why
+    why = "this processor has the instructions for its body" if auto else why
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
     opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)

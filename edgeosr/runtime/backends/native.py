@@ -48,7 +48,9 @@ class NativeBackend:
         said = self._handle.info()
         if said["manifest_sha256"] != sha256_of(bundle.manifest_data):
             raise BundleError(f"the bundle at {bundle.path} was replaced while it was opened; open it again")
-        self.providers: tuple[str, ...] = (said["backend_library"],)
+        if said["graph"] != self.graph:
+            raise AssertionError(f"the library was to run {self.graph} and runs {said['graph']}")
+        self.providers: tuple[str, ...] = (f"{self.graph} on {said['backend_library']}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
         """Judge a batch; decisions are left to the caller."""
@@ -91,6 +93,8 @@ class _Handle:
         found = onnxruntime_library()
         options = Options(
             struct_bytes=ctypes.sizeof(Options),
+            # With "auto" and no onnxruntime found here it could run a body, which has another threshold.
+            backend=b"onnxruntime",
             backend_library=None if found is None else os.fsencode(found),
             threads=-1 if threads is None else threads,
             warmup_frames=-1,

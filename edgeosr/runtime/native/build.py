@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edgeosr import __version__
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
+from edgeosr.runtime.native.library import ABI
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "libedgeosr.so"
@@ -23,9 +25,14 @@ LIBRARY = HERE / "libedgeosr.so"
 OBJECTS = Path("build") / "native-objects"
 COMPILERS = ("c++", "g++", "clang++")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
-COMPILED = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-pthread")
+COMPILED = (
+    *("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-pthread"),
+    f'-DEDGEOSR_VERSION="{__version__}"',
+)
+# What a program that was linked with the library looks for: another one where it must be compiled anew.
+SONAME = f"libedgeosr.so.{ABI}"
 LINKED = (
-    *("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-soname,libedgeosr.so.0"),
+    *("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now", f"-Wl,-soname,{SONAME}"),
     # Nothing but the functions of edgeosr.h is seen from outside, the C++ library's templates least of all.
     f"-Wl,--version-script={HERE / 'src' / 'libedgeosr.map'}",
 )
@@ -65,7 +72,7 @@ def build(
         UsageError: it refused a source; the message holds its words.
     """
     command = list(compiler or _compiler())
-    how = repr((command, COMPILED, WARNINGS, tuple(flags))).encode()
+    how = repr((command, _version(command), COMPILED, WARNINGS, tuple(flags))).encode()
     objects.mkdir(parents=True, exist_ok=True)
 
     def compiled(source: Path) -> Path:
@@ -114,6 +121,17 @@ def _compiler() -> list[str]:
         "building libedgeosr needs a C++17 compiler, and none was found; install one (apt install g++), or "
         "name it in the variable CXX"
     )
+
+
+def _version(command: list[str]) -> str:
+    """Return what a compiler says of itself: another one makes other objects."""
+    try:
+        return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    except OSError as error:
+        raise MissingDependencyError(
+            f"the compiler {command[0]} cannot be started: {error}; install it, or name another in the "
+            "variable CXX"
+        ) from error
 
 
 def _run(command: list[str]) -> None:

@@ -114,14 +114,17 @@ def load_library(path: str | None = None) -> Any:
         MissingDependencyError: it is not there, or cannot be loaded, or is of another ABI.
     """
     beside = Path(__file__).with_name(NAME)
-    name = path or os.environ.get(LIBRARY_VARIABLE) or (str(beside) if beside.exists() else f"{NAME}.0")
+    named = os.environ.get(LIBRARY_VARIABLE)
+    name = path or named or (str(beside) if beside.exists() else f"{NAME}.{ABI}")
     try:
         library = ctypes.CDLL(name)
         version, abi = library.edgeosr_version, library.edgeosr_abi()
     except (OSError, AttributeError) as error:
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr, and {name} cannot be loaded: {error}; install a wheel of "
-            "edgeosr for this platform, or build it in a checkout: python -m edgeosr.runtime.native.build"
+            f"the native backend needs libedgeosr, and {name}"
+            f"{f' of {LIBRARY_VARIABLE}' if named and not path else ''} cannot be loaded: {error}; install a "
+            "wheel of edgeosr for this platform, build it in a checkout (python -m "
+            f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
         ) from error
     version.restype = ctypes.c_char_p
     if abi != ABI:

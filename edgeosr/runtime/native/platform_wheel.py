@@ -93,19 +93,20 @@ def _digest(data: bytes) -> str:
 
 
 def main() -> int:
-    """Compile for all machines, and write their wheels beside the pure one."""
+    """Compile for all machines, and write their wheels."""
     parser = argparse.ArgumentParser(
         prog="python -m edgeosr.runtime.native.platform_wheel", description=__doc__
     )
     parser.add_argument("pure", type=Path, help="the pure wheel")
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one only; default: all")
     parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
+    parser.add_argument("--out", type=Path, help="the folder for the wheels; default: beside the pure one")
     arguments = parser.parse_args()
     try:
         for machine in arguments.machine or MACHINES:
             library = arguments.objects / machine / "libedgeosr.so"
             data = cross_compiled(machine, library, objects=arguments.objects).read_bytes()
-            print(platform_wheel(arguments.pure, data, machine, arguments.pure.parent))
+            print(platform_wheel(arguments.pure, data, machine, arguments.out or arguments.pure.parent))
     except EdgeosrError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,6 +1,6 @@
 """The tables of the rules of reading, written as C++ from Python's own: one truth, two readers.
 
-    python -m edgeosr.runtime.native.tables    # writes src/bundle/*.inc anew after a rule was changed
+    python -m edgeosr.runtime.native.tables    # writes src/bundle/**/*.inc anew after a rule was changed
 
 A test holds the files against what this makes.
 """
@@ -11,8 +11,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from edgeosr import preprocessing
+from edgeosr.bundle import checked_json, engines, groups, left_out
+from edgeosr.bundle.manifest import LARGEST_FILES
 from edgeosr.bundle.onnx import operators, wire
+from edgeosr.runtime import golden
+from edgeosr.scoring import npz, scorer_file
+from edgeosr.scoring.limits import FILE_LIMITS
 from edgeosr.scoring.parts import part_names
+from edgeosr.scoring.scorer import ACTIVATIONS, HEADS
+from edgeosr.scoring.scorer_checks import LARGEST_MARGIN
 from edgeosr.verdict import UNKNOWN, reads_as_unknown
 
 FOLDER = Path(__file__).parent / "src" / "bundle"
@@ -40,8 +48,7 @@ def tables() -> dict[str, str]:
         "onnx/wire_tables.inc": _wire_tables(),
         "onnx/field_numbers.inc": _field_numbers(),
         "onnx/operator_tables.inc": _operator_tables(),
-        "parts_table.inc": _MADE
-        + f"constexpr std::string_view kParts[] = {{{', '.join(map(_text, part_names()))}}};\n",
+        "limits.inc": _limits(),
         "unicode_tables.inc": _unicode_tables(),
     }
 
@@ -120,6 +127,42 @@ def _operator_tables() -> str:
         )
         lines.append(f"    {{{_text(name)}, {rule.kind}, {least}, {most}, {_words(rule.words)}}},")
     return "\n".join([*lines, "};"]) + "\n"
+
+
+def _limits() -> str:
+    """Return every size that a bundle may have, and the names that are known, each stated once in Python."""
+    wholes = {
+        "LongestText": checked_json.LONGEST_TEXT,  # in code points
+        "MostItems": checked_json.MOST_ITEMS,
+        "LargestWhole": checked_json.LARGEST,
+        "LargestSide": preprocessing.LARGEST_SIDE,
+        "LongestSide": preprocessing.LONGEST_SIDE,
+        "LargestFrame": preprocessing.LARGEST_FRAME,
+        "LongestResized": preprocessing.LONGEST_RESIZED,
+        "MostEngines": engines.MOST_ENGINES,
+        "LargestPlan": engines.LARGEST_PLAN,
+        "LargestBatch": engines.LARGEST_BATCH,
+        "MostImages": groups.MOST_IMAGES,
+        "MostFolds": left_out.MOST_FOLDS,
+        "LongestName": npz.LONGEST_NAME,  # of an entry
+        "MostEntries": npz.MOST_ENTRIES,
+        "LongestEntryText": scorer_file.LONGEST_TEXT,
+        "LeastFrames": golden.LEAST_FRAMES,
+        "MostFrames": golden.MOST_FRAMES,
+        "MostPixels": golden.MOST_PIXELS,
+        **{f"Most{name.title()}": value for name, value in vars(FILE_LIMITS).items()},
+    }
+    lines = [_MADE.rstrip(), "#pragma once", "", "#include <cstdint>", "#include <string_view>", ""]
+    lines.append("namespace edgeosr {")
+    lines += [f"constexpr std::uint64_t k{name} = {value}u;" for name, value in wholes.items()]
+    lines.append(f"constexpr double kLargestMargin = {LARGEST_MARGIN};")
+    lines += ["struct FileLimit {", "    std::string_view name;", "    std::uint64_t bytes;", "};"]
+    files = ", ".join(f"{{{_text(name)}, {most}u}}" for name, most in LARGEST_FILES.items())
+    lines.append(f"inline constexpr FileLimit kFiles[] = {{{files}}};")
+    for name, words in (("Parts", part_names()), ("Activations", ACTIVATIONS), ("Heads", HEADS)):
+        listed = ", ".join(map(_text, words))
+        lines.append(f"inline constexpr std::string_view k{name}[] = {{{listed}}};")
+    return "\n".join([*lines, "}  // namespace edgeosr"]) + "\n"
 
 
 def _unicode_tables() -> str:

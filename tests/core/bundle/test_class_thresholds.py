@@ -61,3 +61,15 @@ def test_thresholds_of_classes_come_back_and_one_threshold_is_written_as_before(
 def test_thresholds_of_classes_that_cannot_be_are_refused(plain: dict[str, Any], said: str) -> None:
     with pytest.raises(BundleError, match=said):
         parse_manifest(json.dumps(plain).encode())
+
+
+def test_numbers_of_images_that_add_up_to_more_than_a_machines_word_are_refused() -> None:
+    # 2048 times 2**53 is 2**64, which a sum in 64 bits forgets.
+    images = SAMPLE["threshold"]["images"]
+    plain = per_class(
+        *[{**COMMON, "groups": 1, "images": number} for number in (*[2**53] * 2048, images - 1, 1)]
+    )
+    plain["classes"] = plain["data"]["known"] = [f"c{number}" for number in range(2050)]
+    plain["left_out"] = None
+    with pytest.raises(BundleError, match=r"by_class: expected classes of \d+ images together"):
+        parse_manifest(json.dumps(plain).encode())

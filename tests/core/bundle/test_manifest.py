@@ -217,6 +217,7 @@ def test_a_backbone_may_keep_the_bundles_threshold_and_have_no_open_images() -> 
         ("engines/0/file", ".plan", "engines[0].file: expected a plain file name"),
         ("engines/0/targets", [], "engines[0].targets: expected a list of 1 to 32 items"),
         ("engines/0/targets/0", "orin", "engines[0].targets[0]: expected an architecture such as sm_87"),
+        ("engines/0/targets/0", "sm_\u0668\u0667", "engines[0].targets[0]: expected an architecture such as"),
         ("engines/0/batch", [2, 1, 8], "engines[0].batch: expected [least, optimal, largest] in this order"),
         ("engines/0/batch/2", 1025, "engines[0].batch[2]: expected a whole number from 1 to 1024"),
         ("engines/0/builder", "tvm", "engines[0].builder: expected one of tensorrt, tensorrt_rtx"),

@@ -2,12 +2,18 @@
 
 import io
 import struct
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeosr.scoring.npz import NpzError, npz_arrays
+
+sys.path.insert(0, str(Path(__file__).parent))  # the documents are the library's too: tests/native
+
+from hostile_npz import good, hostile, zipped
 
 LARGEST = 1 << 20
 FEW = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7), "none": np.empty((0, 4))}
@@ -75,6 +81,13 @@ def test_a_file_above_the_limit_is_refused_unread(monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(NpzError, match="more than 1048576"):
         npz_arrays(data, largest=LARGEST)
+
+
+@pytest.mark.parametrize("document", hostile().values(), ids=hostile())
+def test_what_two_readers_could_take_for_different_things_is_refused(document):
+    assert list(npz_arrays(zipped(good()), largest=LARGEST)) == ["a", "b"]
+    with pytest.raises(NpzError):
+        npz_arrays(document, largest=LARGEST)
 
 
 def test_many_entries_and_long_names_are_refused():

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from edgeosr import Runtime
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY, BODY_SCHEMA
+from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.cli.export import _body_from
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import BundleError, DecisionGateError, ExportError, UsageError
@@ -79,7 +81,7 @@ def test_auto_takes_the_body_with_its_own_threshold_and_it_decides_like_model_on
     assert portable.graph == "model.onnx" and portable.threshold == bundle.manifest.threshold.value
     with Runtime(bundle.path) as runtime:
         assert (runtime.backend, runtime.graph) == ("openvino", BODY)
-        assert runtime.why == "it is the fastest that runs here"
+        assert runtime.why == "this processor has the instructions for its body"
         assert runtime.providers[0].endswith("bf16") and runtime.threshold == record.threshold.value
         found, expected = runtime(frames), portable(frames)
     same = [one.label == other.label for one, other in zip(found, expected, strict=True)]
@@ -98,6 +100,17 @@ def test_verify_compares_the_body_with_what_it_said_where_it_was_made(bundle: Bu
     checks = verify_bundle(bundle.path, backends=["onnxruntime", "openvino"], threads=1).checks
     assert all(check.passed for check in checks)
     assert checks[1].score_distance[1] < 0.1 * checks[1].band
+
+
+def test_golden_verdicts_say_the_thresholds_that_they_were_made_with(bundle: Bundle) -> None:
+    golden, body = read_golden(bundle.files["golden.npz"], bundle.manifest), bundle.manifest.body
+    assert body is not None and body.threshold is not None
+    assert golden.threshold == bundle.manifest.threshold.limit
+    assert golden.body_threshold == body.threshold.limit != golden.threshold
+    assert f"accept if score <= {body.threshold.value:.4g}, its own" in text_from_bundle(bundle)
+    edited = replace(body, threshold=replace(body.threshold, value=50.0))
+    with pytest.raises(BundleError, match=r"body_threshold must be the manifest's 50\.0, which was edited"):
+        read_golden(bundle.files["golden.npz"], replace(bundle.manifest, body=edited))
 
 
 @contextlib.contextmanager

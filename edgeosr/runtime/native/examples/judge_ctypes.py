@@ -40,7 +40,11 @@ def main(path: str, bundle: str, height: int, width: int) -> int:
     library = ctypes.CDLL(path)
     library.edgeosr_last_error.restype = ctypes.c_char_p
     runtime, verdict = ctypes.c_void_p(), Verdict()
-    pixels = ctypes.create_string_buffer(sys.stdin.buffer.read(height * width * 3), height * width * 3)
+    read = sys.stdin.buffer.read(height * width * 3)
+    if len(read) != height * width * 3:
+        print(f"a frame must have {height * width * 3} bytes; got {len(read)}", file=sys.stderr)
+        return 2
+    pixels = ctypes.create_string_buffer(read, len(read))
     planes = (ctypes.c_void_p * 2)(ctypes.addressof(pixels), None)
     frame = Frame(ctypes.sizeof(Frame), 0, height, width, planes)
     failed = library.edgeosr_open(bundle.encode(), None, ctypes.byref(runtime)) or library.edgeosr_judge(

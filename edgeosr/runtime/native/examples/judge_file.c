@@ -1,15 +1,27 @@
 /* Judge a picture: judge_file BUNDLE.edgeosr PICTURE.ppm (binary PPM, as ffmpeg, ImageMagick and GIMP write). */
+#include <ctype.h>
 #include <edgeosr.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Read a number of the header; lines that begin with # are comments. */
+static int number(FILE *file) {
+    int letter, found = -1;
+    while (isspace(letter = getc(file)) || letter == '#')
+        if (letter == '#')
+            while (letter != '\n' && letter != EOF) letter = getc(file);
+    ungetc(letter, file);
+    return fscanf(file, "%d", &found) == 1 ? found : -1;
+}
 
 /* Return the pixels, RGB without gaps; NULL if it is no such file. */
 static unsigned char *read_ppm(const char *path, int *height, int *width) {
     unsigned char *pixels = NULL;
     FILE *file = fopen(path, "rb");
-    if (file != NULL && fscanf(file, "P6 %d %d 255%*c", width, height) == 2 && *width > 0 && *height > 0 &&
-        *width < 16384 && *height < 16384) {
+    if (file != NULL && getc(file) == 'P' && getc(file) == '6' && (*width = number(file)) > 0 &&
+        (*height = number(file)) > 0 && number(file) == 255 && *width < 16384 && *height < 16384) {
         size_t bytes = (size_t)*width * (size_t)*height * 3;
+        getc(file); /* one blank behind the header */
         pixels = malloc(bytes);
         if (pixels != NULL && fread(pixels, 1, bytes, file) != bytes) {
             free(pixels);
@@ -26,7 +38,10 @@ int main(int argc, char **argv) {
     int height = 0, width = 0, failed;
     unsigned char *pixels = argc == 3 ? read_ppm(argv[2], &height, &width) : NULL;
     if (pixels == NULL) {
-        fprintf(stderr, "judge_file BUNDLE.edgeosr PICTURE.ppm\n");
+        if (argc == 3)
+            fprintf(stderr, "%s is no binary PPM of 8 bits\n", argv[2]);
+        else
+            fprintf(stderr, "judge_file BUNDLE.edgeosr PICTURE.ppm\n");
         return 2;
     }
     edgeosr_frame frame = {sizeof frame, EDGEOSR_RGB8, height, width, {pixels, NULL}, {0, 0}};

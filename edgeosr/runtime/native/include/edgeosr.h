@@ -8,11 +8,15 @@
  *   edgeosr_close(runtime);
  *
  * Threads: any number may call any function on one runtime at once, but for edgeosr_close, after which nobody
- * may use it. No call waits for another's inference. After the first frame of a size, edgeosr_judge allocates
- * nothing of its own; what the back end does inside is its own affair.
+ * may use it. Join your threads before the process ends. On onnxruntime no call waits for another's
+ * inference; on OpenVINO as many run at once as there are processors, each with a network of its own, which
+ * is compiled when it is first needed and kept. After the first frame of a size, edgeosr_judge allocates
+ * nothing of its own, but for such a network, and on OpenVINO for a size that is not among the last 16; what
+ * the back end does inside is its own affair.
  *
- * Sizes: a structure begins with its size, or its size is passed along, so that a program and a newer library
- * go on together. Set what you do not use to zero: zero means the default everywhere.
+ * Sizes: a structure begins with its size, or its size is passed along, so that a program that was compiled
+ * with another header is refused, and not misread. Set what you do not use to zero: in a structure, zero
+ * means the default.
  *
  * Errors: every function that can fail returns a status; edgeosr_last_error tells this thread what was
  * expected, what came, and what to do. Nothing is printed, and no exception leaves the library.
@@ -69,7 +73,8 @@ typedef struct edgeosr_options {
                                     NULL: EDGEOSR_ONNXRUNTIME or EDGEOSR_OPENVINO, then the usual names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
-    double warmup_limit_s;       /* seconds that each may take; 0: 60; -1: no limit */
+    double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;
+                                    -1: no limit */
     int32_t verify;              /* 1: judge the golden frames first, and refuse to open if they differ */
     int32_t reserved;            /* 0 */
 } edgeosr_options;
@@ -143,20 +148,21 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
 
 /* Use another bundle from the next call on. It is opened, warmed up and must judge its golden frames as
  * expected; on any error the old one goes on. Calls in flight end with the old one, which is kept for
- * edgeosr_rollback. Two swaps wait for each other; edgeosr_judge waits for neither. */
+ * edgeosr_rollback. Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
  */
 EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
 
-/* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set.
+/* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set, and hold those
+ * against scorer.npz and golden.npz: EDGEOSR_BAD_BUNDLE if the manifest was edited.
  * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one; out is filled then too. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
 
 /* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s
- * seconds (0: any time), and is stopped then with EDGEOSR_BACKEND_FAILED. For a runtime opened with
- * warmup_frames -1. */
+ * seconds (0: any time, unlike in the options), and is stopped then with EDGEOSR_BACKEND_FAILED, between two
+ * layers. For a runtime opened with warmup_frames -1. */
 EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s);
 
 /* Describe bundle and back end as one JSON object, with a NUL behind it.

@@ -36,6 +36,12 @@ inline edgeosr_frame frame(
     return {sizeof(edgeosr_frame), format, height_px, width_px, {pixels, nullptr}, {stride_bytes, 0}};
 }
 
+/// A frame of two planes, EDGEOSR_NV12: Y, and U and V in turn. stride_bytes: of both; 0: without gaps.
+inline edgeosr_frame nv12_frame(
+    int height_px, int width_px, void const* y, void const* uv, std::size_t stride_bytes = 0) {
+    return {sizeof(edgeosr_frame), EDGEOSR_NV12, height_px, width_px, {y, uv}, {stride_bytes, stride_bytes}};
+}
+
 /// An open bundle. It may be moved; the functions are those of edgeosr.h, and throw Error.
 class Runtime {
   public:
@@ -61,6 +67,26 @@ class Runtime {
     void set_class_thresholds(std::vector<double> const& thresholds) {
         require(edgeosr_set_class_thresholds(runtime_.get(), thresholds.data(), thresholds.size()));
     }
+    std::vector<double> thresholds() const {
+        std::vector<double> found;
+        for (std::size_t count = 0;;) {  // a swap may come between asking and reading
+            edgeosr_status const status =
+                edgeosr_thresholds(runtime_.get(), found.data(), found.size(), &count);
+            if (count <= found.size()) require(status);
+            bool const read = count > 0 && count <= found.size();
+            found.resize(count);
+            if (read) return found;
+        }
+    }
+    /// limit_s: seconds that each frame may take; 0: any time.
+    void warm_up(int frames, double limit_s = 0) {
+        require(edgeosr_warm_up(runtime_.get(), frames, limit_s));
+    }
+    /// "" beyond the last.
+    std::string part_name(std::size_t index) const { return text(edgeosr_part_name(runtime_.get(), index)); }
+    std::string class_name(std::size_t index) const {
+        return text(edgeosr_class_name(runtime_.get(), index));
+    }
     void swap(std::string const& bundle) { require(edgeosr_swap(runtime_.get(), bundle.c_str())); }
     void rollback() { require(edgeosr_rollback(runtime_.get())); }
     /// Throws Error with EDGEOSR_NOT_VERIFIED if a golden verdict differs.
@@ -71,16 +97,22 @@ class Runtime {
         return said;
     }
     std::string info() const {
-        std::size_t bytes = 0;
-        require(edgeosr_info(runtime_.get(), nullptr, 0, &bytes));
-        std::string json(bytes, '\0');
-        require(edgeosr_info(runtime_.get(), &json[0], json.size(), nullptr));
+        std::string json;
+        for (std::size_t bytes = 0;;) {
+            edgeosr_status const status =
+                edgeosr_info(runtime_.get(), json.empty() ? nullptr : &json[0], json.size(), &bytes);
+            if (bytes <= json.size()) require(status);
+            bool const read = bytes > 0 && bytes <= json.size();
+            json.resize(bytes);
+            if (read) break;
+        }
         json.pop_back();
         return json;
     }
     edgeosr_runtime* get() const noexcept { return runtime_.get(); }
 
   private:
+    static std::string text(char const* found) { return found != nullptr ? found : ""; }
     struct Close {
         void operator()(edgeosr_runtime* runtime) const { edgeosr_close(runtime); }
     };

@@ -10,7 +10,7 @@
 #include "runtime/runtime.h"
 
 #ifndef EDGEOSR_VERSION
-#define EDGEOSR_VERSION "0.1.0"
+#error "define EDGEOSR_VERSION, as CMakeLists.txt and build.py do"
 #endif
 
 struct edgeosr_runtime {

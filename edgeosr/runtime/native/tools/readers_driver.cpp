@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "bundle/golden.h"
 #include "bundle/manifest.h"
+#include "bundle/npz.h"
 #include "bundle/onnx/rules.h"
 #include "bundle/onnx/wire.h"
 #include "bundle/unicode.h"
@@ -79,9 +80,13 @@ EDGEOSR_API int edgeosr_test_golden(char const* data,
                                     char* said,
                                     std::size_t room) {
     return guarded(said, room, [&] {
-        edgeosr::read_golden({data, bytes},
-                             edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json"));
+        auto const of = edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json");
+        edgeosr::read_golden({data, bytes}, of, of.threshold);
     });
+}
+
+EDGEOSR_API int edgeosr_test_npz(char const* data, std::size_t bytes, char* said, std::size_t room) {
+    return guarded(said, room, [&] { edgeosr::Npz({data, bytes}, "it"); });
 }
 
 EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* said, std::size_t room) {

@@ -14,7 +14,7 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
              "the back end must be auto, onnxruntime or openvino; got ",
              shown(options.name));
     if (!manifest.body || !options.library.empty()) return {{false, false, "it runs everywhere"}};
-    return {{true, true, "it is the fastest that runs here"}, {false, false, ""}};
+    return {{true, true, "this processor has the instructions for its body"}, {false, false, ""}};
 }
 
 std::unique_ptr<Backend> open_backend(Bundle& bundle, BackendOptions const& options, Choice& choice) {

@@ -41,8 +41,8 @@ class Backend {
     virtual char const* name() const = 0;
     virtual bool runs_body() const { return false; }  // body.onnx; else model.onnx
     virtual std::string library() const = 0;          // which, with its version
-    /// Judge frames and give the rows to the sink. limit_s: seconds after which the run is stopped where the
-    /// back end can be; 0: none. Throws Failure.
+    /// Judge frames and give the rows to the sink. limit_s: seconds that each frame may take before the run
+    /// is stopped; 0: no limit. Throws Failure.
     virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
 };
 

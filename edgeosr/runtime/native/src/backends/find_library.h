@@ -28,8 +28,9 @@ template <typename Library>
 Library const& find_library(Sought const& sought,
                             std::string const& named,
                             Library (*opened)(void*, std::string const&)) {
-    static std::mutex mutex;
-    static std::map<std::string, Library> libraries;
+    // Never freed: threads of the application may still judge while the process ends.
+    static auto& mutex = *new std::mutex;
+    static auto& libraries = *new std::map<std::string, Library>;
     std::vector<std::string> places = sought.usual;
     char const* variable = std::getenv(sought.variable);
     if (!named.empty())

@@ -185,7 +185,7 @@ class OnnxRuntime final : public Backend {
         // Made anew for each run that has a limit: what ended one run would end the next.
         if (limit_s > 0) require(api_, api_.create_run_options(context.options.out()), "make options");
         ort::RunOptions* const options = limit_s > 0 ? context.options.get() : nullptr;
-        TimeLimit limit(limit_s, [this, options] {
+        TimeLimit limit(limit_s * static_cast<double>(frames.count()), [this, options] {
             if (auto* status = api_.set_terminate(options)) api_.release(status);
         });
         auto* status = api_.run(session_.get(), options, kInputs, given, 2, kOutputs, 3, made);
@@ -193,9 +193,11 @@ class OnnxRuntime final : public Backend {
         if (late) {
             if (status != nullptr) api_.release(status);
             fail(EDGEOSR_BACKEND_FAILED,
-                 "model.onnx did not judge its first frame within ",
+                 "model.onnx did not judge a frame within ",
                  limit_s,
-                 " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
+                 " s; it is too slow for this processor, or made to be; allow it more time (warmup_limit_s "
+                 "of the options, "
+                 "limit_s of edgeosr_warm_up)");
         }
         if (status != nullptr)
             failed(api_,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "backends/openvino_network.h"
@@ -12,13 +13,19 @@
 namespace edgeosr {
 namespace {
 
-constexpr std::size_t kMostSizes = 16, kLine = 64, kMostContexts = 1024;
+constexpr std::size_t kMostSizes = 16, kLine = 64;
+
+/// Networks of a bundle at most: more than processors help nobody, and each holds the weights once more.
+std::size_t most_contexts() {
+    return std::max(1u, std::thread::hardware_concurrency());
+}
 
 /// What one call at a time uses: a network of its own, so that no call waits for another's inference.
 struct Context {
     explicit Context(std::unique_ptr<ov::Network> made) : network(std::move(made)) {}
 
     std::unique_ptr<ov::Network> network;
+    bool failed = false;  // its request failed, or still runs, and is not used again
     std::vector<std::uint8_t> scratch;
     ScoreScratch scoring;
     std::vector<std::int64_t> label;
@@ -28,9 +35,9 @@ struct Context {
 class OpenVino final : public Backend {
   public:
     OpenVino(ov::Library const& library, Bundle const& bundle, BackendOptions const& options, Plan plan)
-        : library_(library), threads_(options.threads), plan_(std::move(plan)) {
+        : library_(library), threads_(options.threads), plan_(std::move(plan)), most_(most_contexts()) {
         if (plan_.body) scorer_ = scorer_for(bundle, *bundle.manifest.body);
-        free_.reserve(kMostContexts);
+        free_.reserve(most_);
         free_.push_back(make_context(bundle.file(plan_.file.name)));
         contexts_ = 1;
     }
@@ -46,21 +53,13 @@ class OpenVino final : public Backend {
         auto const front_end = front_end_for(frames.height_px(), frames.width_px());
         std::unique_ptr<Context> context = take_context();
         try {
+            if (context->failed) context->network->renew();
+            context->failed = true;
             judge(*context, *front_end, frames, limit_s);
+            context->failed = false;
+            sink.take({context->label.data(), context->score.data(), context->values.data(), frames.count()});
         } catch (...) {
-            // A request that failed, or that still runs, is not used again.
-            {
-                std::lock_guard<std::mutex> const lock(mutex_);
-                --contexts_;
-            }
-            changed_.notify_one();
-            throw;
-        }
-        Rows const rows = {
-            context->label.data(), context->score.data(), context->values.data(), frames.count()};
-        try {
-            sink.take(rows);
-        } catch (...) {
+            // The network is kept: the bundle may be gone from the disk, and others wait for it.
             give_back(std::move(context));
             throw;
         }
@@ -145,21 +144,19 @@ class OpenVino final : public Backend {
 
     std::unique_ptr<Context> take_context() {
         std::unique_lock<std::mutex> lock(mutex_);
-        if (free_.empty()) {
+        if (free_.empty() && contexts_ < most_) {
             ++contexts_;
             lock.unlock();
             try {
                 return another_context();
             } catch (...) {
                 lock.lock();
-                // Such as a bundle that was replaced on the disk: the others' networks are waited for.
+                // Such as a bundle that was replaced on the disk: the others' networks are waited for, of
+                // which there is one at least, for none is ever let go.
                 --contexts_;
-                if (contexts_ == 0) throw;
             }
-            changed_.wait(lock, [this] { return !free_.empty() || contexts_ == 0; });
-            if (free_.empty())
-                fail(EDGEOSR_BACKEND_FAILED, "no network of ", plan_.directory, " is left; open it again");
         }
+        changed_.wait(lock, [this] { return !free_.empty(); });
         auto context = std::move(free_.back());
         free_.pop_back();
         return context;
@@ -168,10 +165,8 @@ class OpenVino final : public Backend {
     void give_back(std::unique_ptr<Context> context) {
         {
             std::lock_guard<std::mutex> const lock(mutex_);
-            if (free_.size() < kMostContexts)
-                free_.push_back(std::move(context));
-            else
-                --contexts_;
+            // One that failed is taken last: what it ran may still be ending.
+            free_.insert(context->failed ? free_.begin() : free_.end(), std::move(context));
         }
         changed_.notify_one();
     }
@@ -184,12 +179,13 @@ class OpenVino final : public Backend {
     ov::Library const& library_;
     int threads_;
     Plan plan_;
+    std::size_t const most_;
     Scorer scorer_;
     std::mutex mutex_;  // of what follows, held for moments
     std::condition_variable changed_;
     std::vector<SizedFrontEnd> front_ends_;
     std::vector<std::unique_ptr<Context>> free_;
-    std::size_t contexts_ = 0;  // free, in use, or being made
+    std::size_t contexts_ = 0;  // free, in use, or being made; most_ at most
 };
 
 }  // namespace

@@ -16,6 +16,9 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
     : library_(library),
       api_(library.api),
       file_(plan.file.name),
+      input_bytes_(3 * sizeof(float) * static_cast<std::size_t>(plan.input.height_px) *
+                   static_cast<std::size_t>(plan.input.width_px)),
+      names_(plan.outputs),
       compiled_(api_.free_compiled),
       request_(api_.free_request),
       pixels_(api_.free_tensor) {
@@ -48,12 +51,17 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
                          number.c_str()),
             "compile ",
             file_);
+    renew();
+}
+
+void Network::renew() {
+    SameSignalStack const same;
+    outputs_.clear();
+    pixels_.reset();
     require(api_.create_request(compiled_.get(), request_.out()), "make a request");
     require(api_.tensor(request_.get(), "pixels", pixels_.out()), "give its input");
-    require_bytes(pixels_,
-                  3 * sizeof(float) * static_cast<std::size_t>(plan.input.height_px) *
-                      static_cast<std::size_t>(plan.input.width_px));
-    for (auto name : plan.outputs) {
+    require_bytes(pixels_, input_bytes_);
+    for (auto name : names_) {
         outputs_.push_back(std::make_unique<Owned<Tensor>>(api_.free_tensor));
         require(api_.tensor(request_.get(), name, outputs_.back()->out()), "give its outputs");
     }
@@ -72,9 +80,11 @@ void Network::infer(double limit_s) const {
         api_.cancel(request_.get());
         fail(EDGEOSR_BACKEND_FAILED,
              file_,
-             " did not judge its first frame within ",
+             " did not judge a frame within ",
              limit_s,
-             " s; it is too slow for this processor, or made to be; set warmup_limit_s to wait longer");
+             " s; it is too slow for this processor, or made to be; allow it more time (warmup_limit_s of "
+             "the options, "
+             "limit_s of edgeosr_warm_up)");
     }
     require(status, "run ", file_);
 }

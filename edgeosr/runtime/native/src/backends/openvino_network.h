@@ -15,13 +15,18 @@ template <class Thing>
 class Owned {
   public:
     explicit Owned(void (*free)(Thing*)) : free_(free) {}
-    ~Owned() {
-        if (thing_ != nullptr) free_(thing_);
-    }
+    ~Owned() { reset(); }
     Owned(Owned const&) = delete;
     Owned& operator=(Owned const&) = delete;
     Thing* get() const { return thing_; }
-    Thing** out() { return &thing_; }
+    Thing** out() {
+        reset();
+        return &thing_;
+    }
+    void reset() {
+        if (thing_ != nullptr) free_(thing_);
+        thing_ = nullptr;
+    }
 
   private:
     void (*free_)(Thing*);
@@ -38,8 +43,13 @@ class Network {
     /// The input, float32 [3, height, width].
     float* pixels() const { return static_cast<float*>(data_of(pixels_)); }
 
-    /// Run it; limit_s: seconds after which it is ended, and is of no more use; 0: none.
+    /// Run it; limit_s: seconds after which it is ended; 0: none. After a failure the network is of no use
+    /// until renew().
     void infer(double limit_s) const;
+
+    /// Exchange the request that runs it for a fresh one; waits for a run that is being ended. Throws
+    /// Failure: EDGEOSR_BACKEND_FAILED; then call it again.
+    void renew();
 
     /// The memory of an output; `bytes`: that it must have.
     void const* output(std::size_t place, std::size_t bytes) const;
@@ -57,6 +67,8 @@ class Network {
     Library const& library_;
     Api const& api_;
     std::string file_;
+    std::size_t input_bytes_;
+    std::vector<char const*> names_;  // of the outputs
     Owned<Compiled> compiled_;
     Owned<Request> request_;
     Owned<Tensor> pixels_;

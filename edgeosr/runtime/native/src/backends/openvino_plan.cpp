@@ -54,7 +54,7 @@ std::string_view network_of(Plan const& plan, std::string_view data, std::string
 }
 
 Scorer scorer_for(Bundle const& bundle, BodyRecord const& record) {
-    Scorer made = read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
+    Scorer made = read_scorer(bundle.file("scorer.npz"), &bundle.manifest, bundle.path);
     Fusion const& fusion = record.fusion ? *record.fusion : bundle.manifest.fusion;
     made.means = floats_of(fusion.means);
     made.stds = floats_of(fusion.stds);

@@ -5,7 +5,10 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
+
+#include "base/failure.h"
 
 namespace edgeosr {
 
@@ -14,7 +17,15 @@ class TimeLimit {
   public:
     TimeLimit(double seconds, std::function<void()> end)
         : seconds_(seconds), end_(std::move(end)), started_(std::chrono::steady_clock::now()) {
-        if (seconds_ > 0) thread_ = std::thread([this] { wait(); });
+        if (!(seconds_ > 0)) return;
+        try {
+            thread_ = std::thread([this] { wait(); });
+        } catch (std::system_error const& error) {
+            fail(EDGEOSR_NO_MEMORY,
+                 "no thread can be started to watch a time limit: ",
+                 error.what(),
+                 "; allow this process more threads, or judge without a limit (warmup_limit_s -1)");
+        }
     }
     ~TimeLimit() { stop(); }
     TimeLimit(TimeLimit const&) = delete;

@@ -8,11 +8,23 @@ void append(std::string& text, std::string_view part) {
     text.append(part);
 }
 
-void append(std::string& text, double number) {
+namespace {
+
+void append_digits(std::string& text, double number, int digits) {
     char room[40];
-    int const length = std::snprintf(room, sizeof room, "%.9g", number);
+    int const length = std::snprintf(room, sizeof room, "%.*g", digits, number);
     for (int i = 0; i < length; ++i)
         text.push_back(room[i] == ',' ? '.' : room[i]);  // whatever the locale
+}
+
+}  // namespace
+
+void append(std::string& text, double number) {
+    append_digits(text, number, 9);
+}
+
+void append_exact(std::string& text, double number) {
+    append_digits(text, number, 17);
 }
 
 void append_whole(std::string& text, long long number) {

@@ -25,7 +25,8 @@ class Failure : public std::exception {
 };
 
 void append(std::string& text, std::string_view part);
-void append(std::string& text, double number);  // as %.9g
+void append(std::string& text, double number);        // as %.9g
+void append_exact(std::string& text, double number);  // as %.17g, from which the same number is read
 void append_whole(std::string& text, long long number);
 void append_whole(std::string& text, unsigned long long number);
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -98,9 +99,8 @@ __attribute__((target("sha,sse4.1"))) void own_blocks(std::uint32_t* state,
 }
 
 Blocks best_blocks() {
-    unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
-    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-    bool const sha = (ebx >> 29 & 1) != 0;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    bool const sha = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_SHA) != 0;
     return sha && __builtin_cpu_supports("sse4.1") ? own_blocks : portable_blocks;
 }
 

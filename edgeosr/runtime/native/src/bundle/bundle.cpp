@@ -12,9 +12,9 @@ constexpr int kMostAttempts = 20;  // of reading a bundle that is replaced again
 Bytes manifest_data(std::string const& path) {
     if (!is_directory(path))
         fail(EDGEOSR_BAD_BUNDLE,
-             "there is no bundle at ",
+             "there is no bundle at '",
              shown(path, 400),
-             "; a bundle is a directory NAME.edgeosr, made by edgeosr export");
+             "'; a bundle is a directory NAME.edgeosr, made by edgeosr export");
     return read_plain_file(path, "manifest.json", std::nullopt, kManifestLimit);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/failure.h"
+#include "base/numbers.h"
 #include "bundle/npz.h"
 
 namespace edgeosr {
@@ -26,10 +27,6 @@ Array const& take(Npz const& file, std::string const& name) {
 template <class Number>
 std::vector<Number> numbers_of(Array const& array) {
     return std::vector<Number>(array.numbers<Number>(), array.numbers<Number>() + array.size());
-}
-
-bool all_finite(std::vector<float> const& values) {
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 Expected expected_from(Npz const& file,
@@ -92,11 +89,47 @@ Size size_from(Array const& array, std::optional<Size> fixed) {
     return {static_cast<int>(height), static_cast<int>(width)};
 }
 
+/// The threshold that the file may name is the manifest's: an edited one is noticed.
+void require_threshold(Npz const& file, std::string const& name, Threshold const& wanted) {
+    Array const* array = file.find(name);
+    if (array == nullptr) return;
+    std::vector<double> const limits =
+        wanted.by_class.empty() ? std::vector<double>{wanted.value} : wanted.by_class;
+    if (!array->is("<f8", {limits.size()}) ||
+        !std::equal(limits.begin(), limits.end(), array->numbers<double>()))
+        refuse(joined(name, " must be the manifest's, which was edited after the export"));
+}
+
+/// Tell whether an entry has a place in the file.
+bool is_known(std::string_view name, Manifest const& manifest) {
+    for (auto plain : {"frames", "size", "bgr", "threshold"})
+        if (name == plain) return true;
+    if (manifest.backbone && name == "rounding") return true;
+    constexpr std::string_view kTyped = "typed_", kBody = "body_";
+    if (manifest.backbone && name.substr(0, kTyped.size()) == kTyped) {
+        name.remove_prefix(kTyped.size());
+    } else if (manifest.body && name.substr(0, kBody.size()) == kBody) {
+        name.remove_prefix(kBody.size());
+        if (name == "rounding" || (name == "threshold" && manifest.body->threshold)) return true;
+    }
+    for (auto half : {"label", "second", "gap", "score", "values"})
+        if (name == half) return true;
+    return false;
+}
+
+/// Nothing else may be there: its type and shape would be nobody's to check.
+void require_no_other(Npz const& file, Manifest const& manifest) {
+    for (auto const& name : file.names())
+        if (!is_known(name, manifest))
+            refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
+}
+
 }  // namespace
 
-Golden read_golden(std::string_view data, Manifest const& manifest) {
+Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable) {
     static std::string const kName = "golden.npz";
     Npz const file(data, kName);
+    require_no_other(file, manifest);
     std::uint64_t const classes = manifest.classes.size(), parts = manifest.fusion.parts.size();
     Array const &frames = take(file, "frames"), &bgr = take(file, "bgr");
     bool const shaped = frames.type == "|u1" && frames.shape.size() == 4 && frames.shape[3] == 3;
@@ -105,15 +138,24 @@ Golden read_golden(std::string_view data, Manifest const& manifest) {
     made.count = frames.shape[0];
     if (made.count < kLeastFrames)
         refuse(joined("frames must be at least ", kLeastFrames, ": fewer prove too little"));
+    if (made.count > kMostFrames) refuse(joined("frames must be at most ", kMostFrames));
     made.stored = {static_cast<int>(frames.shape[1]), static_cast<int>(frames.shape[2])};
     made.frames = numbers_of<std::uint8_t>(frames);
     made.size = size_from(take(file, "size"), manifest.frame);
+    std::uint64_t const pixels =
+        static_cast<std::uint64_t>(made.size.height_px) * static_cast<std::uint64_t>(made.size.width_px);
+    if (made.count * pixels > kMostPixels)
+        refuse(joined(
+            "size must be of at most ", kMostPixels / made.count, " pixels with ", made.count, " frames"));
     if (bgr.is("|b1", {made.count}))
         for (std::uint8_t each : numbers_of<std::uint8_t>(bgr))
             made.bgr.push_back(each != 0);
     auto const blue = static_cast<std::size_t>(std::count(made.bgr.begin(), made.bgr.end(), true));
     if (made.bgr.empty() || blue == 0 || blue == made.count)
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
+    require_threshold(file, "threshold", portable);
+    if (manifest.body && manifest.body->threshold)
+        require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);
     if (manifest.backbone) {
         rounding_from(file, "rounding", parts);

@@ -9,8 +9,6 @@
 
 namespace edgeosr {
 
-constexpr std::size_t kLeastFrames = 64;
-
 /// What a graph says of n frames.
 struct Expected {
     std::vector<std::int64_t> label, second;  // the nearest class, and the one behind it,
@@ -36,8 +34,9 @@ struct Golden {
     Rounding body_rounding;
 };
 
-/// Parse and check every field, those for a typed backbone and a body too. Throws Failure.
-Golden read_golden(std::string_view data, Manifest const& manifest);
+/// Parse and check every field, those for a typed backbone and a body too. portable: the manifest's threshold
+/// of model.onnx, whatever graph runs. Throws Failure.
+Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable);
 
 /// Frames that go through a graph in one call: as many as memory bears, on a small device too.
 std::size_t frames_at_once(Size size);

@@ -11,11 +11,10 @@
 #include <variant>
 #include <vector>
 
+#include "bundle/limits.inc"
+
 namespace edgeosr {
 
-constexpr std::size_t kLongestText = 4096;  // in code points
-constexpr std::size_t kMostItems = 65536;   // of a list or an object, where no smaller limit is stated
-constexpr std::uint64_t kLargestWhole = std::uint64_t{1} << 53;
 constexpr int kDeepest = 200;  // lists and objects in one another; Python's own limit is about a thousand
 
 struct JsonMember;

@@ -8,19 +8,7 @@
 namespace edgeosr {
 namespace {
 
-#include "bundle/parts_table.inc"
-
 constexpr std::uint64_t kSchema = 5, kClassSchema = 6, kBodySchema = 7;
-
-struct FileLimit {
-    char const* name;
-    std::uint64_t bytes;
-};
-constexpr FileLimit kFiles[] = {{"model.onnx", 1u << 29},
-                                {"scorer.npz", 1u << 28},
-                                {"golden.npz", 8000000},
-                                {"backbone.onnx", 1u << 29},
-                                {"body.onnx", 1u << 29}};
 
 std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
     if (!root.has("schema"))
@@ -39,17 +27,21 @@ std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
 }
 
 std::vector<FileRecord> files_from_json(JsonNode const& node, bool backbone, bool body) {
-    char const *const first = kFiles[0].name, *const of_backbone = backbone ? kFiles[3].name : first,
-                      *const of_body = body ? kFiles[4].name : first;
-    node.require_fields({first, kFiles[1].name, kFiles[2].name, of_backbone, of_body});
+    constexpr char const* kModel = "model.onnx";
+    node.require_fields({kModel,
+                         "scorer.npz",
+                         "golden.npz",
+                         backbone ? "backbone.onnx" : kModel,
+                         body ? "body.onnx" : kModel});
     std::vector<FileRecord> records;
     // Names come from a fixed list, so that no path of the manifest's choosing is ever opened.
     for (auto const& limit : kFiles) {
         if (!node.has(limit.name)) continue;
         auto const field = node.field(limit.name);
         field.require_fields({"sha256", "bytes"});
-        records.push_back(
-            {limit.name, field.field("sha256").sha256(), field.field("bytes").whole(1, limit.bytes)});
+        records.push_back({std::string(limit.name),
+                           field.field("sha256").sha256(),
+                           field.field("bytes").whole(1, limit.bytes)});
     }
     return records;
 }

@@ -8,16 +8,14 @@
 #include <vector>
 
 #include "bundle/json.h"
+#include "edgeosr.h"
 #include "front_end/front_end.h"
 
 namespace edgeosr {
 
-constexpr std::uint64_t kLargestSide = 16384;                   // of frames that are fixed, in pixels
-constexpr std::uint64_t kLongestSide = std::uint64_t{1} << 17;  // of any frame
-constexpr std::uint64_t kLargestFrame = std::uint64_t{1} << 25;
 constexpr std::uint64_t kManifestLimit = 4u << 20;  // bytes
-constexpr std::size_t kMostClasses = 1 << 16;
-constexpr std::uint64_t kMostDimension = 1 << 16;
+
+static_assert(kMostParts == EDGEOSR_MOST_PARTS, "the header's number is Python's");
 
 struct FileRecord {
     std::string name, sha256;

@@ -7,10 +7,6 @@
 namespace edgeosr {
 namespace {
 
-constexpr std::uint64_t kMostLayers = 64, kMostWidth = 1 << 16, kMostProbes = 1 << 12, kMostSpace = 1u << 31;
-constexpr std::uint64_t kLongestResized = 8192, kMostEngines = 64, kLargestPlan = 1u << 31,
-                        kLargestBatch = 1024;
-
 bool is_engine_file(std::string_view text) {
     auto const letter = [](char each) {
         return (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') || (each >= '0' && each <= '9');

@@ -7,8 +7,7 @@
 namespace edgeosr {
 namespace {
 
-constexpr std::size_t kMostFolds = 64, kEstimatedRates = 5;
-constexpr std::uint64_t kMostImages = 1u << 26;
+constexpr std::size_t kEstimatedRates = 5;
 
 void require_interval(JsonNode const& node) {
     auto const both = node.items(2, 2);
@@ -27,7 +26,8 @@ double class_threshold(JsonNode const& node, double common, std::uint64_t& image
         node.field("groups").refuse("at most as many groups as images, and none without an image alone");
     if (groups == 0 && !interval.is_null()) interval.refuse("null, for the class has no image");
     if (!interval.is_null()) require_interval(interval);
-    images_of_all += images;
+    // A sum that wraps would be any number.
+    images_of_all = std::min(images_of_all + images, kLargestWhole + 1);
     return found;
 }
 

@@ -4,12 +4,15 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/numbers.h"
+#include "bundle/limits.inc"
 
 namespace edgeosr {
 namespace {
 
 constexpr std::size_t kLocalHeader = 30, kCentralHeader = 46, kEnd = 22;
-constexpr std::size_t kLongestName = 100, kMostEntries = 512;
+constexpr std::size_t kLocator = 20;
+constexpr unsigned char kNewestZip = 63;       // 6.3 of the format, which Python's reader knows
 constexpr std::size_t kLongestHeader = 10000;  // of an array, as NumPy reads
 
 struct Entry {
@@ -17,13 +20,6 @@ struct Entry {
     std::uint64_t at = 0, size = 0;
     std::uint32_t crc = 0;
 };
-
-template <class Number>
-Number number_at(std::string_view data, std::size_t at) {
-    Number value;  // both formats are little-endian, as every processor this is built for
-    std::memcpy(&value, data.data() + at, sizeof value);
-    return value;
-}
 
 std::uint32_t crc32(std::string_view data) {
     static auto const table = [] {
@@ -59,8 +55,10 @@ class File {
         if (data_.size() < kEnd || data_.substr(data_.size() - kEnd, 4) != "PK\5\6")
             refuse("it is no plain zip");
         std::size_t const end = data_.size() - kEnd;
+        if (end >= kLocator && data_.substr(end - kLocator, 4) == "PK\6\7") refuse("it is a zip64");
         std::uint64_t const size = number_at<std::uint32_t>(data_, end + 12);
         std::uint64_t at = number_at<std::uint32_t>(data_, end + 16);
+        std::uint64_t const directory = at;
         if (number_at<std::uint16_t>(data_, end + 20) != 0 || at + size != end)
             refuse("its directory is not at its end");
         std::vector<Entry> found;
@@ -68,17 +66,16 @@ class File {
             found.push_back(entry(at, end));
             if (found.size() > kMostEntries) refuse("it has more than ", kMostEntries, " entries");
         }
-        require_apart(found);
+        require_apart(found, directory);
         return found;
     }
 
-    /// Return the content of an entry.
+    /// Return the content of an entry; all are apart.
     std::string_view content(Entry const& entry) const {
         if (entry.at + kLocalHeader > data_.size() || data_.substr(entry.at, 4) != "PK\3\4")
             refuse("its entry '", entry.name, "' is not where the directory says");
         std::size_t const name = number_at<std::uint16_t>(data_, entry.at + 26);
-        std::size_t const extra = number_at<std::uint16_t>(data_, entry.at + 28);
-        std::uint64_t const begin = entry.at + kLocalHeader + name + extra;
+        std::uint64_t const begin = body_of(entry);
         if (begin + entry.size > data_.size() ||
             data_.substr(entry.at + kLocalHeader, name) != entry.name + ".npy")
             refuse("its entry '", entry.name, "' is not where the directory says");
@@ -93,7 +90,10 @@ class File {
         std::size_t const name = number_at<std::uint16_t>(data_, at + 28);
         std::size_t const extra = number_at<std::uint16_t>(data_, at + 30);
         std::size_t const comment = number_at<std::uint16_t>(data_, at + 32);
-        if (at + kCentralHeader + name + extra + comment > end) refuse("its directory is damaged");
+        // Either can hold what another reader takes for another name, place or directory.
+        if (extra + comment > 0) refuse("its directory has extra fields or comments");
+        if (at + kCentralHeader + name > end) refuse("its directory is damaged");
+        if (static_cast<unsigned char>(data_[at + 6]) > kNewestZip) refuse("it needs a newer reader of zips");
         Entry made;
         std::string_view const spelled = data_.substr(at + kCentralHeader, name);
         constexpr std::string_view kSuffix = ".npy";
@@ -101,7 +101,7 @@ class File {
             spelled.substr(spelled.size() - kSuffix.size()) != kSuffix)
             refuse("its entry '", shown(spelled), "' is not an array");
         for (char letter : spelled)
-            if (letter < 0x20 || letter == 0x7f) refuse("its entry '", shown(spelled), "' is not an array");
+            if (letter < ' ' || letter > '~') refuse("its entry '", shown(spelled), "' is not an array");
         made.name = spelled.substr(0, spelled.size() - kSuffix.size());
         made.crc = number_at<std::uint32_t>(data_, at + 16);
         made.size = number_at<std::uint32_t>(data_, at + 20);
@@ -112,19 +112,26 @@ class File {
             refuse("its entry '", made.name, "' is encrypted");
         if (number_at<std::uint32_t>(data_, at + 24) != made.size)
             refuse("its entry '", made.name, "' has two sizes");
-        at += kCentralHeader + name + extra + comment;
+        at += kCentralHeader + name;
         return made;
     }
 
-    /// Of entries that share one body, each is harmless and all together are not.
-    void require_apart(std::vector<Entry> found) const {
+    /// Return where an entry's content begins, by its local header.
+    std::uint64_t body_of(Entry const& entry) const {
+        if (entry.at + kLocalHeader > data_.size()) refuse("its entries reach beyond its end");
+        return entry.at + kLocalHeader + number_at<std::uint16_t>(data_, entry.at + 26) +
+               number_at<std::uint16_t>(data_, entry.at + 28);
+    }
+
+    /// Of entries that share one body, each is harmless and all together are not. directory: where it begins.
+    void require_apart(std::vector<Entry> found, std::uint64_t directory) const {
         std::sort(found.begin(), found.end(), [](auto const& a, auto const& b) { return a.at < b.at; });
         std::uint64_t reached = 0;
         for (auto const& entry : found) {
             if (entry.at < reached) refuse("its entries overlap");
-            reached = entry.at + kLocalHeader + entry.size;
+            reached = body_of(entry) + entry.size;
         }
-        if (reached > data_.size()) refuse("its entries reach beyond its end");
+        if (reached > directory) refuse("its entries reach beyond its end");
     }
 
     std::string_view data_;
@@ -162,10 +169,10 @@ class Header {
             std::size_t const begin = at_;
             for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9' && at_ - begin < 12; ++at_)
                 length = length * 10 + static_cast<std::uint64_t>(text_[at_] - '0');
-            if (at_ == begin) return false;
+            if (at_ == begin || (text_[begin] == '0' && at_ - begin > 1)) return false;
             array.shape.push_back(length);
             if (array.shape.size() > 8) return false;
-            if (!take(",")) break;
+            if (!take(",")) return array.shape.size() > 1;  // (5) is a number in brackets, (5,) is a shape
             take(" ");
         }
         return true;

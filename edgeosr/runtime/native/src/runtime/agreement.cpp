@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/failure.h"
+#include "runtime/decision.h"
 
 namespace edgeosr {
 namespace {
@@ -11,10 +12,6 @@ namespace {
 // As in Python, where each has its reason.
 constexpr double kSameGraph = 1e-3, kSameGraphRelative = 1e-5, kKernel = 1e-2, kKernelRelative = 1e-3;
 constexpr double kOtherOrder = 1, kMostTies = 0.25, kMostOutside = 0.1, kCeiling = 8;
-
-double limit_of(std::vector<double> const& limits, std::int64_t label) {
-    return limits.size() == 1 ? limits[0] : limits[static_cast<std::size_t>(label)];
-}
 
 struct Comparison {
     Expected const& expected;

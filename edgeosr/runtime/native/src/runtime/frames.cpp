@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "front_end/rows.h"
 
 namespace edgeosr {
 namespace {
@@ -54,7 +55,9 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              frame.width_px);
     if (height * width > kLargestFrame || height > kLongestSide || width > kLongestSide)
         fail(EDGEOSR_BAD_FRAME,
-             "a frame must be of at most ",
+             "frame ",
+             index,
+             " must be of at most ",
              kLargestFrame,
              " pixels and ",
              kLongestSide,
@@ -75,7 +78,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              frame.width_px,
              ": export it again without --frame, or with this size");
     if (made.format == PixelFormat::kYuyv && frame.width_px % 2 != 0)
-        fail(EDGEOSR_BAD_FRAME, "a YUYV frame must have an even width; got ", frame.width_px);
+        fail(
+            EDGEOSR_BAD_FRAME, "frame ", index, " is YUYV and must have an even width; got ", frame.width_px);
     for (int plane = 0; plane < 2; ++plane) {
         std::size_t const least = row_bytes(made.format, frame.width_px, plane);
         if (least == 0) continue;
@@ -93,6 +97,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
             fail(EDGEOSR_BAD_FRAME,
                  "the stride of plane ",
                  plane,
+                 " of frame ",
+                 index,
                  " must be at least ",
                  least,
                  " bytes for ",
@@ -108,59 +114,14 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
     return made;
 }
 
-edgeosr_frame const& nth(char const* frames, std::size_t step, std::size_t index) {
-    return *reinterpret_cast<edgeosr_frame const*>(frames + index * step);
-}
-
-std::uint8_t clamped(int value) {
-    value = (value + 32768) >> 16;
-    return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-
-/// BT.601 of limited range, in whole numbers; see front_end.h.
-void put_yuv(int y, int u, int v, std::uint8_t* out) {
-    int const light = 76309 * (y - 16), blue = u - 128, red = v - 128;
-    out[0] = clamped(light + 104597 * red);
-    out[1] = clamped(light - 25675 * blue - 53279 * red);
-    out[2] = clamped(light + 132201 * blue);
-}
-
-void pack_row(Frame const& frame, int row, std::uint8_t* out) {
-    int const width = frame.width_px;
-    std::uint8_t const* from = frame.plane[0] + static_cast<std::size_t>(row) * frame.stride_bytes[0];
-    switch (frame.format) {
-        case PixelFormat::kRgb8:
-        case PixelFormat::kBgr8:
-            std::memcpy(out, from, static_cast<std::size_t>(width) * 3);
-            return;
-        case PixelFormat::kGray8:
-            for (int x = 0; x < width; ++x, out += 3)
-                out[0] = out[1] = out[2] = from[x];
-            return;
-        case PixelFormat::kYuyv:
-            for (int x = 0; x < width; ++x, out += 3)
-                put_yuv(from[2 * x], from[x / 2 * 4 + 1], from[x / 2 * 4 + 3], out);
-            return;
-        case PixelFormat::kNv12: {
-            std::uint8_t const* chroma =
-                frame.plane[1] + static_cast<std::size_t>(row / 2) * frame.stride_bytes[1];
-            for (int x = 0; x < width; ++x, out += 3)
-                put_yuv(from[x], chroma[x / 2 * 2], chroma[x / 2 * 2 + 1], out);
-            return;
-        }
-    }
-}
-
 }  // namespace
 
 Frames::Frames(edgeosr_frame const* frames, std::size_t count, std::optional<Size> fixed)
-    : frames_(reinterpret_cast<char const*>(frames)), count_(count) {
+    : frames_(frames), count_(count) {
     if (frames == nullptr) fail(EDGEOSR_BAD_ARGUMENT, "frames is NULL; pass the address of an edgeosr_frame");
-    step_ = frames->struct_bytes;
     for (std::size_t i = 0; i < count; ++i) {
-        auto const& frame = nth(frames_, step_, i);
-        if (frame.struct_bytes < sizeof(edgeosr_frame) || frame.struct_bytes != step_ ||
-            step_ % alignof(edgeosr_frame) != 0)
+        auto const& frame = frames_[i];
+        if (frame.struct_bytes != sizeof(edgeosr_frame))
             fail(EDGEOSR_BAD_ARGUMENT,
                  "struct_bytes of frame ",
                  i,
@@ -181,7 +142,7 @@ Frames::Frames(edgeosr_frame const* frames, std::size_t count, std::optional<Siz
 }
 
 Frame Frames::at(std::size_t index) const {
-    auto const& frame = nth(frames_, step_, index);
+    auto const& frame = frames_[index];
     Frame made = first_;
     for (int plane = 0; plane < 2; ++plane) {
         made.plane[plane] = static_cast<std::uint8_t const*>(frame.plane[plane]);
@@ -192,14 +153,18 @@ Frame Frames::at(std::size_t index) const {
 }
 
 std::uint8_t const* Frames::packed_already() const {
-    bool const three = first_.format == PixelFormat::kRgb8 || first_.format == PixelFormat::kBgr8;
     bool const tight = first_.stride_bytes[0] == static_cast<std::size_t>(first_.width_px) * 3;
-    return count_ == 1 && three && (tight || first_.height_px == 1) ? first_.plane[0] : nullptr;
+    return count_ == 1 && is_interleaved(first_.format) && (tight || first_.height_px == 1) ? first_.plane[0]
+                                                                                            : nullptr;
 }
 
 void pack(Frame const& frame, std::uint8_t* out) {
-    for (int row = 0; row < frame.height_px; ++row, out += static_cast<std::size_t>(frame.width_px) * 3)
-        pack_row(frame, row, out);
+    std::size_t const bytes = static_cast<std::size_t>(frame.width_px) * 3;
+    for (int row = 0; row < frame.height_px; ++row, out += bytes)
+        if (is_interleaved(frame.format))
+            std::memcpy(out, frame.plane[0] + static_cast<std::size_t>(row) * frame.stride_bytes[0], bytes);
+        else
+            rgb_from_row(frame, row, 0, frame.width_px, out);
 }
 
 }  // namespace edgeosr

@@ -32,8 +32,8 @@ class Frames {
     std::uint8_t const* packed_already() const;
 
   private:
-    char const* frames_;
-    std::size_t count_, step_ = 0;
+    edgeosr_frame const* frames_;
+    std::size_t count_;
     Frame first_;
 };
 

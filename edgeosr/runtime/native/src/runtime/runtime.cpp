@@ -1,9 +1,12 @@
 #include "runtime/runtime.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 
 #include "base/failure.h"
+#include "runtime/decision.h"
 #include "scoring/scorer.h"
 
 namespace edgeosr {
@@ -25,42 +28,27 @@ class Verdicts final : public RowSink {
 
     void take(Rows const& rows) override {
         std::size_t const parts = loaded_.parts.size();
-        for (std::size_t i = 0; i < rows.count; ++i)
-            if (rows.label[i] < 0 || static_cast<std::size_t>(rows.label[i]) >= loaded_.classes.size())
-                fail(EDGEOSR_BAD_BUNDLE,
-                     "the network of ",
-                     loaded_.path,
-                     " gave class ",
-                     rows.label[i],
-                     ", but its manifest names ",
-                     loaded_.classes.size(),
-                     " classes; export the bundle again");
+        require_classes(rows, loaded_.classes.size(), loaded_.path);
         auto const latency =
             std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started_).count();
         for (std::size_t i = 0; i < rows.count; ++i)
-            out_[i] = verdict(rows.label[i], rows.score[i], rows.values + i * parts, latency);
+            out_[i] = verdict(rows, i, parts, latency);
     }
 
   private:
-    edgeosr_verdict verdict(std::int64_t label,
-                            float score,
-                            float const* values,
-                            std::int64_t latency) const {
+    edgeosr_verdict verdict(Rows const& rows, std::size_t i, std::size_t parts, std::int64_t latency) const {
+        Decision const decided = decision(rows, i, parts, limits_);
         edgeosr_verdict made;
-        bool finite = std::isfinite(score);
-        for (std::size_t k = 0; k < EDGEOSR_MOST_PARTS; ++k) {
-            made.parts[k] = k < loaded_.parts.size() ? values[k] : NAN;
-            finite = finite && (k >= loaded_.parts.size() || std::isfinite(values[k]));
-        }
-        auto const index = static_cast<std::size_t>(label);
-        made.threshold = limits_.size() == 1 ? limits_[0] : limits_[index];
-        made.finite = finite ? 1 : 0;
-        made.accepted = finite && static_cast<double>(score) <= made.threshold ? 1 : 0;
-        made.index = static_cast<std::int32_t>(label);
-        made.part_count = static_cast<std::int32_t>(loaded_.parts.size());
-        made.nearest = loaded_.classes[index];
-        made.label = made.accepted != 0 ? made.nearest : kUnknown;
-        made.score = score;
+        std::fill(std::begin(made.parts), std::end(made.parts), NAN);
+        std::copy_n(rows.values + i * parts, parts, made.parts);
+        made.threshold = decided.limit;
+        made.finite = decided.finite ? 1 : 0;
+        made.accepted = decided.accepted ? 1 : 0;
+        made.index = static_cast<std::int32_t>(rows.label[i]);
+        made.part_count = static_cast<std::int32_t>(parts);
+        made.nearest = loaded_.classes[static_cast<std::size_t>(rows.label[i])];
+        made.label = decided.accepted ? made.nearest : kUnknown;
+        made.score = rows.score[i];
         made.generation = generation_;
         made.latency_ns = latency;
         return made;
@@ -112,10 +100,16 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
     made->path = path;
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
+    made->portable = bundle.manifest.threshold;
+    try {
+        read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    } catch (Failure const& failure) {
+        made->scorer_fault = failure;
+    }
     // Before the network is loaded, which takes longer.
     if (verify) {
-        read_golden(made->golden.text(), bundle.manifest);
-        read_scorer(bundle.file("scorer.npz"), &bundle.manifest);
+        if (made->scorer_fault) throw Failure(*made->scorer_fault);
+        read_golden(made->golden.text(), bundle.manifest, made->portable);
     }
     auto ways = choices(bundle.manifest, settings_.backend);
     for (std::size_t i = 0; i < ways.size(); ++i) {
@@ -149,7 +143,7 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
     warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
-    if (verify || way.openvino) require_golden_verdicts(made, nullptr);
+    if (verify || way.openvino) require_golden_verdicts(made, settings_.warmup_limit_s, nullptr);
 }
 
 Runtime::State Runtime::state() const {
@@ -227,7 +221,7 @@ void Runtime::warm_up(int frames, double limit_s) const {
 }
 
 void Runtime::verify(edgeosr_verification* out) const {
-    require_golden_verdicts(*state().loaded, out);
+    require_golden_verdicts(*state().loaded, settings_.warmup_limit_s, out);
 }
 
 std::string Runtime::info() const {

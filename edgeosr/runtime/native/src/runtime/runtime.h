@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
+#include "base/failure.h"
 #include "edgeosr.h"
 
 namespace edgeosr {
@@ -35,7 +37,10 @@ struct Loaded {
     std::string path, why;
     Manifest manifest;  // fusion and threshold are those of the graph that runs
     std::string manifest_sha256;
-    Bytes golden;  // the bytes of golden.npz
+    Bytes golden;        // the bytes of golden.npz
+    Threshold portable;  // of model.onnx, whatever graph runs
+    std::optional<Failure>
+        scorer_fault;  // why scorer.npz is not the manifest's; it does not judge on onnxruntime
     std::unique_ptr<Backend> backend;
     std::vector<char const*> classes, parts;
 };
@@ -79,9 +84,9 @@ class Runtime {
 /// The bundle's own thresholds.
 std::vector<double> calibrated(Manifest const& manifest);
 
-/// Judge the golden frames, each alone and in batches; fill `out` if there is one. Throws
-/// EDGEOSR_NOT_VERIFIED.
-void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out);
+/// Judge the golden frames, each alone and in batches; fill `out` if there is one. limit_s: seconds that each
+/// may take; 0: no limit. Throws EDGEOSR_NOT_VERIFIED, EDGEOSR_BACKEND_FAILED.
+void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out);
 
 /// Bundle and back end as a JSON object.
 std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation);

@@ -1,9 +1,12 @@
 // The golden frames through an open back end, and what a runtime says of itself.
+#include <algorithm>
 #include <cmath>
 
 #include "base/failure.h"
 #include "bundle/golden.h"
+#include "bundle/unicode.h"
 #include "runtime/agreement.h"
+#include "runtime/decision.h"
 #include "runtime/runtime.h"
 
 namespace edgeosr {
@@ -12,57 +15,41 @@ namespace {
 /// Keeps the rows of a call as verdicts to compare.
 class Collected final : public RowSink {
   public:
-    Collected(std::vector<Found>& found,
-              std::vector<std::size_t> const& frames,
-              std::size_t parts,
-              bool batched,
+    Collected(Loaded const& loaded,
               std::vector<double> const& limits,
-              std::size_t classes)
-        : found_(found),
-          frames_(frames),
-          parts_(parts),
-          batched_(batched),
-          limits_(limits),
-          classes_(classes) {}
+              std::vector<std::size_t> const& frames,
+              bool batched,
+              std::vector<Found>& found)
+        : loaded_(loaded), limits_(limits), frames_(frames), batched_(batched), found_(found) {}
 
     void take(Rows const& rows) override {
+        require_classes(rows, loaded_.classes.size(), loaded_.path);
+        std::size_t const parts = loaded_.parts.size();
         for (std::size_t i = 0; i < rows.count; ++i) {
-            if (rows.label[i] < 0 || static_cast<std::size_t>(rows.label[i]) >= classes_)
-                fail(EDGEOSR_BAD_BUNDLE,
-                     "the network gave class ",
-                     rows.label[i],
-                     ", but its manifest names ",
-                     classes_,
-                     " classes; export the bundle again");
-            Found one;
-            one.frame = frames_[i];
-            one.batched = batched_;
-            one.index = rows.label[i];
-            one.score = rows.score[i];
-            one.values.assign(rows.values + i * parts_, rows.values + (i + 1) * parts_);
-            one.finite = std::isfinite(one.score);
-            for (float value : one.values)
-                one.finite = one.finite && std::isfinite(value);
-            double const limit =
-                limits_.size() == 1 ? limits_[0] : limits_[static_cast<std::size_t>(one.index)];
-            one.accepted = one.finite && static_cast<double>(one.score) <= limit;
-            found_.push_back(std::move(one));
+            Decision const decided = decision(rows, i, parts, limits_);
+            float const* const values = rows.values + i * parts;
+            found_.push_back({frames_[i],
+                              batched_,
+                              rows.label[i],
+                              rows.score[i],
+                              std::vector<float>(values, values + parts),
+                              decided.finite,
+                              decided.accepted});
         }
     }
 
   private:
-    std::vector<Found>& found_;
-    std::vector<std::size_t> const& frames_;
-    std::size_t parts_;
-    bool batched_;
+    Loaded const& loaded_;
     std::vector<double> const& limits_;
-    std::size_t classes_;
+    std::vector<std::size_t> const& frames_;
+    bool batched_;
+    std::vector<Found>& found_;
 };
 
 class GoldenRun {
   public:
-    GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits)
-        : loaded_(loaded), golden_(golden), limits_(limits) {}
+    GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits, double limit_s)
+        : loaded_(loaded), golden_(golden), limits_(limits), limit_s_(limit_s) {}
 
     std::vector<Found> found() {
         for (std::size_t i = 0; i < golden_.count; ++i)
@@ -97,29 +84,40 @@ class GoldenRun {
                               {pixels_.data() + i * bytes, nullptr},
                               {0, 0}});
         }
-        Collected sink(found_, indices, loaded_.parts.size(), batched, limits_, loaded_.classes.size());
-        loaded_.backend->run(Frames(frames.data(), frames.size(), loaded_.manifest.frame), sink, 0);
+        Collected sink(loaded_, limits_, indices, batched, found_);
+        loaded_.backend->run(Frames(frames.data(), frames.size(), loaded_.manifest.frame), sink, limit_s_);
     }
 
     Loaded& loaded_;
     Golden const& golden_;
     std::vector<double> const& limits_;
+    double limit_s_;
     std::vector<std::uint8_t> pixels_;
     std::vector<Found> found_;
 };
 
+/// Bytes of the first letter of a text that is not empty; 0 if it is not UTF-8.
+std::size_t letter_bytes(std::string_view text) {
+    auto const byte = static_cast<unsigned char>(text[0]);
+    std::size_t const bytes = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    return bytes <= text.size() && is_utf8(text.substr(0, bytes)) ? bytes : 0;
+}
+
 void put_text(std::string& json, std::string_view text) {
     json.push_back('"');
-    for (char letter : text) {
-        auto const byte = static_cast<unsigned char>(letter);
-        if (letter == '"' || letter == '\\')
-            json += joined("\\", std::string_view(&letter, 1));
+    while (!text.empty()) {
+        std::size_t const bytes = letter_bytes(text);
+        auto const byte = static_cast<unsigned char>(text[0]);
+        if (bytes == 0)  // such as in a path, which may be any bytes
+            json += "\\ufffd";
+        else if (byte == '"' || byte == '\\')
+            json += joined("\\", text.substr(0, 1));
         else if (byte < 0x20)
-            json += joined("\\u00",
-                           std::string_view(byte < 16 ? "0" : "1"),
-                           std::string_view(&"0123456789abcdef"[byte & 15], 1));
+            json += joined(
+                "\\u00", byte < 16 ? "0" : "1", std::string_view("0123456789abcdef").substr(byte & 15, 1));
         else
-            json.push_back(letter);
+            json += text.substr(0, bytes);
+        text.remove_prefix(std::max<std::size_t>(bytes, 1));
     }
     json.push_back('"');
 }
@@ -135,14 +133,15 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
 
 }  // namespace
 
-void require_golden_verdicts(Loaded& loaded, edgeosr_verification* out) {
-    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest);
+void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out) {
+    if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
+    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable);
     std::vector<double> const limits = calibrated(loaded.manifest);
     bool const body = loaded.backend->runs_body();
     Expected const& expected = body ? golden.body : golden.portable;
     Band const band = body ? engine_band(golden.body_rounding) : same_graph_band(loaded.parts.size());
-    Agreement const result =
-        agreement(golden, expected, band, GoldenRun(loaded, golden, limits).found(), loaded.manifest, limits);
+    Agreement const result = agreement(
+        golden, expected, band, GoldenRun(loaded, golden, limits, limit_s).found(), loaded.manifest, limits);
     if (out != nullptr) {
         out->verdicts = static_cast<std::int32_t>(2 * golden.count);
         out->agreed = result.agreed;
@@ -198,7 +197,7 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
     for (std::size_t i = 0; i < limits.size(); ++i) {
         json += i > 0 ? ", " : "";
         if (std::isfinite(limits[i]))
-            append(json, limits[i]);
+            append_exact(json, limits[i]);
         else
             json += limits[i] > 0 ? "\"inf\"" : "\"-inf\"";  // JSON has no infinity
     }

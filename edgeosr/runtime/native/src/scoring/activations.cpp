@@ -8,10 +8,6 @@
 namespace edgeosr {
 namespace {
 
-double softplus(double x) {
-    return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
-}
-
 double sigmoid(double x) {
     return std::exp(-softplus(-x));
 }

@@ -27,10 +27,6 @@ double dot(float const* a, float const* b, std::size_t count) {
     return sum;
 }
 
-double softplus(double x) {
-    return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
-}
-
 /// One channel's share of |dz/dh|_F^2, before the division by the positions squared.
 double closed_form_of(float const* slopes,
                       int height,

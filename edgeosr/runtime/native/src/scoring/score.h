@@ -2,6 +2,8 @@
 // edgeosr/scoring/reference.py.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "edgeosr.h"
@@ -31,6 +33,10 @@ struct ScoreScratch {
     Floats z, slopes, logits, products;
     Floats layers[2];
 };
+
+inline double softplus(double x) {
+    return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
+}
 
 Scored score(Scorer const& scorer, ScoreInput const& input, ScoreScratch& scratch);
 

@@ -5,38 +5,14 @@
 #include <set>
 
 #include "base/failure.h"
+#include "base/numbers.h"
+#include "bundle/limits.inc"
 #include "bundle/npz.h"
 
 namespace edgeosr {
 namespace {
 
 constexpr std::int64_t kFormat = 4, kClassFormat = 5;
-constexpr std::uint64_t kMostLength = 1 << 16, kMostLayers = 64, kMostWidth = 1 << 16, kMostTaps = 1 << 14;
-constexpr std::int64_t kMostProbes = 1 << 12, kMostSpace = std::int64_t{1} << 31;
-constexpr std::uint64_t kMostRows = 1 << 16, kMostNumbers = 1 << 17, kLongestText = 1024;
-constexpr double kLargestMargin = 1.5708;  // pi / 2 rounded up for float32
-constexpr char const* kActivations[] = {"identity",
-                                        "relu",
-                                        "leaky_relu",
-                                        "prelu",
-                                        "clip",
-                                        "elu",
-                                        "hard_swish",
-                                        "silu",
-                                        "gelu",
-                                        "gelu_tanh",
-                                        "mish"};
-constexpr char const* kParts[] = {"log_jacobian",
-                                  "discriminator",
-                                  "movr_loss",
-                                  "max_logit",
-                                  "log_norm",
-                                  "ovr_loss",
-                                  "raw_jacobian",
-                                  "bank",
-                                  "relative_mahalanobis",
-                                  "class_jacobian"};
-constexpr char const* kHeads[] = {"cosine", "linear", "external"};
 
 template <class... Words>
 [[noreturn]] void refuse(Words const&... words) {
@@ -46,12 +22,8 @@ template <class... Words>
          "; export the bundle again, or copy it again");
 }
 
-bool all_finite(Floats const& values) {
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
-
 template <std::size_t count>
-std::size_t place_of(char const* const (&names)[count], std::string_view name) {
+std::size_t place_of(std::string_view const (&names)[count], std::string_view name) {
     return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), name) - std::begin(names));
 }
 
@@ -86,8 +58,8 @@ class Entries {
 
     std::string text(std::string const& name) {
         Array const& array = take(name);
-        if (array.type != "|u1" || array.shape.size() != 1 || array.size() > kLongestText)
-            refuse(name, " must be uint8 text of at most ", kLongestText, " bytes");
+        if (array.type != "|u1" || array.shape.size() != 1 || array.size() > kLongestEntryText)
+            refuse(name, " must be uint8 text of at most ", kLongestEntryText, " bytes");
         return std::string(array.body);
     }
 
@@ -241,13 +213,13 @@ void read_constants(Entries& entries, Scorer& made) {
 
 }  // namespace
 
-Scorer read_scorer(std::string_view data, Manifest const* manifest) {
+Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string const& path) {
     Entries entries(data);
     std::int64_t const format = entries.whole("format", INT64_MAX);
     if (format != kFormat && format != kClassFormat)
         refuse("it has format ", format, "; this edgeosr reads 4 and 5");
     Scorer made;
-    made.dimension = static_cast<std::size_t>(entries.whole("dimension", kMostLength));
+    made.dimension = static_cast<std::size_t>(entries.whole("dimension", kMostDimension));
     made.classes = static_cast<std::size_t>(entries.whole("classes", kMostClasses));
     made.threshold = entries.real("threshold");
     if (!std::isfinite(made.threshold)) refuse("threshold must be finite");
@@ -267,7 +239,7 @@ Scorer read_scorer(std::string_view data, Manifest const* manifest) {
     for (std::size_t i = 0; i < made.parts.size(); ++i)
         if (!carries(made, i))
             refuse("what the part ", made.part_names[i], " is computed from is missing or of the wrong size");
-    if (manifest != nullptr) require_scorer_of(made, *manifest);
+    if (manifest != nullptr) require_scorer_of(made, *manifest, path);
     return made;
 }
 

@@ -42,26 +42,32 @@ bool carries(Scorer const& scorer, std::size_t place) {
     }
 }
 
-void require_scorer_of(Scorer const& scorer, Manifest const& manifest) {
+void require_scorer_of(Scorer const& scorer, Manifest const& manifest, std::string const& path) {
     // The scorer is the engine's, whose backbone may have been calibrated anew.
     bool const own = manifest.backbone && manifest.backbone->fusion;
     Fusion const& fusion = own ? *manifest.backbone->fusion : manifest.fusion;
     Threshold const& threshold = own ? *manifest.backbone->threshold : manifest.threshold;
-    char const* wrong = nullptr;
-    if (!same({threshold.value}, {scorer.threshold}) || !same(threshold.by_class, scorer.class_thresholds))
-        wrong = "the threshold";
+    std::string wrong;
+    if (!same(threshold.by_class, scorer.class_thresholds))
+        wrong = "the list of thresholds of classes is another";
+    if (!same({threshold.value}, {scorer.threshold}))
+        wrong = joined("the threshold must be ", threshold.value, "; got ", scorer.threshold);
     if (!same(fusion.means, scorer.means) || !same(fusion.stds, scorer.stds) ||
         !same(fusion.weights, scorer.weights))
-        wrong = "the fusion";
-    if (manifest.head != scorer.head) wrong = "the head";
-    if (manifest.dimension != scorer.dimension) wrong = "the embedding's length";
-    if (manifest.classes.size() != scorer.classes) wrong = "the number of classes";
-    if (manifest.fusion.parts != scorer.part_names) wrong = "the list of parts";
-    if (wrong != nullptr)
+        wrong = "the fusion is another";
+    if (manifest.head != scorer.head) wrong = "the head is another";
+    if (manifest.dimension != scorer.dimension)
+        wrong = joined("the embedding's length must be ", manifest.dimension, "; got ", scorer.dimension);
+    if (manifest.classes.size() != scorer.classes)
+        wrong = joined("the number of classes must be ", manifest.classes.size(), "; got ", scorer.classes);
+    if (manifest.fusion.parts != scorer.part_names) wrong = "the list of parts is another";
+    if (!wrong.empty())
         fail(EDGEOSR_BAD_BUNDLE,
-             "scorer.npz is not the scorer of its manifest: ",
+             "scorer.npz of ",
+             path,
+             " is not the scorer of its manifest: ",
              wrong,
-             " is another; export the bundle again, or copy it again");
+             "; export the bundle again, or copy it again");
 }
 
 }  // namespace edgeosr

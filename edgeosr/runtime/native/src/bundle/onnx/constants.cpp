@@ -10,7 +10,7 @@ namespace edgeosr::onnx {
 namespace {
 
 constexpr double kLargestResult = 1 << 26;  // elements that constants may ask for, of what a frame gives
-constexpr std::int64_t kBlock = 16;         // of channels, to which weights are filled up
+constexpr std::uint64_t kBlock = 16;        // of channels, to which weights are filled up
 
 struct Places {
     char const* op;
@@ -137,9 +137,8 @@ std::uint64_t Constants::read(Message const& node,
     bool const both = group == nullptr || group->whole(kAttribute_i, 1) == 1;
     std::size_t const first = of_channels ? 0 : dims->size() - 2;
     for (std::size_t axis = first; axis < first + (both ? 2 : 1); ++axis) {
-        std::int64_t const length = (*dims)[axis];
-        size = size / static_cast<std::uint64_t>(std::max<std::int64_t>(length, 1)) *
-               static_cast<std::uint64_t>((length + kBlock - 1) / kBlock * kBlock);
+        auto const length = static_cast<std::uint64_t>((*dims)[axis]);
+        size = size / std::max<std::uint64_t>(length, 1) * ((length + kBlock - 1) / kBlock * kBlock);
     }
     return size;
 }

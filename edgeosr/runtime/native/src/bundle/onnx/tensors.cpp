@@ -1,8 +1,8 @@
 #include "bundle/onnx/tensors.h"
 
 #include <cmath>
-#include <cstring>
 
+#include "base/numbers.h"
 #include "bundle/onnx/field_numbers.inc"
 
 namespace edgeosr::onnx {
@@ -43,13 +43,6 @@ float half_value(std::uint16_t bits) {
                                  : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25));
 }
 
-template <class Number>
-Number number_at(std::string_view raw, std::uint64_t index) {
-    Number value;
-    std::memcpy(&value, raw.data() + index * sizeof value, sizeof value);
-    return value;
-}
-
 void add(Values& values, std::int64_t number) {
     values.wholes.push_back(number);
     values.reals.push_back(static_cast<double>(number));
@@ -60,28 +53,28 @@ Values raw_values(TypeRule const& rule, std::string_view raw, std::uint64_t elem
     for (std::uint64_t i = 0; i < elements; ++i) {
         switch (rule.type) {
             case kTypeFloat:
-                values.reals.push_back(static_cast<double>(number_at<float>(raw, i)));
+                values.reals.push_back(static_cast<double>(nth_number<float>(raw, i)));
                 break;
             case kTypeDouble:
-                values.reals.push_back(number_at<double>(raw, i));
+                values.reals.push_back(nth_number<double>(raw, i));
                 break;
             case kTypeFloat16:
-                values.reals.push_back(static_cast<double>(half_value(number_at<std::uint16_t>(raw, i))));
+                values.reals.push_back(static_cast<double>(half_value(nth_number<std::uint16_t>(raw, i))));
                 break;
             case kTypeUint8:
-                add(values, number_at<std::uint8_t>(raw, i));
+                add(values, nth_number<std::uint8_t>(raw, i));
                 break;
             case kTypeInt8:
-                add(values, number_at<std::int8_t>(raw, i));
+                add(values, nth_number<std::int8_t>(raw, i));
                 break;
             case kTypeBool:
-                add(values, number_at<std::uint8_t>(raw, i) != 0 ? 1 : 0);
+                add(values, nth_number<std::uint8_t>(raw, i) != 0 ? 1 : 0);
                 break;
             case kTypeInt32:
-                add(values, number_at<std::int32_t>(raw, i));
+                add(values, nth_number<std::int32_t>(raw, i));
                 break;
             default:
-                add(values, number_at<std::int64_t>(raw, i));
+                add(values, nth_number<std::int64_t>(raw, i));
         }
     }
     return values;

@@ -1,7 +1,6 @@
 #include "bundle/onnx/wire.h"
 
-#include <cstring>
-
+#include "base/numbers.h"
 #include "bundle/unicode.h"
 
 namespace edgeosr::onnx {
@@ -83,9 +82,9 @@ class Reader {
         } else if (wire == kVarint && (field.kind == Kind::kInt || field.kind == Kind::kInts)) {
             entry.whole = static_cast<std::int64_t>(varint(table));
         } else if (wire == kFixed64 && field.kind == Kind::kDoubles) {
-            entry.real = real<double>(take(table, field, 8));
+            entry.real = number_at<double>(take(table, field, 8), 0);
         } else if (wire == kFixed32 && (field.kind == Kind::kFloat || field.kind == Kind::kFloats)) {
-            entry.real = static_cast<double>(real<float>(take(table, field, 4)));
+            entry.real = static_cast<double>(number_at<float>(take(table, field, 4), 0));
         } else {
             refuse(table.name, ".", field.name, " has the wire type ", wire);
         }
@@ -130,19 +129,12 @@ class Reader {
             if (field.kind == Kind::kInts)
                 entry.whole = static_cast<std::int64_t>(inside.varint(table));
             else if (field.kind == Kind::kFloats)
-                entry.real = static_cast<double>(real<float>(inside.take(table, field, 4)));
+                entry.real = static_cast<double>(number_at<float>(inside.take(table, field, 4), 0));
             else
-                entry.real = real<double>(inside.take(table, field, 8));
+                entry.real = number_at<double>(inside.take(table, field, 8), 0);
             found.entries.push_back(std::move(entry));
             if (++count > field.most) refuse(table.name, " has more than ", field.most, " ", field.name);
         }
-    }
-
-    template <class Real>
-    static Real real(std::string_view content) {
-        Real value;  // files are little-endian, and so is every processor this is built for
-        std::memcpy(&value, content.data(), sizeof value);
-        return value;
     }
 
     std::string_view data_;
