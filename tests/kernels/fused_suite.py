@@ -28,7 +28,7 @@ MAP_CASE = Case(
     activation="relu",
     seed=24,
 )
-# Masks of two words, a warp has two chunks of a stage; several warps share a sample's classes; layers of which
+# Masks of two words, a warp has two chunks of a stage; warps share a sample's classes; layers of which
 # a warp has several units.
 SMALL_MAP_CASE = replace(
     MAP_CASE, dimension=300, batch=7, positions=49, classes=70, discriminator="wide", seed=23
