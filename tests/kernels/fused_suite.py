@@ -91,7 +91,7 @@ def depends_on_the_device(
 ) -> str | None:
     """The same batch in tiles of 1, 2 and 4 samples, where few classes have warps of their own."""
     packed, seen = pack_scorer(scorer, half=case.half_weights), set()
-    for multiprocessors in (1000, 30, 18):
+    for multiprocessors in (1000, 60, 36):
         launch = prepared(case, packed, inputs, multiprocessors=multiprocessors)
         seen.add(launch.plan.tile)
         try:
