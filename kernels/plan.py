@@ -10,18 +10,19 @@ from edgeosr.errors import UsageError
 from edgeosr.kernels.matrices import padded_size
 from edgeosr.kernels.packing import PackedScorer, require_within
 from edgeosr.kernels.params import FusedScoreParams
+from edgeosr.kernels.sharing import (
+    KEPT_CLASSES,
+    THREADS,
+    TILE_FULL,
+    TILE_HALF,
+    WARPS,
+    samples_of_tile,
+    share_layers,
+    slab_width,
+)
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
-THREADS = 512
-WARPS = THREADS // 32
-TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
-TILE_FULL = 4  # with fp32 weights
 GROUP = 16  # channels of a chunk of the map
-MOST_SLABS = 16
-WIDEST_SLAB = 256
-# Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
-# slabs, so that the workspace at B = 1024 stays near 200 MB; rows of parts may add to that.
-MOST_PARTIAL_ROWS = 16 * 1536
 # Of the map in shared memory: all of a block's chunks if they are no more than this, else two halves in
 # flight.
 STAGE_BYTES = 26 * 1024
@@ -31,14 +32,10 @@ MOST_MULTIPROCESSORS = 4096
 MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
-MOST_LAYER_SUMS = 6 * 1024  # the same of tensor cores, floats
-PARTS_COST = 2  # of adding parts, in steps of a warp
-CLASS_WARPS = 4
-RESIDENT_BLOCKS = 2  # of a multiprocessor: 1,024 threads with 64 registers each
+
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
-KEPT_CLASSES = 64
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
 LAYOUTS = ("nchw", "nhwc")
 
@@ -130,7 +127,7 @@ def plan_launch(
     params.slab_width = slab_width(packed.dimension, packed.rows)
     params.slabs = -(-padded_size(packed.dimension) // params.slab_width)
     params.samples = tile = samples_of_tile(columns, batch, params.slabs, multiprocessors)
-    _share_layers(params, packed)
+    share_layers(params, packed)
     # Two samples' z lie in different banks for the reads of tangents.cuh: 32 bytes a lane of fp16 tangents,
     # 16 of fp32.
     wide = isinstance(shape, TangentShape) and not shape.half
@@ -168,66 +165,6 @@ def plan_launch(
         tile=tile,
         params=params,
     )
-
-
-def slab_width(dimension: int, rows: int) -> int:
-    """Return a slab's channels, a multiple of 16; never depends on the batch, so that the bits do not.
-
-    Args:
-        dimension: D.
-        rows: of the split matrix.
-    """
-    slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
-    return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
-
-
-def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
-    """Return the samples of a tile: the fewest with which all blocks are on the device at the same time.
-
-    Tiles work side by side, and the samples of one wait for one another.
-
-    Args:
-        columns: the most, a power of two.
-        batch: B.
-        slabs: blocks of a tile.
-        multiprocessors: of the device; 0: not known.
-    """
-    samples = 1
-    while samples < columns and -(-batch // samples) * slabs > RESIDENT_BLOCKS * multiprocessors:
-        samples *= 2
-    return samples
-
-
-def _share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
-    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
-
-    With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
-    layers'. How a layer is cut never depends on the batch, so that the bits do not.
-    """
-    few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
-    params.class_warps = CLASS_WARPS if few else 0
-    for layer in range(1, len(packed.widths) - 1):
-        rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
-        if packed.half:
-            pieces, steps = rows // 16, inputs // 16
-            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS)
-        else:
-            pieces, steps = rows, inputs // 4
-            parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
-        share = -(-steps // parts)
-        params.layer_share[layer] = share
-        params.layer_parts[layer] = -(-steps // share) if packed.half else parts
-        params.layer_inverse[layer] = (1 << 20) // pieces + 1
-
-
-def _parts_of_layer(tiles: int, steps: int, warps: int) -> int:
-    """Return into how many parts along k a layer is cut, so that its warps have about as many steps each."""
-
-    def longest(parts: int) -> int:  # steps of the warp that has most, and some for the sum of the parts
-        return -(-tiles * parts // warps) * -(-steps // parts) + (PARTS_COST if parts > 1 else 0)
-
-    most = max(1, min(steps, MOST_LAYER_SUMS // (tiles * 16 * TILE_HALF)))
-    return min(range(1, most + 1), key=longest)
 
 
 def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:

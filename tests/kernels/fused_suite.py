@@ -28,8 +28,11 @@ MAP_CASE = Case(
     activation="relu",
     seed=24,
 )
-# Masks of two words, a warp has two chunks of a stage.
-SMALL_MAP_CASE = replace(MAP_CASE, dimension=300, batch=7, positions=49, discriminator="two", seed=23)
+# Masks of two words, a warp has two chunks of a stage; warps share a sample's classes; layers of which
+# a warp has several units.
+SMALL_MAP_CASE = replace(
+    MAP_CASE, dimension=300, batch=7, positions=49, classes=70, discriminator="wide", seed=23
+)
 TANGENT_CASE = Case(
     dimension=130,
     batch=6,
@@ -88,7 +91,7 @@ def depends_on_the_device(
 ) -> str | None:
     """The same batch in tiles of 1, 2 and 4 samples, where few classes have warps of their own."""
     packed, seen = pack_scorer(scorer, half=case.half_weights), set()
-    for multiprocessors in (1000, 30, 18):
+    for multiprocessors in (1000, 60, 36):
         launch = prepared(case, packed, inputs, multiprocessors=multiprocessors)
         seen.add(launch.plan.tile)
         try:

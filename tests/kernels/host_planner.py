@@ -1,4 +1,4 @@
-"""plan.cpp, compiled without nvcc, behind a C interface; and scorers to plan for."""
+"""plan.cpp and packed_file.cpp, compiled without nvcc, behind a C interface; and scorers to plan for."""
 
 import ctypes
 import os
@@ -66,8 +66,9 @@ def host_library(folder: Path) -> ctypes.CDLL:
         "static_assert(sizeof(HostPlan) == " + str(ctypes.sizeof(HostPlan)) + ");\n"
     )
     include = (f"-isystem{find_nvcc().include}", f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'src'}")
+    sources = [str(KERNELS / "src" / name) for name in ("packed_file.cpp", "plan.cpp")]
     flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC")
-    run("g++", *flags, *include, str(glue), str(KERNELS / "src/plan.cpp"), "-o", str(folder / "host.so"))
+    run("g++", *flags, *include, str(glue), *sources, "-o", str(folder / "host.so"))
     library = ctypes.CDLL(str(folder / "host.so"))
     library.host_plan.restype = ctypes.c_char_p
     library.host_read.restype = ctypes.c_size_t

@@ -177,12 +177,6 @@ MUTANTS = [
         "shared_store_f32(result(kValues, where.column * kMaxParts + (where.part ^ 1)), value);",
     ),
     Mutant(
-        "a part that waits for the discriminator does not",
-        "classes.cuh",
-        "if (!needs_discriminator(p.part[part].code)) keep_value",
-        "keep_value",
-    ),
-    Mutant(
         "a part that waits for the discriminator is left out",
         "verdict.cuh",
         "if (needs_discriminator(p.part[where.part].code)) keep_value(where);",
@@ -303,12 +297,6 @@ MUTANTS = [
         "row + 1 - p.hidden_rows, sums.x);",
     ),
     Mutant("the constants are not fetched", "verdict.cuh", "keep_constants(p); keep_last", "keep_last"),
-    Mutant(
-        "a class that is not finite is not seen",
-        "classes.cuh",
-        "bad ? float_from_bits(0x7fc00000u) : top.logit); shared_store_u32(result(kLabel, at)",
-        "top.logit); shared_store_u32(result(kLabel, at)",
-    ),
     Mutant(
         "samples beyond a warp's first are left out",
         "classes.cuh",

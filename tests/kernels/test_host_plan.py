@@ -44,7 +44,7 @@ def layout_of(packed: PackedScorer) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(packed_file(packed)[8:512], 504)
 
 
-def c_input(shape: MapShape | TangentShape, batch: int) -> ScoreInput:
+def c_input(shape: MapShape | TangentShape, batch: int, multiprocessors: int) -> ScoreInput:
     if isinstance(shape, MapShape):
         return ScoreInput(
             batch=batch,
@@ -54,6 +54,7 @@ def c_input(shape: MapShape | TangentShape, batch: int) -> ScoreInput:
             channels_last=shape.layout == "nhwc",
             position_stride=shape.position_stride,
             sample_stride=shape.sample_stride,
+            multiprocessors=multiprocessors,
         )
     return ScoreInput(
         batch=batch,
@@ -62,6 +63,7 @@ def c_input(shape: MapShape | TangentShape, batch: int) -> ScoreInput:
         sample_stride=shape.sample_stride,
         tangent_sample_stride=shape.tangent_sample_stride,
         probe_stride=shape.probe_stride,
+        multiprocessors=multiprocessors,
     )
 
 
@@ -70,12 +72,13 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
     refused = 0
     for _ in range(60):
         case, shape, batch = random_case(rng)
-
+        many = int(rng.choice([0, 8, 30, 132, 4096, 4097]))
         packed = pack_scorer(with_rows(random_scorer(case)), half=case.half_weights)
         found = HostPlan()
-        error = host.host_plan(layout_of(packed), ctypes.byref(c_input(shape, batch)), ctypes.byref(found))
+        given = c_input(shape, batch, many)
+        error = host.host_plan(layout_of(packed), ctypes.byref(given), ctypes.byref(found))
         try:
-            expected = plan_launch(packed, shape, batch)
+            expected = plan_launch(packed, shape, batch, multiprocessors=many)
         except UsageError as words:
             refused += 1
             assert error is not None and error.decode() == str(words)
@@ -83,11 +86,11 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
         assert error is None, (case, shape, error)
         assert ENTRIES[found.entry] == expected.entry
         for name in ("blocks", "tile", "shared_bytes", "workspace_bytes", "counter_bytes"):
-            assert getattr(found, name) == getattr(expected, name), (name, case, shape, batch)
+            assert getattr(found, name) == getattr(expected, name), (name, case, shape, batch, many)
         for name, *_ in FusedScoreParams._fields_:
             got, want = getattr(found.params, name), getattr(expected.params, name)
             same = bytes(got) == bytes(want) if isinstance(got, ctypes.Array) else got == want
-            assert same, (name, case, shape, batch)
+            assert same, (name, case, shape, batch, many)
     assert refused < 30
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels import plan as plans
+from edgeosr.kernels import sharing
 from edgeosr.kernels.device_verdicts import LAYOUT, VERDICT
 from edgeosr.kernels.matrices import padded_size
 from edgeosr.kernels.packing import CONSTANTS_BYTES, PackedPart, PackedScorer
@@ -20,8 +21,8 @@ from edgeosr.kernels.plan import (
     TangentShape,
     chunks_at_once,
     plan_launch,
-    slab_width,
 )
+from edgeosr.kernels.sharing import slab_width
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
 SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "src"
@@ -106,12 +107,12 @@ def test_limits_are_the_enums_of_params_cuh(tmp_path: Path) -> None:
         "kMaxParts": KERNEL_LIMITS.parts,
         "kMaxPositions": KERNEL_LIMITS.positions,
         "kMaxBatch": plans.LARGEST_BATCH,
-        "kThreads": plans.THREADS,
-        "kMaxSlabs": plans.MOST_SLABS,
-        "kMaxSlabWidth": plans.WIDEST_SLAB,
+        "kThreads": sharing.THREADS,
+        "kMaxSlabs": sharing.MOST_SLABS,
+        "kMaxSlabWidth": sharing.WIDEST_SLAB,
         "kGroup": plans.GROUP,
-        "kTileMma": plans.TILE_HALF,
-        "kTileFma": plans.TILE_FULL,
+        "kTileMma": sharing.TILE_HALF,
+        "kTileFma": sharing.TILE_FULL,
         "kStageAt": plans.STAGE_AT,
         "kEvenAt": plans.EVEN_AT,
         "kVerdictLayout": LAYOUT,
@@ -220,6 +221,58 @@ def test_the_inverses_divide_exactly(batch: int, half: bool) -> None:
     for width in range(1, 257):
         inverse = plan_launch(a_packed(), MapShape(height=1, width=width), 1).params.width_inverse
         assert all(at * inverse >> 16 == at // width for at in range(256))
+
+
+@pytest.mark.parametrize(
+    ("batch", "multiprocessors", "samples"),
+    [
+        (1, 132, 1),
+        (8, 132, 1),
+        (9, 132, 2),
+        (16, 132, 2),
+        (17, 132, 4),
+        (64, 132, 8),
+        (65, 132, 8),
+        (8, 8, 8),
+    ],
+)
+def test_tiles_have_as_few_samples_as_the_multiprocessors_have_room_for(
+    batch: int, multiprocessors: int, samples: int
+) -> None:
+    packed, shape = a_packed(), MapShape(height=7, width=7)
+    got = plan_launch(packed, shape, batch, multiprocessors=multiprocessors)
+    assert got.tile == got.params.samples == samples
+    assert got.blocks == -(-batch // samples) * 16
+    # Workspace for as many samples as there are, and warps of their own for few classes of few samples.
+    assert got.workspace_bytes - got.counter_bytes <= plan_launch(packed, shape, batch).workspace_bytes
+    assert got.params.class_warps == (4 if samples <= 4 else 0)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_tiles_are_full_where_the_multiprocessors_are_not_known(half: bool) -> None:
+    for multiprocessors in (0, 1, 15):
+        got = plan_launch(
+            a_packed(half=half), MapShape(height=7, width=7), 3, multiprocessors=multiprocessors
+        )
+        assert got.tile == (8 if half else 4)
+
+
+def test_a_number_of_multiprocessors_that_no_device_has_is_refused() -> None:
+    for number in (-1, 4097):
+        with pytest.raises(UsageError, match=f"multiprocessors must be from 0 to 4096.*got {number}"):
+            plan_launch(a_packed(), MapShape(height=7, width=7), 1, multiprocessors=number)
+
+
+def test_how_a_layer_is_cut_depends_on_the_scorer_alone() -> None:
+    packed = a_packed(widths=(512, 256, 128, 64, 1))
+    one = plan_launch(packed, MapShape(height=7, width=7), 1, multiprocessors=132).params
+    many = plan(packed, 1024).params
+    assert list(one.layer_parts) == list(many.layer_parts) == [0, 3, 3, 3, 0, 0]
+    assert list(one.layer_share) == list(many.layer_share) == [0, 11, 6, 3, 0, 0]
+    for params in (one, many):
+        for layer, tiles in ((1, 16), (2, 8), (3, 4)):
+            for unit in range(tiles * 3 + 16):
+                assert unit * params.layer_inverse[layer] >> 20 == unit // tiles
 
 
 def test_an_empty_batch_launches_nothing() -> None:

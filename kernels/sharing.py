@@ -1,0 +1,85 @@
+"""How the work of one launch is shared out: slabs of D, samples of a tile, hidden layers among warps.
+
+How additions are ordered follows from slabs and layers, which never depend on the batch or the device; how
+many samples a tile has changes no result. ``src/plan.cpp`` holds the same arithmetic.
+"""
+
+from edgeosr.kernels.matrices import padded_size
+from edgeosr.kernels.packing import PackedScorer
+from edgeosr.kernels.params import FusedScoreParams
+
+THREADS = 512
+WARPS = THREADS // 32
+TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
+TILE_FULL = 4  # with fp32 weights
+MOST_SLABS = 16
+WIDEST_SLAB = 256
+# Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
+# slabs, so that the workspace at B = 1024 stays near 200 MB; rows of parts may add to that.
+MOST_PARTIAL_ROWS = 16 * 1536
+MOST_LAYER_SUMS = 6 * 1024  # the same of tensor cores, floats
+PARTS_COST = 2  # of adding parts, in steps of a warp
+# With no more classes than these, classes and parts have warps of their own.
+KEPT_CLASSES = 64
+CLASS_WARPS = 4
+
+
+def slab_width(dimension: int, rows: int) -> int:
+    """Return a slab's channels, a multiple of 16; never depends on the batch, so that the bits do not.
+
+    Args:
+        dimension: D.
+        rows: of the split matrix.
+    """
+    slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
+    return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
+
+
+def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
+    """Return the samples of a tile: the fewest that give every multiprocessor at most one block.
+
+    Tiles work side by side, and the samples of one wait for one another. So do two blocks of one
+    multiprocessor: on an H100, B = 16 in 256 blocks took 23.1 us, in 128 blocks 19.1 (docs/kernel.md).
+
+    Args:
+        columns: the most, a power of two.
+        batch: B.
+        slabs: blocks of a tile.
+        multiprocessors: of the device; 0: not known.
+    """
+    samples = 1
+    while samples < columns and -(-batch // samples) * slabs > multiprocessors:
+        samples *= 2
+    return samples
+
+
+def share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
+    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
+
+    With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
+    layers'. How a layer is cut never depends on the batch, so that the bits do not.
+    """
+    few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
+    params.class_warps = CLASS_WARPS if few else 0
+    for layer in range(1, len(packed.widths) - 1):
+        rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
+        if packed.half:
+            pieces, steps = rows // 16, inputs // 16
+            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS)
+        else:
+            pieces, steps = rows, inputs // 4
+            parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
+        share = -(-steps // parts)
+        params.layer_share[layer] = share
+        params.layer_parts[layer] = -(-steps // share) if packed.half else parts
+        params.layer_inverse[layer] = (1 << 20) // pieces + 1
+
+
+def _parts_of_layer(tiles: int, steps: int, warps: int) -> int:
+    """Return into how many parts along k a layer is cut, so that its warps have about as many steps each."""
+
+    def longest(parts: int) -> int:  # steps of the warp that has most, and some for the sum of the parts
+        return -(-tiles * parts // warps) * -(-steps // parts) + (PARTS_COST if parts > 1 else 0)
+
+    most = max(1, min(steps, MOST_LAYER_SUMS // (tiles * 16 * TILE_HALF)))
+    return min(range(1, most + 1), key=longest)
