@@ -65,6 +65,8 @@ for case in range(order["begin"], 4):
         if way in {ways!r}:
             times[way] = 1.0
 keep(done=True, clocks={{}})
+if "end" in faults:
+    os.abort() if faults["end"] == "aborts" else time.sleep(60)
 """
 
 
@@ -143,6 +145,16 @@ def test_a_process_that_hangs_or_never_starts_is_told_with_what_it_was_at(
     report, rows = step(**faults(c1_fused="hangs"))
     assert rows[0] == WHOLE and KERNEL in rows[1][1] and len(rows) == 2
     assert "B = 2" in report.failures[0] and "not over in" in report.failures[0]
+
+
+def test_a_process_that_has_measured_all_may_take_long_to_end_but_not_crash(
+    step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, rows = step(end="aborts")
+    assert rows == [WHOLE] * 4 and "all was measured, then the process was ended by SIG" in report.failures[0]
+    monkeypatch.setattr(overhead, "ALL_S", 0.3)
+    report, rows = step(end="hangs")
+    assert rows == [WHOLE] * 4 and not report.failures
 
 
 def test_the_step_is_over_before_the_rung_would_end_it() -> None:
