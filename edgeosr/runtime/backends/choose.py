@@ -1,6 +1,7 @@
 """Which backend runs a bundle here: the one that was named, or the best that can, and why."""
 
 import functools
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,6 +114,9 @@ def choose_backend(
         except EdgeosrError as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
             reasons.append(f"openvino: {error}")
+    elif importlib.util.find_spec("openvino") is not None:
+        again = export_again(bundle.manifest, "--precision bf16 --for openvino")
+        reasons.append(f"it has no body for openvino ({again} makes one)")
     return on_onnxruntime("; ".join(reasons))
 
 

@@ -1,6 +1,7 @@
 """Runtime on a machine with a GPU (of doubles): which backend it takes and why, and what its verdicts are."""
 
 import importlib
+import importlib.util
 import json
 import math
 import sys
@@ -338,6 +339,12 @@ def test_a_bundle_without_a_backbone_asks_no_driver(
             runtime.backend == "onnxruntime"
             and "no typed backbone (edgeosr export RUN --engine" in runtime.why
         )
+    # What a box without an NVIDIA GPU can do about it is told where OpenVINO is installed.
+    for there in (True, False):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there or None)
+        with edgeosr.Runtime(machine.path) as runtime:
+            line = "--precision bf16 --for openvino makes one"
+            assert (line in runtime.why) is there
     with pytest.raises(EngineError, match="has no typed backbone"):
         edgeosr.Runtime(machine.path, backend=machine.builder)
 
