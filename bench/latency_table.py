@@ -1,7 +1,8 @@
 """Cycles by architecture for the kernel's model of time; each entry with where it comes from.
 
-Only the H200's are fitted, on that card itself and the kernel that ran there (``FITTED_ON``). A module that nobody has measured has the same numbers, and
-its row says so: ``CARRIED``. A published table for its architecture may be far from what the fit gives.
+Only the H200's are fitted, on that card itself and the kernel that ran there (``FITTED_ON``). A module that
+nobody has measured has the same numbers, and its row says so: ``CARRIED``. A published table for its
+architecture may be far from what the fit gives.
 """
 
 from dataclasses import dataclass

@@ -24,7 +24,8 @@ from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.device_verdicts import VERDICT
 
 COUNTED = tuple(workload for workload in WORKLOADS if workload.batch == 1)
-MULTIPROCESSORS = 8  # with as many or more, a launch of one sample has a tile of one: all devices run the same
+# With as many or more a launch of one sample has a tile of one: all devices run the same.
+MULTIPROCESSORS = 8
 
 
 def counted(workload: Workload) -> dict[str, int]:
