@@ -42,7 +42,9 @@ def test_a_device_with_more_multiprocessors_gets_more_and_smaller_tiles_of_the_s
     # A tensor core multiplies eight columns whether samples fill them or not.
     assert thor.tensor_flops == tuple(2 * flops for flops in full.tensor_flops)
     text = kernel_model_text()
-    assert "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB; 32 on AGX Orin 64GB, Thor T5000." in text
+    assert (
+        "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB; 32 on AGX Orin 64GB, Thor T5000." in text
+    )
 
 
 def test_the_counts_of_the_tangent_source_are_those_counted_by_hand() -> None:
