@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edgeosr.kernels.counting.compiled import compiled
 
     kept = json.loads(FILE.read_text(encoding="utf-8"))["sources"]
-    wanted = {table.source for table in measured_tables()}
+    wanted = {table.counts for table in measured_tables()}
     builds = {name: compiled(name) for name in dict.fromkeys(one.architecture for one in DEVICES)}
     code = {name: build.code_digest() for name, build in builds.items()}
     found = {}

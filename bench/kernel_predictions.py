@@ -70,7 +70,7 @@ def held_against() -> list[tuple[PhaseTable, list[Compared]]]:
     """Return each measured table with the model beside it."""
     found = []
     for table in measured_tables():
-        counts = counts_of_source(table.source, table.architecture, table.multiprocessors)
+        counts = counts_of_source(table.counts, table.architecture, table.multiprocessors)
         found.append((table, compared(table, counts, table.source, latencies_of(table.architecture))))
     return found
 

@@ -34,17 +34,15 @@ def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
 
 def test_a_device_with_more_multiprocessors_gets_more_and_smaller_tiles_of_the_same_bytes() -> None:
     eight = replace(ONE, batch=8)
-    full, orin, thor = (counts_of(eight, many) for many in (0, 8, 20))
+    full, orin, wide = (counts_of(eight, many) for many in (0, 8, 132))
     assert (full.blocks, full.tiles) == (orin.blocks, orin.tiles) == (16, 1)
-    assert (thor.blocks, thor.tiles) == (32, 2)
-    assert thor.dram_bytes == full.dram_bytes
-    assert thor.block_bytes < full.block_bytes
+    assert (wide.blocks, wide.tiles) == (128, 8)
+    assert wide.dram_bytes == full.dram_bytes
+    assert wide.block_bytes < full.block_bytes
     # A tensor core multiplies eight columns whether samples fill them or not.
-    assert thor.tensor_flops == tuple(2 * flops for flops in full.tensor_flops)
-    text = kernel_model_text()
-    assert (
-        "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB; 32 on AGX Orin 64GB, Thor T5000." in text
-    )
+    assert wide.tensor_flops == tuple(8 * flops for flops in full.tensor_flops)
+    printed = "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB, AGX Orin 64GB, Thor T5000. One"
+    assert printed in kernel_model_text()
 
 
 def test_the_counts_of_the_tangent_source_are_those_counted_by_hand() -> None:

@@ -23,7 +23,7 @@ SHOWN = (
     "map 512 x 49 relu 3x3, B 64, fp16",
 )
 TODAY = device_source().digest
-HELD = sorted(held_against(), key=lambda pair: (pair[0].date, pair[0].source == TODAY))
+HELD = sorted(held_against(), key=lambda pair: (pair[0].date, pair[0].counts == TODAY))
 H100 = Device(132, 1.98, cold=False)
 
 
@@ -35,7 +35,7 @@ def today() -> dict[str, LaunchCounts]:
 def card_lines() -> Iterator[str]:
     """Counted warp instructions beside the cards'."""
     for table, _ in HELD:
-        counts = counts_of_source(table.source, table.architecture, table.multiprocessors)
+        counts = counts_of_source(table.counts, table.architecture, table.multiprocessors)
         for name, on_card in table.warp_instructions.items():
             if name in counts:
                 mine = counts[name].warp_instructions
@@ -49,7 +49,7 @@ def time_lines() -> Iterator[str]:
     for name in SHOWN:
         rows = [row_named(rows, name) for _, rows in HELD]
         now = predicted(today()[name], latencies, H100).total
-        measured_now = any(table.source == TODAY for table, _ in HELD)
+        measured_now = any(table.counts == TODAY for table, _ in HELD)
         for number, phase in enumerate(today()[name].phases):
             cells = [pair_of(row, number) for row in rows]
             cells += [] if measured_now else [f"- | {now[number]:.1f}"]

@@ -24,8 +24,7 @@ from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.device_verdicts import VERDICT
 
 COUNTED = tuple(workload for workload in WORKLOADS if workload.batch == 1)
-# With as many or more a launch of one sample has a tile of one: all devices run the same.
-MULTIPROCESSORS = 8
+MULTIPROCESSORS = 16  # as many as slabs, or more: a launch of one sample has a tile of one
 
 
 def counted(workload: Workload) -> dict[str, int]:

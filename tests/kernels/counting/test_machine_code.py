@@ -25,7 +25,7 @@ from edgeosr.scoring.reference import reference_scores
 TOLERANCE = {True: 1e-2, False: 2e-5}  # of a score, in standard deviations: as of the source on the CPU
 ROWS = SelftestCase(dimension=64, batch=3, size=2, images=64, margin=0.3)
 # Slabs of 16 channels: tiles of 1, 2 and as many samples as there are.
-MANY, FEW, UNKNOWN = 132, 4, 0
+MANY, FEW, UNKNOWN = 132, 8, 0
 
 
 @pytest.fixture(scope="module")
