@@ -2,16 +2,19 @@
 
     python -m edgeosr.bench.kernel_counts     # some minutes, needs nvcc and nvdisasm (edgeosr[dev]), no GPU
 
-``kernel_counts.json`` holds them by the digest of the device source that they belong to. Those of an older
-source stay where a phase table was measured with it. Where a change left the machine code as it was, the
-counts are kept and nothing runs but the compiler.
+``kernel_counts.json`` holds them by the digest of the device source that they belong to, by architecture and
+multiprocessors: how many samples a tile has depends on these. Those of an older source stay where a phase
+table was measured with it. Where a change left the machine code and the launches as they were, the counts are
+kept and nothing runs but the compiler.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +25,50 @@ from edgeosr.kernels.selftest.cases import SelftestCase
 
 if TYPE_CHECKING:
     from edgeosr.kernels.counting.compiled import Compiled
+    from edgeosr.kernels.counting.launch import Launch
 
 FILE = Path(__file__).with_name("kernel_counts.json")
-ARCHITECTURES = ("sm_90", "sm_87", "sm_110")
-# What is counted: the launches of the measured phase table, then those that only the model has.
-MEASURED_CASES = (
-    *(SelftestCase(dimension=512, batch=batch) for batch in (1, 8, 64)),
-    SelftestCase(dimension=512, batch=8, half_weights=False),
-    *(SelftestCase(dimension=512, batch=batch, size=14) for batch in (1, 8)),
-    *(SelftestCase(dimension=1280, batch=batch, activation="clip", taps=1) for batch in (1, 8, 64)),
+# What is counted: the launches of the measured phase tables, for the cards that measured them, and those that
+# the model predicts, for these and the modules.
+MEASURED_CASES = tuple(
+    replace(shape, batch=batch, half_weights=half)
+    for half in (True, False)
+    for shape in (
+        SelftestCase(dimension=512, batch=1),
+        SelftestCase(dimension=1280, batch=1, activation="clip", taps=1),
+        SelftestCase(dimension=512, batch=1, size=14),
+    )
+    for batch in (1, 8, 16, 64)
 )
-CASES = (
-    *MEASURED_CASES,
-    *(SelftestCase(dimension=1280, batch=batch) for batch in (1, 8, 64)),
+MODEL_CASES = (
+    *(SelftestCase(dimension=dimension, batch=batch) for dimension in (512, 1280) for batch in (1, 8, 64)),
     *(SelftestCase(dimension=512, batch=batch, size=0, probes=8) for batch in (1, 64)),
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An architecture with the multiprocessors of devices that have it, and the launches counted for them."""
+
+    architecture: str
+    multiprocessors: int
+    cases: tuple[SelftestCase, ...]
+
+    @property
+    def key(self) -> str:
+        """Its name in the file."""
+        return key_of(self.architecture, self.multiprocessors)
+
+
+def key_of(architecture: str, multiprocessors: int) -> str:
+    """Return the name of a device's counts in the file: ``sm_90 x 132``."""
+    return f"{architecture} x {multiprocessors}"
+
+
+DEVICES = (
+    Counted("sm_90", 132, tuple(dict.fromkeys((*MEASURED_CASES, *MODEL_CASES)))),
+    *(Counted("sm_87", many, MODEL_CASES) for many in (8, 16)),
+    Counted("sm_110", 20, MODEL_CASES),
 )
 COMMAND = "python -m edgeosr.bench.kernel_counts"
 
@@ -49,11 +82,13 @@ def row_name(case: SelftestCase) -> str:
     return f"{source}, B {case.batch}, {'fp16' if case.half_weights else 'fp32'}"
 
 
-def counts_of_source(digest: str, architecture: str) -> dict[str, LaunchCounts]:
+def counts_of_source(digest: str, architecture: str, multiprocessors: int) -> dict[str, LaunchCounts]:
     """Return the counts by row name.
 
+    Sources before tiles followed the device have one set an architecture, right for any multiprocessors.
+
     Raises:
-        UsageError: this source, or this architecture of it, was never counted.
+        UsageError: this source, or this architecture or device of it, was never counted.
     """
     kept = json.loads(FILE.read_text(encoding="utf-8"))["sources"]
     if digest not in kept:
@@ -62,12 +97,14 @@ def counts_of_source(digest: str, architecture: str) -> dict[str, LaunchCounts]:
             f"{', '.join(other[:12] for other in kept)}; count it: {COMMAND}"
         )
     rows = kept[digest]["architectures"]
-    if architecture not in rows:
+    key = key_of(architecture, multiprocessors)
+    found = rows.get(key, rows.get(architecture))
+    if found is None:
         raise UsageError(
-            f"the counts of the kernel source {digest[:12]} must be of {architecture}; there are those of "
-            f"{', '.join(rows)}; add it to ARCHITECTURES of {Path(__file__).name} and count it: {COMMAND}"
+            f"the counts of the kernel source {digest[:12]} must be of {key} multiprocessors; there are "
+            f"those of {', '.join(rows)}; add it to DEVICES of {Path(__file__).name} and count it: {COMMAND}"
         )
-    return {name: counts_from_record(record) for name, record in rows[architecture].items()}
+    return {name: counts_from_record(record) for name, record in found.items()}
 
 
 def text_of(kept: dict[str, Any]) -> str:
@@ -93,41 +130,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edgeosr.kernels.counting.compiled import compiled
 
     kept = json.loads(FILE.read_text(encoding="utf-8"))["sources"]
-    wanted = {table.source for table in measured_tables()}
-    code, found = {}, {}
-    for architecture in ARCHITECTURES:
-        build = compiled(architecture)
-        code[architecture] = build.code_digest()
-        same = _of_same_code(kept, architecture, code[architecture])
+    wanted = {table.counts for table in measured_tables()}
+    builds = {name: compiled(name) for name in dict.fromkeys(one.architecture for one in DEVICES)}
+    code = {name: build.code_digest() for name, build in builds.items()}
+    found = {}
+    for one in DEVICES:
+        launches = {row_name(case): _launch(case, one) for case in one.cases}
+        plans = _digest_of(launches)
+        same = _of_same_code(kept, one, code[one.architecture], plans)
         if same is not None:
-            print(f"{architecture}: the machine code is that of the kept counts", flush=True)
-        found[architecture] = same or _counted(build)
+            print(f"{one.key}: machine code and launches are those of the kept counts", flush=True)
+        code[one.key] = plans
+        found[one.key] = same or _counted(builds[one.architecture], one, launches)
     sources = {digest: source for digest, source in kept.items() if digest in wanted}
     sources[device_source().digest] = {"commit": None, "code": code, "architectures": found}
     FILE.write_text(text_of({"sources": sources}), encoding="utf-8")
     return 0
 
 
-def _of_same_code(kept: dict[str, Any], architecture: str, code: str) -> Any:
-    """Return the kept rows of this very machine code, None if there are none or a case is missing."""
-    names = {row_name(case) for case in CASES}
+def _launch(case: SelftestCase, one: Counted) -> "Launch":
+    from edgeosr.kernels.counting.case import case_launch
+
+    return case_launch(case, multiprocessors=one.multiprocessors)
+
+
+def _digest_of(launches: "Mapping[str, Launch]") -> str:
+    """Digest of what the plan decides; a plan that changes changes counts where no machine code does."""
+    total = hashlib.sha256()
+    for name, launch in launches.items():
+        total.update(f"{name} {launch.entry} {launch.blocks} {launch.shared_bytes};".encode())
+        total.update(launch.parameters)
+    return total.hexdigest()
+
+
+def _of_same_code(kept: dict[str, Any], one: Counted, code: str, plans: str) -> Any:
+    """Return the kept rows of this very machine code and these launches, None if there are none."""
     for source in kept.values():
-        if source.get("code", {}).get(architecture) == code:
-            rows = source["architectures"][architecture]
-            return rows if set(rows) == names else None
+        digests = source.get("code", {})
+        if digests.get(one.architecture) == code and digests.get(one.key) == plans:
+            return source["architectures"][one.key]
     return None
 
 
-def _counted(build: "Compiled") -> dict[str, Any]:
-    from edgeosr.kernels.counting.case import case_launch
+def _counted(build: "Compiled", one: Counted, launches: "Mapping[str, Launch]") -> dict[str, Any]:
     from edgeosr.kernels.counting.launch import run_launch
 
     rows = {}
-    for case in CASES:
-        counts = run_launch(build, case_launch(case)).counts
-        rows[row_name(case)] = counts.as_record()
-        many = f"{counts.warp_instructions:,} warp instructions"
-        print(f"{build.architecture} {row_name(case)}: {many}", flush=True)
+    for name, launch in launches.items():
+        counts = run_launch(build, launch).counts
+        rows[name] = counts.as_record()
+        print(f"{one.key} {name}: {counts.warp_instructions:,} warp instructions", flush=True)
     return rows
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeosr.bench.latency_table import ON_CHIP, RESIDENT, SCHEDULERS, Latencies
+from edgeosr.bench.latency_table import FITTED_ON, ON_CHIP, RESIDENT, SCHEDULERS, Latencies
 from edgeosr.bench.phase_table import PhaseTable, require_source
 from edgeosr.errors import UsageError
 from edgeosr.kernels.counting.counts import LaunchCounts, PhaseCounts
@@ -124,21 +124,34 @@ class Compared:
     fitted: bool
 
     @property
+    def sound(self) -> tuple[bool, ...]:
+        """Which measured times can be: a build that stops earlier is not slower than one that goes on."""
+        return tuple(us <= min(self.measured[number:]) for number, us in enumerate(self.measured))
+
+    @property
     def error(self) -> float:
-        """The worst ratio of the two, over phases and either way: 1.5 is half more or a third less."""
-        return max(max(a / b, b / a) for a, b in zip(self.measured, self.predicted, strict=True))
+        """The worst ratio of the two, over sound times and either way: 1.5 is half more or a third less."""
+        pairs = zip(self.measured, self.predicted, self.sound, strict=True)
+        return max(max(a / b, b / a) for a, b, sound in pairs if sound)
 
     @property
     def by_phase(self) -> tuple[float, ...]:
-        """Predicted / measured of each phase alone, the launch in the first: here errors do not cancel."""
-        measured, model = np.diff(self.measured, prepend=0.0), np.diff(self.predicted, prepend=0.0)
+        """Predicted / measured of each phase alone, the launch in the first: here errors do not cancel.
+
+        A time that cannot be is passed over: two phases are one there.
+        """
+        kept = np.array(self.sound)
+        measured = np.diff(np.array(self.measured)[kept], prepend=0.0)
+        model = np.diff(np.array(self.predicted)[kept], prepend=0.0)
         return tuple(float(ratio) for ratio in model / measured)
 
 
 def compared(
     table: PhaseTable, counts: Mapping[str, LaunchCounts], digest: str, row: Latencies
 ) -> list[Compared]:
-    """Hold the model against a table, row by row, in the table's order: every second one is held back.
+    """Hold the model against a table, row by row, in the table's order.
+
+    Of the table that the constants were fitted on every second row is held back; of others all are.
 
     Raises:
         UsageError: the table is of another source than the counts (``digest``), or a row was not counted.
@@ -148,7 +161,7 @@ def compared(
     found = []
     for number, (name, us) in enumerate(table.rows.items()):
         time = predicted(_counted(counts, name), row, device).total
-        found.append(Compared(name, us, time, number % 2 == 0))
+        found.append(Compared(name, us, time, table.commit == FITTED_ON and number % 2 == 0))
     return found
 
 
@@ -169,8 +182,8 @@ def fit(table: PhaseTable, counts: Mapping[str, LaunchCounts]) -> Array:
 
 
 def worst(rows: Sequence[Compared], *, fitted: bool) -> float:
-    """Return the worst error of one half."""
-    return max(row.error for row in rows if row.fitted == fitted)
+    """Return the worst error of one half; 1 if it has no row."""
+    return max((row.error for row in rows if row.fitted == fitted), default=1.0)
 
 
 def range_by_phase(rows: Sequence[Compared], *, fitted: bool) -> tuple[float, float]:

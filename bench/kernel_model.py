@@ -17,7 +17,7 @@ import numpy as np
 from edgeosr.bench.jetson import LAUNCH_US, LAYER_US, MODULES, Module
 from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
-from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan import TILE_FULL, TILE_HALF, LaunchPlan, MapShape, TangentShape, plan_launch
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
@@ -119,14 +119,20 @@ class Floor:
         return self.critical_path / self.dram
 
 
-def counts_of(workload: Workload) -> Counts:
-    """Count one launch by the kernel's own plan."""
-    packed, plan = planned(workload)
-    params, tile = plan.params, plan.tile
+def counts_of(workload: Workload, multiprocessors: int = 0) -> Counts:
+    """Count one launch by the kernel's own plan.
+
+    Args:
+        workload: the launch.
+        multiprocessors: of the device; 0: not known, tiles are full.
+    """
+    packed, plan = planned(workload, multiprocessors)
+    params = plan.params
+    columns = TILE_HALF if packed.half else TILE_FULL  # multiplied, whether samples fill them or not
     batch, dimension = workload.batch, workload.dimension
     element = 2 if workload.half else 4
     tiles = plan.blocks // params.slabs
-    wide = min(tile, batch)  # samples of the busiest tile
+    wide = min(plan.tile, batch)  # samples of the busiest tile
     padded_dimension = -(-dimension // 16) * 16
     split_bytes = packed.rows * padded_dimension * element
     table_bytes = dimension * packed.taps * 4 if packed.closed_form else 0
@@ -140,12 +146,12 @@ def counts_of(workload: Workload) -> Counts:
     hidden = [-(-width // 16) * 16 for width in packed.widths[:-1]]
     later_products = sum(a * b for a, b in itertools.pairwise(hidden)) + (hidden or [0])[-1]
     dense = (2 * packed.rows * padded_dimension, 2 * later_products)
-    # Tensor cores: z as a high and a low half in phase one, 8 columns a tile whether filled or not.
-    tensor = (2 * dense[0] * tiles * tile, dense[1] * tiles * tile) if packed.half else (0, 0)
+    # Tensor cores: z as a high and a low half in phase one.
+    tensor = (2 * dense[0] * tiles * columns, dense[1] * tiles * columns) if packed.half else (0, 0)
     words = -(-max(workload.positions, 1) // 32)
     pooled = batch * dimension * (2 * workload.positions + 2 * packed.taps) if packed.closed_form else 0
     tangents = batch * dimension * (2 + 4 * workload.probes)
-    first = pooled + tangents + (0 if packed.half else dense[0] * tiles * tile)
+    first = pooled + tangents + (0 if packed.half else dense[0] * tiles * columns)
     partials = tiles * wide * params.slabs * packed.rows
     return Counts(
         weight_bytes=len(packed.data),
@@ -157,7 +163,7 @@ def counts_of(workload: Workload) -> Counts:
         blocks=plan.blocks,
         tiles=tiles,
         tensor_flops=tensor,
-        fp32_flops=(first, partials + (0 if packed.half else dense[1] * tiles * tile)),
+        fp32_flops=(first, partials + (0 if packed.half else dense[1] * tiles * columns)),
         integer_operations=4 * batch * dimension * packed.taps * words if packed.closed_form else 0,
     )
 
@@ -201,8 +207,8 @@ def _units(counts: Counts, module: Module, *, phase: int, active: int) -> dict[s
     return units
 
 
-def planned(workload: Workload) -> tuple[PackedScorer, LaunchPlan]:
-    """Pack a scorer of zeros of the workload's sizes, and plan its launch."""
+def planned(workload: Workload, multiprocessors: int = 0) -> tuple[PackedScorer, LaunchPlan]:
+    """Pack a scorer of zeros of the workload's sizes, and plan its launch for such a device."""
     dimension = workload.dimension
     layers, inputs = [], dimension
     for width in HIDDEN:
@@ -250,12 +256,12 @@ def planned(workload: Workload) -> tuple[PackedScorer, LaunchPlan]:
     shape: MapShape | TangentShape = TangentShape(probes=workload.probes, half=workload.half)
     if workload.source == "map":
         shape = MapShape(height=side, width=side, half=workload.half)
-    return packed, plan_launch(packed, shape, workload.batch)
+    return packed, plan_launch(packed, shape, workload.batch, multiprocessors=multiprocessors)
 
 
 def floors(workload: Workload) -> dict[str, Floor]:
     """Return the floor of every module that takes the workload's weights (Xavier takes fp32 alone)."""
-    counts = counts_of(workload)
-    return {
-        m.name: floor_of(counts, m) for m in MODULES if m.tensor_flop_per_clock.value or not workload.half
-    }
+    modules = [m for m in MODULES if m.tensor_flop_per_clock.value or not workload.half]
+    sizes = {int(m.multiprocessors.value) for m in modules}
+    counts = {many: counts_of(workload, many) for many in sizes}
+    return {m.name: floor_of(counts[int(m.multiprocessors.value)], m) for m in modules}

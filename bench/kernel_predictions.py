@@ -38,18 +38,18 @@ def case_of(workload: Workload) -> SelftestCase:
     )
 
 
-def counts_for(workload: Workload, architecture: str) -> LaunchCounts:
+def counts_for(workload: Workload, architecture: str, multiprocessors: int) -> LaunchCounts:
     """Return the counts of the present source's machine code.
 
     Raises:
-        UsageError: this source, architecture or launch was not counted.
+        UsageError: this source, device or launch was not counted.
     """
-    rows = counts_of_source(device_source().digest, architecture)
+    rows = counts_of_source(device_source().digest, architecture, multiprocessors)
     name = row_name(case_of(workload))
     if name not in rows:
         raise UsageError(
-            f"the counts must have the launch {name!r}; they have {', '.join(rows)}; add it to CASES of "
-            "bench/kernel_counts.py and count it"
+            f"the counts must have the launch {name!r}; they have {', '.join(rows)}; add it to "
+            "MODEL_CASES of bench/kernel_counts.py and count it"
         )
     return rows[name]
 
@@ -61,15 +61,16 @@ def prediction(workload: Workload, module: Module) -> Prediction:
         UsageError: the latency table lacks the module's architecture, or the launch was not counted.
     """
     row = latencies_of(module.architecture)
-    device = Device(int(module.multiprocessors.value), module.clock_ghz.value, cold=True)
-    return predicted(counts_for(workload, row.architecture), row, device)
+    many = int(module.multiprocessors.value)
+    device = Device(many, module.clock_ghz.value, cold=True)
+    return predicted(counts_for(workload, row.architecture, many), row, device)
 
 
 def held_against() -> list[tuple[PhaseTable, list[Compared]]]:
     """Return each measured table with the model beside it."""
     found = []
     for table in measured_tables():
-        counts = counts_of_source(table.source, table.architecture)
+        counts = counts_of_source(table.counts, table.architecture, table.multiprocessors)
         found.append((table, compared(table, counts, table.source, latencies_of(table.architecture))))
     return found
 
@@ -79,20 +80,25 @@ def held_lines() -> list[str]:
     lines: list[str] = []
     for table, rows in held_against():
         held = worst(rows, fitted=False)
+        how = f"Fitted on every second row: off by at most x {worst(rows, fitted=True):.2f}; held back"
+        if not any(row.fitted for row in rows):
+            how = "Fitted on none of these rows; all held back"
         lines += [
             f"the model beside {table.card} (driver {table.driver}, {table.date}, commit {table.commit}): "
             "microseconds until the end of",
-            f"each phase, measured / predicted. Fitted on every second row: off by at most x "
-            f"{worst(rows, fitted=True):.2f}; held back: x {held:.2f}"
+            f"each phase, measured / predicted. {how}: x {held:.2f}"
             + (f", more than x {MOST:g}: do not trust a prediction" if held > MOST else ""),
             "There errors of phases cancel. Predicted / measured of one phase alone, held back: x {:.2f} to "
             "{:.2f}.".format(*range_by_phase(rows, fitted=False)),
             f"  {'':34s} {'':5s}" + "".join(f" {name.split(',')[0]:>14s}" for name in PHASES),
         ]
         for row in rows:
-            pairs = zip(row.measured, row.predicted, strict=True)
-            words = "".join(f" {f'{us:.1f} / {model:.1f}':>14s}" for us, model in pairs)
+            times = zip(row.measured, row.predicted, row.sound, strict=True)
+            cells = (f"{us:.1f}{'' if sound else '?'} / {model:.1f}" for us, model, sound in times)
+            words = "".join(f" {cell:>14s}" for cell in cells)
             lines.append(f"  {row.name:34s} {'fit' if row.fitted else 'held':5s}{words}")
+        if not all(all(row.sound) for row in rows):
+            lines.append("  ?: longer than a later phase's end; it cannot be, and is compared with nothing")
     return lines
 
 
@@ -186,7 +192,7 @@ def held_record() -> list[dict[str, Any]]:
             "date": table.date,
             "commit": table.commit,
             "phases": list(PHASES),
-            "fitted_off_by_at_most": worst(rows, fitted=True),
+            "fitted_off_by_at_most": worst(rows, fitted=True) if any(row.fitted for row in rows) else None,
             "held_back_off_by_at_most": worst(rows, fitted=False),
             "held_back_of_one_phase_alone": list(range_by_phase(rows, fitted=False)),
             "rows": [asdict(row) for row in rows],

@@ -103,9 +103,19 @@ def _counts_lines(workload: Workload) -> list[str]:
         f"  [c] DRAM, every byte once: weights {counts.weight_bytes:,} + inputs {counts.input_bytes:,} + "
         f"verdicts {counts.verdict_bytes:,}",
         f"  [c] tensor {tensor / 1e6:.2f} MFLOP (columns padded to 8), fp32 {fp32 / 1e6:.2f} MFLOP, "
-        f"integer {counts.integer_operations / 1e6:.2f} M; {counts.blocks} blocks, {counts.tiles} go on",
+        f"integer {counts.integer_operations / 1e6:.2f} M, with full tiles",
+        f"  [c] blocks of tiles: {_blocks(workload)}. One of each goes on",
         f"  [c] shared memory: {shared}",
     ]
+
+
+def _blocks(workload: Workload) -> str:
+    names: dict[int, list[str]] = {}
+    for module in MODULES:
+        if module.tensor_flop_per_clock.value or not workload.half:
+            blocks = counts_of(workload, int(module.multiprocessors.value)).blocks
+            names.setdefault(blocks, []).append(module.name)
+    return "; ".join(f"{blocks} on {', '.join(found)}" for blocks, found in names.items())
 
 
 def _chain_lines(workload: Workload) -> list[str]:

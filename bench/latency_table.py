@@ -1,7 +1,8 @@
 """Cycles by architecture for the kernel's model of time; each entry with where it comes from.
 
-Only the H200's are fitted on that card itself. A module that nobody has measured has the same numbers, and
-its row says so: ``CARRIED``. A published table for its architecture may be far from what the fit gives.
+Only the H200's are fitted, on that card itself and the kernel that ran there (``FITTED_ON``). A module that
+nobody has measured has the same numbers, and its row says so: ``CARRIED``. A published table for its
+architecture may be far from what the fit gives.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from edgeosr.kernels.counting.timeline import Wait
 FITTED = "fitted"
 PUBLISHED = "published"
 CARRIED = "H200's fit, carried over"
+FITTED_ON = "f9077d1"  # the commit of the phase table that sm_90's cycles were fitted on
 # Waits inside a multiprocessor: their cycles are nominal ones (timeline.NOMINAL) times one fitted factor.
 ON_CHIP = (Wait.ISSUE, Wait.MATH, Wait.SLOW_MATH, Wait.SHARED, Wait.NEAR, Wait.BARRIER)
 SCHEDULERS = 4  # of a multiprocessor: each issues one warp's instruction a clock

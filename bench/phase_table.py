@@ -23,6 +23,8 @@ class PhaseTable:
         architecture: of the card, ``sm_90``.
         multiprocessors, clock_ghz: of the card.
         source: digest of the device source that ran.
+        counts: by which name ``kernel_counts.json`` has that kernel: its source, or another where today's plan
+            makes other launches of it.
         rows: name of the launch to microseconds from its start to the end of each phase of ``PHASES``.
         warp_instructions: what the card's own counters said of whole launches.
     """
@@ -35,6 +37,7 @@ class PhaseTable:
     date: str
     commit: str
     source: str
+    counts: str
     rows: Mapping[str, tuple[float, ...]]
     warp_instructions: Mapping[str, int]
 
@@ -59,7 +62,12 @@ def phase_table(path: Path) -> PhaseTable:
             f"{path.name} must have the phases {'; '.join(PHASES)} and a time for each in every row; "
             "measure it again with this version's builds"
         )
-    return PhaseTable(**found, rows=rows, warp_instructions=document.get("warp_instructions", {}))
+    return PhaseTable(
+        **found,
+        counts=document.get("counts", found["source"]),
+        rows=rows,
+        warp_instructions=document.get("warp_instructions", {}),
+    )
 
 
 def measured_tables() -> list[PhaseTable]:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from edgeosr.errors import EdgeosrError
-from edgeosr.kernels.counting.case import case_launch
+from edgeosr.kernels.counting.case import USUAL_MULTIPROCESSORS, case_launch
 from edgeosr.kernels.counting.compiled import PARAMETERS_AT, compiled
 from edgeosr.kernels.counting.counts import LaunchCounts
 from edgeosr.kernels.counting.launch import run_launch
 from edgeosr.kernels.packing import ACTIVATION_CODES
-from edgeosr.kernels.plan import LARGEST_BATCH
+from edgeosr.kernels.plan import LARGEST_BATCH, MOST_MULTIPROCESSORS
 from edgeosr.kernels.selftest.cases import SelftestCase
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
@@ -31,16 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         half_weights=not options.fp32,
         images=options.images,
     )
+    many = options.multiprocessors
+    if many is None:
+        many = USUAL_MULTIPROCESSORS[options.architecture]
     try:
-        launch = case_launch(case)  # before the compiler's half minute: it refuses what no kernel takes
+        # Before the compiler's half minute: it refuses what no kernel takes.
+        launch = case_launch(case, multiprocessors=many)
         counts = run_launch(compiled(options.architecture), launch).counts
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if options.json:
-        print(json.dumps({"case": case.name, "phases": counts.as_record()}, indent=1))
+        document = {"case": case.name, "multiprocessors": many, "tile": launch.tile}
+        print(json.dumps({**document, "phases": counts.as_record()}, indent=1))
     else:
-        print(f"{case.name}: {launch.blocks} blocks, {options.architecture}\n{table_of(counts)}")
+        where = f"{options.architecture}, {many} multiprocessors" if many else options.architecture
+        tiles = f"{launch.blocks} blocks, tiles of {launch.tile}"
+        print(f"{case.name}: {tiles}, {where}\n{table_of(counts)}")
     return 0
 
 
@@ -80,13 +87,13 @@ def table_of(counts: LaunchCounts) -> str:
     return "\n".join(lines)
 
 
-def _up_to(most: int) -> Callable[[str], int]:
+def _up_to(most: int, least: int = 1) -> Callable[[str], int]:
     """Return the check of a size, before a scorer of it is made: that takes minutes beyond the limits."""
 
     def checked(text: str) -> int:
         number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}; got {number}")
         if number > most:
             raise argparse.ArgumentTypeError(f"must be at most {most}; got {number}")
         return number
@@ -100,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Count what the compiled kernel executes for one launch, without a GPU.",
     )
     parser.add_argument("--architecture", default="sm_90", choices=tuple(PARAMETERS_AT))
+    parser.add_argument(
+        "--multiprocessors",
+        type=_up_to(MOST_MULTIPROCESSORS, 0),
+        help="of the device, which decides how many samples a tile has; 0: not known, tiles are full; left "
+        "out: " + ", ".join(f"{many} for {name}" for name, many in USUAL_MULTIPROCESSORS.items()),
+    )
     parser.add_argument("--dimension", type=_up_to(KERNEL_LIMITS.dimension), default=512, help="D")
     parser.add_argument("--batch", type=_up_to(LARGEST_BATCH), default=1)
     parser.add_argument(

@@ -106,6 +106,20 @@ def population(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to), ones(a)
 
 
+def leading_one(operands: Operands, modifiers: list[str]) -> Made:
+    """FLO.U32: the number of the highest bit that is set, from the low end; all ones if none is."""
+    to, a = operands
+    if modifiers != ["U32"]:
+        raise NotModelledError(f"FLO.{'.'.join(modifiers)}")
+    read, write = unsigned(a), to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        _, exponent = np.frexp(np.asarray(read(s, ix)).astype(np.float64))  # 0 for 0: the number is -1
+        write(s, ix, exponent.astype(np.int64) - 1 & _LOW)
+
+    return run, ones(to), ones(a)
+
+
 def permute(operands: Operands, modifiers: list[str]) -> Made:
     """PRMT: four bytes out of the eight of (c:a); bit 3 of a selector copies the byte's sign."""
     to, a, selector, c = operands
@@ -161,6 +175,7 @@ BITS: dict[str, Callable[[Operands, list[str]], Made]] = {
     **dict.fromkeys(("LOP3", "ULOP3"), logic),
     **dict.fromkeys(("PLOP3", "UPLOP3"), predicate_logic),
     **dict.fromkeys(("POPC", "UPOPC"), population),
+    **dict.fromkeys(("FLO", "UFLO"), leading_one),
     "PRMT": permute,
     "P2R": pack_predicates,
     "R2P": unpack_predicates,

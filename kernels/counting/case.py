@@ -10,16 +10,27 @@ from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 
 NOT_A_NUMBER = 0xFFFFFFFF
+# Multiprocessors of the devices that the project looks at first: H100 and H200, Orin Nano and NX, Thor T5000.
+# Of sm_89 there is none: 0, tiles are full.
+USUAL_MULTIPROCESSORS = {"sm_87": 8, "sm_89": 0, "sm_90": 132, "sm_110": 20}
 
 
-def case_launch(case: SelftestCase) -> Launch:
-    """Return the launch of ``case``; the workspace holds not-a-numbers but for its counters."""
+def case_launch(case: SelftestCase, *, multiprocessors: int = 0) -> Launch:
+    """Return the launch of ``case``; the workspace holds not-a-numbers but for its counters.
+
+    Args:
+        case: the case.
+        multiprocessors: of the device, as ``plan_launch`` takes them; 0: not known, tiles are full.
+
+    Raises:
+        UsageError: the case, or the number of multiprocessors, is beyond a limit.
+    """
     packed = pack_scorer(case_scorer(case), half=case.half_weights)
     inputs = case_inputs(case)
     shape: MapShape | TangentShape = TangentShape(probes=case.probes, half=case.half_input)
     if case.size:
         shape = MapShape(height=case.size, width=case.size, half=case.half_input)
-    plan = plan_launch(packed, shape, case.batch)
+    plan = plan_launch(packed, shape, case.batch, multiprocessors=multiprocessors)
     workspace = np.full(plan.workspace_bytes // 4, NOT_A_NUMBER, np.uint32)
     workspace[: plan.counter_bytes // 4] = 0
     arrays = {
@@ -39,4 +50,5 @@ def case_launch(case: SelftestCase) -> Launch:
         parameters=bytes(plan.params),
         pointers={name: getattr(FusedScoreParams, name).offset for name in arrays},
         arrays=arrays,
+        tile=plan.tile,
     )

@@ -20,8 +20,22 @@ KINDS = {
     "between lanes": ("SHFL", "VOTE", "WARPSYNC"),
     "tensor cores": ("HMMA",),
     "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSET", "FSEL", "FMNMX", "FCHK", "HADD2", "HFMA2", "F2FP"),
-    "special": ("MUFU", "I2F", "F2I", "F2F", "I2FP", "POPC", "UPOPC"),
-    "control": ("BRA", "BRX", "CALL", "RET", "EXIT", "BSSY", "BSYNC", "BREAK", "BMOV", "BAR", "NOP", "YIELD"),
+    "special": ("MUFU", "I2F", "F2I", "F2F", "I2FP", "POPC", "UPOPC", "FLO", "UFLO"),
+    "control": (
+        "BRA",
+        "BRX",
+        "BRXU",
+        "CALL",
+        "RET",
+        "EXIT",
+        "BSSY",
+        "BSYNC",
+        "BREAK",
+        "BMOV",
+        "BAR",
+        "NOP",
+        "YIELD",
+    ),
 }
 _KIND_OF = {opcode: kind for kind, opcodes in KINDS.items() for opcode in opcodes}
 INTEGER_KIND = "integer, moves"

@@ -16,7 +16,7 @@ from edgeosr.kernels.counting.operands import Lanes, NotModelledError, Registers
 from edgeosr.kernels.counting.step import Step, step
 
 NOTHING = ("NOP", "YIELD", "ERRBAR", "CGAERRBAR", "MEMBAR", "LDGDEPBAR", "DEPBAR", "FENCE")
-CONTROL = ("BRA", "BRX", "CALL", "RET", "EXIT", "BSSY", "BSYNC", "BREAK", "WARPSYNC", "BAR", "BMOV")
+CONTROL = ("BRA", "BRX", "BRXU", "CALL", "RET", "EXIT", "BSSY", "BSYNC", "BREAK", "WARPSYNC", "BAR", "BMOV")
 _SPECIAL_REGISTERS = ("SR_TID.X", "SR_CTAID.X", "SR_LANEID", "SR_CgaCtaId")
 
 

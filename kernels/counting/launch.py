@@ -28,6 +28,7 @@ class Launch:
         parameters: the bytes of its struct.
         pointers: array name to the offset of its pointer there.
         arrays: by name; ``verdicts`` too.
+        tile: samples of a tile, at most; for people.
     """
 
     entry: str
@@ -38,6 +39,7 @@ class Launch:
     parameters: bytes
     pointers: Mapping[str, int]
     arrays: Mapping[str, Array]
+    tile: int = 0
 
 
 @dataclass(frozen=True)

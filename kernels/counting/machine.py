@@ -164,7 +164,7 @@ class Machine:
         go = lanes[taken]
         if not len(go):
             return
-        if base in ("BRA", "BRX", "RET", "CALL"):
+        if base in ("BRA", "BRX", "BRXU", "RET", "CALL"):
             self._place[go] = self._next_places(at, instruction, go)
             self._sides.part(lanes, self._place[lanes])
         elif base == "EXIT":
@@ -193,7 +193,7 @@ class Machine:
 
     def _next_places(self, at: int, instruction: Instruction, go: Array) -> Array | int:
         kinds, operands = instruction.opcode.split(".")[1:], instruction.operands
-        if instruction.base in ("BRX", "RET"):
+        if instruction.base in ("BRX", "BRXU", "RET"):
             return np.asarray(word(operands[0].split()[0])(self.state, go)).astype(np.int64) // BYTES
         target = self._target(operands[-1])
         if "DIV" in kinds or "CONV" in kinds:
@@ -281,6 +281,8 @@ _MATH = dict.fromkeys(
         "F2FP",
         "POPC",
         "UPOPC",
+        "FLO",
+        "UFLO",
         "HMMA",
         "VOTE",
         "LDC",

@@ -133,6 +133,14 @@ def pair(text: str) -> Read:
     if constant and not constant[2]:
         bank, at = int(constant[1], 16), int(constant[3] or "0", 16) // 4
         return lambda s, ix: np.int64(s.constants[bank][at : at + 2].view(np.int64)[0])
+    if constant:
+        bank, offset, index = int(constant[1], 16), int(constant[3] or "0", 16), word(constant[2])
+
+        def two(s: Registers, ix: Lanes) -> Any:
+            at = (index(s, ix).view(np.int32) + offset) >> 2
+            return _int64(s.constants[bank][at]) | (_int64(s.constants[bank][at + 1]) << 32)
+
+        return two
     raise NotModelledError(f"64 bits of {text}")
 
 

@@ -32,6 +32,19 @@ def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
     assert counts.tensor_flops[0] == 2 * 2 * rows * 512 * 8
 
 
+def test_a_device_with_more_multiprocessors_gets_more_and_smaller_tiles_of_the_same_bytes() -> None:
+    eight = replace(ONE, batch=8)
+    full, orin, wide = (counts_of(eight, many) for many in (0, 8, 132))
+    assert (full.blocks, full.tiles) == (orin.blocks, orin.tiles) == (16, 1)
+    assert (wide.blocks, wide.tiles) == (128, 8)
+    assert wide.dram_bytes == full.dram_bytes
+    assert wide.block_bytes < full.block_bytes
+    # A tensor core multiplies eight columns whether samples fill them or not.
+    assert wide.tensor_flops == tuple(8 * flops for flops in full.tensor_flops)
+    printed = "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB, AGX Orin 64GB, Thor T5000. One"
+    assert printed in kernel_model_text()
+
+
 def test_the_counts_of_the_tangent_source_are_those_counted_by_hand() -> None:
     counts = counts_of(Workload(source="tangents", batch=64, dimension=512, probes=8))
     assert counts.input_bytes == 9 * 64 * 512 * 2
@@ -81,7 +94,7 @@ def test_the_unfused_chain_is_listed_and_moves_more() -> None:
 def test_the_text_calls_nothing_on_a_module_measured_and_marks_every_source() -> None:
     text = kernel_model_text()
     assert "Nothing was measured on these modules" in text.splitlines()[1]
-    of_modules, of_a_card = text.split("the model beside NVIDIA H200")
+    of_modules, of_a_card = text.split("the model beside NVIDIA H100")
     assert of_modules.count("measured") == 1
     assert of_modules.count("predicted us") == len(WORKLOADS)
     assert "measured / predicted" in of_a_card

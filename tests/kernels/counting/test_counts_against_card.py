@@ -28,7 +28,7 @@ def build() -> Compiled:
 @pytest.fixture(scope="module")
 def kept() -> dict[str, LaunchCounts]:
     (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
-    return counts_of_source(table.source, "sm_90")
+    return counts_of_source(table.source, "sm_90", table.multiprocessors)
 
 
 def on_card() -> dict[str, int]:

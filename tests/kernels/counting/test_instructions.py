@@ -46,6 +46,15 @@ LANE = np.arange(32, dtype=np.int64)
         ("MOV R4, 0x3ffff\nI2F.S16 R8, R4\nMOV R9, R8", LANE * 0 + 0xBF800000),  # -1
         ("MOV R4, 0x1ffff\nI2F.U16 R8, R4\nMOV R9, R8", LANE * 0 + 0x477FFF00),  # 65535
         ("POPC R9, R0", [bin(i).count("1") for i in LANE]),
+        # The highest bit's number, from the low end; all ones for 0: what 31 - FLO makes of it is 32 zeros.
+        ("FLO.U32 R9, R0", [int(i).bit_length() - 1 for i in LANE]),
+        ("IMAD R8, R0, 0x8000001, RZ\nFLO.U32 R9, R8", [int(i * 0x8000001).bit_length() - 1 for i in LANE]),
+        # 64 bits of a constant by address: two words, the high one 0 here.
+        (
+            "LOP3.LUT R8, R0, 0x1, RZ, 0xc0, !PT\nSHF.L.U32 R8, R8, 0x3, RZ\n"
+            "LDC.64 R8, c[0x0][R8+0x8]\nIADD3 R9, R8, R9, RZ",
+            np.where(LANE & 1, 0x400, 0x11100),
+        ),
         (
             "MOV R9, RZ\nR2P PR, R0, 0x6\n@P1 IADD3 R9, R9, 0x1, RZ\n@P2 IADD3 R9, R9, 0x2, RZ",
             LANE >> 1 & 3,
@@ -146,6 +155,11 @@ def test_a_divergent_branch_issues_both_sides_and_joins_where_the_code_says() ->
     assert issued[names.index("IADD3")] == 1
 
 
+def test_an_indirect_branch_by_a_uniform_register_goes_where_the_register_says() -> None:
+    lines = "MOV R9, 0x1\nUMOV UR4, 0x50\nBRXU UR4 -0x40\nMOV R9, 0x2\nIADD3 R9, R9, 0x10, RZ"
+    assert set(result(lines)) == {0x11}  # `result` puts an instruction before them: 0x50 is the IADD3
+
+
 def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> None:
     with pytest.raises(NotModelledError, match=r"tiny at 0x10: FRND R9, R0: .*not modelled"):
         ran("NOP\nFRND R9, R0\nEXIT")
@@ -171,6 +185,9 @@ def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> 
         "BAR.RED.POPC.DEFER_BLOCKING 0x0",
         "DEPBAR.LE SB0, 0x2",
         "MEMBAR.SC.SYS",
+        "MEMBAR.ALL.SYS",
+        "FLO.U32.SH R9, R0",
+        "FLO.S32 R9, R0",
         "ATOMG.E.ADD.STRONG.GPU R4, desc[UR4][R2.64], R5",
         "LDC R9, c[0x0][0x0]",  # blockDim
         "IMAD R9, R0, c[0x0][0xc], RZ",  # gridDim

@@ -24,6 +24,8 @@ from edgeosr.scoring.reference import reference_scores
 
 TOLERANCE = {True: 1e-2, False: 2e-5}  # of a score, in standard deviations: as of the source on the CPU
 ROWS = SelftestCase(dimension=64, batch=3, size=2, images=64, margin=0.3)
+# Slabs of 16 channels: tiles of 1, 2 and as many samples as there are.
+MANY, FEW, UNKNOWN = 132, 8, 0
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +38,25 @@ def builds() -> dict[str, Compiled]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "case"),
+    ("architecture", "multiprocessors", "case"),
     [
-        ("sm_90", ROWS),
-        ("sm_90", replace(ROWS, images=0, margin=0.0, activation="silu", half_weights=False, head="linear")),
-        ("sm_87", replace(ROWS, dimension=33, activation="clip", taps=1)),
-        ("sm_110", SelftestCase(dimension=33, batch=3, size=0, probes=5, classes=33)),
+        ("sm_90", MANY, ROWS),
+        ("sm_90", UNKNOWN, replace(ROWS, classes=70)),
+        (
+            "sm_90",
+            FEW,
+            replace(ROWS, images=0, margin=0.0, activation="silu", half_weights=False, head="linear"),
+        ),
+        ("sm_87", FEW, replace(ROWS, dimension=33, activation="clip", taps=1)),
+        ("sm_110", MANY, SelftestCase(dimension=33, batch=3, size=0, probes=5, classes=33)),
     ],
-    ids=lambda value: value if isinstance(value, str) else value.name,
+    ids=lambda value: value.name if isinstance(value, SelftestCase) else str(value),
 )
 def test_the_machine_code_gives_the_references_verdicts(
-    architecture: str, case: SelftestCase, builds: dict[str, Compiled]
+    architecture: str, multiprocessors: int, case: SelftestCase, builds: dict[str, Compiled]
 ) -> None:
-    verdicts = run_launch(builds[architecture], case_launch(case)).verdicts.view(VERDICT)
+    launch = case_launch(case, multiprocessors=multiprocessors)
+    verdicts = run_launch(builds[architecture], launch, every_tile=True).verdicts.view(VERDICT)
     expected = reference_scores(case_scorer(case), **case_inputs(case))
     np.testing.assert_allclose(
         verdicts["score"], expected["score"], rtol=0, atol=TOLERANCE[case.half_weights]
@@ -59,8 +67,9 @@ def test_the_machine_code_gives_the_references_verdicts(
 
 def test_the_kept_counts_are_of_the_present_source(builds: dict[str, Compiled]) -> None:
     case = SelftestCase(dimension=512, batch=1)
-    kept = counts_of_source(device_source().digest, "sm_90")  # if this fails: COMMAND
-    counted = run_launch(builds["sm_90"], case_launch(case)).counts.warp_instructions
+    kept = counts_of_source(device_source().digest, "sm_90", 132)  # if this fails: COMMAND
+    launch = case_launch(case, multiprocessors=132)
+    counted = run_launch(builds["sm_90"], launch).counts.warp_instructions
     assert kept[row_name(case)].warp_instructions == counted, f"the machine code has changed: run {COMMAND}"
 
 
@@ -110,12 +119,16 @@ def test_the_command_prints_one_launch(
     assert main(["--dimension", "16", "--size", "2", "--filter", "1", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["case"].startswith("map relu Q4 taps 1, D16 B1 C10 cosine")
+    assert (document["multiprocessors"], document["tile"]) == (132, 1), "as an H100 runs it"
     (phase,) = document["phases"]  # no line numbers in this build: all is one phase
     table = table_of(counts_from_record(document["phases"]))
     assert f"{sum(phase['instructions'].values()):11,d}{phase['busiest']:11,d}" in table
     assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
     assert main(["--dimension", "16", "--probes", "40"]) == 2
     assert "K must be from 1 to 32" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--multiprocessors", "4097"])
+    assert "must be at most 4096; got 4097" in capsys.readouterr().err
     for words in (["--dimension", "99999"], ["--batch", "1025"], ["--size", "17"], ["--classes", "4097"]):
         with pytest.raises(SystemExit):  # before a scorer of that size is made
             main(words)
