@@ -23,7 +23,7 @@ class PhaseTable:
         architecture: of the card, ``sm_90``.
         multiprocessors, clock_ghz: of the card.
         source: digest of the device source that ran.
-        counts: by which name ``kernel_counts.json`` has that kernel: its source, or another where today's plan
+        counts: by which name ``kernel_counts.json`` has that kernel: its source; another if today's plan
             makes other launches of it.
         rows: name of the launch to microseconds from its start to the end of each phase of ``PHASES``.
         warp_instructions: what the card's own counters said of whole launches.

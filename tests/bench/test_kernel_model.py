@@ -94,7 +94,7 @@ def test_the_unfused_chain_is_listed_and_moves_more() -> None:
 def test_the_text_calls_nothing_on_a_module_measured_and_marks_every_source() -> None:
     text = kernel_model_text()
     assert "Nothing was measured on these modules" in text.splitlines()[1]
-    of_modules, of_a_card = text.split("the model beside NVIDIA H100")
+    of_modules, of_a_card = text.split("the model beside NVIDIA H100", 1)
     assert of_modules.count("measured") == 1
     assert of_modules.count("predicted us") == len(WORKLOADS)
     assert "measured / predicted" in of_a_card

@@ -40,7 +40,8 @@ def card_lines() -> Iterator[str]:
             if name in counts:
                 mine = counts[name].warp_instructions
                 card = table.card.removeprefix("NVIDIA ").split()[0]
-                yield f"| {card} | {name} | {on_card:,} | {mine:,} | {100 * (mine / on_card - 1):+.2f} % |"
+                off = 100 * (mine / on_card - 1)
+                yield f"| {table.commit}, {card} | {name} | {on_card:,} | {mine:,} | {off:+.2f} % |"
 
 
 def time_lines() -> Iterator[str]:
