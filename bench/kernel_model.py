@@ -17,7 +17,8 @@ import numpy as np
 from edgeosr.bench.jetson import LAUNCH_US, LAYER_US, MODULES, Module
 from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
-from edgeosr.kernels.plan import TILE_FULL, TILE_HALF, LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.sharing import TILE_FULL, TILE_HALF
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.probes import Probes
