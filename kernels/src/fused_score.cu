@@ -84,7 +84,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
     if (kMap) ask_for_map<kHalf>(p, block);
-    
+
     prefetch_weights<kMma>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block);

@@ -143,7 +143,7 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
 
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
     int samples = 1;
-    while (samples < columns && (batch + samples - 1) / samples * slabs > multiprocessors)
+    while (samples < std::min(columns, batch) && (batch + samples - 1) / samples * slabs > multiprocessors)
         samples *= 2;
     return samples;
 }

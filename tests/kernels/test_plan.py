@@ -252,7 +252,7 @@ def test_tiles_have_as_few_samples_as_the_multiprocessors_have_room_for(
 def test_tiles_are_full_where_the_multiprocessors_are_not_known(half: bool) -> None:
     for multiprocessors in (0, 1, 15):
         got = plan_launch(
-            a_packed(half=half), MapShape(height=7, width=7), 3, multiprocessors=multiprocessors
+            a_packed(half=half), MapShape(height=7, width=7), 20, multiprocessors=multiprocessors
         )
         assert got.tile == (8 if half else 4)
 
