@@ -1,11 +1,12 @@
 """Verdicts in device memory, with the room that a launch needs to make them."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import DeviceError, UsageError
+from edgeosr.errors import CudaError, DeviceError, UsageError
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.memory import HostMemory
 from edgeosr.verdict import MOST_PARTS
@@ -31,7 +32,7 @@ class DeviceVerdicts:
     A captured graph keeps its own: it writes to these addresses at every replay. Verdicts come first, then
     the workspace, whose counters come first: one clearing of memory covers both before each launch. With
     ``host`` the kernel writes the verdicts to host memory without a copy: ``expect`` clears them, and the
-    counters are cleared before the first launch alone, for each leaves them at 0.
+    counters are cleared here, for each launch leaves them at 0, and after one that has not.
 
     Attributes:
         batch: B.
@@ -60,29 +61,42 @@ class DeviceVerdicts:
         verdict_bytes = batch * VERDICT.itemsize
         kept = verdict_bytes if host is None else 0
         self._clear_words = (kept + counter_bytes) // 4
-        self.workspace_bytes = workspace_bytes
+        self.workspace_bytes, self.counter_bytes = workspace_bytes, counter_bytes
         self._allocated = driver.allocate(kept + workspace_bytes)
         try:
+            if host is not None:
+                self._clear_counters()
             self._done = driver.event()
         except BaseException:
+            with contextlib.suppress(CudaError):
+                driver.synchronize(0)
             driver.free(self._allocated)
             raise
         self.address = self._allocated if host is None else host.device_address
         self.workspace = self._allocated + kept
 
-    def require(self, batch: int, workspace_bytes: int) -> None:
-        """Raise UsageError unless this is open room for a launch of ``batch`` samples."""
-        if self.batch != batch or self.workspace_bytes < workspace_bytes or not self.address:
+    def require(self, batch: int, workspace_bytes: int, counter_bytes: int) -> None:
+        """Raise UsageError unless this is open room for a launch of ``batch`` samples, of such a workspace.
+
+        Another scorer's counters may lie where this one's sums would.
+        """
+        fits = self.workspace_bytes == workspace_bytes and self.counter_bytes == counter_bytes
+        if self.batch != batch or not fits or not self.address:
             raise UsageError(
                 f"into must be open room for {batch} verdicts of this scorer; got one for {self.batch}; make "
                 f"it with room({batch})"
             )
 
+    def _clear_counters(self) -> None:
+        """Clear them and wait: launches may go to streams that do not wait for the default one."""
+        self.driver.clear(self._allocated, self._clear_words, 0)
+        self.driver.synchronize(0)
+
     def begin(self, stream: int) -> None:
         """Order ``stream`` behind the last launch into this room, and clear flags and counters there."""
         if self._used and stream != self.stream:
             self.driver.wait(stream, self._done)
-        if self.host is None or not self._used:
+        if self.host is None:
             self.driver.clear(self._allocated, self._clear_words, stream)
 
     def end(self, stream: int) -> None:
@@ -119,7 +133,15 @@ class DeviceVerdicts:
             found[:] = self.host.bytes()[: found.nbytes].view(VERDICT)
         elif self.batch:
             self.driver.read(self.address, found.view(np.uint8).data, self.stream)
-        return written_verdicts(found, self.parts)
+        try:
+            return written_verdicts(found, self.parts)
+        except DeviceError:
+            if self.host is not None:
+                with contextlib.suppress(
+                    CudaError
+                ):  # of a lost device: the missing verdict is the one to report
+                    self._clear_counters()
+            raise
 
     def close(self) -> None:
         """Free the memory, ``host`` excepted; the launch must be over."""

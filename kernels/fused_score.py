@@ -197,7 +197,7 @@ class FusedScorer:
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
         room = into or self.room(params.batch)
-        room.require(params.batch, plan.workspace_bytes)
+        room.require(params.batch, plan.workspace_bytes, plan.counter_bytes)
         if params.batch == 0:
             return room
         function = self._function(plan)

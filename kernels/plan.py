@@ -33,7 +33,7 @@ MOST_SHARED_BYTES = 64 * 1024
 LARGEST_ELEMENTS = 2**31 - 1
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
-STAGE_AT = 4 * (8 + 4)  # phase A: scales, whether the block is its tile's last
+STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
@@ -127,7 +127,7 @@ def plan_launch(
     params.slab_width = slab_width(packed.dimension, packed.rows)
     params.slabs = -(-padded_size(packed.dimension) // params.slab_width)
     params.samples = tile = samples_of_tile(columns, batch, params.slabs, multiprocessors)
-    share_layers(params, packed)
+    share_layers(params, packed, (MOST_SHARED_BYTES - _place_hidden(params, packed, columns)) // 4)
     # Two samples' z lie in different banks for the reads of tangents.cuh: 32 bytes a lane of fp16 tangents,
     # 16 of fp32.
     wide = isinstance(shape, TangentShape) and not shape.half
@@ -148,7 +148,7 @@ def plan_launch(
     while phase_a > MOST_SHARED_BYTES and params.chunks_per_half > 1:
         params.chunks_per_half //= 2
         phase_a = _place_phase_a(params, packed, shape, columns)
-    shared = max(phase_a, _place_phase_b(params, packed, columns))
+    shared = max(phase_a, _phase_b_bytes(params, packed))
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
@@ -270,21 +270,26 @@ def _place_phase_a(
     return int(params.z_at + (2 if packed.closed_form else 1) * tile * params.z_pitch * 4)
 
 
-def _place_phase_b(params: FusedScoreParams, packed: PackedScorer, tile: int) -> int:
-    """Place phase B's shared memory, in the order of ``src/verdict.cuh``; return its size."""
+def _place_hidden(params: FusedScoreParams, packed: PackedScorer, tile: int) -> int:
+    """Place hidden values and the last layer's weights, first in phase B; return where the sums may begin."""
     hidden = [0, 0]
     for layer, width in enumerate(packed.widths[:-1]):
         size = tile * (2 * (padded_size(width) + 8) if packed.half else 4 * (padded_size(width) | 16))
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
-    params.sums_at = params.odd_at + hidden[1]
+    params.last_at = params.odd_at + hidden[1]
+    params.sums_at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
+    return int(params.sums_at)
+
+
+def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
+    """Return the size of phase B's shared memory: what ``_place_hidden`` placed, and the sums of parts."""
     sums = SUMS_FULL if len(packed.widths) > 2 else 0
     if packed.half:
         shares = range(1, len(packed.widths) - 1)
         parts = [params.layer_parts[n] * padded_size(packed.widths[n]) * TILE_HALF for n in shares]
         sums = max([0, *(size for size, n in zip(parts, shares, strict=True) if params.layer_parts[n] > 1)])
-    params.last_at = params.sums_at + 4 * sums
-    return int(params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0))
+    return int(params.sums_at) + 4 * sums
 
 
 def _next(size: int, remainder: int) -> int:

@@ -53,11 +53,16 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
     return samples
 
 
-def share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
+def share_layers(params: FusedScoreParams, packed: PackedScorer, room: int) -> None:
     """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
 
     With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
     layers'. How a layer is cut never depends on the batch, so that the bits do not.
+
+    Args:
+        params: takes it; ``samples`` is filled in.
+        packed: the scorer.
+        room: floats of shared memory that the sums of parts may have.
     """
     few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
     params.class_warps = CLASS_WARPS if few else 0
@@ -65,7 +70,8 @@ def share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
             pieces, steps = rows // 16, inputs // 16
-            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS)
+            most = min(MOST_LAYER_SUMS, room) // (rows * TILE_HALF)
+            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
@@ -75,11 +81,10 @@ def share_layers(params: FusedScoreParams, packed: PackedScorer) -> None:
         params.layer_inverse[layer] = (1 << 20) // pieces + 1
 
 
-def _parts_of_layer(tiles: int, steps: int, warps: int) -> int:
+def _parts_of_layer(tiles: int, steps: int, warps: int, most: int) -> int:
     """Return into how many parts along k a layer is cut, so that its warps have about as many steps each."""
 
     def longest(parts: int) -> int:  # steps of the warp that has most, and some for the sum of the parts
         return -(-tiles * parts // warps) * -(-steps // parts) + (PARTS_COST if parts > 1 else 0)
 
-    most = max(1, min(steps, MOST_LAYER_SUMS // (tiles * 16 * TILE_HALF)))
-    return min(range(1, most + 1), key=longest)
+    return min(range(1, max(1, min(steps, most)) + 1), key=longest)

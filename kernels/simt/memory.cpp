@@ -1,12 +1,11 @@
 // Shared memory, cp.async, and the workspace through which blocks talk.
 //
 // The workspace as a block may see it. CUDA promises that a store of one block is seen by another only if (1)
-// a fence follows the store, in the same thread or after a barrier, (2) an atomic of the block follows the
-// fence, (3) an atomic of the other block reads what it left, and (4) that acquires, or a
-// fence follows. So each block
-// starts with the workspace as it was at the *launch*; its fenced stores are published at its next atomic; it
-// sees what is published from its first fence after an atomic on; all other stores appear when the kernel
-// ends.
+// a fence follows the store, in the same thread or after a barrier, (2) an atomic of the fence's thread
+// follows it, (3) an atomic of the other block reads what it left, and (4) that acquires, or a fence of its
+// thread follows. So each block starts with the workspace as it was at the *launch*; what a thread has fenced
+// is published at its next atomic; the block sees what is published once the thread of its atomic has
+// acquired; all other stores appear when the kernel ends.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +23,7 @@ SharedWindow shared_window;
 
 namespace {
 
+constexpr unsigned kNobody = ~0u;
 constexpr int kPoison = 0xff;  // as a float or a half: not a number
 
 struct Store {
@@ -35,10 +35,11 @@ struct Workspace {
     std::vector<uint32_t> at_launch, published;
     std::vector<Store> at_end;  // never published: of all blocks
     // Of the running block:
-    std::vector<uint32_t> own;      // every word it stored
-    std::vector<uint32_t> settled;  // stored before a barrier, not fenced
-    std::vector<Store> fenced;      // fenced, and no atomic since
-    bool after_atomic = false, acquired = false;
+    std::vector<uint32_t> own;                       // every word it stored
+    std::vector<uint32_t> settled;                   // stored before a barrier, not fenced
+    std::vector<std::pair<unsigned, Store>> fenced;  // by the thread that fenced them
+    unsigned counted = kNobody;                      // the thread of the last atomic
+    bool acquired = false;
 } workspace;
 
 uint32_t* words() {
@@ -81,7 +82,8 @@ void begin_block_memory() {
     if (posix_memalign(&shared, 128, bytes)) std::abort();
     std::memset(shared, kPoison, bytes);
     shared_window = {static_cast<unsigned char*>(shared), bytes};
-    workspace.after_atomic = workspace.acquired = false;
+    workspace.counted = kNobody;
+    workspace.acquired = false;
 }
 
 void end_block_memory() {
@@ -121,7 +123,7 @@ void fence() {
     std::vector<uint32_t>& mine = machine.current->stored;
     for (std::vector<uint32_t>* stores : {&workspace.settled, &mine}) {
         for (uint32_t const i : *stores)
-            workspace.fenced.push_back({i, words()[i]});
+            workspace.fenced.push_back({machine.current->linear, {i, words()[i]}});
         stores->clear();
     }
     acquire();
@@ -129,7 +131,7 @@ void fence() {
 
 void acquire() {
     Unjudged const guard;
-    if (!workspace.after_atomic || workspace.acquired) return;
+    if (workspace.counted != machine.current->linear || workspace.acquired) return;
     workspace.acquired = true;  // once is enough: no other block runs before this one has ended
     std::vector<uint32_t> values;
     for (uint32_t const i : workspace.own)
@@ -147,10 +149,9 @@ uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
     if (in_workspace(counter)) {  // immediate for every block
         auto const i = static_cast<size_t>(counter - words());
         workspace.at_launch[i] = workspace.published[i] = *counter;
-        for (Store const& store : workspace.fenced)
-            workspace.published[store.word] = store.value;
-        workspace.fenced.clear();
-        workspace.after_atomic = true;
+        for (auto const& [thread, store] : workspace.fenced)
+            if (thread == machine.current->linear) workspace.published[store.word] = store.value;
+        workspace.counted = machine.current->linear;
     }
     return old;
 }

@@ -49,7 +49,7 @@ void note_store(void* address, size_t bytes, Site site);
 /// Orders this thread's stores, and those before a barrier, before the block's next atomic; after an atomic
 /// of the block, also shows what other blocks published (memory.cpp).
 void fence();
-void acquire();
+void acquire();  // of the atomic before, by its thread
 /// Wraps to 0 above `limit`; returns the old value.
 uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site);
 

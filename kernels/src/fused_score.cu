@@ -3,8 +3,8 @@
 //
 // Grid: tiles x slabs blocks of 512 threads, block = tile * slabs + slab. A tile is at most T samples (8 with
 // fp16 weights, the columns of one mma; 4 with fp32 weights), and fewer where the device has multiprocessors
-// for as many more tiles. A slab is slab_width channels of D: a multiple of
-// 16 that depends on D, C and the hidden width and never on B.
+// for as many more tiles. A slab is slab_width channels of D: a multiple of 16 that depends on D, C and the
+// hidden width and never on B.
 //
 // Phase A, every block: its tile's samples, its channels.
 // - Map source: y goes to shared memory in chunks of (16 channels, sample), two halves in flight
@@ -16,9 +16,9 @@
 // Then a barrier, and one thread's fence and acquiring atomic on the tile's counter, which wraps to 0 by
 // itself. The block that arrives last does phase B for the tile: partials added over slabs, hidden layers in
 // shared memory (hidden.cuh), beside them head and parts (classes.cuh, parts.cuh), then fusion, threshold,
-// verdict (verdict.cuh). No grid barrier, no
-// spinning, no float atomics; a sample's additions have one order that depends on the scorer, the map's shape
-// and the dtypes alone: the same bits for every block order, position in the batch, batch size and alignment.
+// verdict (verdict.cuh). No grid barrier, no spinning, no float atomics; a sample's additions have one order
+// that depends on the scorer, the map's shape and the dtypes alone: the same bits for every block order,
+// position in the batch, batch size, device and alignment.
 //
 // fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half
 // (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not

@@ -46,8 +46,8 @@ enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u };
 
 constexpr unsigned kVerdictLayout = 1;  // version of FusedVerdict
 
-// One sample's answer, 80 bytes, aligned to 16. The host clears `flags` before a launch: without kWritten
-// nothing was said.
+// One sample's answer, 80 bytes, aligned to 16. `flags` are cleared before a launch (of host memory by who
+// expects it): without kWritten nothing was said.
 struct alignas(16) FusedVerdict {
     int label;  // of the top logit, also if not accepted; any class if kNotFinite
     unsigned flags;

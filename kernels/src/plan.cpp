@@ -124,7 +124,8 @@ int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScor
     return p->z_at + (scorer.closed_form ? 2 : 1) * tile * p->z_pitch * 4;
 }
 
-int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
+// Hidden values and the last layer's weights, first in phase B; returns where the sums may begin.
+int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     int hidden[2] = {0, 0};
     for (int layer = 0; layer + 1 < scorer.layers; ++layer) {
         int const width = rounded(scorer.width[layer]);
@@ -132,13 +133,17 @@ int place_phase_b(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
         hidden[layer % 2] = std::max(hidden[layer % 2], size);
     }
     p->odd_at = kEvenAt + hidden[0];
-    p->sums_at = p->odd_at + hidden[1];
+    p->last_at = p->odd_at + hidden[1];
+    p->sums_at = p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
+    return p->sums_at;
+}
+
+int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
     int sums = scorer.layers > 2 && !scorer.half ? kSumsFull : 0;
     for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
-        if (p->layer_parts[layer] > 1)
-            sums = std::max(sums, p->layer_parts[layer] * rounded(scorer.width[layer]) * kTileMma);
-    p->last_at = p->sums_at + 4 * sums;
-    return p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
+        if (p.layer_parts[layer] > 1)
+            sums = std::max(sums, p.layer_parts[layer] * rounded(scorer.width[layer]) * kTileMma);
+    return p.sums_at + 4 * sums;
 }
 
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
@@ -149,8 +154,8 @@ int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
 }
 
 // Into how many parts along k a layer is cut, so that its warps have about as many steps each.
-int parts_of_layer(int tiles, int steps, int warps) {
-    int const most = std::max(1, std::min(steps, kMostLayerSums / (tiles * 16 * kTileMma)));
+int parts_of_layer(int tiles, int steps, int warps, int most) {
+    most = std::max(1, std::min(steps, most));
     int best = 1, least = 0;
     for (int parts = 1; parts <= most; ++parts) {
         int const longest = (tiles * parts + warps - 1) / warps * ((steps + parts - 1) / parts) +
@@ -160,13 +165,14 @@ int parts_of_layer(int tiles, int steps, int warps) {
     return best;
 }
 
-void share_layers(PackedScorer const& scorer, FusedScoreParams* p) {
+void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room) {
     bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
     p->class_warps = few ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
         int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
-        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps)
+        int const most = std::min(kMostLayerSums, room) / (rows * kTileMma);
+        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps, most)
                           : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
                                                    : 1;
         int const share = (steps + parts - 1) / parts;
@@ -228,7 +234,7 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
     p.slab_width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
     p.slabs = (padded + p.slab_width - 1) / p.slab_width;
     p.samples = samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
-    share_layers(scorer, &p);
+    share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
             scorer.closed_form ? fill_map(scorer, input, &p) : fill_tangents(scorer, input, &p))
@@ -246,7 +252,7 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
         p.chunks_per_half /= 2;
         phase_a = place_phase_a(scorer, input, &p, most);
     }
-    int const shared = std::max(phase_a, place_phase_b(scorer, &p, most));
+    int const shared = std::max(phase_a, phase_b_bytes(scorer, p));
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "

@@ -85,6 +85,7 @@ EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partia
                 partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
         Floats2 const sums =
             thread & 1 ? Floats2{quad_sums.z, quad_sums.w} : Floats2{quad_sums.x, quad_sums.y};
+        warp_sync();  // the odd lane stores where the even one has loaded
         if (there) {
             if (row < p.hidden_rows) {
                 keep_first_layer<kMma>(p, sample, row, sums, slope, bias);
@@ -137,8 +138,8 @@ template <bool kMma>
 EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
     constexpr int kClassTurns = 3;
     int const layers = p.layers - 2, turns = layers > kClassTurns ? layers : kClassTurns;
-#pragma unroll 1
-    for (int turn = 0; turn < turns; ++turn) {
+#pragma unroll 1  // what follows from p is found anew where a register for it would be one too many
+    for (int turn = 0; kFewRegisters ? turn < kClassTurns || turn < p.layers - 2 : turn < turns; ++turn) {
         // A sample's only warp does not wait between top class and sums.
         auto const classes = [&] {
             Block const block = this_block(p);  // found anew: kept, it would take registers from the layers

@@ -189,7 +189,7 @@ PROBE_KERNEL(last_block) {
     if (!(p.choice & 8)) block_sync();
     if (t == 0) {
         if (!(p.choice & 1)) thread_fence();
-        shared_store_u32(shared_memory(), atomic_increment(p.workspace, 4));
+        shared_store_u32(shared_memory(), simt::atomic_increment(p.workspace, 4, simt::Site::here()));
         if (!(p.choice & 2)) thread_fence();
     }
     block_sync();

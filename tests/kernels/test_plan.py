@@ -168,7 +168,7 @@ def test_slabs_cover_the_channels_once(dimension: int, rows: int) -> None:
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_nothing_within_the_limits_needs_more_than_64_kb(half: bool, input_half: bool, layout: str) -> None:
     for smooth in (False, True):
-        for widths in ((), (1,), (1024, 1), (1024,) * 5 + (1,)):
+        for widths in ((), (1,), (1024, 1), (1024,) * 5 + (1,), (1024, 1024, 256, 1024, 1)):
             for classes in (1, 4096):
                 packed = a_packed(
                     dimension=2048, classes=classes, widths=widths, half=half, smooth=smooth, taps=128

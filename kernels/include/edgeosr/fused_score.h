@@ -82,8 +82,9 @@ std::size_t read_packed_scorer(void const* file, std::size_t bytes, PackedScorer
 /// thread's next call). Pointers of `input` are not looked at.
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan);
 
-/// Clear a workspace's counters, once, before its first launch and after each change of the batch size. One
-/// workspace serves one launch at a time: give each graph in flight its own. Aligned to 16 bytes.
+/// Clear a workspace's counters, once, before its first launch and after each change of the plan's
+/// counter_bytes (batch size, scorer, multiprocessors). One workspace serves one launch at a time: give each
+/// graph in flight its own. Aligned to 16 bytes.
 cudaError_t init_fused_score(ScorePlan const& plan, void* workspace, cudaStream_t stream);
 
 /// Score a batch: clear the verdicts' flags, then one kernel. Returns
