@@ -146,6 +146,20 @@ MUTANTS = [
         "simt::Site::here());",
     ),
     Mutant(
+        "another thread fences than counts",
+        "fused_score.cu",
+        "if (thread_index() == 0) { unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u; "
+        "thread_fence();",
+        "if (thread_index() == 32) thread_fence(); block_sync(); if (thread_index() == 0) { "
+        "unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;",
+    ),
+    Mutant(
+        "layers' warps skip units",
+        "hidden.cuh",
+        "unit.number + layer_warps(p), 0)",
+        "unit.number + kWarps, 0)",
+    ),
+    Mutant(
         "no barrier after the counter",
         "fused_score.cu",
         "arrived == wrap ? 1u : 0u); } block_sync();",

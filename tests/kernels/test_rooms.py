@@ -41,10 +41,11 @@ def test_a_first_launch_that_was_captured_and_never_replayed_leaves_clear_counte
     driver.synchronize(0)
 
     class OnDevice:
-        __cuda_array_interface__ = {
-            "shape": array.shape, "typestr": array.dtype.str, "data": (address, False), "strides": None,
-            "version": 3, "stream": None,
-        }  # fmt: skip
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            assert array is not None
+            about = {"shape": array.shape, "typestr": array.dtype.str, "data": (address, False)}
+            return {**about, "strides": None, "version": 3, "stream": None}
 
     stream = driver.stream()
 
