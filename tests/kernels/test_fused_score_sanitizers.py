@@ -130,7 +130,7 @@ def test_no_two_threads_race(case, said):
     ("file", "before"),
     [
         ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);"),
-        ("verdict.cuh", r"p\.sums_at\)\);\s+block_sync\(\);"),
+        ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);"),
     ],
 )
 def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_path):
