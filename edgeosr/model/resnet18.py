@@ -25,7 +25,7 @@ class BasicBlock(nn.Module):
         """Return ``[B, width, H / stride, W / stride]``."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y)) + self.skip(x)
-        return self.relu(y)  # type: ignore[no-any-return]
+        return self.relu(y)  # type: ignore[no-any-return]  # torch types no module's call
 
 
 class ResNet18(Backbone):

@@ -56,7 +56,7 @@ class TimmBackbone(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``z [B, D]`` for ``x [B, 3, S, S]``."""
-        return self.net(x)  # type: ignore[no-any-return]
+        return self.net(x)  # type: ignore[no-any-return]  # torch types no module's call
 
 
 def _timm(name: str) -> Any:

@@ -141,7 +141,7 @@ def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:
 
 
 def _monitor(trt: ModuleType, advance: Advance) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]  # trt may be missing here
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.total, self.done = 0, 0

@@ -27,7 +27,7 @@ def tensorrt_logger(trt: Any) -> Any:
         severity.VERBOSE: logging.DEBUG,
     }
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]  # trt may be missing here
         def __init__(self) -> None:
             # pybind11 wants its own initialiser called by name.
             trt.ILogger.__init__(self)
