@@ -61,7 +61,7 @@ class RunRecord:
         preprocessing: from a frame to the network's input.
         training: the settings, machine paths left out.
         result: epochs, best_epoch (1-based), select_accuracy (0..1), seconds, images_per_second, device,
-            precision.
+            precision; ``gpu_memory_bytes``, the most that torch held, of a run on a GPU.
         discriminator: layer sizes, how it was selected and its history; ``folds``: ``fold_identity`` of the
             folds that chose it, where some did. None without one.
     """

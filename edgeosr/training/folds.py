@@ -4,7 +4,6 @@ The export scores the classes left out as unknown on each fold's network. A fold
 in ``folds/1``, ``folds/2``, ... of the run; a finished one has a record, as every run.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from edgeosr.run import (
     read_run,
 )
 from edgeosr.training.checkpoint import read_checkpoint, require_same_run
+from edgeosr.training.fold_places import gpus, places, threads_of_each
 from edgeosr.training.fold_plan import (
     Fold,
     FoldPlan,
@@ -53,7 +53,6 @@ from edgeosr.training.settings import TrainSettings, settings_from_json
 from edgeosr.usable_processors import usable_processors
 
 START_S = 6.0  # of one process: loading torch and the images
-GPUS = "CUDA_VISIBLE_DEVICES"
 NAMED_FOLDS = 4
 
 
@@ -96,6 +95,8 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     if not wants_folds(settings, read_plan(directory, known, settings)):
         return
     run = _opened(directory, settings)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the run's own memory, which the folds want now
     plan = _plan(run, settings, say)
     if not plan.folds:
         return
@@ -105,16 +106,15 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     if not waiting:
         return
     write_plan(directory, plan)
-    threads = _own_threads(settings, len(plan.folds)) or plan.threads
+    threads = threads_of_each(len(plan.folds), settings, run.record.result) or plan.threads
     slower = threads / (settings.threads or threads_for(run.settings))
     orders = [_order(run, plan, fold, threads, digests[fold.number]) for fold in waiting]
-    places = _places(len(waiting), settings)
-    seconds = _seconds(run, waiting, len(places), slower)
-    say(announcement(waiting, len(plan.folds), len(places), seconds))
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # the run's own memory, which the folds want now
+    found = places(len(waiting), settings, run.record.result)
+    # As if folds on one GPU shared its time: how much of it one leaves idle is not known before.
+    seconds = _seconds(run, waiting, gpus(found), slower)
+    say(announcement(waiting, len(plan.folds), len(found), seconds))
     try:
-        run_folds(orders, places, lambda fold: say(_result(run, fold, len(plan.folds))))
+        run_folds(orders, found, lambda fold: say(_result(run, fold, len(plan.folds))))
     except (KeyboardInterrupt, EdgeosrError):
         say(
             f"the run is trained, and {len(fold_runs(directory))} of its {len(plan.folds)} folds are; "
@@ -146,10 +146,11 @@ def _plan(run: _Run, settings: TrainSettings, say: Callable[[str], None]) -> Fol
     if why:
         say(why)
     counts = np.bincount(run.parts.train.labels, minlength=len(run.parts.known)).tolist()
-    at_once = len(_places(max(1, len(left_out)), settings))
+    count, result = max(1, len(left_out)), run.record.result
+    at_once = len(places(count, settings, result))
     # Side by side, each fold has its share of the processors; more than a step is worth would slow it down.
     share = max(1, usable_processors() // at_once)
-    threads = _own_threads(settings, max(1, len(left_out))) or min(threads_for(run.settings), share)
+    threads = threads_of_each(count, settings, result) or min(threads_for(run.settings), share)
     images = dict(zip(run.parts.known, counts, strict=True))
     return new_plan(left_out, wanted, run.record, images, threads)
 
@@ -214,38 +215,13 @@ def _order(run: _Run, plan: FoldPlan, fold: Fold, threads: int, digests: dict[st
     return fold, settings
 
 
-def _own_threads(settings: TrainSettings, folds: int) -> int | None:
-    """Return the CPU threads of each fold if the user says how many there are; they share them."""
-    if settings.threads is None or torch.cuda.is_available():
-        return settings.threads
-    return max(1, settings.threads // len(_places(folds, settings)))
-
-
-def _places(folds: int, settings: TrainSettings) -> list[dict[str, str]]:
-    """Return the environment of each process that may train at a time: one a GPU, or one a processor.
-
-    A number of ``devices`` is the most of either; a number of ``threads`` is the most of processors.
-    """
-    devices = settings.devices
-    if not torch.cuda.is_available():
-        most = min(usable_processors(), settings.threads or usable_processors())
-        return [{}] * min(folds, most, devices if isinstance(devices, int) else most)
-    visible = os.environ.get(GPUS)
-    names = [str(number) for number in range(torch.cuda.device_count())]
-    if visible is not None:
-        names = [name.strip() for name in visible.split(",")][: len(names)]
-    if isinstance(devices, int):
-        names = names[:devices]
-    return [{GPUS: name} for name in names[:folds]]
-
-
 def _seconds(run: _Run, folds: Sequence[Fold], at_once: int, slower: float) -> float | None:
     """Estimate the time of folds from the speed of the run; None if its record tells none.
 
     Args:
         run: with its record.
         folds: to train, or to go on with.
-        at_once: how many of them train at a time.
+        at_once: how many of them train at a time, each on processors of its own.
         slower: a fold's CPU threads, as a share of the run's.
     """
     told = run.record.result.get("images_per_second")

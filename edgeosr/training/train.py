@@ -30,6 +30,7 @@ from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_
 from edgeosr.training.discriminator import outlier_halves
 from edgeosr.training.epoch import Examples, Feed, embed, seed_epoch, to_examples
 from edgeosr.training.finish import finish
+from edgeosr.training.fold_places import peak_gpu_memory
 from edgeosr.training.fold_plan import resume_command
 from edgeosr.training.jacobian_plot import conditions, require_matplotlib
 from edgeosr.training.loop import train_epochs
@@ -303,5 +304,6 @@ def _record(
             "processes": fabric.world_size,
             "precision": str(fabric.strategy.precision.precision),
             "torch": str(torch.__version__),
+            **peak_gpu_memory(),
         },
     )

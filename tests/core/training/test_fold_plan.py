@@ -10,7 +10,6 @@ import pytest
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError, UsageError
-from edgeosr.training import folds as folds_module
 from edgeosr.training.fold_plan import (
     Fold,
     FoldPlan,
@@ -215,37 +214,3 @@ def test_the_cost_is_announced_in_one_line():
 )
 def test_a_rough_time_is_said_roughly(seconds, words):
     assert duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("cuda", "visible", "devices", "places"),
-    [
-        (0, None, "auto", [{}, {}]),
-        (4, None, "auto", ["0", "1", "2"]),
-        (1, None, "auto", ["0"]),
-        (2, "5, GPU-x", "auto", ["5", "GPU-x"]),
-        (4, None, 1, ["0"]),
-        (0, None, 1, [{}]),
-        (0, None, 8, [{}, {}]),
-    ],
-)
-def test_each_fold_at_work_has_a_gpu_or_a_processor_of_its_own(monkeypatch, cuda, visible, devices, places):
-    monkeypatch.setattr(folds_module.torch.cuda, "is_available", lambda: cuda > 0)
-    monkeypatch.setattr(folds_module.torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(folds_module, "usable_processors", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = folds_module._places(3, TrainSettings(data="digits", devices=devices))
-    assert found == [place if place == {} else {"CUDA_VISIBLE_DEVICES": place} for place in places]
-
-
-@pytest.mark.parametrize(
-    ("threads", "processors", "at_once", "each"), [(1, 8, 1, 1), (2, 8, 2, 1), (7, 8, 3, 2), (4, 1, 1, 4)]
-)
-def test_folds_share_the_threads_that_the_user_allows(monkeypatch, threads, processors, at_once, each):
-    monkeypatch.setattr(folds_module.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(folds_module, "usable_processors", lambda: processors)
-    settings = TrainSettings(data="digits", threads=threads)
-    assert len(folds_module._places(3, settings)) == at_once
-    assert folds_module._own_threads(settings, 3) == each

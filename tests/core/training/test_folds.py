@@ -15,7 +15,7 @@ from edgeosr.data.class_folds import fold_parts
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError, TrainingError, UsageError
 from edgeosr.run import fold_runs, read_run
-from edgeosr.training import fold_processes, folds
+from edgeosr.training import fold_places, fold_processes, folds
 from edgeosr.training.fold_plan import classes_left_out, new_plan
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train import train
@@ -289,10 +289,12 @@ def test_a_fold_takes_about_the_run_s_number_of_steps(bare):
 
 @pytest.mark.parametrize(("given", "threads"), [(None, 2), (5, 1), (7, 2), (1, 1)])
 def test_side_by_side_folds_share_the_processors(bare, asked, monkeypatch, given, threads):
-    monkeypatch.setattr(folds, "usable_processors", lambda: 8)
+    for module in (folds, fold_places):
+        monkeypatch.setattr(module, "usable_processors", lambda: 8)
     monkeypatch.setattr(folds, "threads_for", lambda settings: 4)
     train_run(resumed_settings(bare, folds=3, threads=given))
     assert {settings.threads for _, settings in asked} == {threads}
-    monkeypatch.setattr(folds, "usable_processors", lambda: 64)
+    for module in (folds, fold_places):
+        monkeypatch.setattr(module, "usable_processors", lambda: 64)
     train_run(resumed_settings(bare, threads=given))
     assert {settings.threads for _, settings in asked[3:]} == {threads}, "as it began"
