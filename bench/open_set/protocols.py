@@ -11,7 +11,7 @@ import numpy as np
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.errors import UsageError
-from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings
+from edgeosr.training.settings import ARCH, CIRCUMSTANCES, TrainSettings
 
 Lists = tuple[tuple[str, ...], ...]
 
@@ -60,7 +60,8 @@ def train_command(settings: TrainSettings) -> str:
         value, option = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
         # Folds are no part of a run's record, but of what it takes to repeat a figure.
         left_out = field.name in CIRCUMSTANCES and field.name not in ("folds", "fold_epochs")
-        if left_out or (value == field.default and field.name != "data"):
+        usual = ARCH if field.name == "arch" else field.default
+        if left_out or (value == usual and field.name != "data"):
             continue
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-"))
