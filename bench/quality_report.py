@@ -13,7 +13,7 @@ from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
-from edgeosr.printed import json_text
+from edgeosr.printed import counted, json_text
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold
 
@@ -118,8 +118,8 @@ class QualityReport:
         fused, threshold, record = self.fused, self.manifest.threshold, self.manifest.left_out
         return "\n".join(
             [
-                f"known    {fused.known:,} images: {self.known}",
-                f"unknown  {fused.unknown:,} images: {self.unknown}",
+                f"known    {counted(fused.known, 'image')}: {self.known}",
+                f"unknown  {counted(fused.unknown, 'image')}: {self.unknown}",
                 *(
                     [f"skipped  {self.skipped} unreadable image{'s' * (self.skipped > 1)}"]
                     if self.skipped

@@ -14,6 +14,7 @@ from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapse
 from edgeosr.export.fold import Fold
 from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, fit_over_folds
 from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
+from edgeosr.printed import counted
 from edgeosr.scoring.parts import part
 
 # The points of the path of ``fold_weights.py``, in words.
@@ -132,8 +133,10 @@ def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
     smallest = min(len(fold.known), len(fold.unknown))
     usable = min(fold.known.usable(parts), fold.unknown.usable(parts))
     if usable < FEWEST_IMAGES:
-        kind = "images" if usable == smallest else "independent images with finite score parts"
-        return f"{usable} {kind} on one side, {FEWEST_IMAGES} are needed"
+        kind = ("image", "images")
+        if usable != smallest:
+            kind = ("independent image with finite score parts", "independent images with finite score parts")
+        return f"{counted(usable, *kind)} on one side, {FEWEST_IMAGES} are needed"
     if has_collapsed(fold.accuracy, fold.classes, full.accuracy, full.classes):
         return f"select accuracy {fold.accuracy:.0%}, far below the full run's {full.accuracy:.0%}"
     return ""

@@ -3,7 +3,7 @@
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
-from edgeosr.printed import json_text, printable
+from edgeosr.printed import counted, json_text, printable
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
@@ -148,7 +148,7 @@ def _threshold(manifest: Manifest) -> str:
     common = (
         f"accept if score <= {threshold.value:.4g}: rejects {target:g} % of known images or fewer "
         f"({100 * threshold.confidence:g} % interval {100 * low:.1f} to {100 * high:.1f} %; "
-        f"{threshold.images} images, {threshold.groups} groups)"
+        f"{counted(threshold.images, 'image')}, {counted(threshold.groups, 'group')})"
     )
     if not threshold.by_class:
         return common
@@ -160,7 +160,8 @@ def _threshold(manifest: Manifest) -> str:
         said = "the common threshold, nothing promised of it alone"
         if one.interval is not None:
             said = f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %"
-        lines.append(f"{name}: {one.value:.4g} ({said}; {one.images} images, {one.groups} groups)")
+        made_of = f"{counted(one.images, 'image')}, {counted(one.groups, 'group')}"
+        lines.append(f"{name}: {one.value:.4g} ({said}; {made_of})")
     if len(threshold.by_class) > LISTED_CLASSES:
         lines.append(f"and {len(threshold.by_class) - LISTED_CLASSES} more classes; --json has all")
     if threshold.without_own(manifest.classes):

@@ -87,7 +87,7 @@ def test_weights_and_record_come_from_one_fold_a_class(capsys):
     assert {(fold.known, fold.unknown) for fold in found.record.folds} == {(80, 80)}
     assert all(fold.accuracy > 0.9 and fold.auroc > 0.8 and not fold.dropped for fold in found.record.folds)
     assert found.given.note.startswith("weighed on left-out classes, 5 folds: ")
-    assert "5 heads of 1 epochs, each without 1 of 5 classes, on 300" in capsys.readouterr().err
+    assert "5 heads of 1 epoch, each without 1 of 5 classes, on 300" in capsys.readouterr().err
 
 
 def test_false_accepts_are_estimated_at_the_bundles_own_rate_too():
