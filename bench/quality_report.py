@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
@@ -170,8 +171,14 @@ def _warnings(report: QualityReport) -> Iterator[str]:
     )
     again = export_again(report.manifest, "--outliers OTHERS")
     more = f"export with pictures of other things ({again})"
+    given = report.manifest.outliers
     if report.manifest.training is not None:
         more = "train with pictures of other things (edgeosr train --outliers FOLDER), or longer"
+    if given is not None:
+        had = given.train + given.select
+        do = "export" if report.manifest.training is None else "train"
+        more = f"{do} with more pictures of other things, nearer to what will come than the {had} that it had"
+        more += f" (fewer than {FEWEST_OUTLIERS} weigh nothing)" if had < FEWEST_OUTLIERS else ""
     if _clearly_below_half(report.fused):
         yield (
             f"the AUROC of the score that decides is {auroc:.4f}, below 0.5: it takes known images for more "

@@ -52,6 +52,11 @@ class Protocol:
         """Return what a list is trained with."""
         return replace(self.recipe, known=known, out=out)
 
+    def command(self, number: int, known: tuple[str, ...]) -> str:
+        """Return how to do a list again: the suite's command, and behind it what is trained."""
+        suite = f"python -m edgeosr.bench.open_set --only {self.name} --lists {number}"
+        return f"{suite}  # {train_command(self.settings(known))}"
+
 
 def train_command(settings: TrainSettings) -> str:
     """Return the ``edgeosr train`` line that does the same; where it was done is left out."""

@@ -9,6 +9,7 @@ import pytest
 
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.data import OutliersRecord
 from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest, parse_manifest
 from edgeosr.class_figures import class_figures
@@ -51,7 +52,7 @@ def by_class(manifest: Manifest, *, rejected: int = 1) -> ClassReport:
 def report(
     *, auroc: float = 0.9, accepted: float = 0.3, record: LeftOutRecord | None = None
 ) -> QualityReport:
-    manifest = dataclasses.replace(parse_manifest(SAMPLE.read_bytes()), left_out=record)
+    manifest = dataclasses.replace(parse_manifest(SAMPLE.read_bytes()), left_out=record, outliers=None)
     rate = Rate(value=accepted, low=accepted - 0.01, high=min(1.0, accepted + 0.01), samples=90)
     metrics = OpenSetMetrics(
         known=100,
@@ -174,6 +175,19 @@ def test_what_is_to_be_typed_is_about_what_the_bundle_was_made_of() -> None:
         assert f"(to ship one: edgeosr export {made_of} --false-reject-rate RATE)" in one.as_text()
         assert f"(edgeosr export {made_of} --false-reject-rate)" in one.warnings[0]
         assert ("edgeosr train" in one.warnings[0]) is (training is not None)
+
+
+@pytest.mark.parametrize(("training", "do"), [(None, "export"), ({"epochs": 1}, "train")])
+def test_outliers_that_were_given_are_not_asked_for_again(training: dict[str, int] | None, do: str) -> None:
+    found = report(accepted=1.0, auroc=0.4)
+    for half, fewest in ((10, True), (200, False)):
+        given = OutliersRecord("others", half, half)
+        manifest = dataclasses.replace(found.manifest, training=training, outliers=given)
+        for warning in dataclasses.replace(found, manifest=manifest).warnings:
+            assert "--outliers" not in warning
+            assert f"{do} with more pictures of other things" in warning
+            assert f"than the {2 * half} that it had" in warning
+            assert ("(fewer than 40 weigh nothing)" in warning) == fewest
 
 
 def test_the_json_document_holds_estimate_and_other_thresholds() -> None:
