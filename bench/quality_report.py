@@ -212,9 +212,11 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
     aside = record.described()[1 if record.parts else 0 :]
     if not record.parts:
         return aside
+    none = [name for name in manifest.parts if name not in record.parts]
     return [
         f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
         "estimate (fold: a network without some known classes).",
+        *([f"  -: no fold has a figure for {', '.join(none)}."] if none else []),
         *aside,
     ]
 

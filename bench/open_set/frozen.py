@@ -19,6 +19,7 @@ from edgeosr.export.folds import weigh_frozen
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
 from edgeosr.export.frozen_folds import FrozenRecipe
 from edgeosr.export.frozen_recipe import recipe_of_frozen
+from edgeosr.export.left_out import weighed_in
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.weights import fit_fusion
 from edgeosr.preprocessing import Preprocessing
@@ -85,7 +86,7 @@ def observe_frozen(
         head=scorer.head,
         linear_head=plain_head(train.embeddings, train.labels, classes) if linear_head else None,
         fusion=fusion,
-        weighed=() if decided.record is None else decided.record.parts,
+        weighed=weighed_in(decided.record, frozen=True),
         train_embeddings=train.embeddings,
         train_labels=train.labels,
         calibrate=calibrate,

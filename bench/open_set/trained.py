@@ -17,6 +17,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.assemble import model_bytes, parse_graph
 from edgeosr.export.graph.writer import find_value
+from edgeosr.export.left_out import weighed_in
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.settings import ExportSettings
 from edgeosr.run import LAST, RECORD
@@ -76,7 +77,8 @@ def observe_bundle(path: Path, data_root: Path | None = None, threads: int | Non
     train, embeddings = measured(parts.train, "train")
     # As the frozen protocols have it: rivals that ask for linear logits get those of the same embeddings.
     linear_head = None
-    if manifest.training is not None and manifest.training["freeze"]:
+    frozen = manifest.training is not None and bool(manifest.training["freeze"])
+    if frozen:
         linear_head = plain_head(embeddings, train.labels, len(manifest.classes))
     # Classes that served as outliers are no longer unknown: the record leaves them out.
     unknown = parts.unknown_test.of_classes(manifest.data.unknown)
@@ -84,7 +86,7 @@ def observe_bundle(path: Path, data_root: Path | None = None, threads: int | Non
         head=scorer.head,
         linear_head=linear_head,
         fusion=manifest.fusion,
-        weighed=() if manifest.left_out is None else manifest.left_out.parts,
+        weighed=weighed_in(manifest.left_out, frozen=frozen),
         train_embeddings=embeddings,
         train_labels=train.labels,
         calibrate=side(parts.calibrate, "calibrate"),

@@ -75,7 +75,7 @@ class LeftOutRecord:
     """How well each part told left-out classes from known images. Estimates: test images tell.
 
     Attributes:
-        parts: names; empty if no fold could be used.
+        parts: names, those first among which the weights were chosen; empty if no fold could be used.
         auroc, spread: mean and standard deviation over the folds, one a part, 0 to 1.
         strength: where the weights lie: 0 equal weights, 1 fitted ones of the same parts, 2 fitted ones of
             all, 3 one part alone, and between in ``STRENGTHS``; ``FREE_SIGNS`` fitted ones of all with free
