@@ -123,8 +123,21 @@ def document_of(found: Sequence[Estimate]) -> dict[str, Any]:
         "command": "python -m edgeosr.bench.open_set.estimates",
         "device": describe_device().as_json(),
         "versions": versions(),
+        "all": _all(found),
         "rows": [_row(name, [one for one in found if one.protocol == name]) for name in names],
         "lists": [asdict(one) for one in found],
+    }
+
+
+def _all(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Return over all lists how far the estimate was from what the real unknowns gave, 0 to 1."""
+    off = np.array([one.estimated - one.at_5 for one in found])
+    return {
+        "lists": len(found),
+        "mean_error": float(np.abs(off).mean()),
+        "largest_error": float(np.abs(off).max()),
+        "too_low": int((off < 0).sum()),
+        "outside_folds": sum(not one.low <= one.at_5 <= one.high for one in found),
     }
 
 

@@ -73,7 +73,7 @@ def test_export_and_inspect_say_and_draw_what_unknown_images_are_let_through_by_
     inspected = text_from_bundle(read_bundle(report.path))
     for text in (report.as_text(), inspected):
         said = next(line for line in text.splitlines() if line.startswith("false accepts "))
-        assert f"at 5 % false rejects, on left-out classes: {estimate.described()}; an estimate" in said
+        assert f"at 5 % false rejects, on left-out classes: {estimate.described()}; a rough guess" in said
     assert report.estimate_picture == report.path.with_name("frozen.false-accepts.png")
     assert report.estimate_picture.read_bytes().startswith(b"\x89PNG")
     assert str(report.estimate_picture) in report.as_text()

@@ -1,14 +1,15 @@
 """What left-out classes said of false accepts stands beside what the real unknown images gave."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeosr.bench.open_set.cells import Cell
-from edgeosr.bench.open_set.estimates import document_of, estimate_of
-from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
+from edgeosr.bench.open_set.estimates import Estimate, document_of, estimate_of
+from edgeosr.bundle.left_out import BIAS, FalseAccepts, LeftOutRecord
 
 RECORDED = Path(__file__).resolve().parents[3] / "bench" / "results" / "false-accept-estimates.json"
 CELL = Cell(
@@ -39,13 +40,19 @@ def test_a_protocol_s_row_counts_the_lists_whose_estimate_was_too_low():
     low = estimate_of(CELL, record(accepts(0.05)))
     high = estimate_of(replace(CELL, list=4, false_accepts_at_5=0.05), record(accepts(0.05)))
     assert low is not None and high is not None
-    (row,) = document_of([low, high])["rows"]
+    document = document_of([low, high])
+    assert document["all"] == {
+        "lists": 2, "mean_error": pytest.approx(0.175), "largest_error": pytest.approx(0.3), "too_low": 1,
+        "outside_folds": 1,
+    }  # fmt: skip
+    (row,) = document["rows"]
     assert (row["protocol"], row["lists"], row["too_low"], row["outside_folds"]) == ("p", 2, 1, 1)
     assert row["estimated"] == pytest.approx(0.1) and row["at_5"] == pytest.approx(0.225)
 
 
 def test_the_recorded_rows_are_those_of_the_recorded_lists():
     recorded = json.loads(RECORDED.read_text("utf-8"))
+    assert recorded["all"] == document_of([Estimate(**one) for one in recorded["lists"]])["all"]
     assert {row["protocol"] for row in recorded["rows"]} == {one["protocol"] for one in recorded["lists"]}
     for row in recorded["rows"]:
         lists = [one for one in recorded["lists"] if one["protocol"] == row["protocol"]]
@@ -53,3 +60,14 @@ def test_the_recorded_rows_are_those_of_the_recorded_lists():
         assert row["too_low"] == sum(one["estimated"] < one["at_5"] for one in lists)
         for key in ("estimated", "at_5", "shipped"):
             assert row[key] == pytest.approx(sum(one[key] for one in lists) / len(lists))
+
+
+def test_what_is_told_with_every_estimate_is_what_was_measured():
+    every = json.loads(RECORDED.read_text("utf-8"))["all"]
+    told = re.fullmatch(
+        r".* on (\d+) other choices of classes, it was (\d+) points off on average and (\d+) at most, "
+        r"too low (\d+) times;.*", BIAS,
+    )  # fmt: skip
+    assert told is not None
+    measured = (every["lists"], 100 * every["mean_error"], 100 * every["largest_error"], every["too_low"])
+    assert tuple(map(int, told.groups())) == tuple(map(round, measured))
