@@ -15,7 +15,7 @@ FREE_SIGNS = 4.0
 STRENGTHS = tuple(quarter / 4 for quarter in range(13))
 # False-reject rates at which every record holds an estimate, beside the bundle's own.
 ESTIMATED_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
-# What the estimate is worth, in words: the figures of bench/results/false-accept-estimates.json, as a test says.
+# What the estimate is worth: the figures of bench/results/false-accept-estimates.json, as a test says.
 # In the mean it was neither too low nor too high; of one choice of classes it says little.
 BIAS = (
     "a rough guess from few classes, no interval and no promise: beside real unknowns, on 37 other choices "
