@@ -123,8 +123,8 @@ def write_calibrated(
     manifest = write_bundle(provenance.out, manifest, files)
     select_auroc, few, picture = None, "", _picture(provenance.out, drawn)
     if fit.unknown is not None:
-        sides = fit.known, fit.unknown
-        few = too_few_to_weigh(*map(len, sides), *(side.groups for side in sides))
+        known, unknown = fit.known.groups, fit.unknown.groups
+        few = too_few_to_weigh(len(known), len(unknown), known, unknown)
         select_auroc = auroc(fit.fusion.scores(fit.known.values), fit.fusion.scores(fit.unknown.values))
     return ExportReport(
         path=provenance.out,
