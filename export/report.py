@@ -99,13 +99,14 @@ class ExportReport:
             *_labelled("preprocessing", [] if self.known_check is None else self.known_check.described()),
             f"Jacobian norm    {_jacobian(manifest.jacobian)}",
             f"score parts      {_parts(manifest.parts)}",
-            f"decides          {decides(manifest.fusion)} (share of the score; {manifest.fusion.note})",
+            f"decides          {decides(manifest.fusion)} (share of the score)",
+            *(f"{'':<16} {line}" for line in _wrapped(manifest.fusion.note)),
             *_left_out(manifest.left_out),
             *_threshold(manifest.classes, threshold),
             *_false_accepts(manifest, self.estimate_picture),
             *_labelled("per class", self.by_class.as_lines()),
         ]
-        lines += _labelled("outliers", [] if not self.too_few_outliers else [self.too_few_outliers])
+        lines += _labelled("outliers", _wrapped(self.too_few_outliers))
         if self.select_auroc is not None:
             who = "outliers" if self.too_few_outliers else "outliers that chose the weights"
             lines.append(
@@ -113,7 +114,7 @@ class ExportReport:
                 "not a test figure"
             )
         if manifest.outliers is None:
-            lines += _labelled("outliers", textwrap.wrap(_outliers_worth(manifest), WIDTH - 17))
+            lines += _labelled("outliers", _wrapped(_outliers_worth(manifest)))
         if self.without_discriminator is not None:
             again = f"edgeosr train --resume {quote(str(self.without_discriminator))}"
             lines.append(
@@ -190,15 +191,20 @@ def _parts(names: tuple[str, ...]) -> str:
 
 
 def _left_out(record: LeftOutRecord | None) -> list[str]:
-    return _labelled("left-out classes", [] if record is None else record.described())
+    said = [] if record is None else record.described()
+    return _labelled("left-out classes", [line for one in said for line in _wrapped(one)])
 
 
 def _false_accepts(manifest: Manifest, picture: Path | None) -> list[str]:
     if manifest.left_out is None:
         return []
     rate = manifest.threshold.target_false_reject_rate
-    lines = [f"false accepts    {manifest.left_out.false_accepts_described(rate, manifest.threshold.rule)}"]
-    return lines if picture is None else [*lines, f"{'':<16} other rates: {picture}"]
+    lines = _wrapped(manifest.left_out.false_accepts_described(rate, manifest.threshold.rule))
+    return _labelled("false accepts", lines if picture is None else [*lines, f"other rates: {picture}"])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - 17, break_long_words=False, break_on_hyphens=False)
 
 
 def _outliers_worth(manifest: Manifest) -> str:

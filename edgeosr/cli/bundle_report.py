@@ -1,5 +1,7 @@
 """What ``edgeosr inspect`` says about a bundle."""
 
+import textwrap
+
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
@@ -8,6 +10,8 @@ from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 
+# Letters of a line, the name of the fact before it left out.
+WIDTH = 92
 # Classes named one by one; --json has all of them.
 LISTED_CLASSES = 20
 
@@ -128,7 +132,8 @@ def _discriminator(manifest: Manifest) -> str:
 
 def _score(manifest: Manifest) -> str:
     used = " + ".join(f"{weight:.3g} {name}" for name, weight in manifest.fusion.used().items())
-    return f"{used or 'nothing'} (standardised; larger = more unknown); {manifest.fusion.note}"
+    score = f"{used or 'nothing'} (standardised; larger = more unknown)"
+    return "\n".join([score, *_wrapped(manifest.fusion.note)])
 
 
 def _left_out(manifest: Manifest) -> dict[str, str]:
@@ -138,7 +143,12 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     estimate = record.false_accepts_described(
         manifest.threshold.target_false_reject_rate, manifest.threshold.rule
     )
-    return {"left-out classes": "\n".join(record.described()), "false accepts": estimate}
+    said = [line for one in record.described() for line in _wrapped(one)]
+    return {"left-out classes": "\n".join(said), "false accepts": "\n".join(_wrapped(estimate))}
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _threshold(manifest: Manifest) -> str:
