@@ -106,7 +106,7 @@ class ExportReport:
             *_false_accepts(manifest, self.estimate_picture),
             *_labelled("per class", self.by_class.as_lines()),
         ]
-        lines += _labelled("outliers", _wrapped(self.too_few_outliers))
+        lines += _labelled("outliers", _wrapped(self.too_few_outliers.removeprefix("the outliers ")))
         if self.select_auroc is not None:
             who = "outliers" if self.too_few_outliers else "outliers that chose the weights"
             lines.append(
@@ -161,6 +161,11 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
         f"{threshold.value:.4g}, for at most {rate} of known images rejected",
         f"({interval}, from {threshold.groups} independent groups)",
     ]
+    if _is_largest(threshold):
+        common += _wrapped(
+            "it is the largest of these scores, so a single odd image sets it and much that is unknown may "
+            "pass: add known images, or ask for a higher --false-reject-rate"
+        )
     if not threshold.by_class:
         return _labelled("threshold", common)
     if not own:
@@ -174,6 +179,12 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
     if own < len(classes):
         lines += [f"the others the common one: {common[0]}", common[1]]
     return _labelled("threshold", lines)
+
+
+def _is_largest(threshold: Threshold) -> bool:
+    # The conformal rank is the first one of at least this: see ``conformal.py``.
+    rank = (threshold.groups + 1) * (1 - threshold.target_false_reject_rate)
+    return rank > threshold.groups - 1 + 1e-6
 
 
 def _between(values: Sequence[float]) -> str:

@@ -197,12 +197,12 @@ def too_few_to_weigh(
         open_groups: likewise.
     """
     if _smallest(unknown, open_groups, 1) < SMALLEST_FOLD:
-        left = counted(unknown, "image")
+        left, are = counted(unknown, "image"), "is" if unknown == 1 else "are"
         if open_groups is not None and len(np.unique(open_groups)) < unknown:
             left += f" in {counted(len(np.unique(open_groups)), 'group')}"
         return (
-            f"the outliers weigh nothing: {left} of them left beside those that the discriminator learns "
-            f"from, too few to cross-validate on; {FEWEST_OUTLIERS} separate ones in all are enough"
+            f"the outliers weigh nothing: {left} {are} left beside those that the discriminator learns from, "
+            f"too few to cross-validate on; {FEWEST_OUTLIERS} separate ones in all are enough"
         )
     if _smallest(known, known_groups, 0) < SMALLEST_FOLD:
         return (

@@ -12,13 +12,13 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeosr.bundle.data import DEMO
 from edgeosr.bundle.graphs import require_graphs
 from edgeosr.bundle.made_here import remember_made_here, was_made_here
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
 from edgeosr.files import sha256_of, storage_errors
 from edgeosr.replace_directory import atomic_directory, complete_replacement
-from edgeosr.run import DEMO
 
 SUFFIX = ".edgeosr"
 MANIFEST_NAME = "manifest.json"

@@ -113,9 +113,8 @@ def folds_that_count(settings: TrainSettings, parts: Parts) -> tuple[list[tuple[
         return planned, ""
     why = f"{small[0]}, and a fold tells nothing with fewer than {FEWEST_IMAGES} on one side"
     if _asked(settings):
-        have = "has" if len(small) == 1 else "have"
         raise UsageError(
-            f"{len(small)} of {len(planned)} folds {have} too few images: {why}; add images, or leave "
+            f"too few images in {len(small)} of {len(planned)} folds: {why}; add images, or leave "
             "--folds and --fold-epochs out"
         )
     if len(counting) < FEWEST_FOLDS:

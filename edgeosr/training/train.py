@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgeosr import __version__
-from edgeosr.bundle.data import FEWEST_OUTLIERS
+from edgeosr.bundle.data import DEMO, FEWEST_OUTLIERS
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts
@@ -25,7 +25,7 @@ from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.printed import counted, printable, say
-from edgeosr.run import DEMO, LAST, RECORD, RunRecord, write_run
+from edgeosr.run import LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
 from edgeosr.training.discriminator import outlier_halves

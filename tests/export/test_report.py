@@ -12,6 +12,7 @@ from edgeosr.bundle.data import OutliersRecord
 from edgeosr.bundle.manifest import parse_manifest
 from edgeosr.class_figures import class_figures
 from edgeosr.class_report import class_report
+from edgeosr.export.conformal import conformal_threshold
 from edgeosr.export.report import OUTLIERS_WORTH, ExportReport
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def plain(found: ExportReport) -> str:
 
 def test_outliers_that_weigh_nothing_did_not_choose_the_weights():
     few = report(outliers=OutliersRecord("others", 10, 10), auroc=0.9, few="the outliers weigh nothing: why")
-    assert "outliers the outliers weigh nothing: why" in plain(few)
+    assert "outliers weigh nothing: why" in plain(few)
     assert "0.900 between known select images and the outliers; not a test figure" in plain(few)
     assert json.loads(few.as_json())["too_few_outliers"] == "the outliers weigh nothing: why"
     many = report(outliers=OutliersRecord("others", 100, 100), auroc=0.9)
@@ -56,6 +57,17 @@ def test_without_outliers_it_is_said_what_they_were_worth_elsewhere_and_how_to_g
     assert OUTLIERS_WORTH in text
     foreign = plain(report(outliers=None, training=None))
     assert "(edgeosr export MODEL.onnx --data FOLDER --outliers OTHERS; 40 or more)" in foreign
+
+
+@pytest.mark.parametrize(
+    ("groups", "rate", "largest"), [(19, 0.05, True), (38, 0.05, True), (39, 0.05, False), (30, 0.1, False)]
+)
+def test_a_threshold_that_one_odd_image_sets_is_told(groups: int, rate: float, largest: bool):
+    values = np.random.default_rng(0).normal(size=groups).astype(np.float32)
+    threshold = conformal_threshold(values, np.arange(groups), rate)
+    assert (threshold.value == values.max()) == largest
+    text = plain(report(outliers=None, threshold=threshold))
+    assert ("it is the largest of these scores, so a single odd image sets it" in text) == largest
 
 
 def test_what_outliers_are_said_to_be_worth_is_what_was_measured():

@@ -116,7 +116,7 @@ def test_too_few_open_images_to_cross_validate_leave_the_default_part():
     fusion = fit_fusion(KNOWN, OPEN[:19], default_part="movr_loss")
     assert list(fusion.weights) == [0, 0, 1, 0, 0]
     assert fusion.note == (
-        "weight 1 on movr_loss: the outliers weigh nothing: 19 images of them left beside those that the "
+        "weight 1 on movr_loss: the outliers weigh nothing: 19 images are left beside those that the "
         "discriminator learns from, too few to cross-validate on; 40 separate ones in all are enough"
     )
     assert "5-fold AUROC" in fit_fusion(KNOWN, OPEN[:20], default_part="movr_loss").note
@@ -159,7 +159,7 @@ def test_outliers_that_cannot_be_cross_validated_leave_the_given_weights():
     weights = {"movr_loss": 0.9, "log_jacobian": 0.1}
     for found in (settled(OPEN[:19]), settled(OPEN, open_groups=np.arange(len(OPEN)) % 2)):
         assert found.weights == weights and "the outliers weigh nothing: " in found.note
-    assert "40 images in 2 groups of them left" in settled(OPEN[:40], open_groups=np.arange(40) % 2).note
+    assert "40 images in 2 groups are left" in settled(OPEN[:40], open_groups=np.arange(40) % 2).note
 
 
 def test_the_number_of_outliers_that_is_told_is_enough_and_one_less_is_not():
