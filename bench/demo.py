@@ -20,6 +20,7 @@ from edgeosr.bench.quality import evaluate_bundle
 from edgeosr.bench.quality_report import QualityReport
 from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.settings import LatencySettings
+from edgeosr.bundle.data import DEMO
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, four_parts
@@ -28,7 +29,6 @@ from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
 from edgeosr.files import storage_errors, write_text
 from edgeosr.printed import brief, json_text
-from edgeosr.run import DEMO
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train_run import train_run

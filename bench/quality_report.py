@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.class_report import ClassReport
 from edgeosr.metrics import OpenSetMetrics, Rate
-from edgeosr.printed import json_text
+from edgeosr.printed import counted, json_text
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Threshold
 
@@ -118,8 +119,8 @@ class QualityReport:
         fused, threshold, record = self.fused, self.manifest.threshold, self.manifest.left_out
         return "\n".join(
             [
-                f"known    {fused.known:,} images: {self.known}",
-                f"unknown  {fused.unknown:,} images: {self.unknown}",
+                f"known    {counted(fused.known, 'image')}: {self.known}",
+                f"unknown  {counted(fused.unknown, 'image')}: {self.unknown}",
                 *(
                     [f"skipped  {self.skipped} unreadable image{'s' * (self.skipped > 1)}"]
                     if self.skipped
@@ -170,8 +171,14 @@ def _warnings(report: QualityReport) -> Iterator[str]:
     )
     again = export_again(report.manifest, "--outliers OTHERS")
     more = f"export with pictures of other things ({again})"
+    given = report.manifest.outliers
     if report.manifest.training is not None:
         more = "train with pictures of other things (edgeosr train --outliers FOLDER), or longer"
+    if given is not None:
+        had = given.train + given.select
+        do = "export" if report.manifest.training is None else "train"
+        more = f"{do} with more pictures of other things, nearer to what will come than the {had} that it had"
+        more += f" (fewer than {FEWEST_OUTLIERS} weigh nothing)" if had < FEWEST_OUTLIERS else ""
     if _clearly_below_half(report.fused):
         yield (
             f"the AUROC of the score that decides is {auroc:.4f}, below 0.5: it takes known images for more "
@@ -205,9 +212,11 @@ def _left_out_lines(manifest: Manifest) -> list[str]:
     aside = record.described()[1 if record.parts else 0 :]
     if not record.parts:
         return aside
+    none = [name for name in manifest.parts if name not in record.parts]
     return [
         f"left-out: AUROC on classes left out at export, mean +- spread of {len(record.used)} folds: an "
         "estimate (fold: a network without some known classes).",
+        *([f"  -: no fold has a figure for {', '.join(none)}."] if none else []),
         *aside,
     ]
 

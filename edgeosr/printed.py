@@ -56,6 +56,11 @@ def original(text: str) -> str:
     return _ESCAPE.sub(lambda found: _unescaped(found[0]), text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return ``1 epoch`` or ``1,000 epochs``; ``many`` where an s at the end does not do."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def brief(value: object) -> str:
     """Return how Python writes a value, for a message: at most ``LONGEST_VALUE`` letters."""
     try:

@@ -18,7 +18,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.bundle.checked_json import parse_json
-from edgeosr.bundle.data import data_from_json
+from edgeosr.bundle.data import DEMO, data_from_json
 from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text
@@ -35,7 +35,6 @@ WEIGHTS = "weights.pt"
 DISCRIMINATOR = "discriminator.npz"
 LOG = "log.jsonl"
 LAST = "last.pt"
-DEMO = "demo.json"
 FOLDS = "folds"
 
 FORMAT = 1
@@ -241,10 +240,18 @@ def is_fold(directory: Path) -> bool:
 def newest_run(root: Path = Path("runs")) -> Path:
     """Return the run directory under ``root`` whose record was written last; never a fold of a run.
 
+    The demo's run, which no picture of the user's is in, is taken only where there is no other.
+
     Raises:
         UsageError: there is none.
     """
-    records = sorted(Path(root).glob(f"*/{RECORD}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    if not records:
+    runs = finished_runs(root)
+    if not runs:
         raise UsageError(f"there is no finished run in {root}; make one with: edgeosr train --data PATH")
-    return records[-1].parent
+    return next((run for run in reversed(runs) if not (run / DEMO).exists()), runs[-1])
+
+
+def finished_runs(root: Path = Path("runs")) -> list[Path]:
+    """Return the finished runs under ``root``, no folds, the one whose record was written last at the end."""
+    records = sorted(Path(root).glob(f"*/{RECORD}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return [record.parent for record in records]

@@ -22,6 +22,7 @@ from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
+from edgeosr.export.weights import too_few_to_weigh
 from edgeosr.files import storage_errors, write_bytes
 from edgeosr.metrics import auroc
 from edgeosr.printed import say
@@ -120,8 +121,10 @@ def write_calibrated(
     if left_out is not None and left_out.false_accepts:
         drawn = estimate_png(manifest, left_out)
     manifest = write_bundle(provenance.out, manifest, files)
-    select_auroc, picture = None, _picture(provenance.out, drawn)
+    select_auroc, few, picture = None, "", _picture(provenance.out, drawn)
     if fit.unknown is not None:
+        known, unknown = fit.known.groups, fit.unknown.groups
+        few = too_few_to_weigh(len(known), len(unknown), known, unknown)
         select_auroc = auroc(fit.fusion.scores(fit.known.values), fit.fusion.scores(fit.unknown.values))
     return ExportReport(
         path=provenance.out,
@@ -130,6 +133,7 @@ def write_calibrated(
         calibrate_accuracy=calibrate_accuracy,
         by_class=by_class,
         select_auroc=select_auroc,
+        too_few_outliers=few,
         estimate_picture=picture,
     )
 

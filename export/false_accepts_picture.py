@@ -90,8 +90,8 @@ def estimate_png(manifest: Manifest, record: LeftOutRecord) -> bytes:
         estimated=record.false_accepts,
         own_rate=manifest.threshold.target_false_reject_rate,
         title=f"{manifest.name}: an estimate on left-out classes",
-        caption=f"Up to {folds} folds, each by weights made without it; often optimistic, for a fold has "
-        f"fewer classes to confuse.{common} What unknown images of yours do, edgeosr evaluate measures. "
+        caption=f"Up to {folds} folds, each by weights made without it: a rough guess, which real unknown "
+        f"images may miss by far.{common} What unknown images of yours do, edgeosr evaluate measures. "
         f"edgeosr {manifest.edgeosr}, {manifest.created}",
     )
 
@@ -130,7 +130,7 @@ def _draw_estimated(axes: Any, estimated: Sequence[FalseAccepts]) -> None:
         linewidth=1.0,
         elinewidth=0.9,
         capsize=3,
-        label="estimate on left-out classes (often optimistic), best to worst fold",
+        label="rough estimate on left-out classes, lowest to highest fold",
     )
 
 

@@ -82,6 +82,7 @@ class FoldFit:
         strength: the point of the path, one of ``STRENGTHS``, or ``FREE_SIGNS``.
         auroc, spread: ``[parts]``, mean and standard deviation over the folds that have the part.
         scores: ``[folds]``, AUROC of the chosen strength on each fold, by weights made without it.
+        alone: ``[folds]``, likewise of the best part alone, picked on the other folds.
         false_accepts: at each rate that was asked for and that at least ``FEWEST_FOLDS`` folds have images
             enough for, by the same weights.
     """
@@ -91,6 +92,7 @@ class FoldFit:
     auroc: Float64
     spread: Float64
     scores: Float64
+    alone: Float64
     false_accepts: tuple[FalseAccepts, ...]
 
 
@@ -119,18 +121,33 @@ def fit_over_folds(
         _accepted(fold, side, path[chosen], rates)
         for fold, side, path in zip(folds, sides, paths, strict=True)
     ]
-    with np.errstate(invalid="ignore"):
-        there = np.isfinite(alone)
-        auroc_mean = np.where(there, alone, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-        squares = np.where(there, (alone - auroc_mean) ** 2, 0).sum(axis=0)
+    auroc_mean, spread = _mean_spread(alone)
     return FoldFit(
         weights=_path(sides, alone, few)[chosen],
         strength=(*STRENGTHS, FREE_SIGNS)[chosen],
         auroc=auroc_mean,
-        spread=np.sqrt(squares / np.maximum(there.sum(axis=0), 1)),
+        spread=spread,
         scores=nested[chosen],
+        alone=nested[len(STRENGTHS) - 1],
         false_accepts=_false_accepts(np.array(accepted), rates),
     )
+
+
+def alone_over_folds(folds: Sequence[FoldValues]) -> tuple[Float64, Float64]:
+    """Return ``[parts]`` twice: mean and standard deviation of each part's AUROC over the folds that have it.
+
+    Of parts that are shown and not weighed; one that no fold has is 0.
+    """
+    return _mean_spread(np.array([_alone(*_standardised(fold), fold) for fold in folds]))
+
+
+def _mean_spread(alone: Float64) -> tuple[Float64, Float64]:
+    there = np.isfinite(alone)
+    count = np.maximum(there.sum(axis=0), 1)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(there, alone, 0).sum(axis=0) / count
+        squares = np.where(there, (alone - mean) ** 2, 0).sum(axis=0)
+    return mean, np.sqrt(squares / count)
 
 
 def _standardised(fold: FoldValues) -> tuple[Float64, Float64]:

@@ -62,7 +62,7 @@ def folds_of(run: Path, record: RunRecord, settings: ExportSettings) -> Folds:
     if plan is None or len(runs) >= len(plan.folds):
         none = "the run has no folds; edgeosr train --resume RUN --folds 3 trains them"
         return Folds(runs=runs, why_none=none)
-    count = f"{len(runs)} of {len(plan.folds)} folds are trained"
+    count = f"{len(runs)} of {len(plan.folds)} folds {'is' if len(runs) == 1 else 'are'} trained"
     unfinished = f"{count}; edgeosr train --resume RUN trains the rest"
     say(unfinished.replace("RUN", quote(str(run))))
     return Folds(runs=runs, why_none=unfinished, unfinished=unfinished if runs else "")

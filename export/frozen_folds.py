@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
-from edgeosr.printed import say
+from edgeosr.printed import counted, say
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts, with_constants
 from edgeosr.scoring.reference import reference_scores
@@ -112,6 +112,7 @@ def _announce(
 ) -> None:
     left = max(len(labels) for labels in planned)
     say(
-        f"weighing the score parts on left-out classes: {len(planned)} heads of {recipe.epochs} epochs, each "
+        f"weighing the score parts on left-out classes: {counted(len(planned), 'head')} of "
+        f"{counted(recipe.epochs, 'epoch')}, each "
         f"without {left} of {classes} classes, on {len(features.train)} kept embeddings; --folds 0 for none"
     )

@@ -5,15 +5,16 @@ them; here it is decided which folds count, which parts are weighed, and what sh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeosr.bundle.left_out import ESTIMATED_RATES, FoldRecord, LeftOutRecord
+from edgeosr.bundle.left_out import ESTIMATED_RATES, STRENGTHS, FoldRecord, LeftOutRecord
 from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapsed
 from edgeosr.export.fold import Fold
-from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, fit_over_folds
+from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, alone_over_folds, fit_over_folds
 from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
+from edgeosr.printed import counted
 from edgeosr.scoring.parts import part
 
 # The points of the path of ``fold_weights.py``, in words.
@@ -42,7 +43,14 @@ class Candidates:
     unchecked: tuple[str, ...]
     alone: str
 
+    @property
+    def weighed(self) -> tuple[str, ...]:
+        """All that folds may give a weight."""
+        return (*self.companions, *self.others, DISCRIMINATOR)
 
+
+# AUROC by which a part alone may stay below the mix and still be worth a word.
+ABOUT_AS_WELL = 0.005
 # Of one image a class there is no spread within classes, and most parts beside the head's need it.
 FEW_TRAINED = "no class has two images in the train part, which it takes for the"
 
@@ -65,6 +73,12 @@ def candidates_for(default_part: str, *, frozen: bool) -> Candidates:
     others = ("ovr_loss", "raw_jacobian", "class_jacobian")
     loss = () if default_part == "max_logit" else (default_part,)
     return Candidates(companions=(*two, "bank"), others=(*others, *loss), unchecked=two, alone=default_part)
+
+
+def weighed_in(record: LeftOutRecord | None, *, frozen: bool) -> tuple[str, ...]:
+    """Return the parts of a record of an m-OvR network among which its weights were chosen; empty without."""
+    candidates = candidates_for("movr_loss", frozen=frozen)
+    return () if record is None else tuple(name for name in record.parts if name in candidates.weighed)
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ def decide_weights(
     given = _fitted(fit, parts, len(used))
     if len(full.unknown):
         given = _settled(given, full)
-    return Decided(given, _record_of(fit, parts, records))
+    return Decided(given, _with_others(_record_of(fit, parts, records), used, full))
 
 
 def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
@@ -132,8 +146,10 @@ def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
     smallest = min(len(fold.known), len(fold.unknown))
     usable = min(fold.known.usable(parts), fold.unknown.usable(parts))
     if usable < FEWEST_IMAGES:
-        kind = "images" if usable == smallest else "independent images with finite score parts"
-        return f"{usable} {kind} on one side, {FEWEST_IMAGES} are needed"
+        kind = ("image", "images")
+        if usable != smallest:
+            kind = ("independent image with finite score parts", "independent images with finite score parts")
+        return f"{counted(usable, *kind)} on one side, {FEWEST_IMAGES} are needed"
     if has_collapsed(fold.accuracy, fold.classes, full.accuracy, full.classes):
         return f"select accuracy {fold.accuracy:.0%}, far below the full run's {full.accuracy:.0%}"
     return ""
@@ -141,8 +157,7 @@ def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
 
 def _weighed(folds: Sequence[Fold], full: Fold, candidates: Candidates) -> list[str]:
     """Return the parts to weigh: the full network and some fold have them."""
-    names = (*candidates.companions, *candidates.others, DISCRIMINATOR)
-    there = [name for name in names if name in full.known.by_part]
+    there = [name for name in candidates.weighed if name in full.known.by_part]
     return [name for name in there if any(name in fold.known.by_part for fold in folds)]
 
 
@@ -185,9 +200,42 @@ def _fitted(fit: FoldFit, parts: Sequence[str], folds: int) -> GivenWeights:
     where += "" if fit.strength else " (no others won by more than chance)"
     note = (
         f"weighed on left-out classes, {folds} folds: {where}; AUROC {fit.scores.mean():.3f} +- "
-        f"{fit.scores.std():.3f} there, an estimate"
+        f"{fit.scores.std():.3f} there, an estimate{_why_not_alone(fit, parts)}"
     )
     return GivenWeights(dict(zip(parts, fit.weights.tolist(), strict=True)), note)
+
+
+def _why_not_alone(fit: FoldFit, parts: Sequence[str]) -> str:
+    """Return why the best part does not decide alone, where on the left-out classes it did about as well."""
+    best, mixed = float(fit.auroc.max()), float(fit.scores.mean())
+    if STRENGTHS[-1] == fit.strength or best < mixed - ABOUT_AS_WELL or np.count_nonzero(fit.weights) < 2:
+        return ""
+    gain = fit.alone - fit.scores
+    error = float(gain.std(ddof=1)) / len(gain) ** 0.5
+    title = part(parts[int(fit.auroc.argmax())]).title
+    return (
+        f"; not the {title} alone ({best:.3f}): the best part, picked without the fold that it was tried on, "
+        f"was {abs(gain.mean()):.3f} {'above' if gain.mean() > 0 else 'below'} this mix (standard error "
+        f"{error:.3f}), and a mix is only left for a gain beyond chance"
+    )
+
+
+def _with_others(record: LeftOutRecord, used: Sequence[Fold], full: Fold) -> LeftOutRecord:
+    """Return the record with the parts that are shown but were not to be weighed, behind those that were."""
+    names = [
+        name
+        for name in full.known.by_part
+        if name not in record.parts and all(name in fold.known.by_part for fold in used)
+    ]
+    if not names:
+        return record
+    auroc, spread = alone_over_folds([fold.of(names) for fold in used])
+    return replace(
+        record,
+        parts=(*record.parts, *names),
+        auroc=(*record.auroc, *auroc.tolist()),
+        spread=(*record.spread, *spread.tolist()),
+    )
 
 
 def _record(fold: Fold, classes: tuple[str, ...], auroc: float | None, dropped: str) -> FoldRecord:

@@ -22,7 +22,7 @@ from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.settings import EQUAL
 from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
-from edgeosr.printed import say
+from edgeosr.printed import counted, say
 from edgeosr.run import read_run
 from edgeosr.scoring.parts import with_constants
 
@@ -55,8 +55,8 @@ def trained_folds(
     """
     if runs:
         say(
-            f"weighing the score parts on left-out classes: {len(runs)} networks of edgeosr train score "
-            "them; --folds 0 for none"
+            f"weighing the score parts on left-out classes: {counted(len(runs), 'network')} of edgeosr train "
+            f"{'scores' if len(runs) == 1 else 'score'} them; --folds 0 for none"
         )
     jacobian = "none" if jacobian == "probes" else jacobian
     return [_fold(run, train, select, jacobian, seed, channel_weights, threads) for run in runs]

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.errors import DataError, require_choice
 from edgeosr.export.fold_weights import first_not_beaten, logistic_weights
 from edgeosr.metrics import auroc
+from edgeosr.printed import counted
 from edgeosr.scoring.fusion import CONSTANT, Fusion, float32_values, weighted
 
 Float32 = NDArray[np.float32]
@@ -83,11 +85,9 @@ def fit_fusion(
             note += f"; not {', '.join(gone)}: the same value for all known select images"
     elif unknown is not None:
         folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
-        if _smallest(folds) < SMALLEST_FOLD:
-            note = (
-                f"weight 1 on {default_part}: {len(known)} known and {len(unknown)} outlier images are too "
-                f"few for {FOLDS}-fold cross-validation"
-            )
+        few = too_few_to_weigh(len(known), len(unknown), known_groups, open_groups)
+        if few:
+            note = f"weight 1 on {default_part}: {few}"
         else:
             inside, outside = ((np.asarray(side, np.float64) - means) / stds for side in (known, unknown))
             weights, note = _choose(parts, inside, outside, folds, default, varies)
@@ -137,8 +137,8 @@ def settled_by_outliers(
     if not taken.max() > 0:
         return given
     folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
-    if _smallest(folds) < SMALLEST_FOLD:
-        few = f"{len(unknown)} outliers are too few for {FOLDS}-fold cross-validation"
+    few = too_few_to_weigh(len(known), len(unknown), known_groups, open_groups)
+    if few:
         return GivenWeights(given.weights, f"{given.note}; {few}")
     inside, outside = ((side - means) / stds for side in (known, unknown))
     rules: list[tuple[str, Callable[[Float64, Float64], Float64]]] = [
@@ -182,8 +182,38 @@ def _with_part(at: int, weights: Float64, known: Float64, unknown: Float64) -> F
     return np.asarray(share[0] / spread * weights + share[1] * np.eye(len(weights))[at])
 
 
-def _smallest(folds: tuple[NDArray[np.int64], NDArray[np.int64]]) -> int:
-    return min(int(np.bincount(side, minlength=FOLDS).min()) for side in folds)
+def too_few_to_weigh(
+    known: int,
+    unknown: int,
+    known_groups: NDArray[np.integer[Any]] | None = None,
+    open_groups: NDArray[np.integer[Any]] | None = None,
+) -> str:
+    """Return why real outliers cannot weigh the parts, in words; empty if they can.
+
+    Args:
+        known: images of the select part.
+        unknown: real open validation images.
+        known_groups: as ``fit_fusion`` takes them.
+        open_groups: likewise.
+    """
+    if _smallest(unknown, open_groups, 1) < SMALLEST_FOLD:
+        left, are = counted(unknown, "image"), "is" if unknown == 1 else "are"
+        if open_groups is not None and len(np.unique(open_groups)) < unknown:
+            left += f" in {counted(len(np.unique(open_groups)), 'group')}"
+        return (
+            f"the outliers weigh nothing: {left} {are} left beside those that the discriminator learns from, "
+            f"too few to cross-validate on; {FEWEST_OUTLIERS} separate ones in all are enough"
+        )
+    if _smallest(known, known_groups, 0) < SMALLEST_FOLD:
+        return (
+            f"the outliers weigh nothing: {counted(known, 'known select image')}, too few to cross-validate "
+            f"on; {FOLDS * SMALLEST_FOLD} separate ones are enough"
+        )
+    return ""
+
+
+def _smallest(count: int, groups: NDArray[np.integer[Any]] | None, stream: int) -> int:
+    return int(np.bincount(_folds(count, groups, stream), minlength=FOLDS).min())
 
 
 def _standardisation(values: Float32 | Float64, count: int) -> tuple[Float64, Float64, NDArray[np.bool_]]:

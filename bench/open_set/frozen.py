@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeosr import __version__
 from edgeosr.bench.open_set.kept_features import KeptFeatures
-from edgeosr.bench.open_set.observed import Observed, Side
+from edgeosr.bench.open_set.observed import Float32, Int64, Observed, Side
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import import_extra
 from edgeosr.export.conformal import conformal_threshold
@@ -19,6 +19,7 @@ from edgeosr.export.folds import weigh_frozen
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
 from edgeosr.export.frozen_folds import FrozenRecipe
 from edgeosr.export.frozen_recipe import recipe_of_frozen
+from edgeosr.export.left_out import weighed_in
 from edgeosr.export.settings import ExportSettings
 from edgeosr.export.weights import fit_fusion
 from edgeosr.preprocessing import Preprocessing
@@ -83,15 +84,16 @@ def observe_frozen(
     threshold = conformal_threshold(calibrate.scores, calibrate.groups, export.false_reject_rate)
     return Observed(
         head=scorer.head,
-        linear_head=plain_head(train, classes) if linear_head else None,
+        linear_head=plain_head(train.embeddings, train.labels, classes) if linear_head else None,
         fusion=fusion,
-        weighed=() if decided.record is None else decided.record.parts,
+        weighed=weighed_in(decided.record, frozen=True),
         train_embeddings=train.embeddings,
         train_labels=train.labels,
         calibrate=calibrate,
         test=side(parts.test),
         unknown=side(parts.unknown_test),
         threshold=threshold.value,
+        left_out=decided.record,
     )
 
 
@@ -120,17 +122,22 @@ def run_head(settings: TrainSettings, train: FrozenFeatures, select: FrozenFeatu
     )
 
 
-def plain_head(train: FrozenFeatures, classes: int) -> Head:
+def plain_head(embeddings: Float32, labels: Int64, classes: int) -> Head:
     """Return a linear head by logistic regression, scikit-learn's defaults, until it converges.
 
     In our pilot detectors did better on it than on one of a few epochs of ``--loss ce``.
+
+    Args:
+        embeddings: of the train part, float32 ``[n, D]``.
+        labels: int64 ``[n]``, 0 to ``classes`` - 1, each of them there.
+        classes: how many, at least 3.
     """
     linear, threads = (
         import_extra(name, extra="export", purpose="the linear head")
         for name in ("sklearn.linear_model", "threadpoolctl")
     )
     with threads.threadpool_limits(1):
-        found = linear.LogisticRegression(max_iter=CONVERGED).fit(train.embeddings, train.labels)
+        found = linear.LogisticRegression(max_iter=CONVERGED).fit(embeddings, labels)
     assert found.coef_.shape[0] == classes > 2, "of two classes scikit-learn keeps one row"
     return Head(
         kind="linear",

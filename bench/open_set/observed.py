@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.scorer import Head
 
@@ -47,6 +48,7 @@ class Observed:
         train_embeddings, train_labels: what detectors are fitted on.
         calibrate, test, unknown: the other parts.
         threshold: that ships, from ``calibrate``.
+        left_out: what left-out classes said; None without folds.
     """
 
     head: Head
@@ -59,6 +61,7 @@ class Observed:
     test: Side
     unknown: Side
     threshold: float
+    left_out: LeftOutRecord | None = None
 
     @property
     def accuracy(self) -> float:

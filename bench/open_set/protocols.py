@@ -11,7 +11,7 @@ import numpy as np
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.errors import UsageError
-from edgeosr.training.settings import CIRCUMSTANCES, TrainSettings
+from edgeosr.training.settings import ARCH, CIRCUMSTANCES, TrainSettings
 
 Lists = tuple[tuple[str, ...], ...]
 
@@ -52,6 +52,11 @@ class Protocol:
         """Return what a list is trained with."""
         return replace(self.recipe, known=known, out=out)
 
+    def command(self, number: int, known: tuple[str, ...]) -> str:
+        """Return how to do a list again: the suite's command, and behind it what is trained."""
+        suite = f"python -m edgeosr.bench.open_set --only {self.name} --lists {number}"
+        return f"{suite}  # {train_command(self.settings(known))}"
+
 
 def train_command(settings: TrainSettings) -> str:
     """Return the ``edgeosr train`` line that does the same; where it was done is left out."""
@@ -60,7 +65,8 @@ def train_command(settings: TrainSettings) -> str:
         value, option = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
         # Folds are no part of a run's record, but of what it takes to repeat a figure.
         left_out = field.name in CIRCUMSTANCES and field.name not in ("folds", "fold_epochs")
-        if left_out or (value == field.default and field.name != "data"):
+        usual = ARCH if field.name == "arch" else field.default
+        if left_out or (value == usual and field.name != "data"):
             continue
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-"))

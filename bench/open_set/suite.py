@@ -16,10 +16,10 @@ from edgeosr.bench.open_set.cells import Cell, cell_from_score, own_scores
 from edgeosr.bench.open_set.frozen import observe_frozen
 from edgeosr.bench.open_set.kept_features import KeptFeatures, kept_features
 from edgeosr.bench.open_set.observed import Observed, Scored
-from edgeosr.bench.open_set.protocols import Protocol, train_command
+from edgeosr.bench.open_set.protocols import Protocol
 from edgeosr.bench.open_set.rivals import LeftOut, rival_scores
 from edgeosr.bench.open_set.store import FinishedList, file_of, read_list, write_list
-from edgeosr.bench.open_set.summary import means_of, rows_of
+from edgeosr.bench.open_set.summary import means_of, outliers_worth, rows_of
 from edgeosr.bench.open_set.trained import observe_bundle, trained_bundle
 
 MORE_PACKAGES = ("scikit-learn", "scipy")
@@ -69,7 +69,7 @@ class ProtocolRun:
             EdgeosrError: it cannot be run; other lists stay.
         """
         settings, protocol = self._settings, self._protocol
-        command, path = self._command(number, known), file_of(settings.work, protocol.name, number)
+        command, path = protocol.command(number, known), file_of(settings.work, protocol.name, number)
         found = None if settings.again else read_list(path, command=command, rivals=settings.rivals_version)
         if found is not None:
             return found
@@ -119,11 +119,6 @@ class ProtocolRun:
                 left_out.append(made)
         return cells, left_out
 
-    def _command(self, number: int, known: tuple[str, ...]) -> str:
-        recipe = self._protocol.settings(known)
-        suite = f"python -m edgeosr.bench.open_set --only {self._protocol.name} --lists {number}"
-        return f"{suite}  # {train_command(recipe)}"
-
 
 def run_lists(
     protocols: Sequence[Protocol], wanted: tuple[int, ...] | None, settings: SuiteSettings
@@ -157,6 +152,7 @@ def document_of(protocols: Iterable[Protocol], lists: dict[str, dict[int, Finish
         "versions": all_versions(next((one.rivals for one in done if one.rivals), "")),
         "reduced": {protocol.name: protocol.reduced for protocol in protocols if protocol.reduced},
         "rows": [row.as_json() for row in rows_of(means)],
+        "outliers": outliers_worth(cells),
         "means": {name: [vars(mean) for mean in group] for name, group in means.items()},
         "seconds": {
             name: {str(number): one.seconds for number, one in by_number.items()}

@@ -9,6 +9,9 @@ import numpy as np
 from edgeosr.bench.open_set.cells import BOUND, PART, SHIPPED, Cell
 from edgeosr.bench.open_set.rivals import PREFIX
 
+# Protocols that differ in --outliers alone.
+WITH_OUTLIERS = {"neu-outliers": "neu-frozen", "digits-outliers": "digits"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
@@ -79,6 +82,36 @@ def rows_of(means: dict[str, list[Mean]]) -> list[Row]:
             )
         )
     return rows
+
+
+def outliers_worth(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    """Return what real outliers did to the AUROC of the shipped score, on the lists that have both.
+
+    Each entry: ``protocol``, ``beside`` (the same without outliers), ``lists``, and the means ``with``,
+    ``without``, and of the false accepts ``with_at_5``, ``without_at_5``.
+    """
+    shipped = {(cell.protocol, cell.list): cell for cell in cells if cell.score == SHIPPED}
+    found = []
+    for name, beside in WITH_OUTLIERS.items():
+        pairs = [
+            (cell, shipped[beside, number])
+            for (protocol, number), cell in shipped.items()
+            if protocol == name and (beside, number) in shipped
+        ]
+        if pairs:
+            means = np.mean([[(one.auroc, one.false_accepts_at_5) for one in pair] for pair in pairs], axis=0)
+            found.append(
+                {
+                    "protocol": name,
+                    "beside": beside,
+                    "lists": [given.list for given, _ in pairs],
+                    "with": float(means[0, 0]),
+                    "without": float(means[1, 0]),
+                    "with_at_5": float(means[0, 1]),
+                    "without_at_5": float(means[1, 1]),
+                }
+            )
+    return found
 
 
 def _mean(name: str, cells: Sequence[Cell]) -> Mean:

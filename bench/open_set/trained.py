@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeosr.bench.open_set.frozen import plain_head
 from edgeosr.bench.open_set.observed import Observed, Side
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.scorer import bundle_scorer
@@ -16,6 +17,7 @@ from edgeosr.data.recorded import reopen_parts
 from edgeosr.export.export_run import export_run
 from edgeosr.export.graph.assemble import model_bytes, parse_graph
 from edgeosr.export.graph.writer import find_value
+from edgeosr.export.left_out import weighed_in
 from edgeosr.export.measure import GraphRunner, Measured
 from edgeosr.export.settings import ExportSettings
 from edgeosr.run import LAST, RECORD
@@ -72,20 +74,26 @@ def observe_bundle(path: Path, data_root: Path | None = None, threads: int | Non
         )
 
     assert parts.unknown_test is not None, "a protocol leaves classes unknown"
+    train, embeddings = measured(parts.train, "train")
+    # As the frozen protocols have it: rivals that ask for linear logits get those of the same embeddings.
+    linear_head = None
+    frozen = manifest.training is not None and bool(manifest.training["freeze"])
+    if frozen:
+        linear_head = plain_head(embeddings, train.labels, len(manifest.classes))
     # Classes that served as outliers are no longer unknown: the record leaves them out.
     unknown = parts.unknown_test.of_classes(manifest.data.unknown)
-    train, embeddings = measured(parts.train, "train")
     return Observed(
         head=scorer.head,
-        linear_head=None,
+        linear_head=linear_head,
         fusion=manifest.fusion,
-        weighed=() if manifest.left_out is None else manifest.left_out.parts,
+        weighed=weighed_in(manifest.left_out, frozen=frozen),
         train_embeddings=embeddings,
         train_labels=train.labels,
         calibrate=side(parts.calibrate, "calibrate"),
         test=side(parts.test, "known test"),
         unknown=side(unknown, "unknown test"),
         threshold=manifest.threshold.value,
+        left_out=manifest.left_out,
     )
 
 

@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeosr.bundle.data import DEMO
 from edgeosr.bundle.graphs import require_graphs
 from edgeosr.bundle.made_here import remember_made_here, was_made_here
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
@@ -156,20 +157,21 @@ def newest_bundle(root: Path = Path(".")) -> Path:
     """Return the bundle last created among ``root/*.edgeosr`` and ``root/runs/*/*.edgeosr``.
 
     Newest by the manifest's ``created``, not by file times, which copying changes; the name decides a tie.
-    A bundle whose manifest cannot be read is passed over as long as another can.
+    A bundle whose manifest cannot be read is passed over as long as another can, and so is the demo's.
 
     Raises:
         BundleError: there is none; says how to make one.
     """
-    found: list[tuple[object, str, Path]] = []
+    found: list[tuple[bool, object, str, Path]] = []
     problem: BundleError | StorageError | None = None
-    for path in _bundles_near(Path(root)):
+    for path in bundles_near(Path(root)):
         try:
-            found.append((read_manifest(path).created_at, path.name, path))
+            own = not (path.parent / DEMO).exists()
+            found.append((own, read_manifest(path).created_at, path.name, path))
         except (BundleError, StorageError) as error:
             problem = error
     if found:
-        return max(found, key=lambda entry: entry[:2])[2]
+        return max(found, key=lambda entry: entry[:3])[3]
     if problem is not None:
         raise problem
     raise BundleError(
@@ -180,7 +182,8 @@ def newest_bundle(root: Path = Path(".")) -> Path:
 _AGAIN = "copy the bundle again or export it again"
 
 
-def _bundles_near(root: Path) -> list[Path]:
+def bundles_near(root: Path) -> list[Path]:
+    """Return the bundles ``root/*.edgeosr`` and ``root/runs/*/*.edgeosr``, whole or damaged."""
     for ready in (*root.glob(f".*{SUFFIX}.ready"), *root.glob(f"runs/*/.*{SUFFIX}.ready")):
         complete_replacement(ready.with_name(ready.name[1 : -len(".ready")]))
     return sorted({*root.glob(f"*{SUFFIX}"), *root.glob(f"runs/*/*{SUFFIX}")})
@@ -191,7 +194,7 @@ def _require_bundle_directory(path: Path) -> None:
     if os.path.isdir(path):
         if os.path.lexists(path / MANIFEST_NAME):
             return
-        inside = [child for child in _bundles_near(path) if os.path.isdir(child)]
+        inside = [child for child in bundles_near(path) if os.path.isdir(child)]
         if inside:
             raise BundleError(f"{path} is no bundle, but holds one; use {inside[0]}")
         if os.path.isfile(path / "run.json"):
@@ -205,7 +208,7 @@ def _require_bundle_directory(path: Path) -> None:
         )
     if os.path.exists(path):
         raise BundleError(f"{path} is a file, and a bundle is a directory NAME{SUFFIX}")
-    near = {child.name: child for root in (path.parent, Path(".")) for child in _bundles_near(root)}
+    near = {child.name: child for root in (path.parent, Path(".")) for child in bundles_near(root)}
     wanted = path.name if path.suffix == SUFFIX else path.name + SUFFIX
     hint = suggestion(wanted, near)
     if not hint and near:

@@ -91,10 +91,10 @@ def _settings(
     bundle: Path | None, batches: str, frame: str | None, run: Path | None, **values: Any
 ) -> tuple[Path, "LatencySettings"]:
     from edgeosr.bench.settings import LatencySettings
-    from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.cli.newest import bundle_or_newest
 
     sizes = {"batches": numbers_from("--batches", batches), "frame": size_from(frame)}
-    path = bundle or newest_bundle()
+    path = bundle_or_newest(bundle)
     if run is None and os.path.isfile(path.parent / "run.json"):
         run = path.parent
     return path, settings_from(LatencySettings, run=run, **sizes, **values)

@@ -1,13 +1,17 @@
 """What ``edgeosr inspect`` says about a bundle."""
 
+import textwrap
+
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
-from edgeosr.printed import json_text, printable
+from edgeosr.printed import counted, json_text, printable
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
 
+# Letters of a line, the name of the fact before it left out.
+WIDTH = 92
 # Classes named one by one; --json has all of them.
 LISTED_CLASSES = 20
 
@@ -128,7 +132,8 @@ def _discriminator(manifest: Manifest) -> str:
 
 def _score(manifest: Manifest) -> str:
     used = " + ".join(f"{weight:.3g} {name}" for name, weight in manifest.fusion.used().items())
-    return f"{used or 'nothing'} (standardised; larger = more unknown); {manifest.fusion.note}"
+    score = f"{used or 'nothing'} (standardised; larger = more unknown)"
+    return "\n".join([score, *_wrapped(manifest.fusion.note)])
 
 
 def _left_out(manifest: Manifest) -> dict[str, str]:
@@ -138,7 +143,12 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     estimate = record.false_accepts_described(
         manifest.threshold.target_false_reject_rate, manifest.threshold.rule
     )
-    return {"left-out classes": "\n".join(record.described()), "false accepts": estimate}
+    said = [line for one in record.described() for line in _wrapped(one)]
+    return {"left-out classes": "\n".join(said), "false accepts": "\n".join(_wrapped(estimate))}
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _threshold(manifest: Manifest) -> str:
@@ -148,7 +158,7 @@ def _threshold(manifest: Manifest) -> str:
     common = (
         f"accept if score <= {threshold.value:.4g}: rejects {target:g} % of known images or fewer "
         f"({100 * threshold.confidence:g} % interval {100 * low:.1f} to {100 * high:.1f} %; "
-        f"{threshold.images} images, {threshold.groups} groups)"
+        f"{counted(threshold.images, 'image')}, {counted(threshold.groups, 'group')})"
     )
     if not threshold.by_class:
         return common
@@ -160,7 +170,8 @@ def _threshold(manifest: Manifest) -> str:
         said = "the common threshold, nothing promised of it alone"
         if one.interval is not None:
             said = f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %"
-        lines.append(f"{name}: {one.value:.4g} ({said}; {one.images} images, {one.groups} groups)")
+        made_of = f"{counted(one.images, 'image')}, {counted(one.groups, 'group')}"
+        lines.append(f"{name}: {one.value:.4g} ({said}; {made_of})")
     if len(threshold.by_class) > LISTED_CLASSES:
         lines.append(f"and {len(threshold.by_class) - LISTED_CLASSES} more classes; --json has all")
     if threshold.without_own(manifest.classes):

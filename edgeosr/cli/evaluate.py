@@ -44,13 +44,13 @@ def evaluate(
         edgeosr evaluate cats.edgeosr --unknown dtd10
     """
     from edgeosr import QualitySettings, evaluate_bundle
-    from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.cli.newest import bundle_or_newest
 
     settings = settings_from(
         QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads,
         trust_source=trust_source,
     )  # fmt: skip
-    path = bundle or newest_bundle()
+    path = bundle_or_newest(bundle)
     _require_places(path, settings)
     with results_only():
         report = evaluate_bundle(path, settings)

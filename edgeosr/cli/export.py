@@ -190,9 +190,9 @@ def _exported(
     """Return the report, a line on the engine, and what to type next."""
     from edgeosr import export_model, export_run
     from edgeosr.cli.engine_step import with_engine
-    from edgeosr.run import newest_run
+    from edgeosr.cli.newest import run_or_newest
 
-    origin = source or newest_run()
+    origin = run_or_newest(source)
     foreign_model = origin.suffix.lower() == ".onnx"
     _require_places(origin, settings, foreign_model=foreign_model)
     with results_only():

@@ -13,12 +13,13 @@ def inspect(bundle: Bundle = None, json: Json = False) -> None:
         edgeosr inspect                                     the newest bundle
         edgeosr inspect cats.edgeosr --json
     """
-    from edgeosr.bundle.directory import newest_bundle, read_bundle
+    from edgeosr.bundle.directory import read_bundle
     from edgeosr.bundle.scorer import bundle_scorer
     from edgeosr.cli.bundle_report import document_from_bundle, text_from_bundle
+    from edgeosr.cli.newest import bundle_or_newest
     from edgeosr.runtime.golden import read_golden
 
-    found = read_bundle(bundle or newest_bundle())
+    found = read_bundle(bundle_or_newest(bundle))
     bundle_scorer(found)
     read_golden(found.files["golden.npz"], found.manifest)
     then = command_line("edgeosr", "predict", found.path, "IMAGE")

@@ -102,7 +102,8 @@ def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str
         UsageError: there is nothing to judge.
         BundleError: there is no bundle.
     """
-    from edgeosr.bundle.directory import MANIFEST_NAME, SUFFIX, newest_bundle
+    from edgeosr.bundle.directory import MANIFEST_NAME, SUFFIX
+    from edgeosr.cli.newest import bundle_or_newest
 
     if bundle is None:
         raise UsageError("nothing to judge; type: edgeosr predict IMAGE, or a folder, video or camera number")
@@ -110,7 +111,7 @@ def bundle_and_source(bundle: str | None, source: str | None) -> tuple[Path, str
         return Path(bundle), source
     if bundle.rstrip("/").endswith(SUFFIX) or os.path.isfile(Path(bundle) / MANIFEST_NAME):
         raise UsageError(f"{bundle} is a bundle; say what it shall judge: edgeosr predict {bundle} IMAGE")
-    return newest_bundle(), bundle
+    return bundle_or_newest(None), bundle
 
 
 def require_one_format(*, json: bool, jsonl: bool) -> None:

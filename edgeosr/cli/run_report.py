@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeosr.data.class_folds import has_collapsed
 from edgeosr.data.recorded import data_record
-from edgeosr.printed import json_text
+from edgeosr.printed import counted, json_text
 from edgeosr.run import RunRecord, fold_runs, read_run
 
+TOO_FEW_EPOCHS = (
+    ": far below the run's own, so the export leaves it out; train its folds longer (--fold-epochs)"
+)
 _FOLD_RESULT = ("select_accuracy", "epochs", "seconds")
 
 
@@ -33,8 +37,9 @@ class RunReport:
         lines = [
             f"{data.get('title', data['source'])}: {len(known)} known classes ({listed(known)})"
             + (f", {len(unknown)} never trained on ({listed(unknown)})" if unknown else ""),
-            f"{record.model['arch']} at {record.model['input_size']} px, {result['epochs']} epochs in "
-            f"{result['seconds']:.0f} s ({result['images_per_second']:.0f} images/s, {result['precision']}, "
+            f"{record.model['arch']} at {record.model['input_size']} px, "
+            f"{counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s "
+            f"({result['images_per_second']:.0f} images/s, {result['precision']}, "
             f"{result['device']})",
             f"closed-set accuracy on the select part: {100 * result['select_accuracy']:.1f} % "
             f"(best epoch {result['best_epoch']})",
@@ -46,7 +51,8 @@ class RunReport:
             lines.append("no discriminator")
         lines += [
             f"fold {path.name}, trained without {listed(left_out)}: select accuracy "
-            f"{100 * fold.result['select_accuracy']:.1f} %, {fold.result['epochs']} epochs"
+            f"{100 * fold.result['select_accuracy']:.1f} %, {counted(fold.result['epochs'], 'epoch')}"
+            + (TOO_FEW_EPOCHS if _collapsed(fold, record) else "")
             for path, left_out, fold in self._folds(record)
         ]
         return "\n".join(lines)
@@ -73,6 +79,11 @@ class RunReport:
     @property
     def _record(self) -> RunRecord:
         return read_run(self.path)
+
+
+def _collapsed(fold: RunRecord, run: RunRecord) -> bool:
+    sides = [(float(one.result["select_accuracy"]), len(one.data["known"])) for one in (fold, run)]
+    return has_collapsed(*sides[0], *sides[1])
 
 
 def listed(names: list[str] | tuple[str, ...], most: int = 10) -> str:

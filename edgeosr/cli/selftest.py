@@ -28,10 +28,10 @@ def selftest(
         edgeosr selftest                                    the newest bundle, on the CPU
         edgeosr selftest cats.edgeosr --device              on the device: some minutes if it has to build
     """
-    from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.cli.newest import bundle_or_newest
     from edgeosr.runtime.selftest import selftest as run
 
-    path = bundle or newest_bundle()
+    path = bundle_or_newest(bundle)
     with results_only():
         report = run(path, device=device, threads=threads)
     then = command_line("edgeosr", "verify", path)

@@ -8,6 +8,7 @@ import typer
 from edgeosr.cli.options import DataRoot, Json, Threads, names_from, settings_from
 from edgeosr.cli.output import command_line, results_only, show
 from edgeosr.errors import UsageError
+from edgeosr.printed import say
 
 if TYPE_CHECKING:
     from edgeosr import TrainSettings
@@ -37,8 +38,14 @@ def train(
         ),
     ] = None,
     arch: Annotated[
-        str, typer.Option(help="classifier32, resnet18-32, resnet18, efficientnet-lite0, timm:NAME.")
-    ] = "classifier32",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="classifier32, resnet18-32, resnet18, efficientnet-lite0, timm:NAME. Default: classifier32, "
+            "and efficientnet-lite0 with --pretrained.",
+            show_default=False,
+        ),
+    ] = None,
     input_size: Annotated[
         int | None, typer.Option("--input-size", "--imgsz", help="Side of the network's input in pixels.")
     ] = None,
@@ -148,7 +155,7 @@ def train(
         edgeosr train --data photos/                        one sub-folder a class
         edgeosr train --data cifar10 --split 0              a published list of known classes
         edgeosr train --data photos/ --known cat,dog --outliers other/
-        edgeosr train --data parts/ --arch efficientnet-lite0 --pretrained --freeze
+        edgeosr train --data parts/ --pretrained --freeze  few images: a network that knows ImageNet
     """
     settings = _settings(
         ctx, resume, known=names_from(known), devices=int(devices) if devices.isdecimal() else devices,
@@ -184,7 +191,10 @@ def _settings(ctx: typer.Context, resume: Path | None, **values: Any) -> "TrainS
     if resume is None:
         if values["data"] is None:
             raise UsageError("training needs images; add --data FOLDER, or --data digits to try it")
-        return settings_from(TrainSettings, resume=False, **values)
+        settings = settings_from(TrainSettings, resume=False, **values)
+        if settings.pretrained and values["arch"] is None:
+            say(f"network: {settings.arch}, which --pretrained takes where no --arch is given")
+        return settings
     _refuse_settings_beside_resume(ctx, set(values) - (set(CIRCUMSTANCES) - {"out"}))
     kept = {name: values[name] for name in CIRCUMSTANCES if name not in {"out", "resume"}}
     return resumed_settings(resume, **kept)

@@ -34,10 +34,10 @@ def verify(
         edgeosr verify cats.edgeosr --native                libedgeosr decides alike, too
         edgeosr verify cats.edgeosr --json || exit 1        in a provisioning script
     """
-    from edgeosr.bundle.directory import newest_bundle
+    from edgeosr.cli.newest import bundle_or_newest
     from edgeosr.runtime.verify import verify_bundle
 
-    path = bundle or newest_bundle()
+    path = bundle_or_newest(bundle)
     with results_only():
         report = verify_bundle(path, backends=names_from(backend) or (), native=native, threads=threads)
     then = command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))

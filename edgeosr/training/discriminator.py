@@ -177,7 +177,7 @@ def _add_by_folds(
     # On a frozen backbone it gets no weight without outliers, and a training takes longest there.
     usual = LAMBDAS_ALONE if record.training["freeze"] else LAMBDAS
     lambdas = usual if asked is None else (float(asked),)
-    _announce(len(lambdas) * (len(folds) + 1))
+    _announce(len(lambdas) * (len(folds) + 1), weightless=record.training["freeze"])
     found = train_and_choose(full, [fold.task for fold in folds], lambdas, _settings(record), threads)
     best, choice = found.full, found.choice
     runs = [(fold.run, one) for fold, one in zip(folds, found.own, strict=True) if fold.run is not None]
@@ -193,10 +193,11 @@ def _add_by_folds(
     return written
 
 
-def _announce(trainings: int) -> None:
-    """Say that it takes a while: after a head that took a second nobody expects minutes."""
+def _announce(trainings: int, *, weightless: bool = False) -> None:
+    """Say that it takes a while, and for what: after a head that took a second nobody expects minutes."""
     several = f"{trainings} trainings" if trainings > 1 else "one training"
-    say(f"the discriminator comes next: {several} of up to a minute each; --no-discriminator for none")
+    why = "; it is shown, but weighs nothing on a frozen backbone without --outliers" * weightless
+    say(f"the discriminator comes next: {several} of up to a minute each{why}; --no-discriminator for none")
 
 
 def _settings(record: RunRecord) -> "OpenGanSettings":

@@ -28,6 +28,7 @@ from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts
 from edgeosr.errors import MOST_THREADS, DataError, UsageError
 from edgeosr.files import storage_errors, write_text
+from edgeosr.printed import counted
 from edgeosr.run import FOLDS, RunRecord
 from edgeosr.training.settings import LARGEST_COUNT, TrainSettings
 
@@ -113,8 +114,8 @@ def folds_that_count(settings: TrainSettings, parts: Parts) -> tuple[list[tuple[
     why = f"{small[0]}, and a fold tells nothing with fewer than {FEWEST_IMAGES} on one side"
     if _asked(settings):
         raise UsageError(
-            f"{len(small)} of {len(planned)} folds have too few images: {why}; add images, or leave --folds "
-            "and --fold-epochs out"
+            f"too few images in {len(small)} of {len(planned)} folds: {why}; add images, or leave "
+            "--folds and --fold-epochs out"
         )
     if len(counting) < FEWEST_FOLDS:
         return [], f"no folds: {why}"
@@ -234,7 +235,8 @@ def require_same_plan(plan: FoldPlan, settings: TrainSettings, directory: Path) 
     if settings.folds is not None and wanted != len(plan.folds):
         asked, there = f"{settings.folds} folds", f"{len(plan.folds)}"
     elif settings.fold_epochs is not None and {fold.epochs for fold in plan.folds} != {settings.fold_epochs}:
-        asked, there = f"folds of {settings.fold_epochs} epochs", f"some of {plan.folds[0].epochs} epochs"
+        wished, begun = (counted(count, "epoch") for count in (settings.fold_epochs, plan.folds[0].epochs))
+        asked, there = f"folds of {wished}", f"some of {begun}"
     else:
         return
     raise UsageError(

@@ -19,6 +19,7 @@ from edgeosr.data.parts import Parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, EdgeosrError
 from edgeosr.files import storage_errors
+from edgeosr.printed import counted
 from edgeosr.run import (
     FOLDS,
     LAST,
@@ -116,8 +117,9 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     try:
         run_folds(orders, found, lambda fold: say(_result(run, fold, len(plan.folds))))
     except (KeyboardInterrupt, EdgeosrError):
+        done = len(fold_runs(directory))
         say(
-            f"the run is trained, and {len(fold_runs(directory))} of its {len(plan.folds)} folds are; "
+            f"the run is trained, and {done} of its {len(plan.folds)} folds {'is' if done == 1 else 'are'}; "
             f"to go on with the others: {resume_command(directory, settings)}"
         )
         raise
@@ -243,7 +245,7 @@ def announcement(folds: Sequence[Fold], planned: int, at_once: int, seconds: flo
     left = " | ".join(named_classes(fold.left_out) for fold in folds[:NAMED_FOLDS])
     left += f" | and {len(folds) - NAMED_FOLDS} more" if len(folds) > NAMED_FOLDS else ""
     few, many = (pick(fold.epochs for fold in folds) for pick in (min, max))
-    epochs = f"{many} epochs" if few == many else f"{few} to {many} epochs"
+    epochs = counted(many, "epoch") if few == many else f"{few} to {many} epochs"
     count = f"{planned} folds" if len(folds) == planned else f"{len(folds)} of {planned} folds"
     time = "" if seconds is None else f": about {duration(seconds)}"
     return (
@@ -263,5 +265,6 @@ def _result(run: _Run, fold: Fold, planned: int) -> str:
     result = read_run(fold_directory(run.directory, fold.number)).result
     return (
         f"fold {fold.number}/{planned} (without {named_classes(fold.left_out)}): select accuracy "
-        f"{result['select_accuracy']:.4f} after {result['epochs']} epochs, {result['seconds']:.0f} s"
+        f"{result['select_accuracy']:.4f} after {counted(result['epochs'], 'epoch')}, "
+        f"{result['seconds']:.0f} s"
     )

@@ -87,7 +87,8 @@ def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
 
     Torch's threads wait for each other after every operation. A small step is over sooner on one thread, and
     far sooner where other programs want the processors too; so each thread gets ``PIXELS_A_THREAD`` at least,
-    and all processes together get no more threads than there are processors.
+    and all processes together get no more threads than there are processors. OMP_NUM_THREADS, which torch
+    forgets as soon as it is told a number, is the most that each process takes.
 
     Args:
         settings: of the run.
@@ -96,7 +97,9 @@ def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
     if settings.threads is not None:
         return settings.threads
     pixels = settings.batch_size * settings.size**2 // processes
-    return max(1, min(pixels // PIXELS_A_THREAD, usable_processors() // processes))
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(told) if told.isascii() and told.isdecimal() and int(told) else usable_processors()
+    return max(1, min(pixels // PIXELS_A_THREAD, usable_processors() // processes, most))
 
 
 @contextlib.contextmanager

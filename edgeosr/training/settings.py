@@ -32,6 +32,7 @@ Strategy = Literal["auto", "ddp", "ddp_spawn"]
 STRATEGIES: tuple[Strategy, ...] = ("auto", "ddp", "ddp_spawn")
 
 DEFAULT_FOLDS = 3
+ARCH, PRETRAINED_ARCH = "classifier32", "efficientnet-lite0"
 LARGEST_SIDE = 4096  # pixels; what ``Preprocessing`` takes
 MOST_WATCH_PROBES = 4096
 LARGEST_COUNT = 2**31 - 1
@@ -43,8 +44,7 @@ EPOCHS = 30
 FROZEN_EPOCHS = 100
 
 # Where a run was made and how it was launched: not part of what it is, so neither recorded nor compared
-# when it is resumed.
-# The folds lie beside the run and can be added to any finished one.
+# when it is resumed. The folds lie beside the run and can be added to any finished one.
 CIRCUMSTANCES = (
     "data_root", "out", "resume", "max_minutes", "strategy", "threads", "folds", "fold_epochs",
 )  # fmt: skip
@@ -69,7 +69,8 @@ class TrainSettings:
         groups: which images belong together and stay in one part: a file, a pattern or "none" (see
             ``edgeosr.data.given_groups``); None: copies, bursts and the set's own tracks.
         per_group: keep at most this many evenly spaced images of a group (track); None keeps all.
-        arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES`` or ``timm:NAME``.
+        arch: a name of ``edgeosr.model.catalogue.ARCHITECTURES`` or ``timm:NAME``. None: ``ARCH``, and
+            ``PRETRAINED_ARCH`` with ``pretrained``; the settings then hold that name.
         input_size: side of the network's square input, pixels; None: the architecture's own.
         fit: how a frame is brought to the input's aspect ratio.
         pretrained: start from ImageNet weights.
@@ -125,7 +126,7 @@ class TrainSettings:
     test_fraction: float = 0.2
     groups: str | None = None
     per_group: int | None = None
-    arch: str = "classifier32"
+    arch: str = None  # type: ignore[assignment]  # a name from __post_init__ on
     input_size: int | None = None
     fit: Fit = "crop"
     pretrained: bool = False
@@ -167,9 +168,10 @@ class TrainSettings:
             require_truth(name, getattr(self, name))
         if self.flip is not None:
             require_truth("flip", self.flip)
-        asked: int | None = self.epochs
-        if asked is None:
-            object.__setattr__(self, "epochs", FROZEN_EPOCHS if self.freeze else EPOCHS)
+        epochs, arch = FROZEN_EPOCHS if self.freeze else EPOCHS, PRETRAINED_ARCH if self.pretrained else ARCH
+        for name, usual in (("epochs", epochs), ("arch", arch)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
         for name in ("data", "arch", "outliers", "watch_unknown", "groups"):
             require_text(name, getattr(self, name))
         require_names("known", self.known)
@@ -182,7 +184,7 @@ class TrainSettings:
             raise UsageError("known and split both choose the known classes; give only one of them")
         if self.resume and self.out is None:
             raise UsageError("resume needs the run directory to go on with; give it as out")
-        known = architecture(str(self.arch))  # None too is refused by its words
+        known = architecture(self.arch)
         require_choice("loss", self.loss, LOSSES)
         require_choice("fit", self.fit, FITS)
         require_choice("precision", self.precision, PRECISIONS)
@@ -191,11 +193,8 @@ class TrainSettings:
             require_whole(name, getattr(self, name), least, LARGEST_COUNT)
         require_whole("watch_probes", self.watch_probes, 1, MOST_WATCH_PROBES)
         require_seed("seed", self.seed)
-        for name, least, most in (
-            ("split", 0, LARGEST_COUNT),
-            ("input_size", 1, LARGEST_SIDE),
-            ("per_group", 1, LARGEST_COUNT),
-        ):
+        for name, least in (("split", 0), ("input_size", 1), ("per_group", 1)):
+            most = LARGEST_SIDE if name == "input_size" else LARGEST_COUNT
             if getattr(self, name) is not None:
                 require_whole(name, getattr(self, name), least, most)
         require_threads("threads", self.threads)
@@ -218,7 +217,7 @@ class TrainSettings:
             )
         if self.pretrained and not known.pretrained:
             raise UsageError(
-                f"there are no pretrained weights for {self.arch}; use --arch efficientnet-lite0 or timm:NAME"
+                f"there are no pretrained weights for {self.arch}; leave --arch out, or take timm:NAME"
             )
         if self.freeze and not self.pretrained:
             raise UsageError(

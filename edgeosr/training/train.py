@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgeosr import __version__
+from edgeosr.bundle.data import DEMO, FEWEST_OUTLIERS
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import Parts
@@ -23,8 +24,8 @@ from edgeosr.leftovers import remove_leftovers
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.printed import printable, say
-from edgeosr.run import DEMO, LAST, RECORD, RunRecord, write_run
+from edgeosr.printed import counted, printable, say
+from edgeosr.run import LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
 from edgeosr.training.discriminator import outlier_halves
@@ -146,7 +147,13 @@ def _open(settings: TrainSettings) -> _Material:
     image_set, parts = open_parts(settings)
     if settings.outliers is not None and settings.discriminator:
         # Only to refuse them now rather than after hours of training.
-        outlier_halves(settings.outliers, parts, image_set, settings.data_root)
+        halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
+        separate = len(np.unique(halves.train.groups)) + len(np.unique(halves.select.groups))
+        if separate < FEWEST_OUTLIERS:
+            say(
+                f"note: {counted(separate, 'separate outlier')}: the discriminator learns from half of them, "
+                f"and the others are too few to weigh the score parts; {FEWEST_OUTLIERS} are enough for that"
+            )
     preprocessing = Preprocessing(height=settings.size, width=settings.size, fit=settings.fit)
     select = decode_images(parts.select, preprocessing, description="reading select images")
     watched = None

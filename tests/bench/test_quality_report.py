@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import TradeOffRow
+from edgeosr.bundle.data import OutliersRecord
 from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest, parse_manifest
 from edgeosr.class_figures import class_figures
@@ -51,7 +53,7 @@ def by_class(manifest: Manifest, *, rejected: int = 1) -> ClassReport:
 def report(
     *, auroc: float = 0.9, accepted: float = 0.3, record: LeftOutRecord | None = None
 ) -> QualityReport:
-    manifest = dataclasses.replace(parse_manifest(SAMPLE.read_bytes()), left_out=record)
+    manifest = dataclasses.replace(parse_manifest(SAMPLE.read_bytes()), left_out=record, outliers=None)
     rate = Rate(value=accepted, low=accepted - 0.01, high=min(1.0, accepted + 0.01), samples=90)
     metrics = OpenSetMetrics(
         known=100,
@@ -110,10 +112,10 @@ def test_the_estimated_false_accepts_stand_beside_the_measured_ones_with_their_b
     measured = lines.index(line(text, "false-accept rate"))
     said = lines[measured + 1]
     assert said.strip().startswith(
-        "estimated          at 5 % false rejects, on left-out classes: 20.0 % (folds: 10.0"
+        "estimated          at 5 % false rejects, on left-out classes: 20.0 % (lowest fold"
     )
-    assert "optimistic" in text and "never promised" in text.replace("\n", " ")
-    assert line(text, "at most 10 %").endswith("1.5         15.0 % (folds: 10.0 to 25.0 %)")
+    assert "a rough guess from few classes, no interval and no promise" in re.sub(r"\s+", " ", text)
+    assert line(text, "at most 10 %").endswith("1.5         15.0 % (lowest fold 10.0, highest 25.0)")
     assert line(text, "at most 2 %").endswith(" -")
 
 
@@ -174,6 +176,19 @@ def test_what_is_to_be_typed_is_about_what_the_bundle_was_made_of() -> None:
         assert f"(to ship one: edgeosr export {made_of} --false-reject-rate RATE)" in one.as_text()
         assert f"(edgeosr export {made_of} --false-reject-rate)" in one.warnings[0]
         assert ("edgeosr train" in one.warnings[0]) is (training is not None)
+
+
+@pytest.mark.parametrize(("training", "do"), [(None, "export"), ({"epochs": 1}, "train")])
+def test_outliers_that_were_given_are_not_asked_for_again(training: dict[str, int] | None, do: str) -> None:
+    found = report(accepted=1.0, auroc=0.4)
+    for half, fewest in ((10, True), (200, False)):
+        given = OutliersRecord("others", half, half)
+        manifest = dataclasses.replace(found.manifest, training=training, outliers=given)
+        for warning in dataclasses.replace(found, manifest=manifest).warnings:
+            assert "--outliers" not in warning
+            assert f"{do} with more pictures of other things" in warning
+            assert f"than the {2 * half} that it had" in warning
+            assert ("(fewer than 40 weigh nothing)" in warning) == fewest
 
 
 def test_the_json_document_holds_estimate_and_other_thresholds() -> None:

@@ -12,6 +12,7 @@ from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.preprocessing import Preprocessing
 from edgeosr.run import (
     RunRecord,
+    finished_runs,
     fold_directory,
     fold_runs,
     newest_run,
@@ -183,6 +184,12 @@ def test_the_newest_run_is_the_one_written_last_and_unfinished_ones_do_not_count
         os.utime(tmp_path / name / "run.json", (1e9 - age, 1e9 - age))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "last.pt").touch()
+    assert newest_run(tmp_path) == tmp_path / "c"
+    (tmp_path / "c" / "demo.json").write_text("{}")
+    assert newest_run(tmp_path) == tmp_path / "a", "the demo's run is nobody's own"
+    assert [run.name for run in finished_runs(tmp_path)] == ["b", "a", "c"]
+    for name in ("a", "b"):
+        (tmp_path / name / "run.json").unlink()
     assert newest_run(tmp_path) == tmp_path / "c"
 
 

@@ -87,7 +87,7 @@ def test_weights_and_record_come_from_one_fold_a_class(capsys):
     assert {(fold.known, fold.unknown) for fold in found.record.folds} == {(80, 80)}
     assert all(fold.accuracy > 0.9 and fold.auroc > 0.8 and not fold.dropped for fold in found.record.folds)
     assert found.given.note.startswith("weighed on left-out classes, 5 folds: ")
-    assert "5 heads of 1 epochs, each without 1 of 5 classes, on 300" in capsys.readouterr().err
+    assert "5 heads of 1 epoch, each without 1 of 5 classes, on 300" in capsys.readouterr().err
 
 
 def test_false_accepts_are_estimated_at_the_bundles_own_rate_too():
@@ -97,7 +97,7 @@ def test_false_accepts_are_estimated_at_the_bundles_own_rate_too():
     assert rates == [0.02, 0.03, 0.05, 0.1, 0.2]
     assert {one.folds for one in record.false_accepts} == {5}
     said = record.false_accepts_described(0.03)
-    assert said.startswith("at 3 % false rejects, on left-out classes: ") and "never promised" in said
+    assert said.startswith("at 3 % false rejects, on left-out classes: ") and "no promise" in said
     assert "not estimated at 1 %" in record.false_accepts_described(0.01)
     assert decided(per_class=1).record.false_accepts == ()
 

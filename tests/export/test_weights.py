@@ -6,8 +6,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.weights import GivenWeights, _logistic_weights, settled_by_outliers
+from edgeosr.export.weights import GivenWeights, _logistic_weights, settled_by_outliers, too_few_to_weigh
 from edgeosr.export.weights import fit_fusion as fit_any_fusion
 from edgeosr.metrics import auroc
 
@@ -113,7 +114,11 @@ def test_rows_that_are_not_finite_do_not_spoil_the_fit():
 
 def test_too_few_open_images_to_cross_validate_leave_the_default_part():
     fusion = fit_fusion(KNOWN, OPEN[:19], default_part="movr_loss")
-    assert list(fusion.weights) == [0, 0, 1, 0, 0] and "too few" in fusion.note
+    assert list(fusion.weights) == [0, 0, 1, 0, 0]
+    assert fusion.note == (
+        "weight 1 on movr_loss: the outliers weigh nothing: 19 images are left beside those that the "
+        "discriminator learns from, too few to cross-validate on; 40 separate ones in all are enough"
+    )
     assert "5-fold AUROC" in fit_fusion(KNOWN, OPEN[:20], default_part="movr_loss").note
 
 
@@ -153,7 +158,15 @@ def settled(unknown, **groups):
 def test_outliers_that_cannot_be_cross_validated_leave_the_given_weights():
     weights = {"movr_loss": 0.9, "log_jacobian": 0.1}
     for found in (settled(OPEN[:19]), settled(OPEN, open_groups=np.arange(len(OPEN)) % 2)):
-        assert found.weights == weights and "outliers are too few for 5-fold" in found.note
+        assert found.weights == weights and "the outliers weigh nothing: " in found.note
+    assert "40 images in 2 groups are left" in settled(OPEN[:40], open_groups=np.arange(40) % 2).note
+
+
+def test_the_number_of_outliers_that_is_told_is_enough_and_one_less_is_not():
+    # Half of them, rounded down, are for the discriminator: what is left of 39 and of 38 is 20 and 19.
+    half = FEWEST_OUTLIERS // 2
+    assert not too_few_to_weigh(400, half) and too_few_to_weigh(400, half - 1)
+    assert "19 known select images, too few" in too_few_to_weigh(19, 400)
 
 
 def test_outliers_choose_the_given_weights_with_the_discriminator_or_neither():

@@ -45,9 +45,13 @@ def frozen(kept):
     return observe_frozen(FROZEN, kept, linear_head=True, threads=1)
 
 
-def test_a_frozen_list_has_the_figures_of_train_export_and_evaluate(frozen, tmp_path):
-    run = train_run(replace(FROZEN, out=tmp_path / "run"))
-    bundle = export_run(run, ExportSettings(out=tmp_path / "list.edgeosr", parts="all", threads=1)).path
+@pytest.fixture(scope="module")
+def bundle(folder):
+    run = train_run(replace(FROZEN, out=folder / "run"))
+    return export_run(run, ExportSettings(out=folder / "list.edgeosr", parts="all", threads=1)).path
+
+
+def test_a_frozen_list_has_the_figures_of_train_export_and_evaluate(frozen, bundle, tmp_path):
     report = evaluate_bundle(bundle, QualitySettings(out=tmp_path / "evaluation", threads=1))
     found = cells(frozen)
     assert found["shipped"].auroc == pytest.approx(report.fused.auroc, abs=1e-3)
@@ -70,6 +74,15 @@ def test_the_linear_head_is_one_of_cross_entropy_on_the_same_embeddings(frozen):
     assert (logits.argmax(axis=1) == frozen.test.labels).mean() > 0.9
 
 
+def test_rivals_have_the_linear_head_on_the_bundle_of_a_frozen_run_too(frozen, bundle):
+    # As where outliers are given: such a list is trained and exported as a user does it.
+    network = observe_bundle(bundle, threads=1)
+    assert network.linear_head is not None and network.linear_head.kind == "linear"
+    heads = (network.linear_head, frozen.linear_head)
+    own, kept = (frozen.test.embeddings @ head.weight.T + head.bias for head in heads)
+    assert (own.argmax(axis=1) == kept.argmax(axis=1)).mean() > 0.99
+
+
 def test_images_are_embedded_once_for_all_lists(kept, folder, monkeypatch):
     def again(*_, **__):
         raise AssertionError("the images were embedded again")
@@ -85,6 +98,7 @@ def test_images_are_embedded_once_for_all_lists(kept, folder, monkeypatch):
 def test_a_trained_list_has_the_figures_of_evaluate(digits_bundle, tmp_path):
     report = evaluate_bundle(digits_bundle, QualitySettings(out=tmp_path / "evaluation", threads=1))
     network = observe_bundle(digits_bundle, threads=1)
+    assert network.linear_head is None, "its embeddings were trained for the head that it has"
     found = cells(network)
     assert len(network.unknown.labels) == report.fused.unknown
     assert found["shipped"].auroc == report.fused.auroc

@@ -13,6 +13,7 @@ from edgeosr.data.array_images import images_from_array
 from edgeosr.data.labelled_images import ImageSet
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import UsageError
+from edgeosr.training.settings import TrainSettings
 
 
 def image_set(names: list[str], each: int = 1) -> ImageSet:
@@ -57,7 +58,8 @@ def test_the_command_of_a_recipe_trains_with_the_recipe(name):
     words = shlex.split(train_command(settings))
     assert words[:2] == ["edgeosr", "train"]
     parsed = command.make_context("train", words[2:]).params
-    compared = ("data", "arch", "epochs", "batch_size", "lr", "input_size", "rotation_weight", "per_group")
+    assert TrainSettings(data="x", arch=parsed["arch"], pretrained=parsed["pretrained"]).arch == settings.arch
+    compared = ("data", "epochs", "batch_size", "lr", "input_size", "rotation_weight", "per_group")
     for field in (*compared, "outliers", "folds"):
         assert parsed[field] == getattr(settings, field), field
     for field in ("pretrained", "freeze", "discriminator", "seed", "test_fraction"):

@@ -8,7 +8,7 @@ import pytest
 
 from edgeosr.bench.open_set.cells import Cell
 from edgeosr.bench.open_set.protocols import PROTOCOLS
-from edgeosr.bench.open_set.summary import means_of, rows_of
+from edgeosr.bench.open_set.summary import means_of, outliers_worth, rows_of
 from edgeosr.bench.open_set.table import every_score, tables
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -67,6 +67,17 @@ def test_the_page_holds_the_tables_as_the_program_wrote_them(recorded):
 def test_the_recorded_rows_are_those_of_the_recorded_cells(recorded):
     cells = [Cell(**one) for one in recorded["cells"]]
     assert [row.as_json() for row in rows_of(means_of(cells))] == recorded["rows"]
+    assert outliers_worth(cells) == recorded["outliers"]
+
+
+def test_outliers_are_compared_on_the_lists_that_have_both(recorded):
+    cells = [Cell(**one) for one in recorded["cells"]]
+    (neu, digits) = outliers_worth(cells)
+    assert (neu["lists"], digits["lists"]) == ([0, 7, 14], [0, 1, 2, 3, 4])
+    of = {(one.protocol, one.list): one.auroc for one in cells if one.score == "shipped"}
+    assert neu["with"] == pytest.approx(sum(of["neu-outliers", number] for number in (0, 7, 14)) / 3)
+    assert neu["without"] == pytest.approx(sum(of["neu-frozen", number] for number in (0, 7, 14)) / 3)
+    assert outliers_worth([one for one in cells if one.protocol != "digits"]) == [neu]
 
 
 def test_recorded_cells_are_of_known_protocols_and_each_stands_once(recorded):

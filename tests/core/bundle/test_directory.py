@@ -224,6 +224,17 @@ def test_the_newest_bundle_is_the_last_created_not_the_last_touched(
     assert newest_bundle(tmp_path) == tmp_path / "runs/y/middle.edgeosr"
 
 
+def test_the_bundle_of_the_demo_is_taken_only_where_there_is_no_other(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    demo, own = tmp_path / "runs/demo/demo.edgeosr", tmp_path / "runs/own/own.edgeosr"
+    write_bundle(demo, replace(manifest, created="2026-01-03T00:00:00Z"), FILES)
+    (demo.parent / "demo.json").touch()
+    assert newest_bundle(tmp_path) == demo
+    write_bundle(own, replace(manifest, created="2026-01-01T00:00:00Z"), FILES)
+    assert newest_bundle(tmp_path) == own
+
+
 def test_without_any_bundle_the_error_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="make one with: edgeosr export"):
         newest_bundle(tmp_path)

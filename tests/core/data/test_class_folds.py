@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeosr.data.catalogue import open_image_set
-from edgeosr.data.class_folds import fold_parts, named_classes, planned_folds
+from edgeosr.data.class_folds import fold_parts, has_collapsed, named_classes, planned_folds
 from edgeosr.data.labelled_images import ImageSet, LabelledImages
 from edgeosr.data.parts import four_parts
 from edgeosr.errors import DataError
@@ -68,3 +68,17 @@ def test_a_fold_that_would_be_cut_otherwise_is_refused_by_an_image_s_name():
 def test_many_classes_are_named_shortly():
     assert named_classes(["cat", "dog"]) == "cat, dog"
     assert named_classes(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "collapsed"),
+    [(0.7895, True), (0.8103, True), (0.8305, True), (0.22, True), (0.90, False), (0.966, False), (1, False)],
+)
+def test_a_fold_far_below_the_full_network_has_collapsed(accuracy, collapsed):
+    # The first three: folds of digits after one epoch, beside a run of 96.6 %.
+    assert has_collapsed(accuracy, 4, 0.966, 6) == collapsed
+
+
+def test_a_weak_network_may_have_weak_folds():
+    assert not has_collapsed(0.72, 4, 0.75, 6)
+    assert has_collapsed(0.25, 4, 0.75, 6)

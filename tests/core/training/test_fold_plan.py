@@ -123,7 +123,7 @@ def test_folds_that_can_never_count_are_not_planned_and_the_numbers_are_said(tmp
         why,
     )
     for asked in ({"folds": 5}, {"fold_epochs": 2}):
-        with pytest.raises(UsageError, match=r"of . folds have too few images: .* there are [34] select"):
+        with pytest.raises(UsageError, match=r"too few images in . of . folds: .* there are [34] select"):
             require_possible_folds(wanted(**asked), image_set, parts)
 
 

@@ -229,7 +229,7 @@ def test_without_images_enough_no_fold_is_trained_and_it_is_said_in_one_line(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "folds" in line]
     assert re.match("no folds: without . there are . select images of the others", line)
     assert asked == [] and not (run / "folds").exists()
-    with pytest.raises(UsageError, match="3 of 3 folds have too few images"):
+    with pytest.raises(UsageError, match="too few images in 3 of 3 folds"):
         train_run(resumed_settings(run, folds=3))
 
 

@@ -31,8 +31,20 @@ def wanted(**changes):
         ({"input_size": 224, "batch_size": 128, "threads": 1}, 1, 1),
     ],
 )
-def test_each_thread_gets_a_step_s_worth_and_no_more_are_taken_than_there_are(changes, processes, threads):
+def test_each_thread_gets_a_step_s_worth_and_no_more_are_taken_than_there_are(
+    changes, processes, threads, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert processors.threads_for(wanted(**changes), processes=processes) == threads
+
+
+@pytest.mark.parametrize(
+    ("told", "threads"), [("1", 1), ("3", 3), ("99", 8), ("0", 8), ("", 8), ("4,2", 8), ("many", 8)]
+)
+def test_no_more_threads_are_taken_than_the_environment_allows(told, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert processors.threads_for(wanted(input_size=224, batch_size=32)) == threads
+    assert processors.threads_for(wanted(input_size=224, batch_size=32, threads=5)) == 5
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 thread"), (3, "3 threads")])

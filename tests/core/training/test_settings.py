@@ -24,7 +24,10 @@ FROZEN = {"arch": "efficientnet-lite0", "pretrained": True, "freeze": True}
         ({"margin": 2.0}, "margin must be a number at least 0 and at most 1.57"),
         ({"known": ("a", "b"), "split": 0}, "give only one of them"),
         ({"resume": True}, "resume needs the run directory"),
-        ({"pretrained": True}, "no pretrained weights for classifier32"),
+        (
+            {"pretrained": True, "arch": "classifier32"},
+            "no pretrained weights for classifier32; leave --arch out",
+        ),
         ({"freeze": True}, "needs pretrained weights"),
         ({"input_size": 8}, "needs an input of at least 16 pixels; got 8"),
         ({"fractions": (0.9, 0.1, 0.1)}, "sum to 1"),
@@ -53,7 +56,7 @@ FROZEN = {"arch": "efficientnet-lite0", "pretrained": True, "freeze": True}
         ({"known": "cat,dog"}, "known must be a sequence of names, not one text; got 'cat,dog'"),
         ({"known": (1, 2)}, "known must be a sequence of names, such as"),
         ({"arch": 3}, "arch must be a text; got 3"),
-        ({"arch": None}, "arch must be one of"),
+        ({"arch": ""}, "arch must be one of"),
         ({"loss": 3}, "loss must be one of"),
         ({"out": 3}, "out must be a path, as text or pathlib.Path; got 3"),
         ({"outliers": "x", "discriminator": False}, "outliers are for the discriminator, which is left out"),
@@ -83,6 +86,17 @@ def test_a_head_alone_trains_for_more_epochs_unless_told_otherwise():
     assert TrainSettings(data="digits", **FROZEN, epochs=7).epochs == 7
     recorded = TrainSettings(data="digits", **FROZEN).as_json()
     assert recorded["epochs"] == 100 and settings_from_json(recorded).epochs == 100
+
+
+def test_pretrained_weights_without_an_architecture_are_those_of_efficientnet_lite0():
+    assert TrainSettings(data="digits").arch == "classifier32"
+    assert TrainSettings(data="digits", pretrained=True, freeze=True).arch == "efficientnet-lite0"
+    given = TrainSettings(data="digits", pretrained=True, arch="timm:resnet18")
+    assert given.arch == "timm:resnet18"
+    recorded = TrainSettings(data="digits", pretrained=True).as_json()
+    assert (
+        settings_from_json(recorded, resume=True, out="run").arch == recorded["arch"] == "efficientnet-lite0"
+    )
 
 
 def test_settings_of_another_version_are_refused():

@@ -1,0 +1,84 @@
+"""Why the parts weigh what they weigh, in words; and a figure for parts that were not to be weighed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeosr.bundle.left_out import FREE_SIGNS
+from edgeosr.export.fold import Fold, PartValues
+from edgeosr.export.fold_weights import FoldFit
+from edgeosr.export.left_out import _fitted as fitted
+from edgeosr.export.left_out import candidates_for, decide_weights, weighed_in
+from edgeosr.metrics import auroc
+
+PARTS = ("bank", "relative_mahalanobis", "movr_loss")
+
+
+def fit(
+    *, alone: tuple[float, ...], scores: tuple[float, ...], best: float, strength: float = 0.0
+) -> FoldFit:
+    return FoldFit(
+        weights=np.full(3, 1 / 3),
+        strength=strength,
+        auroc=np.array([best, 0.9, 0.8]),
+        spread=np.zeros(3),
+        scores=np.array(scores),
+        alone=np.array(alone),
+        false_accepts=(),
+    )
+
+
+def test_a_part_that_does_as_well_alone_is_named_with_the_reason_why_it_does_not_decide():
+    note = fitted(fit(alone=(0.96, 0.99), scores=(0.97, 0.97), best=0.985), PARTS, 2).note
+    assert "; not the nearest known image alone (0.985): the best part, picked without the fold " in note
+    assert "was 0.005 above this mix (standard error 0.015), and a mix is only left for a gain" in note
+    below = fitted(fit(alone=(0.94, 0.95), scores=(0.97, 0.97), best=0.968), PARTS, 2).note
+    assert "was 0.025 below this mix (standard error 0.005)" in below
+
+
+def test_nothing_is_said_of_a_part_that_is_worse_or_decides_alone():
+    worse = fit(alone=(0.96, 0.96), scores=(0.97, 0.97), best=0.96)
+    assert "alone" not in fitted(worse, PARTS, 2).note
+    only = fit(alone=(0.97, 0.97), scores=(0.97, 0.97), best=0.97, strength=3.0)
+    only = replace(only, weights=np.array([1.0, 0, 0]))
+    assert " alone (" not in fitted(only, PARTS, 2).note
+    signs = fit(alone=(0.96, 0.96), scores=(0.97, 0.97), best=0.97, strength=FREE_SIGNS)
+    assert "not the nearest known image alone (0.970)" in fitted(signs, PARTS, 2).note
+
+
+def side(shifts: dict[str, float], *, seed: int) -> PartValues:
+    random = np.random.default_rng(seed)
+    return PartValues(
+        correct=np.ones(60, np.bool_),
+        by_part={name: random.normal(shift, 1.0, 60) for name, shift in shifts.items()},
+    )
+
+
+def test_a_part_that_is_not_weighed_has_a_figure_too_if_every_fold_has_the_part():
+    shifts = {"bank": 1.5, "relative_mahalanobis": 1.5, "movr_loss": 1.5, "max_logit": 1.0, "log_norm": 0.0}
+    full = side({**dict.fromkeys(shifts, 0.0), "discriminator": 0.0}, seed=9)
+    folds = [
+        Fold(
+            left_out=(label,), classes=2, known=side(dict.fromkeys(shifts, 0.0), seed=label),
+            unknown=side(shifts, seed=10 + label),
+        )
+        for label in range(3)
+    ]  # fmt: skip
+    nothing = PartValues(correct=np.zeros(0, np.bool_), by_part={})
+    found = decide_weights(
+        folds,
+        Fold(left_out=(), classes=3, known=full, unknown=nothing),
+        candidates_for("movr_loss", frozen=True),
+        classes=("ant", "bee", "cat"),
+        why_none="",
+    )
+    assert found.record is not None and found.given is not None
+    assert found.record.parts == ("bank", "relative_mahalanobis", "movr_loss", "max_logit", "log_norm")
+    assert "max_logit" not in found.given.weights
+    assert weighed_in(found.record, frozen=True) == PARTS and weighed_in(None, frozen=True) == ()
+    for name in ("max_logit", "log_norm"):
+        each = [auroc(fold.known.by_part[name], fold.unknown.by_part[name]) for fold in folds]
+        at = found.record.parts.index(name)
+        assert found.record.auroc[at] == pytest.approx(np.mean(each))
+        assert found.record.spread[at] == pytest.approx(np.std(each))
