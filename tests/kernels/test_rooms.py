@@ -12,6 +12,8 @@ from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
 from edgeosr.kernels.fused_score import FusedScorer
+from edgeosr.kernels.plan_table import PlanTable
+from edgeosr.kernels.sharing import Tiling
 
 BATCH = 3
 
@@ -70,6 +72,20 @@ def test_a_first_launch_that_was_captured_and_never_replayed_leaves_clear_counte
     room.expect()
     launched(room)
     assert room.to_host().tobytes() == right.tobytes()
+
+
+def test_room_serves_whatever_plan_and_each_gives_the_same_bits() -> None:
+    driver, found = Driver(QueuedCudaDouble()), []
+    array, scorer = random_inputs(a_case()).map, random_scorer(a_case())
+    assert array is not None
+    room = FusedScorer(scorer, driver=driver, image=Image(b"\x7fELF", "test")).room(BATCH)
+    for samples in (1, 2, 4):
+        table = PlanTable(tried=Tiling(origin="tried", samples=samples, class_warps=0))
+        fused = FusedScorer(scorer, driver=driver, image=Image(b"\x7fELF", "test"), table=table)
+        found.append(fused.score_map(HostArray(array), into=room).to_host().tobytes())
+        assert fused.last_plan is not None and fused.last_plan.tile == samples
+        assert fused.last_plan.described == f"tiles of {samples}: tried"
+    assert len(set(found)) == 1
 
 
 def test_the_room_of_another_scorer_is_refused() -> None:
