@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cuda_double import HostArray
+from cuda_double import CudaDouble, HostArray
 from cuda_streams import QueuedCudaDouble
 from fused_cases import Case, random_inputs, random_scorer
 
@@ -75,7 +75,7 @@ def test_a_first_launch_that_was_captured_and_never_replayed_leaves_clear_counte
 
 
 def test_room_serves_whatever_plan_and_each_gives_the_same_bits() -> None:
-    driver, found = Driver(QueuedCudaDouble()), []
+    driver, found = Driver(CudaDouble()), []
     array, scorer = random_inputs(a_case()).map, random_scorer(a_case())
     assert array is not None
     room = FusedScorer(scorer, driver=driver, image=Image(b"\x7fELF", "test")).room(BATCH)
