@@ -318,6 +318,24 @@ MUTANTS = [
         "if (sample != share.sample) break; int const top = keep_top(p, sample, share.label < 32).label;",
     ),
     Mutant(
+        "logits from outside of the first tile's samples",
+        "classes.cuh",
+        "logit = external_logit(p, block.first + sample, label);",
+        "logit = external_logit(p, sample, label);",
+    ),
+    Mutant(
+        "sums over logits from outside of the first tile's samples",
+        "classes.cuh",
+        "? external_logit(p, block.first + sample, label)",
+        "? external_logit(p, sample, label)",
+    ),
+    Mutant(
+        "the word that says a tile's last block lies among the constants",
+        "tile.cuh",
+        "kLast = 1240,",
+        "kLast = 680,",
+    ),
+    Mutant(
         "class warps count as many as all",
         "classes.cuh",
         "return p.class_warps > 0 ? p.class_warps",

@@ -9,6 +9,7 @@ from fused_cases import Case, random_inputs, random_scorer
 
 from edgeosr.errors import DeviceError, UsageError
 from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
 from edgeosr.kernels.fused_score import FusedScorer
@@ -86,6 +87,20 @@ def test_room_serves_whatever_plan_and_each_gives_the_same_bits() -> None:
         assert fused.last_plan is not None and fused.last_plan.tile == samples
         assert fused.last_plan.described == f"tiles of {samples}: tried"
     assert len(set(found)) == 1
+
+
+def test_the_double_refuses_host_memory_that_is_too_small_for_its_verdicts() -> None:
+    """32 bytes a verdict were enough for it when a verdict had 80."""
+    driver = Driver(QueuedCudaDouble())
+    array = random_inputs(a_case()).map
+    assert array is not None
+    scorer = FusedScorer(random_scorer(a_case()), driver=driver, image=Image(b"\x7fELF", "test"))
+    address = driver.allocate(array.nbytes)
+    array_there = HostArray(array)
+    array_there.__cuda_array_interface__["data"] = (address, False)
+    small = scorer.room(BATCH, host=driver.allocate_host(BATCH * VERDICT.itemsize - 1, mapped=True))
+    with pytest.raises(AssertionError, match="room for fewer verdicts"):
+        scorer.score_map(array_there, into=small)
 
 
 def test_the_room_of_another_scorer_is_refused() -> None:
