@@ -1,6 +1,6 @@
 """Make the plan table that ships with the kernel: rows predicted by the model, and rows measured on cards.
 
-    python -m edgeosr.bench.plan_table                            predict, minutes; keep measured rows
+    python -m edgeosr.bench.plan_table                            predict, minutes
     python -m edgeosr.bench.plan_table --measured gpu-NAME.json   and take those that the rung measured
     python -m edgeosr.bench.plan_table --keep                     predict nothing
 
@@ -76,6 +76,9 @@ class Counts:
     Args:
         folder: of that file.
         seconds: after so many nothing more is counted.
+
+    Raises:
+        UsageError: the file is damaged.
     """
 
     def __init__(self, folder: Path, seconds: float):
@@ -83,9 +86,12 @@ class Counts:
         self._until = time.monotonic() + seconds
         self._kept: dict[str, Any] = {}
         self._builds: dict[str, Compiled] = {}
+        self.missing = 0  # launches that were not counted, for the time was up
         if self._path.is_file():
             try:
                 self._kept = dict(json.loads(self._path.read_text("utf-8")))
+                for record in self._kept.values():
+                    counts_from_record(record)
             except (OSError, ValueError, TypeError) as error:
                 raise UsageError(
                     f"{self._path} must be counts of an earlier run; got {error}; delete it"
@@ -96,6 +102,7 @@ class Counts:
         key = f"{architecture}, {row_name(case)}, {words_of(tiling)}"
         if key not in self._kept:
             if time.monotonic() >= self._until:
+                self.missing += 1
                 return None
             self._kept[key] = self._counted(architecture, case, tiling).as_record()
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +189,7 @@ def measured_rows(record: Any) -> tuple[PlanRow, ...]:
 
 
 def kept_rows(path: Path) -> tuple[PlanRow, ...]:
-    """Return the measured rows of a table that are of the present source; none of a damaged one."""
+    """Return the rows of a table that is of the present source; none of a damaged one or another's."""
     try:
         source, rows = read_plan_table(path.read_text("utf-8"))
     except (OSError, UsageError) as error:
@@ -229,8 +236,11 @@ def main(arguments: Sequence[str] | None = None, *, file: Path = FILE, folder: P
         rows = [row for path in options.measured for row in measured_rows(_record(path))]
         old = kept_rows(file)
         if not options.keep:
-            rows += predicted_rows(Counts(options.counts, options.seconds))
-        found = merged([*rows, *(row for row in old if row.decides or options.keep)])
+            counts = Counts(options.counts, options.seconds)
+            rows += predicted_rows(counts)
+            if counts.missing:
+                print(f"the time is up: {counts.missing} launches were not counted; run it again to go on")
+        found = merged([*rows, *old])
         write_text(file, plan_table_text(device_source().digest, found))
         write_text(folder / "plan_table.inc", inc_text(PlanTable(found)))
     except EdgeosrError as error:

@@ -139,8 +139,24 @@ def test_predicted_rows_are_made_for_every_device_and_counts_are_kept(
     assert made(tmp_path, "--seconds", "0")[1] == rows and not counted
 
 
-def test_a_run_whose_time_is_up_writes_the_rows_that_are_whole(tmp_path: Path, counted: list[str]) -> None:
+def test_a_run_whose_time_is_up_writes_the_rows_that_are_whole(
+    tmp_path: Path, counted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert made(tmp_path, "--seconds", "0") == (0, ()) and not counted
+    assert "the time is up: 64 launches were not counted; run it again" in capsys.readouterr().out
+    older = replace(ROW, origin=PREDICTED)
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (older,)), "utf-8")
+    assert made(tmp_path, "--seconds", "0") == (0, (older,)), "what an earlier run predicted stays"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a launch": [3]}', '{"a launch": [{"phase": "one"}]}'])
+def test_counts_that_are_damaged_are_named(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"counts-{DIGEST[:16]}.json"
+    path.write_text(text, "utf-8")
+    assert main(["--counts", str(tmp_path)], file=tmp_path / "plan_table.json", folder=tmp_path) == 2
+    assert f"error: {path} must be counts of an earlier run" in capsys.readouterr().err
 
 
 def test_rows_of_another_source_and_a_damaged_table_are_dropped_and_that_is_said(
