@@ -94,7 +94,8 @@ class PlanRow:
     def holds_for(self, launch: "Asked") -> bool:
         """Return whether the row is of the launch's device and shape."""
         return (
-            (self.architecture, self.multiprocessors) == (launch.architecture, launch.multiprocessors)
+            self.multiprocessors == launch.multiprocessors
+            and self.architecture == launch.architecture
             and self.weights == WEIGHTS[not launch.packed.half]
             and self.dimension[0] <= launch.packed.dimension <= self.dimension[1]
             and self.positions[0] <= launch.positions <= self.positions[1]
