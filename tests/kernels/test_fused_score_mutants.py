@@ -3,11 +3,11 @@
 import functools
 import re
 import shutil
-from dataclasses import dataclass
 
 import pytest
 from fused_suite import problem
 from largest_row import DEFINE, HEADER
+from mutants_of_classes import OF_CLASSES, Mutant
 from simt_build import CACHE, DEVICE, Build, built, compiled_in_parallel
 from simt_run import Library
 
@@ -22,16 +22,6 @@ const simt::Entry simt::entries[] = {{
     EDGEOSR_SIMT_ENTRY(fused_score_tangents_fma_f32, edgeosr::FusedScoreParams),
     {{nullptr, nullptr, 0}}}};
 """
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """In ``file``, ``before`` (once; white space is free) becomes ``after``."""
-
-    name: str
-    file: str
-    before: str
-    after: str
 
 
 MUTANTS = [
@@ -318,24 +308,6 @@ MUTANTS = [
         "if (sample != share.sample) break; int const top = keep_top(p, sample, share.label < 32).label;",
     ),
     Mutant(
-        "logits from outside of the first tile's samples",
-        "classes.cuh",
-        "logit = external_logit(p, block.first + sample, label);",
-        "logit = external_logit(p, sample, label);",
-    ),
-    Mutant(
-        "sums over logits from outside of the first tile's samples",
-        "classes.cuh",
-        "? external_logit(p, block.first + sample, label)",
-        "? external_logit(p, sample, label)",
-    ),
-    Mutant(
-        "the word that says a tile's last block lies among the constants",
-        "tile.cuh",
-        "kLast = 1240,",
-        "kLast = 680,",
-    ),
-    Mutant(
         "class warps count as many as all",
         "classes.cuh",
         "return p.class_warps > 0 ? p.class_warps",
@@ -356,6 +328,7 @@ MUTANTS = [
         "block.first = block.tile * p.samples;",
         "block.first = block.tile * 8;",
     ),
+    *OF_CLASSES,
 ]
 
 
