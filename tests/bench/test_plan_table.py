@@ -214,8 +214,9 @@ def test_a_file_that_is_no_record_ends_the_command_in_words_and_leaves_the_table
         assert f"error: {path} must be a record of the rung" in capsys.readouterr().err
 
 
-def test_the_table_that_ships_is_of_a_source_and_its_predictions_say_so() -> None:
-    _, rows = read_plan_table(FILE.read_text("utf-8"))
+def test_the_table_that_ships_is_of_this_source_and_no_row_twice() -> None:
+    source, rows = read_plan_table(FILE.read_text("utf-8"))
+    assert source == DIGEST, "the kernel was changed: python -m edgeosr.bench.plan_table"
     assert merged(rows) == rows, "made by hand? python -m edgeosr.bench.plan_table --keep"
 
 
