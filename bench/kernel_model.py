@@ -121,7 +121,7 @@ class Floor:
 
 
 def counts_of(workload: Workload, multiprocessors: int = 0) -> Counts:
-    """Count one launch by the kernel's own plan.
+    """Count one launch by the kernel's own plan, as the rule makes it.
 
     Args:
         workload: the launch.
@@ -208,8 +208,13 @@ def _units(counts: Counts, module: Module, *, phase: int, active: int) -> dict[s
     return units
 
 
-def planned(workload: Workload, multiprocessors: int = 0) -> tuple[PackedScorer, LaunchPlan]:
-    """Pack a scorer of zeros of the workload's sizes, and plan its launch for such a device."""
+def planned(
+    workload: Workload, multiprocessors: int = 0, architecture: str = ""
+) -> tuple[PackedScorer, LaunchPlan]:
+    """Pack a scorer of zeros of the workload's sizes, and plan its launch for such a device.
+
+    Without an architecture the plan is the rule's, with it the plan table may have a row.
+    """
     dimension = workload.dimension
     layers, inputs = [], dimension
     for width in HIDDEN:
@@ -257,7 +262,9 @@ def planned(workload: Workload, multiprocessors: int = 0) -> tuple[PackedScorer,
     shape: MapShape | TangentShape = TangentShape(probes=workload.probes, half=workload.half)
     if workload.source == "map":
         shape = MapShape(height=side, width=side, half=workload.half)
-    return packed, plan_launch(packed, shape, workload.batch, multiprocessors=multiprocessors)
+    return packed, plan_launch(
+        packed, shape, workload.batch, multiprocessors=multiprocessors, architecture=architecture
+    )
 
 
 def floors(workload: Workload) -> dict[str, Floor]:

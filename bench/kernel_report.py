@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeosr.bench.jetson import L2_BYTES_PER_CLOCK, MODULES
-from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors
+from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floors, planned
 from edgeosr.bench.kernel_predictions import (
     held_lines,
     held_record,
@@ -25,6 +25,7 @@ HEADING = (
     "floor = phase one (all blocks) + phase two (one block a tile), each limited to the multiprocessors\n"
     f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. No floor is a time: the kernel waits, it\n"
     "does not stream. What bounds each phase, and the operations of the unfused chains: --json.\n"
+    "Floors and times are of the rule's plan; beside them stands what a launch there gets, and why.\n"
     "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics and fences) + turns to issue."
 )
 
@@ -64,6 +65,7 @@ def kernel_model_json() -> str:
                     name: {**asdict(floor), "critical_path": floor.critical_path, "ratio": floor.ratio}
                     for name, floor in floors(workload).items()
                 },
+                "plans": plans_of(workload),
                 "predicted_us": prediction_record(workload),
                 "unfused_naive": [asdict(operation) for operation in naive_chain(workload)],
                 "unfused_best": [asdict(operation) for operation in best_fused_chain(workload)],
@@ -105,6 +107,7 @@ def _counts_lines(workload: Workload) -> list[str]:
         f"  [c] tensor {tensor / 1e6:.2f} MFLOP (columns padded to 8), fp32 {fp32 / 1e6:.2f} MFLOP, "
         f"integer {counts.integer_operations / 1e6:.2f} M, with full tiles",
         f"  [c] blocks of tiles: {_blocks(workload)}. One of each goes on",
+        *(f"  plan on {', '.join(names)}: {plan}" for plan, names in plans_of(workload).items()),
         f"  [c] shared memory: {shared}",
     ]
 
@@ -116,6 +119,16 @@ def _blocks(workload: Workload) -> str:
             blocks = counts_of(workload, int(module.multiprocessors.value)).blocks
             names.setdefault(blocks, []).append(module.name)
     return "; ".join(f"{blocks} on {', '.join(found)}" for blocks, found in names.items())
+
+
+def plans_of(workload: Workload) -> dict[str, list[str]]:
+    """Return who decides how many samples a tile has, rule or plan table, and on which modules."""
+    found: dict[str, list[str]] = {}
+    for module in MODULES:
+        if module.tensor_flop_per_clock.value or not workload.half:
+            _, plan = planned(workload, int(module.multiprocessors.value), module.architecture)
+            found.setdefault(plan.described, []).append(module.name)
+    return found
 
 
 def _chain_lines(workload: Workload) -> list[str]:

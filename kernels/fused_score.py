@@ -28,6 +28,7 @@ from edgeosr.kernels.inputs import (
 )
 from edgeosr.kernels.packing import constants_bytes, pack_scorer, require_supported
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan_table import PlanTable
 from edgeosr.scoring.scorer import Scorer
 
 _TENSOR_CORES = (7, 5)  # sm_72 multiplies with FMAs and fp32 weights
@@ -40,6 +41,7 @@ class FusedScorer:
         device: where it lives.
         origin: which build of the kernel was taken.
         packed: the weights' layout.
+        last_plan: of the last launch, which says where its tiles come from; None before the first.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FusedScorer:
         device: int | None = None,
         driver: Driver | None = None,
         image: Image | None = None,
+        table: PlanTable | None = None,
     ):
         """Load the kernel and upload the weights.
 
@@ -59,6 +62,7 @@ class FusedScorer:
             device: ordinal; None: the current context's, or 0.
             driver: None: through cuda-python.
             image: build of the kernel; None: what suits the device (``build/images.py``).
+            table: of plans; None: the one that ships with the kernel. No verdict depends on it.
 
         Raises:
             UsageError: the scorer exceeds a limit of the kernel, or fp16 weights were asked of a device
@@ -73,13 +77,15 @@ class FusedScorer:
         if half and not tensor_cores:
             raise UsageError(
                 f"fp16 weights need tensor cores (sm_75 or later); {self.device.name} is "
-                f"sm_{self.device.architecture[0]}{self.device.architecture[1]}; pass half=False"
+                f"{self.device.target}; pass half=False"
             )
         self.scorer = scorer
         self.packed = pack_scorer(scorer, half=tensor_cores if half is None else half)
         image = image or image_for(self.device)
         self.origin = image.origin
         self._module = self.driver.load(image.data)
+        self.last_plan: LaunchPlan | None = None
+        self._table = table
         self._functions: dict[tuple[str, int], Any] = {}
         self._weights = self.driver.allocate(len(self.packed.data))
         try:
@@ -105,7 +111,7 @@ class FusedScorer:
         shape: MapShape | TangentShape = TangentShape(probes=self.packed.probes)
         if self.packed.closed_form:
             shape = MapShape(height=1, width=1)
-        # Neither size depends on the map's shape or the inputs' dtype.
+        # Neither size depends on the map's shape, the inputs' dtype or the tiles.
         plan = self._plan(shape, batch)
         return DeviceVerdicts(
             self.driver,
@@ -196,6 +202,7 @@ class FusedScorer:
         params = plan.params
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
+        self.last_plan = plan
         room = into or self.room(params.batch)
         room.require(params.batch, plan.workspace_bytes, plan.counter_bytes)
         if params.batch == 0:
@@ -212,7 +219,14 @@ class FusedScorer:
         return room
 
     def _plan(self, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
-        return plan_launch(self.packed, shape, batch, multiprocessors=self.device.multiprocessors)
+        return plan_launch(
+            self.packed,
+            shape,
+            batch,
+            multiprocessors=self.device.multiprocessors,
+            architecture=self.device.target,
+            table=self._table,
+        )
 
     def _require_open(self) -> None:
         if not self._weights:

@@ -1,8 +1,11 @@
 """How the work of one launch is shared out: slabs of D, samples of a tile, hidden layers among warps.
 
 How additions are ordered follows from slabs and layers, which never depend on the batch or the device; how
-many samples a tile has changes no result. ``src/plan.cpp`` holds the same arithmetic.
+many samples a tile has changes no result, nor whether classes have warps of their own. ``src/plan.cpp`` holds
+the same arithmetic.
 """
+
+from dataclasses import dataclass
 
 from edgeosr.kernels.matrices import padded_size
 from edgeosr.kernels.packing import PackedScorer
@@ -22,6 +25,23 @@ PARTS_COST = 2  # of adding parts, in steps of a warp
 # With no more classes than these, classes and parts have warps of their own.
 KEPT_CLASSES = 64
 CLASS_WARPS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """What is free in a plan, and where it comes from.
+
+    Attributes:
+        origin: ``rule``, or the plan table's row: ``table, measured on NAME``.
+        why: in words, what decided.
+        samples: of a tile; 0: as the rule has them.
+        class_warps: that classes and parts have for themselves; None: as the rule has them.
+    """
+
+    origin: str
+    why: str = ""
+    samples: int = 0
+    class_warps: int | None = None
 
 
 def slab_width(dimension: int, rows: int) -> int:
@@ -53,7 +73,9 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
     return samples
 
 
-def share_layers(params: FusedScoreParams, packed: PackedScorer, room: int) -> None:
+def share_layers(
+    params: FusedScoreParams, packed: PackedScorer, room: int, class_warps: int | None = None
+) -> None:
     """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
 
     With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
@@ -63,9 +85,10 @@ def share_layers(params: FusedScoreParams, packed: PackedScorer, room: int) -> N
         params: takes it; ``samples`` is filled in.
         packed: the scorer.
         room: floats of shared memory that the sums of parts may have.
+        class_warps: that classes and parts have for themselves; None: as the rule has them.
     """
     few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
-    params.class_warps = CLASS_WARPS if few else 0
+    params.class_warps = (CLASS_WARPS if few else 0) if class_warps is None else class_warps
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:

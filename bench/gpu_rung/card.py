@@ -118,7 +118,7 @@ def described(driver: Driver, device: Device) -> dict[str, Any]:
     free, total = driver_memory(driver)
     return {
         "name": device.name,
-        "architecture": f"sm_{device.architecture[0]}{device.architecture[1]}",
+        "architecture": device.target,
         "integrated": device.integrated,
         "multiprocessors": attribute("MULTIPROCESSOR_COUNT"),
         "clock_mhz": attribute("CLOCK_RATE", 1000),

@@ -88,7 +88,7 @@ def require_phase_build(device: Device, folder: Path) -> None:
         or all(any((place / name).is_file() for name in names) for place in places)
     ):
         return
-    architecture = f"sm_{device.architecture[0]}{device.architecture[1]}"
+    architecture = device.target
     version = f"{device.driver[0]}.{device.driver[1]}"
     why = "the kernel runs there as PTX, which the driver compiles as it likes"
     if device.driver < (13, 0) and any(f"-{architecture}-" in name for name in there):

@@ -77,6 +77,12 @@ STEPS = (
         limit_s=80,
     ),
     Step(
+        name="plans",
+        what="which plan is fastest, for the plan table; and the same bits from each",
+        module=f"{ROOM}.plans",
+        limit_s=60,
+    ),
+    Step(
         name="sanitizers",
         what="compute-sanitizer: memcheck, racecheck, synccheck, initcheck on small cases",
         module=f"{ROOM}.sanitizers",

@@ -93,7 +93,7 @@ def cache_folder() -> Path:
 def _compiled(
     device: Device, cache: Path, nvrtc: Callable[[tuple[int, int]], Nvrtc], source: DeviceSource
 ) -> Image:
-    target = f"sm_{device.architecture[0]}{device.architecture[1]}"
+    target = device.target
     most = (device.driver[0], 99)  # cubins are compatible among minor versions
     try:
         compiler = nvrtc(most)

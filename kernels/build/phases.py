@@ -57,7 +57,7 @@ def phase_image(device: Device, folder: Path, stop: int) -> Image:
         path = place / build.file_name
         if path.is_file():
             return Image(path.read_bytes(), f"{build.file_name}, stops after phase {stop}")
-    architecture = f"sm_{device.architecture[0]}{device.architecture[1]}"
+    architecture = device.target
     raise KernelBuildError(
         f"{place} has no phase build for {device.name} ({architecture}); "
         "make the archive again with the flag for its kind: make gpu-pack, on a Jetson GPU_PACK=--jetson"

@@ -7,6 +7,7 @@ from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan_table import PlanTable
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 
 NOT_A_NUMBER = 0xFFFFFFFF
@@ -15,12 +16,13 @@ NOT_A_NUMBER = 0xFFFFFFFF
 USUAL_MULTIPROCESSORS = {"sm_87": 8, "sm_89": 0, "sm_90": 132, "sm_110": 20}
 
 
-def case_launch(case: SelftestCase, *, multiprocessors: int = 0) -> Launch:
+def case_launch(case: SelftestCase, *, multiprocessors: int = 0, table: PlanTable | None = None) -> Launch:
     """Return the launch of ``case``; the workspace holds not-a-numbers but for its counters.
 
     Args:
         case: the case.
         multiprocessors: of the device, as ``plan_launch`` takes them; 0: not known, tiles are full.
+        table: of plans; None: the plan is the rule's.
 
     Raises:
         UsageError: the case, or the number of multiprocessors, is beyond a limit.
@@ -30,7 +32,7 @@ def case_launch(case: SelftestCase, *, multiprocessors: int = 0) -> Launch:
     shape: MapShape | TangentShape = TangentShape(probes=case.probes, half=case.half_input)
     if case.size:
         shape = MapShape(height=case.size, width=case.size, half=case.half_input)
-    plan = plan_launch(packed, shape, case.batch, multiprocessors=multiprocessors)
+    plan = plan_launch(packed, shape, case.batch, multiprocessors=multiprocessors, table=table)
     workspace = np.full(plan.workspace_bytes // 4, NOT_A_NUMBER, np.uint32)
     workspace[: plan.counter_bytes // 4] = 0
     arrays = {

@@ -45,6 +45,11 @@ class Device:
     driver: tuple[int, int]
     multiprocessors: int = 0
 
+    @property
+    def target(self) -> str:
+        """Return the architecture as compilers and tables call it, ``sm_87``."""
+        return f"sm_{self.architecture[0]}{self.architecture[1]}"
+
 
 class Driver(MemoryCalls, StreamCalls):
     """CUDA driver API; every method raises a DeviceError that names the call."""

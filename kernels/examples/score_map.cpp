@@ -39,9 +39,13 @@ int main(int count, char** words) {
     input.width = std::atoi(words[4]);
     int const sample_bytes = 2 * scorer.dimension * input.height * input.width;
     input.batch = sample_bytes > 0 ? static_cast<int>(map.size()) / sample_bytes : 0;
-    int device = 0;
-    if (cudaGetDevice(&device) == cudaSuccess)  // small batches are spread over its multiprocessors
+    int device = 0, major = 0, minor = 0;
+    if (cudaGetDevice(&device) == cudaSuccess) {  // small batches are spread over its multiprocessors
         cudaDeviceGetAttribute(&input.multiprocessors, cudaDevAttrMultiProcessorCount, device);
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+        input.architecture = 10 * major + minor;  // a plan measured on such a device, where there is one
+    }
     edgeosr::ScorePlan plan;
     if (char const* why = edgeosr::plan_fused_score(scorer, input, &plan))
         return std::fprintf(stderr, "%s\n", why), 1;

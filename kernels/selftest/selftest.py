@@ -161,6 +161,7 @@ def checked_case(scorer: FusedScorer, case: SelftestCase) -> dict[str, Any]:
     result = {
         "case": case.name,
         "samples": case.batch,
+        "plan": scorer.last_plan.described if scorer.last_plan else "",
         "score_error": float(error.max()),
         "jacobian_error": float(relative.max()),
         "inside_band": int(band.sum()),
@@ -196,7 +197,7 @@ def _about(scorer: FusedScorer) -> dict[str, Any]:
     device = scorer.device
     return {
         "device": device.name,
-        "architecture": f"sm_{device.architecture[0]}{device.architecture[1]}",
+        "architecture": device.target,
         "driver": f"{device.driver[0]}.{device.driver[1]}",
         "build": scorer.origin,
         "source": device_source().digest,

@@ -165,9 +165,13 @@ int parts_of_layer(int tiles, int steps, int warps, int most) {
     return best;
 }
 
-void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room) {
+int slabs_of(PackedScorer const& scorer, int slab_width) {
+    return (rounded(scorer.dimension) + slab_width - 1) / slab_width;
+}
+
+void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
     bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
-    p->class_warps = few ? kClassWarps : 0;
+    p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
         int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
@@ -210,16 +214,9 @@ void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
     }
 }
 
-}  // namespace
-
-char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostPlan* plan) {
-    if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
-    if (char const* error = outside("multiprocessors", input.multiprocessors, 0, kMostMultiprocessors))
-        return error;
-    if (scorer.closed_form && input.height == 0 && input.width == 0)
-        return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
-    if (!scorer.closed_form && (input.height || input.width))
-        return refuse("the scorer has no closed form; the fused kernel takes z (and tangents), not the map");
+// The plan of one launch whose input was checked; row: what its tiles are taken from, null: from the rule.
+char const* plan_with(
+    PlanRow const* row, PackedScorer const& scorer, ScoreInput const& input, int slab_width, HostPlan* plan) {
     *plan = HostPlan{};
     FusedScoreParams& p = plan->params;
     p.batch = input.batch;
@@ -229,12 +226,10 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
         return error;
     p.logits_half = input.logits_half ? 1 : 0;
     int const most = scorer.half ? kTileMma : kTileFma;
-    int const padded = rounded(scorer.dimension);
-    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
-    p.slab_width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
-    p.slabs = (padded + p.slab_width - 1) / p.slab_width;
-    p.samples = samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
-    share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4);
+    p.slab_width = slab_width;
+    p.slabs = slabs_of(scorer, slab_width);
+    p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
             scorer.closed_form ? fill_map(scorer, input, &p) : fill_tangents(scorer, input, &p))
@@ -244,8 +239,10 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
     p.slabs_inverse = (1 << 20) / p.slabs + 1;
     p.samples_inverse = 65536 / tile + 1;
     p.last_inverse = 65536 / ((input.batch + tile - 1) % tile + 1) + 1;
-    unsigned long long const columns = static_cast<unsigned long long>(tiles) * p.slabs * tile;
-    p.stats_at = static_cast<unsigned long long>(rounded(4 * tiles));
+    // As if tiles were of one sample, or full: so that a workspace for a batch serves whatever the plan.
+    unsigned long long const columns =
+        static_cast<unsigned long long>((input.batch + most - 1) / most * most) * p.slabs;
+    p.stats_at = static_cast<unsigned long long>(rounded(4 * input.batch));
     p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
     int phase_a = place_phase_a(scorer, input, &p, most);
     while (phase_a > kMostSharedBytes && p.chunks_per_half > 1) {
@@ -265,15 +262,41 @@ char const* make_plan(PackedScorer const& scorer, ScoreInput const& input, HostP
     plan->shared_bytes = static_cast<std::size_t>(shared);
     plan->workspace_bytes = p.partials_at + 4 * columns * scorer.rows;
     plan->counter_bytes = p.stats_at;
+    plan->origin = row ? row->origin : "rule";
     return nullptr;
+}
+
+}  // namespace
+
+char const* make_plan(PackedScorer const& scorer,
+                      ScoreInput const& input,
+                      HostPlan* plan,
+                      PlanTable const& table) {
+    if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
+    if (char const* error = outside("multiprocessors", input.multiprocessors, 0, kMostMultiprocessors))
+        return error;
+    if (scorer.closed_form && input.height == 0 && input.width == 0)
+        return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
+    if (!scorer.closed_form && (input.height || input.width))
+        return refuse("the scorer has no closed form; the fused kernel takes z (and tangents), not the map");
+    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
+    int const width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
+    PlanRow const* const row = row_of(table, scorer, input, slabs_of(scorer, width));
+    if (row && !plan_with(row, scorer, input, width, plan)) return nullptr;
+    return plan_with(nullptr, scorer, input, width, plan);
 }
 
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan) {
     HostPlan made;
     char const* const error = make_plan(scorer, input, &made);
     if (!error)
-        *plan = {
-            made.blocks, kThreads, made.tile, made.shared_bytes, made.workspace_bytes, made.counter_bytes};
+        *plan = {made.blocks,
+                 kThreads,
+                 made.tile,
+                 made.shared_bytes,
+                 made.workspace_bytes,
+                 made.counter_bytes,
+                 made.origin};
     return error;
 }
 

@@ -8,8 +8,9 @@ import pytest
 
 from edgeosr.bench.jetson import ASSUMED, DATASHEET, MODULES, Value
 from edgeosr.bench.kernel_model import WORKLOADS, Workload, counts_of, floor_of, floors
-from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text
+from edgeosr.bench.kernel_report import kernel_model_json, kernel_model_text, plans_of
 from edgeosr.bench.unfused_chain import best_fused_chain, naive_chain
+from edgeosr.kernels.plan_table import PlanRow, PlanTable
 
 ONE = Workload(source="map", batch=1, dimension=512, positions=49)
 
@@ -104,6 +105,32 @@ def test_the_text_calls_nothing_on_a_module_measured_and_marks_every_source() ->
             assert value.source in (DATASHEET, ASSUMED)
     for mark in ("[c]", "[d]", "[a]"):
         assert mark in text
+
+
+def test_who_decided_a_plan_is_told_of_every_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(name for names in plans_of(ONE).values() for name in names) == sorted(floors(ONE))
+    assert all(": rule (" in plan for plan in plans_of(ONE))
+    row = PlanRow(
+        architecture="sm_110",
+        multiprocessors=20,
+        weights="fp16",
+        dimension=(512, 512),
+        positions=(49, 49),
+        batch=(8, 8),
+        slabs=16,
+        samples=2,
+        class_warps=4,
+        origin="measured on Thor",
+        us=30.0,
+        rule_us=34.0,
+    )
+    monkeypatch.setattr("edgeosr.kernels.plan.installed_table", lambda: PlanTable((row,)))
+    found = {name: plan for plan, names in plans_of(replace(ONE, batch=8)).items() for name in names}
+    assert found["Thor T5000"].startswith("tiles of 2: table, measured on Thor (30 us there, 34 ")
+    assert found["AGX Orin 64GB"].startswith(
+        "tiles of 8: rule (the plan table has no row of this shape on sm_87"
+    )
+    assert f"  plan on Thor T5000: {found['Thor T5000']}" in kernel_model_text().splitlines()
 
 
 def test_the_json_holds_every_row_and_says_that_it_is_no_measurement() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from cuda_double import CudaDouble, Result, emulation
 from simt_run import Shape
 
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.params import FusedScoreParams
 
 # What CUDA refuses while this thread captures; the capture is spoilt as well.
@@ -293,7 +294,10 @@ class QueuedCudaDouble(CudaDouble):
         pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
         params = FusedScoreParams.from_buffer_copy(bytes(FusedScoreParams.from_address(pointer)))
         assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
-        assert self.on_device(params.verdicts, params.batch * 32) and self.on_device(params.input, 1)
+        # Of the workspace: up to where the first slab's partial sums end.
+        assert self.on_device(params.verdicts, params.batch * VERDICT.itemsize), "room for fewer verdicts"
+        assert self.on_device(params.workspace, params.partials_at + 4 * params.rows), "a short workspace"
+        assert self.on_device(params.input, 1)
 
         def run() -> None:
             if self.executes:

@@ -13,6 +13,7 @@ from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan_table import PlanTable
 
 SOURCE = SHIM / "run_fused.cpp"
 GUARD = 0xA5
@@ -86,7 +87,13 @@ class Launch:
 
 
 def prepared(
-    case: Case, packed: PackedScorer, inputs: Inputs, *, shift: int = 0, multiprocessors: int = 0
+    case: Case,
+    packed: PackedScorer,
+    inputs: Inputs,
+    *,
+    shift: int = 0,
+    multiprocessors: int = 0,
+    table: PlanTable | None = None,
 ) -> Launch:
     """Plan a launch and lay out its arrays.
 
@@ -96,6 +103,7 @@ def prepared(
         inputs: the batch, which may differ from the case's.
         shift: elements by which inputs miss a multiple of 16 bytes.
         multiprocessors: of the device that is planned for.
+        table: of plans.
     """
     if inputs.map is not None:
         batch, _, height, width = inputs.map.shape
@@ -109,7 +117,7 @@ def prepared(
         batch = len(inputs.embedding)
         shape = TangentShape(probes=case.probes, half=case.half_input)
         first = inputs.embedding
-    plan = plan_launch(packed, shape, batch, multiprocessors=multiprocessors)
+    plan = plan_launch(packed, shape, batch, multiprocessors=multiprocessors, table=table)
     arrays = {"input": placed(first, shift)}
     if inputs.tangents is not None:
         arrays["tangents"] = placed(inputs.tangents, shift)

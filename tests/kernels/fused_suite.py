@@ -44,6 +44,8 @@ TANGENT_CASE = Case(
     probes=5,
     seed=22,
 )
+# Logits from outside, few classes: a warp has a sample's classes alone.
+EXTERNAL_CASE = replace(TANGENT_CASE, classes=20, head="external", discriminator="two", seed=25)
 
 
 def problem(library: Library) -> str | None:
@@ -56,7 +58,7 @@ def problem(library: Library) -> str | None:
 
 
 def _problem(library: Library) -> str | None:
-    for case in (MAP_CASE, SMALL_MAP_CASE, TANGENT_CASE):
+    for case in (MAP_CASE, SMALL_MAP_CASE, TANGENT_CASE, EXTERNAL_CASE):
         scorer, inputs = special_scorer(case), special_inputs(case)
         expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
         # float64 may round two equal sums differently: the lower of the equal classes is the right one.
@@ -127,19 +129,33 @@ def difference(case: Case, scorer: Scorer, verdicts: np.ndarray, expected: dict)
 
 
 def follows_a_new_threshold(library: Library, launch: Launch, scorer: Scorer, expected: dict) -> str | None:
-    """Change the threshold in device memory, as a captured graph would see it; a NaN accepts nothing."""
+    """Change the threshold in device memory, as a captured graph would see it; a NaN accepts nothing.
+
+    A threshold of 0 is a word of zeros in shared memory: whoever takes another word for it sees it.
+    """
     constants = launch.arrays["scorer"][:CONSTANTS_BYTES]
-    for threshold in (-1e30, 1e30, float("nan")):
+    finite = np.isfinite(expected["score"])
+    near = np.abs(expected["score"]) <= 1e-2
+    for threshold in (-1e30, 1e30, 0.0, float("nan")):
         constants[:] = np.frombuffer(constants_bytes(replace(scorer, threshold=threshold)), np.uint8)
-        accepted = launch.run(library)["flags"] & ACCEPTED != 0
-        if not (accepted == (np.isfinite(expected["score"]) & (threshold > 0))).all():
-            return "the threshold is not the one in device memory"
+        for schedule in SCHEDULES:
+            try:
+                accepted = launch.run(library, schedule=schedule)["flags"] & ACCEPTED != 0
+            except (SimtError, AssertionError) as error:
+                return f"threshold {threshold}, {schedule}: {error}"
+            wanted = finite & (np.nan_to_num(expected["score"], nan=1e31) <= threshold)
+            if not (accepted == wanted)[~near | (threshold != 0)].all():
+                return "the threshold is not the one in device memory"
+            if threshold != 0.0:
+                break
     return None
 
 
 def special_scorer(case: Case) -> Scorer:
-    """The case's scorer with two equal classes, of which the lower must win."""
+    """The case's scorer with two equal classes, of which the lower must win; or such logits from outside."""
     scorer = random_scorer(case, largest_row.random_constants(case.dimension))
+    if case.head == "external":
+        return scorer
     weight, bias = scorer.head.weight.copy(), scorer.head.bias.copy()
     inputs = special_inputs(case)
     z = inputs.embedding if inputs.map is None else np.maximum(inputs.map, 0).mean(axis=(2, 3))
@@ -152,6 +168,11 @@ def special_scorer(case: Case) -> Scorer:
 def special_inputs(case: Case) -> Inputs:
     """Random samples; some with y at the kink, a NaN where ReLU hides it, an infinity, only zeros."""
     inputs = random_inputs(case)
+    if inputs.logits is not None:
+        logits = inputs.logits.copy()
+        logits[0, 3] = logits[0].max() + 1
+        logits[:, -1] = logits[:, 3]
+        inputs = replace(inputs, logits=logits)
     if inputs.map is not None:
         y = inputs.map.copy()
         y[1].reshape(-1)[::3] = 0

@@ -1,4 +1,4 @@
-"""plan.cpp and packed_file.cpp, compiled without nvcc, behind a C interface; and scorers to plan for."""
+"""The launcher's C++ for the host, compiled without nvcc, behind a C interface; and scorers to plan for."""
 
 import ctypes
 import os
@@ -27,6 +27,24 @@ class HostPlan(ctypes.Structure):
         ("workspace_bytes", ctypes.c_uint64),
         ("counter_bytes", ctypes.c_uint64),
         ("params", FusedScoreParams),
+        ("origin", ctypes.c_char_p),
+    )
+
+
+class CPlanRow(ctypes.Structure):
+    """PlanRow of plan.h."""
+
+    _fields_ = (
+        ("architecture", ctypes.c_int32),
+        ("multiprocessors", ctypes.c_int32),
+        ("half", ctypes.c_int32),
+        ("dimension", ctypes.c_int32 * 2),
+        ("positions", ctypes.c_int32 * 2),
+        ("batch", ctypes.c_int32 * 2),
+        ("slabs", ctypes.c_int32),
+        ("samples", ctypes.c_int32),
+        ("class_warps", ctypes.c_int32),
+        ("origin", ctypes.c_char_p),
     )
 
 
@@ -50,6 +68,7 @@ class ScoreInput(ctypes.Structure):
         ("logits_half", ctypes.c_int32),
         ("logits_stride", ctypes.c_int64),
         ("multiprocessors", ctypes.c_int32),
+        ("architecture", ctypes.c_int32),
     )
 
 
@@ -60,17 +79,22 @@ def host_library(folder: Path) -> ctypes.CDLL:
         '#include <edgeosr/fused_score.h>\n#include "plan.h"\nusing namespace edgeosr;\n'
         'extern "C" char const* host_plan(PackedScorer const* s, ScoreInput const* i, HostPlan* p) {\n'
         "    return make_plan(*s, *i, p);\n}\n"
+        'extern "C" char const* host_plan_by(PackedScorer const* s, ScoreInput const* i, HostPlan* p,\n'
+        "                                    PlanRow const* rows, int size) {\n"
+        "    return make_plan(*s, *i, p, {rows, size});\n}\n"
+        'extern "C" int host_plan_rows() { return built_in_plans().size; }\n'
         'extern "C" size_t host_read(void const* f, size_t n, PackedScorer* s) {\n'
         "    return read_packed_scorer(f, n, s);\n}\n"
         "static_assert(sizeof(ScoreInput) == " + str(ctypes.sizeof(ScoreInput)) + ");\n"
         "static_assert(sizeof(HostPlan) == " + str(ctypes.sizeof(HostPlan)) + ");\n"
+        "static_assert(sizeof(PlanRow) == " + str(ctypes.sizeof(CPlanRow)) + ");\n"
     )
     include = (f"-isystem{find_nvcc().include}", f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'src'}")
-    sources = [str(KERNELS / "src" / name) for name in ("packed_file.cpp", "plan.cpp")]
+    sources = [str(KERNELS / "src" / name) for name in ("packed_file.cpp", "plan.cpp", "plan_table.cpp")]
     flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC")
     run("g++", *flags, *include, str(glue), *sources, "-o", str(folder / "host.so"))
     library = ctypes.CDLL(str(folder / "host.so"))
-    library.host_plan.restype = ctypes.c_char_p
+    library.host_plan.restype = library.host_plan_by.restype = ctypes.c_char_p
     library.host_read.restype = ctypes.c_size_t
     return library
 

@@ -3,11 +3,11 @@
 import functools
 import re
 import shutil
-from dataclasses import dataclass
 
 import pytest
 from fused_suite import problem
 from largest_row import DEFINE, HEADER
+from mutants_of_classes import OF_CLASSES, Mutant
 from simt_build import CACHE, DEVICE, Build, built, compiled_in_parallel
 from simt_run import Library
 
@@ -22,16 +22,6 @@ const simt::Entry simt::entries[] = {{
     EDGEOSR_SIMT_ENTRY(fused_score_tangents_fma_f32, edgeosr::FusedScoreParams),
     {{nullptr, nullptr, 0}}}};
 """
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """In ``file``, ``before`` (once; white space is free) becomes ``after``."""
-
-    name: str
-    file: str
-    before: str
-    after: str
 
 
 MUTANTS = [
@@ -338,6 +328,7 @@ MUTANTS = [
         "block.first = block.tile * p.samples;",
         "block.first = block.tile * 8;",
     ),
+    *OF_CLASSES,
 ]
 
 

@@ -54,7 +54,26 @@ def racing_cases():
             )
         )
         cases.append(Case(dimension=(40, 33, 48, 130)[number], probes=(0, 1, 5, 8)[number], **common))
-    return cases
+    return [*cases, *classes_that_warps_share()]
+
+
+def classes_that_warps_share():
+    """Up to 64 classes with warps of their own beside many layers; more, 4 to 16 warps a sample."""
+    common = {"dimension": 40, "probes": 1, "half_input": True, "seed": 81}  # odd: two losses
+    return [
+        Case(batch=4, classes=64, head="cosine", discriminator="deep", half_weights=True, **common),
+        Case(batch=3, classes=70, head="cosine", discriminator="four", half_weights=True, **common),
+        Case(batch=3, classes=300, head="external", discriminator="two", half_weights=True, **common),
+        Case(batch=3, classes=300, head="linear", discriminator="none", half_weights=False, **common),
+    ]
+
+
+def test_the_racing_cases_hold_both_ways_of_sharing_classes_out():
+    found = set()
+    for case in classes_that_warps_share():
+        launch = prepared(case, pack_scorer(random_scorer(case), half=case.half_weights), random_inputs(case))
+        found.add((launch.plan.params.class_warps, case.classes > 64))
+    assert found == {(4, False), (0, True)}
 
 
 def run(program, case, folder, schedule="shuffled"):
@@ -126,14 +145,19 @@ def test_no_two_threads_race(case, said):
     assert said[case] is None
 
 
+DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
+
+
 @pytest.mark.parametrize(
-    ("file", "before"),
+    ("file", "before", "case"),
     [
-        ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);"),
-        ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);"),
+        ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);", DEEP),
+        ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);", DEEP),
+        ("classes.cuh", r"if \(!alone\) block_sync\(\);", classes_that_warps_share()[1]),
     ],
+    ids=["the map", "layers", "sums over classes"],
 )
-def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_path):
+def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, case, tmp_path):
     folder = CACHE / "mutants" / f"race-{file.removesuffix('.cuh')}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in DEVICE.glob("*.cu*"):
@@ -141,8 +165,7 @@ def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, tmp_p
         if path.name == file:
             found = re.findall(before, text)
             assert len(found) == 1
-            text = text.replace(found[0], found[0].replace("block_sync();", ""))
+            text = text.replace(found[0], found[0].replace("block_sync();", "{}"))
         (folder / path.name).write_text(text)
-    case = replace(racing_cases()[0], batch=2, discriminator="deep")
     with pytest.raises(AssertionError, match="data race"):
         run(compiled(THREAD, folder), case, tmp_path)

@@ -5,12 +5,13 @@ import hashlib
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fused_cases import random_scorer
-from host_planner import HostPlan, ScoreInput, map_case, random_case, run, with_rows
+from host_planner import CPlanRow, HostPlan, ScoreInput, map_case, random_case, run, with_rows
 from kernel_entries import ENTRIES
 
 from edgeosr.errors import UsageError
@@ -20,7 +21,8 @@ from edgeosr.kernels.packed_file import main as packed_file_main
 from edgeosr.kernels.packed_file import packed_file
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
-from edgeosr.kernels.plan import MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan_table import FILE, MEASURED, PREDICTED, PlanRow, PlanTable, inc_text, usable_table
 from edgeosr.scoring.scorer_file import write_scorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,9 @@ def layout_of(packed: PackedScorer) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(packed_file(packed)[8:512], 504)
 
 
-def c_input(shape: MapShape | TangentShape, batch: int, multiprocessors: int) -> ScoreInput:
+def c_input(
+    shape: MapShape | TangentShape, batch: int, multiprocessors: int, architecture: int = 0
+) -> ScoreInput:
     if isinstance(shape, MapShape):
         return ScoreInput(
             batch=batch,
@@ -55,6 +59,7 @@ def c_input(shape: MapShape | TangentShape, batch: int, multiprocessors: int) ->
             position_stride=shape.position_stride,
             sample_stride=shape.sample_stride,
             multiprocessors=multiprocessors,
+            architecture=architecture,
         )
     return ScoreInput(
         batch=batch,
@@ -64,7 +69,19 @@ def c_input(shape: MapShape | TangentShape, batch: int, multiprocessors: int) ->
         tangent_sample_stride=shape.tangent_sample_stride,
         probe_stride=shape.probe_stride,
         multiprocessors=multiprocessors,
+        architecture=architecture,
     )
+
+
+def require_same(found: HostPlan, expected: LaunchPlan, where: object) -> None:
+    assert ENTRIES[found.entry] == expected.entry
+    for name in ("blocks", "tile", "shared_bytes", "workspace_bytes", "counter_bytes"):
+        assert getattr(found, name) == getattr(expected, name), (name, where)
+    assert found.origin.decode() == expected.origin, where
+    for name, *_ in FusedScoreParams._fields_:
+        got, want = getattr(found.params, name), getattr(expected.params, name)
+        same = bytes(got) == bytes(want) if isinstance(got, ctypes.Array) else got == want
+        assert same, (name, where)
 
 
 def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: ctypes.CDLL) -> None:
@@ -84,14 +101,98 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
             assert error is not None and error.decode() == str(words)
             continue
         assert error is None, (case, shape, error)
-        assert ENTRIES[found.entry] == expected.entry
-        for name in ("blocks", "tile", "shared_bytes", "workspace_bytes", "counter_bytes"):
-            assert getattr(found, name) == getattr(expected, name), (name, case, shape, batch, many)
-        for name, *_ in FusedScoreParams._fields_:
-            got, want = getattr(found.params, name), getattr(expected.params, name)
-            same = bytes(got) == bytes(want) if isinstance(got, ctypes.Array) else got == want
-            assert same, (name, case, shape, batch, many)
+        require_same(found, expected, (case, shape, batch, many))
     assert refused < 30
+
+
+def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:
+    """Rows of two devices, wide and narrow, for both kinds of weights; some fit few launches."""
+    return tuple(
+        PlanRow(
+            architecture=str(rng.choice(["sm_87", "sm_90"])),
+            multiprocessors=int(rng.choice([8, 132])),
+            weights=str(rng.choice(["fp16", "fp32"])),
+            dimension=(int(rng.choice([1, 1, 512])), 2048),
+            positions=(int(rng.choice([0, 1, 49])), 256),
+            batch=(int(rng.choice([0, 1, 9])), int(rng.choice([16, 1024]))),
+            slabs=int(rng.choice([1, 8, 16, 16])),
+            samples=int(rng.choice([1, 2, 4, 8])),
+            class_warps=int(rng.choice([0, 4])),
+            origin=f"{MEASURED}card {number}",
+            us=1.0,
+            rule_us=1.0,
+        )
+        for number in range(40)
+    )
+
+
+def test_both_plans_take_the_same_row_of_a_table(host: ctypes.CDLL) -> None:
+    rng = np.random.default_rng(6)
+    origins = set()
+    for _ in range(80):
+        case, shape, batch = random_case(rng)
+        rows, many, architecture = (
+            random_rows(rng),
+            int(rng.choice([0, 8, 132])),
+            int(rng.choice([0, 87, 90])),
+        )
+        packed = pack_scorer(random_scorer(case), half=case.half_weights)
+        target = f"sm_{architecture}" if architecture else ""
+        try:
+            expected = plan_launch(
+                packed, shape, batch, multiprocessors=many, architecture=target, table=PlanTable(rows)
+            )
+        except UsageError:
+            continue  # see above
+        origins.add(expected.origin)
+        given, found = c_input(shape, batch, many, architecture), HostPlan()
+        c_rows = (CPlanRow * len(rows))(*map(c_row, rows))
+        error = host.host_plan_by(
+            layout_of(packed), ctypes.byref(given), ctypes.byref(found), c_rows, len(rows)
+        )
+        assert error is None, error
+        require_same(found, expected, (case, shape, batch, many, architecture))
+    assert "rule" in origins and len(origins) > 4, origins
+
+
+def c_row(row: PlanRow) -> CPlanRow:
+    return CPlanRow(
+        architecture=int(row.architecture[3:]),
+        multiprocessors=row.multiprocessors,
+        half=row.weights == "fp16",
+        dimension=row.dimension,
+        positions=row.positions,
+        batch=row.batch,
+        slabs=row.slabs,
+        samples=row.samples,
+        class_warps=row.class_warps,
+        origin=f"table, {row.origin}".encode(),
+    )
+
+
+def test_the_rows_that_c_plus_plus_has_are_the_measured_ones_of_this_source(host: ctypes.CDLL) -> None:
+    table = usable_table(FILE, device_source().digest)
+    assert (KERNELS / "src/plan_table.inc").read_text("utf-8") == inc_text(table), (
+        "make it again: python -m edgeosr.bench.plan_table --keep"
+    )
+    assert host.host_plan_rows() == sum(row.decides for row in table.rows)
+
+
+def test_a_measured_row_is_code_and_a_predicted_one_is_not(tmp_path: Path) -> None:
+    row = random_rows(np.random.default_rng(1))[0]
+    rows = (row, replace(row, origin=PREDICTED), replace(row, origin=MEASURED + 'a "card" \\ of two names'))
+    (tmp_path / "plan_table.inc").write_text(inc_text(PlanTable(rows)), "utf-8")
+    (tmp_path / "main.cpp").write_text(
+        '#include <edgeosr/fused_score.h>\n#include <cstdio>\n#include "plan.h"\n'
+        'constexpr edgeosr::PlanRow rows[] = {\n#include "plan_table.inc"\n};\n'
+        "int main() { for (auto const& row : rows) std::puts(row.origin); }\n"
+    )
+    include = (f"-isystem{find_nvcc().include}", f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'src'}")
+    run("g++", "-std=c++17", *include, str(tmp_path / "main.cpp"), "-o", str(tmp_path / "main"))
+    assert run(str(tmp_path / "main")).splitlines() == [
+        f"table, {rows[0].origin}",
+        f"table, {rows[2].origin}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNEL_FILES = ("CMakeLists.txt", "budgets/*.json", "examples/*", "include/edgeosr/*", "src/*")
+KERNEL_FILES = (
+    "CMakeLists.txt",
+    "budgets/*.json",
+    "examples/*",
+    "include/edgeosr/*",
+    "plan_table.json",
+    "src/*",
+)
 # Of libedgeosr, which is built where a compiler is.
 NATIVE_FILES = ("CMakeLists.txt", "edgeosr.pc.in", "examples/*", "include/*", "src/**/*")
 FOLDERS = ("edgeosr", "export", "kernels", "bench")

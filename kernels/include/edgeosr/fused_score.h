@@ -54,8 +54,11 @@ struct ScoreInput {
     int logits_half = 0;
     long long logits_stride = 0;
     // Of the device (cudaDevAttrMultiProcessorCount): small batches are spread over them. 0: not known. No
-    // verdict depends on it; the workspace does: use the same for plan and launch.
+    // verdict depends on it, nor does the workspace's size.
     int multiprocessors = 0;
+    // Of the device, 10 * major + minor of its compute capability: 87 for Orin. With it and multiprocessors a
+    // plan that was measured on such a device is taken, where there is one. 0: not known.
+    int architecture = 0;
 };
 
 /// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown.
@@ -72,6 +75,7 @@ static_assert(sizeof(Verdict) == 80 && offsetof(Verdict, layout) == 12 && offset
 struct ScorePlan {
     int blocks, threads, tile;
     std::size_t shared_bytes, workspace_bytes, counter_bytes;
+    char const* origin;  // of the tiles: "rule", or "table, measured on NAME"; never freed
 };
 
 /// Find the parts of a packed scorer file. Returns the offset of its data (`scorer->data_bytes` long), to be
@@ -82,9 +86,8 @@ std::size_t read_packed_scorer(void const* file, std::size_t bytes, PackedScorer
 /// thread's next call). Pointers of `input` are not looked at.
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan);
 
-/// Clear a workspace's counters, once, before its first launch and after each change of the plan's
-/// counter_bytes (batch size, scorer, multiprocessors). One workspace serves one launch at a time: give each
-/// graph in flight its own. Aligned to 16 bytes.
+/// Clear a workspace's counters, once, before its first launch and after each change of the batch size or the
+/// scorer. One workspace serves one launch at a time: give each graph in flight its own. Aligned to 16 bytes.
 cudaError_t init_fused_score(ScorePlan const& plan, void* workspace, cudaStream_t stream);
 
 /// Score a batch: clear the verdicts' flags, then one kernel. Returns

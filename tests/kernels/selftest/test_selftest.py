@@ -46,6 +46,7 @@ def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.Captur
     assert found["build"] == "the emulation"
     assert len(found["cases"]) == 4
     assert all(case["same_bits_again"] and not case["decisions_that_differ"] for case in found["cases"])
+    assert all(": rule (the plan table has no row" in case["plan"] for case in found["cases"])
     (timing,) = found["timings"]
     kernel = timing["kernel"]
     assert kernel["least_us"] <= kernel["median_us"] <= kernel["p99_us"]

@@ -1,0 +1,233 @@
+"""Making the plan table: predictions from kept counts, rows of the rung's records, what is dropped."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeosr.bench import plan_table
+from edgeosr.bench.gpu_rung import plans
+from edgeosr.bench.gpu_rung.step_report import StepReport
+from edgeosr.bench.kernel_counts import counts_of_source, row_name
+from edgeosr.bench.plan_rows import BATCH_RANGES, BATCHES, SHAPES, best_row, tiling_of, variants
+from edgeosr.bench.plan_table import DEVICES, main, measured_rows, merged
+from edgeosr.errors import UsageError
+from edgeosr.kernels.build.sources import device_source
+from edgeosr.kernels.counting.counts import LaunchCounts
+from edgeosr.kernels.packing import PackedScorer, pack_scorer
+from edgeosr.kernels.plan import MapShape, plan_launch
+from edgeosr.kernels.plan_table import (
+    FILE,
+    PREDICTED,
+    PlanRow,
+    PlanTable,
+    inc_text,
+    plan_table_text,
+    read_plan_table,
+)
+from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
+from edgeosr.kernels.sharing import Tiling
+
+ROW = PlanRow(
+    architecture="sm_90",
+    multiprocessors=132,
+    weights="fp16",
+    dimension=(257, 512),
+    positions=(33, 64),
+    batch=(9, 16),
+    slabs=16,
+    samples=4,
+    class_warps=0,
+    origin="measured on a card",
+    us=19.5,
+    rule_us=20.0,
+)
+DIGEST = device_source().digest
+SMALL = SelftestCase(dimension=64, batch=16, size=2)
+
+
+@pytest.fixture(scope="module")
+def packed() -> PackedScorer:
+    return pack_scorer(case_scorer(SMALL), half=True)
+
+
+def record(*rows: dict[str, Any], made_up: str = "", source: str = DIGEST) -> dict[str, Any]:
+    figures = {"source": source, "rows": [{"row": row} for row in rows]}
+    return {"made_up": made_up, "steps": [{"name": "plans", "figures": figures}]}
+
+
+def row_of(packed: PackedScorer, us: dict[tuple[int, int], float]) -> PlanRow:
+    ruled = plan_launch(packed, MapShape(height=2, width=2), 16, multiprocessors=132)
+    times = dict.fromkeys(variants(packed, 16), 30.0)
+    times.update({Tiling(origin="tried", samples=one, class_warps=own): v for (one, own), v in us.items()})
+    assert tiling_of(ruled) in times
+    return best_row(
+        SHAPES[0], ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X"
+    )
+
+
+def test_the_fastest_plan_is_the_row_s_unless_it_is_no_faster_than_noise(packed: PackedScorer) -> None:
+    rule = (1, 4)  # 64 channels are 4 slabs: 16 tiles of one sample fit 132 multiprocessors
+    best = row_of(packed, {rule: 20.0, (4, 0): 19.0})
+    assert (best.samples, best.class_warps, best.us, best.rule_us, best.slabs) == (4, 0, 19.0, 20.0, 4)
+    assert (best.batch, best.dimension, best.weights) == ((9, 16), (257, 512), "fp16")
+    kept = row_of(packed, {rule: 20.0, (4, 0): 19.7})
+    assert ((kept.samples, kept.class_warps), kept.us) == (rule, 20.0)
+
+
+def test_every_plan_that_a_row_may_hold_is_tried(packed: PackedScorer) -> None:
+    assert [(one.samples, one.class_warps) for one in variants(packed, 2)] == [(1, 0), (1, 4), (2, 0), (2, 4)]
+    assert len(variants(packed, 16)) == 8
+    many = replace(packed, classes=65)  # no warps of their own
+    assert [(one.samples, one.class_warps) for one in variants(many, 16)] == [(1, 0), (2, 0), (4, 0), (8, 0)]
+    assert [one.samples for one in variants(replace(packed, half=False), 16)] == [1, 2, 4]
+
+
+def test_what_a_launch_stands_for_holds_the_launch_itself() -> None:
+    for stand in SHAPES:
+        assert stand.dimension[0] <= stand.case.dimension <= stand.dimension[1]
+        assert stand.positions[0] <= stand.case.size**2 <= stand.positions[1]
+    assert all(least <= batch == most for batch, (least, most) in BATCH_RANGES.items())
+    assert set(BATCHES) == set(BATCH_RANGES)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Nothing is compiled: each launch has the counts of the first; those of tiles of 2 are a tenth."""
+    kept = counts_of_source(DIGEST, "sm_90", 132)
+    whole = next(iter(kept.values()))
+    tenth = [{**phase, "busiest": phase["busiest"] // 10} for phase in whole.as_record()]
+    seen: list[str] = []
+
+    def count(self: plan_table.Counts, architecture: str, case: SelftestCase, tiling: Tiling) -> LaunchCounts:
+        seen.append(f"{architecture} {row_name(case)} {tiling.samples}")
+        return plan_table.counts_from_record(tenth) if tiling.samples == 2 else whole
+
+    monkeypatch.setattr(plan_table.Counts, "_counted", count)
+    # Of the scorers only the sizes matter.
+    scorer = case_scorer(SMALL)
+    monkeypatch.setattr(plan_table, "case_scorer", lambda case: scorer)
+    return seen
+
+
+def made(tmp_path: Path, *words: str) -> tuple[int, tuple[PlanRow, ...]]:
+    file = tmp_path / "plan_table.json"
+    code = main(["--counts", str(tmp_path / "counts"), *words], file=file, folder=tmp_path)
+    source, rows = read_plan_table(file.read_text("utf-8"))
+    assert source == DIGEST
+    assert (tmp_path / "plan_table.inc").read_text("utf-8") == inc_text(PlanTable(rows))
+    return code, rows
+
+
+def test_predicted_rows_are_made_for_every_device_and_counts_are_kept(
+    tmp_path: Path, counted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (ROW,)), "utf-8")
+    code, rows = made(tmp_path)
+    assert code == 0 and ROW in rows, "a measured row of this source stays"
+    predicted = [row for row in rows if row.origin == PREDICTED]
+    assert len(predicted) == len(rows) - 1 == len(DEVICES) * 2 * 2
+    assert {row.samples for row in predicted} == {2} and any(row.us < row.rule_us for row in predicted)
+    # Two devices of one architecture share what was counted.
+    assert len(counted) == len(set(counted)) == 3 * 2 * 2 * 4
+    assert capsys.readouterr().out.endswith(
+        "plan_table.json: 1 rows measured, which decide; 16 predicted, which do not\n"
+    )
+    counted.clear()
+    assert made(tmp_path, "--seconds", "0")[1] == rows and not counted
+
+
+def test_a_run_whose_time_is_up_writes_the_rows_that_are_whole(
+    tmp_path: Path, counted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert made(tmp_path, "--seconds", "0") == (0, ()) and not counted
+    assert "the time is up: 64 launches were not counted; run it again" in capsys.readouterr().out
+    older = replace(ROW, origin=PREDICTED)
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (older,)), "utf-8")
+    assert made(tmp_path, "--seconds", "0") == (0, (older,)), "what an earlier run predicted stays"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a launch": [3]}', '{"a launch": [{"phase": "one"}]}'])
+def test_counts_that_are_damaged_are_named(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"counts-{DIGEST[:16]}.json"
+    path.write_text(text, "utf-8")
+    assert main(["--counts", str(tmp_path)], file=tmp_path / "plan_table.json", folder=tmp_path) == 2
+    assert f"error: {path} must be counts of an earlier run" in capsys.readouterr().err
+
+
+def test_rows_of_another_source_and_a_damaged_table_are_dropped_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan_table.json"
+    path.write_text(plan_table_text("0" * 64, (ROW,)), "utf-8")
+    assert made(tmp_path, "--keep") == (0, ())
+    assert "is of the kernel source 000000000000: nothing of it is kept" in capsys.readouterr().err
+    path.write_text("{", "utf-8")
+    assert made(tmp_path, "--keep") == (0, ())
+    assert "nothing is kept of plan_table.json: the plan table is damaged" in capsys.readouterr().err
+
+
+def test_keeping_predicts_nothing_and_drops_nothing(tmp_path: Path) -> None:
+    rows = merged((ROW, replace(ROW, origin=PREDICTED)))
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, rows), "utf-8")
+    assert made(tmp_path, "--keep") == (0, rows)
+
+
+def test_a_record_s_rows_take_the_place_of_older_ones(tmp_path: Path) -> None:
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (ROW,)), "utf-8")
+    newer = replace(ROW, samples=2, us=18.0)
+    (tmp_path / "gpu.json").write_text(json.dumps(record(asdict(newer))), "utf-8")
+    code, rows = made(tmp_path, "--keep", "--measured", str(tmp_path / "gpu.json"))
+    assert code == 0 and rows == (newer,)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], "must be one of the hardware rung with its step plans"),
+        ({"steps": [], "made_up": ""}, "must be one of the hardware rung with its step plans"),
+        (record(asdict(ROW), made_up="of doubles"), "must be measured on a card; this record is of doubles"),
+        (
+            record(asdict(ROW), source="1" * 64),
+            "must be of the kernel source .* the record is of 111111111111",
+        ),
+        (record({**asdict(ROW), "samples": 5}), "samples must be one of 1, 2, 4, 8; got 5"),
+    ],
+)
+def test_a_record_that_is_not_of_a_card_and_this_source_is_refused(found: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        measured_rows(found)
+
+
+def test_a_file_that_is_no_record_ends_the_command_in_words_and_leaves_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (ROW,)), "utf-8")
+    (tmp_path / "plan_table.inc").write_text(inc_text(PlanTable((ROW,))), "utf-8")
+    for path in (tmp_path / "none.json", tmp_path / "plan_table.inc"):
+        code, rows = made(tmp_path, "--keep", "--measured", str(path))
+        assert code == 2 and rows == (ROW,)
+        assert f"error: {path} must be a record of the rung" in capsys.readouterr().err
+
+
+def test_the_table_that_ships_is_of_this_source_and_no_row_twice() -> None:
+    source, rows = read_plan_table(FILE.read_text("utf-8"))
+    assert source == DIGEST, "the kernel was changed: python -m edgeosr.bench.plan_table"
+    assert merged(rows) == rows, "made by hand? python -m edgeosr.bench.plan_table --keep"
+
+
+def test_plans_whose_verdicts_differ_fail_the_step(
+    monkeypatch: pytest.MonkeyPatch, packed: PackedScorer
+) -> None:
+    device: Any = type("D", (), {"multiprocessors": 132, "target": "sm_90", "name": "a card"})()
+    stand = replace(SHAPES[0], case=SMALL)
+    for kinds, failures in ((1, 0), (2, 1)):
+        monkeypatch.setattr(plans, "_times", lambda *case, kinds=kinds: (dict.fromkeys(case[3], 20.0), kinds))
+        report = StepReport(None)
+        found = plans._row(report, None, device, stand, SMALL, case_scorer(SMALL), plans.Timed(1, 0))  # type: ignore[arg-type]  # no driver
+        assert len(report.failures) == failures and len(found["us"]) == 8
+        assert found["row"]["origin"] == "measured on a card" and found["rule"] == "tiles of 1, 4 class warps"

@@ -1,0 +1,35 @@
+"""Seeded faults of the classes' logits and sums; the other files' are in test_fused_score_mutants.py."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In ``file``, ``before`` (once; white space is free) becomes ``after``."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+
+
+OF_CLASSES = [
+    Mutant(
+        "logits from outside of the first tile's samples",
+        "classes.cuh",
+        "logit = external_logit(p, block.first + sample, label);",
+        "logit = external_logit(p, sample, label);",
+    ),
+    Mutant(
+        "sums over logits from outside of the first tile's samples",
+        "classes.cuh",
+        "? external_logit(p, block.first + sample, label)",
+        "? external_logit(p, sample, label)",
+    ),
+    Mutant(
+        "the word that says a tile's last block lies among the constants",
+        "tile.cuh",
+        "kLast = 1240,",
+        "kLast = 680,",
+    ),
+]
