@@ -163,8 +163,8 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
     ]
     if _is_largest(threshold):
         common += _wrapped(
-            "it is the largest of these scores, so a single odd image sets it and much that is unknown may "
-            "pass: add known images, or ask for a higher --false-reject-rate"
+            "it is the largest score of these groups, so a single odd image sets it and much that is unknown "
+            "may pass: add known images, or ask for a higher --false-reject-rate"
         )
     if not threshold.by_class:
         return _labelled("threshold", common)

@@ -67,7 +67,7 @@ def test_a_threshold_that_one_odd_image_sets_is_told(groups: int, rate: float, l
     threshold = conformal_threshold(values, np.arange(groups), rate)
     assert (threshold.value == values.max()) == largest
     text = plain(report(outliers=None, threshold=threshold))
-    assert ("it is the largest of these scores, so a single odd image sets it" in text) == largest
+    assert ("it is the largest score of these groups, so a single odd image sets it" in text) == largest
 
 
 def test_what_outliers_are_said_to_be_worth_is_what_was_measured():

@@ -139,7 +139,7 @@ def test_after_ctrl_c_it_is_said_how_to_go_on(copy, monkeypatch, capsys):
         train_run(resumed_settings(copy, folds=2))
     said = capsys.readouterr().err.splitlines()[-1]
     go_on = f"to go on with the others: edgeosr train --resume {copy} --folds 2"
-    assert said == f"the run is trained, and 1 of its 2 folds are; {go_on}"
+    assert said == f"the run is trained, and 1 of its 2 folds is; {go_on}"
 
 
 def test_what_is_finished_is_not_trained_again(copy, asked, capsys):
