@@ -19,8 +19,7 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
              shown(options.name));
     std::vector<Choice> made;
     if (options.library.empty()) {
-        if (has_tensorrt_engine(manifest))
-            made.push_back({On::kTensorRt, false, "it is the fastest that runs here"});
+        if (has_engine(manifest)) made.push_back({On::kTensorRt, false, "it is the fastest that runs here"});
         if (manifest.body)
             made.push_back({On::kOpenVino, true, "this processor has the instructions for its body"});
     }

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
 
-#include "backends/find_library.h"
 #include "backends/tensorrt_abi.h"
-#include "base/sha256.h"
+#include "base/failure.h"
 
 namespace edgeosr {
 namespace {
@@ -17,11 +17,7 @@ using Words = edgeosr_tensorrt_words;
 
 constexpr char kFile[] = "libedgeosr_tensorrt.so";
 
-struct Opened {
-    Plugin const* plugin = nullptr;
-};
-
-Opened opened(void* handle, std::string const& path) {
+Plugin const* table_of(void* handle, std::string const& path) {
     auto const entry =
         reinterpret_cast<edgeosr_tensorrt_plugin_function*>(dlsym(handle, EDGEOSR_TENSORRT_ENTRY));
     Plugin const* const found = entry != nullptr ? entry(EDGEOSR_TENSORRT_ABI) : nullptr;
@@ -29,45 +25,56 @@ Opened opened(void* handle, std::string const& path) {
         fail(EDGEOSR_NO_BACKEND,
              path,
              entry != nullptr ? " is of another version than this library" : " is no plug-in of edgeosr",
-             " (plug-in ABI ",
-             EDGEOSR_TENSORRT_ABI,
-             " is needed); build both from one version, see docs/embed-c.md");
-    return {found};
+             "; build both from one version (docs/embed-c.md)");
+    return found;
 }
 
-/// Return the plug-in: of EDGEOSR_TENSORRT_PLUGIN, beside this library, or where the system looks.
+/// The folder that this library lies in, with the slash behind it; "" if the system does not say.
+std::string own_folder() {
+    Dl_info here;
+    if (dladdr(reinterpret_cast<void const*>(&table_of), &here) == 0 || here.dli_fname == nullptr) return "";
+    std::string const path = here.dli_fname;
+    return path.substr(0, path.rfind('/') + 1);
+}
+
+/// Return the plug-in: of EDGEOSR_TENSORRT_PLUGIN, beside this library, or where the system looks. Opened
+/// once a process, and never closed.
 Plugin const& plugin() {
-    static Sought const sought = [] {
-        Sought made{
-            "EDGEOSR_TENSORRT_PLUGIN",
-            {kFile},
-            "the plug-in that runs TensorRT was not found",
-            "build it where TensorRT's headers are (docs/embed-c.md) and lay it beside libedgeosr, or "
-            "name its file in EDGEOSR_TENSORRT_PLUGIN"};
-        Dl_info here;
-        if (dladdr(reinterpret_cast<void const*>(&opened), &here) != 0 && here.dli_fname != nullptr) {
-            std::string const path = here.dli_fname;
-            std::size_t const end = path.rfind('/');
-            if (end != std::string::npos)
-                made.usual.insert(made.usual.begin(), path.substr(0, end + 1) + kFile);
-        }
-        return made;
-    }();
-    return *find_library<Opened>(sought, "", opened).plugin;
+    static std::mutex& mutex = *new std::mutex;
+    static Plugin const* found = nullptr;
+    std::lock_guard<std::mutex> const lock(mutex);
+    if (found != nullptr) return *found;
+    char const* const variable = std::getenv("EDGEOSR_TENSORRT_PLUGIN");
+    bool const named = variable != nullptr && variable[0] != '\0';
+    std::string const beside = own_folder() + kFile;
+    std::string looked;
+    for (char const* path : {named ? variable : beside.c_str(), static_cast<char const*>(kFile)}) {
+        if (void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)) return *(found = table_of(handle, path));
+        char const* const why = dlerror();
+        looked += joined(
+            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
+        if (named) break;
+    }
+    fail(
+        EDGEOSR_NO_BACKEND,
+        "the plug-in that runs TensorRT was not found; looked for ",
+        looked,
+        "; build it where TensorRT's headers are (docs/embed-c.md) and lay it beside libedgeosr, or name its "
+        "file in EDGEOSR_TENSORRT_PLUGIN");
 }
 
 void require(std::int32_t status, Words const& words) {
     if (status == EDGEOSR_OK) return;
     bool const known = status > EDGEOSR_OK && status <= EDGEOSR_INTERNAL;
-    fail(known ? static_cast<edgeosr_status>(status) : EDGEOSR_INTERNAL, std::string_view(words.text));
+    throw Failure(known ? static_cast<edgeosr_status>(status) : EDGEOSR_INTERNAL, words.text);
 }
 
 class TensorRt final : public Backend {
   public:
-    TensorRt(Plugin const& plugin, edgeosr_tensorrt_bundle const& bundle, Size frame)
-        : plugin_(plugin), frame_(frame) {
+    TensorRt(Plugin const& plugin, edgeosr_tensorrt_bundle const& bundle) : plugin_(plugin) {
         Words words{};
         require(plugin_.open(&bundle, &engine_, &words), words);
+        plugin_.frame(engine_, &frame_.height_px, &frame_.width_px);
     }
     ~TensorRt() override { plugin_.close(engine_); }
     TensorRt(TensorRt const&) = delete;
@@ -115,22 +122,10 @@ class TensorRt final : public Backend {
     Size frame_;
 };
 
-/// The bytes of a listed engine; a name in the list is a plain one.
-Bytes plan_of(Bundle const& bundle, EngineRecord const& record) {
-    Bytes plan = read_plain_file(bundle.path + "/engines", record.file, record.bytes, record.bytes);
-    if (sha256_hex(plan.data(), plan.size()) != record.sha256)
-        fail(EDGEOSR_BAD_BUNDLE,
-             bundle.path,
-             "/engines/",
-             record.file,
-             " is not the engine that was built; build it again: edgeosr build BUNDLE");
-    return plan;
-}
-
 }  // namespace
 
-bool has_tensorrt_engine(Manifest const& manifest) {
-    return manifest.backbone && manifest.threshold.by_class.empty() && !manifest.engines.empty();
+bool has_engine(Manifest const& manifest) {
+    return manifest.engines > 0 && manifest.threshold.by_class.empty();
 }
 
 std::unique_ptr<Backend> open_tensorrt(Bundle const& bundle, BackendOptions const& options) {
@@ -143,46 +138,18 @@ std::unique_ptr<Backend> open_tensorrt(Bundle const& bundle, BackendOptions cons
                                : " has no typed backbone, so there is no engine of it; export it with "
                                  "--engine fp16",
              ", or take the back end onnxruntime");
-    Plugin const& table = plugin();
-    std::vector<std::vector<char const*>> targets(manifest.engines.size());
-    std::vector<edgeosr_tensorrt_record> records;
-    std::string_view backbone;
-    for (auto const& file : manifest.files)
-        if (file.name == "backbone.onnx") backbone = file.sha256;
-    for (std::size_t i = 0; i < manifest.engines.size(); ++i) {
-        EngineRecord const& one = manifest.engines[i];
-        for (auto const& target : one.targets)
-            targets[i].push_back(target.c_str());
-        records.push_back({one.file.c_str(),
-                           one.version.c_str(),
-                           one.device.c_str(),
-                           one.created.c_str(),
-                           targets[i].data(),
-                           targets[i].size(),
-                           one.bytes,
-                           one.backbone == backbone ? 1 : 0,
-                           0});
-    }
-    std::size_t chosen = 0;
-    Words words{};
-    require(table.choose(options.library.c_str(), records.data(), records.size(), &chosen, &words), words);
-    EngineRecord const& record = manifest.engines[std::min(chosen, records.size() - 1)];
-    Bytes const plan = plan_of(bundle, record);
     std::string_view const scorer = bundle.file("scorer.npz");
-    return std::make_unique<TensorRt>(
-        table,
-        edgeosr_tensorrt_bundle{bundle.path.c_str(),
-                                record.file.c_str(),
-                                options.library.c_str(),
-                                plan.data(),
-                                scorer.data(),
-                                plan.size(),
-                                scorer.size(),
-                                static_cast<std::int32_t>(manifest.backbone->ending),
-                                manifest.backbone->logits ? 1 : 0,
-                                manifest.backbone->half ? 1 : 0,
-                                static_cast<std::int32_t>(manifest.fusion.parts.size())},
-        record.frame);
+    edgeosr_tensorrt_bundle const opened{bundle.path.c_str(),
+                                         options.library.c_str(),
+                                         bundle.manifest_text.data(),
+                                         scorer.data(),
+                                         bundle.manifest_text.size(),
+                                         scorer.size(),
+                                         static_cast<std::int32_t>(manifest.backbone->ending),
+                                         manifest.backbone->logits ? 1 : 0,
+                                         manifest.backbone->half ? 1 : 0,
+                                         static_cast<std::int32_t>(manifest.fusion.parts.size())};
+    return std::make_unique<TensorRt>(plugin(), opened);
 }
 
 }  // namespace edgeosr

@@ -8,9 +8,9 @@
 
 namespace edgeosr {
 
-/// Tell whether `auto` tries it: the bundle has a typed backbone, an engine of TensorRT and one threshold for
-/// all classes, as edgeosr/runtime/backends/choose.py asks.
-bool has_tensorrt_engine(Manifest const& manifest);
+/// Tell whether `auto` tries it: the bundle has an engine and one threshold for all classes, as
+/// edgeosr/runtime/backends/choose.py asks.
+bool has_engine(Manifest const& manifest);
 
 /// Open the newest engine of the bundle that can run here. Throws Failure: EDGEOSR_NO_BACKEND,
 /// EDGEOSR_BACKEND_FAILED, EDGEOSR_BAD_BUNDLE, EDGEOSR_NO_MEMORY.

@@ -17,36 +17,23 @@ extern "C" {
 
 /* Another one with each change of anything below. */
 #define EDGEOSR_TENSORRT_ABI 1u
-/* The plug-in's only function: `edgeosr_tensorrt_plugin_function`. */
-#define EDGEOSR_TENSORRT_ENTRY "edgeosr_tensorrt_plugin"
+/* The plug-in's only function, an edgeosr_tensorrt_plugin_function. */
+#define EDGEOSR_TENSORRT_ENTRY "edgeosr_tensorrt_open_plugin"
 
 typedef struct edgeosr_tensorrt_words {
     char text[2048];
 } edgeosr_tensorrt_words;
 
-/* An engine that the bundle lists, built by TensorRT. */
-typedef struct edgeosr_tensorrt_record {
-    char const* file;    /* its name */
-    char const* version; /* of TensorRT, such as 10.3.0 */
-    char const* device;  /* name of the GPU it was built on */
-    char const* created; /* ISO 8601 */
-    char const* const* targets;
-    size_t target_count;
-    uint64_t bytes;
-    int32_t same_backbone; /* it was built from the backbone that the bundle holds */
-    int32_t reserved;
-} edgeosr_tensorrt_record;
-
 /* What an engine is opened with; read during the call alone. */
 typedef struct edgeosr_tensorrt_bundle {
-    char const *path, *file; /* of the bundle; of the engine, for words */
-    char const* library;     /* libnvinfer's file; "": search */
-    void const *plan, *scorer;
-    size_t plan_bytes, scorer_bytes; /* the engine; scorer.npz, which is found to be the manifest's */
-    int32_t ending;                  /* 0: the engine gives map; 1: embedding and tangents; 2: embedding */
-    int32_t logits;                  /* it gives logits too, float32 */
-    int32_t half;                    /* the others are float16, else float32 */
-    int32_t parts;                   /* of the score */
+    char const* path;              /* of the bundle */
+    char const* library;           /* libnvinfer's file; "": search */
+    void const *manifest, *scorer; /* manifest.json and scorer.npz, which were found good */
+    size_t manifest_bytes, scorer_bytes;
+    int32_t ending; /* 0: the backbone gives map; 1: embedding and tangents; 2: embedding */
+    int32_t logits; /* it gives logits too, float32 */
+    int32_t half;   /* the others are float16, else float32 */
+    int32_t parts;  /* of the score */
 } edgeosr_tensorrt_bundle;
 
 typedef struct edgeosr_tensorrt_engine edgeosr_tensorrt_engine;
@@ -65,16 +52,13 @@ typedef struct edgeosr_tensorrt_plugin {
     uint32_t table_bytes; /* of this structure */
     char const* made_for; /* the headers it was compiled against, such as "TensorRT 10.3.0" */
 
-    /* Find the newest of the engines that can run here. `chosen`: its index. */
-    int32_t (*choose)(char const* library,
-                      edgeosr_tensorrt_record const* records,
-                      size_t count,
-                      size_t* chosen,
-                      edgeosr_tensorrt_words* words);
-    /* Load an engine, the fused kernel and the scorer's weights. `out`: null on failure. */
+    /* Find the newest engine of the bundle that can run here, hold it against the manifest, load it, the
+       fused kernel and the scorer's weights. `out`: null on failure. */
     int32_t (*open)(edgeosr_tensorrt_bundle const* bundle,
                     edgeosr_tensorrt_engine** out,
                     edgeosr_tensorrt_words* words);
+    /* Height and width of the frames that it was built for. */
+    void (*frame)(edgeosr_tensorrt_engine const* engine, int32_t* height_px, int32_t* width_px);
     /* What runs: TensorRT's file and version, the GPU, the kernel's build. */
     char const* (*library)(edgeosr_tensorrt_engine const* engine);
     /* Take a share for `count` frames of one size, waiting for one if all are taken. After EDGEOSR_OK the

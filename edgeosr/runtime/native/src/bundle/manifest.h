@@ -44,10 +44,6 @@ struct BackboneRecord {
     std::optional<Threshold> threshold;
 };
 
-struct Size {
-    int height_px = 0, width_px = 0;
-};
-
 /// body.onnx, the network between the ends for OpenVINO: pixels in, float32; what is scored out, float32.
 struct BodyRecord {
     bool int8 = false;  // Q/DQ pairs; else computed in bf16
@@ -57,12 +53,8 @@ struct BodyRecord {
     std::optional<Threshold> threshold;  // with fusion, or neither
 };
 
-/// An engine that TensorRT has built, as the bundle lists it.
-struct EngineRecord {
-    std::string file, sha256, version, device, backbone, created;
-    std::vector<std::string> targets;  // architectures, such as sm_87
-    std::uint64_t bytes = 0;
-    Size frame;  // that it takes
+struct Size {
+    int height_px = 0, width_px = 0;
 };
 
 struct Manifest {
@@ -76,7 +68,7 @@ struct Manifest {
     Threshold threshold;
     std::optional<BackboneRecord> backbone;
     std::optional<BodyRecord> body;
-    std::vector<EngineRecord> engines;  // of TensorRT; those of TensorRT-RTX are checked and let go
+    std::size_t engines = 0;  // of TensorRT and TensorRT-RTX, which are checked; their plug-in reads them
     std::vector<FileRecord>
         files;  // model.onnx, scorer.npz, golden.npz; backbone.onnx and body.onnx of theirs
 };
@@ -93,7 +85,7 @@ Fusion fusion_from_json(JsonNode const& node);
 Threshold threshold_from_json(JsonNode const& node, std::optional<std::size_t> classes);
 BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_t> classes);
 BodyRecord body_from_json(JsonNode const& node);
-std::size_t engines_from_json(JsonNode const& node, std::vector<EngineRecord>& tensorrt);  // returns how many
+std::size_t require_engines(JsonNode const& node);
 void require_jacobian(JsonNode const& node);
 Head head_from_json(JsonNode const& node);
 std::uint64_t require_discriminator(JsonNode const& node);  // returns the first of its layers

@@ -174,7 +174,7 @@ BodyRecord body_from_json(JsonNode const& node) {
     return made;
 }
 
-std::size_t engines_from_json(JsonNode const& node, std::vector<EngineRecord>& tensorrt) {
+std::size_t require_engines(JsonNode const& node) {
     std::vector<std::string> names;
     for (auto const& item : node.items(0, kMostEngines)) {
         item.require_fields({"file",
@@ -194,29 +194,23 @@ std::size_t engines_from_json(JsonNode const& node, std::vector<EngineRecord>& t
         std::uint64_t const least = batch[0].whole(1, kLargestBatch), best = batch[1].whole(1, kLargestBatch);
         if (least > best || best > batch[2].whole(1, kLargestBatch))
             item.field("batch").refuse("[least, optimal, largest] in this order");
-        EngineRecord made;
-        made.frame = frame_from_json(item.field("frame"));
+        frame_from_json(item.field("frame"));
         auto const& file = item.field("file").text();
         if (!is_engine_file(file)) item.field("file").refuse("a plain file name that ends in .plan");
         for (auto const& name : names)
             if (name == file) node.refuse("engines of different names");
         names.push_back(file);
-        made.file = file;
-        made.sha256 = item.field("sha256").sha256();
-        made.bytes = item.field("bytes").whole(1, kLargestPlan);
-        bool const rtx = item.field("builder").choice({"tensorrt", "tensorrt_rtx"}) == 1;
-        made.version = item.field("version").text();
-        made.device = item.field("device").text(true);
+        item.field("sha256").sha256();
+        item.field("bytes").whole(1, kLargestPlan);
+        item.field("builder").choice({"tensorrt", "tensorrt_rtx"});
+        item.field("version").text();
+        item.field("device").text(true);
         for (auto const& target : item.field("targets").items(1, 32))
-            if (is_target(target.text()))
-                made.targets.push_back(target.text());
-            else
-                target.refuse("an architecture such as sm_87");
+            if (!is_target(target.text())) target.refuse("an architecture such as sm_87");
         item.field("precision").choice({"fp32", "fp16", "int8"});
-        made.backbone = item.field("backbone").sha256();
-        made.created = item.field("created").time();
+        item.field("backbone").sha256();
+        item.field("created").time();
         item.field("seconds").number(0);
-        if (!rtx) tensorrt.push_back(std::move(made));
     }
     return names.size();
 }
