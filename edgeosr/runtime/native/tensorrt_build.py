@@ -37,6 +37,7 @@ def build_plugin(
     *,
     cuda: Path | None = None,
     objects: Path = OBJECTS,
+    more: Sequence[Path] = (),
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = PLAIN,
 ) -> Path:
@@ -46,7 +47,8 @@ def build_plugin(
         out: its file, which is to lie beside ``libedgeosr.so``.
         include: the folder of TensorRT's headers, 10.3 or later.
         cuda: the folder of CUDA's headers; None: the first of ``CUDA``, or nvcc's.
-        objects: see ``build``, as are ``compiler``, ``flags`` and the errors.
+        objects: see ``build``, as are ``more``, ``compiler``, ``flags`` and the errors.
+        more: see there.
         compiler: see there.
         flags: see there.
 
@@ -68,6 +70,7 @@ def build_plugin(
     return build(
         out,
         objects=objects,
+        more=more,
         only=[*sorted(OWN.glob("*.cpp")), *(HERE / "src" / name for name in SHARED)],
         folders=(OWN, KERNEL.parent / "include", KERNEL),
         named=(f"-Wl,-soname,{PLUGIN.name}", f"-Wl,--version-script={OWN / 'libedgeosr_tensorrt.map'}"),

@@ -51,11 +51,13 @@ def libraries(tmp_path_factory):
     folder, include = tmp_path_factory.mktemp("doubles"), doubles.include_folder()
     cuda = ctypes.CDLL(str(doubles.cuda_library(folder)))
     nvinfer = ctypes.CDLL(str(doubles.nvinfer_library(folder, include)))
+    flags = tuple(os.environ.get("EDGEOSR_TEST_FLAGS", "-O0 -g0").split())
     plugin = build_plugin(
-        folder / "libedgeosr_tensorrt.so", include, objects=ROOT / OBJECTS, flags=("-O1", "-g0")
-    )
+        folder / "libedgeosr_tensorrt.so", include, objects=ROOT / OBJECTS, flags=flags,
+        more=[HERE / "plugin_driver.cpp"],
+    )  # fmt: skip
     os.environ["EDGEOSR_TENSORRT_PLUGIN"] = str(plugin)
-    return folder, cuda, nvinfer
+    return folder, cuda, nvinfer, ctypes.CDLL(str(plugin))
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +80,7 @@ class Machine:
         self.native, self.bundle = native, bundle
         self.path = folder / "tiny.edgeosr"
         shutil.copytree(bundle.path, self.path)
-        home, cuda, nvinfer = libraries
+        home, cuda, nvinfer, self.plugin = libraries
         self.faults = doubles.Faults()
         self.cuda = QueuedCudaDouble(**settings)
         self.card = doubles.Card(cuda, self.cuda, self.faults)

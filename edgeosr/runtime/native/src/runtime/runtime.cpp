@@ -125,7 +125,8 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
             bool const other = engine || failure.status() == EDGEOSR_NO_BACKEND ||
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
-            if (!other || i + 1 == ways.size()) throw;
+            if (!other || ways.size() == 1) throw;
+            if (i + 1 == ways.size()) fail(failure.status(), failure.what(), "; before that, ", reasons);
             reasons +=
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
@@ -134,6 +135,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
 }
 
 void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+    made.backend = nullptr;  // one that does not decide as it must holds a network
     bool const engine = way.on == Choice::On::kTensorRt;
     if (engine && made.scorer_fault) throw Failure(*made.scorer_fault);  // the kernel scores with it
     made.backend = open_backend(bundle, settings_.backend, way);
