@@ -96,7 +96,9 @@ class Machine:
     def spelled(self) -> str:
         return f"{self.version // 10000}.{self.version // 100 % 100}.{self.version % 100}"
 
-    def add(self, plan: bytes = b"plan", *, frame: tuple[int, int] = OTHER, most: int = 4, **changes: Any) -> EngineDouble:
+    def add(
+        self, plan: bytes = b"plan", *, frame: tuple[int, int] = OTHER, most: int = 4, **changes: Any
+    ) -> EngineDouble:
         """Put an engine into the bundle; return the double that runs it."""
         manifest = read_bundle(self.path).manifest
         record = EngineRecord(

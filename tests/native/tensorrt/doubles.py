@@ -1,6 +1,6 @@
 """libcuda and libnvinfer as C libraries whose every call goes to the doubles of the Python runner's tests.
 
-For a process of its own: a library named libcuda.so.1 stays in it, and everything finds a driver from then on.
+For a process of its own: a library named libcuda.so.1 stays in it, and whatever looks finds a driver there.
 """
 
 import ctypes
@@ -18,8 +18,7 @@ TESTS = HERE.parents[1]
 for folder in (TESTS / "runtime" / "backends", TESTS / "kernels"):
     sys.path.insert(0, str(folder))
 
-import numpy as np  # noqa: E402  # the folders come first
-from cuda_streams import QueuedCudaDouble  # noqa: E402
+from cuda_streams import QueuedCudaDouble  # noqa: E402  # the folders come first
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
 
 from edgeosr.kernels.build.toolchain import find_nvcc  # noqa: E402
@@ -38,9 +37,10 @@ CUDA = {
 }  # fmt: skip
 # Those that give something through their first argument; the double returns it.
 GIVE = {
-    "cuDriverGetVersion": ctypes.c_int, "cuDeviceGetCount": ctypes.c_int, "cuDeviceGetAttribute": ctypes.c_int,
-    "cuDevicePrimaryCtxRetain": ctypes.c_uint64, "cuCtxGetCurrent": ctypes.c_uint64,
-    "cuCtxGetDevice": ctypes.c_int, "cuCtxPopCurrent": ctypes.c_uint64, "cuModuleGetFunction": ctypes.c_uint64,
+    "cuDriverGetVersion": ctypes.c_int, "cuDeviceGetCount": ctypes.c_int, "cuCtxGetDevice": ctypes.c_int,
+    "cuDeviceGetAttribute": ctypes.c_int, "cuDevicePrimaryCtxRetain": ctypes.c_uint64,
+    "cuCtxGetCurrent": ctypes.c_uint64, "cuCtxPopCurrent": ctypes.c_uint64,
+    "cuModuleGetFunction": ctypes.c_uint64,
     "cuMemAlloc": ctypes.c_uint64, "cuMemHostAlloc": ctypes.c_uint64,
     "cuMemHostGetDevicePointer": ctypes.c_uint64, "cuStreamCreate": ctypes.c_uint64,
 }  # fmt: skip
@@ -71,7 +71,7 @@ def cuda_library(folder: Path) -> Path:
 
 
 def stubs_from(include: Path) -> str:
-    """Return a class for each of TensorRT's that a double must derive from, whose every method ends the test."""
+    """Return classes for the double to derive from, one for each of TensorRT's; any of their methods aborts."""
     lines = []
     header = next(path for path in (include / "NvInferImpl.h", include / "NvInferRuntime.h") if path.exists())
     text = re.sub(r"//[^\n]*", "", header.read_text("utf-8"))
@@ -199,7 +199,7 @@ CALLS = {
 
 
 class Calls(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012  # ctypes wants a list
+    _fields_ = [
         *((name, ctypes.CFUNCTYPE(*types)) for name, types in CALLS.items()),
         ("version", I32),
         ("build", I32),
@@ -225,7 +225,7 @@ class TensorRT:
         self.contexts: list[Any] = []
         self.alive: list[str] = []
         self.words = b""
-        self.starts = True
+        self.starts = 1  # what ``started`` says
         self.asked: list[int] = []
         self.lock = threading.RLock()
         failed = {name: None if types[0] is None else 0 for name, types in CALLS.items()}
@@ -248,7 +248,7 @@ class TensorRT:
         self.asked.append(version)
         if self.starts:
             self.alive.append("runtime 0")
-        return int(self.starts)
+        return self.starts
 
     def load(self, plan: int, size: int) -> int:
         found = self.engines.get(ctypes.string_at(plan, size))
@@ -327,7 +327,3 @@ def headers_version(include: Path) -> int:
     text = (include / "NvInferVersion.h").read_text("utf-8")
     numbers = dict(re.findall(r"#define (?:NV_TENSORRT|TRT)_(MAJOR|MINOR|PATCH)(?:_ENTERPRISE)? (\d+)", text))
     return int(numbers["MAJOR"]) * 10000 + int(numbers["MINOR"]) * 100 + int(numbers["PATCH"])
-
-
-def black(shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape, np.uint8)

@@ -20,7 +20,10 @@ def test_frames_that_the_engine_does_not_take_are_refused_with_what_to_build(mac
     handle = made.open()
     status, _ = handle.status_of(frame(np.zeros((20, 30, 3), np.uint8)))
     assert status == FRAME
-    assert "takes frames of 24x32 (height x width); got 20x30: build one for them, edgeosr build" in handle.last_error()
+    assert (
+        "takes frames of 24x32 (height x width); got 20x30: build one for them, edgeosr build"
+        in handle.last_error()
+    )
     assert handle.judge(frame(frames[0]))["finite"] == 1
 
 
@@ -39,7 +42,10 @@ def test_batches_below_the_profile_are_refused(machine, frames):
     [
         (lambda engine: engine.outputs.pop("map"), "must be channel_order, frames, logits, map; got channel"),
         (lambda engine: engine.types.update(map=TrtDouble.DataType.FLOAT), "map must have the type 1 of"),
-        (lambda engine: engine.types.update(frames=TrtDouble.DataType.INT8), "frames must have the type 5 of"),
+        (
+            lambda engine: engine.types.update(frames=TrtDouble.DataType.INT8),
+            "frames must have the type 5 of",
+        ),
     ],
     ids=["no map", "another type of the map", "another type of the frames"],
 )
@@ -61,10 +67,22 @@ def test_a_plan_that_tensorrt_does_not_load_says_its_words(machine):
 def test_tensorrt_that_does_not_start_says_its_words(machine):
     made = machine()
     made.add()
-    made.trt.starts = False
+    made.trt.starts = 0
     status, said = refused(made)
-    assert status == NO_BACKEND and "could not start: it is a double" in said
+    assert status == NO_BACKEND and "could not start: it is a double; update the NVIDIA driver" in said
     assert made.trt.asked == [made.version]
+
+
+def test_a_tensorrt_that_complains_at_its_start_is_not_touched_any_more(machine):
+    """The genuine one gives an object where CUDA does not start, and its first use ends the process."""
+    made = machine()
+    made.add()
+    made.trt.starts = 2
+    made.trt.words = b"CUDA initialization failure with error: 35"
+    status, said = refused(made)
+    assert status == NO_BACKEND and "could not start: CUDA initialization failure with error: 35;" in said
+    assert made.trt.alive == ["runtime 0"] and made.trt.loaded == []
+    made.trt.alive.clear()
 
 
 def test_a_damaged_and_a_missing_plan_are_refused(machine):
@@ -90,7 +108,9 @@ def test_without_a_build_of_the_kernel_it_says_where_it_looked(machine, monkeypa
     else:
         monkeypatch.setenv("EDGEOSR_CUBINS", str(made.cubins / "nowhere"))
     status, said = refused(made)
-    assert status == NO_BACKEND and "no build of the fused kernel for Orin (sm_87, driver of CUDA 12.6)" in said
+    assert (
+        status == NO_BACKEND and "no build of the fused kernel for Orin (sm_87, driver of CUDA 12.6)" in said
+    )
     words = {
         "another source": "they are of another version of the kernel",
         "none for this card": "none is for this GPU and its driver",

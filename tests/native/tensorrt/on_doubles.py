@@ -84,7 +84,9 @@ def test_an_engine_that_decides_otherwise_is_refused_and_auto_takes_another_back
 
 def named(made, **changes):
     """Options that name the back end and its library."""
-    return options(**{"backend": b"tensorrt", "backend_library": made.library, "warmup_frames": -1, **changes})
+    return options(
+        **{"backend": b"tensorrt", "backend_library": made.library, "warmup_frames": -1, **changes}
+    )
 
 
 @pytest.fixture
@@ -104,7 +106,9 @@ def test_auto_takes_the_engine_first_where_it_opens(machine, frames, anywhere):
     anywhere(made)
     handle = made.open(backend=b"auto", backend_library=None)
     info = handle.info()
-    assert info["backend"] == "tensorrt" and info["why"].startswith("it is the fastest that runs here; it was not")
+    assert info["backend"] == "tensorrt" and info["why"].startswith(
+        "it is the fastest that runs here; it was not"
+    )
     assert "its engine takes frames of 24x32, and the golden frames are of 20x30" in info["why"]
     assert text_at(handle.judge(frame(frames[0]))[0]["nearest"])
 
@@ -114,14 +118,15 @@ def test_auto_takes_the_engine_first_where_it_opens(machine, frames, anywhere):
     [
         ({"version": "10.2.0"}, "plan.plan: it was built by TensorRT 10.2.0, and here is"),
         ({"device": "Thor"}, "plan.plan: it was built on Thor, and this is Orin; build one here"),
-        ({"targets": ("sm_89", "sm_90")}, "plan.plan: it is for sm_89, sm_90, and Orin is sm_87; build one here"),
+        (
+            {"targets": ("sm_89", "sm_90")},
+            "plan.plan: it is for sm_89, sm_90, and Orin is sm_87; build one here",
+        ),
         ({"builder": "tensorrt_rtx"}, "can run on TensorRT here: it has none; build one here"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_an_engine_of_elsewhere_is_no_error_of_auto_and_its_reason_is_told(
-    machine, anywhere, changes, words
-):
+def test_an_engine_of_elsewhere_is_no_error_of_auto_and_its_reason_is_told(machine, anywhere, changes, words):
     made = machine()
     made.add(**changes)
     anywhere(made)

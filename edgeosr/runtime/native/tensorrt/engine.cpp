@@ -6,16 +6,18 @@ namespace edgeosr::trt {
 namespace {
 
 std::unique_ptr<nvinfer1::IRuntime> runtime_of(Library const& library, Logger& logger) {
-    std::unique_ptr<nvinfer1::IRuntime> made(static_cast<nvinfer1::IRuntime*>(
-        library.create(static_cast<nvinfer1::ILogger*>(&logger), NV_TENSORRT_VERSION)));
-    if (made == nullptr)
+    void* const made = library.create(static_cast<nvinfer1::ILogger*>(&logger), NV_TENSORRT_VERSION);
+    // Where CUDA does not start, such as with a driver that is too old, there is an object all the same, and
+    // the first use of it ends the process (TensorRT 10.16 and 11.4): it is left alone, not freed either.
+    if (made == nullptr || logger.has_error())
         fail(EDGEOSR_NO_BACKEND,
              "TensorRT ",
              library.version(),
              " could not start: ",
-             logger.last(),
-             "; take the back end onnxruntime");
-    return made;
+             logger.taken(),
+             "; update the NVIDIA driver, or install the TensorRT of its CUDA version; or take the back end "
+             "onnxruntime");
+    return std::unique_ptr<nvinfer1::IRuntime>(static_cast<nvinfer1::IRuntime*>(made));
 }
 
 }  // namespace
@@ -37,7 +39,7 @@ Engine::Engine(Cuda const& cuda, edgeosr_tensorrt_bundle const& bundle) : shared
                  " could not load ",
                  record_.file,
                  ": ",
-                 logger_.last(),
+                 logger_.taken(),
                  "; build it again: edgeosr build ",
                  bundle.path);
         shared_.engine = engine_.get();

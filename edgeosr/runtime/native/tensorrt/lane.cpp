@@ -15,7 +15,7 @@ constexpr std::uint32_t kWritten = kernels::kWritten;
          "TensorRT ",
          what,
          ": ",
-         shared.logger->last(),
+         shared.logger->taken(),
          "; build the engine again (edgeosr build BUNDLE), or take the back end onnxruntime");
 }
 
@@ -36,12 +36,13 @@ Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activa
     host_frames_ = HostMemory(cuda, shape.bytes(), mapped);
     if (!mapped) device_frames_ = DeviceMemory(cuda, shape.bytes());
     frames_ = mapped ? host_frames_.address() : device_frames_.address();
+    shared.logger->forget();
     context_.reset(
         shared.engine->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
     if (context_ == nullptr)
         fail(EDGEOSR_NO_MEMORY,
              "TensorRT made no execution context, often for want of memory: ",
-             shared.logger->last(),
+             shared.logger->taken(),
              "; close other programs on the GPU, or build the engine with a smaller --batch");
     context_->setDeviceMemoryV2(reinterpret_cast<void*>(static_cast<std::uintptr_t>(activations)),
                                 activation_bytes);
@@ -130,6 +131,7 @@ void Slot::enqueue(CUstream stream, bool bgr) {
     bgr_ = bgr;
     if (!mapped)
         require(cuda.copy_in(frames_, host_frames_.data(), shape.bytes(), stream), "cuMemcpyHtoDAsync");
+    shared_.logger->forget();
     if (!context_->enqueueV3(stream)) {
         // A device that is lost shows here; TensorRT says no more than false.
         require(cuda.synchronize(stream), "cuStreamSynchronize");

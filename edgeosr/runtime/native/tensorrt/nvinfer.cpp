@@ -72,16 +72,26 @@ void Logger::log(Severity severity, nvinfer1::AsciiChar const* text) noexcept {
     if (severity > Severity::kERROR || text == nullptr) return;
     try {
         std::lock_guard<std::mutex> const lock(mutex_);
-        last_ = shown(text, 600);
+        if (first_.empty()) first_ = shown(text, 600);  // what follows is what came of it
     } catch (...) {
         // Without memory for the words the failure itself is told.
     }
 }
 
-std::string Logger::last() {
+bool Logger::has_error() {
     std::lock_guard<std::mutex> const lock(mutex_);
-    std::string const said = last_.empty() ? "it says not why" : last_;
-    last_.clear();
+    return !first_.empty();
+}
+
+void Logger::forget() {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    first_.clear();
+}
+
+std::string Logger::taken() {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    std::string const said = first_.empty() ? "it says not why" : first_;
+    first_.clear();
     return said;
 }
 

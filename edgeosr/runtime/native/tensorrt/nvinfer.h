@@ -22,16 +22,18 @@ struct Library {
     bool is(std::string const& version) const;
 };
 
-/// Keeps TensorRT's last error, for the message of what it makes fail.
+/// Keeps TensorRT's first error since forget(), for the message of what it makes fail.
 class Logger final : public nvinfer1::ILogger {
   public:
     void log(Severity severity, nvinfer1::AsciiChar const* text) noexcept override;
+    bool has_error();
+    void forget();
     /// Return it and forget it; "it says not why" without one.
-    std::string last();
+    std::string taken();
 
   private:
     std::mutex mutex_;
-    std::string last_;
+    std::string first_;
 };
 
 /// Return the library; `named`: a path, or "": EDGEOSR_TENSORRT, then the usual names. Call it only where the
