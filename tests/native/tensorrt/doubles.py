@@ -71,7 +71,7 @@ def cuda_library(folder: Path) -> Path:
 
 
 def stubs_from(include: Path) -> str:
-    """Return classes for the double to derive from, one for each of TensorRT's; any of their methods aborts."""
+    """Return classes for the double to derive from, one for each of TensorRT's; their methods abort."""
     lines = []
     header = next(path for path in (include / "NvInferImpl.h", include / "NvInferRuntime.h") if path.exists())
     text = re.sub(r"//[^\n]*", "", header.read_text("utf-8"))
