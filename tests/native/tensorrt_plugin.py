@@ -1,6 +1,6 @@
 """The plug-in against NVIDIA's own headers: ``python tests/native/tensorrt_plugin.py INCLUDE [LIBRARY]``.
 
-INCLUDE is the folder of ``NvInferRuntime.h``, 10.3 or later (in a checkout of github.com/NVIDIA/TensorRT it is
+INCLUDE is the folder of ``NvInferRuntime.h``, 10.3 or later (of a checkout of github.com/NVIDIA/TensorRT,
 ``include``). The plug-in is compiled with every warning an error, for this machine and, with the package
 ziglang, for aarch64; then the tests of the folder ``tensorrt`` run on it, over a double of libnvinfer behind
 NVIDIA's classes. LIBRARY is a genuine one of the headers' major version, such as ``libnvinfer_lean.so.10`` of

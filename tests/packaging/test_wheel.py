@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL_FILES = ("CMakeLists.txt", "budgets/*.json", "examples/*", "include/edgeosr/*", "src/*")
 # Of libedgeosr, which is built where a compiler is.
-NATIVE_FILES = ("CMakeLists.txt", "edgeosr.pc.in", "examples/*", "include/*", "src/**/*")
+NATIVE_FILES = (
+    *("CMakeLists.txt", "tensorrt.cmake", "edgeosr.pc.in"),
+    *("examples/*", "include/*", "src/**/*", "tensorrt/*"),
+)
 FOLDERS = ("edgeosr", "export", "kernels", "bench")
 
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -227,18 +228,27 @@ class TensorRT:
         self.words = b""
         self.starts = 1  # what ``started`` says
         self.asked: list[int] = []
-        self.lock = threading.RLock()
+        self.lock, self.inside = threading.RLock(), 0
         failed = {name: None if types[0] is None else 0 for name, types in CALLS.items()}
         members = {
-            name: ctypes.CFUNCTYPE(*types)(faults.guarded(self.locked(getattr(self, name)), failed[name]))
+            name: ctypes.CFUNCTYPE(*types)(
+                faults.guarded(self.locked(getattr(self, name), alone=name == "made"), failed[name])
+            )
             for name, types in CALLS.items()
         }
         self.calls = Calls(**members, version=version, build=build)
         library.double_set(ctypes.byref(self.calls))
 
-    def locked(self, call: Any) -> Any:
+    def locked(self, call: Any, *, alone: bool) -> Any:
+        """Let one call in at a time; ``alone``: TensorRT does not, so two at once are a fault."""
+
         @functools.wraps(call)
         def run(*arguments: Any) -> Any:
+            if alone:
+                self.inside += 1
+                time.sleep(0.005)
+                assert self.inside == 1, "two contexts are made at once"
+                self.inside -= 1
             with self.lock:
                 return call(*arguments)
 

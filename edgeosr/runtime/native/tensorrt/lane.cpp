@@ -29,7 +29,7 @@ std::string listed(nvinfer1::Dims const& dims) {
 }  // namespace
 
 Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activation_bytes, Shape wanted)
-    : shape(wanted), shared_(shared) {
+    : shape(wanted), shared_(shared), context_(nullptr, LetGo{&shared.making}) {
     Cuda const& cuda = shared.cuda;
     bool const mapped = shared.device.integrated;
     auto const batch = static_cast<std::size_t>(shape.batch);
@@ -37,8 +37,11 @@ Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activa
     if (!mapped) device_frames_ = DeviceMemory(cuda, shape.bytes());
     frames_ = mapped ? host_frames_.address() : device_frames_.address();
     shared.logger->forget();
-    context_.reset(
-        shared.engine->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
+    {
+        std::lock_guard<std::mutex> const lock(shared.making);
+        context_.reset(shared.engine->createExecutionContext(
+            nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
+    }
     if (context_ == nullptr)
         fail(EDGEOSR_NO_MEMORY,
              "TensorRT made no execution context, often for want of memory: ",

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "backends/tensorrt_abi.h"
@@ -29,6 +30,9 @@ struct Machinery {
     Kernel* kernel = nullptr;
     std::size_t parts = 0, dimension = 0, classes = 0, probes = 0;  // of the scorer
     CUdeviceptr orders[2] = {0, 0};                                 // channel order RGB and BGR, int64 [3]
+    // TensorRT's objects are not for several threads at once, but for contexts, each on its own thread: they
+    // are made and let go one by one. All of them use profile 0, as TensorRT 10 and later allow.
+    mutable std::mutex making;
 };
 
 /// One run prepared for one shape.
@@ -55,7 +59,14 @@ class Slot {
     HostMemory host_frames_, host_verdicts_;
     DeviceMemory device_frames_, room_;  // room: verdicts, unless they lie in the host's memory; workspace
     std::vector<std::pair<std::string, DeviceMemory>> outputs_;
-    std::unique_ptr<nvinfer1::IExecutionContext> context_;
+    struct LetGo {
+        std::mutex* making;
+        void operator()(nvinfer1::IExecutionContext* context) const {
+            std::lock_guard<std::mutex> const lock(*making);
+            delete context;
+        }
+    };
+    std::unique_ptr<nvinfer1::IExecutionContext, LetGo> context_;
     Launch launch_;
     CUdeviceptr frames_ = 0, verdicts_ = 0;
     std::size_t verdict_bytes_ = 0, cleared_bytes_ = 0;
