@@ -133,6 +133,22 @@ def test_a_full_gpu_is_told_and_the_next_call_may_work(machine, frames):
     assert handle.judge(frame(frames[0]))["score"] == before
 
 
+def test_what_a_failed_run_left_in_the_stream_ends_before_its_buffers_are_freed(machine, frames):
+    made = machine(integrated=False)
+    made.add()
+    handle = made.open()
+    before = handle.judge(frame(frames[0]))["score"]
+    made.cuda.fail_at = {("cuMemcpyDtoHAsync", 0): Result.CUDA_ERROR_INVALID_VALUE}
+    status, _ = handle.status_of(frame(frames[1]))
+    assert (
+        status == FAILED
+        and "cuMemcpyDtoHAsync: CUDA_ERROR_1, while frames are judged; this" in handle.last_error()
+    )
+    made.cuda.fail_at = {("cuMemAlloc", 0): Result.CUDA_ERROR_OUT_OF_MEMORY}
+    assert len(handle.judge(*map(frame, frames[:2]))) == 2  # in memory of the size before
+    assert handle.judge(frame(frames[0]))["score"] == before
+
+
 def test_memory_that_other_sizes_hold_is_freed_for_a_new_one(machine, frames):
     made = machine(integrated=False)
     made.add()

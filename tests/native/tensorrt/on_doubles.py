@@ -225,7 +225,8 @@ def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_v
 def test_a_cubin_is_chosen_as_python_chooses_it(machine, frames):
     for architecture, driver, integrated in (
         ((8, 7), 12060, True), ((8, 7), 13000, True), ((8, 6), 12080, False), ((8, 9), 13000, False),
-        ((12, 1), 13000, False), ((7, 5), 11080, False), ((7, 2), 11080, True), ((10, 0), 13000, False),
+        ((12, 1), 13000, False), ((12, 1), 13000, True), ((7, 5), 11080, False), ((7, 2), 11080, True),
+        ((10, 0), 13000, False),
     ):  # fmt: skip
         made = machine(architecture=architecture, driver=driver, integrated=integrated)
         for build in BUILDS:
