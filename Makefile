@@ -4,6 +4,8 @@
 # make native-sanitizers   set everything up, then run it with the sanitizers of addresses, undefined behaviour and threads
 # make native-cmake        set everything up, then build and install the library with CMake as docs/embed-c.md says, and run it
 # make native-gstreamer    set everything up, then build the example for GStreamer and run it, where GStreamer's headers are
+# make native-tensorrt TENSORRT_INCLUDE=FOLDER   set everything up, then compile the plug-in for TensorRT against
+#               NVIDIA's headers and run it over doubles; TENSORRT_LIBRARY: hold it against this libnvinfer too
 # make native-wheels       set everything up, then dist/edgeosr-*-manylinux_*.whl, which carry the library, for x86-64 and
 #               aarch64; with qemu-aarch64-static and the packages libc6-arm64-cross and libstdc++6-arm64-cross, the
 #               latter is run too
@@ -39,7 +41,7 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python $(NEW_ENOUGH) 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: demo test native native-sanitizers native-cmake native-gstreamer native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
+.PHONY: demo test native native-sanitizers native-cmake native-gstreamer native-tensorrt native-wheels test-oldest test-oldest-quick check docs types wheel gpu-pack gpu gpu-dry fuzz soak setup clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -61,6 +63,11 @@ native-cmake: $(STAMP)
 
 native-gstreamer: $(STAMP)
 	$(BIN)/python tests/native/gstreamer_example.py
+
+native-tensorrt: $(STAMP)
+	@test -n "$(TENSORRT_INCLUDE)" || { echo "name the folder of NvInferRuntime.h: make native-tensorrt" \
+		"TENSORRT_INCLUDE=FOLDER (JetPack: /usr/include/aarch64-linux-gnu)" >&2; exit 1; }
+	$(BIN)/python tests/native/tensorrt_plugin.py $(TENSORRT_INCLUDE) $(TENSORRT_LIBRARY)
 
 native-wheels: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[wheels]'

@@ -44,7 +44,7 @@ def handle(native, bundle_path):
     [
         ({"struct_bytes": 8}, "the size of edgeosr_options must be 48 bytes; got 8"),
         ({"struct_bytes": 64}, "compile with the header of this library"),
-        ({"backend": b"tensorflow"}, "must be auto, onnxruntime or openvino; got tensorflow"),
+        ({"backend": b"tensorflow"}, "must be auto, onnxruntime, openvino or tensorrt; got tensorflow"),
         ({"threads": 1025}, "threads must be from 1 to 1024"),
         ({"threads": -2}, "or -1 for one a physical core; got -2"),
         ({"warmup_frames": 10_001}, "warmup_frames must be from 1 to 10000"),

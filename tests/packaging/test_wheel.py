@@ -19,7 +19,10 @@ KERNEL_FILES = (
     "src/*",
 )
 # Of libedgeosr, which is built where a compiler is.
-NATIVE_FILES = ("CMakeLists.txt", "edgeosr.pc.in", "examples/*", "include/*", "src/**/*")
+NATIVE_FILES = (
+    *("CMakeLists.txt", "tensorrt.cmake", "edgeosr.pc.in"),
+    *("examples/*", "include/*", "src/**/*", "tensorrt/*"),
+)
 FOLDERS = ("edgeosr", "export", "kernels", "bench")
 
 

@@ -31,12 +31,11 @@ COMPILED = (
 )
 # What a program that was linked with the library looks for: another one where it must be compiled anew.
 SONAME = f"libedgeosr.so.{ABI}"
-LINKED = (
-    *("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now", f"-Wl,-soname,{SONAME}"),
-    # Nothing but the functions of edgeosr.h is seen from outside, the C++ library's templates least of all.
-    f"-Wl,--version-script={HERE / 'src' / 'libedgeosr.map'}",
-)
+LINKED = ("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now")
+# Nothing but the functions of edgeosr.h is seen from outside, the C++ library's templates least of all.
+NAMED = (f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={HERE / 'src' / 'libedgeosr.map'}")
 PLAIN = ("-O2", "-g0")
+HEADERS = (HERE / "include", HERE / "src")
 
 
 def sources() -> list[Path]:
@@ -49,6 +48,9 @@ def build(
     *,
     objects: Path,
     more: Sequence[Path] = (),
+    only: Sequence[Path] | None = None,
+    folders: Sequence[Path] = (),
+    named: Sequence[str] = NAMED,
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = PLAIN,
     link: Sequence[str] = ("-ldl",),
@@ -59,6 +61,9 @@ def build(
         out: the library's file.
         objects: a folder for objects, which may be shared by builds with other flags.
         more: sources beside the library's.
+        only: sources in place of the library's, for another library.
+        folders: of ours where they find headers too.
+        named: of the linker: its name and what is seen from outside.
         compiler: command and arguments; None: the variable ``CXX``, or the first of
             ``COMPILERS`` that is here.
         flags: of the compiler and the linker.
@@ -77,26 +82,26 @@ def build(
 
     def compiled(source: Path) -> Path:
         name = hashlib.sha256(how)
-        for path in _included(source):
+        for path in _included(source, folders):
             name.update(path.name.encode() + path.read_bytes())
         made = objects / f"{source.stem}-{name.hexdigest()[:24]}.o"
         if not made.exists():
             temporary = made.with_suffix(f".{os.getpid()}.tmp")
-            folders = ("-I", str(HERE / "include"), "-I", str(HERE / "src"))
-            _run([*command, *COMPILED, *WARNINGS, *flags, *folders, "-c", str(source), "-o", str(temporary)])
+            seen = [f"-I{folder}" for folder in (*HEADERS, *folders)]
+            _run([*command, *COMPILED, *WARNINGS, *flags, *seen, "-c", str(source), "-o", str(temporary)])
             temporary.replace(made)
         return made
 
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        made = list(pool.map(compiled, (*sources(), *more)))
+        made = list(pool.map(compiled, (*(sources() if only is None else only), *more)))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(f".{os.getpid()}.tmp")
-    _run([*command, *flags, *LINKED, *map(str, made), *link, "-o", str(temporary)])
+    _run([*command, *flags, *LINKED, *named, *map(str, made), *link, "-o", str(temporary)])
     temporary.replace(out)
     return out
 
 
-def _included(source: Path) -> list[Path]:
+def _included(source: Path, folders: Sequence[Path]) -> list[Path]:
     """Return a source and every file of ours that it includes, itself or through others."""
     found, left = [], [source]
     while left:
@@ -104,8 +109,8 @@ def _included(source: Path) -> list[Path]:
         if path in found:
             continue
         found.append(path)
-        for name in re.findall(r'^#include "([^"]+)"', path.read_text("utf-8"), re.MULTILINE):
-            places = (HERE / "src" / name, HERE / "include" / name, path.parent / name)
+        for name in re.findall(r'^#include ["<]([^">]+)[">]', path.read_text("utf-8"), re.MULTILINE):
+            places = (path.parent / name, *(folder / name for folder in (*HEADERS, *folders)))
             left += [place for place in places if place.exists()][:1]
     return found
 

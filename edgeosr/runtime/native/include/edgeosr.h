@@ -10,9 +10,10 @@
  * Threads: any number may call any function on one runtime at once, but for edgeosr_close, after which nobody
  * may use it. Join your threads before the process ends. On onnxruntime no call waits for another's
  * inference; on OpenVINO as many run at once as there are processors, each with a network of its own, which
- * is compiled when it is first needed and kept. After the first frame of a size, edgeosr_judge allocates
- * nothing of its own, but for such a network, and on OpenVINO for a size that is not among the last 16; what
- * the back end does inside is its own affair.
+ * is compiled when it is first needed and kept; on TensorRT four run at once. After the first frame of a
+ * size, edgeosr_judge allocates nothing of its own, but for such a network, and for a size that is not among
+ * the last 16 (OpenVINO) or 8 (TensorRT, of each of the four); what the back end does inside is its own
+ * affair.
  *
  * Sizes: a structure begins with its size, or its size is passed along, so that a program that was compiled
  * with another header is refused, and not misread. Set what you do not use to zero: in a structure, zero
@@ -68,9 +69,10 @@ typedef enum edgeosr_format {
 /* How to open a bundle. Yours; read during the call only. */
 typedef struct edgeosr_options {
     size_t struct_bytes;         /* sizeof(edgeosr_options) */
-    char const* backend;         /* "auto" (also NULL), "onnxruntime" or "openvino" */
+    char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt" */
     char const* backend_library; /* path of its library (with "auto": of onnxruntime, which is then taken);
-                                    NULL: EDGEOSR_ONNXRUNTIME or EDGEOSR_OPENVINO, then the usual names */
+                                    NULL: EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then
+                                    the usual names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;

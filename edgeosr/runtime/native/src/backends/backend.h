@@ -33,14 +33,18 @@ struct BackendOptions {
     int threads = 1;      // of one inference; 0: one a physical core
 };
 
+/// The file of the bundle that a back end runs, or was made from.
+enum class Graph { kModel, kBody, kBackbone };
+
 /// Runs the network of one bundle. run() may be called from any number of threads at once; none waits for
 /// another's inference.
 class Backend {
   public:
     virtual ~Backend() = default;
     virtual char const* name() const = 0;
-    virtual bool runs_body() const { return false; }  // body.onnx; else model.onnx
-    virtual std::string library() const = 0;          // which, with its version
+    virtual Graph graph() const { return Graph::kModel; }
+    virtual std::optional<Size> frame() const { return std::nullopt; }  // that it takes; none: the bundle's
+    virtual std::string library() const = 0;                            // which, with its version
     /// Judge frames and give the rows to the sink. limit_s: seconds that each frame may take before the run
     /// is stopped; 0: no limit. Throws Failure.
     virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
@@ -48,13 +52,14 @@ class Backend {
 
 /// A way to run a bundle.
 struct Choice {
-    bool openvino = false;   // else onnxruntime
+    enum class On { kOnnxRuntime, kOpenVino, kTensorRt } on = On::kOnnxRuntime;
     bool body_only = false;  // not with model.onnx
     std::string why;         // what to say of it
 };
 
 /// The back end that the options name; or those that "auto" takes, the first that can run and decides as it
-/// must: the body on OpenVINO where there is one, then onnxruntime, whose library the options may name.
+/// must: an engine of the bundle on TensorRT, the body on OpenVINO, where there are such, then onnxruntime,
+/// whose library the options may name.
 /// Throws Failure: EDGEOSR_BAD_ARGUMENT for an unknown name.
 std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& options);
 

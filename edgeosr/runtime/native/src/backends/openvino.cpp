@@ -43,7 +43,7 @@ class OpenVino final : public Backend {
     }
 
     char const* name() const override { return "openvino"; }
-    bool runs_body() const override { return plan_.body; }
+    Graph graph() const override { return plan_.body ? Graph::kBody : Graph::kModel; }
     std::string library() const override {
         char const* const precision = !plan_.body ? "f32" : plan_.bf16 ? "bf16" : "int8";
         return joined(library_.path, " (OpenVINO ", library_.version, ", ", precision, ")");

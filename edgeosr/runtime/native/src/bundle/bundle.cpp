@@ -22,6 +22,7 @@ Bundle read_whole(std::string const& path, Bytes const& data) {
     Bundle made;
     made.path = path;
     made.manifest_sha256 = sha256_hex(data.data(), data.size());
+    made.manifest_text = data.text();
     made.manifest = parse_manifest(data.text(), path + "/manifest.json");
     for (auto const& record : made.manifest.files) {
         Bytes bytes = read_plain_file(path, record.name, record.bytes, record.bytes);

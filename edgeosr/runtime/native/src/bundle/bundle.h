@@ -13,6 +13,7 @@ namespace edgeosr {
 
 struct Bundle {
     std::string path, manifest_sha256;
+    std::string manifest_text;
     Manifest manifest;
     std::vector<Bytes> files;  // contents, in the order of manifest.files
 

@@ -158,8 +158,8 @@ Golden read_golden(std::string_view data, Manifest const& manifest, Threshold co
         require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);
     if (manifest.backbone) {
-        rounding_from(file, "rounding", parts);
-        expected_from(file, "typed_", made.count, classes, parts);
+        made.typed_rounding = rounding_from(file, "rounding", parts);
+        made.typed = expected_from(file, "typed_", made.count, classes, parts);
     }
     if (manifest.body) {
         made.body_rounding = rounding_from(file, "body_rounding", parts);

@@ -30,8 +30,9 @@ struct Golden {
     Size size;    // that they are judged at, pixels repeated
     std::vector<bool> bgr;
     Expected portable;
-    Expected body;  // of body.onnx; empty in a bundle without one
-    Rounding body_rounding;
+    Expected body;   // of body.onnx; empty in a bundle without one
+    Expected typed;  // of backbone.onnx with scorer.npz, likewise: what an engine must say
+    Rounding body_rounding, typed_rounding;
 };
 
 /// Parse and check every field, those for a typed backbone and a body too. portable: the manifest's threshold

@@ -96,7 +96,8 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     if (schema >= kClassSchema) by_class = made.classes.size();
     if (!root.field("backbone").is_null())
         made.backbone = backbone_from_json(root.field("backbone"), by_class);
-    if (require_engines(root.field("engines")) > 0 && !made.backbone)
+    made.engines = require_engines(root.field("engines"));
+    if (made.engines > 0 && !made.backbone)
         root.field("engines").refuse("an empty list, for there is no backbone");
     made.fusion = fusion_from_json(root.field("fusion"));
     made.edgeosr = root.field("edgeosr").text();

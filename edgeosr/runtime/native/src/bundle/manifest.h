@@ -68,6 +68,7 @@ struct Manifest {
     Threshold threshold;
     std::optional<BackboneRecord> backbone;
     std::optional<BodyRecord> body;
+    std::size_t engines = 0;  // of TensorRT and TensorRT-RTX, which are checked; their plug-in reads them
     std::vector<FileRecord>
         files;  // model.onnx, scorer.npz, golden.npz; backbone.onnx and body.onnx of theirs
 };

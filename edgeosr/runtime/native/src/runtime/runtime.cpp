@@ -63,7 +63,8 @@ class Verdicts final : public RowSink {
 
 void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
     auto const& preprocessing = loaded.manifest.preprocessing;
-    Size const size = loaded.manifest.frame.value_or(Size{preprocessing.height_px, preprocessing.width_px});
+    Size const input{preprocessing.height_px, preprocessing.width_px};
+    Size const size = loaded.backend->frame().value_or(loaded.manifest.frame.value_or(input));
     std::vector<std::uint8_t> const black(
         static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px) * 3, 0);
     edgeosr_frame const frame = {
@@ -112,30 +113,42 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
         read_golden(made->golden.text(), bundle.manifest, made->portable);
     }
     auto ways = choices(bundle.manifest, settings_.backend);
+    std::string reasons;  // why those before do not run it
     for (std::size_t i = 0; i < ways.size(); ++i) {
-        if (ways[i].why.empty()) ways[i].why = made->why;
+        if (ways[i].why.empty()) ways[i].why = reasons;
         try {
             start(*made, bundle, ways[i], verify);
             break;
         } catch (Failure const& failure) {
-            bool const other = failure.status() == EDGEOSR_NO_BACKEND ||
+            bool const engine = ways[i].on == Choice::On::kTensorRt;
+            // Whatever keeps an engine from running here is no error of the bundle's other files.
+            bool const other = engine || failure.status() == EDGEOSR_NO_BACKEND ||
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
-            if (!other || i + 1 == ways.size()) throw;
-            made->why = joined("openvino: ", failure.what());
+            if (!other || ways.size() == 1) throw;
+            if (i + 1 == ways.size()) fail(failure.status(), failure.what(), "; before that, ", reasons);
+            reasons +=
+                joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
     }
     return made;
 }
 
 void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+    made.backend = nullptr;  // one that does not decide as it must holds a network
+    bool const engine = way.on == Choice::On::kTensorRt;
+    if (engine && made.scorer_fault) throw Failure(*made.scorer_fault);  // the kernel scores with it
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
     made.manifest = bundle.manifest;
-    if (made.backend->runs_body() && bundle.manifest.body->fusion) {
-        made.manifest.fusion = *bundle.manifest.body->fusion;
-        made.manifest.threshold = *bundle.manifest.body->threshold;
-    }
+    auto const calibrated_anew = [&made](auto const& record) {
+        if (!record->fusion) return;
+        made.manifest.fusion = *record->fusion;
+        made.manifest.threshold = *record->threshold;
+    };
+    Graph const graph = made.backend->graph();
+    if (graph == Graph::kBody) calibrated_anew(bundle.manifest.body);
+    if (graph == Graph::kBackbone) calibrated_anew(bundle.manifest.backbone);
     made.classes.clear();
     made.parts.clear();
     for (auto const& name : made.manifest.classes)
@@ -143,7 +156,8 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
     warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
-    if (verify || way.openvino) require_golden_verdicts(made, settings_.warmup_limit_s, nullptr);
+    if (verify || way.on != Choice::On::kOnnxRuntime)
+        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && !verify);
 }
 
 Runtime::State Runtime::state() const {

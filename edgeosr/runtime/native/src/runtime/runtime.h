@@ -85,8 +85,12 @@ class Runtime {
 std::vector<double> calibrated(Manifest const& manifest);
 
 /// Judge the golden frames, each alone and in batches; fill `out` if there is one. limit_s: seconds that each
-/// may take; 0: no limit. Throws EDGEOSR_NOT_VERIFIED, EDGEOSR_BACKEND_FAILED.
-void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out);
+/// may take; 0: no limit. may_miss: where the back end takes frames of another size than they have, say so in
+/// loaded.why instead. Throws EDGEOSR_NOT_VERIFIED, EDGEOSR_BACKEND_FAILED.
+void require_golden_verdicts(Loaded& loaded,
+                             double limit_s,
+                             edgeosr_verification* out,
+                             bool may_miss = false);
 
 /// Bundle and back end as a JSON object.
 std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation);

@@ -131,15 +131,39 @@ void put_texts(std::string& json, std::vector<std::string> const& texts) {
     json += "]";
 }
 
+/// Why the golden frames cannot be judged, if the back end takes none of their size; else "".
+std::string other_size(Backend const& backend, Size golden) {
+    auto const takes = backend.frame();
+    if (!takes || (takes->height_px == golden.height_px && takes->width_px == golden.width_px)) return "";
+    return joined("its engine takes frames of ",
+                  takes->height_px,
+                  "x",
+                  takes->width_px,
+                  ", and the golden frames are of ",
+                  golden.height_px,
+                  "x",
+                  golden.width_px,
+                  ": build one for these, or judge them with edgeosr verify, in Python");
+}
+
 }  // namespace
 
-void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out) {
+void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out, bool may_miss) {
     if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
     Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable);
     std::vector<double> const limits = calibrated(loaded.manifest);
-    bool const body = loaded.backend->runs_body();
-    Expected const& expected = body ? golden.body : golden.portable;
-    Band const band = body ? engine_band(golden.body_rounding) : same_graph_band(loaded.parts.size());
+    if (std::string const words = other_size(*loaded.backend, golden.size); !words.empty()) {
+        if (!may_miss) fail(EDGEOSR_NOT_VERIFIED, loaded.path, " cannot be verified: ", words);
+        loaded.why += joined("; it was not verified: ", words);
+        return;
+    }
+    Graph const graph = loaded.backend->graph();
+    Expected const& expected = graph == Graph::kModel  ? golden.portable
+                               : graph == Graph::kBody ? golden.body
+                                                       : golden.typed;
+    Band const band = graph == Graph::kModel
+                          ? same_graph_band(loaded.parts.size())
+                          : engine_band(graph == Graph::kBody ? golden.body_rounding : golden.typed_rounding);
     Agreement const result = agreement(
         golden, expected, band, GoldenRun(loaded, golden, limits, limit_s).found(), loaded.manifest, limits);
     if (out != nullptr) {
@@ -181,7 +205,11 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
     json += ", \"backend_library\": ";
     put_text(json, loaded.backend->library());
     json += ", \"graph\": ";
-    put_text(json, loaded.backend->runs_body() ? "body.onnx" : "model.onnx");
+    Graph const graph = loaded.backend->graph();
+    put_text(json,
+             graph == Graph::kModel  ? "model.onnx"
+             : graph == Graph::kBody ? "body.onnx"
+                                     : "backbone.onnx");
     json += ", \"why\": ";
     put_text(json, loaded.why);
     json += ", \"classes\": ";
@@ -189,8 +217,9 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
     json += ", \"parts\": ";
     put_texts(json, manifest.fusion.parts);
     json += ", \"frame\": ";
-    json +=
-        manifest.frame ? joined("[", manifest.frame->height_px, ", ", manifest.frame->width_px, "]") : "null";
+    std::optional<Size> const taken = loaded.backend->frame();
+    std::optional<Size> const frame = taken ? taken : manifest.frame;
+    json += frame ? joined("[", frame->height_px, ", ", frame->width_px, "]") : "null";
     json += joined(
         ", \"input\": [", manifest.preprocessing.height_px, ", ", manifest.preprocessing.width_px, "]");
     json += ", \"thresholds\": [";

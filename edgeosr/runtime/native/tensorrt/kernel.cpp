@@ -1,0 +1,106 @@
+#include "kernel.h"
+
+#include "base/failure.h"
+#include "images.h"
+#include "packing.h"
+
+namespace edgeosr::trt {
+namespace {
+
+// In the order of HostPlan::entry.
+char const* const kEntries[] = {"fused_score_map_mma_f16",
+                                "fused_score_map_mma_f32",
+                                "fused_score_map_fma_f16",
+                                "fused_score_map_fma_f32",
+                                "fused_score_tangents_mma_f16",
+                                "fused_score_tangents_mma_f32",
+                                "fused_score_tangents_fma_f16",
+                                "fused_score_tangents_fma_f32"};
+
+bool has_tensor_cores(Device const& device) {
+    return device.major > 7 || (device.major == 7 && device.minor >= 5);
+}
+
+}  // namespace
+
+Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
+    : cuda_(cuda), multiprocessors_(device.multiprocessors) {
+    std::vector<std::uint8_t> const file = packed_scorer(scorer, has_tensor_cores(device));
+    std::size_t const data_at = kernels::read_packed_scorer(file.data(), file.size(), &packed_);
+    if (data_at == 0)
+        fail(EDGEOSR_INTERNAL, "the packed scorer is not as the fused kernel reads it; please report this");
+    Image const image = image_for(device);
+    build_ = image.name;
+    CUresult const loaded = cuda_.load(&module_, image.data.data());
+    if (loaded != CUDA_SUCCESS && !is_fatal(loaded)) require(loaded, "cuModuleLoadData");
+    if (loaded != CUDA_SUCCESS)
+        fail(EDGEOSR_NO_BACKEND,
+             "the driver does not load the fused kernel's build ",
+             build_,
+             " (",
+             described(cuda_, {loaded, "cuModuleLoadData"}),
+             "); make the builds again: python -m edgeosr.kernels.build_cubins");
+    try {
+        std::size_t const bytes = file.size() - data_at;
+        require(cuda_.allocate(&weights_, bytes), "cuMemAlloc");
+        require(cuda_.copy_in(weights_, file.data() + data_at, bytes, nullptr), "cuMemcpyHtoDAsync");
+        require(cuda_.synchronize(nullptr), "cuStreamSynchronize");  // other streams do not wait for this one
+    } catch (...) {
+        free();
+        throw;
+    }
+}
+
+Kernel::~Kernel() {
+    free();
+}
+
+void Kernel::free() {
+    if (weights_ != 0) cuda_.free(weights_);
+    if (module_ != nullptr) cuda_.unload(module_);
+}
+
+Launch Kernel::planned(kernels::ScoreInput input) {
+    Launch made;
+    input.multiprocessors = multiprocessors_;
+    if (char const* const words = kernels::make_plan(packed_, input, &made.plan))
+        fail(EDGEOSR_BACKEND_FAILED, "the fused kernel does not take what the engine gives: ", words);
+    char const* const name = kEntries[made.plan.entry];
+    CUresult const found = cuda_.function(&made.function, module_, name);
+    if (found == CUDA_ERROR_NOT_FOUND)
+        fail(EDGEOSR_NO_BACKEND,
+             "the fused kernel's build ",
+             build_,
+             " has no entry ",
+             name,
+             ": it was made from another source; make it again: python -m edgeosr.kernels.build_cubins");
+    require(found, "cuModuleGetFunction");
+    std::lock_guard<std::mutex> const lock(mutex_);
+    std::size_t& allowed = shared_allowed_[made.plan.entry];
+    if (made.plan.shared_bytes > allowed) {
+        require(cuda_.set_attribute(made.function,
+                                    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                    static_cast<int>(made.plan.shared_bytes)),
+                "cuFuncSetAttribute");
+        allowed = made.plan.shared_bytes;
+    }
+    return made;
+}
+
+void Kernel::launch(Launch& made, CUstream stream) const {
+    void* arguments[] = {&made.plan.params};
+    require(cuda_.launch(made.function,
+                         static_cast<unsigned>(made.plan.blocks),
+                         1,
+                         1,
+                         kernels::kThreads,
+                         1,
+                         1,
+                         static_cast<unsigned>(made.plan.shared_bytes),
+                         stream,
+                         arguments,
+                         nullptr),
+            "cuLaunchKernel");
+}
+
+}  // namespace edgeosr::trt

@@ -1,0 +1,172 @@
+// The plug-in's table of functions: the C boundary, where nothing is thrown across.
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string_view>
+
+#include "backends/tensorrt_abi.h"
+#include "base/failure.h"
+#include "engine.h"
+#include "nvinfer.h"
+
+using edgeosr::Failure;
+using edgeosr::joined;
+namespace trt = edgeosr::trt;
+
+struct edgeosr_tensorrt_engine {
+    edgeosr_tensorrt_engine(trt::Cuda const& cuda, edgeosr_tensorrt_bundle const& bundle)
+        : engine(cuda, bundle) {}
+    trt::Engine engine;
+};
+
+namespace {
+
+using Words = edgeosr_tensorrt_words;
+
+void put(Words* words, std::string_view text) {
+    std::size_t const count = std::min(text.size(), sizeof words->text - 1);
+    std::memcpy(words->text, text.data(), count);
+    words->text[count] = '\0';
+}
+
+/// Words for a driver's call that failed; a lost device ends the engine.
+std::int32_t told(trt::Cuda const& cuda,
+                  trt::CudaError const& error,
+                  trt::Engine* engine,
+                  char const* doing,
+                  Words* words) {
+    if (error.code == CUDA_ERROR_OUT_OF_MEMORY) {
+        put(words,
+            joined("the GPU's memory is full while ",
+                   doing,
+                   " (",
+                   error.call,
+                   "); close other programs on it, judge fewer frames in one call, or take the back end "
+                   "onnxruntime; this runtime can go on"));
+        return EDGEOSR_NO_MEMORY;
+    }
+    if (!trt::is_fatal(error.code)) {
+        put(words,
+            joined(trt::described(cuda, error),
+                   ", while ",
+                   doing,
+                   "; this runtime can go on; if it happens again, take the back end onnxruntime"));
+        return EDGEOSR_BACKEND_FAILED;
+    }
+    std::string const text =
+        joined("the GPU failed while ",
+               doing,
+               ": ",
+               trt::described(cuda, error),
+               "; this runtime judges no more, and CUDA allows no further use of the GPU "
+               "in this process: start a new one; if it happens again, see dmesg");
+    if (engine != nullptr) engine->lose(text);
+    put(words, text);
+    return EDGEOSR_BACKEND_FAILED;
+}
+
+/// Do it, and turn what is thrown into a status with words.
+template <class Do>
+std::int32_t guarded(trt::Engine* engine, char const* doing, Words* words, Do const& what) noexcept {
+    trt::Cuda const* cuda = nullptr;
+    try {
+        cuda = engine != nullptr ? &engine->cuda() : &trt::driver();
+        try {
+            what(*cuda);
+            return EDGEOSR_OK;
+        } catch (trt::CudaError const& error) {
+            return told(*cuda, error, engine, doing, words);
+        }
+    } catch (Failure const& failure) {
+        put(words, failure.what());
+        return failure.status();
+    } catch (std::bad_alloc const&) {
+        put(words, "there is too little memory; judge fewer frames in one call");
+        return EDGEOSR_NO_MEMORY;
+    } catch (std::exception const& error) {
+        put(words, error.what());
+        return EDGEOSR_INTERNAL;
+    } catch (...) {
+        put(words, "a fault of the plug-in; please report it");
+        return EDGEOSR_INTERNAL;
+    }
+}
+
+std::int32_t open(edgeosr_tensorrt_bundle const* bundle, edgeosr_tensorrt_engine** out, Words* words) {
+    *out = nullptr;
+    return guarded(nullptr, "the engine is loaded", words, [&](trt::Cuda const& cuda) {
+        *out = new edgeosr_tensorrt_engine(cuda, *bundle);
+    });
+}
+
+void frame(edgeosr_tensorrt_engine const* engine, std::int32_t* height_px, std::int32_t* width_px) {
+    *height_px = engine->engine.record().height_px;
+    *width_px = engine->engine.record().width_px;
+}
+
+char const* library(edgeosr_tensorrt_engine const* engine) {
+    return engine->engine.described();
+}
+
+constexpr char kJudging[] = "frames are judged";
+
+std::int32_t begin(edgeosr_tensorrt_engine* of,
+                   std::size_t count,
+                   std::int32_t height_px,
+                   std::int32_t width_px,
+                   edgeosr_tensorrt_run* run,
+                   Words* words) {
+    trt::Engine& engine = of->engine;
+    return guarded(&engine, kJudging, words, [&](trt::Cuda const&) {
+        trt::Lane* const lane = engine.take();
+        try {
+            lane->begin(count, height_px, width_px);
+        } catch (...) {
+            engine.give_back(lane);
+            throw;
+        }
+        *run = {lane, engine.at_once(), lane->label.data(), lane->score.data(), lane->values.data()};
+    });
+}
+
+std::int32_t room(edgeosr_tensorrt_engine* of,
+                  edgeosr_tensorrt_run* run,
+                  std::size_t count,
+                  std::uint8_t** frames,
+                  Words* words) {
+    return guarded(&of->engine, kJudging, words, [&](trt::Cuda const&) {
+        *frames = static_cast<trt::Lane*>(run->lane)->room(count);
+    });
+}
+
+std::int32_t judge(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run, std::int32_t bgr, Words* words) {
+    return guarded(&of->engine, kJudging, words, [&](trt::Cuda const&) {
+        static_cast<trt::Lane*>(run->lane)->judge(bgr != 0);
+    });
+}
+
+void end(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run) {
+    of->engine.give_back(static_cast<trt::Lane*>(run->lane));
+}
+
+void close(edgeosr_tensorrt_engine* engine) {
+    delete engine;
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) edgeosr_tensorrt_plugin const* edgeosr_tensorrt_open_plugin(
+    std::uint32_t abi) {
+    static edgeosr_tensorrt_plugin const kPlugin = {EDGEOSR_TENSORRT_ABI,
+                                                    sizeof(edgeosr_tensorrt_plugin),
+                                                    trt::made_for(),
+                                                    open,
+                                                    frame,
+                                                    library,
+                                                    begin,
+                                                    room,
+                                                    judge,
+                                                    end,
+                                                    close};
+    return abi == EDGEOSR_TENSORRT_ABI ? &kPlugin : nullptr;
+}

@@ -1,0 +1,231 @@
+"""What goes wrong on a GPU, over the doubles: each is a status with words, and what can go on does."""
+
+import numpy as np
+import pytest
+from cuda_double import Result
+from engine_double import TrtDouble
+from handle import BUNDLE, FAILED, FRAME, MEMORY, NO_BACKEND, frame, options, said_on_opening
+
+from edgeosr.kernels.build.ahead import SOURCE_FILE
+
+
+def refused(made, **changes):
+    given = {"backend": b"tensorrt", "backend_library": made.library, "warmup_frames": -1, **changes}
+    return said_on_opening(made.native, made.path, options(**given))
+
+
+def test_frames_that_the_engine_does_not_take_are_refused_with_what_to_build(machine, frames):
+    made = machine()
+    made.add()
+    handle = made.open()
+    status, _ = handle.status_of(frame(np.zeros((20, 30, 3), np.uint8)))
+    assert status == FRAME
+    assert (
+        "takes frames of 24x32 (height x width); got 20x30: build one for them, edgeosr build"
+        in handle.last_error()
+    )
+    assert handle.judge(frame(frames[0]))["finite"] == 1
+
+
+def test_batches_below_the_profile_are_refused(machine, frames):
+    made = machine()
+    made.add().least = (2, 24, 32, 3)
+    handle = made.open()
+    for count in (1, 5):  # 5: the last piece has one
+        status, _ = handle.status_of(np.concatenate([frame(one) for one in frames[:count]]))
+        assert status == FRAME and "batches from 2 to 4 frames; got 1" in handle.last_error()
+    assert len(handle.judge(*map(frame, frames))) == 6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda engine: engine.outputs.pop("map"), "must be channel_order, frames, logits, map; got channel"),
+        (lambda engine: engine.types.update(map=TrtDouble.DataType.FLOAT), "map must have the type 1 of"),
+        (
+            lambda engine: engine.types.update(frames=TrtDouble.DataType.INT8),
+            "frames must have the type 5 of",
+        ),
+    ],
+    ids=["no map", "another type of the map", "another type of the frames"],
+)
+def test_an_engine_with_other_tensors_is_refused(machine, spoil, words):
+    made = machine()
+    spoil(made.add())
+    status, said = refused(made)
+    assert status == FAILED and words in said and "build it again: edgeosr build BUNDLE" in said
+
+
+def test_a_plan_that_tensorrt_does_not_load_says_its_words(machine):
+    made = machine()
+    made.add()
+    made.trt.engines.clear()
+    status, said = refused(made)
+    assert status == FAILED and "could not load plan.plan: magic tag does not match; build it again" in said
+
+
+def test_tensorrt_that_does_not_start_says_its_words(machine):
+    made = machine()
+    made.add()
+    made.trt.starts = 0
+    status, said = refused(made)
+    assert status == NO_BACKEND and "could not start: it is a double; update the NVIDIA driver" in said
+    assert made.trt.asked == [made.version]
+
+
+def test_a_tensorrt_that_complains_at_its_start_is_not_touched_any_more(machine):
+    """The genuine one gives an object where CUDA does not start, and its first use ends the process."""
+    made = machine()
+    made.add()
+    made.trt.starts = 2
+    made.trt.words = b"CUDA initialization failure with error: 35"
+    status, said = refused(made)
+    assert status == NO_BACKEND and "could not start: CUDA initialization failure with error: 35;" in said
+    assert made.trt.alive == ["runtime 0"] and made.trt.loaded == []
+    made.trt.alive.clear()
+
+
+def test_a_damaged_and_a_missing_plan_are_refused(machine):
+    made = machine()
+    made.add()
+    plan = made.path / "engines" / "plan.plan"
+    plan.write_bytes(b"pla?")
+    status, said = refused(made)
+    assert status == BUNDLE and "is not the engine that was built" in said
+    plan.unlink()
+    status, said = refused(made)
+    assert status == BUNDLE and "plan.plan is missing" in said
+
+
+@pytest.mark.parametrize("how", ["another source", "none for this card", "no folder"])
+def test_without_a_build_of_the_kernel_it_says_where_it_looked(machine, monkeypatch, how):
+    made = machine()
+    made.add()
+    if how == "another source":
+        (made.cubins / SOURCE_FILE).write_text("0" * 64 + "\n", "utf-8")
+    elif how == "none for this card":
+        next(made.cubins.glob("*.cubin")).unlink()
+    else:
+        monkeypatch.setenv("EDGEOSR_CUBINS", str(made.cubins / "nowhere"))
+    status, said = refused(made)
+    assert (
+        status == NO_BACKEND and "no build of the fused kernel for Orin (sm_87, driver of CUDA 12.6)" in said
+    )
+    words = {
+        "another source": "they are of another version of the kernel",
+        "none for this card": "none is for this GPU and its driver",
+        "no folder": "nowhere (it has no file source.sha256)",
+    }
+    assert words[how] in said and "python -m edgeosr.kernels.build_cubins" in said
+
+
+def test_a_full_gpu_is_told_and_the_next_call_may_work(machine, frames):
+    made = machine(integrated=False)
+    made.add()
+    handle = made.open()
+    before = handle.judge(frame(frames[0]))["score"]
+    made.cuda.fail_at = {("cuMemAlloc", number): Result.CUDA_ERROR_OUT_OF_MEMORY for number in (0, 1)}
+    status, _ = handle.status_of(np.concatenate([frame(one) for one in frames[:2]]))
+    assert status == MEMORY
+    assert "the GPU's memory is full while frames are judged (cuMemAlloc)" in handle.last_error()
+    assert "this runtime can go on" in handle.last_error()
+    made.cuda.fail_at.clear()
+    assert handle.judge(frame(frames[0]))["score"] == before
+
+
+def test_what_a_failed_run_left_in_the_stream_ends_before_its_buffers_are_freed(machine, frames):
+    made = machine(integrated=False)
+    made.add()
+    handle = made.open()
+    before = handle.judge(frame(frames[0]))["score"]
+    made.cuda.fail_at = {("cuMemcpyDtoHAsync", 0): Result.CUDA_ERROR_INVALID_VALUE}
+    status, _ = handle.status_of(frame(frames[1]))
+    assert (
+        status == FAILED
+        and "cuMemcpyDtoHAsync: CUDA_ERROR_1, while frames are judged; this" in handle.last_error()
+    )
+    made.cuda.fail_at = {("cuMemAlloc", 0): Result.CUDA_ERROR_OUT_OF_MEMORY}
+    assert len(handle.judge(*map(frame, frames[:2]))) == 2  # in memory of the size before
+    assert handle.judge(frame(frames[0]))["score"] == before
+
+
+def test_memory_that_other_sizes_hold_is_freed_for_a_new_one(machine, frames):
+    made = machine(integrated=False)
+    made.add()
+    handle = made.open()
+    for count in (1, 2):
+        handle.judge(*map(frame, frames[:count]))
+    made.cuda.fail_at = {("cuMemAlloc", 0): Result.CUDA_ERROR_OUT_OF_MEMORY}
+    assert len(handle.judge(*map(frame, frames[:3]))) == 3
+    assert sum("context" in name for name in made.trt.alive) == 1
+
+
+@pytest.mark.parametrize("call", ["cuStreamSynchronize", "cuLaunchKernel", "cuMemcpyHtoDAsync"])
+def test_a_lost_device_ends_the_runtime_and_every_later_call_says_so(machine, frames, call):
+    made = machine(integrated=False)
+    made.add()
+    handle = made.open()
+    handle.judge(frame(frames[0]))
+    made.cuda.lose_at((call, 0), Result.CUDA_ERROR_LAUNCH_FAILED)
+    said = []
+    for _ in range(2):
+        status, verdicts = handle.status_of(frame(frames[0]))
+        assert status == FAILED and verdicts["accepted"][0] == 0
+        said.append(handle.last_error())
+    assert said[0] == said[1]
+    assert said[0].startswith(f"the GPU failed while frames are judged: {call}: CUDA_ERROR_719; this runtime")
+    assert "start a new one" in said[0]
+
+
+@pytest.mark.parametrize("method", ["set_input_shape", "set_tensor_address", "execute_async_v3"])
+def test_what_tensorrt_refuses_is_told_in_its_words_and_the_next_call_may_work(machine, frames, method):
+    made = machine()
+    engine = made.add()
+    handle = made.open()
+    engine.fails.add(method)
+    made.trt.words = b"it does not want to"
+    status, _ = handle.status_of(frame(frames[0]))
+    assert status == FAILED and "it does not want to; build the engine again" in handle.last_error()
+    engine.fails.clear()
+    assert handle.judge(frame(frames[0]))["finite"] == 1
+
+
+def test_a_context_that_tensorrt_does_not_make_is_want_of_memory(machine, frames):
+    made = machine()
+    engine = made.add()
+    handle = made.open()
+    engine.fails.add("create_execution_context")
+    assert handle.status_of(frame(frames[0]))[0] == MEMORY
+    assert "TensorRT made no execution context, often for want of memory" in handle.last_error()
+
+
+def test_a_verdict_that_was_not_written_is_no_verdict(machine, frames):
+    made = machine()
+    made.add()
+    handle = made.open()
+    handle.judge(frame(frames[0]))
+    made.cuda.executes = False
+    assert handle.status_of(frame(frames[0]))[0] == FAILED
+    assert "a verdict was not written as it must be" in handle.last_error()
+    made.cuda.executes = True
+    assert handle.judge(frame(frames[0]))["finite"] == 1
+
+
+def test_no_device_and_an_old_tensorrt_are_told_before_anything_is_loaded(machine):
+    made = machine()
+    made.add()
+    made.cuda.failures["cuInit"] = Result.CUDA_ERROR_NO_DEVICE
+    status, said = refused(made)
+    assert status == NO_BACKEND and "finds no GPU it can use (cuInit: CUDA_ERROR_100)" in said
+    assert made.trt.asked == []
+
+
+def test_a_swap_to_an_engine_goes_on_with_the_old_one_where_it_cannot_be_verified(machine, frames):
+    made = machine()
+    made.add()
+    handle = made.open()
+    before = handle.judge(frame(frames[0]))
+    with pytest.raises(Exception, match="cannot be verified: its engine takes frames of 24x32"):
+        handle.swap(made.path)
+    after = handle.judge(frame(frames[0]))
+    assert (after["score"], after["generation"]) == (before["score"], 1)
