@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <iterator>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "base/failure.h"
 #include "runtime/decision.h"
@@ -76,6 +79,14 @@ void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
     }
 }
 
+/// What loading a network leaves free in the heap, up to its size again, goes back to the system: it is not
+/// needed before the next swap.
+void give_back_free_memory() {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 char const* Names::keep(std::string const& name) {
@@ -125,10 +136,12 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
             made->why = joined("openvino: ", failure.what());
         }
     }
+    give_back_free_memory();
     return made;
 }
 
 void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+    if (!way.openvino) bundle.take_file("body.onnx");  // let go: it is as large as the network that is loaded
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
     made.manifest = bundle.manifest;
