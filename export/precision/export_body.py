@@ -20,6 +20,7 @@ from edgeosr.export.graph.assemble import model_bytes, parse_graph
 from edgeosr.export.graph.writer import claim_name, find_value
 from edgeosr.export.measure import GraphRunner, Runner
 from edgeosr.export.precision import int8
+from edgeosr.export.precision.bf16 import for_bf16
 from edgeosr.export.precision.gate import decision_gate
 from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.precision.pixels import calibration_pixels
@@ -181,9 +182,10 @@ def _made(
 ) -> tuple[bytes, str]:
     """Return ``body.onnx``, and what made it."""
     body, name = body_bytes(graph), graph.classifier.input_name
-    if settings.openvino == BF16:
-        return _from_pixels(body, name), "none"
     batches = list(calibration_pixels(parts.train, graph.classifier.preprocessing))
+    if settings.openvino == BF16:
+        corrected, layers = for_bf16(body, name, batches, settings.threads)
+        return _from_pixels(corrected, name), f"biases of {layers} convolutions corrected for bf16"
     some = np.concatenate([batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)])
     shift = ScoreShift(graph, fusion, body, some, settings.threads)
     made = int8.to_int8(body, name, batches, shift, _OPENVINO)

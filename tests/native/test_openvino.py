@@ -2,7 +2,6 @@
 
 import ctypes
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from handle import FAILED, Handle, frame, opened, options, text_at
+from openvino_shim import build_shim
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
@@ -172,38 +172,9 @@ def test_after_a_time_limit_the_only_network_goes_on(native, gone):
     handle.close()
 
 
-# OpenVINO, whose runs wait and then fail while it is told to.
-SHIM = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdatomic.h>
-#include <unistd.h>
-enum { GENUINE, WAITING, FAILING };
-static atomic_int mode, inside;
-void shim_set(int to) { mode = to; }
-int shim_inside(void) { return inside; }
-int ov_infer_request_infer(void *request) {
-    int (*genuine)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "ov_infer_request_infer");
-    ++inside;
-    while (mode == WAITING) usleep(1000);
-    return mode == FAILING ? -1 : genuine(request);
-}
-int ov_compiled_model_create_infer_request(void const *compiled, void **made) {
-    int (*genuine)(void const *, void **) =
-        (int (*)(void const *, void **))dlsym(RTLD_NEXT, "ov_compiled_model_create_infer_request");
-    return mode == FAILING ? -1 : genuine(compiled, made);
-}
-"""
-
-
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shim") / "libshim.so"
-    genuine = LIBRARY.decode()
-    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path), "-x", "none", "-Wl,--no-as-needed"]
-    command += [genuine, f"-Wl,-rpath,{genuine.rpartition('/')[0]}", "-ldl"]
-    subprocess.run(command, input=SHIM, text=True, check=True)
-    return ctypes.CDLL(str(path))
+    return ctypes.CDLL(str(build_shim(tmp_path_factory.mktemp("shim"), LIBRARY.decode())))
 
 
 def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_later(gone, shim):
