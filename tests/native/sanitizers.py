@@ -40,7 +40,7 @@ from edgeosr.scoring.scorer_file import write_scorer  # noqa: E402
 COMMON = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 SANITIZERS = {"address": "-fsanitize=address,undefined", "thread": "-fsanitize=thread"}
 HOSTILE = 140
-EXITS = 5
+EXITS = 2
 # What onnxruntime and OpenVINO keep for the life of a process is not ours, nor how they share memory.
 LEAKS = "".join(f"leak:{name}\n" for name in ("libonnxruntime", "libopenvino", "libtbb", "libhwloc"))
 # It sees no mutex of theirs locked, and takes an unlock for a fault.
