@@ -7,8 +7,9 @@ For each bundle, in turn and each in a process of its own without Python, files 
     openvino alone               the body, compiled as the library does, one input
     libedgeosr on openvino       the bundle, one frame; its 128 golden verdicts are judged when it is opened
 
-Told are medians: memory that is resident after the first frame and at most, and what opening takes, without
-loading the shared libraries. The library judges one black frame when it opens, the back end alone does not.
+Told are medians: memory that is resident after the first frame, the same when free heap was given back (which
+the library does once it has opened a bundle), and at most; and what opening takes, without loading the shared
+libraries. The library judges one black frame when it opens, the back end alone does not.
 """
 
 import os
@@ -30,7 +31,7 @@ from edgeosr.errors import InferenceError, MissingDependencyError
 from edgeosr.runtime.native.library import load_library, onnxruntime_library, openvino_library
 
 LEAST_TURNS = 5
-STAGES = ("load", "open", "judge")
+STAGES = ("load", "open", "judge", "trim")
 Stage = dict[str, float]
 Program = tuple[str, ...]
 
@@ -107,6 +108,7 @@ def measure(rows: dict[str, Program], turns: int, limit_s: float) -> list[dict[s
             "turns": len(taken[name]),
             "resident_mib": median(name, "judge", "resident_mib"),
             "anonymous_mib": median(name, "judge", "anonymous_mib"),
+            "resident_trimmed_mib": median(name, "trim", "resident_mib"),
             "peak_mib": median(name, "judge", "peak_mib"),
             "open_cpu_ms": median(name, "open", "cpu_ms"),
             "open_wall_ms": median(name, "open", "wall_ms"),
@@ -114,6 +116,7 @@ def measure(rows: dict[str, Program], turns: int, limit_s: float) -> list[dict[s
         }
         if name.startswith("libedgeosr"):
             row["over_mib"] = row["resident_mib"] - found[-1]["resident_mib"]
+            row["over_trimmed_mib"] = row["resident_trimmed_mib"] - found[-1]["resident_trimmed_mib"]
             row["over_open_cpu_ms"] = row["open_cpu_ms"] - found[-1]["open_cpu_ms"]
         found.append(row)
     return found
@@ -157,14 +160,18 @@ def as_text(report: dict[str, Any]) -> str:
     for one in report["bundles"]:
         lines += [
             f"{one['network']}, {report['frame'][0]}x{report['frame'][1]} frames",
-            f"{'row':<26}{'MiB':>8}{'over':>7}{'peak':>7}{'open CPU ms':>13}{'over':>7}{'frame':>7}  turns",
+            f"{'row':<26}{'MiB':>8}{'over':>7}{'trimmed':>9}{'over':>7}{'peak':>7}"
+            f"{'open CPU ms':>13}{'over':>7}{'frame':>7}  turns",
         ]
         for row in one["rows"]:
-            over = (f"{row[key]:+.1f}" if key in row else "" for key in ("over_mib", "over_open_cpu_ms"))
-            memory, opening = over
+            memory, trimmed, opening = (
+                f"{row[key]:+.1f}" if key in row else ""
+                for key in ("over_mib", "over_trimmed_mib", "over_open_cpu_ms")
+            )
             lines.append(
-                f"{row['name']:<26}{row['resident_mib']:>8.1f}{memory:>7}{row['peak_mib']:>7.0f}"
-                f"{row['open_cpu_ms']:>13.0f}{opening:>7}{row['first_frame_cpu_ms']:>7.1f}  {row['turns']}"
+                f"{row['name']:<26}{row['resident_mib']:>8.1f}{memory:>7}{row['resident_trimmed_mib']:>9.1f}"
+                f"{trimmed:>7}{row['peak_mib']:>7.0f}{row['open_cpu_ms']:>13.0f}{opening:>7}"
+                f"{row['first_frame_cpu_ms']:>7.1f}  {row['turns']}"
             )
     return "\n".join(lines)
 

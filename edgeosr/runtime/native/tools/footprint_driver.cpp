@@ -5,10 +5,14 @@
 //   footprint openvino LIBRARY NETWORK HxW PRECISION     a network from `pixels` on, f32 or bf16
 //   footprint edgeosr LIBRARY BUNDLE HxW BACKEND LIBRARY
 //
-// Prints a line a stage (load: the shared libraries; open: until frames can be judged; judge: one frame): its
-// name, resident and anonymous memory and the peak in KiB, CPU and wall time in ms.
+// Prints a line a stage (load: the shared libraries; open: until frames can be judged; judge: one frame;
+// trim: free heap given back): its name, resident and anonymous memory and the peak in KiB, CPU and wall time
+// in ms.
 #include <dlfcn.h>
 #include <sys/resource.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include <chrono>
 #include <cstdio>
@@ -119,7 +123,7 @@ void run_onnxruntime(char const* library, char const* model, Frame& frame) {
     require(api.set_log_level(options.get(), ort::kLogFatal));
     require(api.set_optimization(options.get(), ort::kOptimizeAll));
     require(api.add_config(options.get(), "optimization.disable_specified_optimizers", "ConstantFolding"));
-    ort::Owned<ort::Session> session(api);
+    auto& session = *new ort::Owned<ort::Session>(api);  // until the process ends
     require(api.create_session_from_file(env, model, options.get(), session.out()));
     ort::Owned<ort::MemoryInfo> memory(api);
     require(api.create_cpu_memory(ort::kArenaAllocator, ort::kMemoryDefault, memory.out()));
@@ -232,6 +236,12 @@ int main(int count, char** words) {
         run_edgeosr(words[2], words[3], frame, words[5], words[6]);
     else
         stop(words[1], "see the head of this file");
+    // What the back end alone would hold if the application gave free heap back, as the library does.
+    Stages stages;
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+    stages.end("trim");
     // What is open is left to the end of the process, as by an application that is stopped.
     std::fflush(stdout);
     std::_Exit(0);
