@@ -138,6 +138,7 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
     from edgeosr.runtime.backends.openvino import OpenVinoBackend
+    from edgeosr.runtime.openvino_graph import OpenVinoGraph
 
     record, manifest, why = bundle.manifest.body, bundle.manifest, "it was asked for"
     body, reason = _body_for_here(bundle)
@@ -150,7 +151,8 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
     fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
-    opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    opened = OpenVinoBackend(graph)
     return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
 
 
