@@ -11,9 +11,6 @@ on purpose. What opening a bundle takes is measured beside it, its files read be
 on OpenVINO the golden frames are judged then, alone and in batches.
 """
 
-import ctypes
-import json
-import os
 import statistics
 import sys
 import time
@@ -26,19 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bench.device import describe_device, load_average, versions
+from edgeosr.bench.native_handle import NativeHandle
 from edgeosr.bench.table_command import faster_than, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
-from edgeosr.runtime.native.library import (
-    FRAME,
-    VERDICT,
-    Options,
-    load_library,
-    onnxruntime_library,
-    openvino_library,
-    require_ok,
-)
+from edgeosr.runtime.native.library import onnxruntime_library, openvino_library
 from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, processor_flags
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.verdict import Verdict
@@ -58,50 +48,27 @@ class NativeRow:
     """
 
     def __init__(self, path: Path, backend: str, place: str | None) -> None:
-        self._library = load_library()
-        self._said = np.zeros(1, VERDICT)
-        self._frame = np.zeros(1, FRAME)
-        self._frame["struct_bytes"] = FRAME.itemsize
-        options = Options(
-            struct_bytes=ctypes.sizeof(Options),
-            backend=backend.encode(),
-            backend_library=None if place is None else os.fsencode(place),
-        )
         taken = []
         for _ in range(OPENED):
-            handle, started = ctypes.c_void_p(), time.process_time()
-            status = self._library.edgeosr_open(
-                os.fsencode(path), ctypes.byref(options), ctypes.byref(handle)
-            )
+            started = time.process_time()
+            handle = NativeHandle(path, backend, place)
             taken.append(1e3 * (time.process_time() - started))
-            require_ok(self._library, status)
-            self._library.edgeosr_close(handle)
+            handle.close()
         self.open_ms = statistics.median(taken)
-        self._handle = ctypes.c_void_p()
-        status = self._library.edgeosr_open(
-            os.fsencode(path), ctypes.byref(options), ctypes.byref(self._handle)
-        )
-        require_ok(self._library, status)
-        room = ctypes.create_string_buffer(1 << 16)
-        require_ok(self._library, self._library.edgeosr_info(self._handle, room, len(room), None))
-        info = json.loads(room.value)
+        self._handle = NativeHandle(path, backend, place)
+        info = self._handle.info()
         precision = info["backend_library"].rstrip(")").rpartition(" ")[2]
         graph = backend if backend == "onnxruntime" else f"{info['graph']} {precision}"
         self.name = f"native, {graph}"
 
     def __call__(self, frame: Frame) -> int:
         """Judge a frame ``[height, width, 3]``; returns its class, -1 for unknown."""
-        self._frame["height_px"], self._frame["width_px"] = frame.shape[:2]
-        self._frame["plane"][0, 0] = frame.ctypes.data
-        status = self._library.edgeosr_judge(
-            self._handle, self._frame.ctypes.data, 1, self._said.ctypes.data, VERDICT.itemsize
-        )
-        require_ok(self._library, status)
-        return int(self._said["index"][0]) if self._said["accepted"][0] else -1
+        said = self._handle.judge([frame], (frame.shape[0], frame.shape[1]))
+        return int(said["index"]) if said["accepted"] else -1
 
     def close(self) -> None:
         """Let the bundle go."""
-        self._library.edgeosr_close(self._handle)
+        self._handle.close()
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,14 @@
 """The native front end through ctypes, built from the sources of a clone: for timing alone."""
 
 import ctypes
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.errors import MissingDependencyError
+from edgeosr.bench.cpp_program import NATIVE, compiled
 from edgeosr.preprocessing import FITS, Preprocessing
-from edgeosr.runtime import runtime
-
-# Beside the module, in a clone and wherever the sources are installed.
-NATIVE = Path(runtime.__file__).resolve().parent / "native"
-_FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
 
 
 def build_front_end(folder: Path) -> Path:
@@ -28,28 +20,8 @@ def build_front_end(folder: Path) -> Path:
     Raises:
         MissingDependencyError: there is no C++ compiler, no sources, or it failed.
     """
-    driver, compiler = NATIVE / "tools" / "front_end_driver.cpp", os.environ.get("CXX", "g++")
     sources = sorted((NATIVE / "src" / "front_end").glob("*.cpp"))
-    if not driver.is_file() or not sources:
-        raise MissingDependencyError(
-            f"the sources of the native front end are not in {NATIVE}; run this in a clone of the repository"
-        )
-    if shutil.which(compiler) is None:
-        raise MissingDependencyError(
-            f"the native front end is compiled here, and there is no {compiler}; install a C++17 compiler, "
-            "or name one in the variable CXX"
-        )
-    out = folder / "front_end.so"
-    done = subprocess.run(
-        [compiler, *_FLAGS, str(driver), *map(str, sources), "-o", str(out)], capture_output=True, text=True
-    )
-    if done.returncode:
-        words = done.stderr.strip().splitlines()
-        raise MissingDependencyError(
-            f"{compiler} cannot compile the native front end: {words[0] if words else 'it says nothing'}; "
-            "name another one in the variable CXX"
-        )
-    return out
+    return compiled("front_end_driver.cpp", folder / "front_end.so", ("-O3", "-shared", "-fPIC"), sources)
 
 
 class NativeFrontEnd:

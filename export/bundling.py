@@ -105,7 +105,12 @@ def write_calibrated(
         golden_images,
     )
     own = None if body is None else body.record.threshold
-    golden = replace(golden, threshold=threshold.limit, body_threshold=None if own is None else own.limit)
+    golden = replace(
+        golden,
+        threshold=threshold.limit,
+        body_threshold=None if own is None else own.limit,
+        classes=graph.classifier.classes,
+    )
     scorer = graph.fitted(fit.fusion, threshold.value, threshold.class_values)
     if typed is not None:
         scorer = typed.scorer

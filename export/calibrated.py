@@ -41,6 +41,7 @@ from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.export_body import export_body
 from edgeosr.export.precision.export_typed import export_typed
 from edgeosr.export.precision.parts import CalibrationParts
+from edgeosr.export.precision.portable import Portable
 from edgeosr.export.probing import AUTO, drafted, make_probes
 from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
@@ -115,11 +116,17 @@ def export_calibrated(
     )
     source = MODEL if provenance.training is None else RUN
     by_class = calibrate_report(runner, measured, _others(parts), names, threshold, source)
-    typed, body, picture = None, None, provenance.out.with_suffix(".gate.png")
-    if settings.precision is not None:
-        typed = export_typed(graph, probes, fit, threshold, shipped, parts, settings, picture)
-    if settings.openvino is not None:
-        body = export_body(graph, fit, threshold, shipped, parts, settings, picture)
+    portable = Portable(
+        graph=graph,
+        fit=fit,
+        threshold=threshold,
+        model=shipped,
+        parts=parts,
+        settings=settings,
+        picture=provenance.out.with_suffix(".gate.png"),
+    )
+    typed = export_typed(portable, probes) if settings.precision is not None else None
+    body = export_body(portable) if settings.openvino is not None else None
     model = shipped if settings.frame is None else graph.model(fit.fusion, frame=settings.frame)
     report = write_calibrated(
         graph,

@@ -1,6 +1,7 @@
 """``backbone.onnx``, the graph in an engine's precision, and its gate: the records, and their readers."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -157,7 +158,7 @@ class BackboneRecord:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""
-        return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
+        return outputs_of(self.ending, logits=self.logits)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, as ``backbone_from_json`` reads them; an older gate stays as it was."""
@@ -174,19 +175,34 @@ class BackboneRecord:
 def backbone_from_json(node: JsonNode, by_class: int | None = None) -> BackboneRecord:
     """Check the object of ``backbone``; ``by_class``: see ``threshold_from_json``."""
     field = node.fields(BackboneRecord.__dataclass_fields__)
-    fusion, threshold = field["fusion"], field["threshold"]
-    if fusion.is_null != threshold.is_null:
-        threshold.fail("a fusion with a threshold of its own, or neither")
+    fusion, threshold = own_calibration(field, by_class)
     return BackboneRecord(
         precision=field["precision"].choice(PRECISIONS),
         ending=field["ending"].choice(ENDINGS),
         logits=field["logits"].truth(),
         dtype=field["dtype"].choice(DTYPES),
         converter=field["converter"].text(),
-        fusion=None if fusion.is_null else fusion_from_json(fusion),
-        threshold=None if threshold.is_null else threshold_from_json(threshold, by_class),
+        fusion=fusion,
+        threshold=threshold,
         gate=gate_from_json(field["gate"]),
     )
+
+
+def outputs_of(ending: str, *, logits: bool) -> tuple[str, ...]:
+    """Return the names of a graph's outputs in order; ``ending``: one of ``ENDINGS``."""
+    return (*ENDINGS[ending], *((LOGITS,) if logits else ()))
+
+
+def own_calibration(
+    field: Mapping[str, JsonNode], by_class: int | None = None
+) -> tuple[Fusion | None, Threshold | None]:
+    """Check a record's ``fusion`` and ``threshold``, fitted on its graph; None for the bundle's."""
+    fusion, threshold = field["fusion"], field["threshold"]
+    if fusion.is_null != threshold.is_null:
+        threshold.fail("a fusion with a threshold of its own, or neither")
+    if fusion.is_null:
+        return None, None
+    return fusion_from_json(fusion), threshold_from_json(threshold, by_class)
 
 
 def gate_from_json(node: JsonNode) -> GateRecord:

@@ -3,10 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeosr.bundle.backbone import ENDINGS, GateRecord, gate_from_json
-from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
+from edgeosr.bundle.backbone import ENDINGS, GateRecord, gate_from_json, outputs_of, own_calibration
 from edgeosr.bundle.checked_json import JsonNode
-from edgeosr.bundle.tensors import LOGITS
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
 
@@ -39,7 +37,7 @@ class BodyRecord:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""
-        return (*ENDINGS[self.ending], *((LOGITS,) if self.logits else ()))
+        return outputs_of(self.ending, logits=self.logits)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, as ``body_from_json`` reads them."""
@@ -56,16 +54,14 @@ class BodyRecord:
 def body_from_json(node: JsonNode) -> BodyRecord:
     """Check the object of ``body``."""
     field = node.fields(BodyRecord.__dataclass_fields__)
-    fusion, threshold = field["fusion"], field["threshold"]
-    if fusion.is_null != threshold.is_null:
-        threshold.fail("a fusion with a threshold of its own, or neither")
+    fusion, threshold = own_calibration(field)
     return BodyRecord(
         precision=field["precision"].choice(BODY_PRECISIONS),
         ending=field["ending"].choice(ENDINGS),
         logits=field["logits"].truth(),
         converter=field["converter"].text(),
         processor=field["processor"].text(),
-        fusion=None if fusion.is_null else fusion_from_json(fusion),
-        threshold=None if threshold.is_null else threshold_from_json(threshold),
+        fusion=fusion,
+        threshold=threshold,
         gate=gate_from_json(field["gate"]),
     )

@@ -12,6 +12,7 @@ The file, a zip of plain arrays of ``n`` frames and nothing else, at most ``LARG
     values       float32 [n, parts]     and the values of the bundle's score parts in its order
 
     threshold    float64 [1 or classes] the manifest's, so that an edited one is noticed; may be missing
+    classes      uint8 [64]             digest of the names of classes (``digest_of_names``), likewise
 
 and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says of the same frames
 (``typed_expected``), which is what an engine with the kernel must say:
@@ -38,6 +39,7 @@ from edgeosr.bundle.manifest import LARGEST_FILES, Manifest
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE
 from edgeosr.runtime.batch_size import frames_at_once
+from edgeosr.runtime.golden_manifest import CLASSES, arrays_of_manifest, require_manifest
 from edgeosr.runtime.refused_array import refuse_array
 from edgeosr.scoring.npz import NpzError, npz_arrays
 from edgeosr.scoring.thresholds import Limit
@@ -46,7 +48,6 @@ LEAST_FRAMES = 64
 MOST_FRAMES = 1024  # all are judged before a bundle is used, so hours of them are refused
 MOST_PIXELS = 128 * LARGEST_FRAME  # of all frames, at the size that they are judged at
 LARGEST_GOLDEN = LARGEST_FILES["golden.npz"]
-_MOST_LIMITS = 1 << 15  # more would not fit beside the frames
 _HALF = ("label", "second", "gap", "score", "values")
 
 
@@ -100,7 +101,7 @@ class Golden:
     """See the module's docstring.
 
     ``typed`` and ``rounding`` are None in a bundle without a backbone, ``body`` and ``body_rounding`` in one
-    without a body; a threshold where the file does not say it.
+    without a body; a threshold and the names of classes where the file does not say it.
     """
 
     frames: NDArray[np.uint8]
@@ -113,6 +114,7 @@ class Golden:
     body_rounding: Rounding | None = None
     threshold: Limit | None = None
     body_threshold: Limit | None = None
+    classes: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -206,9 +208,8 @@ def write_golden(golden: Golden) -> bytes:
             arrays |= {f"{prefix}{name}": array for name, array in vars(half).items()}
             numbers = [rounding.score, rounding.gap, *rounding.values]
             arrays[f"{before}rounding"] = np.array(numbers, np.float32)
-    for name, limit in (("threshold", golden.threshold), ("body_threshold", golden.body_threshold)):
-        if limit is not None and np.size(limit) <= _MOST_LIMITS:
-            arrays[name] = np.atleast_1d(np.asarray(limit, np.float64))
+    limits = {"threshold": golden.threshold, "body_threshold": golden.body_threshold}
+    arrays |= arrays_of_manifest(limits, golden.classes)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -233,7 +234,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     limits = {"threshold": manifest.threshold.limit}
     if manifest.body is not None and manifest.body.threshold is not None:
         limits["body_threshold"] = manifest.body.threshold.limit
-    entries = _entries(data, (*names, "frames", "size", "bgr"), tuple(limits))
+    entries = _entries(data, (*names, "frames", "size", "bgr"), (*limits, CLASSES))
     frames, size, bgr = entries["frames"], entries["size"], entries["bgr"]
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         refuse_array("frames must be uint8 [n, height, width, 3]", frames)
@@ -253,8 +254,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         refuse_array(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
         refuse_array(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
-    for name in limits.keys() & entries.keys():
-        _require_limit(name, entries[name], np.atleast_1d(np.asarray(limits[name], np.float64)))
+    require_manifest(entries, limits, manifest.classes)
     return Golden(
         frames=frames,
         size=(int(size[0]), int(size[1])),
@@ -266,13 +266,8 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         body_rounding=_rounding(entries, "body_", parts) if body else None,
         threshold=limits["threshold"] if "threshold" in entries else None,
         body_threshold=limits["body_threshold"] if "body_threshold" in entries else None,
+        classes=manifest.classes if CLASSES in entries else None,
     )
-
-
-def _require_limit(name: str, found: NDArray[Any], wanted: NDArray[np.float64]) -> None:
-    if found.dtype != np.float64 or found.shape != wanted.shape or not (found == wanted).all():
-        spelled = f" {float(wanted[0])!r}" if len(wanted) == 1 else "s of the classes"
-        refuse_array(f"{name} must be the manifest's{spelled}, which was edited after the export", found)
 
 
 def _rounding(entries: dict[str, NDArray[Any]], prefix: str, parts: int) -> Rounding:

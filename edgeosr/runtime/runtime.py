@@ -57,8 +57,8 @@ class Runtime:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
         backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the
             bundle that can run here, else the body for openvino if it has one that can, else onnxruntime; or
-            ``native``, the C library. One that is named and cannot run raises. ``openvino`` first judges the
-            bundle's golden frames, once, and is refused if it decides otherwise.
+            ``native``, the C library, which runs the body likewise. One that is named and cannot run raises.
+            ``openvino`` first judges the golden frames, once, and is refused if it decides otherwise.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
             for a frame alone, and all that this process may use for a batch.

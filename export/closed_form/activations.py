@@ -130,7 +130,8 @@ def _spelled_out(value: "ir.Value") -> Activation | None:
     while len(region) < _MOST_NODES:
         producers = {edge: edge.producer() for edge in frontier}
         # The latest node first, so that a value all of it depends on is met when nothing else is left.
-        latest = max(frontier, key=lambda edge: order.get(producers[edge], -1))  # type: ignore[arg-type]
+        place = {edge: -1 if made is None else order.get(made, -1) for edge, made in producers.items()}
+        latest = max(frontier, key=place.__getitem__)
         node = producers[latest]
         if node is None or node.op_type not in _ELEMENTWISE or node.domain not in ("", "ai.onnx"):
             return None

@@ -5,7 +5,6 @@ or int8 without rounding logits, the Jacobian's table and the fusion.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,14 @@ from edgeosr.bundle.body import BF16, BodyRecord
 from edgeosr.bundle.tensors import LOGITS, PIXELS
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import ExportError
-from edgeosr.export.calibrate import SelectFit, fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.graph.assemble import model_bytes, parse_graph
 from edgeosr.export.graph.writer import claim_name, find_value
-from edgeosr.export.measure import GraphRunner, Runner
+from edgeosr.export.measure import Runner
 from edgeosr.export.precision import int8
-from edgeosr.export.precision.gate import decision_gate
+from edgeosr.export.precision.bf16 import for_bf16
 from edgeosr.export.precision.parts import CalibrationParts
 from edgeosr.export.precision.pixels import calibration_pixels
-from edgeosr.export.precision.refused import require_passed
+from edgeosr.export.precision.portable import Portable
 from edgeosr.export.precision.sensitivity import ScoreShift
 from edgeosr.export.precision.split import body_bytes, boundary_of
 from edgeosr.export.precision.typed import JUDGED_BATCHES
@@ -33,7 +31,6 @@ from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.openvino_module import Core, load_openvino, processor_name, why_not
 from edgeosr.runtime.openvino_stages import Body
 from edgeosr.scoring.fusion import Fusion
-from edgeosr.scoring.thresholds import Threshold
 
 _BF16_OPTIONS = "--precision bf16 --for openvino"
 # VNNI multiplies uint8 with int8. The outer layers are a third of the time of a small network; what they do
@@ -100,40 +97,27 @@ def require_body_here(precision: str | None) -> None:
         )
 
 
-def export_body(
-    graph: ScoredGraph,
-    fit: SelectFit,
-    threshold: Threshold,
-    portable: bytes,
-    parts: CalibrationParts,
-    settings: ExportSettings,
-    picture: Path,
-) -> BodyExport:
+def export_body(portable: Portable) -> BodyExport:
     """Make ``body.onnx`` in the wanted precision, if its decisions are those of ``model.onnx``.
 
     Args:
-        graph: float32.
-        fit: of the fusion of ``model.onnx``.
-        threshold: of ``model.onnx``.
-        portable: ``model.onnx`` for frames of any size.
-        parts: the images.
-        settings: of the export, with ``openvino``.
-        picture: where the worst images are drawn if the gate fails.
+        portable: ``model.onnx``, with ``openvino`` in the settings.
 
     Raises:
         ExportError: the body cannot be made or run, or the gate failed (the picture is then written).
         InferenceError: OpenVINO cannot run it.
         DataError, StorageError: images cannot be read, or the picture cannot be written.
     """
+    graph, settings = portable.graph, portable.settings
     precision, boundary = settings.openvino, boundary_of(graph)
     assert precision is not None
-    data, converter = _made(graph, fit.fusion, parts, settings)
+    data, converter = _made(graph, portable.fit.fusion, portable.parts, settings)
     body = Body(model=data, precision=precision, outputs=boundary.outputs)
     probes = graph.scorer.probes
 
-    def runner(fusion: Fusion | None = None) -> BodyRunner:
+    def runner(fusion: Fusion | None) -> BodyRunner:
         return BodyRunner(
-            portable,
+            portable.model,
             body,
             parts=len(graph.parts),
             fusion=fusion,
@@ -141,27 +125,11 @@ def export_body(
             threads=settings.threads,
         )
 
-    run, fusion, limit = runner(), fit.fusion, threshold
-    if settings.recalibrate:
-        anew = fit_on_select(
-            score_select(run, parts.select, parts.open_select),
-            default_part=graph.classifier.default_part,
-            parts=graph.parts,
-            given=fit.given,
-        )
-        run, fusion = runner(anew.fusion), anew.fusion
-        limit, _ = threshold_on_calibrate(run, parts.calibrate, settings.false_reject_rate)
-    gate = decision_gate(
-        GraphRunner(portable, threads=settings.threads),
-        run,
-        thresholds=(threshold.value, limit.value),
-        known=(parts.select, parts.calibrate),
-        unknown=parts.open_select,
-        minimum=settings.min_agreement,
-        recalibrated=settings.recalibrate,
-    )
+    fusion, limit = portable.fitted(runner)
+    own_fusion, own_threshold = portable.own(fusion, limit)
+    run = runner(own_fusion)
     others = ("leave --precision out",) if precision == BF16 else (_BF16_OPTIONS,)
-    require_passed(gate, graph.classifier.classes, precision, settings, picture, instead=others)
+    gate = portable.gate(run, limit, precision, instead=others)
     openvino = load_openvino()
     record = BodyRecord(
         precision=precision,
@@ -169,9 +137,9 @@ def export_body(
         logits=boundary.logits,
         converter=f"{converter}; OpenVINO {str(openvino.__version__).split('-')[0]}",
         processor=processor_name(Core()),
-        fusion=fusion if settings.recalibrate else None,
-        threshold=limit if settings.recalibrate else None,
-        gate=gate.record,
+        fusion=own_fusion,
+        threshold=own_threshold,
+        gate=gate,
     )
     return BodyExport(data=data, record=record, runner=run)
 
@@ -181,9 +149,10 @@ def _made(
 ) -> tuple[bytes, str]:
     """Return ``body.onnx``, and what made it."""
     body, name = body_bytes(graph), graph.classifier.input_name
-    if settings.openvino == BF16:
-        return _from_pixels(body, name), "none"
     batches = list(calibration_pixels(parts.train, graph.classifier.preprocessing))
+    if settings.openvino == BF16:
+        corrected, layers = for_bf16(body, name, batches, settings.threads)
+        return _from_pixels(corrected, name), f"biases of {layers} convolutions corrected for bf16"
     some = np.concatenate([batches[i] for i in evenly_spaced(len(batches), JUDGED_BATCHES)])
     shift = ScoreShift(graph, fusion, body, some, settings.threads)
     made = int8.to_int8(body, name, batches, shift, _OPENVINO)

@@ -228,7 +228,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _reader(module: Any, input_name: str, batches: Sequence[NDArray[np.float32]]) -> Any:
-    class Reader(module.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(module.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         """Gives one batch a round: all activations of all images at once would be gigabytes."""
 
         def __init__(self) -> None:

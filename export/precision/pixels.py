@@ -1,4 +1,4 @@
-"""Normalised network inputs from images, through the front end that ships: what int8 is calibrated on."""
+"""Normalised network inputs from images, through the front end that ships: for int8 and bf16."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def calibration_pixels(images: LabelledImages, preprocessing: Preprocessing) -> 
     session = open_session(_front_end(preprocessing), SessionSettings(threads=1))
     chosen = evenly_spaced(len(images), CALIBRATION_IMAGES)
     waiting: list[NDArray[np.float32]] = []
-    for _, image in readable_images(images.subset(chosen), description="calibrating int8", skipped=[]):
+    for _, image in readable_images(images.subset(chosen), description="calibrating", skipped=[]):
         waiting += run_session(session, ["output"], feed_of(image[None]), name="the front end")
         if len(waiting) == BATCH:
             yield np.concatenate(waiting)

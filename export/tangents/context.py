@@ -49,6 +49,7 @@ class RuleContext:
         self, op_type: str, *values: "ir.Value | None", name: str | None = None, **attributes: Any
     ) -> "ir.Value":
         """Add one node with one output; an input of None is left out."""
+        # The writer's inputs are declared without None, which onnx-ir takes for one that is left out.
         output = self._writer.op(op_type, *values, name=name, **attributes)  # type: ignore[arg-type]
         if op_type not in _SIZES and self._touched(values):
             self._batched.add(output)

@@ -1,21 +1,26 @@
 """libedgeosr with the sanitizers: ``python tests/native/sanitizers.py [address] [thread]``.
 
-A program calls everything that the header offers, from several threads, and opens hostile bundles. It is
-built with the sanitizer, the library too; onnxruntime and OpenVINO are those that are installed, which are
-not. Prints a line for each, and exits with 1 if one found something.
+A program calls everything that the header offers, from several threads, and opens hostile bundles; another
+ends while threads judge, and has OpenVINO fail while others wait for it. They are built with the sanitizer,
+the library too; onnxruntime and OpenVINO are those that are installed, which are not. Prints a line for each,
+and exits with 1 if one found something.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
+
+from openvino_shim import build_shim  # noqa: E402  # the folder comes first
 
 from edgeosr.bench.reliability.spoil import spoilt  # noqa: E402  # the folder comes first
 from edgeosr.bundle.directory import write_bundle  # noqa: E402
@@ -35,6 +40,7 @@ from edgeosr.scoring.scorer_file import write_scorer  # noqa: E402
 COMMON = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 SANITIZERS = {"address": "-fsanitize=address,undefined", "thread": "-fsanitize=thread"}
 HOSTILE = 140
+EXITS = 2
 # What onnxruntime and OpenVINO keep for the life of a process is not ours, nor how they share memory.
 LEAKS = "".join(f"leak:{name}\n" for name in ("libonnxruntime", "libopenvino", "libtbb", "libhwloc"))
 # It sees no mutex of theirs locked, and takes an unlock for a fault.
@@ -101,49 +107,65 @@ def with_an_endless_axis(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, "model.onnx": model, "manifest.json": json.dumps(document).encode()}
 
 
-def run(kind: str, folder: Path, paths: list[Path], backend: str = "") -> bool:
-    """Build and run with one sanitizer, on a back end or on the default; return whether it found nothing."""
+def program(kind: str, folder: Path, name: str) -> Path:
+    """Build the library and ``NAME.cpp`` with one sanitizer; returns the program."""
     flags = (*COMMON, SANITIZERS[kind])
     library = build(folder / kind / SONAME, objects=ROOT / OBJECTS, flags=flags)
-    program = folder / kind / "exercise"
-    command = [
-        "c++",
-        "-std=c++17",
-        *WARNINGS,
-        *flags,
-        "-I",
-        str(LIBRARY / "include"),
-        str(HERE / "exercise.cpp"),
-    ]
-    command += [str(library), f"-Wl,-rpath,{library.parent}", "-pthread", "-o", str(program)]
-    subprocess.run(command, check=True)
+    made = folder / kind / name
+    source = [*flags, "-I", str(LIBRARY / "include"), str(HERE / f"{name}.cpp")]
+    linked = [str(library), f"-Wl,-rpath,{library.parent}", "-pthread", "-ldl", "-o", str(made)]
+    subprocess.run(["c++", "-std=c++17", *WARNINGS, *source, *linked], check=True)
+    return made
+
+
+def run(kind: str, folder: Path, what: str, command: list[Any], **variables: str) -> bool:
+    """Run a program under its sanitizer; return whether that found nothing."""
     suppressions = folder / f"{kind}.txt"
     suppressions.write_text(LEAKS if kind == "address" else RACES, "utf-8")
     environment = {
         **os.environ,
         ONNXRUNTIME_VARIABLE: onnxruntime_library(),
         OPENVINO_VARIABLE: openvino_library(),
-        **({"EXERCISE_BACKEND": backend} if backend else {}),
         "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
-        "TSAN_OPTIONS": f"suppressions={suppressions}:halt_on_error=1{MUTEXES if backend else ''}",
+        "TSAN_OPTIONS": f"suppressions={suppressions}:halt_on_error=1{MUTEXES if 'openvino' in what else ''}",
         "UBSAN_OPTIONS": "print_stacktrace=1",
+        **variables,
     }
-    done = subprocess.run([program, *paths], capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     good = done.returncode == 0
-    ran = f"{kind} on {backend}" if backend else kind
-    print(f"{ran}: {done.stdout.strip() if good else f'FAILED ({done.returncode})'}")
+    print(f"{kind}, {what}: {done.stdout.strip() if good else f'FAILED ({done.returncode})'}")
     if not good:
         print(done.stdout[-2000:], done.stderr[-8000:], file=sys.stderr)
     return good
 
 
+def ends(kind: str, folder: Path, bundle: Path, cut: Path) -> list[bool]:
+    """Run what ends while threads judge."""
+    made = program(kind, folder, "exercise_ends")
+    copy = folder / f"{kind}.edgeosr"  # it is removed while it is open
+    shutil.copytree(cut, copy)
+    shim = build_shim(folder, openvino_library())
+    found = [run(kind, folder, "openvino fails", [made, "network", copy], **{OPENVINO_VARIABLE: str(shim)})]
+    if kind == "address":  # the other one must not see onnxruntime's own end
+        # At exit nothing is joined, so what threads still hold is no leak.
+        found += [
+            run(kind, folder, f"exit {turn}", [made, "exit", bundle], ASAN_OPTIONS="detect_leaks=0")
+            for turn in range(EXITS)
+        ]
+    return found
+
+
 def main() -> int:
     """Run those that are named, or all."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths, cut = small_bundles(Path(folder)), bundles_for_openvino(Path(folder))
-        kinds = sys.argv[1:] or SANITIZERS
-        good = [run(kind, Path(folder), paths) for kind in kinds]
-        good += [run(kind, Path(folder), cut, "openvino") for kind in kinds]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths, cut = small_bundles(folder), bundles_for_openvino(folder)
+        good = []
+        for kind in sys.argv[1:] or SANITIZERS:
+            made = program(kind, folder, "exercise")
+            good.append(run(kind, folder, "default back end", [made, *paths]))
+            good.append(run(kind, folder, "openvino", [made, *cut], EXERCISE_BACKEND="openvino"))
+            good += ends(kind, folder, paths[0], cut[0])
         return 0 if all(good) else 1
 
 

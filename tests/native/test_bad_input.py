@@ -380,6 +380,9 @@ def test_what_a_runtime_says_of_itself_is_json_whatever_its_path_and_thresholds(
         said = handle.info()
         assert said["path"] == f'{tmp_path}/a"\\\x01\u00e9\ufffd\ufffd\ufffd.edgeosr'
         assert said["thresholds"] == [0.1 + 1e-12]
+        for limit, text in ((np.inf, "inf"), (-np.inf, "-inf")):  # null would not tell all from none
+            handle.set_threshold(limit)
+            assert handle.info()["thresholds"] == [text] and handle.thresholds() == [limit]
 
 
 def test_errors_are_of_the_thread_that_made_them(native, handle):

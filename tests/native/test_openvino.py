@@ -2,7 +2,6 @@
 
 import ctypes
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -12,11 +11,14 @@ import numpy as np
 import onnx
 import pytest
 from handle import FAILED, Handle, frame, opened, options, text_at
+from openvino_shim import build_shim
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
+from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
+from edgeosr.runtime import openvino_module
 from edgeosr.runtime.agreement import SAME_GRAPH
 from edgeosr.runtime.backends import native as python_native
 from edgeosr.runtime.golden import read_golden, write_golden
@@ -170,38 +172,9 @@ def test_after_a_time_limit_the_only_network_goes_on(native, gone):
     handle.close()
 
 
-# OpenVINO, whose runs wait and then fail while it is told to.
-SHIM = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdatomic.h>
-#include <unistd.h>
-enum { GENUINE, WAITING, FAILING };
-static atomic_int mode, inside;
-void shim_set(int to) { mode = to; }
-int shim_inside(void) { return inside; }
-int ov_infer_request_infer(void *request) {
-    int (*genuine)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "ov_infer_request_infer");
-    ++inside;
-    while (mode == WAITING) usleep(1000);
-    return mode == FAILING ? -1 : genuine(request);
-}
-int ov_compiled_model_create_infer_request(void const *compiled, void **made) {
-    int (*genuine)(void const *, void **) =
-        (int (*)(void const *, void **))dlsym(RTLD_NEXT, "ov_compiled_model_create_infer_request");
-    return mode == FAILING ? -1 : genuine(compiled, made);
-}
-"""
-
-
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shim") / "libshim.so"
-    genuine = LIBRARY.decode()
-    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path), "-x", "none", "-Wl,--no-as-needed"]
-    command += [genuine, f"-Wl,-rpath,{genuine.rpartition('/')[0]}", "-ldl"]
-    subprocess.run(command, input=SHIM, text=True, check=True)
-    return ctypes.CDLL(str(path))
+    return ctypes.CDLL(str(build_shim(tmp_path_factory.mktemp("shim"), LIBRARY.decode())))
 
 
 def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_later(gone, shim):
@@ -227,20 +200,58 @@ def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_late
     handle.close()
 
 
-def test_python_names_onnxruntime_and_never_gets_a_body_with_another_threshold(
-    native, body_bundle, monkeypatch
-):
-    bundle = body_bundle()
+@pytest.fixture
+def as_python_opens_it(native, monkeypatch):
+    """``backend="native"`` opens the library that is tested, as with an onnxruntime wheel before 1.20."""
     monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
     monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
     monkeypatch.setattr(python_native, "load_library", lambda: native)
-    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)  # as with a wheel before 1.20
-    python = edgeosr.Runtime(bundle.path, backend="onnxruntime", threads=1)
-    with python, edgeosr.Runtime(bundle.path, backend="native", threads=1) as runtime:
+    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)
+
+
+def test_pythons_native_backend_runs_the_body_with_its_threshold(
+    as_python_opens_it, any_processor, body_bundle
+):
+    bundle = body_bundle()
+    record = bundle.manifest.body if any_processor == BODY else bundle.manifest
+    python = edgeosr.Runtime(bundle.path, backend="openvino" if any_processor == BODY else "onnxruntime")
+    with python, edgeosr.Runtime(bundle.path, backend="native") as runtime:
+        assert (runtime.backend, runtime.graph) == ("native", any_processor)
+        assert runtime.threshold == record.threshold.value == python.threshold
+        for one in frames_of()[:6]:
+            said, expected = runtime(one), python(one)
+            assert abs(said.score - expected.score) < SAME_GRAPH
+        said = runtime(np.stack([frames_of()[3]] * 3), color="bgr")
+        assert len({verdict.score for verdict in said}) == 1
+    assert verify_bundle(bundle.path, backends=["native"]).passed
+
+
+@pytest.mark.parametrize("why", ["the processor has no bf16", "the golden frames differ", "no library"])
+def test_where_the_body_cannot_run_pythons_native_backend_runs_model_onnx_and_says_why(
+    as_python_opens_it, body_bundle, monkeypatch, tmp_path, why
+):
+    bundle = body_bundle()
+    if why == "the processor has no bf16":
+        monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: why)
+    elif why == "no library":
+        monkeypatch.setenv(OPENVINO_VARIABLE, str(tmp_path / "none.so"))
+    else:
+        golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+        label = golden.body.label
+        other = replace(golden.body, label=(label + 1) % 4, second=(label + 2) % 4)
+        files = {**bundle.files, "golden.npz": write_golden(replace(golden, body=other))}
+        write_bundle(tmp_path / "b.edgeosr", bundle.manifest, files)
+        bundle = read_bundle(tmp_path / "b.edgeosr")
+    words = {"no library": "OpenVINO was not found", "the golden frames differ": "does not decide here"}
+    with (
+        edgeosr.Runtime(bundle.path, backend="onnxruntime", threads=1) as python,
+        edgeosr.Runtime(bundle.path, backend="native", threads=1) as runtime,
+    ):
         for one in frames_of()[:6]:
             assert runtime(one).score == python(one).score
         assert (runtime.graph, runtime.threshold) == ("model.onnx", bundle.manifest.threshold.value)
-        assert "onnxruntime" in runtime.providers[0]
+        assert "model.onnx on onnxruntime, because openvino: " in runtime.why
+        assert words.get(why, why) in runtime.why and "onnxruntime" in runtime.providers[0]
 
 
 def refused(native, path, error, words, **changes):

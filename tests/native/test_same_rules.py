@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ import pytest
 from readers import Readers, require_same
 
 from edgeosr.bench.reliability.spoil import spoilt
-from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import BundleError, EdgeosrError
 from edgeosr.files import sha256_of
-from edgeosr.runtime.golden import read_golden
+from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native import tables
 from edgeosr.runtime.native.library import Options
 from edgeosr.verdict import reads_as_unknown
@@ -144,6 +145,25 @@ def test_a_body_and_its_golden_verdicts_are_held_to_pythons_rules(
         read_golden(changed.files["golden.npz"], changed.manifest)
     status, said = opened(native, path)
     assert status == 2 and file in said
+
+
+def test_names_of_classes_that_were_exchanged_are_found_by_both(native, make_bundle, tmp_path):
+    bundle = read_bundle(make_bundle())
+    golden = replace(
+        read_golden(bundle.files["golden.npz"], bundle.manifest), classes=bundle.manifest.classes
+    )
+    path = tmp_path / "named.edgeosr"
+    write_bundle(path, bundle.manifest, {**bundle.files, "golden.npz": write_golden(golden)})
+    assert opened(native, path)[0] == 4  # it is read whole; no back end is named
+    document = json.loads((path / "manifest.json").read_bytes())
+    for names in (document["classes"], document["data"]["known"]):
+        names[:2] = names[1::-1]
+    (path / "manifest.json").write_text(json.dumps(document), "utf-8")
+    changed = read_bundle(path)
+    with pytest.raises(BundleError, match="classes must be the digest"):
+        read_golden(changed.files["golden.npz"], changed.manifest)
+    status, said = opened(native, path)
+    assert status == 2 and "golden.npz: classes must be the digest of the manifest's names" in said
 
 
 def without(data, *names, **changes):

@@ -87,3 +87,31 @@ with opened(load_library(sys.argv[1]), sys.argv[2]) as handle:
 def test_out_of_memory_is_a_status_and_the_runtime_goes_on(built, bundle_path):
     first, second = in_child(CHILD, built, bundle_path)
     assert first.startswith(f"{MEMORY} there is not enough memory") and second == "[5]"
+
+
+FREE_HEAP = """
+import ctypes, resource, sys
+from handle import opened
+from edgeosr.runtime.native.library import load_library
+
+def resident_mib():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+native = load_library(sys.argv[1])
+with opened(native, sys.argv[2]):
+    blocks = [libc.malloc(100_000) for _ in range(600)]
+    for block in blocks:
+        ctypes.memset(block, 1, 100_000)
+    for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+        libc.free(block)
+    before = resident_mib()
+    with opened(native, sys.argv[2]):
+        print(before - resident_mib())
+"""
+
+
+def test_what_opening_leaves_free_in_the_heap_goes_back_to_the_system(built, bundle_path):
+    (given_back,) = in_child(FREE_HEAP, built, bundle_path)
+    assert float(given_back) > 40

@@ -194,6 +194,22 @@ def test_a_threshold_that_was_edited_in_the_manifest_is_noticed(sample: Golden, 
         read_golden(with_changes(plain, body_threshold=np.array([limit])), manifest)
 
 
+def test_names_of_classes_that_were_exchanged_in_the_manifest_are_noticed(
+    sample: Golden, manifest: Manifest
+) -> None:
+    plain = replace(sample, typed=None, rounding=None)
+    assert read_golden(write_golden(plain), manifest).classes is None  # as older files are
+    data = write_golden(replace(plain, classes=manifest.classes))
+    assert read_golden(data, manifest).classes == manifest.classes
+    first, second, *others = manifest.classes
+    for names in ((second, first, *others), (first + second, "", *others), (f"{first} ", second, *others)):
+        with pytest.raises(BundleError, match=r"classes must be the digest .* which were edited"):
+            read_golden(data, replace(manifest, classes=names))
+    for wrong in (np.zeros(64, np.uint8), np.zeros(63, np.uint8), np.zeros(64, np.int64)):
+        with pytest.raises(BundleError, match="classes must be the digest"):
+            read_golden(with_changes(plain, classes=wrong), manifest)
+
+
 def test_a_file_of_an_older_edgeosr_is_refused(manifest: Manifest) -> None:
     old = io.BytesIO()
     frames = np.zeros((4, 16, 16, 3), np.uint8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
-from edgeosr.bundle.manifest import BODY
+from edgeosr.bundle.manifest import BODY, Manifest
 from edgeosr.errors import (
     EdgeosrError,
     InferenceError,
@@ -21,6 +21,7 @@ from edgeosr.errors import (
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import BACKENDS, NATIVE, Backend
 from edgeosr.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from edgeosr.runtime.openvino_stages import Body
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.runtime.trial import AS_USUAL, Trial, require_tried
 from edgeosr.scoring.thresholds import Limit
@@ -137,35 +138,74 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
     from edgeosr.runtime.backends.openvino import OpenVinoBackend
-    from edgeosr.runtime.openvino_module import Core, why_not
-    from edgeosr.runtime.openvino_stages import Body
+    from edgeosr.runtime.openvino_graph import OpenVinoGraph
 
-    record, manifest = bundle.manifest.body, bundle.manifest
-    threshold, why, body, fusion = manifest.threshold.limit, "it was asked for", None, None
-    if record is not None:
-        reason = why_not(record.precision, Core())
-        if not reason:
-            body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
-            fusion = record.fusion
-            threshold = threshold if record.threshold is None else record.threshold.value
-        elif auto:
-            raise InferenceError(f"the {record.precision} body is not for this processor: {reason}")
-        else:
-            why += f"; in float32, because {reason}"
-    why = "this processor has the instructions for its body" if auto else why
+    record, manifest, why = bundle.manifest.body, bundle.manifest, "it was asked for"
+    body, reason = _body_for_here(bundle)
+    if reason:
+        if auto:
+            raise _not_for_here(bundle, reason)
+        why += f"; in float32, because {reason}"
+    elif auto:
+        why = "this processor has the instructions for its body"
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
+    fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
-    opened = OpenVinoBackend(model, parts=parts, threads=threads, body=body, fusion=fusion)
-    return Chosen(opened, why, threshold, manifest.frame)
+    graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    opened = OpenVinoBackend(graph)
+    return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
+
+
+def _body_for_here(bundle: Bundle) -> tuple[Body | None, str]:
+    """Return the bundle's body and ""; or None and why this processor is not for it, "" if there is none.
+
+    Raises:
+        MissingDependencyError: openvino is not installed.
+    """
+    from edgeosr.runtime.openvino_module import Core, why_not
+
+    record = bundle.manifest.body
+    if record is None:
+        return None, ""
+    reason = why_not(record.precision, Core())
+    if reason:
+        return None, reason
+    return Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs), ""
+
+
+def _not_for_here(bundle: Bundle, reason: str) -> InferenceError:
+    assert bundle.manifest.body is not None, "a body that is not for this processor"
+    return InferenceError(f"the {bundle.manifest.body.precision} body is not for this processor: {reason}")
+
+
+def _limit_for(manifest: Manifest, graph: str) -> Limit:
+    """Return the threshold that the scores of a graph are compared with."""
+    body = manifest.body
+    if graph != BODY or body is None or body.threshold is None:
+        return manifest.threshold.limit
+    return body.threshold.value
 
 
 def _on_native(bundle: Bundle, threads: int | None, trial: Trial) -> Chosen:
+    """Open libedgeosr: the body on OpenVINO if it can run here, as a C program gets it; else onnxruntime."""
     # Imported on use, as engines are.
     from edgeosr.runtime.backends.native import NativeBackend
 
-    require_tried(bundle, trial, threads=threads)
-    opened = NativeBackend(bundle, threads=threads)
-    return Chosen(opened, "it was asked for", bundle.manifest.threshold.limit, bundle.manifest.frame)
+    manifest, why, opened = bundle.manifest, "it was asked for", None
+    if manifest.body is not None:
+        try:
+            body, reason = _body_for_here(bundle)
+            if reason:
+                raise _not_for_here(bundle, reason)
+            require_tried(bundle, trial, threads=threads, on="openvino", body=body)
+            opened = NativeBackend(bundle, on="openvino", threads=threads)
+        except EdgeosrError as error:
+            _log.info("libedgeosr does not run the body of %s: %s", bundle.path, error)
+            why += f"; model.onnx on onnxruntime, because openvino: {error}"
+    if opened is None:
+        require_tried(bundle, trial, threads=threads)
+        opened = NativeBackend(bundle, threads=threads)
+    return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
 
 
 def _on_engine(bundle: Bundle, name: str, build: str | None, why: str) -> Chosen:

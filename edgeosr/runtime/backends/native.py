@@ -19,6 +19,7 @@ from edgeosr.runtime.native.library import (
     Options,
     load_library,
     onnxruntime_library,
+    openvino_library,
     require_ok,
 )
 from edgeosr.runtime.rows import Rows
@@ -29,27 +30,32 @@ class NativeBackend:
 
     Args:
         bundle: checked; at its path must still lie the same one.
-        threads: of one inference; None for one a physical core.
+        on: ``onnxruntime``, which runs ``model.onnx``; or ``openvino``, which runs the body if this processor
+            is for it, and has judged the golden frames then.
+        threads: of one inference; None for one a physical core on onnxruntime, for one on openvino.
+
+    Attributes:
+        graph: the file of the bundle that runs; the scores are for its threshold.
 
     Raises:
-        MissingDependencyError: the library is missing, or the onnxruntime that it opens.
+        MissingDependencyError: the library is missing, or the back end that it opens.
         BundleError: the bundle was replaced meanwhile.
-        InferenceError: onnxruntime cannot load ``model.onnx``.
+        InferenceError: the back end cannot load the network, or decides otherwise than it must.
     """
 
     name = NATIVE
-    graph = "model.onnx"  # the file of the bundle that it runs
     takes_cuda_arrays = False
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, on: str = "onnxruntime", threads: int | None = None) -> None:
         self._library = load_library()
-        self._handle: _Handle | None = _Handle(self._library, bundle, threads)
+        self._handle: _Handle | None = _Handle(self._library, bundle, on, threads)
         self._parts = len(bundle.manifest.parts)
         said = self._handle.info()
         if said["manifest_sha256"] != sha256_of(bundle.manifest_data):
             raise BundleError(f"the bundle at {bundle.path} was replaced while it was opened; open it again")
-        if said["graph"] != self.graph:
-            raise AssertionError(f"the library was to run {self.graph} and runs {said['graph']}")
+        if said["backend"] != on:
+            raise AssertionError(f"the library was to run on {on} and runs on {said['backend']}")
+        self.graph: str = said["graph"]
         self.providers: tuple[str, ...] = (f"{self.graph} on {said['backend_library']}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
@@ -87,16 +93,17 @@ class NativeBackend:
 class _Handle:
     """An ``edgeosr_runtime``, closed when nobody holds it any more."""
 
-    def __init__(self, library: Any, bundle: Bundle, threads: int | None) -> None:
+    def __init__(self, library: Any, bundle: Bundle, on: str, threads: int | None) -> None:
         self.pointer = ctypes.c_void_p()
         self._library = library
-        found = onnxruntime_library()
+        found = openvino_library() if on == "openvino" else onnxruntime_library()
+        all_cores = threads is None and on == "onnxruntime"
         options = Options(
             struct_bytes=ctypes.sizeof(Options),
-            # With "auto" and no onnxruntime found here it could run a body, which has another threshold.
-            backend=b"onnxruntime",
+            # Never "auto": with no onnxruntime found here it could run a body, which has another threshold.
+            backend=on.encode(),
             backend_library=None if found is None else os.fsencode(found),
-            threads=-1 if threads is None else threads,
+            threads=-1 if all_cores else threads or 0,
             warmup_frames=-1,
         )
         path = os.fsencode(bundle.path)

@@ -4,31 +4,20 @@ from typing import Any
 
 from edgeosr.bundle.manifest import BODY
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
-from edgeosr.runtime.openvino_stages import Body
+from edgeosr.runtime.openvino_module import F32
 from edgeosr.runtime.rows import Rows
-from edgeosr.scoring.fusion import Fusion
 
 
 class OpenVinoBackend:
-    """See ``Backend``; arguments and errors as in ``OpenVinoGraph``."""
+    """See ``Backend``; ``graph``: loaded, with the body or without."""
 
     name = "openvino"
     takes_cuda_arrays = False
 
-    def __init__(
-        self,
-        model: bytes,
-        *,
-        parts: int,
-        threads: int | None = None,
-        body: Body | None = None,
-        fusion: Fusion | None = None,
-    ) -> None:
-        self._graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
-        self.graph = "model.onnx" if body is None else BODY
-        self.providers: tuple[str, ...] = (
-            f"OpenVINO {self._graph.version} on the CPU, {self._graph.precision}",
-        )
+    def __init__(self, graph: OpenVinoGraph) -> None:
+        self._graph = graph
+        self.graph = "model.onnx" if graph.precision == F32 else BODY
+        self.providers: tuple[str, ...] = (f"OpenVINO {graph.version} on the CPU, {graph.precision}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
         """Judge a batch; decisions are left to the caller."""

@@ -22,6 +22,7 @@ from edgeosr.export.export_run import export_run
 from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision import export_body
 from edgeosr.export.precision.parts import CalibrationParts
+from edgeosr.export.precision.portable import Portable
 from edgeosr.export.precision.split import body_bytes, boundary_of
 from edgeosr.export.scored_graph import ClassifierGraph, ScoredGraph, scored_graph
 from edgeosr.export.settings import ExportSettings
@@ -179,8 +180,8 @@ def test_a_body_that_decides_otherwise_is_not_exported(
     graph = scored_graph(classifier, "closed-form")
     scores = score_select(GraphRunner(graph.model(), threads=1), images, None)
     fit = fit_on_select(scores, default_part=classifier.default_part, parts=graph.parts)
-    portable, picture = graph.model(fit.fusion), tmp_path / "refused.gate.png"
-    limit, _ = threshold_on_calibrate(GraphRunner(portable, threads=1), images, 0.1)
+    model, picture = graph.model(fit.fusion), tmp_path / "refused.gate.png"
+    limit, _ = threshold_on_calibrate(GraphRunner(model, threads=1), images, 0.1)
     parts = CalibrationParts(train=images, select=images, calibrate=images, open_select=None)
     made = export_body._made
 
@@ -192,7 +193,16 @@ def test_a_body_that_decides_otherwise_is_not_exported(
     said = r"(?s)the bf16 graph decides .*Try --recalibrate or leave --precision"
     with pytest.raises(DecisionGateError, match=said):
         settings = ExportSettings(openvino="bf16", threads=1)
-        export_body.export_body(graph, fit, limit, portable, parts, settings, picture)
+        portable = Portable(
+            graph=graph,
+            fit=fit,
+            threshold=limit,
+            model=model,
+            parts=parts,
+            settings=settings,
+            picture=picture,
+        )
+        export_body.export_body(portable)
     assert picture.exists()
 
 

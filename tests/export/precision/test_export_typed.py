@@ -15,7 +15,7 @@ from edgeosr.errors import ExportError, UsageError
 from edgeosr.export import calibrated
 from edgeosr.export.export_run import export_run
 from edgeosr.export.measure import GraphRunner
-from edgeosr.export.precision import export_typed
+from edgeosr.export.precision import export_typed, portable
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime.golden import read_golden
 from edgeosr.scoring.reference import reference_scores
@@ -120,7 +120,7 @@ def test_the_threads_asked_for_reach_every_graph_that_is_run(digits_run, tmp_pat
             given.append(options["threads"])
             super().__init__(model, **options)
 
-    for module in (calibrated, export_typed):
+    for module in (calibrated, export_typed, portable):
         monkeypatch.setattr(module, "GraphRunner", Noted)
     out = tmp_path / "digits.edgeosr"
     export_run(digits_run, ExportSettings(out=out, precision="fp16", min_agreement=0.9, threads=2))

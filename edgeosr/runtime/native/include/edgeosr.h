@@ -167,8 +167,9 @@ EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_veri
  * layers. For a runtime opened with warmup_frames -1. */
 EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s);
 
-/* Describe bundle and back end as one JSON object, with a NUL behind it.
- * capacity: bytes of json; needed: bytes with the NUL, may be NULL. json may be NULL with capacity 0, to ask.
+/* Describe bundle and back end as one JSON object, with a NUL behind it. Its thresholds are numbers; an
+ * infinite one is the text "inf" or "-inf", for JSON has none. capacity: bytes of json; needed: bytes with
+ * the NUL, may be NULL. json may be NULL with capacity 0, to ask.
  */
 EDGEOSR_API edgeosr_status edgeosr_info(edgeosr_runtime const* runtime,
                                         char* json,

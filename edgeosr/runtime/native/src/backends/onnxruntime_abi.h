@@ -40,6 +40,13 @@ class Api {
     Status* create_env(int level, char const* name, Env** out) const {
         return at<Status* (*)(int, char const*, Env**)>(3)(level, name, out);
     }
+    Status* create_session_from_file(Env const* env,
+                                     char const* path,
+                                     SessionOptions const* options,
+                                     Session** out) const {
+        return at<Status* (*)(Env const*, char const*, SessionOptions const*, Session**)>(7)(
+            env, path, options, out);
+    }
     Status* create_session(Env const* env,
                            void const* model,
                            std::size_t bytes,

@@ -11,11 +11,18 @@
 
 namespace edgeosr {
 
-/// A file's bytes; room that is about to be filled is not cleared first, as a vector would.
+struct FreeBytes {
+    std::size_t mapped = 0;  // bytes; 0: of the heap
+    void operator()(std::uint8_t* data) const;
+};
+
+/// A file's bytes; room that is about to be filled is not cleared first, as a vector would. Large ones are
+/// pages of their own: an application's heap is neither grown nor cut into pieces by them, and freed means
+/// given back.
 class Bytes {
   public:
     Bytes() = default;
-    explicit Bytes(std::size_t size) : data_(new std::uint8_t[size]), size_(size) {}
+    explicit Bytes(std::size_t size);  // throws std::bad_alloc
     std::uint8_t* data() { return data_.get(); }
     std::uint8_t const* data() const { return data_.get(); }
     std::size_t size() const { return size_; }
@@ -23,7 +30,7 @@ class Bytes {
     std::string_view text() const { return {reinterpret_cast<char const*>(data_.get()), size_}; }
 
   private:
-    std::unique_ptr<std::uint8_t[]> data_;
+    std::unique_ptr<std::uint8_t[], FreeBytes> data_;
     std::size_t size_ = 0;
 };
 

@@ -79,6 +79,8 @@ __attribute__((target("sha,sse4.1"))) void own_blocks(std::uint32_t* state,
         __m128i w[4];
         for (int i = 0; i < 4; ++i)
             w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<__m128i const*>(data) + i), swap);
+        // Unrolled, so that w stays in registers.
+#pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) {
             __m128i const keys = _mm_load_si128(reinterpret_cast<__m128i const*>(kRounds) + i);
             __m128i sum = _mm_add_epi32(w[i & 3], keys);
@@ -115,6 +117,7 @@ __attribute__((target("+crypto"))) void own_blocks(std::uint32_t* state,
         uint32x4_t w[4];
         for (int i = 0; i < 4; ++i)
             w[i] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(data + 16 * i)));
+#pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) {
             uint32x4_t const sum = vaddq_u32(w[i & 3], vld1q_u32(kRounds + 4 * i)), old = abcd;
             abcd = vsha256hq_u32(abcd, efgh, sum);

@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "base/numbers.h"
+#include "base/sha256.h"
 #include "bundle/npz.h"
 
 namespace edgeosr {
@@ -100,9 +101,24 @@ void require_threshold(Npz const& file, std::string const& name, Threshold const
         refuse(joined(name, " must be the manifest's, which was edited after the export"));
 }
 
+/// The digest that the file may hold of the classes' names is that of the manifest's, in their order.
+void require_names(Npz const& file, std::vector<std::string> const& names) {
+    Array const* array = file.find("classes");
+    if (array == nullptr) return;
+    std::string whole;
+    for (auto const& name : names)
+        whole += joined(name.size(), ":", name);
+    std::string const wanted = sha256_hex(reinterpret_cast<std::uint8_t const*>(whole.data()), whole.size());
+    if (!array->is("|u1", {wanted.size()}) ||
+        !std::equal(wanted.begin(), wanted.end(), array->numbers<std::uint8_t>()))
+        refuse(
+            "classes must be the digest of the manifest's names of classes, which were edited after the "
+            "export");
+}
+
 /// Tell whether an entry has a place in the file.
 bool is_known(std::string_view name, Manifest const& manifest) {
-    for (auto plain : {"frames", "size", "bgr", "threshold"})
+    for (auto plain : {"frames", "size", "bgr", "threshold", "classes"})
         if (name == plain) return true;
     if (manifest.backbone && name == "rounding") return true;
     constexpr std::string_view kTyped = "typed_", kBody = "body_";
@@ -154,6 +170,7 @@ Golden read_golden(std::string_view data, Manifest const& manifest, Threshold co
     if (made.bgr.empty() || blue == 0 || blue == made.count)
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
     require_threshold(file, "threshold", portable);
+    require_names(file, manifest.classes);
     if (manifest.body && manifest.body->threshold)
         require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);

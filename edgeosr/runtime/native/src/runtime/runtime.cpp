@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <iterator>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "base/failure.h"
 #include "runtime/decision.h"
@@ -77,6 +80,14 @@ void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
     }
 }
 
+/// What loading a network leaves free in the heap, up to its size again, goes back to the system: it is not
+/// needed before the next swap.
+void give_back_free_memory() {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 char const* Names::keep(std::string const& name) {
@@ -131,10 +142,14 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
     }
+    give_back_free_memory();
     return made;
 }
 
 void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+    if (way.on == Choice::On::kOnnxRuntime)  // nothing is tried after it: networks it does not run are let go
+        for (auto const* name : {"body.onnx", "backbone.onnx"})
+            bundle.take_file(name);
     made.backend = nullptr;  // one that does not decide as it must holds a network
     bool const engine = way.on == Choice::On::kTensorRt;
     if (engine && made.scorer_fault) throw Failure(*made.scorer_fault);  // the kernel scores with it
