@@ -24,7 +24,7 @@ bool has_tensor_cores(Device const& device) {
 }  // namespace
 
 Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
-    : cuda_(cuda), multiprocessors_(device.multiprocessors) {
+    : cuda_(cuda), architecture_(10 * device.major + device.minor), multiprocessors_(device.multiprocessors) {
     std::vector<std::uint8_t> const file = packed_scorer(scorer, has_tensor_cores(device));
     std::size_t const data_at = kernels::read_packed_scorer(file.data(), file.size(), &packed_);
     if (data_at == 0)
@@ -62,6 +62,7 @@ void Kernel::free() {
 
 Launch Kernel::planned(kernels::ScoreInput input) {
     Launch made;
+    input.architecture = architecture_;
     input.multiprocessors = multiprocessors_;
     if (char const* const words = kernels::make_plan(packed_, input, &made.plan))
         fail(EDGEOSR_BACKEND_FAILED, "the fused kernel does not take what the engine gives: ", words);

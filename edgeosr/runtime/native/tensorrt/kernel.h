@@ -37,7 +37,7 @@ class Kernel {
     void free();
 
     Cuda const& cuda_;
-    int multiprocessors_;
+    int architecture_, multiprocessors_;  // 87 and 8 of an Orin Nano
     kernels::PackedScorer packed_{};
     std::string build_;
     CUmodule module_ = nullptr;
