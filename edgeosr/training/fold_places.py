@@ -27,14 +27,15 @@ def peak_gpu_memory() -> dict[str, int]:
 def places(folds: int, settings: TrainSettings, result: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the environment of each process that may train at a time: a GPU's, or {} for one of the CPU.
 
-    Every GPU has one before any has two. A number of ``devices`` is the most GPUs, or processes on a CPU; a
-    number of ``threads`` is the most processors. More than one on a GPU need room there for as many times the
-    run's own peak, and a processor each.
+    Every GPU has one before any has two. A number of ``devices`` is the most processes, so no GPU is shared
+    then; a number of ``threads`` is the most processors. More than one on a GPU need room there for as many
+    times the run's own peak, and a processor each.
 
     Args:
         folds: how many are to train, at least 1.
         settings: of the call: devices and threads count.
-        result: of the run; ``gpu_memory_bytes`` is its peak, without which a GPU has one fold.
+        result: of the run; ``gpu_memory_bytes`` is its peak, without which a GPU has one fold. Only a run on
+            one GPU in one sitting has it.
     """
     devices = settings.devices
     if not torch.cuda.is_available():
@@ -45,7 +46,7 @@ def places(folds: int, settings: TrainSettings, result: Mapping[str, Any]) -> li
     if visible is not None:
         names = [name.strip() for name in visible.split(",")][: len(names)]
     if isinstance(devices, int):
-        names = names[:devices]
+        return [{GPUS: name} for name in names[: min(folds, devices)]]
     rooms = [_folds_on(number, result.get(PEAK)) for number in range(len(names))]
     shared = [
         name for turn in range(FOLDS_A_GPU) for name, room in zip(names, rooms, strict=True) if turn < room

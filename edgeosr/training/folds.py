@@ -116,11 +116,13 @@ def add_folds(directory: Path, settings: TrainSettings, *, say: Callable[[str], 
     say(announcement(waiting, len(plan.folds), len(found), seconds))
     try:
         run_folds(orders, found, lambda fold: say(_result(run, fold, len(plan.folds))))
-    except (KeyboardInterrupt, EdgeosrError):
+    except (KeyboardInterrupt, EdgeosrError) as error:
         done = len(fold_runs(directory))
+        shared = len(found) > gpus(found) and not isinstance(error, KeyboardInterrupt)
+        alone = f" (alone on a GPU, if memory was short: --devices {gpus(found)})" if shared else ""
         say(
             f"the run is trained, and {done} of its {len(plan.folds)} folds {'is' if done == 1 else 'are'}; "
-            f"to go on with the others: {resume_command(directory, settings)}"
+            f"to go on with the others: {resume_command(directory, settings)}{alone}"
         )
         raise
 

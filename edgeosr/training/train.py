@@ -137,6 +137,8 @@ def _trained(fabric: Any, settings: TrainSettings) -> Path:
         )  # fmt: skip
         if fabric.global_rank == 0:
             record = _record(fabric, settings, material, preprocessing, classifier, progress, directory.name)
+            if resumed is None and fabric.world_size == 1:  # of a whole batch, and of every epoch
+                record.result.update(peak_gpu_memory())
             write_run(directory, record)
             (directory / LAST).unlink(missing_ok=True)
         fabric.barrier()
@@ -311,6 +313,5 @@ def _record(
             "processes": fabric.world_size,
             "precision": str(fabric.strategy.precision.precision),
             "torch": str(torch.__version__),
-            **peak_gpu_memory(),
         },
     )

@@ -84,6 +84,12 @@ def test_every_gpu_has_a_fold_before_one_has_two_and_a_processor_feeds_each(mach
     assert found(folds=10, peak=2 * GB) == ["0", "1"]
 
 
+def test_a_number_of_devices_keeps_folds_apart(machine):
+    machine(2, processors=16)
+    assert found(folds=10, peak=GB, devices=2) == ["0", "1"]
+    assert found(folds=10, peak=GB, devices=1) == ["0"]
+
+
 def test_folds_on_one_gpu_are_counted_as_one_for_the_time_that_they_take(machine):
     machine(2, processors=16)
     shared = places(10, TrainSettings(data="digits"), {"gpu_memory_bytes": GB})

@@ -298,3 +298,18 @@ def test_side_by_side_folds_share_the_processors(bare, asked, monkeypatch, given
         monkeypatch.setattr(module, "usable_processors", lambda: 64)
     train_run(resumed_settings(bare, threads=given))
     assert {settings.threads for _, settings in asked[3:]} == {threads}, "as it began"
+
+
+def test_folds_that_fail_on_a_shared_gpu_are_told_how_to_have_it_alone(bare, monkeypatch, capsys):
+    def failed(orders, where, done):
+        raise TrainingError("fold 1 failed: CUDA out of memory")
+
+    monkeypatch.setattr(folds, "run_folds", failed)
+    for where, words in (
+        ([{"CUDA_VISIBLE_DEVICES": "0"}] * 2, True),
+        ([{"CUDA_VISIBLE_DEVICES": "0"}], False),
+    ):
+        monkeypatch.setattr(folds, "places", lambda count, settings, result, where=where: where)
+        with pytest.raises(TrainingError, match="out of memory"):
+            train_run(resumed_settings(bare, folds=2))
+        assert ("if memory was short: --devices 1)" in capsys.readouterr().err) is words
