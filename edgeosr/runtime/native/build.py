@@ -50,6 +50,7 @@ def build(
     more: Sequence[Path] = (),
     only: Sequence[Path] | None = None,
     folders: Sequence[Path] = (),
+    extra: Sequence[str] = (),
     named: Sequence[str] = NAMED,
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = PLAIN,
@@ -62,7 +63,8 @@ def build(
         objects: a folder for objects, which may be shared by builds with other flags.
         more: sources beside the library's.
         only: sources in place of the library's, for another library.
-        folders: of ours where they find headers too.
+        folders: of ours where sources that are not the library's find headers too.
+        extra: flags of those sources alone, so that the library's are not compiled twice.
         named: of the linker: its name and what is seen from outside.
         compiler: command and arguments; None: the variable ``CXX``, or the first of
             ``COMPILERS`` that is here.
@@ -77,18 +79,20 @@ def build(
         UsageError: it refused a source; the message holds its words.
     """
     command = list(compiler or _compiler())
-    how = repr((command, _version(command), COMPILED, WARNINGS, tuple(flags))).encode()
+    version, own = _version(command), set(sources())
     objects.mkdir(parents=True, exist_ok=True)
 
     def compiled(source: Path) -> Path:
-        name = hashlib.sha256(how)
-        for path in _included(source, folders):
+        more_flags, more_folders = ((), ()) if source in own else (tuple(extra), folders)
+        given = (*COMPILED, *WARNINGS, *flags, *more_flags)
+        name = hashlib.sha256(repr((command, version, given)).encode())
+        for path in _included(source, more_folders):
             name.update(path.name.encode() + path.read_bytes())
         made = objects / f"{source.stem}-{name.hexdigest()[:24]}.o"
         if not made.exists():
             temporary = made.with_suffix(f".{os.getpid()}.tmp")
-            seen = [f"-I{folder}" for folder in (*HEADERS, *folders)]
-            _run([*command, *COMPILED, *WARNINGS, *flags, *seen, "-c", str(source), "-o", str(temporary)])
+            seen = [f"-I{folder}" for folder in (*HEADERS, *more_folders)]
+            _run([*command, *given, *seen, "-c", str(source), "-o", str(temporary)])
             temporary.replace(made)
         return made
 

@@ -40,6 +40,7 @@ def build_plugin(
     more: Sequence[Path] = (),
     compiler: Sequence[str] | None = None,
     flags: Sequence[str] = PLAIN,
+    extra: Sequence[str] = (),
 ) -> Path:
     """Compile the plug-in.
 
@@ -50,7 +51,8 @@ def build_plugin(
         objects: see ``build``, as are ``more``, ``compiler``, ``flags`` and the errors.
         more: see there.
         compiler: see there.
-        flags: see there.
+        flags: see there; those of the library, whose objects are then taken.
+        extra: see there.
 
     Raises:
         MissingDependencyError: there are no such headers.
@@ -75,7 +77,8 @@ def build_plugin(
         folders=(OWN, KERNEL.parent / "include", KERNEL),
         named=(f"-Wl,-soname,{PLUGIN.name}", f"-Wl,--version-script={OWN / 'libedgeosr_tensorrt.map'}"),
         compiler=compiler,
-        flags=(*flags, *system, f'-DEDGEOSR_KERNEL_SOURCE="{device_source().digest}"'),
+        flags=flags,
+        extra=(*system, f'-DEDGEOSR_KERNEL_SOURCE="{device_source().digest}"', *extra),
     )
 
 

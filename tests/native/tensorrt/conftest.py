@@ -35,7 +35,7 @@ from edgeosr.runtime.backends.contexts import TensorRTContexts  # noqa: E402
 from edgeosr.runtime.backends.engine_io import read_engine_io  # noqa: E402
 from edgeosr.runtime.backends.engine_runner import EngineRunner  # noqa: E402
 from edgeosr.runtime.engines.store import add_engine, engine_lock  # noqa: E402
-from edgeosr.runtime.native.build import OBJECTS  # noqa: E402
+from edgeosr.runtime.native.build import OBJECTS, PLAIN  # noqa: E402
 from edgeosr.runtime.native.tensorrt_build import build_plugin  # noqa: E402
 from edgeosr.scoring.scorer_file import read_scorer  # noqa: E402
 
@@ -51,9 +51,11 @@ def libraries(tmp_path_factory):
     folder, include = tmp_path_factory.mktemp("doubles"), doubles.include_folder()
     cuda = ctypes.CDLL(str(doubles.cuda_library(folder)))
     nvinfer = ctypes.CDLL(str(doubles.nvinfer_library(folder, include)))
-    flags = tuple(os.environ.get("EDGEOSR_TEST_FLAGS", "-O0 -g0").split())
+    flags = tuple(os.environ.get("EDGEOSR_TEST_FLAGS", "").split())
+    # With the library's own flags its objects are taken; of the plug-in's own sources none is timed.
+    how = {"flags": flags} if flags else {"flags": PLAIN, "extra": ("-O0",)}
     plugin = build_plugin(
-        folder / "libedgeosr_tensorrt.so", include, objects=ROOT / OBJECTS, flags=flags,
+        folder / "libedgeosr_tensorrt.so", include, objects=ROOT / OBJECTS, **how,
         more=[HERE / "plugin_driver.cpp"],
     )  # fmt: skip
     os.environ["EDGEOSR_TENSORRT_PLUGIN"] = str(plugin)

@@ -35,6 +35,9 @@ def test_batches_below_the_profile_are_refused(machine, frames):
         status, _ = handle.status_of(np.concatenate([frame(one) for one in frames[:count]]))
         assert status == FRAME and "batches from 2 to 4 frames; got 1" in handle.last_error()
     assert len(handle.judge(*map(frame, frames))) == 6
+    made.add(b"golden", frame=(20, 30), created="2026-03-01T00:00:00Z").least = (2, 20, 30, 3)
+    status, said = refused(made)  # golden frames are judged one by one
+    assert status == FRAME and "batches from 2 to 4 frames; got 1" in said
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,16 @@ def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_v
     assert 2 <= len(made.cuda.streams) - 1 <= 4
 
 
+def test_builds_of_the_kernel_beside_the_plug_in_are_found(machine, libraries, monkeypatch):
+    made = machine()
+    made.add()
+    monkeypatch.delenv("EDGEOSR_CUBINS")
+    beside = libraries[0] / "cubins"
+    made.cubins.rename(beside)
+    assert "fused_score-sm_87-cuda12.6.cubin" in made.open().info()["backend_library"]
+    beside.rename(made.cubins)
+
+
 def test_a_cubin_is_chosen_as_python_chooses_it(machine, frames):
     for architecture, driver, integrated in (
         ((8, 7), 12060, True), ((8, 7), 13000, True), ((8, 6), 12080, False), ((8, 9), 13000, False),
