@@ -188,8 +188,8 @@ def measured_rows(record: Any) -> tuple[PlanRow, ...]:
     if failures or outcome not in WHOLE:
         why = f": {brief(failures[0])}" if failures else ""
         raise UsageError(
-            f"rows of the plan table must be of a step that has not failed; got one that ended {outcome!r}"
-            f"{why}; mend that, then run: make gpu GPU='--only {STEP}'"
+            f"rows of the plan table must be of a step that has not failed; got one that ended "
+            f"{brief(outcome)}{why}; mend that, then run: make gpu GPU='--only {STEP}'"
         )
     if source != digest:
         raise UsageError(

@@ -267,11 +267,14 @@ def test_a_record_s_rows_take_the_place_of_older_ones(tmp_path: Path) -> None:
             "must be of the kernel source .* the record is of 111111111111",
         ),
         (
-            record(asdict(ROW), outcome="failed", failures=("B 8: the verdicts' bits depend on the plan",)),
-            'this one was failed: "B 8: the verdicts\' bits depend on the plan"; when that is mended',
+            record(asdict(ROW), outcome="failed", failures=("B 8: the bits depend on the plan",)),
+            "got one that ended 'failed': 'B 8: the bits depend on the plan'; mend that",
         ),
-        (record(asdict(ROW), outcome="interrupted", failures=("bits",)), "was interrupted: 'bits'"),
-        (record(asdict(ROW), outcome="failed"), "of a step that has not failed; this one was failed; when"),
+        (record(asdict(ROW), outcome="interrupted", failures=("bits",)), "ended 'interrupted': 'bits'; mend"),
+        (
+            record(asdict(ROW), outcome="failed"),
+            "step that has not failed; got one that ended 'failed'; mend",
+        ),
         (record({**asdict(ROW), "samples": 5}), "samples must be one of 1, 2, 4, 8; got 5"),
     ],
 )
