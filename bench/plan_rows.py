@@ -1,14 +1,15 @@
 """Rows of the plan table: which launches stand for which shapes, what may vary, and which plan is best."""
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edgeosr.kernels.packing import PackedScorer
 from edgeosr.kernels.plan import LaunchPlan
-from edgeosr.kernels.plan_table import WEIGHTS, PlanRow, PlanTable
+from edgeosr.kernels.plan_table import RANGES, WEIGHTS, PlanRow, PlanTable
 from edgeosr.kernels.selftest.cases import SelftestCase
-from edgeosr.kernels.sharing import CLASS_WARPS, KEPT_CLASSES, TILE_FULL, TILE_HALF, Tiling
+from edgeosr.kernels.sharing import CLASS_WARPS, KEPT_CLASSES, TILE_FULL, TILE_HALF, Tiling, cut_of
 
 # Two medians of one launch on a quiet card differ by no more; the rule's plan is kept if none is as much
 # faster.
@@ -16,27 +17,46 @@ NOISE = 0.02
 TRIED = "tried"
 
 
-@dataclass(frozen=True)
-class Stand:
-    """A launch, and the D and Q that its row stands for: those that the kernel treats alike."""
-
-    case: SelftestCase
-    dimension: tuple[int, int]
-    positions: tuple[int, int]
-
-
+# The first launch of each shape; its row stands for those that the kernel treats alike.
 SHAPES = (
-    Stand(SelftestCase(dimension=512, batch=1), (257, 512), (33, 64)),
-    Stand(SelftestCase(dimension=1280, batch=1, activation="clip", taps=1), (1025, 1280), (33, 64)),
-    Stand(SelftestCase(dimension=512, batch=1, size=14), (257, 512), (129, 256)),
+    SelftestCase(dimension=512, batch=1),
+    SelftestCase(dimension=1280, batch=1, activation="clip", taps=1),
+    SelftestCase(dimension=512, batch=1, size=14),
 )
-BATCHES = (1, 8, 16, 32, 64)
-BATCH_RANGES = {1: (1, 1), 8: (5, 8), 16: (9, 16), 32: (17, 32), 64: (33, 64)}
+# Each is twice the one before it, so that batches_alike leaves none without a row.
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+# Where Q begins to be taken otherwise: none, in one word of 32, in the two of 32 to 64, in three and so on
+# (src/pooling.cuh).
+_POSITIONS = (0, 1, 32, *range(65, 258, 32))
 
 
-def cases_of(stand: Stand, batches: tuple[int, ...], *, half: bool) -> list[SelftestCase]:
+def dimensions_alike(dimension: int, rows: int) -> tuple[int, int]:
+    """Return the least and largest D that are cut into as many slabs of as many channels.
+
+    Args:
+        dimension: D.
+        rows: of the split matrix.
+    """
+    first, last = RANGES["dimension"]
+    cut = cut_of(dimension, rows)
+    alike = [one for one in range(first, last + 1) if cut_of(one, rows) == cut]
+    return alike[0], alike[-1]
+
+
+def positions_alike(positions: int) -> tuple[int, int]:
+    """Return the least and largest Q of which a warp takes as many words of 32; 0: z and tangents."""
+    at = bisect_right(_POSITIONS, positions)
+    return _POSITIONS[at - 1], _POSITIONS[at] - 1
+
+
+def batches_alike(batch: int) -> tuple[int, int]:
+    """Return the batches that a row of B stands for: those above half of it, which all its tiles fit."""
+    return batch // 2 + 1, batch
+
+
+def cases_of(shape: SelftestCase, batches: tuple[int, ...], *, half: bool) -> list[SelftestCase]:
     """Return the launches of a shape, batch by batch; the input is fp16."""
-    return [replace(stand.case, batch=batch, half_weights=half) for batch in batches]
+    return [replace(shape, batch=batch, half_weights=half) for batch in batches]
 
 
 def variants(packed: PackedScorer, batch: int) -> list[Tiling]:
@@ -65,7 +85,6 @@ def tiling_of(plan: LaunchPlan) -> Tiling:
 
 
 def best_row(
-    stand: Stand,
     ruled: LaunchPlan,
     us: Mapping[Tiling, float],
     *,
@@ -77,8 +96,7 @@ def best_row(
     """Return the row of the fastest plan; of the rule's, if none is faster by more than ``NOISE``.
 
     Args:
-        stand: the launch, and what it stands for.
-        ruled: the rule's plan; its time is among ``us``.
+        ruled: the rule's plan of the launch that the row is made from; its time is among ``us``.
         us: microseconds by plan.
         architecture: of the device.
         multiprocessors: of the device.
@@ -89,15 +107,15 @@ def best_row(
     best = min(us, key=lambda tiling: us[tiling])
     if us[best] >= (1 - NOISE) * us[rule]:
         best = rule
-    batch = ruled.params.batch
+    params = ruled.params
     return PlanRow(
         architecture=architecture,
         multiprocessors=multiprocessors,
         weights=WEIGHTS[not half],
-        dimension=stand.dimension,
-        positions=stand.positions,
-        batch=BATCH_RANGES.get(batch, (batch, batch)),
-        slabs=ruled.params.slabs,
+        dimension=dimensions_alike(params.dimension, params.rows),
+        positions=positions_alike(params.positions),
+        batch=batches_alike(params.batch),
+        slabs=params.slabs,
         samples=best.samples,
         class_warps=best.class_warps or 0,
         origin=origin,

@@ -41,11 +41,14 @@ from edgeosr.kernels.plan_table import (
 )
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 from edgeosr.kernels.sharing import Tiling
+from edgeosr.printed import brief
 
 if TYPE_CHECKING:
     from edgeosr.kernels.counting.compiled import Compiled
 
 STEP = "plans"  # of the rung
+# Outcomes of the rung by which each row that a step kept is whole.
+WHOLE = ("passed", "out of time", "cut short", "interrupted")
 # What is predicted: few launches, for each is counted with every size of tiles.
 PREDICTED_SHAPES = SHAPES[:2]
 PREDICTED_BATCHES = (8, 64)
@@ -92,7 +95,7 @@ class Counts:
                 self._kept = dict(json.loads(self._path.read_text("utf-8")))
                 for record in self._kept.values():
                     counts_from_record(record)
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise UsageError(
                     f"{self._path} must be counts of an earlier run; got {error}; delete it"
                 ) from error
@@ -122,8 +125,8 @@ class Counts:
 
 def predicted_rows(counts: Counts) -> Iterator[PlanRow]:
     """Yield a row for every launch and device of which all plans were counted."""
-    for stand in PREDICTED_SHAPES:
-        for case in cases_of(stand, PREDICTED_BATCHES, half=True):
+    for first in PREDICTED_SHAPES:
+        for case in cases_of(first, PREDICTED_BATCHES, half=True):
             packed = pack_scorer(case_scorer(case), half=True)
             for device in DEVICES:
                 ruled = _ruled(packed, case, device)
@@ -135,7 +138,6 @@ def predicted_rows(counts: Counts) -> Iterator[PlanRow]:
                 us = {tiling: _microseconds(one, device) for tiling, one in found.items() if one is not None}
                 if len(us) == len(found):
                     yield best_row(
-                        stand,
                         ruled,
                         us,
                         architecture=device.architecture,
@@ -166,13 +168,16 @@ def measured_rows(record: Any) -> tuple[PlanRow, ...]:
     """Return the rows that a record of the rung measured.
 
     Raises:
-        UsageError: it is no such record, of a run without a card, or of another source.
+        UsageError: it is no such record, of a run without a card, of another source, or of a step that
+            failed: where a plan changes the verdicts' bits, no row of that kernel may decide. A step whose
+            time was up has not failed: each of its rows is whole.
     """
     digest = device_source().digest
     try:
-        steps = {step["name"]: step["figures"] for step in record["steps"]}
-        made_up, source = record["made_up"], steps[STEP]["source"]
-        rows = [row["row"] for row in steps[STEP]["rows"]]
+        step = {step["name"]: step for step in record["steps"]}[STEP]
+        made_up, source = record["made_up"], step["figures"]["source"]
+        outcome, failures = str(step["outcome"]), list(step["failures"])
+        rows = [row["row"] for row in step["figures"]["rows"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the record must be one of the hardware rung with its step {STEP}; got {type(error).__name__}: "
@@ -180,6 +185,12 @@ def measured_rows(record: Any) -> tuple[PlanRow, ...]:
         ) from error
     if made_up:
         raise UsageError(f"rows of the plan table must be measured on a card; this record is {made_up}")
+    if failures or outcome not in WHOLE:
+        why = f": {brief(failures[0])}" if failures else ""
+        raise UsageError(
+            f"rows of the plan table must be of a step that has not failed; got one that ended "
+            f"{brief(outcome)}{why}; mend that, then run: make gpu GPU='--only {STEP}'"
+        )
     if source != digest:
         raise UsageError(
             f"rows of the plan table must be of the kernel source {digest[:12]}; the record is of "
@@ -192,7 +203,7 @@ def kept_rows(path: Path) -> tuple[PlanRow, ...]:
     """Return the rows of a table that is of the present source; none of a damaged one or another's."""
     try:
         source, rows = read_plan_table(path.read_text("utf-8"))
-    except (OSError, UsageError) as error:
+    except (OSError, UnicodeDecodeError, UsageError) as error:
         print(f"nothing is kept of {path.name}: {error}", file=sys.stderr)
         return ()
     if source != device_source().digest:
@@ -256,7 +267,7 @@ def main(arguments: Sequence[str] | None = None, *, file: Path = FILE, folder: P
 def _record(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} must be a record of the rung; got {error}") from error
 
 

@@ -21,20 +21,28 @@ from edgeosr.kernels.plan_inputs import (
 from edgeosr.kernels.plan_table import RULE, Asked, PlanTable, installed_table
 from edgeosr.kernels.sharing import (
     KEPT_CLASSES,
+    LARGEST_BATCH,
+    MOST_MULTIPROCESSORS,
     THREADS,
     TILE_FULL,
     TILE_HALF,
     WARPS,
     Tiling,
+    cut_of,
     samples_of_tile,
     share_layers,
-    slab_width,
 )
 
-__all__ = ["LaunchPlan", "MapShape", "TangentShape", "chunks_at_once", "plan_launch"]
+__all__ = [
+    "LARGEST_BATCH",
+    "MOST_MULTIPROCESSORS",
+    "LaunchPlan",
+    "MapShape",
+    "TangentShape",
+    "chunks_at_once",
+    "plan_launch",
+]
 
-LARGEST_BATCH = 1024
-MOST_MULTIPROCESSORS = 4096
 MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
@@ -103,14 +111,14 @@ def plan_launch(
     """
     require_within("the batch", batch, 0, LARGEST_BATCH)
     require_within("multiprocessors", multiprocessors, 0, MOST_MULTIPROCESSORS)
-    width = slab_width(packed.dimension, packed.rows)
+    width, slabs = cut_of(packed.dimension, packed.rows)
     asked = Asked(
         packed=packed,
         architecture=architecture,
         multiprocessors=multiprocessors,
         positions=shape.height * shape.width if isinstance(shape, MapShape) else 0,
         batch=batch,
-        slabs=-(-padded_size(packed.dimension) // width),
+        slabs=slabs,
     )
     tiling = (table or installed_table()).choice(asked)
     try:

@@ -9,7 +9,8 @@ rows; ``src/plan_table.inc``, which it makes too, holds those that decide for C+
 
 import functools
 import json
-import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,8 +19,18 @@ from typing import Any
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.packing import PackedScorer
-from edgeosr.kernels.sharing import CLASS_WARPS, KEPT_CLASSES, TILE_FULL, TILE_HALF, Tiling
+from edgeosr.kernels.sharing import (
+    CLASS_WARPS,
+    KEPT_CLASSES,
+    LARGEST_BATCH,
+    MOST_MULTIPROCESSORS,
+    MOST_SLABS,
+    TILE_FULL,
+    TILE_HALF,
+    Tiling,
+)
 from edgeosr.printed import brief
+from edgeosr.scoring.limits import KERNEL_LIMITS
 
 FILE = Path(__file__).with_name("plan_table.json")
 VERSION = 1
@@ -28,6 +39,14 @@ MEASURED = "measured on "  # and the device's name
 RULE = "rule"
 MAKE = "python -m edgeosr.bench.plan_table"
 WEIGHTS = ("fp16", "fp32")
+# What the kernel can take: least and most.
+RANGES = {
+    "dimension": (1, KERNEL_LIMITS.dimension),
+    "positions": (0, KERNEL_LIMITS.positions),
+    "batch": (1, LARGEST_BATCH),
+}
+_MOST = {"multiprocessors": MOST_MULTIPROCESSORS, "slabs": MOST_SLABS}
+_ARCHITECTURE = re.compile(r"sm_[1-9][0-9]{1,2}")  # an int of C++
 _LONGEST = 120  # characters of an origin
 
 
@@ -45,7 +64,7 @@ class PlanRow:
         slabs: into how many D is cut; a scorer that is cut otherwise has no row here.
         samples: of a tile, a power of two.
         class_warps: that classes and parts have for themselves, 0 or 4.
-        origin: ``measured on NAME``, or ``predicted by the model``.
+        origin: ``measured on NAME``, or ``predicted by the model``; ASCII, for it becomes a string of C++.
         us: microseconds of the launch that the row was made from, with this plan.
         rule_us: with the rule's plan.
     """
@@ -64,11 +83,14 @@ class PlanRow:
     rule_us: float
 
     def __post_init__(self) -> None:
-        for name in ("dimension", "positions", "batch"):
+        if not _ARCHITECTURE.fullmatch(self.architecture):
+            raise ValueError(f"architecture must be as sm_90; got {self.architecture!r}")
+        for name, (first, last) in RANGES.items():
             least, most = getattr(self, name)
-            if not 0 <= least <= most:
+            if not first <= least <= most <= last:
                 raise ValueError(
-                    f"{name} must be a range of whole numbers, [least, most]; got {least}, {most}"
+                    f"{name} must be a range of whole numbers, [least, most], from {first} to {last}; got "
+                    f"{least}, {most}"
                 )
         allowed = {
             "weights": WEIGHTS,
@@ -79,11 +101,16 @@ class PlanRow:
             if getattr(self, name) not in values:
                 words = ", ".join(map(str, values))
                 raise ValueError(f"{name} must be one of {words}; got {getattr(self, name)!r}")
-        if self.multiprocessors < 1 or self.slabs < 1:
-            raise ValueError("multiprocessors and slabs must be at least 1")
-        if not (self.decides or self.origin == PREDICTED) or not self.origin.isprintable():
-            raise ValueError(f"origin must be {PREDICTED!r} or {MEASURED!r} and a name; got {self.origin!r}")
-        if not all(math.isfinite(us) and us > 0 for us in (self.us, self.rule_us)):
+        for name, last in _MOST.items():
+            if not 1 <= getattr(self, name) <= last:
+                raise ValueError(f"{name} must be from 1 to {last}; got {getattr(self, name)}")
+        plain = self.origin.isascii() and self.origin.isprintable()
+        if not (self.decides or self.origin == PREDICTED) or not plain:
+            raise ValueError(
+                f"origin must be {PREDICTED!r} or {MEASURED!r} and a name in ASCII; got {self.origin!r}"
+            )
+        # Compared, not converted: a whole number of JSON may be larger than any float.
+        if not all(0 < us <= sys.float_info.max for us in (self.us, self.rule_us)):
             raise ValueError("us and rule_us must be microseconds above 0")
 
     @property
@@ -242,7 +269,7 @@ def _row(entry: Mapping[str, Any]) -> PlanRow:
     if not isinstance(entry, dict) or set(entry) != set(names):
         raise ValueError(f"a row must have {', '.join(names)}; got {brief(entry)}")
     values = dict(entry)
-    for name in ("dimension", "positions", "batch"):
+    for name in RANGES:
         least, most = values[name]
         values[name] = (_whole(name, least), _whole(name, most))
     for name in ("multiprocessors", "slabs", "samples", "class_warps"):
@@ -253,8 +280,6 @@ def _row(entry: Mapping[str, Any]) -> PlanRow:
     for name in ("us", "rule_us"):
         if isinstance(values[name], bool) or not isinstance(values[name], (int, float)):
             raise TypeError(f"{name} must be a number; got {values[name]!r}")
-    if not values["architecture"].removeprefix("sm_").isdecimal():
-        raise ValueError(f"architecture must be as sm_90; got {values['architecture']!r}")
     return PlanRow(**values)
 
 

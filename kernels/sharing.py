@@ -16,6 +16,8 @@ WARPS = THREADS // 32
 TILE_HALF = 8  # samples a tile with fp16 weights: the columns of one mma
 TILE_FULL = 4  # with fp32 weights
 MOST_SLABS = 16
+MOST_MULTIPROCESSORS = 4096
+LARGEST_BATCH = 1024
 WIDEST_SLAB = 256
 # Rows of partial sums a sample keeps in the workspace, over all slabs: with very many classes fewer, wider
 # slabs, so that the workspace at B = 1024 stays near 200 MB; rows of parts may add to that.
@@ -53,6 +55,12 @@ def slab_width(dimension: int, rows: int) -> int:
     """
     slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
     return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
+
+
+def cut_of(dimension: int, rows: int) -> tuple[int, int]:
+    """Return a slab's channels, as ``slab_width``, and into how many slabs D is cut."""
+    width = slab_width(dimension, rows)
+    return width, -(-padded_size(dimension) // width)
 
 
 def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:

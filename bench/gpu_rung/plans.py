@@ -19,7 +19,6 @@ from edgeosr.bench.kernel_counts import row_name
 from edgeosr.bench.plan_rows import (
     BATCHES,
     SHAPES,
-    Stand,
     best_row,
     cases_of,
     only,
@@ -41,7 +40,7 @@ from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.kernels.sharing import Tiling
 from edgeosr.scoring.scorer import Scorer
 
-SMALL = (Stand(SelftestCase(dimension=37, batch=1, size=4), (37, 37), (16, 16)),)
+SMALL = (SelftestCase(dimension=37, batch=1, size=4),)
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ def time_plans(report: StepReport, options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     with clocks_meanwhile(pci_id(driver, device)) as clocks:
         for half in (True, False) if device.architecture >= (7, 5) else (False,):
-            for stand in SMALL if options.small else SHAPES:
-                scorer = case_scorer(cases_of(stand, (1,), half=half)[0])
-                for case in cases_of(stand, (1, 3) if options.small else BATCHES, half=half):
-                    rows.append(_row(report, driver, device, stand, case, scorer, timed))
+            for first in SMALL if options.small else SHAPES:
+                scorer = case_scorer(cases_of(first, (1,), half=half)[0])
+                for case in cases_of(first, (1, 3) if options.small else BATCHES, half=half):
+                    rows.append(_row(report, driver, device, case, scorer, timed))
                     report.put("rows", rows)
     report.put("clocks", clocks)
 
@@ -74,7 +73,6 @@ def _row(
     report: StepReport,
     driver: Driver,
     device: Device,
-    stand: Stand,
     case: SelftestCase,
     scorer: Scorer,
     timed: Timed,
@@ -86,7 +84,6 @@ def _row(
     if bits != 1:
         report.fail(f"{row_name(case)}: the verdicts' bits depend on the plan, {bits} kinds of them")
     row = best_row(
-        stand,
         ruled,
         us,
         architecture=device.target,

@@ -1,5 +1,6 @@
 """Making the plan table: predictions from kept counts, rows of the rung's records, what is dropped."""
 
+import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,13 +12,22 @@ from edgeosr.bench import plan_table
 from edgeosr.bench.gpu_rung import plans
 from edgeosr.bench.gpu_rung.step_report import StepReport
 from edgeosr.bench.kernel_counts import counts_of_source, row_name
-from edgeosr.bench.plan_rows import BATCH_RANGES, BATCHES, SHAPES, best_row, tiling_of, variants
+from edgeosr.bench.plan_rows import (
+    BATCHES,
+    SHAPES,
+    batches_alike,
+    best_row,
+    dimensions_alike,
+    positions_alike,
+    tiling_of,
+    variants,
+)
 from edgeosr.bench.plan_table import DEVICES, main, measured_rows, merged
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
-from edgeosr.kernels.plan import MapShape, plan_launch
+from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
 from edgeosr.kernels.plan_table import (
     FILE,
     PREDICTED,
@@ -28,13 +38,13 @@ from edgeosr.kernels.plan_table import (
     read_plan_table,
 )
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
-from edgeosr.kernels.sharing import Tiling
+from edgeosr.kernels.sharing import Tiling, cut_of
 
 ROW = PlanRow(
     architecture="sm_90",
     multiprocessors=132,
     weights="fp16",
-    dimension=(257, 512),
+    dimension=(481, 512),
     positions=(33, 64),
     batch=(9, 16),
     slabs=16,
@@ -53,9 +63,16 @@ def packed() -> PackedScorer:
     return pack_scorer(case_scorer(SMALL), half=True)
 
 
-def record(*rows: dict[str, Any], made_up: str = "", source: str = DIGEST) -> dict[str, Any]:
+def record(
+    *rows: dict[str, Any],
+    made_up: str = "",
+    source: str = DIGEST,
+    outcome: str = "passed",
+    failures: tuple[str, ...] = (),
+) -> dict[str, Any]:
     figures = {"source": source, "rows": [{"row": row} for row in rows]}
-    return {"made_up": made_up, "steps": [{"name": "plans", "figures": figures}]}
+    step = {"name": "plans", "outcome": outcome, "figures": figures, "failures": list(failures)}
+    return {"made_up": made_up, "steps": [step]}
 
 
 def row_of(packed: PackedScorer, us: dict[tuple[int, int], float]) -> PlanRow:
@@ -64,7 +81,7 @@ def row_of(packed: PackedScorer, us: dict[tuple[int, int], float]) -> PlanRow:
     times.update({Tiling(origin="tried", samples=one, class_warps=own): v for (one, own), v in us.items()})
     assert tiling_of(ruled) in times
     return best_row(
-        SHAPES[0], ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X"
+        ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X"
     )
 
 
@@ -72,7 +89,8 @@ def test_the_fastest_plan_is_the_row_s_unless_it_is_no_faster_than_noise(packed:
     rule = (1, 4)  # 64 channels are 4 slabs: 16 tiles of one sample fit 132 multiprocessors
     best = row_of(packed, {rule: 20.0, (4, 0): 19.0})
     assert (best.samples, best.class_warps, best.us, best.rule_us, best.slabs) == (4, 0, 19.0, 20.0, 4)
-    assert (best.batch, best.dimension, best.weights) == ((9, 16), (257, 512), "fp16")
+    assert (best.batch, best.dimension, best.positions) == ((9, 16), (49, 64), (1, 31))
+    assert best.weights == "fp16"
     kept = row_of(packed, {rule: 20.0, (4, 0): 19.7})
     assert ((kept.samples, kept.class_warps), kept.us) == (rule, 20.0)
 
@@ -85,16 +103,55 @@ def test_every_plan_that_a_row_may_hold_is_tried(packed: PackedScorer) -> None:
     assert [one.samples for one in variants(replace(packed, half=False), 16)] == [1, 2, 4]
 
 
-def test_what_a_launch_stands_for_holds_the_launch_itself() -> None:
-    for stand in SHAPES:
-        assert stand.dimension[0] <= stand.case.dimension <= stand.dimension[1]
-        assert stand.positions[0] <= stand.case.size**2 <= stand.positions[1]
-    assert all(least <= batch == most for batch, (least, most) in BATCH_RANGES.items())
-    assert set(BATCHES) == set(BATCH_RANGES)
+def lone(packed: PackedScorer, positions: int, batch: int, row: PlanRow) -> LaunchPlan:
+    shape = MapShape(height=1, width=positions)
+    return plan_launch(
+        packed, shape, batch, multiprocessors=132, architecture="sm_90", table=PlanTable((row,))
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=row_name)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_a_row_is_taken_at_both_ends_of_its_ranges_and_not_beyond(
+    shape: SelftestCase, batch: int, packed: PackedScorer
+) -> None:
+    sized = replace(packed, dimension=shape.dimension)
+    ruled = plan_launch(sized, MapShape(height=shape.size, width=shape.size), batch, multiprocessors=132)
+    times = {one: 20.0 - one.samples for one in variants(sized, batch)}  # the largest tiles win
+    row = best_row(ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X")
+    for dimension, positions, size in itertools.product(row.dimension, row.positions, row.batch):
+        got = lone(replace(packed, dimension=dimension), positions, size, row)
+        assert got.origin == "table, measured on X" and got.params.slabs == row.slabs
+        assert (got.params.words == ruled.params.words) and got.tile == row.samples
+    (least, most), (few, many), (first, last) = row.dimension, row.positions, row.batch
+    assert least <= shape.dimension <= most and few <= shape.size**2 <= many and first <= batch == last
+    for dimension in (least - 1, most + 1):
+        got = lone(replace(packed, dimension=dimension), few, batch, row)
+        assert got.origin == "rule" and "no row of this shape" in got.why
+
+
+def test_the_batches_measured_leave_no_batch_between_them_without_a_row() -> None:
+    taken = [one for batch in BATCHES for one in range(batches_alike(batch)[0], batches_alike(batch)[1] + 1)]
+    assert taken == list(range(1, max(BATCHES) + 1))
+
+
+@pytest.mark.parametrize("rows", [1, 528, 2000, 4000])
+def test_each_dimension_stands_among_those_that_are_cut_alike(rows: int) -> None:
+    ends = {dimensions_alike(one, rows) for one in range(1, 2049, 13)}
+    assert all(cut_of(least, rows) == cut_of(most, rows) for least, most in ends)
+    assert all(cut_of(most + 1, rows) != cut_of(most, rows) for _, most in ends if most < 2048)
+    assert all(cut_of(least - 1, rows) != cut_of(least, rows) for least, _ in ends if least > 1)
+
+
+def test_positions_are_told_apart_where_the_kernel_does() -> None:
+    spans = [positions_alike(one) for one in range(257)]
+    assert all(least <= one <= most for one, (least, most) in enumerate(spans))
+    assert list(dict.fromkeys(spans))[:4] == [(0, 0), (1, 31), (32, 64), (65, 96)]
+    assert spans[256] == (225, 256)
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def counted(packed: PackedScorer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Nothing is compiled: each launch has the counts of the first; those of tiles of 2 are a tenth."""
     kept = counts_of_source(DIGEST, "sm_90", 132)
     whole = next(iter(kept.values()))
@@ -107,8 +164,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(plan_table.Counts, "_counted", count)
     # Of the scorers only the sizes matter.
-    scorer = case_scorer(SMALL)
-    monkeypatch.setattr(plan_table, "case_scorer", lambda case: scorer)
+    monkeypatch.setattr(plan_table, "case_scorer", lambda case: case)
+    monkeypatch.setattr(
+        plan_table, "pack_scorer", lambda case, half: replace(packed, dimension=case.dimension)
+    )
     return seen
 
 
@@ -149,7 +208,16 @@ def test_a_run_whose_time_is_up_writes_the_rows_that_are_whole(
     assert made(tmp_path, "--seconds", "0") == (0, (older,)), "what an earlier run predicted stays"
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a launch": [3]}', '{"a launch": [{"phase": "one"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        pytest.param("[" * 100_000, id="deep"),
+        "[1]",
+        '{"a launch": [3]}',
+        '{"a launch": [{"phase": "one"}]}',
+    ],
+)
 def test_counts_that_are_damaged_are_named(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +237,9 @@ def test_rows_of_another_source_and_a_damaged_table_are_dropped_and_that_is_said
     path.write_text("{", "utf-8")
     assert made(tmp_path, "--keep") == (0, ())
     assert "nothing is kept of plan_table.json: the plan table is damaged" in capsys.readouterr().err
+    path.write_bytes(b"\xff\xfe\x00")
+    assert made(tmp_path, "--keep") == (0, ())
+    assert "nothing is kept of plan_table.json: 'utf-8' codec" in capsys.readouterr().err
 
 
 def test_keeping_predicts_nothing_and_drops_nothing(tmp_path: Path) -> None:
@@ -195,6 +266,15 @@ def test_a_record_s_rows_take_the_place_of_older_ones(tmp_path: Path) -> None:
             record(asdict(ROW), source="1" * 64),
             "must be of the kernel source .* the record is of 111111111111",
         ),
+        (
+            record(asdict(ROW), outcome="failed", failures=("B 8: the bits depend on the plan",)),
+            "got one that ended 'failed': 'B 8: the bits depend on the plan'; mend that",
+        ),
+        (record(asdict(ROW), outcome="interrupted", failures=("bits",)), "ended 'interrupted': 'bits'; mend"),
+        (
+            record(asdict(ROW), outcome="failed"),
+            "step that has not failed; got one that ended 'failed'; mend",
+        ),
         (record({**asdict(ROW), "samples": 5}), "samples must be one of 1, 2, 4, 8; got 5"),
     ],
 )
@@ -203,20 +283,33 @@ def test_a_record_that_is_not_of_a_card_and_this_source_is_refused(found: Any, w
         measured_rows(found)
 
 
+@pytest.mark.parametrize("outcome", ["passed", "out of time", "cut short", "interrupted"])
+def test_the_whole_rows_of_a_step_whose_time_was_up_are_taken(outcome: str) -> None:
+    assert measured_rows(record(asdict(ROW), outcome=outcome)) == (ROW,)
+
+
 def test_a_file_that_is_no_record_ends_the_command_in_words_and_leaves_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "plan_table.json").write_text(plan_table_text(DIGEST, (ROW,)), "utf-8")
     (tmp_path / "plan_table.inc").write_text(inc_text(PlanTable((ROW,))), "utf-8")
-    for path in (tmp_path / "none.json", tmp_path / "plan_table.inc"):
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "deep.json").write_text("[" * 100_000, "utf-8")
+    for name in ("none.json", "plan_table.inc", "bytes.json", "deep.json"):
+        path = tmp_path / name
         code, rows = made(tmp_path, "--keep", "--measured", str(path))
         assert code == 2 and rows == (ROW,)
         assert f"error: {path} must be a record of the rung" in capsys.readouterr().err
 
 
-def test_the_table_that_ships_is_of_this_source_and_no_row_twice() -> None:
+def test_the_table_that_ships_is_of_this_source_with_true_ranges_and_no_row_twice(
+    packed: PackedScorer,
+) -> None:
     source, rows = read_plan_table(FILE.read_text("utf-8"))
     assert source == DIGEST, "the kernel was changed: python -m edgeosr.bench.plan_table"
+    for row in rows:
+        (_, slabs), *others = {cut_of(one, packed.rows) for one in row.dimension}
+        assert not others and slabs == row.slabs, row
     assert merged(rows) == rows, "made by hand? python -m edgeosr.bench.plan_table --keep"
 
 
@@ -224,10 +317,9 @@ def test_plans_whose_verdicts_differ_fail_the_step(
     monkeypatch: pytest.MonkeyPatch, packed: PackedScorer
 ) -> None:
     device: Any = type("D", (), {"multiprocessors": 132, "target": "sm_90", "name": "a card"})()
-    stand = replace(SHAPES[0], case=SMALL)
     for kinds, failures in ((1, 0), (2, 1)):
         monkeypatch.setattr(plans, "_times", lambda *case, kinds=kinds: (dict.fromkeys(case[3], 20.0), kinds))
         report = StepReport(None)
-        found = plans._row(report, None, device, stand, SMALL, case_scorer(SMALL), plans.Timed(1, 0))  # type: ignore[arg-type]  # no driver
+        found = plans._row(report, None, device, SMALL, case_scorer(SMALL), plans.Timed(1, 0))  # type: ignore[arg-type]  # no driver
         assert len(report.failures) == failures and len(found["us"]) == 8
         assert found["row"]["origin"] == "measured on a card" and found["rule"] == "tiles of 1, 4 class warps"

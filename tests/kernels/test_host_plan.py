@@ -5,6 +5,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from edgeosr.kernels.packed_file import packed_file
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
-from edgeosr.kernels.plan_table import FILE, MEASURED, PREDICTED, PlanRow, PlanTable, inc_text, usable_table
+from edgeosr.kernels.plan_table import (
+    FILE,
+    MEASURED,
+    PREDICTED,
+    RANGES,
+    PlanRow,
+    PlanTable,
+    inc_text,
+    usable_table,
+)
+from edgeosr.kernels.sharing import MOST_MULTIPROCESSORS, MOST_SLABS
 from edgeosr.scoring.scorer_file import write_scorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +125,7 @@ def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:
             weights=str(rng.choice(["fp16", "fp32"])),
             dimension=(int(rng.choice([1, 1, 512])), 2048),
             positions=(int(rng.choice([0, 1, 49])), 256),
-            batch=(int(rng.choice([0, 1, 9])), int(rng.choice([16, 1024]))),
+            batch=(int(rng.choice([1, 1, 9])), int(rng.choice([16, 1024]))),
             slabs=int(rng.choice([1, 8, 16, 16])),
             samples=int(rng.choice([1, 2, 4, 8])),
             class_warps=int(rng.choice([0, 4])),
@@ -180,7 +191,26 @@ def test_the_rows_that_c_plus_plus_has_are_the_measured_ones_of_this_source(host
 
 def test_a_measured_row_is_code_and_a_predicted_one_is_not(tmp_path: Path) -> None:
     row = random_rows(np.random.default_rng(1))[0]
-    rows = (row, replace(row, origin=PREDICTED), replace(row, origin=MEASURED + 'a "card" \\ of two names'))
+    largest = PlanRow(
+        architecture="sm_999",
+        multiprocessors=MOST_MULTIPROCESSORS,
+        weights="fp16",
+        dimension=RANGES["dimension"],
+        positions=RANGES["positions"],
+        batch=RANGES["batch"],
+        slabs=MOST_SLABS,
+        samples=8,
+        class_warps=4,
+        origin=MEASURED + "".join(map(chr, range(32, 127))),
+        us=sys.float_info.max,
+        rule_us=1.0,
+    )
+    rows = (
+        row,
+        replace(row, origin=PREDICTED),
+        replace(row, origin=MEASURED + 'a "card" \\ of ??/ two names'),
+        largest,
+    )
     (tmp_path / "plan_table.inc").write_text(inc_text(PlanTable(rows)), "utf-8")
     (tmp_path / "main.cpp").write_text(
         '#include <edgeosr/fused_score.h>\n#include <cstdio>\n#include "plan.h"\n'
@@ -192,6 +222,7 @@ def test_a_measured_row_is_code_and_a_predicted_one_is_not(tmp_path: Path) -> No
     assert run(str(tmp_path / "main")).splitlines() == [
         f"table, {rows[0].origin}",
         f"table, {rows[2].origin}",
+        f"table, {largest.origin}",
     ]
 
 

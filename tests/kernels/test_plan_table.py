@@ -27,7 +27,7 @@ ROW = PlanRow(
     architecture="sm_90",
     multiprocessors=132,
     weights="fp16",
-    dimension=(257, 512),
+    dimension=(481, 512),
     positions=(33, 64),
     batch=(9, 16),
     slabs=16,
@@ -82,7 +82,7 @@ def test_a_predicted_row_decides_nothing_and_that_is_said() -> None:
         {"height": 10},
         {"height": 4},
         {"dimension": 513},
-        {"dimension": 256},
+        {"dimension": 480},
         {"half": False},
         {"multiprocessors": 131},
         {"architecture": "sm_89"},
@@ -93,6 +93,13 @@ def test_a_row_is_of_its_device_and_shapes_only(change: dict[str, Any]) -> None:
     assert planned(ROW).origin != "rule"
     got = planned(ROW, **change)
     assert got.origin == "rule" and got.why.startswith("the plan table has no row of this shape on sm_")
+
+
+@pytest.mark.parametrize(
+    "change", [{"dimension": 481}, {"dimension": 512}, {"batch": 9}, {"height": 5}, {"height": 9}], ids=str
+)
+def test_a_row_holds_up_to_its_ends(change: dict[str, Any]) -> None:
+    assert planned(ROW, **change).origin == "table, measured on NVIDIA H100"
 
 
 def test_a_row_without_positions_is_of_embeddings() -> None:
@@ -183,14 +190,31 @@ def changed(**values: Any) -> Callable[[], str]:
         (changed(batch=[16, 9]), "batch must be a range"),
         (changed(batch=[9]), "not enough values"),
         (changed(batch=[1.5, 9]), "batch must be a whole number; got 1.5"),
-        (changed(multiprocessors=0), "multiprocessors and slabs must be at least 1"),
+        (changed(multiprocessors=0), "multiprocessors must be from 1 to 4096; got 0"),
+        (changed(multiprocessors=10**12), "multiprocessors must be from 1 to 4096; got 1000000000000"),
+        (changed(slabs=17), "slabs must be from 1 to 16; got 17"),
+        (changed(dimension=[481, 10**12]), "from 1 to 2048; got 481, 1000000000000"),
+        (changed(dimension=[0, 512]), "from 1 to 2048; got 0, 512"),
+        (changed(positions=[33, 257]), "from 0 to 256; got 33, 257"),
+        (changed(batch=[0, 16]), "from 1 to 1024; got 0, 16"),
+        (changed(batch=[9, 1025]), "from 1 to 1024; got 9, 1025"),
         (changed(architecture="hopper"), "architecture must be as sm_90; got 'hopper'"),
+        # Python never has a device of these names, and what C++ read of them was 90.
+        (changed(architecture="90"), "architecture must be as sm_90; got '90'"),
+        (changed(architecture="sm_090"), "architecture must be as sm_90; got 'sm_090'"),
+        (changed(architecture="sm_\u0669\u0660"), "architecture must be as sm_90; got"),
+        (changed(architecture="sm_90\n"), "architecture must be as sm_90; got"),
+        (changed(architecture="sm_90000000000"), "architecture must be as sm_90; got"),
         (changed(architecture=90), "architecture must be a string; got 90"),
         (changed(origin="measured on "), "origin must be"),
         (changed(origin="measured on " + "x" * 200), "origin must be"),
         (changed(origin="measured on a\nb"), "origin must be"),
+        (changed(origin="measured on a card \U0001f600"), "and a name in ASCII; got"),
         (changed(origin="assumed"), "origin must be"),
         (changed(us=float("nan")), "us and rule_us must be microseconds above 0"),
+        (changed(us=float("inf")), "us and rule_us must be microseconds above 0"),
+        (changed(us=10**400), "us and rule_us must be microseconds above 0"),
+        (changed(rule_us=10**400), "us and rule_us must be microseconds above 0"),
         (changed(us="20"), "us must be a number; got '20'"),
     ],
 )
