@@ -214,6 +214,48 @@ inline void mma_f16(float (&c)[4], Words4 const& a, unsigned b0, unsigned b1, Si
     }
 }
 
+// Two halves a register (halves.cuh).
+inline unsigned bytes_of(unsigned low, unsigned high, unsigned which) {
+    uint64_t const all = static_cast<uint64_t>(high) << 32 | low;
+    unsigned bytes = 0;
+    for (unsigned i = 0; i < 4; ++i)
+        bytes |= static_cast<unsigned>(all >> 8 * (which >> 4 * i & 7) & 0xff) << 8 * i;
+    return bytes;
+}
+template <class Function>
+unsigned halves_of(unsigned a, unsigned b, Function const& function) {
+    unsigned found = 0;
+    for (unsigned at = 0; at < 32; at += 16) {
+        float const left = float_from_half(static_cast<uint16_t>(a >> at)),
+                    right = float_from_half(static_cast<uint16_t>(b >> at));
+        found |= static_cast<unsigned>(half_from_float(function(left, right))) << at;
+    }
+    return found;
+}
+inline unsigned halves_above(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left > right ? 1.0f : 0.0f; });
+}
+inline unsigned halves_not_below(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left >= right ? 1.0f : 0.0f; });
+}
+inline unsigned halves_times(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left * right; });
+}
+inline unsigned halves_multiply_add(unsigned a, unsigned b, unsigned c) {
+    unsigned found = 0;  // exact in double; the kernel's sums are whole numbers that a half holds
+    for (unsigned at = 0; at < 32; at += 16) {
+        double const product = static_cast<double>(float_from_half(static_cast<uint16_t>(a >> at))) *
+                               static_cast<double>(float_from_half(static_cast<uint16_t>(b >> at)));
+        double const sum = product + static_cast<double>(float_from_half(static_cast<uint16_t>(c >> at)));
+        found |= static_cast<unsigned>(half_from_float(static_cast<float>(sum))) << at;
+    }
+    return found;
+}
+inline void ballots_of_halves(unsigned halves, unsigned& low, unsigned& high, Site site = Site::here()) {
+    low = ballot(float_from_half(static_cast<uint16_t>(halves)) > 0.0f, site);
+    high = ballot(float_from_half(static_cast<uint16_t>(halves >> 16)) > 0.0f, site);
+}
+
 // Arithmetic.
 inline float multiply_add(float a, float b, float c) {
     return std::fmaf(a, b, c);

@@ -6,13 +6,10 @@
 // the inner sum is a count of bits, which is exact (taps.cuh). Smooth ones multiply slopes kept in shared
 // memory.
 #pragma once
-#include "activation.cuh"
+#include "pairs.cuh"
 #include "staging.cuh"
-#include "taps.cuh"
 
 namespace edgeosr {
-
-enum PoolKind { kPoolRelu, kPoolClip, kPoolLeaky, kPoolSmooth };  // clip: and the identity
 
 // What a warp found of its channels; lane l has that of channel l / 4.
 struct Pooled {
@@ -83,23 +80,66 @@ EDGEOSR_DEVICE void pool_word(Piecewise const& pieces,
     }
 }
 
-// A warp's rows with a piecewise-linear activation.
+// Whether rows are taken by pairs: fp16 maps, where there are tensor cores.
+template <bool kHalf>
+constexpr bool kPairs = kHalf && EDGEOSR_TENSOR_CORES;
+
+// How a warp's rows are added up: by position and row in fp32.
 template <PoolKind kKind, bool kHalf>
+struct ByValue {
+    Piecewise const& pieces;
+    float sum[kRows] = {};
+
+    template <bool kWhole>
+    EDGEOSR_DEVICE void add(unsigned char const* rows,
+                            int pitch,
+                            int position,
+                            int positions,
+                            unsigned (&bits)[kRows]) {
+        pool_word<kKind, kHalf, kWhole>(pieces, rows, pitch, position, positions, sum, bits);
+    }
+    EDGEOSR_DEVICE float total(int) const {
+        return sums_of_rows(sum);
+    }
+};
+
+// By pairs of rows (pairs.cuh).
+template <PoolKind kKind>
+struct ByPair {
+    Piecewise const& pieces;
+    unsigned sides, column;
+    RowSums sums = {};
+
+    template <bool kWhole>
+    EDGEOSR_DEVICE void add(unsigned char const* rows,
+                            int pitch,
+                            int position,
+                            int positions,
+                            unsigned (&bits)[kRows]) {
+        pool_pairs<kKind, kWhole>(sides, column, rows, pitch, position, positions, sums, bits);
+    }
+    EDGEOSR_DEVICE float total(int positions) const {
+        return activated_sum<kKind>(pieces, sums, positions);
+    }
+};
+
+// A warp's rows with a piecewise-linear activation.
+template <class Rows>
 EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
-                                     Piecewise const& pieces,
+                                     Rows sums,
+                                     float outside,
                                      unsigned char const* rows,
                                      int pitch,
                                      TapWeights const& weights,
                                      TableRow const& own) {
     int const positions = p.positions, lane = lane_index();
-    float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
-    float sum[kRows] = {0.0f, 0.0f, 0.0f, 0.0f};
     Pooled found;
     if (p.words == 2 && positions >= 32) {
         unsigned bits[kRows];
-        pool_word<kKind, kHalf, true>(pieces, rows, pitch, lane, positions, sum, bits);
+        sums.template add<true>(rows, pitch, lane, positions, bits);
         unsigned const first = own_of_rows(bits);
-        pool_word<kKind, kHalf, false>(pieces, rows, pitch, lane + 32, positions, sum, bits);
+        sums.template add<false>(rows, pitch, lane + 32, positions, bits);
+        found.sum = sums.total(positions);  // before the bits are counted: it takes fewer registers
         found.jacobian = counted_in_two_words(p, first, own_of_rows(bits), outside, weights, own);
     } else {
         unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
@@ -107,9 +147,9 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
         for (int first = 0; first < positions; first += 32, masks += kRows) {
             unsigned bits[kRows];
             if (first + 32 <= positions)
-                pool_word<kKind, kHalf, true>(pieces, rows, pitch, first + lane, positions, sum, bits);
+                sums.template add<true>(rows, pitch, first + lane, positions, bits);
             else
-                pool_word<kKind, kHalf, false>(pieces, rows, pitch, first + lane, positions, sum, bits);
+                sums.template add<false>(rows, pitch, first + lane, positions, bits);
             if (lane == 0) {
 #pragma unroll
                 for (int row = 0; row < kRows; row += 4)
@@ -120,12 +160,12 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
                                      float_from_bits(bits[row + 3])});
             }
         }
+        found.sum = sums.total(positions);
         warp_sync();
         found.jacobian =
             counted_in_words(p, shared_memory_of(masks_of_warp(p)) + own_row(), outside, weights, own);
         warp_sync();  // before the next rows' masks
     }
-    found.sum = sums_of_rows(sum);
     return found;
 }
 
@@ -177,13 +217,9 @@ EDGEOSR_DEVICE Pooled pool_smooth(FusedScoreParams const& p,
     return found;
 }
 
-// Whether the next chunk's weights are fetched beside this one; no result depends on it.
-constexpr bool kFetchesAhead = !kOldCompiler;
-
 // What a lane needs of every chunk. A warp always has the same channels of one, a lane the same of them.
 struct PoolLane {
-    int table;               // its channel of the slab's first chunk in the table of taps
-    int left;                // channels of D from that one on
+    int channel;             // of the slab's first chunk
     int alignment, to_next;  // of the tile's first sample's chunks modulo 16, and to the next sample
     int inverse;             // as the block's
 };
@@ -195,15 +231,15 @@ EDGEOSR_DEVICE PoolLane pool_lane(FusedScoreParams const& p, Block const& block)
     int const first = static_cast<int>(reinterpret_cast<unsigned long long>(p.input));  // low words will do
     int const stride = static_cast<int>(p.sample_stride) * kBytes;
     bool const rows = p.layout == kLayoutChannelsFirst;
-    return {held(channel * p.taps + (lane_index() & (kTapSharers - 1))),
-            held(p.dimension - channel),
-            held(rows ? (first + block.first * stride) & 15 : 0),
-            held(rows ? stride & 15 : 0),
-            held(block.inverse)};
+    return {held(channel),
+            rows ? (first + block.first * stride) & 15 : 0,
+            rows ? stride & 15 : 0,
+            block.inverse};
 }
 
 EDGEOSR_DEVICE TableRow table_row(FusedScoreParams const& p, PoolLane const& lane, int group) {
-    return {lane.table + group * (kGroup * p.taps), group * kGroup < lane.left};
+    int const channel = lane.channel + group * kGroup;
+    return {channel * p.taps + (lane_index() & (kTapSharers - 1)), channel < p.dimension};
 }
 
 // Chunks number, number + 8, .. < end of the map; `stage`: where in shared memory the first one is.
@@ -215,37 +251,41 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 int stage,
                                 int number,
                                 int end,
-                                TableRow next,
+                                TableRow own,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
     int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
+    unsigned const sides = sides_of<kKind>(pieces), column = column_of_sums();
+    float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
     stage = held(stage + row * pitch);
-    int const step = held(kStep * p.chunk_bytes);
+    int group = (number * lane.inverse) >> 16;
 #pragma unroll 1
-    for (; number < end; number += kStep, stage += step) {
-        int const group = (number * lane.inverse) >> 16, sample = number - group * block.valid;
-        if (!kFetchesAhead) {
-            next = table_row(p, lane, group);
-            weights = load_weights(p, next);
-        }
-        TapWeights const present = weights;
-        TableRow const own = next;
-        if (kFetchesAhead && number + kStep < end) {
-            next = table_row(p, lane, ((number + kStep) * lane.inverse) >> 16);
-            weights = load_weights(p, next);
-        }
+    while (number < end) {
+        int const sample = number - group * block.valid;
         int const to = held(sample * p.z_pitch + group * kGroup);
         unsigned char* rows = shared_memory() + held(stage + ((lane.alignment + sample * lane.to_next) & 15));
-        // Rows beyond D hold anything, and are left out below.
-        Pooled const found = kKind == kPoolSmooth
-                                 ? pool_smooth<kHalf>(p, rows, pitch, present, own)
-                                 : pool_piecewise<kKind, kHalf>(p, pieces, rows, pitch, present, own);
+        Pooled found;
+        if constexpr (kKind == kPoolSmooth)
+            found = pool_smooth<kHalf>(p, rows, pitch, weights, own);
+        else if constexpr (kPairs<kHalf>)
+            found = pool_piecewise(
+                p, ByPair<kKind>{pieces, sides, column}, outside, rows, pitch, weights, own);
+        else
+            found = pool_piecewise(
+                p, ByValue<kKind, kHalf>{pieces}, outside, rows, pitch, weights, own);
         if ((lane_index() & (kTapSharers - 1)) == 0) {
-            float const z = finite(found.sum) ? found.sum * p.position_share : float_from_bits(0x7fc00000u);
+            // Not a number if the sum is not finite.
+            float const z = multiply_add(found.sum, p.position_share, found.sum * 0.0f);
             float* at = embedding(p, 0) + row + own_row() + to;
             shared_store_f32(at, own.there ? z : 0.0f);
             shared_store_f32(at + kTile * p.z_pitch, own.there ? found.jacobian : 0.0f);
         }
+        number += kStep;
+        stage += kStep * p.chunk_bytes;
+        if (number >= end) break;
+        group = (number * lane.inverse) >> 16;
+        own = table_row(p, lane, group);
+        weights = load_weights(p, own);  // they arrive while the rows are added up
     }
 }
 
@@ -273,7 +313,7 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
         int const slot = warp_index() >> 1, number = first + slot;  // two warps a chunk
         TableRow const own = table_row(p, lane, (number * lane.inverse) >> 16);
         TapWeights weights = {};  // on their way beside the map
-        if (kFetchesAhead && number < end) weights = load_weights(p, own);
+        if (number < end) weights = load_weights(p, own);
         if (next < chunks) {
             stage_chunks<kHalf>(
                 p, block, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));

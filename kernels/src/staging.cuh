@@ -99,6 +99,13 @@ EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, 
     }
 }
 
+// Rows of an fp16 chunk beyond D: zeros, for rows that are pooled by pairs must be finite for one another.
+EDGEOSR_DEVICE void clear_rows(FusedScoreParams const& p, Chunk const& chunk, int thread, int threads) {
+#pragma unroll 1
+    for (int at = chunk.channels * p.row_pitch + thread; at < kGroup * p.row_pitch; at += threads)
+        shared_store_u16(chunk.shared + at * 2, 0);
+}
+
 // Start the copies of chunks first .. first + count - 1 into one half; warps share the chunks out.
 template <bool kHalf>
 EDGEOSR_DEVICE void stage_chunks(
@@ -117,6 +124,7 @@ EDGEOSR_DEVICE void stage_chunks(
                 chunk.global, chunk.shared, chunk.channels * p.positions * (kHalf ? 2 : 4), thread, threads);
         else
             stage_turned<kHalf>(p, chunk, thread, threads);
+        if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);
     }
 }
 
