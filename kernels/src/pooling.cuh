@@ -106,8 +106,8 @@ struct ByValue {
 // By pairs of rows (pairs.cuh).
 template <PoolKind kKind>
 struct ByPair {
-    Piecewise const& pieces;
-    unsigned sides, column;
+    Adders const& adders;
+    float outside;
     RowSums sums = {};
 
     template <bool kWhole>
@@ -116,10 +116,10 @@ struct ByPair {
                             int position,
                             int positions,
                             unsigned (&bits)[kRows]) {
-        pool_pairs<kKind, kWhole>(sides, column, rows, pitch, position, positions, sums, bits);
+        pool_pairs<kKind, kWhole>(adders, rows, pitch, position, positions, sums, bits);
     }
     EDGEOSR_DEVICE float total(int positions) const {
-        return activated_sum<kKind>(pieces, sums, positions);
+        return activations<kKind>(adders, outside, sums, positions).sum;
     }
 };
 
@@ -167,6 +167,22 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
         warp_sync();  // before the next rows' masks
     }
     return found;
+}
+
+// A warp's rows where a single tap, the position itself, makes J^2 a count.
+EDGEOSR_DEVICE Pooled pool_counted(Adders const& adders,
+                                   unsigned char const* rows,
+                                   int pitch,
+                                   int positions,
+                                   TapWeights const& weights) {
+    RowSums sums = {};
+#pragma unroll 1
+    for (int position = lane_index(); position - lane_index() < positions; position += 32) {
+        unsigned bits[kRows];
+        pool_pairs<kPoolCounted, false>(adders, rows, pitch, position, positions, sums, bits);
+    }
+    Activations const found = activations<kPoolCounted>(adders, 0.0f, sums, positions);
+    return {found.sum, static_cast<float>(found.inside) * weights.value[0]};
 }
 
 // A warp's rows with a smooth activation, one after the other.
@@ -247,6 +263,7 @@ template <int kTile, bool kHalf, PoolKind kKind>
 EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 Block const& block,
                                 Piecewise const& pieces,
+                                Adders const& adders,
                                 PoolLane const& lane,
                                 int stage,
                                 int number,
@@ -255,7 +272,6 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
     int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
-    unsigned const sides = sides_of<kKind>(pieces), column = column_of_sums();
     float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
     stage = held(stage + row * pitch);
     int group = (number * lane.inverse) >> 16;
@@ -267,9 +283,11 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
         Pooled found;
         if constexpr (kKind == kPoolSmooth)
             found = pool_smooth<kHalf>(p, rows, pitch, weights, own);
+        else if constexpr (kKind == kPoolCounted)
+            found = pool_counted(adders, rows, pitch, p.positions, weights);
         else if constexpr (kPairs<kHalf>)
             found = pool_piecewise(
-                p, ByPair<kKind>{pieces, sides, column}, outside, rows, pitch, weights, own);
+                p, ByPair<kKind>{adders, outside}, outside, rows, pitch, weights, own);
         else
             found = pool_piecewise(
                 p, ByValue<kKind, kHalf>{pieces}, outside, rows, pitch, weights, own);
@@ -304,8 +322,13 @@ template <int kTile, bool kHalf>
 EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
     int const chunks = block.channels / kGroup * block.valid;
     if (p.taps > 1) prepare_taps(p);
-    Piecewise pieces = {};
-    if (p.activation != kRelu && !is_smooth(p.activation)) pieces = piecewise(p);
+    Piecewise pieces = {0.0f, float_from_bits(0x7f800000u), 0.0f};
+    Adders adding = adders();
+    adding.column = static_cast<unsigned>(held(static_cast<int>(adding.column)));
+    if (p.activation != kRelu && !is_smooth(p.activation)) {
+        pieces = piecewise(p);
+        if (kPairs<kHalf>) set_sides(pieces, adding);
+    }
     PoolLane const lane = pool_lane<kHalf>(p, block);
 #pragma unroll 1
     for (int first = 0, turn = 0; first < chunks; first += p.chunks_per_half, turn ^= 1) {
@@ -325,13 +348,16 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
         block_sync();
         int const stage = kStageAt + (turn * p.chunks_per_half + slot) * p.chunk_bytes;
         if (is_smooth(p.activation))
-            pool_chunks<kTile, kHalf, kPoolSmooth>(p, block, pieces, lane, stage, number, end, own, weights);
+            pool_chunks<kTile, kHalf, kPoolSmooth>(p, block, pieces, adding, lane, stage, number, end, own, weights);
+        else if (kPairs<kHalf> && p.taps == 1 && p.activation != kLeakyRelu)
+            pool_chunks<kTile, kHalf, kPairs<kHalf> ? kPoolCounted : kPoolClip>(
+                p, block, pieces, adding, lane, stage, number, end, own, weights);
         else if (p.activation == kRelu)
-            pool_chunks<kTile, kHalf, kPoolRelu>(p, block, pieces, lane, stage, number, end, own, weights);
+            pool_chunks<kTile, kHalf, kPoolRelu>(p, block, pieces, adding, lane, stage, number, end, own, weights);
         else if (p.activation == kLeakyRelu)
-            pool_chunks<kTile, kHalf, kPoolLeaky>(p, block, pieces, lane, stage, number, end, own, weights);
+            pool_chunks<kTile, kHalf, kPoolLeaky>(p, block, pieces, adding, lane, stage, number, end, own, weights);
         else
-            pool_chunks<kTile, kHalf, kPoolClip>(p, block, pieces, lane, stage, number, end, own, weights);
+            pool_chunks<kTile, kHalf, kPoolClip>(p, block, pieces, adding, lane, stage, number, end, own, weights);
         if (next < chunks) block_sync();  // before the stage is filled again
     }
 }
