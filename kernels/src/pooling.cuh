@@ -176,11 +176,13 @@ EDGEOSR_DEVICE Pooled pool_counted(Adders const& adders,
                                    int positions,
                                    TapWeights const& weights) {
     RowSums sums = {};
+    unsigned bits[kRows];  // not set
+    int first = 0;
 #pragma unroll 1
-    for (int position = lane_index(); position - lane_index() < positions; position += 32) {
-        unsigned bits[kRows];
-        pool_pairs<kPoolCounted, false>(adders, rows, pitch, position, positions, sums, bits);
-    }
+    for (; first + 32 <= positions; first += 32)
+        pool_pairs<kPoolCounted, true>(adders, rows, pitch, first + lane_index(), positions, sums, bits);
+    if (first < positions)
+        pool_pairs<kPoolCounted, false>(adders, rows, pitch, first + lane_index(), positions, sums, bits);
     Activations const found = activations<kPoolCounted>(adders, 0.0f, sums, positions);
     return {found.sum, static_cast<float>(found.inside) * weights.value[0]};
 }
@@ -273,6 +275,7 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
     int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
     float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
+    int const z = p.z_at + (row + own_row()) * 4, own_z = kHalf ? held(z) : z;
     stage = held(stage + row * pitch);
     int group = (number * lane.inverse) >> 16;
 #pragma unroll 1
@@ -293,9 +296,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                 p, ByValue<kKind, kHalf>{pieces}, outside, rows, pitch, weights, own);
         if ((lane_index() & (kTapSharers - 1)) == 0) {
             // Not a number if the sum is not finite.
-            float const z = multiply_add(found.sum, p.position_share, found.sum * 0.0f);
-            float* at = embedding(p, 0) + row + own_row() + to;
-            shared_store_f32(at, own.there ? z : 0.0f);
+            float const mean = multiply_add(found.sum, p.position_share, found.sum * 0.0f);
+            float* at = reinterpret_cast<float*>(shared_memory() + own_z) + to;
+            shared_store_f32(at, own.there ? mean : 0.0f);
             shared_store_f32(at + kTile * p.z_pitch, own.there ? found.jacobian : 0.0f);
         }
         number += kStep;

@@ -13,7 +13,7 @@ struct Chunk {
     int channels;                 // 1 .. 16; 0: all of them are padding
 };
 
-template <bool kHalf>
+template <bool kHalf, bool kRowsFirst>
 EDGEOSR_DEVICE Chunk
 chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int number, int slot) {
     constexpr int kBytes = kHalf ? 2 : 4;
@@ -23,15 +23,14 @@ chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int
     int const channel = block.channel + chunk.group * kGroup;
     int const left = p.dimension - channel;
     chunk.channels = left < 0 ? 0 : smaller(left, kGroup);
-    bool const first = p.layout == kLayoutChannelsFirst;
     // Inputs have fewer than 2^31 elements.
     unsigned const element =
         static_cast<unsigned>(block.first + chunk.sample) * static_cast<unsigned>(p.sample_stride) +
-        static_cast<unsigned>(first ? channel * p.positions : channel);
+        static_cast<unsigned>(kRowsFirst ? channel * p.positions : channel);
     chunk.global =
         static_cast<unsigned char const*>(p.input) + static_cast<unsigned long long>(element) * kBytes;
     chunk.shared = half + slot * p.chunk_bytes;
-    if (first) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
+    if (kRowsFirst) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
     return chunk;
 }
 
@@ -42,9 +41,14 @@ EDGEOSR_DEVICE void stage_flat(
     constexpr int kBytes = kHalf ? 2 : 4;
     int const lead = smaller(static_cast<int>(-reinterpret_cast<unsigned long long>(global) & 15u), bytes);
     int const middle = (bytes - lead) & ~15;
+    unsigned char const* from = global + lead + thread * 16;
+    unsigned char* to = shared + lead + thread * 16;
 #pragma unroll 2
-    for (int at = thread * 16; at < middle; at += threads * 16)
-        copy_async_16(shared + lead + at, global + lead + at);
+    for (int left = middle - thread * 16; left > 0; left -= threads * 16) {
+        copy_async_16(to, from);
+        from += threads * 16;
+        to += threads * 16;
+    }
     int const ends = (bytes - middle) / kBytes;  // fewer than 16: the lead, then the tail
 #pragma unroll 1
     for (int end = thread; end < ends; end += threads) {
@@ -107,25 +111,33 @@ EDGEOSR_DEVICE void clear_rows(FusedScoreParams const& p, Chunk const& chunk, in
 }
 
 // Start the copies of chunks first .. first + count - 1 into one half; warps share the chunks out.
-template <bool kHalf>
-EDGEOSR_DEVICE void stage_chunks(
+template <bool kHalf, bool kRowsFirst>
+EDGEOSR_DEVICE void stage_share(
     FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
-    // As many as there are chunks, but a power of two: its exponent is the float's.
-    int const bits =
-        static_cast<int>(bits_from_float(static_cast<float>(smaller(count, kWarps))) >> 23) - 127;
+    // As many as a half has chunks, but a power of two. Of the launch, not of this half: found once.
+    int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(p.chunks_per_half, kWarps)));
     int const sharers = 1 << bits, threads = kThreads >> bits;
     int const share = warp_index() & (sharers - 1);
     int const thread = (warp_index() >> bits) * 32 + lane_index();
 #pragma unroll 1
     for (int slot = share; slot < count; slot += sharers) {
-        Chunk const chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
-        if (p.layout == kLayoutChannelsFirst)
+        Chunk const chunk = chunk_at<kHalf, kRowsFirst>(p, block, half, first + slot, slot);
+        if (kRowsFirst)
             stage_flat<kHalf>(
                 chunk.global, chunk.shared, chunk.channels * p.positions * (kHalf ? 2 : 4), thread, threads);
         else
             stage_turned<kHalf>(p, chunk, thread, threads);
         if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);
     }
+}
+
+template <bool kHalf>
+EDGEOSR_DEVICE void stage_chunks(
+    FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
+    if (p.layout == kLayoutChannelsFirst)
+        stage_share<kHalf, true>(p, block, half, first, count);
+    else
+        stage_share<kHalf, false>(p, block, half, first, count);
 }
 
 }  // namespace edgeosr
