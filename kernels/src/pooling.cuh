@@ -312,9 +312,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
 
 // The first of the map, on its way to shared memory.
 template <bool kHalf>
-EDGEOSR_DEVICE void ask_for_map(FusedScoreParams const& p, Block const& block) {
+EDGEOSR_DEVICE void ask_for_map(FusedScoreParams const& p, Block const& block, Sharing const& by) {
     int const chunks = block.channels / kGroup * block.valid;
-    stage_chunks<kHalf>(p, block, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
+    stage_chunks<kHalf>(p, block, by, stage_half(p, 0), 0, smaller(chunks, p.chunks_per_half));
     copy_async_commit();
 }
 
@@ -322,7 +322,7 @@ EDGEOSR_DEVICE void ask_for_map(FusedScoreParams const& p, Block const& block) {
 // where y is not finite) and each channel's part of the J^2 sum, complete for the block after the next
 // block_sync.
 template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
+EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Sharing const& by) {
     int const chunks = block.channels / kGroup * block.valid;
     if (p.taps > 1) prepare_taps(p);
     Piecewise pieces = {0.0f, float_from_bits(0x7f800000u), 0.0f};
@@ -342,7 +342,7 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block) {
         if (number < end) weights = load_weights(p, own);
         if (next < chunks) {
             stage_chunks<kHalf>(
-                p, block, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));
+                p, block, by, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));
             copy_async_commit();
             copy_async_wait<1>();
         } else {

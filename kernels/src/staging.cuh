@@ -43,7 +43,7 @@ EDGEOSR_DEVICE void stage_flat(
     int const middle = (bytes - lead) & ~15;
     unsigned char const* from = global + lead + thread * 16;
     unsigned char* to = shared + lead + thread * 16;
-#pragma unroll 2
+#pragma unroll 1
     for (int left = middle - thread * 16; left > 0; left -= threads * 16) {
         copy_async_16(to, from);
         from += threads * 16;
@@ -110,17 +110,32 @@ EDGEOSR_DEVICE void clear_rows(FusedScoreParams const& p, Chunk const& chunk, in
         shared_store_u16(chunk.shared + at * 2, 0);
 }
 
-// Start the copies of chunks first .. first + count - 1 into one half; warps share the chunks out.
-template <bool kHalf, bool kRowsFirst>
-EDGEOSR_DEVICE void stage_share(
-    FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
-    // As many as a half has chunks, but a power of two. Of the launch, not of this half: found once.
+// How warps share a half's chunks out: as many groups of them as it has, but a power of two.
+struct Sharing {
+    int sharers, threads;  // groups of warps; threads of one
+    int share, thread;     // the thread's group, and its place there
+};
+
+EDGEOSR_DEVICE Sharing sharing(FusedScoreParams const& p) {
     int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(p.chunks_per_half, kWarps)));
-    int const sharers = 1 << bits, threads = kThreads >> bits;
-    int const share = warp_index() & (sharers - 1);
-    int const thread = (warp_index() >> bits) * 32 + lane_index();
+    int const sharers = 1 << bits;
+    return {sharers,
+            kThreads >> bits,
+            held(warp_index() & (sharers - 1)),
+            held((warp_index() >> bits) * 32 + lane_index())};
+}
+
+// Start the copies of chunks first .. first + count - 1 into one half.
+template <bool kHalf, bool kRowsFirst>
+EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
+                                Block const& block,
+                                Sharing const& by,
+                                unsigned char* half,
+                                int first,
+                                int count) {
+    int const threads = by.threads, thread = by.thread;
 #pragma unroll 1
-    for (int slot = share; slot < count; slot += sharers) {
+    for (int slot = by.share; slot < count; slot += by.sharers) {
         Chunk const chunk = chunk_at<kHalf, kRowsFirst>(p, block, half, first + slot, slot);
         if (kRowsFirst)
             stage_flat<kHalf>(
@@ -132,12 +147,16 @@ EDGEOSR_DEVICE void stage_share(
 }
 
 template <bool kHalf>
-EDGEOSR_DEVICE void stage_chunks(
-    FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
+EDGEOSR_DEVICE void stage_chunks(FusedScoreParams const& p,
+                                 Block const& block,
+                                 Sharing const& by,
+                                 unsigned char* half,
+                                 int first,
+                                 int count) {
     if (p.layout == kLayoutChannelsFirst)
-        stage_share<kHalf, true>(p, block, half, first, count);
+        stage_share<kHalf, true>(p, block, by, half, first, count);
     else
-        stage_share<kHalf, false>(p, block, half, first, count);
+        stage_share<kHalf, false>(p, block, by, half, first, count);
 }
 
 }  // namespace edgeosr
