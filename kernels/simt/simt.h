@@ -162,6 +162,10 @@ inline float shared_load_f32(void const* address, Site site = Site::here()) {
     simt::require_shared(address, 4, site);
     return *static_cast<AnyFloat const*>(address);
 }
+inline Floats2 shared_load_x2(void const* address, Site site = Site::here()) {
+    simt::require_shared(address, 8, site);
+    return same_bits<Floats2>(*static_cast<Vector2 const*>(address));
+}
 inline Floats4 shared_load_x4(void const* address, Site site = Site::here()) {
     simt::require_shared(address, 16, site);
     return same_bits<Floats4>(*static_cast<Vector4 const*>(address));

@@ -123,6 +123,17 @@ struct ByPair {
     }
 };
 
+EDGEOSR_DEVICE void keep_masks(unsigned* masks, unsigned const (&bits)[kRows]) {
+    if (lane_index() != 0) return;
+#pragma unroll
+    for (int row = 0; row < kRows; row += 4)
+        shared_store_x4(masks + row,
+                        {float_from_bits(bits[row]),
+                         float_from_bits(bits[row + 1]),
+                         float_from_bits(bits[row + 2]),
+                         float_from_bits(bits[row + 3])});
+}
+
 // A warp's rows with a piecewise-linear activation.
 template <class Rows>
 EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
@@ -143,22 +154,17 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
         found.jacobian = counted_in_two_words(p, first, own_of_rows(bits), outside, weights, own);
     } else {
         unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
+        int first = lane;
 #pragma unroll 1
-        for (int first = 0; first < positions; first += 32, masks += kRows) {
+        for (; first - lane + 32 <= positions; first += 32, masks += kRows) {
             unsigned bits[kRows];
-            if (first + 32 <= positions)
-                sums.template add<true>(rows, pitch, first + lane, positions, bits);
-            else
-                sums.template add<false>(rows, pitch, first + lane, positions, bits);
-            if (lane == 0) {
-#pragma unroll
-                for (int row = 0; row < kRows; row += 4)
-                    shared_store_x4(masks + row,
-                                    {float_from_bits(bits[row]),
-                                     float_from_bits(bits[row + 1]),
-                                     float_from_bits(bits[row + 2]),
-                                     float_from_bits(bits[row + 3])});
-            }
+            sums.template add<true>(rows, pitch, first, positions, bits);
+            keep_masks(masks, bits);
+        }
+        if (first - lane < positions) {
+            unsigned bits[kRows];
+            sums.template add<false>(rows, pitch, first, positions, bits);
+            keep_masks(masks, bits);
         }
         found.sum = sums.total(positions);
         warp_sync();

@@ -61,15 +61,18 @@ EDGEOSR_DEVICE float weight_of(
 }
 
 // The shared table of taps: of two words [taps, (first, second, offset, -)], 16 bytes at once; else
-// [words + 1, taps], the offsets last. Taps are rounded up to 4: those beyond the last have no positions.
+// [taps, words], the offsets behind. Taps are rounded up to 4: those beyond the last have no positions.
 EDGEOSR_DEVICE int padded_taps(FusedScoreParams const& p) {
     return (p.taps + kTapSharers - 1) & ~(kTapSharers - 1);
 }
-EDGEOSR_DEVICE unsigned* inside_of_tap(FusedScoreParams const& p, int word, int tap) {
-    return inside_map(p) + (p.words == 2 ? tap * 4 + word : word * padded_taps(p) + tap);
+EDGEOSR_DEVICE unsigned* inside_of_tap(FusedScoreParams const& p, int tap) {
+    return inside_map(p) + tap * (p.words == 2 ? 4 : p.words);
+}
+EDGEOSR_DEVICE unsigned* place_of_offset(FusedScoreParams const& p, int tap) {
+    return inside_map(p) + (p.words == 2 ? tap * 4 + 2 : p.words * padded_taps(p) + tap);
 }
 EDGEOSR_DEVICE int offset_of(FusedScoreParams const& p, int tap) {  // flat, 0 .. 255
-    return static_cast<int>(shared_load_u32(inside_of_tap(p, p.words, tap)));
+    return static_cast<int>(shared_load_u32(place_of_offset(p, tap)));
 }
 
 // Bits first .. end - 1 of a word, of those that it has.
@@ -118,7 +121,7 @@ EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
     // From the last thread on: the first warps have the map to fetch.
 #pragma unroll 1
     for (int item = kThreads - 1 - thread_index(); item < items; item += kThreads) {
-        int const word = item / taps, tap = item - word * taps;
+        int const tap = p.words == 2 ? item : item / p.words, word = p.words == 2 ? 0 : item - tap * p.words;
         Offset const offset = load_offset(p, tap);
         unsigned const valid = positions_with_partner(p, offset, word);
         if (p.words == 2) {
@@ -129,15 +132,14 @@ EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
                              float_from_bits(static_cast<unsigned>(offset.flat)),
                              0.0f});
         } else {
-            shared_store_u32(inside_of_tap(p, word, tap), valid);
-            if (word == 0)
-                shared_store_u32(inside_of_tap(p, p.words, tap), static_cast<unsigned>(offset.flat));
+            shared_store_u32(inside_of_tap(p, tap) + word, valid);
+            if (word == 0) shared_store_u32(place_of_offset(p, tap), static_cast<unsigned>(offset.flat));
         }
     }
 }
 
 EDGEOSR_DEVICE unsigned valid_bits(FusedScoreParams const& p, int word, int tap) {
-    return shared_load_u32(inside_of_tap(p, word, tap));
+    return shared_load_u32(inside_of_tap(p, tap) + word);
 }
 
 // Pairs of positions of one tap: both inside; here inside plus there inside; all.
@@ -214,6 +216,11 @@ EDGEOSR_DEVICE float counted_in_two_words(FusedScoreParams const& p,
     });
 }
 
+// Bits shift .. shift + 31 of high:low.
+EDGEOSR_DEVICE unsigned shifted_word(unsigned low, unsigned high, int shift) {
+    return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> shift);
+}
+
 // The same from masks of any length in shared memory, [word, 8 channels]; `mask`: of the lane's channel.
 EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
                                       unsigned const* mask,
@@ -230,38 +237,40 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
             count += shuffle_xor(count, lanes);
         return squares(p, count, outside) * weights.value[0];
     }
-    int const stride = p.words == 2 ? 1 : padded_taps(p);  // from one word's valid bits to the next one's
-    return sum_of_taps(p, weights, own, [&](int tap) {
-        unsigned const* valid = inside_of_tap(p, 0, tap);
+    unsigned here[kMaxPositions / 32];
+#pragma unroll
+    for (int word = 0; word < kMaxPositions / 32; ++word)
+        here[word] = word < p.words ? shared_load_u32(mask + word * kRows) : 0u;
+    bool const all_kinds = outside != 0.0f;
+    TapWeights left = weights;
+    float jacobian = 0.0f;
+#pragma unroll 1
+    for (int tap = share; tap - share < p.taps; tap += kTapSharers) {
+        unsigned const* const valid = inside_of_tap(p, tap);
         int const offset = offset_of(p, tap), shift = offset & 31;
-        unsigned const* here = mask;
-        unsigned const* partner = mask + (offset >> 5) * kRows;
+        unsigned const* const partner = mask + (offset >> 5) * kRows;
         unsigned low = shared_load_u32(partner);
         PairCounts counts = {0, 0, 0};
-        bool const all_kinds = outside != 0.0f;
-#pragma unroll 1
-        for (int word = 0; word < p.words; word += 2) {
+#pragma unroll
+        for (int word = 0; word < kMaxPositions / 32; word += 2) {
+            if (word >= p.words) break;
             // Beyond the last word lie bits of no position: none of them is valid.
-            unsigned const middle = shared_load_u32(partner + kRows),
-                           high = shared_load_u32(partner + 2 * kRows);
-            count_pairs(counts,
-                        shared_load_u32(here),
-                        static_cast<unsigned>((static_cast<unsigned long long>(middle) << 32 | low) >> shift),
-                        shared_load_u32(valid),
-                        all_kinds);
-            count_pairs(
-                counts,
-                shared_load_u32(here + kRows),
-                static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | middle) >> shift),
-                shared_load_u32(valid + stride),
-                all_kinds);
+            unsigned const middle = shared_load_u32(partner + (word + 1) * kRows),
+                           high = shared_load_u32(partner + (word + 2) * kRows);
+            Floats2 const positions = shared_load_x2(valid + word);
+            count_pairs(counts, here[word], shifted_word(low, middle, shift), bits_from_float(positions.x), all_kinds);
+            count_pairs(counts, here[word + 1], shifted_word(middle, high, shift), bits_from_float(positions.y), all_kinds);
             low = high;
-            here += 2 * kRows;
-            partner += 2 * kRows;
-            valid += 2 * stride;
         }
-        return slope_products(counts, outside);
-    });
+        jacobian = multiply_add(left.value[0], slope_products(counts, outside), jacobian);
+#pragma unroll
+        for (int i = 1; i < kKept; ++i)
+            left.value[i - 1] = left.value[i];
+        int const next = tap + kKept * kTapSharers;
+        left.value[kKept - 1] =
+            own.there && next < p.taps ? load_f32(table_place(p, own) + (next - share) * 4) : 0.0f;
+    }
+    return sum_of_sharers(jacobian);
 }
 
 }  // namespace edgeosr
