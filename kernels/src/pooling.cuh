@@ -145,13 +145,19 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
                                      TableRow const& own) {
     int const positions = p.positions, lane = lane_index();
     Pooled found;
-    if (p.words == 2 && positions >= 32) {
-        unsigned bits[kRows];
-        sums.template add<true>(rows, pitch, lane, positions, bits);
-        unsigned const first = own_of_rows(bits);
-        sums.template add<false>(rows, pitch, lane + 32, positions, bits);
+    if (p.words == 2) {
+        unsigned bits[kRows], first, second = 0u;
+        if (positions > 32) {
+            sums.template add<true>(rows, pitch, lane, positions, bits);
+            first = own_of_rows(bits);
+            sums.template add<false>(rows, pitch, lane + 32, positions, bits);
+            second = own_of_rows(bits);
+        } else {
+            sums.template add<false>(rows, pitch, lane, positions, bits);
+            first = own_of_rows(bits);
+        }
         found.sum = sums.total(positions);  // before the bits are counted: it takes fewer registers
-        found.jacobian = counted_in_two_words(p, first, own_of_rows(bits), outside, weights, own);
+        found.jacobian = counted_in_two_words(p, first, second, outside, weights, own);
     } else {
         unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
         int first = lane;
@@ -256,8 +262,8 @@ EDGEOSR_DEVICE PoolLane pool_lane(FusedScoreParams const& p, Block const& block)
     int const stride = static_cast<int>(p.sample_stride) * kBytes;
     bool const rows = p.layout == kLayoutChannelsFirst;
     return {held(channel),
-            rows ? (first + block.first * stride) & 15 : 0,
-            rows ? stride & 15 : 0,
+            held(rows ? (first + block.first * stride) & 15 : 0),
+            held(rows ? stride & 15 : 0),
             block.inverse};
 }
 
@@ -285,7 +291,7 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
     stage = held(stage + row * pitch);
     int group = (number * lane.inverse) >> 16;
 #pragma unroll 1
-    while (number < end) {
+    while (true) {
         int const sample = number - group * block.valid;
         int const to = held(sample * p.z_pitch + group * kGroup);
         unsigned char* rows = shared_memory() + held(stage + ((lane.alignment + sample * lane.to_next) & 15));
@@ -343,9 +349,12 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Shar
     for (int first = 0, turn = 0; first < chunks; first += p.chunks_per_half, turn ^= 1) {
         int const next = first + p.chunks_per_half, end = smaller(chunks, next);
         int const slot = warp_index() >> 1, number = first + slot;  // two warps a chunk
-        TableRow const own = table_row(p, lane, (number * lane.inverse) >> 16);
+        TableRow own = {0, false};
         TapWeights weights = {};  // on their way beside the map
-        if (number < end) weights = load_weights(p, own);
+        if (number < end) {
+            own = table_row(p, lane, (number * lane.inverse) >> 16);
+            weights = load_weights(p, own);
+        }
         if (next < chunks) {
             stage_chunks<kHalf>(
                 p, block, by, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));
@@ -356,7 +365,9 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Shar
         }
         block_sync();
         int const stage = kStageAt + (turn * p.chunks_per_half + slot) * p.chunk_bytes;
-        if (is_smooth(p.activation))
+        if (number >= end)
+            ;  // a warp too many
+        else if (is_smooth(p.activation))
             pool_chunks<kTile, kHalf, kPoolSmooth>(p, block, pieces, adding, lane, stage, number, end, own, weights);
         else if (kPairs<kHalf> && p.taps == 1 && p.activation != kLeakyRelu)
             pool_chunks<kTile, kHalf, kPairs<kHalf> ? kPoolCounted : kPoolClip>(

@@ -7,6 +7,7 @@ namespace edgeosr {
 
 constexpr int kRows = 8;        // channels that a warp pools at a time
 constexpr int kTapSharers = 4;  // lanes of a channel
+constexpr int kFewestWords = 4;  // of maps that two do not hold
 constexpr int kKept = 4;        // weights that a lane fetches ahead: all of them up to 16 taps
 
 // The first kKept of a lane's weights A[d, t].
@@ -171,6 +172,20 @@ EDGEOSR_DEVICE float squares(FusedScoreParams const& p, int count, float outside
         outside * outside, static_cast<float>(p.positions - count), static_cast<float>(count));
 }
 
+// The taps from `tap` on, whose weights nobody fetched ahead.
+template <class Products>
+EDGEOSR_DEVICE float rest_of_taps(
+    FusedScoreParams const& p, TableRow const& own, int tap, float jacobian, Products const& products) {
+    int const share = lane_index() & (kTapSharers - 1);
+#pragma unroll 1
+    for (; tap - share < p.taps; tap += kTapSharers) {
+        float const weight =
+            own.there && tap < p.taps ? load_f32(table_place(p, own) + (tap - share) * 4) : 0.0f;
+        jacobian = multiply_add(weight, products(tap), jacobian);
+    }
+    return jacobian;
+}
+
 // sum over the lane's taps of A[d, t] products(t); `own`: the lane's channel, whose first lane
 // gets the sum over all taps.
 template <class Products>
@@ -184,13 +199,7 @@ EDGEOSR_DEVICE float sum_of_taps(FusedScoreParams const& p,
     for (int turn = 1; turn < kKept; ++turn)  // beyond the last tap weights are 0
         if (turn * kTapSharers < p.taps)
             jacobian = multiply_add(weights.value[turn], products(turn * kTapSharers + share), jacobian);
-#pragma unroll 1
-    for (int tap = kKept * kTapSharers + share; tap - share < p.taps; tap += kTapSharers) {
-        float const weight =
-            own.there && tap < p.taps ? load_f32(table_place(p, own) + (tap - share) * 4) : 0.0f;
-        jacobian = multiply_add(weight, products(tap), jacobian);
-    }
-    return sum_of_sharers(jacobian);
+    return sum_of_sharers(rest_of_taps(p, own, kKept * kTapSharers + share, jacobian, products));
 }
 
 // A channel's part of the J^2 sum from its mask of 32 to 64 positions; the first of its lanes has it.
@@ -221,7 +230,7 @@ EDGEOSR_DEVICE unsigned shifted_word(unsigned low, unsigned high, int shift) {
     return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> shift);
 }
 
-// The same from masks of any length in shared memory, [word, 8 channels]; `mask`: of the lane's channel.
+// The same from masks of more than two words in shared memory, [word, 8 channels]; `mask`: of the lane's channel.
 EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
                                       unsigned const* mask,
                                       float outside,
@@ -237,15 +246,12 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
             count += shuffle_xor(count, lanes);
         return squares(p, count, outside) * weights.value[0];
     }
-    unsigned here[kMaxPositions / 32];
+    unsigned here[kMaxPositions / 32];  // beyond the last word bits of no position, too: none is valid
 #pragma unroll
     for (int word = 0; word < kMaxPositions / 32; ++word)
-        here[word] = word < p.words ? shared_load_u32(mask + word * kRows) : 0u;
+        here[word] = shared_load_u32(mask + word * kRows);
     bool const all_kinds = outside != 0.0f;
-    TapWeights left = weights;
-    float jacobian = 0.0f;
-#pragma unroll 1
-    for (int tap = share; tap - share < p.taps; tap += kTapSharers) {
+    auto const products = [&](int tap) {
         unsigned const* const valid = inside_of_tap(p, tap);
         int const offset = offset_of(p, tap), shift = offset & 31;
         unsigned const* const partner = mask + (offset >> 5) * kRows;
@@ -253,24 +259,35 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
         PairCounts counts = {0, 0, 0};
 #pragma unroll
         for (int word = 0; word < kMaxPositions / 32; word += 2) {
-            if (word >= p.words) break;
-            // Beyond the last word lie bits of no position: none of them is valid.
+            if (word >= kFewestWords && word >= p.words) break;
             unsigned const middle = shared_load_u32(partner + (word + 1) * kRows),
                            high = shared_load_u32(partner + (word + 2) * kRows);
             Floats2 const positions = shared_load_x2(valid + word);
-            count_pairs(counts, here[word], shifted_word(low, middle, shift), bits_from_float(positions.x), all_kinds);
-            count_pairs(counts, here[word + 1], shifted_word(middle, high, shift), bits_from_float(positions.y), all_kinds);
+            count_pairs(counts,
+                        here[word],
+                        shifted_word(low, middle, shift),
+                        bits_from_float(positions.x),
+                        all_kinds);
+            count_pairs(counts,
+                        here[word + 1],
+                        shifted_word(middle, high, shift),
+                        bits_from_float(positions.y),
+                        all_kinds);
             low = high;
         }
-        jacobian = multiply_add(left.value[0], slope_products(counts, outside), jacobian);
+        return slope_products(counts, outside);
+    };
+    TapWeights left = weights;
+    float jacobian = 0.0f;
+    int tap = share;
+#pragma unroll 1
+    for (; tap - share < smaller(p.taps, kKept * kTapSharers); tap += kTapSharers) {
+        jacobian = multiply_add(left.value[0], products(tap), jacobian);
 #pragma unroll
         for (int i = 1; i < kKept; ++i)
             left.value[i - 1] = left.value[i];
-        int const next = tap + kKept * kTapSharers;
-        left.value[kKept - 1] =
-            own.there && next < p.taps ? load_f32(table_place(p, own) + (next - share) * 4) : 0.0f;
     }
-    return sum_of_sharers(jacobian);
+    return sum_of_sharers(rest_of_taps(p, own, tap, jacobian, products));
 }
 
 }  // namespace edgeosr
