@@ -1,6 +1,5 @@
 // fp16 maps pooled by pairs of channels: a register holds one position of two rows. Comparing and multiplying
-// take both at once, and the tensor cores add up: the positions are the columns of a product, whose rows are
-// the warp's eight channels, and a lane brings the ones that let its row through.
+// take both at once, and the tensor cores add up. A sum's order depends on the map's size alone.
 #pragma once
 #include "activation.cuh"
 #include "halves.cuh"
@@ -23,8 +22,8 @@ EDGEOSR_DEVICE unsigned short half_not_above(float value) {
 }
 
 // Sums of the eight channels, on the tensor cores: the product's A are the lanes' pairs as they lie in
-// registers, its B ones that tell the halves of two registers apart. Lane l's part[i] is row i + 4 (l % 2),
-// summed over its group of four lanes; of what is added up
+// registers, its B tells the halves of registers apart. Lane l's part[i] is row i + 4 (l % 2), over its group
+// of four lanes. Added up is, in lanes with
 // - l % 4 = 0, 1: y where it is inside; not a number, or infinity, if one is not finite
 // - l % 4 = 2, 3: leaky_relu: every y; clip: 1 for each position above low, kBeyond more for one that is not
 //   below high
@@ -93,10 +92,11 @@ EDGEOSR_DEVICE void pool_pairs(Adders const& adders,
     rows += (there ? position : positions - 1) * 2;
 #pragma unroll
     for (int pair = 0; pair < kRows / 2; ++pair)
-        y[pair] = bytes_of(shared_load_u16(rows + 2 * pair * pitch),
-                           shared_load_u16(rows + (2 * pair + 1) * pitch),
-                           bytes);
-    unsigned const low = !has_sides(kKind) ? 0u : there ? bytes_of(adders.sides, 0u, 0x1010u) : kInfinite,
+        y[pair] = bytes_of(
+            shared_load_u16(rows + 2 * pair * pitch), shared_load_u16(rows + (2 * pair + 1) * pitch), bytes);
+    unsigned const low = !has_sides(kKind) ? 0u
+                         : there           ? bytes_of(adders.sides, 0u, 0x1010u)
+                                           : kInfinite,
                    high = there ? bytes_of(adders.sides, 0u, 0x3232u) : kInfinite;
     if (kKind == kPoolLeaky) add_pairs<2>(sums, adders, y);
     unsigned counted[kRows / 2];
@@ -128,7 +128,8 @@ struct Activations {
 };
 
 template <PoolKind kKind>
-EDGEOSR_DEVICE Activations activations(Adders const& adders, float outside, RowSums const& sums, int positions) {
+EDGEOSR_DEVICE Activations
+activations(Adders const& adders, float outside, RowSums const& sums, int positions) {
     float const found = sum_of_groups(sums), sum = sum_of_row(found, 0);
     if (kKind == kPoolRelu) return {sum, 0};
     float const second = sum_of_row(found, 2);

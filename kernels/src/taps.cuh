@@ -5,10 +5,10 @@
 
 namespace edgeosr {
 
-constexpr int kRows = 8;        // channels that a warp pools at a time
-constexpr int kTapSharers = 4;  // lanes of a channel
+constexpr int kRows = 8;         // channels that a warp pools at a time
+constexpr int kTapSharers = 4;   // lanes of a channel
 constexpr int kFewestWords = 4;  // of maps that two do not hold
-constexpr int kKept = 4;        // weights that a lane fetches ahead: all of them up to 16 taps
+constexpr int kKept = 4;         // weights that a lane fetches ahead: all of them up to 16 taps
 
 // The first kKept of a lane's weights A[d, t].
 struct TapWeights {
@@ -230,7 +230,8 @@ EDGEOSR_DEVICE unsigned shifted_word(unsigned low, unsigned high, int shift) {
     return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> shift);
 }
 
-// The same from masks of more than two words in shared memory, [word, 8 channels]; `mask`: of the lane's channel.
+// The same from masks of more than two words in shared memory, [word, 8 channels]; `mask`: of the lane's
+// channel.
 EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
                                       unsigned const* mask,
                                       float outside,
