@@ -58,7 +58,7 @@ def half_add(operands: Operands, modifiers: list[str]) -> Made:
 
 
 def _couple(text: str) -> Read:
-    """Read the two halves of a register, ``[2, lane]`` float32, the low one first; ``.H0_H0``: that one twice."""
+    """Read a register's two halves, ``[2, lane]`` float32, low first; ``.H0_H0``: that one twice."""
     sign, inner = -1.0 if text.startswith("-") else 1.0, plain(text)
     name, _, which = inner.partition(".")
     if "|" in text or which not in _COUPLES or not re.fullmatch(r"R(\d+|Z)", name):

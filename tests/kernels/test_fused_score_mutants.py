@@ -49,12 +49,6 @@ MUTANTS = [
     ),
     Mutant("waits for too few copies", "pooling.cuh", "copy_async_wait<1>();", "copy_async_wait<2>();"),
     Mutant(
-        "no warp barrier between a mask and its use",
-        "rows.cuh",
-        "warp_sync(); found.jacobian = counted_in_words",
-        "found.jacobian = counted_in_words",
-    ),
-    Mutant(
         "channels beyond the last are not cleared",
         "staging.cuh",
         "if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);",
@@ -83,12 +77,6 @@ MUTANTS = [
         "pairs.cuh",
         "bits[2 * pair], bits[2 * pair + 1]",
         "bits[2 * pair + 1], bits[2 * pair]",
-    ),
-    Mutant(
-        "a sum takes both halves of a pair",
-        "pairs.cuh",
-        "column & 0x00010001u << kSum",
-        "column * 0x00010001u & 0x00010001u << kSum",
     ),
     Mutant(
         "chunks of a sample that are aligned as the first one's",
@@ -227,12 +215,7 @@ MUTANTS = [
         "result(kSums, column * kMaxParts + part)",
         "result(kSums, column * kMaxParts)",
     ),
-    Mutant(
-        "no barrier between two sums over classes",
-        "classes.cuh",
-        "if (!alone) block_sync();",
-        "",
-    ),
+    Mutant("no barrier between two sums over classes", "classes.cuh", "if (!alone) block_sync();", ""),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
@@ -263,12 +246,7 @@ MUTANTS = [
         "ask_for_layer<kMma>(p, turn + 2, asked);",
         "ask_for_layer<kMma>(p, turn + 1, asked);",
     ),
-    Mutant(
-        "a unit's sums go on into the next one's",
-        "hidden.cuh",
-        "c[0] = c[1] = c[2] = c[3] = 0.0f;",
-        "",
-    ),
+    Mutant("a unit's sums go on into the next one's", "hidden.cuh", "c[0] = c[1] = c[2] = c[3] = 0.0f;", ""),
     Mutant(
         "the steps of a unit that are left, once too few",
         "hidden.cuh",
@@ -313,12 +291,7 @@ MUTANTS = [
         "if (first + at + i < slabs) value",
         "if (first + at + i < slabs - 1) value",
     ),
-    Mutant(
-        "the odd lane's slabs are left out",
-        "tile.cuh",
-        "sum.z += shuffle_xor(sum.z, 1);",
-        "",
-    ),
+    Mutant("the odd lane's slabs are left out", "tile.cuh", "sum.z += shuffle_xor(sum.z, 1);", ""),
     Mutant(
         "a slab is left out of |z|", "verdict.cuh", "if (lane < p.slabs) own", "if (lane < p.slabs - 1) own"
     ),
