@@ -21,7 +21,7 @@ _KNOWN = {
     "ATOMG": "E INC STRONG GPU",
     "CCTL": "E PF2 IVALL",
     "LDC": "64",
-    "LDCU": "64",
+    "LDCU": "64 128",
     "ULDC": "64",
     # Integers, moves.
     "MOV": "",

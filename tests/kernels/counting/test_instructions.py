@@ -55,6 +55,8 @@ LANE = np.arange(32, dtype=np.int64)
             "LDC.64 R8, c[0x0][R8+0x8]\nIADD3 R9, R8, R9, RZ",
             np.where(LANE & 1, 0x400, 0x11100),
         ),
+        # Four words at once: the third one is that at 8.
+        ("LDCU.128 UR4, c[0x0][0x0]\nULDC UR8, c[0x0][0x8]\nIADD3 R9, UR6, -UR8, R0", LANE),
         (
             "MOV R9, RZ\nR2P PR, R0, 0x6\n@P1 IADD3 R9, R9, 0x1, RZ\n@P2 IADD3 R9, R9, 0x2, RZ",
             LANE >> 1 & 3,
