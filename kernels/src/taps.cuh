@@ -251,6 +251,9 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
 #pragma unroll
     for (int word = 0; word < kMaxPositions / 32; ++word)
         here[word] = shared_load_u32(mask + word * kRows);
+    auto const own_word = [&](int word) {
+        return kOldCompiler ? shared_load_u32(mask + word * kRows) : here[word];  // fewer registers
+    };
     bool const all_kinds = outside != 0.0f;
     auto const products = [&](int tap) {
         unsigned const* const valid = inside_of_tap(p, tap);
@@ -265,12 +268,12 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
                            high = shared_load_u32(partner + (word + 2) * kRows);
             Floats2 const positions = shared_load_x2(valid + word);
             count_pairs(counts,
-                        here[word],
+                        own_word(word),
                         shifted_word(low, middle, shift),
                         bits_from_float(positions.x),
                         all_kinds);
             count_pairs(counts,
-                        here[word + 1],
+                        own_word(word + 1),
                         shifted_word(middle, high, shift),
                         bits_from_float(positions.y),
                         all_kinds);

@@ -102,12 +102,14 @@ MUTANTS = [
         "y[pair] &= (inside >> 10 & 0x00010001u) * 0xffffu;",
     ),
     Mutant("the kink of ReLU", "pairs.cuh", "halves_above(y[pair], low)", "halves_not_below(y[pair], low)"),
-    Mutant("a word of many meets its neighbour's pairs", "taps.cuh", "here[word + 1],", "here[word],"),
+    Mutant(
+        "a word of many meets its neighbour's pairs", "taps.cuh", "own_word(word + 1),", "own_word(word),"
+    ),
     Mutant(
         "weights of many words stay those of the first taps",
         "taps.cuh",
         "left.value[i - 1] = left.value[i];",
-        "",
+        "left.value[i] = left.value[i];",
     ),
     Mutant(
         "wrong tail: the last element of a row",
