@@ -123,21 +123,19 @@ def leading_one(operands: Operands, modifiers: list[str]) -> Made:
 def permute(operands: Operands, modifiers: list[str]) -> Made:
     """PRMT: four bytes out of the eight of (c:a); bit 3 of a selector copies the byte's sign."""
     to, a, selector, c = operands
-    low, high, write = unsigned(a), unsigned(c), to_word(to)
-    if not selector.startswith("0x"):
-        raise NotModelledError(f"PRMT by {selector}")
-    chosen = [int(selector, 0) >> 4 * i & 15 for i in range(4)]
+    low, high, which, write = unsigned(a), unsigned(c), unsigned(selector), to_word(to)
 
     def run(s: Registers, ix: Lanes) -> None:
-        first, second = low(s, ix), high(s, ix)
+        first, second, chosen = low(s, ix), high(s, ix), which(s, ix)
         total: Any = np.int64(0)
-        for i, number in enumerate(chosen):
-            byte = ((second if number & 4 else first) >> 8 * (number & 3)) & 0xFF
-            byte = np.where(byte & 0x80, 0xFF, 0) if number & 8 else byte
+        for i in range(4):
+            number = chosen >> 4 * i
+            byte = (np.where(number & 4, second, first) >> 8 * (number & 3)) & 0xFF
+            byte = np.where(number & 8, np.where(byte & 0x80, 0xFF, 0), byte)
             total = total | (byte << 8 * i)
         write(s, ix, total)
 
-    return run, ones(to), ones(a, c)
+    return run, ones(to), ones(a, selector, c)
 
 
 def pack_predicates(operands: Operands, modifiers: list[str]) -> Made:
@@ -177,6 +175,7 @@ BITS: dict[str, Callable[[Operands, list[str]], Made]] = {
     **dict.fromkeys(("POPC", "UPOPC"), population),
     **dict.fromkeys(("FLO", "UFLO"), leading_one),
     "PRMT": permute,
+    "UPRMT": permute,
     "P2R": pack_predicates,
     "R2P": unpack_predicates,
 }

@@ -1,11 +1,23 @@
 """Instructions of two halves a register: conversions, and the product of matrices on the tensor cores."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from edgeosr.kernels.counting.operands import Lanes, NotModelledError, Registers, real, to_word, word
+from edgeosr.kernels.counting.operands import (
+    Lanes,
+    NotModelledError,
+    Read,
+    Registers,
+    plain,
+    real,
+    to_predicate,
+    to_word,
+    word,
+)
+from edgeosr.kernels.counting.relations import RELATIONS
 from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
@@ -45,14 +57,89 @@ def half_add(operands: Operands, modifiers: list[str]) -> Made:
     return lambda s, ix: write(s, ix, np.asarray(read(s, ix), np.float32)), ones(to), ones(b)
 
 
-def half_constant(operands: Operands, modifiers: list[str]) -> Made:
-    """HFMA2 of zeros: two halves as a constant, the first on top; or a register as it is."""
+def _couple(text: str) -> Read:
+    """Read a register's two halves, ``[2, lane]`` float32, low first; ``.H0_H0``: that one twice."""
+    sign, inner = -1.0 if text.startswith("-") else 1.0, plain(text)
+    name, _, which = inner.partition(".")
+    if "|" in text or which not in _COUPLES or not re.fullmatch(r"R(\d+|Z)", name):
+        raise NotModelledError(f"two halves of {text}")
+    read, shifts = word(name), _COUPLES[which]
+
+    def get(s: Registers, ix: Lanes) -> Any:
+        bits = np.atleast_1d(np.asarray(read(s, ix)))
+        halves = np.stack([(bits >> np.uint32(shift)).astype(np.uint16) for shift in shifts])
+        return halves.view(np.float16).astype(np.float32) * np.float32(sign)
+
+    return get
+
+
+_COUPLES = {"": (0, 16), "H0_H0": (0, 0), "H1_H1": (16, 16)}
+
+
+def _packed(values: Any) -> Any:
+    low, high = (one.astype(np.float16).view(np.uint16).astype(np.uint32) for one in values)
+    return high << np.uint32(16) | low
+
+
+def half_product(operands: Operands, modifiers: list[str]) -> Made:
+    """HMUL2: two products of halves, each rounded once."""
+    to, a, b = operands
+    left, right, write = _couple(a), _couple(b), to_word(to)
+    return lambda s, ix: write(s, ix, _packed(left(s, ix) * right(s, ix))), ones(to), ones(a, b)
+
+
+def compare_couples(operands: Operands, modifiers: list[str]) -> Made:
+    """HSET2.BF: 1.0 in each half for which the relation holds, else 0."""
+    to, a, b, other = operands
+    if modifiers[0] != "BF" or other != "PT" or modifiers[2:] != ["AND"]:
+        raise NotModelledError(f"HSET2.{'.'.join(modifiers)} with {other}")
+    left, right, relation, write = _couple(a), _couple(b), RELATIONS[modifiers[1]], to_word(to)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        write(s, ix, _packed(relation(left(s, ix), right(s, ix)).astype(np.float32)))
+
+    return run, ones(to), ones(a, b)
+
+
+def couples_to_predicates(operands: Operands, modifiers: list[str]) -> Made:
+    """HSETP2: a predicate for the low halves and one for the high ones."""
+    low, high, a, b, other = operands
+    if other != "PT" or modifiers[1:] != ["AND"]:
+        raise NotModelledError(f"HSETP2.{'.'.join(modifiers)} with {other}")
+    left, right, relation = _couple(a), _couple(b), RELATIONS[modifiers[0]]
+    put_low, put_high = to_predicate(low), to_predicate(high)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        holds = relation(left(s, ix), right(s, ix))
+        put_low(s, ix, holds[0])
+        put_high(s, ix, holds[1])
+
+    return run, ones(low, high), ones(a, b)
+
+
+def half_multiply_add(operands: Operands, modifiers: list[str]) -> Made:
+    """HFMA2: of zeros, two halves as a constant, the first on top; else a b + c of both halves, rounded once.
+
+    Halves 2^40 apart and more would be rounded twice here; ours are whole numbers up to 513.
+    """
     to, a, b, *rest = operands
+    write = to_word(to)
     if plainly_zero(a) and plainly_zero(b) and len(rest) == 2:
-        halves = np.array([float(rest[1]), float(rest[0])], np.float16)
-        value, write = np.uint32(halves.view(np.uint32)[0]), to_word(to)
+        value = _literals(rest[0], rest[1])
         return lambda s, ix: write(s, ix, value), ones(to), []
-    raise NotModelledError(f"HFMA2 {', '.join(operands)}")
+    left, last = _couple(a), _couple(rest[-1])
+    fixed = np.array([float(rest[0]), float(b)], np.float64)[:, None] if len(rest) == 2 else None
+    right = _couple(b) if fixed is None else None
+
+    def run(s: Registers, ix: Lanes) -> None:
+        factor = fixed if right is None else right(s, ix)
+        write(s, ix, _packed(left(s, ix) * np.asarray(factor, np.float64) + last(s, ix)))
+
+    return run, ones(to), ones(a, *([b] if fixed is None else []), rest[-1])
+
+
+def _literals(top: str, bottom: str) -> np.uint32:
+    return np.uint32(np.array([float(bottom), float(top)], np.float16).view(np.uint32)[0])
 
 
 def plainly_zero(text: str) -> bool:
@@ -109,6 +196,9 @@ HALVES: dict[str, Callable[[Operands, list[str]], Made]] = {
     "F2F": to_half,
     "F2FP": pack_halves,
     "HADD2": half_add,
-    "HFMA2": half_constant,
+    "HMUL2": half_product,
+    "HSET2": compare_couples,
+    "HSETP2": couples_to_predicates,
+    "HFMA2": half_multiply_add,
     "HMMA": tensor,
 }

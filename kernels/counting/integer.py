@@ -1,5 +1,6 @@
 """Integer arithmetic, moves, comparisons and choices."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,13 +29,30 @@ _LOW = np.int64(0xFFFFFFFF)
 
 
 def move(operands: Operands, modifiers: list[str]) -> Made:
-    """MOV, UMOV, ULDC, LDC and R2UR: the value as it is; ``.64`` is two registers."""
+    """MOV, UMOV, ULDC, LDC and R2UR: the value as it is; ``.64`` is two registers, LDCU's ``.128`` four."""
     to, source = operands[0], operands[-1]
+    if "128" in modifiers:
+        return _four_words(to, source)
     if "64" in modifiers:
         read64, write64 = pair(source), to_pair(to)
         return lambda s, ix: write64(s, ix, read64(s, ix)), [(to, 2)], ones(source)
     read, write = word(source), to_word(to)
     return lambda s, ix: write(s, ix, read(s, ix)), ones(to), ones(source)
+
+
+def _four_words(to: str, source: str) -> Made:
+    place, register = re.fullmatch(r"(c\[0x\w+\])\[0x(\w+)\]", source), re.fullmatch(r"(U?R)(\d+)", to)
+    if place is None or register is None:
+        raise NotModelledError(f"128 bits of {source}")
+    upper = f"{register[1]}{int(register[2]) + 2}"
+    reads = pair(source), pair(f"{place[1]}[{int(place[2], 16) + 8:#x}]")
+    writes = to_pair(to), to_pair(upper)
+
+    def run(s: Registers, ix: Lanes) -> None:
+        for read, write in zip(reads, writes, strict=True):
+            write(s, ix, read(s, ix))
+
+    return run, [(to, 4)], ones(source)
 
 
 def clear(operands: Operands, modifiers: list[str]) -> Made:

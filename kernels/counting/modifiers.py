@@ -21,7 +21,7 @@ _KNOWN = {
     "ATOMG": "E INC STRONG GPU",
     "CCTL": "E PF2 IVALL",
     "LDC": "64",
-    "LDCU": "64",
+    "LDCU": "64 128",
     "ULDC": "64",
     # Integers, moves.
     "MOV": "",
@@ -58,6 +58,7 @@ _KNOWN = {
     "FLO": "U32",
     "UFLO": "U32",
     "PRMT": "",
+    "UPRMT": "",
     "P2R": "",
     "R2P": "",
     # Floats.
@@ -76,6 +77,9 @@ _KNOWN = {
     "F2F": "F16 F32",
     "F2FP": "F16 F32 PACK_AB",
     "HADD2": "F32",
+    "HMUL2": "",
+    "HSET2": "BF GT GE AND",
+    "HSETP2": "GT AND",
     "HFMA2": "MMA",
     "HMMA": "16816 1688 F32",
     # Lanes, control, waits.

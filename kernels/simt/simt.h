@@ -162,6 +162,10 @@ inline float shared_load_f32(void const* address, Site site = Site::here()) {
     simt::require_shared(address, 4, site);
     return *static_cast<AnyFloat const*>(address);
 }
+inline Floats2 shared_load_x2(void const* address, Site site = Site::here()) {
+    simt::require_shared(address, 8, site);
+    return same_bits<Floats2>(*static_cast<Vector2 const*>(address));
+}
 inline Floats4 shared_load_x4(void const* address, Site site = Site::here()) {
     simt::require_shared(address, 16, site);
     return same_bits<Floats4>(*static_cast<Vector4 const*>(address));
@@ -212,6 +216,48 @@ inline void mma_f16(float (&c)[4], Words4 const& a, unsigned b0, unsigned b1, Si
         simt::warp_multiply(c, left, right, c, 8, site);
         simt::warp_multiply(c, left + 2, right + 1, c, 8, site);
     }
+}
+
+// Two halves a register (halves.cuh).
+inline unsigned bytes_of(unsigned low, unsigned high, unsigned which) {
+    uint64_t const all = static_cast<uint64_t>(high) << 32 | low;
+    unsigned bytes = 0;
+    for (unsigned i = 0; i < 4; ++i)
+        bytes |= static_cast<unsigned>(all >> 8 * (which >> 4 * i & 7) & 0xff) << 8 * i;
+    return bytes;
+}
+template <class Function>
+unsigned halves_of(unsigned a, unsigned b, Function const& function) {
+    unsigned found = 0;
+    for (unsigned at = 0; at < 32; at += 16) {
+        float const left = float_from_half(static_cast<uint16_t>(a >> at)),
+                    right = float_from_half(static_cast<uint16_t>(b >> at));
+        found |= static_cast<unsigned>(half_from_float(function(left, right))) << at;
+    }
+    return found;
+}
+inline unsigned halves_above(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left > right ? 1.0f : 0.0f; });
+}
+inline unsigned halves_not_below(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left >= right ? 1.0f : 0.0f; });
+}
+inline unsigned halves_times(unsigned a, unsigned b) {
+    return halves_of(a, b, [](float left, float right) { return left * right; });
+}
+inline unsigned halves_multiply_add(unsigned a, unsigned b, unsigned c) {
+    unsigned found = 0;  // exact in double; the kernel's sums are whole numbers that a half holds
+    for (unsigned at = 0; at < 32; at += 16) {
+        double const product = static_cast<double>(float_from_half(static_cast<uint16_t>(a >> at))) *
+                               static_cast<double>(float_from_half(static_cast<uint16_t>(b >> at)));
+        double const sum = product + static_cast<double>(float_from_half(static_cast<uint16_t>(c >> at)));
+        found |= static_cast<unsigned>(half_from_float(static_cast<float>(sum))) << at;
+    }
+    return found;
+}
+inline void ballots_of_halves(unsigned halves, unsigned& low, unsigned& high, Site site = Site::here()) {
+    low = ballot(float_from_half(static_cast<uint16_t>(halves)) > 0.0f, site);
+    high = ballot(float_from_half(static_cast<uint16_t>(halves >> 16)) > 0.0f, site);
 }
 
 // Arithmetic.

@@ -71,8 +71,8 @@ EDGEOSR_DEVICE float* scales() {  // [8], power of two that was taken out of a s
 EDGEOSR_DEVICE unsigned char* stage_half(FusedScoreParams const& p, int half) {
     return shared_memory() + kStageAt + half * p.chunks_per_half * p.chunk_bytes;
 }
-// Mask bits of fewer than 32 or more than 64 positions, [words, 8 channels] a warp, from this byte on; as
-// many words and one behind them are read.
+// Mask bits of more than 64 positions, [words, 8 channels] a warp, from this byte on; as many words and one
+// behind them are read.
 EDGEOSR_DEVICE int masks_of_warp(FusedScoreParams const& p) {
     return p.masks_at + warp_index() * (2 * p.words + 1) * 32;
 }

@@ -200,6 +200,12 @@ EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& bloc
     }
 }
 
+// Where a lane's first sum of the first row tile goes.
+EDGEOSR_DEVICE float* own_place(FusedScoreParams const& p, float* partials) {
+    int const lane = thread_index_again() & 31;
+    return partials + (lane & 3) * 2 * p.rows + (lane >> 2);
+}
+
 // The slab's share of layer 1 and of the head -> partials [samples, rows].
 template <bool kMma>
 EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
@@ -208,6 +214,7 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
                                   float* partials) {
     if (kMma) {
         int const sample = (thread_index_again() & 3) * 2;
+        float* const own = own_place(p, partials);
         float scale = 0.0f, next_scale = 0.0f;
         if (!kFewRegisters) {
             scale = shared_load_f32(scales() + sample);
@@ -223,10 +230,9 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
                        [&](int row, float const(&c)[4]) {
                            // Found anew where, kept, they would take registers from the weights in flight.
                            Block const here = kFewRegisters ? this_block(p) : block;
-                           int const lane = thread_index_again() & 31;
-                           float* const mine =
-                               kFewRegisters ? slab_partials(p, here.tile, here.slab) : partials;
-                           float* const at = mine + sample * p.rows + row * 16 + (lane >> 2);
+                           float* const at =
+                               (kFewRegisters ? own_place(p, slab_partials(p, here.tile, here.slab)) : own) +
+                               static_cast<unsigned>(row) * 16u;
                            if (sample < here.valid) {
                                if (kFewRegisters) scale = shared_load_f32(scales() + sample);
                                store_f32(at, c[0] * scale);

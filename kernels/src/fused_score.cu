@@ -83,11 +83,15 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
-    if (kMap) ask_for_map<kHalf>(p, block);
+    Sharing by = {};
+    if (kMap) {
+        by = sharing(p);
+        ask_for_map<kHalf>(p, block, by);
+    }
 
     prefetch_weights<kMma>(p, block);
     if (kMap)
-        pool_map<kTile, kHalf>(p, block);
+        pool_map<kTile, kHalf>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
     AskedTiles asked;

@@ -141,8 +141,9 @@ struct FusedScoreParams {
     int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
-    int masks_at;   // [16, 2 words + 1, 8] unsigned, maps of other than 32 to 64 positions
-    int inside_at;  // [words + 1, taps rounded up to 4] unsigned; of two words [taps, 4]
+    int masks_at;   // [16, 2 words + 1, 8] unsigned, maps of more than 64 positions (room is kept below 32,
+                    // too)
+    int inside_at;  // [taps rounded up to 4, words] unsigned, and an offset each; of two words [taps, 4]
     int z_at;       // [T, z_pitch] float; of maps each channel's J^2 behind it, the same again
     int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights; where the map was before
     // phase B (verdict.cuh)

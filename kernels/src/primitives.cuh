@@ -184,6 +184,9 @@ EDGEOSR_DEVICE unsigned shared_load_u32(void const* address) {
 EDGEOSR_DEVICE float shared_load_f32(void const* address) {
     return *static_cast<float const*>(address);
 }
+EDGEOSR_DEVICE Floats2 shared_load_x2(void const* address) {
+    return *static_cast<Floats2 const*>(address);
+}
 EDGEOSR_DEVICE Floats4 shared_load_x4(void const* address) {
     return *static_cast<Floats4 const*>(address);
 }

@@ -61,4 +61,9 @@ EDGEOSR_DEVICE int held(int value) {
     return value;
 }
 
+// The same where there are registers to spare.
+EDGEOSR_DEVICE int held_if_many(int value) {
+    return kFewRegisters ? value : held(value);
+}
+
 }  // namespace edgeosr

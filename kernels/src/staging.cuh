@@ -13,7 +13,7 @@ struct Chunk {
     int channels;                 // 1 .. 16; 0: all of them are padding
 };
 
-template <bool kHalf>
+template <bool kHalf, bool kRowsFirst>
 EDGEOSR_DEVICE Chunk
 chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int number, int slot) {
     constexpr int kBytes = kHalf ? 2 : 4;
@@ -23,15 +23,14 @@ chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int
     int const channel = block.channel + chunk.group * kGroup;
     int const left = p.dimension - channel;
     chunk.channels = left < 0 ? 0 : smaller(left, kGroup);
-    bool const first = p.layout == kLayoutChannelsFirst;
     // Inputs have fewer than 2^31 elements.
     unsigned const element =
         static_cast<unsigned>(block.first + chunk.sample) * static_cast<unsigned>(p.sample_stride) +
-        static_cast<unsigned>(first ? channel * p.positions : channel);
+        static_cast<unsigned>(kRowsFirst ? channel * p.positions : channel);
     chunk.global =
         static_cast<unsigned char const*>(p.input) + static_cast<unsigned long long>(element) * kBytes;
     chunk.shared = half + slot * p.chunk_bytes;
-    if (first) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
+    if (kRowsFirst) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
     return chunk;
 }
 
@@ -42,9 +41,14 @@ EDGEOSR_DEVICE void stage_flat(
     constexpr int kBytes = kHalf ? 2 : 4;
     int const lead = smaller(static_cast<int>(-reinterpret_cast<unsigned long long>(global) & 15u), bytes);
     int const middle = (bytes - lead) & ~15;
-#pragma unroll 2
-    for (int at = thread * 16; at < middle; at += threads * 16)
-        copy_async_16(shared + lead + at, global + lead + at);
+    unsigned char const* from = global + lead + thread * 16;
+    unsigned char* to = shared + lead + thread * 16;
+#pragma unroll 1
+    for (int left = middle - thread * 16; left > 0; left -= threads * 16) {
+        copy_async_16(to, from);
+        from += threads * 16;
+        to += threads * 16;
+    }
     int const ends = (bytes - middle) / kBytes;  // fewer than 16: the lead, then the tail
 #pragma unroll 1
     for (int end = thread; end < ends; end += threads) {
@@ -99,25 +103,60 @@ EDGEOSR_DEVICE void stage_turned(FusedScoreParams const& p, Chunk const& chunk, 
     }
 }
 
-// Start the copies of chunks first .. first + count - 1 into one half; warps share the chunks out.
-template <bool kHalf>
-EDGEOSR_DEVICE void stage_chunks(
-    FusedScoreParams const& p, Block const& block, unsigned char* half, int first, int count) {
-    // As many as there are chunks, but a power of two: its exponent is the float's.
-    int const bits =
-        static_cast<int>(bits_from_float(static_cast<float>(smaller(count, kWarps))) >> 23) - 127;
-    int const sharers = 1 << bits, threads = kThreads >> bits;
-    int const share = warp_index() & (sharers - 1);
-    int const thread = (warp_index() >> bits) * 32 + lane_index();
+// Rows of an fp16 chunk beyond D: zeros, for rows that are pooled by pairs must be finite for one another.
+EDGEOSR_DEVICE void clear_rows(FusedScoreParams const& p, Chunk const& chunk, int thread, int threads) {
 #pragma unroll 1
-    for (int slot = share; slot < count; slot += sharers) {
-        Chunk const chunk = chunk_at<kHalf>(p, block, half, first + slot, slot);
-        if (p.layout == kLayoutChannelsFirst)
+    for (int at = chunk.channels * p.row_pitch + thread; at < kGroup * p.row_pitch; at += threads)
+        shared_store_u16(chunk.shared + at * 2, 0);
+}
+
+// How warps share a half's chunks out: as many groups of them as it has, but a power of two.
+struct Sharing {
+    int sharers, threads;  // groups of warps; threads of one
+    int share, thread;     // the thread's group, and its place there
+};
+
+EDGEOSR_DEVICE Sharing sharing(FusedScoreParams const& p) {
+    int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(p.chunks_per_half, kWarps)));
+    int const sharers = 1 << bits;
+    return {sharers,
+            kThreads >> bits,
+            held(warp_index() & (sharers - 1)),
+            held((warp_index() >> bits) * 32 + lane_index())};
+}
+
+// Start the copies of chunks first .. first + count - 1 into one half.
+template <bool kHalf, bool kRowsFirst>
+EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
+                                Block const& block,
+                                Sharing const& by,
+                                unsigned char* half,
+                                int first,
+                                int count) {
+    int const threads = by.threads, thread = by.thread;
+#pragma unroll 1
+    for (int slot = by.share; slot < count; slot += by.sharers) {
+        Chunk const chunk = chunk_at<kHalf, kRowsFirst>(p, block, half, first + slot, slot);
+        if (kRowsFirst)
             stage_flat<kHalf>(
                 chunk.global, chunk.shared, chunk.channels * p.positions * (kHalf ? 2 : 4), thread, threads);
         else
             stage_turned<kHalf>(p, chunk, thread, threads);
+        if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);
     }
+}
+
+template <bool kHalf>
+EDGEOSR_DEVICE void stage_chunks(FusedScoreParams const& p,
+                                 Block const& block,
+                                 Sharing const& by,
+                                 unsigned char* half,
+                                 int first,
+                                 int count) {
+    if (p.layout == kLayoutChannelsFirst)
+        stage_share<kHalf, true>(p, block, by, half, first, count);
+    else
+        stage_share<kHalf, false>(p, block, by, half, first, count);
 }
 
 }  // namespace edgeosr

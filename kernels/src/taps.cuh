@@ -5,9 +5,10 @@
 
 namespace edgeosr {
 
-constexpr int kRows = 8;        // channels that a warp pools at a time
-constexpr int kTapSharers = 4;  // lanes of a channel
-constexpr int kKept = 4;        // weights that a lane fetches ahead: all of them up to 16 taps
+constexpr int kRows = 8;         // channels that a warp pools at a time
+constexpr int kTapSharers = 4;   // lanes of a channel
+constexpr int kFewestWords = 4;  // of maps that two do not hold
+constexpr int kKept = 4;         // weights that a lane fetches ahead: all of them up to 16 taps
 
 // The first kKept of a lane's weights A[d, t].
 struct TapWeights {
@@ -61,15 +62,18 @@ EDGEOSR_DEVICE float weight_of(
 }
 
 // The shared table of taps: of two words [taps, (first, second, offset, -)], 16 bytes at once; else
-// [words + 1, taps], the offsets last. Taps are rounded up to 4: those beyond the last have no positions.
+// [taps, words], the offsets behind. Taps are rounded up to 4: those beyond the last have no positions.
 EDGEOSR_DEVICE int padded_taps(FusedScoreParams const& p) {
     return (p.taps + kTapSharers - 1) & ~(kTapSharers - 1);
 }
-EDGEOSR_DEVICE unsigned* inside_of_tap(FusedScoreParams const& p, int word, int tap) {
-    return inside_map(p) + (p.words == 2 ? tap * 4 + word : word * padded_taps(p) + tap);
+EDGEOSR_DEVICE unsigned* inside_of_tap(FusedScoreParams const& p, int tap) {
+    return inside_map(p) + tap * (p.words == 2 ? 4 : p.words);
+}
+EDGEOSR_DEVICE unsigned* place_of_offset(FusedScoreParams const& p, int tap) {
+    return inside_map(p) + (p.words == 2 ? tap * 4 + 2 : p.words * padded_taps(p) + tap);
 }
 EDGEOSR_DEVICE int offset_of(FusedScoreParams const& p, int tap) {  // flat, 0 .. 255
-    return static_cast<int>(shared_load_u32(inside_of_tap(p, p.words, tap)));
+    return static_cast<int>(shared_load_u32(place_of_offset(p, tap)));
 }
 
 // Bits first .. end - 1 of a word, of those that it has.
@@ -118,7 +122,7 @@ EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
     // From the last thread on: the first warps have the map to fetch.
 #pragma unroll 1
     for (int item = kThreads - 1 - thread_index(); item < items; item += kThreads) {
-        int const word = item / taps, tap = item - word * taps;
+        int const tap = p.words == 2 ? item : item / p.words, word = p.words == 2 ? 0 : item - tap * p.words;
         Offset const offset = load_offset(p, tap);
         unsigned const valid = positions_with_partner(p, offset, word);
         if (p.words == 2) {
@@ -129,15 +133,14 @@ EDGEOSR_DEVICE void prepare_taps(FusedScoreParams const& p) {
                              float_from_bits(static_cast<unsigned>(offset.flat)),
                              0.0f});
         } else {
-            shared_store_u32(inside_of_tap(p, word, tap), valid);
-            if (word == 0)
-                shared_store_u32(inside_of_tap(p, p.words, tap), static_cast<unsigned>(offset.flat));
+            shared_store_u32(inside_of_tap(p, tap) + word, valid);
+            if (word == 0) shared_store_u32(place_of_offset(p, tap), static_cast<unsigned>(offset.flat));
         }
     }
 }
 
 EDGEOSR_DEVICE unsigned valid_bits(FusedScoreParams const& p, int word, int tap) {
-    return shared_load_u32(inside_of_tap(p, word, tap));
+    return shared_load_u32(inside_of_tap(p, tap) + word);
 }
 
 // Pairs of positions of one tap: both inside; here inside plus there inside; all.
@@ -169,6 +172,20 @@ EDGEOSR_DEVICE float squares(FusedScoreParams const& p, int count, float outside
         outside * outside, static_cast<float>(p.positions - count), static_cast<float>(count));
 }
 
+// The taps from `tap` on, whose weights nobody fetched ahead.
+template <class Products>
+EDGEOSR_DEVICE float rest_of_taps(
+    FusedScoreParams const& p, TableRow const& own, int tap, float jacobian, Products const& products) {
+    int const share = lane_index() & (kTapSharers - 1);
+#pragma unroll 1
+    for (; tap - share < p.taps; tap += kTapSharers) {
+        float const weight =
+            own.there && tap < p.taps ? load_f32(table_place(p, own) + (tap - share) * 4) : 0.0f;
+        jacobian = multiply_add(weight, products(tap), jacobian);
+    }
+    return jacobian;
+}
+
 // sum over the lane's taps of A[d, t] products(t); `own`: the lane's channel, whose first lane
 // gets the sum over all taps.
 template <class Products>
@@ -182,13 +199,7 @@ EDGEOSR_DEVICE float sum_of_taps(FusedScoreParams const& p,
     for (int turn = 1; turn < kKept; ++turn)  // beyond the last tap weights are 0
         if (turn * kTapSharers < p.taps)
             jacobian = multiply_add(weights.value[turn], products(turn * kTapSharers + share), jacobian);
-#pragma unroll 1
-    for (int tap = kKept * kTapSharers + share; tap - share < p.taps; tap += kTapSharers) {
-        float const weight =
-            own.there && tap < p.taps ? load_f32(table_place(p, own) + (tap - share) * 4) : 0.0f;
-        jacobian = multiply_add(weight, products(tap), jacobian);
-    }
-    return sum_of_sharers(jacobian);
+    return sum_of_sharers(rest_of_taps(p, own, kKept * kTapSharers + share, jacobian, products));
 }
 
 // A channel's part of the J^2 sum from its mask of 32 to 64 positions; the first of its lanes has it.
@@ -214,7 +225,13 @@ EDGEOSR_DEVICE float counted_in_two_words(FusedScoreParams const& p,
     });
 }
 
-// The same from masks of any length in shared memory, [word, 8 channels]; `mask`: of the lane's channel.
+// Bits shift .. shift + 31 of high:low.
+EDGEOSR_DEVICE unsigned shifted_word(unsigned low, unsigned high, int shift) {
+    return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> shift);
+}
+
+// The same from masks of more than two words in shared memory, [word, 8 channels]; `mask`: of the lane's
+// channel.
 EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
                                       unsigned const* mask,
                                       float outside,
@@ -230,38 +247,51 @@ EDGEOSR_DEVICE float counted_in_words(FusedScoreParams const& p,
             count += shuffle_xor(count, lanes);
         return squares(p, count, outside) * weights.value[0];
     }
-    int const stride = p.words == 2 ? 1 : padded_taps(p);  // from one word's valid bits to the next one's
-    return sum_of_taps(p, weights, own, [&](int tap) {
-        unsigned const* valid = inside_of_tap(p, 0, tap);
+    unsigned here[kMaxPositions / 32];  // beyond the last word bits of no position, too: none is valid
+#pragma unroll
+    for (int word = 0; word < kMaxPositions / 32; ++word)
+        here[word] = shared_load_u32(mask + word * kRows);
+    auto const own_word = [&](int word) {
+        return kOldCompiler ? shared_load_u32(mask + word * kRows) : here[word];  // fewer registers
+    };
+    bool const all_kinds = outside != 0.0f;
+    auto const products = [&](int tap) {
+        unsigned const* const valid = inside_of_tap(p, tap);
         int const offset = offset_of(p, tap), shift = offset & 31;
-        unsigned const* here = mask;
-        unsigned const* partner = mask + (offset >> 5) * kRows;
+        unsigned const* const partner = mask + (offset >> 5) * kRows;
         unsigned low = shared_load_u32(partner);
         PairCounts counts = {0, 0, 0};
-        bool const all_kinds = outside != 0.0f;
-#pragma unroll 1
-        for (int word = 0; word < p.words; word += 2) {
-            // Beyond the last word lie bits of no position: none of them is valid.
-            unsigned const middle = shared_load_u32(partner + kRows),
-                           high = shared_load_u32(partner + 2 * kRows);
+#pragma unroll
+        for (int word = 0; word < kMaxPositions / 32; word += 2) {
+            if (word >= kFewestWords && word >= p.words) break;
+            unsigned const middle = shared_load_u32(partner + (word + 1) * kRows),
+                           high = shared_load_u32(partner + (word + 2) * kRows);
+            Floats2 const positions = shared_load_x2(valid + word);
             count_pairs(counts,
-                        shared_load_u32(here),
-                        static_cast<unsigned>((static_cast<unsigned long long>(middle) << 32 | low) >> shift),
-                        shared_load_u32(valid),
+                        own_word(word),
+                        shifted_word(low, middle, shift),
+                        bits_from_float(positions.x),
                         all_kinds);
-            count_pairs(
-                counts,
-                shared_load_u32(here + kRows),
-                static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | middle) >> shift),
-                shared_load_u32(valid + stride),
-                all_kinds);
+            count_pairs(counts,
+                        own_word(word + 1),
+                        shifted_word(middle, high, shift),
+                        bits_from_float(positions.y),
+                        all_kinds);
             low = high;
-            here += 2 * kRows;
-            partner += 2 * kRows;
-            valid += 2 * stride;
         }
         return slope_products(counts, outside);
-    });
+    };
+    TapWeights left = weights;
+    float jacobian = 0.0f;
+    int tap = share;
+#pragma unroll 1
+    for (; tap - share < smaller(p.taps, kKept * kTapSharers); tap += kTapSharers) {
+        jacobian = multiply_add(left.value[0], products(tap), jacobian);
+#pragma unroll
+        for (int i = 1; i < kKept; ++i)
+            left.value[i - 1] = left.value[i];
+    }
+    return sum_of_sharers(rest_of_taps(p, own, tap, jacobian, products));
 }
 
 }  // namespace edgeosr

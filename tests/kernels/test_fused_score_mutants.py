@@ -39,37 +39,43 @@ MUTANTS = [
     ),
     Mutant("waits for too few copies", "pooling.cuh", "copy_async_wait<1>();", "copy_async_wait<2>();"),
     Mutant(
-        "no warp barrier between a mask and its use",
-        "pooling.cuh",
-        "warp_sync(); found.jacobian = counted_in_words",
-        "found.jacobian = counted_in_words",
-    ),
-    Mutant(
-        "channels beyond the last count",
-        "pooling.cuh",
-        "shared_store_f32(at, own.there ? z : 0.0f);",
-        "shared_store_f32(at, z);",
+        "channels beyond the last are not cleared",
+        "staging.cuh",
+        "if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);",
+        "",
     ),
     Mutant(
         "the weights of the chunk before",
         "pooling.cuh",
-        "next = table_row(p, lane, ((number + kStep) * lane.inverse) >> 16);",
-        "next = table_row(p, lane, (number * lane.inverse) >> 16);",
+        "own = table_row(p, lane, group);",
+        "own = table_row(p, lane, group - 1);",
     ),
     Mutant(
-        "a sum goes to the neighbour's channel",
-        "pooling.cuh",
-        "shuffle_xor(odd ? two[0] : two[1], 4)",
-        "shuffle_xor(odd ? two[1] : two[0], 4)",
+        "a sum goes to another channel",
+        "pairs.cuh",
+        "(row & 3) << 3 | row >> 2 | column",
+        "(row & 3) << 3 | (row >> 2 ^ 1) | column",
+    ),
+    Mutant(
+        "a sum lacks half of the lanes' groups",
+        "pairs.cuh",
+        "(one + shuffle_xor(one, 4))",
+        "(one + one)",
+    ),
+    Mutant(
+        "a pair's masks change places",
+        "pairs.cuh",
+        "bits[2 * pair], bits[2 * pair + 1]",
+        "bits[2 * pair + 1], bits[2 * pair]",
     ),
     Mutant(
         "chunks of a sample that are aligned as the first one's",
         "pooling.cuh",
-        "held(rows ? stride & 15 : 0)",
-        "held(0)",
+        "held_if_many(rows ? stride & 15 : 0)",
+        "held_if_many(0)",
     ),
     Mutant(
-        "positions beyond the map count", "pooling.cuh", "kWhole || position < positions;", "position >= 0;"
+        "positions beyond the map count", "pairs.cuh", "kWhole || position < positions;", "position >= 0;"
     ),
     Mutant(
         "wrong mask: neighbours across the map's edge",
@@ -81,11 +87,20 @@ MUTANTS = [
     Mutant("a shifted mask loses its upper word", "taps.cuh", "low = high;", "low = 0u;"),
     Mutant(
         "the NaN test is not there",
-        "pooling.cuh",
-        "multiply_add(y[row], inside ? 1.0f : 0.0f, sum[row]);",
-        "inside ? sum[row] + y[row] : sum[row];",
+        "pairs.cuh",
+        "y[pair] = halves_times(y[pair], inside);",
+        "y[pair] &= (inside >> 10 & 0x00010001u) * 0xffffu;",
     ),
-    Mutant("the kink of ReLU", "pooling.cuh", "kPoolRelu ? y[row] > 0.0f", "kPoolRelu ? y[row] >= 0.0f"),
+    Mutant("the kink of ReLU", "pairs.cuh", "halves_above(y[pair], low)", "halves_not_below(y[pair], low)"),
+    Mutant(
+        "a word of many meets its neighbour's pairs", "taps.cuh", "own_word(word + 1),", "own_word(word),"
+    ),
+    Mutant(
+        "weights of many words stay those of the first taps",
+        "taps.cuh",
+        "left.value[i - 1] = left.value[i];",
+        "left.value[i] = left.value[i];",
+    ),
     Mutant(
         "wrong tail: the last element of a row",
         "staging.cuh",
@@ -192,12 +207,7 @@ MUTANTS = [
         "result(kSums, column * kMaxParts + part)",
         "result(kSums, column * kMaxParts)",
     ),
-    Mutant(
-        "no barrier between two sums over classes",
-        "classes.cuh",
-        "if (!alone) block_sync();",
-        "",
-    ),
+    Mutant("no barrier between two sums over classes", "classes.cuh", "if (!alone) block_sync();", ""),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
@@ -228,12 +238,7 @@ MUTANTS = [
         "ask_for_layer<kMma>(p, turn + 2, asked);",
         "ask_for_layer<kMma>(p, turn + 1, asked);",
     ),
-    Mutant(
-        "a unit's sums go on into the next one's",
-        "hidden.cuh",
-        "c[0] = c[1] = c[2] = c[3] = 0.0f;",
-        "",
-    ),
+    Mutant("a unit's sums go on into the next one's", "hidden.cuh", "c[0] = c[1] = c[2] = c[3] = 0.0f;", ""),
     Mutant(
         "the steps of a unit that are left, once too few",
         "hidden.cuh",
@@ -278,12 +283,7 @@ MUTANTS = [
         "if (first + at + i < slabs) value",
         "if (first + at + i < slabs - 1) value",
     ),
-    Mutant(
-        "the odd lane's slabs are left out",
-        "tile.cuh",
-        "sum.z += shuffle_xor(sum.z, 1);",
-        "",
-    ),
+    Mutant("the odd lane's slabs are left out", "tile.cuh", "sum.z += shuffle_xor(sum.z, 1);", ""),
     Mutant(
         "a slab is left out of |z|", "verdict.cuh", "if (lane < p.slabs) own", "if (lane < p.slabs - 1) own"
     ),

@@ -58,7 +58,8 @@ def test_registers_and_shared_memory_stay_within_the_committed_budget(build: str
 def test_tensor_cores_and_16_byte_weight_loads_are_in_the_code(build: str, entries) -> None:
     budget = compile_gate.budget(build)
     for name, entry in of(build, entries).items():
-        assert bool(entry.tensor_instructions) == ("_mma_" in name), name
+        # Pairs of fp16 channels are added up there too.
+        assert bool(entry.tensor_instructions) == ("_mma_" in name or name.endswith("_map_fma_f16")), name
         assert entry.wide_loads is not None
         # A tenth less may be the compiler's unrolling; a weight load that became narrow takes away far more.
         assert entry.wide_loads >= math.floor(0.9 * budget[name]["wide_loads"]) > 0, name

@@ -55,6 +55,8 @@ LANE = np.arange(32, dtype=np.int64)
             "LDC.64 R8, c[0x0][R8+0x8]\nIADD3 R9, R8, R9, RZ",
             np.where(LANE & 1, 0x400, 0x11100),
         ),
+        # Four words at once: the third one is that at 8.
+        ("LDCU.128 UR4, c[0x0][0x0]\nULDC UR8, c[0x0][0x8]\nIADD3 R9, UR6, -UR8, R0", LANE),
         (
             "MOV R9, RZ\nR2P PR, R0, 0x6\n@P1 IADD3 R9, R9, 0x1, RZ\n@P2 IADD3 R9, R9, 0x2, RZ",
             LANE >> 1 & 3,
@@ -85,6 +87,57 @@ def test_an_instruction_gives(lines: str, expected: object) -> None:
 def test_prmt_copies_bytes_in_the_selectors_order() -> None:
     assert result("MOV R8, 0x44332211\nPRMT R9, R8, 0x0123, RZ")[0] == 0x11223344
     assert result("MOV R8, 0x44332281\nPRMT R9, R8, 0x8880, RZ")[0] == 0xFFFFFF81
+
+
+def test_prmt_takes_its_selector_from_a_register() -> None:
+    lines = "MOV R8, 0x44332211\nIMAD R7, R0, 0x1111, RZ\nPRMT R9, R8, R7, RZ"
+    np.testing.assert_array_equal(result(lines)[:4], [0x11111111, 0x22222222, 0x33333333, 0x44444444])
+
+
+# 1, -2 | 3, NaN | -0, 0.5: the low half, then the high one.
+ONE_MINUS_TWO, THREE_NAN, NOTHING_HALF = 0xC0003C00, 0x7E004200, 0x38008000
+
+
+@pytest.mark.parametrize(
+    ("lines", "low", "high"),
+    [
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nHSET2.BF.GT.AND R9, R8, RZ.H0_H0, PT", 1.0, 0.0),
+        (f"MOV R8, {THREE_NAN:#x}\nHSET2.BF.GE.AND R9, R8, RZ.H0_H0, PT", 1.0, 0.0),
+        (f"MOV R8, {NOTHING_HALF:#x}\nHSET2.BF.GT.AND R9, R8, RZ.H0_H0, PT", 0.0, 1.0),
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nHSET2.BF.GT.AND R9, R8, R8.H1_H1, PT", 1.0, 0.0),
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nMOV R7, {THREE_NAN:#x}\nHMUL2 R9, R8, R7", 3.0, np.nan),
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nHFMA2 R9, R8, 512, 512, R8", 513.0, -1026.0),
+        # Immediate factors are printed the high half's first.
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nHFMA2 R9, R8, 2, -1, R8", 0.0, -6.0),
+        (f"MOV R8, {ONE_MINUS_TWO:#x}\nHFMA2 R9, R8, R8, -R8", 0.0, 6.0),
+    ],
+)
+def test_two_halves_a_register_are_worked_on_each_for_itself(lines: str, low: float, high: float) -> None:
+    halves = result(lines)[:1].view(np.float16)
+    np.testing.assert_array_equal(halves, np.array([low, high], np.float16))
+
+
+def test_a_comparison_of_two_halves_sets_a_predicate_for_each() -> None:
+    lines = (
+        f"MOV R8, {ONE_MINUS_TWO:#x}\nHSETP2.GT.AND P1, P2, R8, RZ.H0_H0, PT\n"
+        "MOV R9, RZ\n@P1 IADD3 R9, R9, 0x1, RZ\n@P2 IADD3 R9, R9, 0x2, RZ"
+    )
+    assert result(lines)[0] == 1
+    assert result(lines.replace(f"{ONE_MINUS_TWO:#x}", f"{NOTHING_HALF:#x}"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "HSET2.BF.GT.AND R9, R8, RZ.H0_H0, P1",
+        "HSETP2.GT.AND P1, P2, R8, RZ.H0_H0, P3",
+        "HMUL2 R9, |R8|, R8",
+        "HSET2.BM.GT.AND R9, R8, RZ.H0_H0, PT",
+    ],
+)
+def test_a_form_of_two_halves_that_is_not_modelled_is_refused(line: str) -> None:
+    with pytest.raises(NotModelledError):
+        result(f"MOV R8, RZ\n{line}")
 
 
 def test_a_64_bit_sum_carries_from_the_low_word_to_the_high_one() -> None:
