@@ -143,10 +143,6 @@ inline void store_f32(float* address, float value, Site site = Site::here()) {
     simt::note_store(address, 4, site);
     *static_cast<AnyFloat*>(address) = value;
 }
-inline void store_16(void* address, Words4 value, Site site = Site::here()) {
-    simt::note_store(address, 16, site);
-    *static_cast<Vector4*>(address) = same_bits<Vector4>(value);
-}
 inline void prefetch_l2(void const*) {}
 
 // Shared memory.

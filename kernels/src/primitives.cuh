@@ -167,9 +167,6 @@ EDGEOSR_DEVICE Floats4 load_shared_by_blocks_x4(float const* address) {
 EDGEOSR_DEVICE void store_f32(float* address, float value) {
     *address = value;
 }
-EDGEOSR_DEVICE void store_16(void* address, Words4 value) {
-    *static_cast<Words4*>(address) = value;
-}
 EDGEOSR_DEVICE void prefetch_l2(void const* address) {
     asm volatile("prefetch.global.L2 [%0];" : : "l"(address));
 }
