@@ -29,10 +29,14 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
     return top;
 }
 
+// Whether one warp has all classes of a sample: then nobody waits for another.
+EDGEOSR_DEVICE bool alone(FusedScoreParams const& p) {
+    return p.classes <= kKeptClasses;
+}
 // How warps share the classes of a sample: it depends on their number alone, for the sums' order. 1, 4, 8 or
 // 16 warps a sample; class c is that of thread c % (32 warps).
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
-    return p.classes <= kKeptClasses ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
+    return alone(p) ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
 }
 // Warps that work on classes and parts: those of their own, or all.
 EDGEOSR_DEVICE int warps_for_classes(FusedScoreParams const& p) {
@@ -173,16 +177,15 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, flo
         sum_classes(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
-            bool const alone = warps_of_sample(p) == 1;  // then nobody else waits
-            if (alone)
+            if (alone(p))
                 warp_sync();
             else
                 block_sync();
-            int const column = alone ? class_share(p).sample : thread_index_again() >> 5;
+            int const column = alone(p) ? class_share(p).sample : thread_index_again() >> 5;
 #pragma unroll 1
             for (int at = column; at < block.valid; at += warps_for_classes(p))
                 keep_sum(p, at, part);
-            if (!alone) block_sync();
+            if (!alone(p)) block_sync();
         }
         part = next;
     } while (part < p.parts);

@@ -144,11 +144,10 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
         auto const classes = [&] {
             Block const block = this_block(p);  // found anew: kept, it would take registers from the layers
             float* const partials = slab_partials(p, block.tile, 0);
-            bool const alone = p.classes <= kKeptClasses;
             if (turn == 0) find_top(p, block, partials);
-            if (turn == 0 && alone) warp_sync();
-            if (turn == (alone ? 0 : 1)) find_sums(p, block, partials);
-            if (turn == (alone ? 1 : 2)) find_values(p, block, partials);
+            if (turn == 0 && alone(p)) warp_sync();
+            if (turn == (alone(p) ? 0 : 1)) find_sums(p, block, partials);
+            if (turn == (alone(p) ? 1 : 2)) find_values(p, block, partials);
         };
         if (turn < layers)
             hidden_layer<kMma>(p,

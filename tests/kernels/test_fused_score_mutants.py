@@ -207,17 +207,17 @@ MUTANTS = [
         "result(kSums, column * kMaxParts + part)",
         "result(kSums, column * kMaxParts)",
     ),
-    Mutant("no barrier between two sums over classes", "classes.cuh", "if (!alone) block_sync();", ""),
+    Mutant("no barrier between two sums over classes", "classes.cuh", "if (!alone(p)) block_sync();", ""),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
-        "if (alone) warp_sync(); else block_sync();",
+        "if (alone(p)) warp_sync(); else block_sync();",
         "warp_sync();",
     ),
     Mutant(
         "top class and sums in one turn, with no barrier between",
         "verdict.cuh",
-        "if (turn == (alone ? 0 : 1)) find_sums",
+        "if (turn == (alone(p) ? 0 : 1)) find_sums",
         "if (turn == 0) find_sums",
     ),
     Mutant(

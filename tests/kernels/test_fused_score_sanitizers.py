@@ -153,7 +153,7 @@ DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
     [
         ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);", DEEP),
         ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);", DEEP),
-        ("classes.cuh", r"if \(!alone\) block_sync\(\);", classes_that_warps_share()[1]),
+        ("classes.cuh", r"if \(!alone\(p\)\) block_sync\(\);", classes_that_warps_share()[1]),
     ],
     ids=["the map", "layers", "sums over classes"],
 )
