@@ -155,10 +155,13 @@ EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
 // One warp: the sum over classes of part `part` of one sample, from the warps' shares.
 EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     int const lane = lane_again();
-    float const others = warp_sum_once(lane < warps_of_sample(p) && lane * 32 < p.classes
-                                           ? shared_load_f32(result(kOthers, column * kWarps + lane))
-                                           : 0.0f);
-    if (lane == 0) shared_store_f32(result(kSums, column * kMaxParts + part), others);
+    Floats2 const others = exact_warp_sum(lane < warps_of_sample(p) && lane * 32 < p.classes
+                                              ? shared_load_f32(result(kOthers, column * kWarps + lane))
+                                              : 0.0f);
+    if (lane == 0) {
+        shared_store_f32(result(kSums, column * kMaxParts + part), others.x);
+        shared_store_f32(result(kValues, column * kMaxParts + part), others.y);
+    }
     warp_sync();
 }
 
@@ -202,6 +205,7 @@ EDGEOSR_DEVICE Sample sample_at(FusedScoreParams const& p, float const* partials
 
 EDGEOSR_DEVICE void keep_value(Sample const& where) {
     float const value = part_value(where);
+    warp_sync();  // every lane has read what lies there until now
     if (lane_again() == 0) shared_store_f32(result(kValues, where.column * kMaxParts + where.part), value);
 }
 

@@ -31,6 +31,11 @@ EDGEOSR_DEVICE float known_of(Sample const& s) {  // the discriminator's logit o
 EDGEOSR_DEVICE float sum_of(Sample const& s) {  // the part's term, over all classes but the top one
     return shared_load_f32(result(kSums, s.column * kMaxParts + s.part));
 }
+// The sum of a part over all classes but the top one, and `own` more: rounded once, for what the sum's
+// additions lost is added first. It lies where the part's value comes.
+EDGEOSR_DEVICE float sum_with(Sample const& s, float own) {
+    return sum_of(s) + (shared_load_f32(result(kValues, s.column * kMaxParts + s.part)) + own);
+}
 EDGEOSR_DEVICE float number_of(Sample const& s, int index) {  // one of the part's numbers
     return load_f32(s.p.scorer + s.p.part[s.part].numbers_at + index * 4);
 }
@@ -99,7 +104,7 @@ EDGEOSR_DEVICE float movr_loss_of_class(HeadConstants const& head, float logit) 
     return softplus(with_margin(head, logit));
 }
 EDGEOSR_DEVICE float movr_loss(Sample const& s) {
-    return sum_of(s) + softplus(-with_margin(head_constants(s.p), s.top));
+    return sum_with(s, softplus(-with_margin(head_constants(s.p), s.top)));
 }
 
 EDGEOSR_DEVICE float max_logit(Sample const& s) {
@@ -114,7 +119,7 @@ EDGEOSR_DEVICE float ovr_loss_of_class(HeadConstants const& head, float logit) {
     return softplus(logit * head.temperature);
 }
 EDGEOSR_DEVICE float ovr_loss(Sample const& s) {
-    return sum_of(s) + softplus(-s.top * head_constants(s.p).temperature);
+    return sum_with(s, softplus(-s.top * head_constants(s.p).temperature));
 }
 
 EDGEOSR_DEVICE float raw_jacobian(Sample const& s) {

@@ -305,4 +305,17 @@ EDGEOSR_DEVICE float warp_sum_once(float value) {
     return value;
 }
 
+// The same sum, and what its additions lost by rounding: together they are the sum to twice as many bits.
+EDGEOSR_DEVICE Floats2 exact_warp_sum(float value) {
+    float lost = 0.0f;
+#pragma unroll 1
+    for (int lanes = 16; lanes > 0; lanes >>= 1) {
+        float const other = shuffle_xor(value, lanes), lost_there = shuffle_xor(lost, lanes);
+        float const sum = value + other, back = sum - value;
+        lost = lost + lost_there + ((value - (sum - back)) + (other - back));
+        value = sum;
+    }
+    return {value, lost};
+}
+
 }  // namespace edgeosr

@@ -207,7 +207,18 @@ MUTANTS = [
         "result(kSums, column * kMaxParts + part)",
         "result(kSums, column * kMaxParts)",
     ),
-    Mutant("no barrier between two sums over classes", "classes.cuh", "if (!alone(p)) block_sync();", ""),
+    Mutant(
+        "what a sum over classes lost is another part's",
+        "parts.cuh",
+        "(shared_load_f32(result(kValues, s.column * kMaxParts + s.part)) + own);",
+        "(shared_load_f32(result(kValues, s.column * kMaxParts + (s.part ^ 1))) + own);",
+    ),
+    Mutant(
+        "no barrier between two sums over classes",
+        "classes.cuh",
+        "if (!alone(p)) block_sync();",
+        "",
+    ),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
