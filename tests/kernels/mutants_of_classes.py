@@ -32,4 +32,10 @@ OF_CLASSES = [
         "kLast = 1240,",
         "kLast = 680,",
     ),
+    Mutant(
+        "what a sum over classes lost is another part's",
+        "parts.cuh",
+        "(shared_load_f32(result(kValues, s.column * kMaxParts + s.part)) + own);",
+        "(shared_load_f32(result(kValues, s.column * kMaxParts + (s.part ^ 1))) + own);",
+    ),
 ]

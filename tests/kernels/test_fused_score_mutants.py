@@ -208,12 +208,6 @@ MUTANTS = [
         "result(kSums, column * kMaxParts)",
     ),
     Mutant(
-        "what a sum over classes lost is another part's",
-        "parts.cuh",
-        "(shared_load_f32(result(kValues, s.column * kMaxParts + s.part)) + own);",
-        "(shared_load_f32(result(kValues, s.column * kMaxParts + (s.part ^ 1))) + own);",
-    ),
-    Mutant(
         "no barrier between two sums over classes",
         "classes.cuh",
         "if (!alone(p)) block_sync();",
