@@ -106,7 +106,8 @@ class ExportReport:
             *_false_accepts(manifest, self.estimate_picture),
             *_labelled("per class", self.by_class.as_lines()),
         ]
-        lines += _labelled("outliers", _wrapped(self.too_few_outliers.removeprefix("the outliers ")))
+        if self.too_few_outliers not in manifest.fusion.note:  # else it is said above
+            lines += _labelled("outliers", _wrapped(self.too_few_outliers.removeprefix("the outliers ")))
         if self.select_auroc is not None:
             who = "outliers" if self.too_few_outliers else "outliers that chose the weights"
             lines.append(
