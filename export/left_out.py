@@ -17,9 +17,10 @@ from edgeosr.data.class_folds import (
     above_chance,
     has_collapsed,
 )
+from edgeosr.data.outlier_weighing import too_few_to_weigh
 from edgeosr.export.fold import Fold
-from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, alone_over_folds, fit_over_folds
-from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers, too_few_to_weigh
+from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, alone_over_folds, beats, fit_over_folds
+from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
 from edgeosr.printed import counted
 from edgeosr.scoring.parts import part
 
@@ -235,11 +236,19 @@ def _why_not_alone(fit: FoldFit, parts: Sequence[str]) -> str:
     gain = fit.alone - fit.scores
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     title = part(parts[int(fit.auroc.argmax())]).title
-    return (
+    told = (
         f"; not the {title} alone ({best:.3f}): the best part, picked without the fold that it was tried on, "
         f"was {abs(gain.mean()):.3f} {'above' if gain.mean() > 0 else 'below'} this mix (standard error "
-        f"{error:.3f}), and a mix is only left for a gain beyond chance"
+        f"{error:.3f})"
     )
+    # The mix is the first point of the path that the best point does not beat by more than chance; one part
+    # alone may beat it all the same where that best point is another mix, whose gain differs more by fold.
+    why = (
+        "is only left for a gain beyond chance"
+        if not beats(fit.alone, fit.scores)
+        else "stays, for it does not lose to the best mix by more than chance"
+    )
+    return f"{told}, and a mix {why}"
 
 
 def _with_others(record: LeftOutRecord, used: Sequence[Fold], full: Fold) -> LeftOutRecord:

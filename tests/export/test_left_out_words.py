@@ -7,7 +7,7 @@ import pytest
 
 from edgeosr.bundle.left_out import FREE_SIGNS, LeftOutRecord
 from edgeosr.export.fold import NOTHING, Fold, PartValues
-from edgeosr.export.fold_weights import FoldFit
+from edgeosr.export.fold_weights import FoldFit, first_not_beaten
 from edgeosr.export.left_out import _fitted as fitted
 from edgeosr.export.left_out import candidates_for, decide_weights, weighed_in
 from edgeosr.metrics import auroc
@@ -45,6 +45,17 @@ def test_nothing_is_said_of_a_part_that_is_worse_or_decides_alone():
     assert " alone (" not in fitted(only, PARTS, 2).note
     signs = fit(alone=(0.96, 0.96), scores=(0.97, 0.97), best=0.97, strength=FREE_SIGNS)
     assert "not the nearest known image alone (0.970)" in fitted(signs, PARTS, 2).note
+
+
+def test_a_part_that_beats_the_mix_beyond_chance_is_not_said_to_miss_that():
+    """The best point of the path may be another mix, whose gain differs more from fold to fold."""
+    rows = np.array([(0.90, 0.90, 0.90), (0.99, 0.90, 0.90), (0.91, 0.912, 0.911)])
+    assert first_not_beaten(rows) == 0
+    surely = fitted(fit(alone=tuple(rows[2]), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
+    assert "was 0.011 above this mix (standard error 0.001), and a mix stays, for it does not lose" in surely
+    assert "gain beyond chance" not in surely
+    unsure = fitted(fit(alone=(0.95, 0.90, 0.89), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
+    assert "above this mix" in unsure and "a mix is only left for a gain beyond chance" in unsure
 
 
 def side(shifts: dict[str, float], *, seed: int) -> PartValues:
