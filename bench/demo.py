@@ -20,7 +20,7 @@ from edgeosr.bench.quality import evaluate_bundle
 from edgeosr.bench.quality_report import QualityReport
 from edgeosr.bench.quality_settings import QualitySettings
 from edgeosr.bench.settings import LatencySettings
-from edgeosr.bundle.data import DEMO
+from edgeosr.bundle.made_of import DEMO
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import Parts, four_parts

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.trade_off import TradeOffRow
-from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.class_report import ClassReport
+from edgeosr.data.outlier_weighing import FEWEST_OUTLIERS, WEIGH_NOTHING
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.printed import counted, json_text
 from edgeosr.scoring.parts import part
@@ -178,7 +178,8 @@ def _warnings(report: QualityReport) -> Iterator[str]:
         had = given.train + given.select
         do = "export" if report.manifest.training is None else "train"
         more = f"{do} with more pictures of other things, nearer to what will come than the {had} that it had"
-        more += f" (fewer than {FEWEST_OUTLIERS} weigh nothing)" if had < FEWEST_OUTLIERS else ""
+        if WEIGH_NOTHING in report.manifest.fusion.note:
+            more += f" (too few, which weigh nothing: {FEWEST_OUTLIERS} separate ones are enough)"
     if _clearly_below_half(report.fused):
         yield (
             f"the AUROC of the score that decides is {auroc:.4f}, below 0.5: it takes known images for more "

@@ -18,7 +18,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from edgeosr.bundle.checked_json import parse_json
-from edgeosr.bundle.data import DEMO, data_from_json
+from edgeosr.bundle.data import data_from_json
+from edgeosr.bundle.made_of import DEMO
 from edgeosr.bundle.preprocessing import preprocessing_from_json
 from edgeosr.errors import DataError, StorageError, UsageError
 from edgeosr.files import atomic_file, storage_errors, write_text

@@ -13,16 +13,18 @@ from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, BODY, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord
 from edgeosr.class_report import ClassReport
+from edgeosr.data.outlier_weighing import too_few_to_weigh
 from edgeosr.errors import StorageError
 from edgeosr.export.calibrate import SelectFit
+from edgeosr.export.conformal import is_largest
 from edgeosr.export.false_accepts_picture import estimate_png
 from edgeosr.export.golden import Calibrated, GoldenImages, JudgedBody, golden_verdicts
+from edgeosr.export.measure import Measured
 from edgeosr.export.precision.export_body import BodyExport
 from edgeosr.export.precision.export_typed import TypedExport
 from edgeosr.export.report import ExportReport
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.export.weights import too_few_to_weigh
 from edgeosr.files import storage_errors, write_bytes
 from edgeosr.metrics import auroc
 from edgeosr.printed import say
@@ -58,7 +60,7 @@ def write_calibrated(
     fit: SelectFit,
     threshold: Threshold,
     *,
-    calibrate_accuracy: float,
+    calibrate: Measured,
     by_class: ClassReport,
     any_size: bytes,
     model: bytes,
@@ -75,7 +77,7 @@ def write_calibrated(
         graph: what was calibrated.
         fit: of the fusion.
         threshold: of the fused score.
-        calibrate_accuracy: closed-set accuracy on the calibrate part, 0 to 1.
+        calibrate: the calibrate part as the calibrated graph measured it.
         by_class: figures of each class there.
         any_size: the calibrated graph, for frames of any size.
         model: the graph that ships; ``any_size`` itself, or its twin for one frame size.
@@ -135,10 +137,11 @@ def write_calibrated(
         path=provenance.out,
         manifest=manifest,
         select_accuracy=fit.known.accuracy,
-        calibrate_accuracy=calibrate_accuracy,
+        calibrate_accuracy=calibrate.accuracy,
         by_class=by_class,
         select_auroc=select_auroc,
         too_few_outliers=few,
+        threshold_is_largest=is_largest(threshold, calibrate.scores),
         estimate_picture=picture,
     )
 

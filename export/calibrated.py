@@ -132,7 +132,7 @@ def export_calibrated(
         graph,
         fit,
         threshold,
-        calibrate_accuracy=measured.accuracy,
+        calibrate=measured,
         any_size=shipped,
         model=model,
         golden_images=GoldenImages(known=(parts.select, parts.calibrate), unknown=parts.open_select),

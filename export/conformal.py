@@ -194,6 +194,15 @@ def smallest_threshold(
     return float(values[order[min(int(np.searchsorted(pooled, required)), len(values) - 1)]])
 
 
+def is_largest(threshold: Threshold, scores: NDArray[np.floating[Any]]) -> bool:
+    """Tell whether no score of the calibrate part ``[n]`` lies above the common threshold.
+
+    So it is with hardly more groups than the rate needs, but not always: of a group with several images only
+    the largest may lie above.
+    """
+    return not np.any(~np.isfinite(scores) | (np.asarray(scores, np.float32) > threshold.value))
+
+
 def _required(count: int, false_reject_rate: float) -> float:
     return (count + 1) * (1 - false_reject_rate) - ROUNDING * (count + 1)
 

@@ -1,12 +1,16 @@
 """One fold as it was measured: what its own network gives the score parts, for known and left-out images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.export.fold_weights import FoldValues
+from edgeosr.export.frozen_features import FrozenFeatures
+from edgeosr.scoring.fusion import unfitted_fusion
+from edgeosr.scoring.reference import reference_scores
+from edgeosr.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,15 @@ class Fold:
         classes: how many classes it knows.
         known: select images of the classes that it knows.
         unknown: images that are unknown to it: the train and select images of the classes left out.
+        full_accuracy: of the full network on ``known``, asked which of the fold's classes it is
+            (``accuracy_among``), 0 to 1; None for the full network itself, and without known images.
     """
 
     left_out: tuple[int, ...]
     classes: int
     known: PartValues
     unknown: PartValues
+    full_accuracy: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -64,3 +71,23 @@ class Fold:
             for side in (self.known, self.unknown)
         )
         return FoldValues(known=known, unknown=unknown, known_groups=self.known.groups)
+
+
+def accuracy_among(scorer: Scorer, features: FrozenFeatures, kept: NDArray[np.int64]) -> float:
+    """Return how often a network names an image right that may choose among some of its classes only, 0 to 1.
+
+    0 without such images.
+
+    Args:
+        scorer: of the network, with a head of its own.
+        features: of its embeddings; images of other classes are passed over.
+        kept: labels of these classes.
+    """
+    inside = features.subset(np.isin(features.labels, kept))
+    if not len(inside):
+        return 0.0
+    bare = replace(
+        scorer, closed_form=None, probes=None, layers=(), constants={}, fusion=unfitted_fusion(("max_logit",))
+    )
+    logits = reference_scores(bare, embedding=inside.embeddings)["logits"]
+    return float(np.mean(kept[logits[:, kept].argmax(axis=1)] == inside.labels))

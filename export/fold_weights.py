@@ -217,6 +217,12 @@ def first_not_beaten(rows: Float64) -> int:
     return int(np.flatnonzero(lost.mean(axis=1) <= limit * lost.std(axis=1, ddof=1))[0])
 
 
+def beats(rows: Float64, others: Float64) -> bool:
+    """Tell whether one row of AUROC by fold, at least two, is above another by more than chance."""
+    gain = rows - others
+    return bool(gain.mean() > _limit(len(gain), CONFIDENCE) * gain.std(ddof=1))
+
+
 def _limit(count: int, confidence: float) -> float:
     # One-sided paired t test, fold by fold: with three or four folds one standard error is little.
     special = import_extra("scipy.special", extra="export", purpose="fitting fusion weights")

@@ -99,8 +99,8 @@ def weigh(
             false_reject_rate=rate, why_none=folds.why_none,
         )  # fmt: skip
     measured = trained_folds.trained_folds(
-        folds.runs, parts.train, parts.select, jacobian=settings.jacobian, seed=settings.seed,
-        channel_weights=settings.channel_weights, threads=settings.threads,
+        folds.runs, graph.classifier, parts.train, parts.select, jacobian=settings.jacobian,
+        seed=settings.seed, channel_weights=settings.channel_weights, threads=settings.threads,
     )  # fmt: skip
     decided = decide_weights(
         measured,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.export.fold import NOTHING, Fold, PartValues
+from edgeosr.export.fold import NOTHING, Fold, PartValues, accuracy_among
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures, joined
 from edgeosr.printed import counted, say
 from edgeosr.scoring.fusion import unfitted_fusion
@@ -99,6 +99,7 @@ def _fold(scorer: Scorer, features: KnownFeatures, recipe: FrozenRecipe, left: t
         classes=len(kept),
         known=_values(own, select),
         unknown=_values(own, joined(*never_seen)),
+        full_accuracy=accuracy_among(scorer, features.select, kept),
     )
 
 

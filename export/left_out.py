@@ -10,9 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeosr.bundle.left_out import ESTIMATED_RATES, STRENGTHS, FoldRecord, LeftOutRecord
-from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapsed
+from edgeosr.data.class_folds import (
+    FEWEST_CLASSES,
+    FEWEST_IMAGES,
+    KEPT_ACCURACY,
+    above_chance,
+    has_collapsed,
+)
+from edgeosr.data.outlier_weighing import too_few_to_weigh
 from edgeosr.export.fold import Fold
-from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, alone_over_folds, fit_over_folds
+from edgeosr.export.fold_weights import FEWEST_FOLDS, FoldFit, alone_over_folds, beats, fit_over_folds
 from edgeosr.export.weights import DISCRIMINATOR, GivenWeights, settled_by_outliers
 from edgeosr.printed import counted
 from edgeosr.scoring.parts import part
@@ -115,7 +122,7 @@ def decide_weights(
     if not folds:
         return Decided(_equal_weights(unchecked, full, why_none, candidates), None)
     weighed = _weighed(folds, full, candidates)
-    dropped = [_dropped(fold, full, weighed) for fold in folds]
+    dropped = [_dropped(fold, weighed) for fold in folds]
     used = [fold for fold, why in zip(folds, dropped, strict=True) if not why]
     fit, parts = None, _weighed(used, full, candidates)
     share = [parts.index(name) for name in candidates.companions if name in parts]
@@ -138,7 +145,7 @@ def decide_weights(
     return Decided(given, _with_others(_record_of(fit, parts, records), used, full))
 
 
-def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
+def _dropped(fold: Fold, parts: Sequence[str]) -> str:
     """Return why a fold is set aside; empty if it is not."""
     if fold.classes < 2:
         return "it leaves fewer than 2 classes to know"
@@ -150,9 +157,17 @@ def _dropped(fold: Fold, full: Fold, parts: Sequence[str]) -> str:
         if usable != smallest:
             kind = ("independent image with finite score parts", "independent images with finite score parts")
         return f"{counted(usable, *kind)} on one side, {FEWEST_IMAGES} are needed"
-    if has_collapsed(fold.accuracy, fold.classes, full.accuracy, full.classes):
-        return f"select accuracy {fold.accuracy:.0%}, far below the full run's {full.accuracy:.0%}"
-    return ""
+    assert fold.full_accuracy is not None, "how the full network does on its images"
+    if not has_collapsed(fold.accuracy, fold.full_accuracy, fold.classes):
+        return ""
+    own, full = (
+        f"{accuracy:.1%} ({100 * above_chance(accuracy, fold.classes):.0f} % of the way from guessing)"
+        for accuracy in (fold.accuracy, fold.full_accuracy)
+    )
+    return (
+        f"it learnt too little: select accuracy {own}, the full network among the same classes {full}; a "
+        f"fold counts from {KEPT_ACCURACY:.0%} of the full network's way on"
+    )
 
 
 def _weighed(folds: Sequence[Fold], full: Fold, candidates: Candidates) -> list[str]:
@@ -163,20 +178,28 @@ def _weighed(folds: Sequence[Fold], full: Fold, candidates: Candidates) -> list[
 
 def _equal_weights(equal: Sequence[str], full: Fold, why: str, candidates: Candidates) -> GivenWeights | None:
     """Return equal weights, or all of it on one part; None where real outliers decide without folds."""
-    if len(full.unknown):
-        return None
     if len(equal) < 2:
         missing = ", ".join(part(name).title for name in candidates.unchecked if name not in equal)
         alone = candidates.alone
-        return GivenWeights({alone: 1.0}, f"weight 1 on {alone}: {why}, and {FEW_TRAINED} {missing}")
-    return GivenWeights(dict.fromkeys(equal, 1 / len(equal)), f"equal weights: {why}")
+        note = f"weight 1 on {alone}: {why}, and {FEW_TRAINED} {missing}"
+        return _unless_outliers(GivenWeights({alone: 1.0}, note), full)
+    given = GivenWeights(dict.fromkeys(equal, 1 / len(equal)), f"equal weights: {why}")
+    return _unless_outliers(given, full)
 
 
 def _alone(part: str, full: Fold) -> GivenWeights | None:
     """Return one part alone; None where real outliers decide."""
-    if len(full.unknown):
-        return None
-    return GivenWeights({part: 1.0}, f"weight 1 on {part}: fewer than {FEWEST_CLASSES} known classes")
+    note = f"weight 1 on {part}: fewer than {FEWEST_CLASSES} known classes"
+    return _unless_outliers(GivenWeights({part: 1.0}, note), full)
+
+
+def _unless_outliers(given: GivenWeights, full: Fold) -> GivenWeights | None:
+    """Return what ships without folds; None where there are real outliers enough to decide instead."""
+    known, unknown = full.known, full.unknown
+    if not len(unknown):
+        return given
+    few = too_few_to_weigh(len(known), len(unknown), known.groups, unknown.groups)
+    return replace(given, note=f"{given.note}; {few}") if few else None
 
 
 def _settled(given: GivenWeights, full: Fold) -> GivenWeights:
@@ -213,29 +236,42 @@ def _why_not_alone(fit: FoldFit, parts: Sequence[str]) -> str:
     gain = fit.alone - fit.scores
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     title = part(parts[int(fit.auroc.argmax())]).title
-    return (
+    told = (
         f"; not the {title} alone ({best:.3f}): the best part, picked without the fold that it was tried on, "
         f"was {abs(gain.mean()):.3f} {'above' if gain.mean() > 0 else 'below'} this mix (standard error "
-        f"{error:.3f}), and a mix is only left for a gain beyond chance"
+        f"{error:.3f})"
     )
+    # The mix is the first point of the path that the best point does not beat by more than chance; one part
+    # alone may beat it all the same where that best point is another mix, whose gain differs more by fold.
+    why = (
+        "is only left for a gain beyond chance"
+        if not beats(fit.alone, fit.scores)
+        else "stays, for it does not lose to the best mix by more than chance"
+    )
+    return f"{told}, and a mix {why}"
 
 
 def _with_others(record: LeftOutRecord, used: Sequence[Fold], full: Fold) -> LeftOutRecord:
-    """Return the record with the parts that are shown but were not to be weighed, behind those that were."""
-    names = [
-        name
-        for name in full.known.by_part
-        if name not in record.parts and all(name in fold.known.by_part for fold in used)
-    ]
-    if not names:
-        return record
-    auroc, spread = alone_over_folds([fold.of(names) for fold in used])
-    return replace(
-        record,
-        parts=(*record.parts, *names),
-        auroc=(*record.auroc, *auroc.tolist()),
-        spread=(*record.spread, *spread.tolist()),
-    )
+    """Return the record with the parts that are shown but were not to be weighed, behind those that were.
+
+    Each is told by its own finite values alone. One that has too few of them in a fold is not shown.
+    """
+    for name in full.known.by_part:
+        if name in record.parts or not all(_tells(fold, name) for fold in used):
+            continue
+        auroc, spread = alone_over_folds([fold.of([name]) for fold in used])
+        record = replace(
+            record,
+            parts=(*record.parts, name),
+            auroc=(*record.auroc, *auroc.tolist()),
+            spread=(*record.spread, *spread.tolist()),
+        )
+    return record
+
+
+def _tells(fold: Fold, name: str) -> bool:
+    sides = fold.known, fold.unknown
+    return all(name in side.by_part and side.usable([name]) >= FEWEST_IMAGES for side in sides)
 
 
 def _record(fold: Fold, classes: tuple[str, ...], auroc: float | None, dropped: str) -> FoldRecord:

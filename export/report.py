@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from edgeosr.bundle.data import FEWEST_OUTLIERS
 from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.made_of import export_again
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import JacobianRecord
 from edgeosr.class_report import ClassReport
+from edgeosr.data.outlier_weighing import FEWEST_OUTLIERS
 from edgeosr.export.foreign.known_check import KnownCheck
 from edgeosr.printed import json_text
 from edgeosr.scoring.decides import decides
@@ -21,8 +21,8 @@ from edgeosr.scoring.thresholds import Threshold
 WIDTH = 110
 # Means over the same lists of known classes, with and without; a test compares bench/results/open-set.json.
 OUTLIERS_WORTH = (
-    "took the AUROC from 0.943 to 0.951 on steel defects (textures as outliers), and from 0.971 to 0.970 on "
-    "digits (letters): what yours bring, edgeosr evaluate says"
+    "took the AUROC from 0.943 to 0.951 on steel defects (textures as outliers, some images in another cut), "
+    "and from 0.971 to 0.970 on digits (letters): what yours bring, edgeosr evaluate says"
 )
 
 
@@ -41,6 +41,7 @@ class ExportReport:
         without_discriminator: the run, if it should have a discriminator whose training was stopped.
         estimate_picture: PNG of the false accepts that left-out classes let expect; None without them, or
             if it could not be written.
+        threshold_is_largest: the common threshold is the largest of the calibrate part's scores.
         notes: what was found in a foreign model and is worth telling, a sentence each.
         known_check: what the known images of a deployed model say of its wrapping; None for a run.
     """
@@ -54,6 +55,7 @@ class ExportReport:
     too_few_outliers: str = ""
     without_discriminator: Path | None = None
     estimate_picture: Path | None = None
+    threshold_is_largest: bool = False
     notes: tuple[str, ...] = ()
     known_check: KnownCheck | None = None
 
@@ -75,6 +77,7 @@ class ExportReport:
                 "select_auroc": self.select_auroc,
                 "too_few_outliers": self.too_few_outliers,
                 "warnings": list(self.warnings),
+                "threshold_is_largest": self.threshold_is_largest,
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
                 "notes": list(self.notes),
                 "known_check": None if self.known_check is None else self.known_check.as_json(),
@@ -102,11 +105,12 @@ class ExportReport:
             f"decides          {decides(manifest.fusion)} (share of the score)",
             *(f"{'':<16} {line}" for line in _wrapped(manifest.fusion.note)),
             *_left_out(manifest.left_out),
-            *_threshold(manifest.classes, threshold),
+            *_threshold(manifest.classes, threshold, largest=self.threshold_is_largest),
             *_false_accepts(manifest, self.estimate_picture),
             *_labelled("per class", self.by_class.as_lines()),
         ]
-        lines += _labelled("outliers", _wrapped(self.too_few_outliers.removeprefix("the outliers ")))
+        if self.too_few_outliers not in manifest.fusion.note:  # else it is said above
+            lines += _labelled("outliers", _wrapped(self.too_few_outliers.removeprefix("the outliers ")))
         if self.select_auroc is not None:
             who = "outliers" if self.too_few_outliers else "outliers that chose the weights"
             lines.append(
@@ -152,7 +156,7 @@ def _jacobian(record: JacobianRecord) -> str:
     return "\n                 ".join(lines)
 
 
-def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
+def _threshold(classes: Sequence[str], threshold: Threshold, *, largest: bool) -> list[str]:
     low, high = threshold.interval
     rate = f"{threshold.target_false_reject_rate:.1%}"
     own = len(classes) - len(threshold.without_own(classes)) if threshold.by_class else 0
@@ -161,7 +165,7 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
         f"{threshold.value:.4g}, for at most {rate} of known images rejected",
         f"({interval}, from {threshold.groups} independent groups)",
     ]
-    if _is_largest(threshold):
+    if largest:
         common += _wrapped(
             "it is the largest score of these groups, so a single odd image sets it and much that is unknown "
             "may pass: add known images, or ask for a higher --false-reject-rate"
@@ -179,12 +183,6 @@ def _threshold(classes: Sequence[str], threshold: Threshold) -> list[str]:
     if own < len(classes):
         lines += [f"the others the common one: {common[0]}", common[1]]
     return _labelled("threshold", lines)
-
-
-def _is_largest(threshold: Threshold) -> bool:
-    # The conformal rank is the first one of at least this: see ``conformal.py``.
-    rank = (threshold.groups + 1) * (1 - threshold.target_false_reject_rate)
-    return rank > threshold.groups - 1 + 1e-6
 
 
 def _between(values: Sequence[float]) -> str:

@@ -16,19 +16,22 @@ from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.data.parts import digest
 from edgeosr.errors import DataError
 from edgeosr.export.channel_weights import weigh_channels
-from edgeosr.export.fold import NOTHING, Fold, PartValues
+from edgeosr.export.fold import NOTHING, Fold, PartValues, accuracy_among
+from edgeosr.export.frozen_features import FeatureReader, FrozenFeatures
 from edgeosr.export.measure import GraphRunner, Measured
-from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.scored_graph import ClassifierGraph, scored_graph
 from edgeosr.export.settings import EQUAL
 from edgeosr.export.train_features import train_features
 from edgeosr.export.trained import classifier_from_run
 from edgeosr.printed import counted, say
 from edgeosr.run import read_run
 from edgeosr.scoring.parts import with_constants
+from edgeosr.scoring.scorer import Scorer
 
 
 def trained_folds(
     runs: Sequence[Path],
+    full: ClassifierGraph,
     train: LabelledImages,
     select: LabelledImages,
     *,
@@ -41,6 +44,7 @@ def trained_folds(
 
     Args:
         runs: the folds' run directories.
+        full: the full run's network, which each fold is held against.
         train: part of the full run.
         select: likewise.
         jacobian: of the full export; folds have no probes, whose parts are not weighed.
@@ -58,8 +62,13 @@ def trained_folds(
             f"weighing the score parts on left-out classes: {counted(len(runs), 'network')} of edgeosr train "
             f"{'scores' if len(runs) == 1 else 'score'} them; --folds 0 for none"
         )
+    if not runs:
+        return []
     jacobian = "none" if jacobian == "probes" else jacobian
-    return [_fold(run, train, select, jacobian, seed, channel_weights, threads) for run in runs]
+    bare = scored_graph(full, "none")
+    features = FeatureReader(bare, threads=threads).read(select, "embedding the select part")
+    held = bare.scorer, features
+    return [_fold(run, held, train, select, jacobian, seed, channel_weights, threads) for run in runs]
 
 
 def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str], classes: int) -> Fold:
@@ -74,6 +83,7 @@ def full_as_fold(known: Measured, unknown: Measured | None, parts: Sequence[str]
 
 def _fold(
     run: Path,
+    full: tuple[Scorer, FrozenFeatures],
     train: LabelledImages,
     select: LabelledImages,
     jacobian: str,
@@ -122,6 +132,7 @@ def _fold(
             },
             groups=np.concatenate([side.groups for side in sides]),
         ),
+        full_accuracy=accuracy_among(*full, np.array([classes.index(name) for name in kept])),
     )
 
 

@@ -7,20 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.data import FEWEST_OUTLIERS
+from edgeosr.data.outlier_weighing import FOLDS, folds_of_images, too_few_to_weigh
 from edgeosr.errors import DataError, require_choice
 from edgeosr.export.fold_weights import first_not_beaten, logistic_weights
 from edgeosr.metrics import auroc
-from edgeosr.printed import counted
 from edgeosr.scoring.fusion import CONSTANT, Fusion, float32_values, weighted
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 DISCRIMINATOR = "discriminator"
-FOLDS = 5
-# Per fold at least this many images of each side; below it, weights are not fitted at all.
-SMALLEST_FOLD = 4
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def fit_fusion(
         if gone:
             note += f"; not {', '.join(gone)}: the same value for all known select images"
     elif unknown is not None:
-        folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
+        folds = folds_of_images(len(known), known_groups, 0), folds_of_images(len(unknown), open_groups, 1)
         few = too_few_to_weigh(len(known), len(unknown), known_groups, open_groups)
         if few:
             note = f"weight 1 on {default_part}: {few}"
@@ -136,7 +132,7 @@ def settled_by_outliers(
     taken = np.array([given.weights.get(name, 0.0) for name in parts]) * varies
     if not taken.max() > 0:
         return given
-    folds = _folds(len(known), known_groups, 0), _folds(len(unknown), open_groups, 1)
+    folds = folds_of_images(len(known), known_groups, 0), folds_of_images(len(unknown), open_groups, 1)
     few = too_few_to_weigh(len(known), len(unknown), known_groups, open_groups)
     if few:
         return GivenWeights(given.weights, f"{given.note}; {few}")
@@ -182,40 +178,6 @@ def _with_part(at: int, weights: Float64, known: Float64, unknown: Float64) -> F
     return np.asarray(share[0] / spread * weights + share[1] * np.eye(len(weights))[at])
 
 
-def too_few_to_weigh(
-    known: int,
-    unknown: int,
-    known_groups: NDArray[np.integer[Any]] | None = None,
-    open_groups: NDArray[np.integer[Any]] | None = None,
-) -> str:
-    """Return why real outliers cannot weigh the parts, in words; empty if they can.
-
-    Args:
-        known: images of the select part.
-        unknown: real open validation images.
-        known_groups: as ``fit_fusion`` takes them.
-        open_groups: likewise.
-    """
-    if _smallest(unknown, open_groups, 1) < SMALLEST_FOLD:
-        left, are = counted(unknown, "image"), "is" if unknown == 1 else "are"
-        if open_groups is not None and len(np.unique(open_groups)) < unknown:
-            left += f" in {counted(len(np.unique(open_groups)), 'group')}"
-        return (
-            f"the outliers weigh nothing: {left} {are} left beside those that the discriminator learns from, "
-            f"too few to cross-validate on; {FEWEST_OUTLIERS} separate ones in all are enough"
-        )
-    if _smallest(known, known_groups, 0) < SMALLEST_FOLD:
-        return (
-            f"the outliers weigh nothing: {counted(known, 'known select image')}, too few to cross-validate "
-            f"on; {FOLDS * SMALLEST_FOLD} separate ones are enough"
-        )
-    return ""
-
-
-def _smallest(count: int, groups: NDArray[np.integer[Any]] | None, stream: int) -> int:
-    return int(np.bincount(_folds(count, groups, stream), minlength=FOLDS).min())
-
-
 def _standardisation(values: Float32 | Float64, count: int) -> tuple[Float64, Float64, NDArray[np.bool_]]:
     """Return (means, stds, which parts vary) over the rows that are finite."""
     if values.ndim != 2 or values.shape[1] != count:
@@ -230,13 +192,6 @@ def _standardisation(values: Float32 | Float64, count: int) -> tuple[Float64, Fl
     means, stds = rows.mean(axis=0), rows.std(axis=0)
     varies = stds > CONSTANT * (1 + np.abs(means))
     return means, np.where(varies, stds, 1.0), varies
-
-
-def _folds(count: int, groups: NDArray[np.integer[Any]] | None, stream: int) -> NDArray[np.int64]:
-    """Return each image's fold, 0 to FOLDS - 1; images of a group share one. Deterministic."""
-    ids = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
-    shuffled = np.random.default_rng((count, stream)).permutation(int(ids.max(initial=-1)) + 1)
-    return (shuffled[ids] % FOLDS).astype(np.int64)
 
 
 def _choose(

@@ -45,13 +45,6 @@ class DataRecord:
         return values if self.groups is None else {**values, "groups": self.groups.as_json()}
 
 
-# Marks the folder of a demo, whose run and bundle are nobody's own.
-DEMO = "demo.json"
-# Separate images (near copies count once) from which on real outliers can weigh the score parts: half of them
-# are learnt from, and of the others a cross-validation of five folds needs four each.
-FEWEST_OUTLIERS = 40
-
-
 @dataclass(frozen=True)
 class OutliersRecord:
     """Real outliers used in training: ``source``, and images used in ``train`` and ``select``."""

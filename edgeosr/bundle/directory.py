@@ -12,9 +12,9 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeosr.bundle.data import DEMO
 from edgeosr.bundle.graphs import require_graphs
 from edgeosr.bundle.made_here import remember_made_here, was_made_here
+from edgeosr.bundle.made_of import DEMO
 from edgeosr.bundle.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError, StorageError, UsageError, suggestion
 from edgeosr.files import sha256_of, storage_errors

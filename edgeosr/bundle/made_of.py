@@ -3,6 +3,8 @@
 from edgeosr.bundle.manifest import Manifest
 
 RUN, MODEL = "RUN", "MODEL.onnx --data FOLDER"
+# Marks the folder of a demo, whose run and bundle are nobody's own.
+DEMO = "demo.json"
 
 
 def made_of(manifest: Manifest) -> str:

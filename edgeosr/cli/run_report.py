@@ -1,16 +1,15 @@
 """A finished training run, for people and for machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeosr.data.class_folds import has_collapsed
 from edgeosr.data.recorded import data_record
 from edgeosr.printed import counted, json_text
 from edgeosr.run import RunRecord, fold_runs, read_run
+from edgeosr.training.fold_accuracy import surely_collapsed
+from edgeosr.training.fold_plan import read_plan, start_again
 
-TOO_FEW_EPOCHS = (
-    ": far below the run's own, so the export leaves it out; train its folds longer (--fold-epochs)"
-)
+FAR_BELOW = ": far below what the run reaches on these classes, so the export leaves it out"
 _FOLD_RESULT = ("select_accuracy", "epochs", "seconds")
 
 
@@ -52,9 +51,11 @@ class RunReport:
         lines += [
             f"fold {path.name}, trained without {listed(left_out)}: select accuracy "
             f"{100 * fold.result['select_accuracy']:.1f} %, {counted(fold.result['epochs'], 'epoch')}"
-            + (TOO_FEW_EPOCHS if _collapsed(fold, record) else "")
+            + (FAR_BELOW if surely_collapsed(fold, record) else "")
             for path, left_out, fold in self._folds(record)
         ]
+        if any(surely_collapsed(fold, record) for _, _, fold in self._folds(record)):
+            lines += self._longer_folds(record)
         return "\n".join(lines)
 
     @property
@@ -68,6 +69,15 @@ class RunReport:
             return ()
         return "--false-reject-rate", f"{smallest_rate(groups):g}"
 
+    def _longer_folds(self, record: RunRecord) -> list[str]:
+        """Return how to train the folds anew for more epochs; nothing where none can be asked for."""
+        plan = read_plan(self.path, tuple(record.data["known"]))
+        if plan is None or not plan.folds:
+            return []
+        epochs = max(2 * max(fold.epochs for fold in plan.folds), record.result["epochs"])
+        longer = replace(plan, folds=tuple(replace(fold, epochs=epochs) for fold in plan.folds))
+        return [f"for longer folds {start_again(self.path, longer)}"]
+
     def _folds(self, record: RunRecord) -> list[tuple[Path, list[str], RunRecord]]:
         """Return of each finished fold: its path, the known classes that it leaves out, its record."""
         folds = [(path, read_run(path)) for path in fold_runs(self.path)]
@@ -79,11 +89,6 @@ class RunReport:
     @property
     def _record(self) -> RunRecord:
         return read_run(self.path)
-
-
-def _collapsed(fold: RunRecord, run: RunRecord) -> bool:
-    sides = [(float(one.result["select_accuracy"]), len(one.data["known"])) for one in (fold, run)]
-    return has_collapsed(*sides[0], *sides[1])
 
 
 def listed(names: list[str] | tuple[str, ...], most: int = 10) -> str:

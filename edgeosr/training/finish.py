@@ -10,7 +10,7 @@ import torch
 
 from edgeosr.errors import TrainingError
 from edgeosr.files import storage_errors
-from edgeosr.run import fold_identity, read_run
+from edgeosr.run import fold_identity, fold_runs, read_run
 from edgeosr.training.discriminator import add_discriminator
 from edgeosr.training.fold_plan import resume_command
 from edgeosr.training.folds import add_folds
@@ -32,7 +32,10 @@ def finish(directory: Path, settings: TrainSettings, *, say: Callable[[str], Non
         return directory
     with _alone(directory):
         add_folds(directory, settings, say=say)
-        if settings.discriminator and _wants_discriminator(directory):
+        why = _why_discriminator(directory) if settings.discriminator else ""
+        if why:
+            if read_run(directory).discriminator is not None:
+                say(f"the discriminator of {directory} is trained anew: {why}")
             try:
                 add_discriminator(directory, data_root=settings.data_root, threads=settings.threads)
             except KeyboardInterrupt:
@@ -78,17 +81,22 @@ def _alone(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _wants_discriminator(directory: Path) -> bool:
-    """Tell whether the run, or a fold that can choose, has none, or whether other folds chose it."""
+def _why_discriminator(directory: Path) -> str:
+    """Return why the discriminator is to be trained, in words; empty if what is there stays.
+
+    It stays as long as the folds that chose it are on disk as they were. Others that did not count then, and
+    would by today's rule, are no reason to overwrite it.
+    """
     record = read_run(directory)
     found = record.discriminator
     if found is None:
-        return True
+        return "there is none"
     if found.get("selected_by") == "real" or record.training["freeze"]:
-        return False
-    folds = [read_run(fold) for fold in usable_folds(directory, record)]
+        return ""
+    chose_it = found.get("folds") or []
+    on_disk = [read_run(fold) for fold in fold_runs(directory)]
+    still = [fold for fold in on_disk if fold_identity(fold) in chose_it]
+    if chose_it and len(still) == len(chose_it):
+        return "a fold has none of its own yet" if any(one.discriminator is None for one in still) else ""
     # Without a fold there is none to choose by: what is there stays, whatever chose it.
-    return bool(folds) and (
-        any(fold.discriminator is None for fold in folds)
-        or found.get("folds") != [fold_identity(fold) for fold in folds]
-    )
+    return "other folds than those that chose it can choose now" if usable_folds(directory, record) else ""

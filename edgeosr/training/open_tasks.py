@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, has_collapsed, planned_folds
+from edgeosr.data.class_folds import FEWEST_CLASSES, FEWEST_IMAGES, planned_folds
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.model.backbone import channels_last
@@ -16,6 +16,7 @@ from edgeosr.run import RunRecord, fold_runs, read_run
 from edgeosr.training.augmentation import Normalise
 from edgeosr.training.discriminator_choice import OpenTask
 from edgeosr.training.epoch import embed
+from edgeosr.training.fold_accuracy import surely_collapsed
 from edgeosr.training.opengan_settings import Float32
 from edgeosr.training.synthetic_outliers import OUTLIER_KINDS, make_synthetic_outliers
 
@@ -86,14 +87,11 @@ def usable_folds(run: Path, record: RunRecord) -> list[Path]:
     usable = []
     for fold in fold_runs(run):
         own = read_run(fold)
-        accuracy = [float(one.result["select_accuracy"]) for one in (own, record)]
-        classes = [len(one.data["known"]) for one in (own, record)]
         train, select, kept_train, kept_select = (
             int(one.data["sizes"][part][0]) for one in (record, own) for part in ("train", "select")
         )
         smallest = min(kept_select, train + select - kept_train - kept_select)
-        collapsed = has_collapsed(accuracy[0], classes[0], accuracy[1], classes[1])
-        if not collapsed and smallest >= FEWEST_IMAGES:
+        if smallest >= FEWEST_IMAGES and not surely_collapsed(own, record):
             usable.append(fold)
     return usable
 

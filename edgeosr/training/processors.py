@@ -17,6 +17,8 @@ from edgeosr.usable_processors import usable_processors
 
 # Input pixels of a step that keep one thread busy: 32 images of 32 x 32.
 PIXELS_A_THREAD = 32 * 32 * 32
+# Read once: Fabric's launchers of several processes set it later, and folds that follow would keep to it.
+_TOLD = os.environ.get("OMP_NUM_THREADS", "")
 _FABRIC_SAYS, _HINT = "lightning_fabric.utilities.rank_zero", "set_float32_matmul_precision"
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # x86; without them bfloat16 is emulated and slower than float32
 
@@ -88,7 +90,7 @@ def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
     Torch's threads wait for each other after every operation. A small step is over sooner on one thread, and
     far sooner where other programs want the processors too; so each thread gets ``PIXELS_A_THREAD`` at least,
     and all processes together get no more threads than there are processors. OMP_NUM_THREADS, which torch
-    forgets as soon as it is told a number, is the most that each process takes.
+    forgets as soon as it is told a number, is the most that each process takes, unless a launcher set it.
 
     Args:
         settings: of the run.
@@ -97,9 +99,21 @@ def threads_for(settings: TrainSettings, *, processes: int = 1) -> int:
     if settings.threads is not None:
         return settings.threads
     pixels = settings.batch_size * settings.size**2 // processes
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    most = int(told) if told.isascii() and told.isdecimal() and int(told) else usable_processors()
+    most = _told_threads() or usable_processors()
     return max(1, min(pixels // PIXELS_A_THREAD, usable_processors() // processes, most))
+
+
+def _told_threads() -> int:
+    """Return the threads that a person set by OMP_NUM_THREADS; 0 where nobody did, or it is no number.
+
+    OpenMP takes a list too, whose first number is of the outermost level.
+    """
+    first = _TOLD.split(",")[0].strip()
+    told = int(first) if first.isascii() and first.isdecimal() else 0
+    # torchrun sets 1 for several processes where nobody set a number. A person's own 1 is not told apart from
+    # it: --threads says that.
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("LOCAL_WORLD_SIZE") != "1"
+    return 0 if told == 1 and several else told
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgeosr import __version__
-from edgeosr.bundle.data import DEMO, FEWEST_OUTLIERS
+from edgeosr.bundle.made_of import DEMO
 from edgeosr.data.decode import Decoded, decode_images
 from edgeosr.data.labelled_images import ImageSet
+from edgeosr.data.outlier_weighing import too_few_to_weigh
 from edgeosr.data.parts import Parts
 from edgeosr.errors import TrainingError, UsageError
 from edgeosr.files import storage_errors
@@ -24,7 +25,7 @@ from edgeosr.leftovers import remove_leftovers
 from edgeosr.model.backbone import channels_last
 from edgeosr.model.classifier import Classifier, build_classifier
 from edgeosr.preprocessing import Preprocessing
-from edgeosr.printed import counted, printable, say
+from edgeosr.printed import printable, say
 from edgeosr.run import LAST, RECORD, RunRecord, write_run
 from edgeosr.training.augmentation import Normalise, make_augmentation, pixel_statistics
 from edgeosr.training.checkpoint import Progress, read_checkpoint, require_same_run
@@ -150,12 +151,10 @@ def _open(settings: TrainSettings) -> _Material:
     if settings.outliers is not None and settings.discriminator:
         # Only to refuse them now rather than after hours of training.
         halves = outlier_halves(settings.outliers, parts, image_set, settings.data_root)
-        separate = len(np.unique(halves.train.groups)) + len(np.unique(halves.select.groups))
-        if separate < FEWEST_OUTLIERS:
-            say(
-                f"note: {counted(separate, 'separate outlier')}: the discriminator learns from half of them, "
-                f"and the others are too few to weigh the score parts; {FEWEST_OUTLIERS} are enough for that"
-            )
+        known, unknown = parts.select, halves.select
+        few = too_few_to_weigh(len(known), len(unknown), known.groups, unknown.groups)
+        if few:
+            say(f"note: {few}")
     preprocessing = Preprocessing(height=settings.size, width=settings.size, fit=settings.fit)
     select = decode_images(parts.select, preprocessing, description="reading select images")
     watched = None

@@ -31,7 +31,7 @@ GATE_IMAGES = 1000
 # At most this many of them are unknown: what must not drift is mostly known.
 OPEN_IMAGES = 400
 # With fewer real outliers one of them would decide by itself: made ones join them.
-FEWEST_OUTLIERS = 100
+OUTLIERS_ALONE = 100
 WORST = 12
 
 
@@ -160,7 +160,7 @@ def _unknown(
     """
     opened = [] if unknown is None or not len(unknown) else [unknown.evenly_spaced(OPEN_IMAGES)]
     real = sum(len(part) for part in opened)
-    if real >= FEWEST_OUTLIERS:
+    if real >= OUTLIERS_ALONE:
         return opened, OUTLIERS
     opened.append(made_unknown(known, min(OPEN_IMAGES, sum(len(part) for part in known))))
     return opened, BOTH if real else MADE

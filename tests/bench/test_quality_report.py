@@ -15,6 +15,7 @@ from edgeosr.bundle.left_out import FalseAccepts, FoldRecord, LeftOutRecord
 from edgeosr.bundle.manifest import Manifest, parse_manifest
 from edgeosr.class_figures import class_figures
 from edgeosr.class_report import ClassReport, class_report
+from edgeosr.data.outlier_weighing import WEIGH_NOTHING
 from edgeosr.metrics import OpenSetMetrics, Rate
 from edgeosr.scoring.thresholds import ClassThreshold
 
@@ -181,14 +182,18 @@ def test_what_is_to_be_typed_is_about_what_the_bundle_was_made_of() -> None:
 @pytest.mark.parametrize(("training", "do"), [(None, "export"), ({"epochs": 1}, "train")])
 def test_outliers_that_were_given_are_not_asked_for_again(training: dict[str, int] | None, do: str) -> None:
     found = report(accepted=1.0, auroc=0.4)
-    for half, fewest in ((10, True), (200, False)):
-        given = OutliersRecord("others", half, half)
-        manifest = dataclasses.replace(found.manifest, training=training, outliers=given)
+    # How many are too few lies in their groups too: the bundle's note says it.
+    for half, few in ((10, True), (30, True), (19, False), (200, False)):
+        given, note = OutliersRecord("others", half, half), "by folds"
+        fusion = dataclasses.replace(
+            found.manifest.fusion, note=f"{note}; {WEIGH_NOTHING}: why" if few else note
+        )
+        manifest = dataclasses.replace(found.manifest, training=training, outliers=given, fusion=fusion)
         for warning in dataclasses.replace(found, manifest=manifest).warnings:
             assert "--outliers" not in warning
             assert f"{do} with more pictures of other things" in warning
             assert f"than the {2 * half} that it had" in warning
-            assert ("(fewer than 40 weigh nothing)" in warning) == fewest
+            assert ("(too few, which weigh nothing: 40 separate ones are enough)" in warning) == few
 
 
 def test_the_json_document_holds_estimate_and_other_thresholds() -> None:

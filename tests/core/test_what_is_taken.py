@@ -1,6 +1,7 @@
 """What a command takes where nothing is named, and that it says so."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,8 @@ def finished(folder: Path, names: list[str]) -> None:
     [
         (["cats"], "taking runs/cats, the only run here\n"),
         (["dogs", "cats"], "taking runs/cats, the newest of 2 runs here\n"),
-        (["cats", "demo"], "taking runs/cats, the newest of 2 runs here\n"),
+        (["cats", "demo"], "taking runs/cats, the only run here but the demo's\n"),
+        (["dogs", "cats", "demo"], "taking runs/cats, the newest of 2 runs here but the demo's\n"),
     ],
 )
 def test_export_says_which_run_it_takes_and_takes_no_demo_for_it(
@@ -97,3 +99,10 @@ def test_a_command_says_which_bundle_it_takes(edgeosr: Run, tmp_path: Path) -> N
     (tmp_path / "small.edgeosr" / "manifest.json").write_bytes(sample.read_bytes())
     code, _, err = edgeosr("inspect")
     assert code == 1 and err.startswith("taking small.edgeosr, the only bundle here\n")
+    demo = tmp_path / "runs" / "demo"
+    shutil.copytree(tmp_path / "small.edgeosr", demo / "digits.edgeosr")
+    (demo / "demo.json").touch()
+    assert edgeosr("inspect")[2].startswith("taking small.edgeosr, the only bundle here but the demo's\n")
+    shutil.rmtree(tmp_path / "small.edgeosr")
+    told = "taking runs/demo/digits.edgeosr, the only bundle here\n"
+    assert edgeosr("inspect")[2].startswith(told)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeosr.data.class_folds import planned_folds
+from edgeosr.data.class_folds import has_collapsed, planned_folds
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.frozen_features import FrozenFeatures, KnownFeatures
 from edgeosr.export.frozen_folds import FrozenRecipe, frozen_folds, full_as_fold
-from edgeosr.export.left_out import candidates_for, decide_weights
+from edgeosr.export.left_out import _dropped, candidates_for, decide_weights
 from edgeosr.export.weights import GivenWeights
 from edgeosr.metrics import auroc
 from edgeosr.scoring.fusion import unfitted_fusion
@@ -147,11 +147,42 @@ def test_a_collapsed_fold_is_set_aside_and_told():
     found = decided(recipe=collapsing(2))
     assert [bool(fold.dropped) for fold in found.record.folds] == [True, True, False, False, False]
     assert found.record.folds[0].auroc is None
-    assert "far below the full run's" in found.record.folds[0].dropped
+    dropped = found.record.folds[0]
+    # Four classes, so guessing is right on 25 %.
+    way = 100 * (dropped.accuracy - 0.25) / 0.75
+    assert dropped.dropped.startswith(
+        f"it learnt too little: select accuracy {dropped.accuracy:.1%} ({way:.0f} % of the way from "
+        "guessing), the full network among the same classes "
+    )
+    assert dropped.dropped.endswith("a fold counts from 85% of the full network's way on")
     assert "3 folds" in found.given.note
     lines = found.record.described()
     assert lines[0].startswith("AUROC, mean +- spread of 3 folds: ") and "(estimates, not test" in lines[0]
-    assert lines[1].startswith("set aside: ant (select accuracy ") and len(lines) == 3
+    assert lines[1].startswith("set aside: ant (it learnt too little") and len(lines) == 3
+
+
+def test_a_fold_of_the_hard_classes_counts_as_long_as_it_does_as_well_as_the_full_network():
+    """Two classes are alike, three are easy: on the alike ones the full network is no better than a fold."""
+
+    def alike(per_class: int, seed: int) -> FrozenFeatures:
+        easy, hard = features(per_class, seed), features(per_class, seed, spread=1.0)
+        rows = np.where(easy.labels[:, None] < 3, easy.embeddings, hard.embeddings)
+        return replace(easy, embeddings=rows)
+
+    train, select = alike(60, 0), alike(100, 1)
+    scorer, kept = scorer_for(train), KnownFeatures(train=train, select=select)
+    (fold,) = frozen_folds(scorer, kept, RECIPE, [(0, 1, 2)])
+    full = full_as_fold(scorer, kept).accuracy
+    assert full > 0.8 and fold.accuracy < 0.75
+    assert fold.full_accuracy == pytest.approx(fold.accuracy, abs=0.05)
+    logits = (
+        select.embeddings / np.linalg.norm(select.embeddings, axis=1, keepdims=True) @ scorer.head.weight.T
+    )
+    hard = select.labels >= 3
+    expected = np.mean(logits[hard][:, 3:].argmax(axis=1) + 3 == select.labels[hard])
+    assert fold.full_accuracy == expected
+    assert not _dropped(fold, ["movr_loss"])
+    assert has_collapsed(fold.accuracy, full, 2)  # so it had been set aside
 
 
 def test_one_fold_that_is_left_over_cannot_be_checked_so_weights_are_equal():
@@ -195,9 +226,12 @@ def made_up(disc: float, seed: int) -> tuple[list[Fold], Fold]:
         for _ in range(4)
     ]
     folds = [
-        Fold(left_out=(left,), classes=4, known=replace(known, correct=~known.correct), unknown=unknown)
+        Fold(
+            left_out=(left,), classes=4, known=replace(known, correct=~known.correct), unknown=unknown,
+            full_accuracy=1.0,
+        )
         for left, (known, unknown) in enumerate(sides)
-    ]
+    ]  # fmt: skip
     known = made_up_side(random, 200, dict.fromkeys([*SHIFTS, "discriminator"], 0.0))
     unknown = made_up_side(random, 200, {**SHIFTS, "discriminator": disc})
     known = replace(known, correct=~known.correct)
@@ -273,8 +307,22 @@ def test_two_known_classes_keep_the_rule_of_one_part_and_the_note_says_why():
 
 
 def test_real_outliers_decide_alone_where_no_fold_can_be_used():
-    assert decided(outliers=strangers(50, 3), per_class=1).given is None
+    assert decided(outliers=strangers(50, 3), most_folds=0).given is None
+    assert decided(outliers=strangers(50, 3), recipe=collapsing(9)).given is None
     assert decided(outliers=strangers(50, 3), classes=2).given is None
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_outliers_that_are_too_few_to_weigh_leave_what_ships_without_them(classes):
+    for circumstances in ({"most_folds": 0}, {"per_class": 1}, {"recipe": collapsing(9)}):
+        circumstances = {"per_class": 20, **circumstances}
+        none = decided(classes=classes, **circumstances)
+        few = decided(classes=classes, outliers=strangers(10, 3), **circumstances)
+        assert few.given.weights == none.given.weights and few.record == none.record
+        assert few.given.note.startswith(f"{none.given.note}; the outliers weigh nothing: ")
+        assert none.given.weights == (
+            {"movr_loss": 1.0} if classes == 2 else pytest.approx(dict.fromkeys(EQUAL, 1 / 3))
+        )
 
 
 def test_the_same_features_give_the_same_weights_and_record():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeosr.bundle.left_out import FREE_SIGNS
-from edgeosr.export.fold import Fold, PartValues
-from edgeosr.export.fold_weights import FoldFit
+from edgeosr.bundle.left_out import FREE_SIGNS, LeftOutRecord
+from edgeosr.export.fold import NOTHING, Fold, PartValues
+from edgeosr.export.fold_weights import FoldFit, first_not_beaten
 from edgeosr.export.left_out import _fitted as fitted
 from edgeosr.export.left_out import candidates_for, decide_weights, weighed_in
 from edgeosr.metrics import auroc
@@ -47,6 +47,17 @@ def test_nothing_is_said_of_a_part_that_is_worse_or_decides_alone():
     assert "not the nearest known image alone (0.970)" in fitted(signs, PARTS, 2).note
 
 
+def test_a_part_that_beats_the_mix_beyond_chance_is_not_said_to_miss_that():
+    """The best point of the path may be another mix, whose gain differs more from fold to fold."""
+    rows = np.array([(0.90, 0.90, 0.90), (0.99, 0.90, 0.90), (0.91, 0.912, 0.911)])
+    assert first_not_beaten(rows) == 0
+    surely = fitted(fit(alone=tuple(rows[2]), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
+    assert "was 0.011 above this mix (standard error 0.001), and a mix stays, for it does not lose" in surely
+    assert "gain beyond chance" not in surely
+    unsure = fitted(fit(alone=(0.95, 0.90, 0.89), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
+    assert "above this mix" in unsure and "a mix is only left for a gain beyond chance" in unsure
+
+
 def side(shifts: dict[str, float], *, seed: int) -> PartValues:
     random = np.random.default_rng(seed)
     return PartValues(
@@ -55,20 +66,50 @@ def side(shifts: dict[str, float], *, seed: int) -> PartValues:
     )
 
 
-def test_a_part_that_is_not_weighed_has_a_figure_too_if_every_fold_has_the_part():
-    shifts = {"bank": 1.5, "relative_mahalanobis": 1.5, "movr_loss": 1.5, "max_logit": 1.0, "log_norm": 0.0}
-    full = side({**dict.fromkeys(shifts, 0.0), "discriminator": 0.0}, seed=9)
-    folds = [
+def three_folds(shifts: dict[str, float]) -> list[Fold]:
+    return [
         Fold(
             left_out=(label,), classes=2, known=side(dict.fromkeys(shifts, 0.0), seed=label),
-            unknown=side(shifts, seed=10 + label),
+            unknown=side(shifts, seed=10 + label), full_accuracy=1.0,
         )
         for label in range(3)
     ]  # fmt: skip
-    nothing = PartValues(correct=np.zeros(0, np.bool_), by_part={})
+
+
+def record_of(folds: list[Fold]) -> LeftOutRecord:
+    full = side(dict.fromkeys(folds[0].known.by_part, 0.0), seed=9)
     found = decide_weights(
         folds,
-        Fold(left_out=(), classes=3, known=full, unknown=nothing),
+        Fold(left_out=(), classes=3, known=full, unknown=NOTHING),
+        candidates_for("movr_loss", frozen=True),
+        classes=("ant", "bee", "cat"),
+        why_none="",
+    ).record
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_part_that_is_only_shown_and_is_not_finite_in_one_fold_is_not_shown_and_changes_nothing(bad):
+    shifts = {"bank": 1.5, "relative_mahalanobis": 1.5, "movr_loss": 1.5, "log_norm": 0.5}
+    alone, both = record_of(three_folds(shifts)), three_folds({**shifts, "log_jacobian": 0.5})
+    for fold, one in zip(both, three_folds(shifts), strict=True):
+        fold.known.by_part.update(one.known.by_part)
+        fold.unknown.by_part.update(one.unknown.by_part)
+    both[1].known.by_part["log_jacobian"][:] = bad
+    assert record_of(both) == alone
+    both[1].known.by_part["log_jacobian"][:8] = np.arange(8)
+    assert record_of(both).parts == (*alone.parts, "log_jacobian")
+    assert record_of(both).auroc[:-1] == alone.auroc  # of all images, not of eight
+
+
+def test_a_part_that_is_not_weighed_has_a_figure_too_if_every_fold_has_the_part():
+    shifts = {"bank": 1.5, "relative_mahalanobis": 1.5, "movr_loss": 1.5, "max_logit": 1.0, "log_norm": 0.0}
+    full = side({**dict.fromkeys(shifts, 0.0), "discriminator": 0.0}, seed=9)
+    folds = three_folds(shifts)
+    found = decide_weights(
+        folds,
+        Fold(left_out=(), classes=3, known=full, unknown=NOTHING),
         candidates_for("movr_loss", frozen=True),
         classes=("ant", "bee", "cat"),
         why_none="",

@@ -12,6 +12,9 @@ from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError, UsageError
 from edgeosr.export.folds import folds_of
+from edgeosr.export.frozen_features import FeatureReader
+from edgeosr.export.scored_graph import scored_graph
+from edgeosr.export.trained import classifier_from_run
 from edgeosr.export.trained_folds import full_as_fold, trained_folds
 from edgeosr.metrics import auroc
 from edgeosr.run import fold_runs, read_run, write_run
@@ -50,6 +53,11 @@ def parts(run):
 
 
 @pytest.fixture(scope="module")
+def full(run):
+    return classifier_from_run(run)
+
+
+@pytest.fixture(scope="module")
 def report(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundles") / "folded.edgeosr"
     return export_run(run, ExportSettings(out=out, threads=1))
@@ -69,13 +77,15 @@ def test_the_manifest_says_what_each_part_won_on_the_classes_each_fold_left_out(
     assert "decides" in report.as_text() and "left-out classes" in report.as_text()
 
 
-def test_a_fold_s_values_are_those_of_its_own_exported_network(run, parts):
+def test_a_fold_s_values_are_those_of_its_own_exported_network(run, full, parts):
     """Against the fold exported and read off as a run of its own."""
     from edgeosr.bundle.directory import read_bundle
     from edgeosr.export.measure import GraphRunner
 
     first = fold_runs(run)[0]
-    (fold,) = trained_folds([first], parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)
+    (fold,) = trained_folds(
+        [first], full, parts.train, parts.select, jacobian="closed-form", seed=0, threads=1
+    )
     kept = read_run(first).data["known"]
     left = [name for name in KNOWN if name not in kept]
     own = export_run(first, ExportSettings(out=first / "own.edgeosr", parts="all", folds=0, threads=1))
@@ -87,18 +97,24 @@ def test_a_fold_s_values_are_those_of_its_own_exported_network(run, parts):
         expected = np.concatenate([side.values[:, i] for side in unknown])
         np.testing.assert_allclose(fold.unknown.by_part[name], expected, rtol=1e-4, atol=1e-4)
     assert fold.accuracy == known.accuracy
+    among = [KNOWN.index(name) for name in kept]
+    select = parts.select.of_classes(kept)
+    z = FeatureReader(scored_graph(full, "none"), threads=1).read(select, "").embeddings
+    logits = z / np.linalg.norm(z, axis=1, keepdims=True) @ full.head.weight[among].T
+    assert fold.full_accuracy == np.mean(logits.argmax(axis=1) == select.labels)
     assert fold.left_out == tuple(KNOWN.index(name) for name in left)
 
 
-def test_no_calibrate_or_test_image_is_read_for_the_weights(run, parts):
+def test_no_calibrate_or_test_image_is_read_for_the_weights(run, full, parts):
     read = []
 
     def watched(part):
         return replace(part, read=lambda i, part=part: (read.append(part.name_of(i)), part.read(i))[1])
 
     trained_folds(
-        fold_runs(run), watched(parts.train), watched(parts.select), jacobian="closed-form", seed=0, threads=1
-    )
+        fold_runs(run), full, watched(parts.train), watched(parts.select), jacobian="closed-form", seed=0,
+        threads=1,
+    )  # fmt: skip
     learnt = {part.name_of(i) for part in (parts.train, parts.select) for i in range(len(part))}
     assert set(read) == learnt
 
@@ -148,7 +164,7 @@ def test_folds_0_looks_at_none_and_other_numbers_are_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["train", "select"])
-def test_a_fold_that_was_cut_by_another_seed_is_refused(run, parts, tmp_path, part):
+def test_a_fold_that_was_cut_by_another_seed_is_refused(run, full, parts, tmp_path, part):
     cut = tmp_path / "of a run" / "folds" / "1"
     shutil.copytree(fold_runs(run)[0], cut)
     record = read_run(cut)
@@ -159,7 +175,7 @@ def test_a_fold_that_was_cut_by_another_seed_is_refused(run, parts, tmp_path, pa
     write_run(cut, replace(record, data={**record.data, "digests": digests}))
     said = rf"expected the run's {part} images without .* --resume '.*/of a run' --folds 3 trains"
     with pytest.raises(DataError, match=said):
-        trained_folds([cut], parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)
+        trained_folds([cut], full, parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)
 
 
 def test_the_full_network_has_its_classes_also_where_select_lacks_the_last():
@@ -171,6 +187,6 @@ def test_the_full_network_has_its_classes_also_where_select_lacks_the_last():
     assert full.classes == 3 and full.known.usable(["max_logit"]) == 3
 
 
-def test_a_fold_of_other_classes_is_refused(run, parts):
+def test_a_fold_of_other_classes_is_refused(run, full, parts):
     with pytest.raises(DataError, match="is not a fold of this run"):
-        trained_folds([run], parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)
+        trained_folds([run], full, parts.train, parts.select, jacobian="closed-form", seed=0, threads=1)

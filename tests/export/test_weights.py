@@ -6,9 +6,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from edgeosr.bundle.data import FEWEST_OUTLIERS
+from edgeosr.data.outlier_weighing import FEWEST_OUTLIERS, too_few_to_weigh
 from edgeosr.errors import DataError, UsageError
-from edgeosr.export.weights import GivenWeights, _logistic_weights, settled_by_outliers, too_few_to_weigh
+from edgeosr.export.weights import GivenWeights, _logistic_weights, settled_by_outliers
 from edgeosr.export.weights import fit_fusion as fit_any_fusion
 from edgeosr.metrics import auroc
 

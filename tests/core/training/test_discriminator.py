@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.decode import decode_images
 from edgeosr.data.grouping import grouped
+from edgeosr.data.outlier_weighing import too_few_to_weigh
 from edgeosr.data.parts import four_parts
 from edgeosr.data.recorded import data_record, reopen_parts
 from edgeosr.errors import DataError
@@ -17,7 +19,7 @@ from edgeosr.model.classifier import load_classifier
 from edgeosr.run import read_discriminator, read_run
 from edgeosr.training import discriminator_choice, open_tasks, opengan_settings
 from edgeosr.training.discriminator import add_discriminator, outlier_halves
-from edgeosr.training.train import train
+from edgeosr.training.train import _open, train
 from edgeosr.training.train_run import resumed_settings
 
 
@@ -179,3 +181,23 @@ def test_a_pattern_for_other_names_says_nothing_of_outliers_of_another_set(digit
         for half in (halves.train, halves.select)
     ]
     assert len(pairs[0]) == len(pairs[1]) == 2 and not pairs[0] & pairs[1]
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "told"), [(20, 20, False), (19, 19, True), (200, 10, False), (200, 4, True)]
+)
+def test_a_training_tells_before_it_starts_what_the_export_will_say_of_too_few_outliers(
+    images, groups, told, settings, changed, monkeypatch, capsys
+):
+    """``images``: of the half that the discriminator does not learn from, in ``groups`` of near copies."""
+    settings = changed(settings, data="digits", discriminator=True, outliers="others")
+    select = four_parts(open_image_set("digits"), known=settings.known).unknown_test
+    rows = np.arange(images) % len(select)
+    half = dataclasses.replace(select.subset(rows), groups=np.arange(images) % groups)
+    halves = SimpleNamespace(train=half, select=half)
+    monkeypatch.setattr("edgeosr.training.train.outlier_halves", lambda *arguments: halves)
+    material = _open(settings)
+    known = material.parts.select
+    few = too_few_to_weigh(len(known), images, known.groups, half.groups)
+    assert bool(few) == told
+    assert (f"note: {few}\n" in capsys.readouterr().err) == told

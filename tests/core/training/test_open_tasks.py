@@ -120,6 +120,29 @@ def test_without_a_usable_fold_a_resume_trains_no_discriminator_again(folded, qu
     train(wanted(folded, folds=0))
 
 
+def test_a_discriminator_stays_as_long_as_the_folds_that_chose_it_are_there_whatever_counts_today(
+    folded, quick, monkeypatch, capsys
+):
+    first, second = fold_runs(folded)
+    document = json.loads((second / "run.json").read_text())
+    real = document["result"]["select_accuracy"]
+    for accuracy in (0.1, real):
+        document["result"]["select_accuracy"] = accuracy
+        (second / "run.json").write_text(json.dumps(document))
+        if accuracy != real:
+            add_discriminator(folded)
+            assert read_run(folded).discriminator["folds"] == [fold_identity(read_run(first))]
+    assert len(open_tasks.usable_folds(folded, read_run(folded))) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "add_discriminator", refused)
+        train(wanted(folded))
+    shutil.rmtree(first)
+    capsys.readouterr()
+    train(wanted(folded, folds=0))
+    assert "trained anew: other folds than those that chose it can choose now" in capsys.readouterr().err
+    assert read_run(folded).discriminator["folds"] == [fold_identity(read_run(second))]
+
+
 def test_a_fold_s_task_holds_its_own_embeddings_and_the_classes_it_never_saw(folded):
     network = RunNetwork(folded)
     _, parts = reopen_parts(data_record(network.record.data, "run.json"))

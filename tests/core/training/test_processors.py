@@ -34,17 +34,37 @@ def wanted(**changes):
 def test_each_thread_gets_a_step_s_worth_and_no_more_are_taken_than_there_are(
     changes, processes, threads, monkeypatch
 ):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processors, "_TOLD", "")
     assert processors.threads_for(wanted(**changes), processes=processes) == threads
 
 
 @pytest.mark.parametrize(
-    ("told", "threads"), [("1", 1), ("3", 3), ("99", 8), ("0", 8), ("", 8), ("4,2", 8), ("many", 8)]
+    ("told", "threads"),
+    [("1", 1), ("3", 3), ("99", 8), ("0", 8), ("", 8), ("4,2", 4), (" 2 ,1", 2), (",2", 8), ("many", 8)],
 )
 def test_no_more_threads_are_taken_than_the_environment_allows(told, threads, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr(processors, "_TOLD", told)
     assert processors.threads_for(wanted(input_size=224, batch_size=32)) == threads
     assert processors.threads_for(wanted(input_size=224, batch_size=32, threads=5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "of_torchrun", "threads"), [("1", "2", 4), ("2", "2", 2), ("1", "1", 1), ("1", None, 1)]
+)
+def test_the_one_thread_that_torchrun_sets_by_itself_for_several_processes_is_not_what_a_person_allowed(
+    told, of_torchrun, threads, monkeypatch
+):
+    monkeypatch.setattr(processors, "_TOLD", told)
+    if of_torchrun is not None:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", of_torchrun)
+    assert processors.threads_for(wanted(input_size=224, batch_size=32), processes=2) == threads
+
+
+def test_what_a_launcher_sets_later_is_not_what_a_person_allowed(monkeypatch):
+    monkeypatch.setattr(processors, "_TOLD", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert processors.threads_for(wanted(input_size=224, batch_size=32)) == 8
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 thread"), (3, "3 threads")])

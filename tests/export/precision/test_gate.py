@@ -14,9 +14,9 @@ from edgeosr.data.reading import readable_images
 from edgeosr.errors import DataError
 from edgeosr.export.measure import Measured
 from edgeosr.export.precision.gate import (
-    FEWEST_OUTLIERS,
     GATE_IMAGES,
     OPEN_IMAGES,
+    OUTLIERS_ALONE,
     WORST,
     decision_gate,
 )
@@ -134,9 +134,9 @@ def test_auroc_is_of_known_against_open_images():
     # So few real ones would decide by themselves: made ones join them, but have no part in the area.
     assert record.auroc == (1.0, 0.0)
     assert (record.known, record.unknown, record.unknown_from) == (10, 15, BOTH)
-    many = gate(before, after, unknown=FEWEST_OUTLIERS).record
-    assert (many.unknown, many.unknown_from) == (FEWEST_OUTLIERS, OUTLIERS)
-    assert many.unknown_agreement == 1 - 5 / FEWEST_OUTLIERS
+    many = gate(before, after, unknown=OUTLIERS_ALONE).record
+    assert (many.unknown, many.unknown_from) == (OUTLIERS_ALONE, OUTLIERS)
+    assert many.unknown_agreement == 1 - 5 / OUTLIERS_ALONE
 
 
 def test_the_worst_come_first_disagreements_before_distances():

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from cuda_double import Result
 from cuda_streams import QueuedCudaDouble
 from handle import NO_BACKEND, frame, options, said_on_opening, text_at
 
@@ -200,15 +201,12 @@ def test_sizes_beyond_the_last_eight_go_and_come_again(machine, frames):
     assert sum("context" in name for name in made.trt.alive) == 8
 
 
-def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_verdict(machine, frames):
-    made = machine()
-    made.add()
-    handle = made.open()
-    alone = [float(handle.judge(frame(one))[0]["score"]) for one in frames]
+def judged_by_threads(handle, frames, times=6):
+    """The scores that threads get at once, of each frame."""
     found = {index: set() for index in range(len(frames))}
 
     def judge(index):
-        for _ in range(6):
+        for _ in range(times):
             found[index].add(float(handle.judge(frame(frames[index]))[0]["score"]))
 
     threads = [threading.Thread(target=judge, args=(index,)) for index in found]
@@ -216,8 +214,26 @@ def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_v
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {index: {score} for index, score in enumerate(alone)}
+    return found
+
+
+def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_verdict(machine, frames):
+    made = machine()
+    made.add()
+    handle = made.open()
+    alone = [{float(handle.judge(frame(one))[0]["score"])} for one in frames]
+    assert judged_by_threads(handle, frames) == dict(enumerate(alone))
     assert 2 <= len(made.cuda.streams) - 1 <= 4
+
+
+def test_without_memory_for_another_lane_calls_wait_for_those_that_there_are(machine, frames):
+    made = machine()
+    made.add()
+    handle = made.open()
+    alone = [{float(handle.judge(frame(one))[0]["score"])} for one in frames]
+    made.cuda.failures["cuStreamCreate"] = Result.CUDA_ERROR_OUT_OF_MEMORY
+    assert judged_by_threads(handle, frames, times=2) == dict(enumerate(alone))
+    assert len(made.cuda.streams) - 1 == 1 and made.cuda.count("cuStreamCreate") > 1
 
 
 def test_builds_of_the_kernel_beside_the_plug_in_are_found(machine, libraries, monkeypatch):

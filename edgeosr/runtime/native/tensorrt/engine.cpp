@@ -1,5 +1,7 @@
 #include "engine.h"
 
+#include <exception>
+
 #include "base/failure.h"
 
 namespace edgeosr::trt {
@@ -122,12 +124,15 @@ Lane* Engine::take() {
         ++made_;
         lock.unlock();
         std::unique_ptr<Lane> made;
+        std::exception_ptr why;
         try {
             Within const within(shared_.cuda, shared_.context);
             made = std::make_unique<Lane>(shared_);
         } catch (CudaError const& error) {
-            if (is_fatal(error.code)) throw;
             // No memory for one more: the others' lanes are waited for; there is one at least.
+            if (is_fatal(error.code)) why = std::current_exception();
+        } catch (...) {
+            why = std::current_exception();
         }
         lock.lock();
         if (made != nullptr) {
@@ -136,6 +141,7 @@ Lane* Engine::take() {
         } else {
             --made_;
         }
+        if (why != nullptr) std::rethrow_exception(why);
     }
     changed_.wait(lock, [this] { return !free_.empty() || !lost_.empty(); });
     require_alive();
