@@ -40,7 +40,7 @@ EDGEOSR_DEVICE TableRow table_row(FusedScoreParams const& p, PoolLane const& lan
 template <int kTile, bool kHalf, PoolKind kKind>
 EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 Block const& block,
-                                Piecewise const& pieces,
+                                Piecewise const& given,
                                 Adders const& adders,
                                 PoolLane const& lane,
                                 int stage,
@@ -50,6 +50,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
     int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
+    // Anew, by value: what is given would stay in registers while the map is staged.
+    constexpr bool kAnew = kOldCompiler && !kPairs<kHalf> && (kKind == kPoolLeaky || kKind == kPoolClip);
+    Piecewise const pieces = kAnew ? piecewise(p) : given;
     float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
     int const z = p.z_at + (row + own_row()) * 4, own_z = kHalf && kTile == kTileMma ? held_if_many(z) : z;
     stage = held(stage + row * pitch);

@@ -142,7 +142,7 @@ EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
                 chunk.global, chunk.shared, chunk.channels * p.positions * (kHalf ? 2 : 4), thread, threads);
         else
             stage_turned<kHalf>(p, chunk, thread, threads);
-        if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);
+        if (kHalf && EDGEOSR_TENSOR_CORES && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);
     }
 }
 
