@@ -41,7 +41,7 @@ template <int kTile, bool kHalf, PoolKind kKind>
 EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 Block const& block,
                                 Piecewise const& given,
-                                Adders const& adders,
+                                Adders const& given_adding,
                                 PoolLane const& lane,
                                 int stage,
                                 int number,
@@ -50,9 +50,14 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
     int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
-    // Anew, by value: what is given would stay in registers while the map is staged.
-    constexpr bool kAnew = kOldCompiler && !kPairs<kHalf> && (kKind == kPoolLeaky || kKind == kPoolClip);
-    Piecewise const pieces = kAnew ? piecewise(p) : given;
+    // Anew: what is given would stay in registers while the map is staged.
+    constexpr bool kSides = kKind == kPoolLeaky || kKind == kPoolClip || kKind == kPoolCounted;
+    Piecewise const pieces = kOldCompiler && kSides ? piecewise(p) : given;
+    Adders adding = given_adding;
+    if (kOldCompiler && kPairs<kHalf>) {
+        adding = adders();
+        if (has_sides(kKind)) set_sides(pieces, adding);
+    }
     float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
     int const z = p.z_at + (row + own_row()) * 4, own_z = kHalf && kTile == kTileMma ? held_if_many(z) : z;
     stage = held(stage + row * pitch);
@@ -66,9 +71,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
         if constexpr (kKind == kPoolSmooth)
             found = pool_smooth<kHalf>(p, rows, pitch, weights, own);
         else if constexpr (kKind == kPoolCounted)
-            found = pool_counted(adders, rows, pitch, p.positions, weights);
+            found = pool_counted(adding, rows, pitch, p.positions, weights);
         else if constexpr (kPairs<kHalf>)
-            found = pool_piecewise(p, ByPair<kKind>{adders, outside}, outside, rows, pitch, weights, own);
+            found = pool_piecewise(p, ByPair<kKind>{adding, outside}, outside, rows, pitch, weights, own);
         else
             found = pool_piecewise(p, ByValue<kKind, kHalf>{pieces}, outside, rows, pitch, weights, own);
         if ((lane_index() & (kTapSharers - 1)) == 0) {
