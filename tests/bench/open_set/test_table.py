@@ -50,7 +50,7 @@ def test_the_detector_with_the_fewest_false_accepts_is_named_too_and_the_lists_t
     assert (row.rival.score, row.rival_at_5.score) == ("pytorch-ood:RMD", "pytorch-ood:ViM")
     assert row.below_rival == 1
     first, second = tables({"rows": [row.as_json()]}).split("\n\n")
-    assert first.endswith("| RMD 0.825 +- 0.125 | 1 times |")
+    assert first.endswith("| RMD 0.825 +- 0.125 | 1 |")
     assert "| 20.0 % | 20.0 % | ViM 10.0 % | 30.0 % |" in second
 
 
