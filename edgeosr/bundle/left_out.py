@@ -148,10 +148,8 @@ class LeftOutRecord:
                 f"{mean_spread(*self.score())} (estimates, not test figures; AUROC: how often an unknown "
                 "image scores above a known one, 0.5 is guessing; fold: a network without some known classes)"
             )
-            each = ", ".join(
-                f"{fold.short_name} {fold.auroc:.3f}" for fold in self.used if fold.auroc is not None
-            )
-            lines.append(f"the score by what is left out: {each}")
+            each = [f"{fold.short_name}: {fold.auroc:.3f}" for fold in self.used if fold.auroc is not None]
+            lines.append(f"the score on what each fold left out: {' | '.join(each)}")
         lines += [f"set aside: {fold.name} ({fold.dropped})" for fold in self.folds if fold.dropped]
         return lines
 
