@@ -159,7 +159,9 @@ def test_a_collapsed_fold_is_set_aside_and_told():
     lines = found.record.described()
     assert lines[0].startswith("AUROC, mean +- spread of 3 folds: ") and "(estimates, not test" in lines[0]
     cat, dog, eel = (found.record.folds[i].auroc for i in (2, 3, 4))
-    assert lines[1] == f"the score on what each fold left out: cat: {cat:.3f} | dog: {dog:.3f} | eel: {eel:.3f}"
+    assert (
+        lines[1] == f"the score on what each fold left out: cat: {cat:.3f} | dog: {dog:.3f} | eel: {eel:.3f}"
+    )
     assert lines[2].startswith("set aside: ant (it learnt too little") and len(lines) == 4
 
 

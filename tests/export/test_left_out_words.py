@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeosr.bundle.left_out import FREE_SIGNS, LeftOutRecord
+from edgeosr.bundle.left_out import FREE_SIGNS, FoldRecord, LeftOutRecord
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.fold_weights import FoldFit, first_not_beaten
 from edgeosr.export.left_out import _fitted as fitted
@@ -56,6 +56,14 @@ def test_a_part_that_beats_the_mix_beyond_chance_is_not_said_to_miss_that():
     assert surely.endswith("error 0.001), but the best mix beats this one by no more than chance")
     unsure = fitted(fit(alone=(0.95, 0.90, 0.89), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
     assert unsure.endswith(", no more than chance")
+
+
+def test_a_fold_that_leaves_many_classes_out_is_named_by_the_first_of_them():
+    names = ("ant", "bee", "cat", "dog", "eel")
+    fold = FoldRecord(classes=names, accuracy=0.9, known=9, unknown=9, auroc=0.9, dropped="")
+    assert fold.short_name == "ant, bee, cat and 2 more"
+    assert replace(fold, classes=names[:3]).short_name == "ant, bee, cat"
+    assert replace(fold, classes=()).short_name == "real outliers"
 
 
 def side(shifts: dict[str, float], *, seed: int) -> PartValues:
