@@ -10,7 +10,7 @@ import body_bundles
 import numpy as np
 import onnx
 import pytest
-from handle import FAILED, Handle, frame, opened, options, text_at
+from handle import FAILED, MEMORY, Handle, frame, opened, options, text_at
 from openvino_shim import build_shim
 
 import edgeosr
@@ -127,6 +127,19 @@ def test_after_the_first_frame_of_a_size_the_library_allocates_nothing(native, b
 
 
 @pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
+def test_after_a_call_without_memory_for_its_rows_the_next_one_has_room_for_them(native, typed_bundle):
+    with opened(native, typed_bundle().path, **OPENVINO) as handle:
+        one = frame(frames_of()[1])
+        alone = handle.judge(one)["score"][0]
+        many = np.concatenate([one] * 4096)
+        native.edgeosr_test_allow(ctypes.c_size_t(4096 * 8))  # the labels, and not the parts' values
+        try:
+            assert handle.status_of(many)[0] == MEMORY
+        finally:
+            native.edgeosr_test_allow(ctypes.c_size_t(-1))
+        assert handle.judge(*[one] * 4096)["score"].tolist() == [alone] * 4096
+
+
 def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle, tmp_path, bundle):
     path = tmp_path / "copy.edgeosr"
     shutil.copytree(typed_bundle().path, path)

@@ -106,7 +106,7 @@ Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::mo
     current_.generation = 1;
 }
 
-std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
+std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify, bool on_engine) {
     Bundle bundle = read_bundle(path);
     auto made = std::make_shared<Loaded>();
     made->path = path;
@@ -137,6 +137,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify) {
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
             if (!other || ways.size() == 1) throw;
+            if (on_engine && engine && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
             if (i + 1 == ways.size()) fail(failure.status(), failure.what(), "; before that, ", reasons);
             reasons +=
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
@@ -224,7 +225,8 @@ std::vector<double> Runtime::limits() const {
 void Runtime::swap(std::string const& path) {
     std::lock_guard<std::mutex> const changing(changing_);
     State next;
-    next.loaded = load(path, true);
+    // What runs on an engine must not come to run on the CPU unasked.
+    next.loaded = load(path, true, state().loaded->backend->graph() == Graph::kBackbone);
     next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
     State old;  // let go after the lock is: freeing a network takes a while
     {

@@ -70,7 +70,8 @@ class Runtime {
     };
 
     State state() const;
-    std::shared_ptr<Loaded> load(std::string const& path, bool verify);
+    /// on_engine: an engine that cannot be verified is an error, and no reason to take another back end.
+    std::shared_ptr<Loaded> load(std::string const& path, bool verify, bool on_engine = false);
     void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
     void set_limits(std::vector<double> limits, bool by_class);
 
