@@ -126,13 +126,12 @@ def test_after_the_first_frame_of_a_size_the_library_allocates_nothing(native, b
         assert native.edgeosr_test_allocations() == before
 
 
-@pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
 def test_after_a_call_without_memory_for_its_rows_the_next_one_has_room_for_them(native, typed_bundle):
     with opened(native, typed_bundle().path, **OPENVINO) as handle:
         one = frame(frames_of()[1])
         alone = handle.judge(one)["score"][0]
         many = np.concatenate([one] * 4096)
-        native.edgeosr_test_allow(ctypes.c_size_t(4096 * 8))  # the labels, and not the parts' values
+        native.edgeosr_test_allow(ctypes.c_size_t(4096 * 8))  # the labels, not the parts' values
         try:
             assert handle.status_of(many)[0] == MEMORY
         finally:
@@ -140,6 +139,7 @@ def test_after_a_call_without_memory_for_its_rows_the_next_one_has_room_for_them
         assert handle.judge(*[one] * 4096)["score"].tolist() == [alone] * 4096
 
 
+@pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
 def test_threads_judge_at_once_and_nobody_gets_anothers_verdict(native, typed_bundle, tmp_path, bundle):
     path = tmp_path / "copy.edgeosr"
     shutil.copytree(typed_bundle().path, path)
@@ -332,6 +332,13 @@ def test_a_body_that_decides_otherwise_is_refused_and_auto_leaves_it(
         said = handle.info()
         assert said["backend"] == "onnxruntime" and "golden verdicts differ" in said["why"]
         assert handle.thresholds() == [bundle.manifest.threshold.value]
+        handle.swap(path)  # nothing is lost by it
+    with pytest.raises(InferenceError, match="golden verdicts differ"):
+        Handle(native, path, options(backend_library=None, verify=1))
+    with opened(native, bundle.path, backend_library=None) as handle:
+        with pytest.raises(InferenceError, match="golden verdicts differ"):
+            handle.swap(path)
+        assert (handle.info()["graph"], handle.info()["generation"]) == ("body.onnx", 1)
 
 
 def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native, body_bundle, tmp_path):

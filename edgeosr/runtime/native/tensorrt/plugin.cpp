@@ -61,14 +61,14 @@ std::int32_t told(trt::Cuda const& cuda,
                    "; if it happens again, take the back end onnxruntime"));
         return EDGEOSR_BACKEND_FAILED;
     }
-    std::string const text =
-        joined("the GPU failed while ",
-               doing,
-               ": ",
-               trt::described(cuda, error),
-               engine != nullptr ? "; this runtime judges no more, and" : ";",
-               " CUDA allows no further use of the GPU in this process: start a new one; if it happens again, "
-               "see dmesg");
+    std::string const text = joined(
+        "the GPU failed while ",
+        doing,
+        ": ",
+        trt::described(cuda, error),
+        engine != nullptr ? "; this runtime judges no more, and" : ";",
+        " CUDA allows no further use of the GPU in this process: start a new one; if it happens again, "
+        "see dmesg");
     if (engine != nullptr) engine->lose(text);
     put(words, text);
     return EDGEOSR_BACKEND_FAILED;

@@ -1,4 +1,5 @@
-// Counts what the library's own code allocates, and refuses what is large, for tests. Not part of the library.
+// Counts what the library's own code allocates, and refuses what is large, for tests. Not part of the
+// library.
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>

@@ -71,7 +71,8 @@ class OpenVino final : public Backend {
         std::size_t const count = frames.count(), room = front_end.scratch_bytes() + kLine;
         if (context.scratch.size() < room) context.scratch.resize(room);
         if (context.label.size() < count) {
-            // The labels last: their number says that there is room for all, also after a growth without memory.
+            // The labels last: their number says that there is room for all, also after a growth without
+            // memory.
             context.score.resize(count);
             context.values.resize(count * plan_.parts);
             context.label.resize(count);

@@ -70,8 +70,9 @@ class Runtime {
     };
 
     State state() const;
-    /// on_engine: an engine that cannot be verified is an error, and no reason to take another back end.
-    std::shared_ptr<Loaded> load(std::string const& path, bool verify, bool on_engine = false);
+    /// strict: a network that does not judge the golden frames as it must is an error, and no reason to take
+    /// another back end.
+    std::shared_ptr<Loaded> load(std::string const& path, bool verify, bool strict);
     void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
     void set_limits(std::vector<double> limits, bool by_class);
 
