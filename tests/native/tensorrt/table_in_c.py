@@ -74,6 +74,13 @@ def test_without_a_plug_in_it_says_where_it_looked_and_how_to_build_it(native, b
     assert said.startswith("the plug-in that runs TensorRT was not found; looked for ")
     assert f"{built.parent}/libedgeosr_tensorrt.so (" in said and "; libedgeosr_tensorrt.so (" in said
     assert "build it where TensorRT's headers are (docs/embed-c.md)" in said and VARIABLE in said
+    no_driver = "; nor is there an NVIDIA driver here (libcuda.so.1 cannot be loaded), without which no engine"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        assert no_driver in said
+    else:
+        assert no_driver not in said
 
 
 def test_a_variable_names_it_alone(native, path, monkeypatch):
@@ -210,6 +217,10 @@ def test_a_bundle_without_a_backbone_is_refused(native, engine_bundle, tmp_path)
     status, said = said_on_opening(native, plain, options(**NAMED))
     assert (
         status == NO_BACKEND and "has no typed backbone, so there is no engine of it; export it with" in said
+    )
+    status, said = said_on_opening(native, bundle.path, options(**NAMED))
+    assert status == NO_BACKEND and said.startswith(
+        f"{bundle.path} has no engine; build one here: edgeosr build BUNDLE, or"
     )
 
 
