@@ -265,6 +265,9 @@ def test_where_the_body_cannot_run_pythons_native_backend_runs_model_onnx_and_sa
         assert (runtime.graph, runtime.threshold) == ("model.onnx", bundle.manifest.threshold.value)
         assert "model.onnx on onnxruntime, because openvino: " in runtime.why
         assert words.get(why, why) in runtime.why and "onnxruntime" in runtime.providers[0]
+    report = verify_bundle(bundle.path, backends=["native"])
+    assert words.get(why, why) in report.as_text()  # and a body that decides otherwise is no success
+    assert report.passed == report.checks[0].passed == (why != "the golden frames differ")
 
 
 def refused(native, path, error, words, **changes):

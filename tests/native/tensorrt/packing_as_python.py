@@ -1,6 +1,7 @@
 """The scorer's weights as the plug-in lays them on the device: those of Python, byte by byte."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,9 @@ def test_what_the_kernel_does_not_take_is_refused_in_words(packed):
     said = packed(write_scorer(scorer), half=True)
     assert "must be within 65504 for the fused kernel's fp16; got one of 70000; take the back end" in said
     assert isinstance(packed(write_scorer(scorer), half=False), bytes)
+    by_class = replace(scorer, class_thresholds=(0.5,) * scorer.classes)
+    said = packed(write_scorer(by_class), half=False)
+    assert f"compares with one threshold for all classes; got {scorer.classes}, one a class" in said
 
 
 def test_it_has_every_part_of_the_kernel(libraries):
