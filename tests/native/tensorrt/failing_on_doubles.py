@@ -11,11 +11,14 @@ from cuda_streams import CaptureResult
 from engine_double import TrtDouble
 from handle import BUNDLE, FAILED, FRAME, MEMORY, NO_BACKEND, frame, options, said_on_opening
 
+from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.errors import CudaError
 from edgeosr.kernels.build.ahead import SOURCE_FILE
 from edgeosr.kernels.build.toolchain import find_nvcc
 from edgeosr.runtime.backends.device_failure import is_fatal
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library
+
+OTHER = (24, 32)  # of the frames of the engines here
 
 
 def refused(made, **changes):
@@ -49,6 +52,13 @@ def test_batches_below_the_profile_are_refused(machine, frames):
     assert status == FRAME and "batches from 2 to 4 frames; got 1" in said
 
 
+def spoilt(**methods):
+    """Makes an engine say this of every tensor."""
+    return lambda engine: vars(engine).update(
+        {name: lambda tensor, found=found: found for name, found in methods.items()}
+    )
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -58,14 +68,41 @@ def test_batches_below_the_profile_are_refused(machine, frames):
             lambda engine: engine.types.update(frames=TrtDouble.DataType.INT8),
             "frames must have the type 5 of",
         ),
+        (spoilt(get_tensor_mode=TrtDouble.TensorIOMode.NONE), "must have the mode 1 of TensorRT's list; got"),
+        (spoilt(get_tensor_location=TrtDouble.TensorLocation.HOST), "must have the location 0 of"),
+        (spoilt(get_tensor_format=TrtDouble.TensorFormat.CHW2), "must have the format 0 of"),
+        (lambda engine: vars(engine).update(least=(0, *OTHER, 3)), "must have batches of 1 or more"),
+        (lambda engine: vars(engine).update(least=(5, *OTHER, 3)), "must have batches of 1 or more"),
+        (lambda engine: vars(engine).update(most=(4, *OTHER, 4)), "must be [batch, height, width, 3]"),
     ],
-    ids=["no map", "another type of the map", "another type of the frames"],
-)
+    ids=[
+        "no map", "another type of the map", "another type of the frames", "another mode", "on the host",
+        "another format", "an empty batch", "a largest batch below the smallest", "four channels",
+    ],
+)  # fmt: skip
 def test_an_engine_with_other_tensors_is_refused(machine, spoil, words):
     made = machine()
     spoil(made.add())
     status, said = refused(made)
     assert status == FAILED and words in said and "build it again: edgeosr build BUNDLE" in said
+
+
+def test_an_engine_of_another_backbone_and_one_that_is_too_large_for_the_memory_are_not_loaded(machine):
+    made = machine(integrated=False)
+    digest = made.bundle.manifest.files[BACKBONE].sha256
+    made.add()
+    manifest = made.path / "manifest.json"
+    text = manifest.read_text("utf-8")
+    manifest.write_text(text.replace(f'"backbone": "{digest}"', f'"backbone": "{"0" * 64}"'), "utf-8")
+    status, said = refused(made)
+    assert status == NO_BACKEND and "plan.plan: it was built from another backbone than the bundle" in said
+    manifest.write_text(text, "utf-8")
+    made.add(b"good", created="2026-03-01T00:00:00Z")
+    made.card.memory = 3 * len(b"good") - 1
+    status, said = refused(made)
+    assert status == NO_BACKEND and "good.plan: it has 0 MiB and Orin 0 MiB of memory left; end other" in said
+    made.card.memory += 1
+    assert "good.plan" in made.open().info()["backend_library"]
 
 
 def test_a_plan_that_tensorrt_does_not_load_says_its_words(machine):

@@ -55,7 +55,7 @@ def test_golden_frames_are_judged_before_the_first_frame_and_info_says_what_runs
     info = handle.info()
     assert (info["backend"], info["graph"], info["frame"]) == ("tensorrt", "backbone.onnx", [20, 30])
     assert info["why"] == "it was asked for"
-    wanted = f"TensorRT {made.spelled()}, Orin sm_87, plan.plan, fused_score-sm_87-cuda12.6.cubin)"
+    wanted = f"TensorRT {made.spelled()}.9, Orin sm_87, plan.plan, fused_score-sm_87-cuda12.6.cubin)"
     assert info["backend_library"].endswith(wanted)
     status, out = handle.verify()
     assert (status, out.verdicts, out.differing) == (0, 128, 0) and out.agreed > 96
@@ -134,6 +134,16 @@ def test_an_engine_of_elsewhere_is_no_error_of_auto_and_its_reason_is_told(machi
     assert with_reason["why"].startswith("tensorrt: no engine of ") and words in with_reason["why"]
     status, said = said_on_opening(made.native, made.path, named(made))
     assert status == NO_BACKEND and words in said
+
+
+def test_the_fourth_number_of_a_version_counts_where_it_is_said(machine):
+    made = machine()
+    made.add(version=f"{made.spelled()}.8")
+    status, said = said_on_opening(made.native, made.path, named(made))
+    words = f"built by TensorRT {made.spelled()}.8, and here is {made.spelled()}.9"
+    assert status == NO_BACKEND and words in said
+    made.add(b"same", version=f"{made.spelled()}.9")
+    assert "same.plan" in made.open().info()["backend_library"]
 
 
 def test_the_newest_engine_that_can_run_here_is_taken(machine):
