@@ -142,7 +142,7 @@ class Machine:
         assert self.trt.alive == []
         if not self.cuda.lost:
             # The weights, the scorer and whatever else is the process's primary context's is freed with it.
-            assert self.cuda.leaks() == [] and self.cuda.stack == []
+            assert self.cuda.leaks() == [] and self.cuda.stack == [] and self.card.modules == []
 
 
 @pytest.fixture

@@ -234,6 +234,8 @@ def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_v
     alone = [{float(handle.judge(frame(one))[0]["score"])} for one in frames]
     assert judged_by_threads(handle, frames) == dict(enumerate(alone))
     assert 2 <= len(made.cuda.streams) - 1 <= 4
+    # Activations of their own, too: contexts of two lanes run at once.
+    assert len({context.memory for context in made.trt.contexts}) == len(made.cuda.streams) - 1
 
 
 def test_without_memory_for_another_lane_calls_wait_for_those_that_there_are(machine, frames):
