@@ -3,6 +3,9 @@
 if(NOT EDGEOSR_TENSORRT)
   return()
 endif()
+find_path(EDGEOSR_TENSORRT_INCLUDE NvInferRuntime.h PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE})
+find_path(EDGEOSR_CUDA_INCLUDE cuda.h PATHS /usr/local/cuda/include)
+# Those that were named are not looked into by find_path.
 foreach(named EDGEOSR_TENSORRT_INCLUDE/NvInferRuntime.h EDGEOSR_CUDA_INCLUDE/cuda.h)
   get_filename_component(place ${named} DIRECTORY)
   get_filename_component(header ${named} NAME)
@@ -11,8 +14,6 @@ foreach(named EDGEOSR_TENSORRT_INCLUDE/NvInferRuntime.h EDGEOSR_CUDA_INCLUDE/cud
       "(NvInferRuntime.h: JetPack has it in /usr/include/aarch64-linux-gnu)")
   endif()
 endforeach()
-find_path(EDGEOSR_TENSORRT_INCLUDE NvInferRuntime.h PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE})
-find_path(EDGEOSR_CUDA_INCLUDE cuda.h PATHS /usr/local/cuda/include)
 # The fused kernel's host side: kernels/ of a checkout, or edgeosr/kernels of an installed package.
 find_path(EDGEOSR_KERNELS src/params.cuh NO_DEFAULT_PATH
   PATHS ${CMAKE_CURRENT_SOURCE_DIR}/../../../kernels ${CMAKE_CURRENT_SOURCE_DIR}/../../kernels)
