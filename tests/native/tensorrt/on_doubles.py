@@ -211,6 +211,25 @@ def test_sizes_beyond_the_last_eight_go_and_come_again(machine, frames):
     assert sum("context" in name for name in made.trt.alive) == 8
 
 
+class Once(set):
+    """What fails the next time alone."""
+
+    def __contains__(self, name):
+        found = super().__contains__(name)
+        self.discard(name)
+        return found
+
+
+def test_other_sizes_make_room_where_tensorrt_makes_no_context(machine, frames):
+    made = machine()
+    engine = made.add()
+    handle = made.open()
+    handle.judge(frame(frames[0]))
+    engine.fails = Once({"create_execution_context"})
+    assert len(handle.judge(*map(frame, frames[:2]))) == 2 and engine.fails == set()
+    assert sum("context" in name for name in made.trt.alive) == 1
+
+
 def judged_by_threads(handle, frames, times=6):
     """The scores that threads get at once, of each frame."""
     found = {index: set() for index in range(len(frames))}

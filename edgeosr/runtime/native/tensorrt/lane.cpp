@@ -213,11 +213,14 @@ Slot& Lane::slot_for(Shape const& shape) {
     };
     try {
         slots_.push_back(make());
+        return *slots_.back();
     } catch (CudaError const& error) {
         if (error.code != CUDA_ERROR_OUT_OF_MEMORY || slots_.empty()) throw;
-        slots_.clear();
-        slots_.push_back(make());
+    } catch (Failure const& failure) {  // a context that TensorRT did not make
+        if (failure.status() != EDGEOSR_NO_MEMORY || slots_.empty()) throw;
     }
+    slots_.clear();  // the memory that other sizes hold
+    slots_.push_back(make());
     return *slots_.back();
 }
 

@@ -143,8 +143,7 @@ std::unique_ptr<Backend> open_tensorrt(Bundle const& bundle, BackendOptions cons
             ? " has no typed backbone, so there is no engine of it; export it with --engine fp16"
         : manifest.engines == 0 ? " has no engine; build one here: edgeosr build BUNDLE"
                                 : nullptr;
-    if (why != nullptr)
-        fail(EDGEOSR_NO_BACKEND, bundle.path, why, ", or take the back end onnxruntime");
+    if (why != nullptr) fail(EDGEOSR_NO_BACKEND, bundle.path, why, ", or take the back end onnxruntime");
     std::string_view const scorer = bundle.file("scorer.npz");
     edgeosr_tensorrt_bundle const opened{bundle.path.c_str(),
                                          options.library.c_str(),
