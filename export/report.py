@@ -21,7 +21,7 @@ from edgeosr.scoring.thresholds import Threshold
 WIDTH = 110
 # Means over the same lists of known classes, with and without; a test compares bench/results/open-set.json.
 OUTLIERS_WORTH = (
-    "brought little or nothing in our two tests (AUROC +0.008, part of it by another cut of the images, and "
+    "brought little or nothing in our two tests (AUROC +0.006, part of it by another cut of the images, and "
     "-0.001): what yours bring, edgeosr evaluate says"
 )
 
