@@ -186,6 +186,14 @@ def _warnings(report: QualityReport) -> Iterator[str]:
             f"unknown than the unknown ones. First {look}. Then see in the column AUROC whether any part "
             f"does better here, and {more}."
         )
+    record, rate = report.manifest.left_out, report.manifest.threshold.target_false_reject_rate
+    estimate = None if record is None else record.at(rate)
+    if accepted is not None and estimate is not None and accepted.low > estimate.high:
+        yield (
+            f"{accepted.value:.1%} of these unknown images are accepted, more than in any fold of left-out "
+            f"classes ({estimate.low:.1%} to {estimate.high:.1%}): the estimate says nothing of images like "
+            "these; take what is measured here."
+        )
     if accepted is not None and accepted.value >= NEARLY_ALL and accepted.low >= 0.5:
         yield (
             f"{accepted.value:.0%} of the unknown images are accepted at the shipped threshold: to this "

@@ -237,18 +237,18 @@ def _why_not_alone(fit: FoldFit, parts: Sequence[str]) -> str:
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     title = part(parts[int(fit.auroc.argmax())]).title
     told = (
-        f"; not the {title} alone ({best:.3f}): the best part, picked without the fold that it was tried on, "
-        f"was {abs(gain.mean()):.3f} {'above' if gain.mean() > 0 else 'below'} this mix (standard error "
-        f"{error:.3f})"
+        f"; not the {title} alone ({best:.3f}), which was picked on these very classes: the best part of the "
+        f"other folds was {abs(gain.mean()):.3f} {'better' if gain.mean() > 0 else 'worse'} than the mix on "
+        f"each fold's own (standard error {error:.3f})"
     )
     # The mix is the first point of the path that the best point does not beat by more than chance; one part
     # alone may beat it all the same where that best point is another mix, whose gain differs more by fold.
     why = (
-        "is only left for a gain beyond chance"
+        "no more than chance"
         if not beats(fit.alone, fit.scores)
-        else "stays, for it does not lose to the best mix by more than chance"
+        else "but the best mix beats this one by no more than chance"
     )
-    return f"{told}, and a mix {why}"
+    return f"{told}, {why}" if gain.mean() > 0 else told
 
 
 def _with_others(record: LeftOutRecord, used: Sequence[Fold], full: Fold) -> LeftOutRecord:

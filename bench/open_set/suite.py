@@ -151,7 +151,7 @@ def document_of(protocols: Iterable[Protocol], lists: dict[str, dict[int, Finish
         "device": describe_device().as_json(),
         "versions": all_versions(next((one.rivals for one in done if one.rivals), "")),
         "reduced": {protocol.name: protocol.reduced for protocol in protocols if protocol.reduced},
-        "rows": [row.as_json() for row in rows_of(means)],
+        "rows": [row.as_json() for row in rows_of(means, cells)],
         "outliers": outliers_worth(cells),
         "means": {name: [vars(mean) for mean in group] for name, group in means.items()},
         "seconds": {

@@ -38,8 +38,10 @@ class Mean:
 class Row:
     """A protocol in one line: means over its lists.
 
-    ``part`` and ``rival`` are the part and the pytorch-ood score with the highest mean AUROC, chosen on the
-    test images themselves; ``rival`` is None if pytorch-ood was left out.
+    ``part`` and ``rival`` are the part and the pytorch-ood score with the highest mean AUROC, ``rival_at_5``
+    the pytorch-ood score with the fewest false accepts at 5 % false rejects, chosen on the test images
+    themselves; None if pytorch-ood was left out. On ``below_rival`` of the lists shipped has a lower AUROC
+    than ``rival``; on ``equal_weights`` of them its parts weigh the same.
     """
 
     protocol: str
@@ -48,6 +50,9 @@ class Row:
     part: Mean
     bound: Mean
     rival: Mean | None
+    rival_at_5: Mean | None
+    below_rival: int
+    equal_weights: int
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -64,13 +69,22 @@ def means_of(cells: Iterable[Cell]) -> dict[str, list[Mean]]:
     }
 
 
-def rows_of(means: dict[str, list[Mean]]) -> list[Row]:
-    """Return the rows of the table; scores that some list lacks are no candidates for the best one."""
+def rows_of(means: dict[str, list[Mean]], cells: Sequence[Cell]) -> list[Row]:
+    """Return the rows of the table; scores that some list lacks are no candidates for the best one.
+
+    Args:
+        means: of ``cells``.
+        cells: of all lists.
+    """
+    every = {(cell.protocol, cell.score, cell.list): cell for cell in cells}
     rows = []
     for protocol, scores in means.items():
         named = {mean.score: mean for mean in scores}
         shipped = named[SHIPPED]
         whole = [mean for mean in scores if mean.lists == shipped.lists]
+        rival = _best(whole, PREFIX)
+        own = [cell for cell in cells if (cell.protocol, cell.score) == (protocol, SHIPPED)]
+        against = [] if rival is None else [every[protocol, rival.score, cell.list] for cell in own]
         rows.append(
             Row(
                 protocol=protocol,
@@ -78,7 +92,16 @@ def rows_of(means: dict[str, list[Mean]]) -> list[Row]:
                 shipped=shipped,
                 part=_best(whole, PART) or shipped,
                 bound=named[BOUND],
-                rival=_best(whole, PREFIX),
+                rival=rival,
+                rival_at_5=min(
+                    (mean for mean in whole if mean.score.startswith(PREFIX)),
+                    key=lambda mean: mean.false_accepts_at_5,
+                    default=None,
+                ),
+                below_rival=sum(
+                    mine.auroc < theirs.auroc for mine, theirs in zip(own, against or own, strict=True)
+                ),
+                equal_weights=sum(_weighs_equally(cell.note) for cell in own),
             )
         )
     return rows
@@ -126,6 +149,12 @@ def _mean(name: str, cells: Sequence[Cell]) -> Mean:
         false_rejects=float(np.mean([cell.false_rejects for cell in cells])),
         closed_accuracy=float(np.mean([cell.closed_accuracy for cell in cells])),
     )
+
+
+def _weighs_equally(note: str) -> bool:
+    """Tell whether a note such as ``"bank 0.50, max_logit 0.50 (why)"`` has one weight for several parts."""
+    weights = [one.rpartition(" ")[2] for one in note.partition(" (")[0].split(", ")]
+    return len(weights) > 1 and len(set(weights)) == 1
 
 
 def _best(means: Sequence[Mean], prefix: str) -> Mean | None:

@@ -10,6 +10,7 @@ from edgeosr.scoring.thresholds import COMMON
 from edgeosr.verdict import MOST_PARTS
 
 MOST_FOLDS = 64
+NAMED = 3
 # Where weights may lie, see ``LeftOutRecord.strength``.
 FREE_SIGNS = 4.0
 STRENGTHS = tuple(quarter / 4 for quarter in range(13))
@@ -19,8 +20,8 @@ ESTIMATED_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 # what ships (a threshold from the calibrate part), at the one rate that was measured.
 BIAS = (
     "a rough guess from few classes, no interval and no promise: in 37 measurements at 5 % it was 13 points "
-    "off what the shipped threshold let through of real unknowns, 45 at most, and too low 18 times; edgeosr "
-    "evaluate measures it on unknown images of yours"
+    "off what the shipped threshold let through of real unknowns, 45 in the worst of these, which is no "
+    "bound, and too low 18 times; edgeosr evaluate measures it on unknown images of yours"
 )
 # Every fold is tried with one threshold.
 FOR_COMMON = "for a common threshold; what those of the classes let through, edgeosr evaluate measures"
@@ -70,6 +71,12 @@ class FoldRecord:
     def name(self) -> str:
         """What is unknown to it, for reports."""
         return ", ".join(self.classes) or "real outliers"
+
+    @property
+    def short_name(self) -> str:
+        """The same, the first of many classes alone."""
+        more = len(self.classes) - NAMED
+        return f"{', '.join(self.classes[:NAMED])} and {more} more" if more > 0 else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,7 @@ class LeftOutRecord:
         return f"at {rate}, on left-out classes: {found.described()}; {BIAS}"
 
     def described(self) -> list[str]:
-        """Return one line on what each part won, and one for each fold that was set aside."""
+        """Return one line on what each part won, one on each fold, and one for each that was set aside."""
         lines = []
         if self.parts:
             won = [f"{_title(name)} {mean_spread(*one)}" for name, *one in self._rows()]
@@ -141,6 +148,8 @@ class LeftOutRecord:
                 f"{mean_spread(*self.score())} (estimates, not test figures; AUROC: how often an unknown "
                 "image scores above a known one, 0.5 is guessing; fold: a network without some known classes)"
             )
+            each = [f"{fold.short_name}: {fold.auroc:.3f}" for fold in self.used if fold.auroc is not None]
+            lines.append(f"the score on what each fold left out: {' | '.join(each)}")
         lines += [f"set aside: {fold.name} ({fold.dropped})" for fold in self.folds if fold.dropped]
         return lines
 

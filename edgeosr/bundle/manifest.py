@@ -223,6 +223,10 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
     )
 
 
+# There is no package of that name on any index to take it from.
+UPGRADE = "upgrade this one from where it came, a clone with: git pull"
+
+
 def _read_schema(root: JsonNode, document: str) -> int:
     if not isinstance(root.value, dict) or "schema" not in root.value:
         raise BundleError(f"{document} is no edgeosr manifest: it has no field 'schema'")
@@ -231,9 +235,11 @@ def _read_schema(root: JsonNode, document: str) -> int:
         return schema
     maker = root.value.get("edgeosr")
     made = f"made by {'a newer' if schema > max(SCHEMAS) else 'an older'} edgeosr"
+    if maker == __version__:
+        made = f"made {'after' if schema > max(SCHEMAS) else 'before'} this state of edgeosr"
     made += f" ({maker[:40]})" if isinstance(maker, str) else ""
     advice = (
-        "upgrade with: pip install -U edgeosr"
+        UPGRADE
         if schema > max(SCHEMAS)
         else "export the classifier again: edgeosr export RUN, or edgeosr export MODEL.onnx --data FOLDER"
     )
@@ -248,7 +254,7 @@ def _require_known_parts(fusion: Fusion, maker: str, document: str) -> None:
     if names:
         raise BundleError(
             f"{document} lists score parts that this edgeosr ({__version__}) does not know: "
-            f"{', '.join(names)}; it was made by edgeosr {maker}; upgrade with: pip install -U edgeosr"
+            f"{', '.join(names)}; it was made by edgeosr {maker}; {UPGRADE}"
         )
 
 

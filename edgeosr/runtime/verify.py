@@ -6,11 +6,12 @@ tells a difference from rounding).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.engines import BUILDERS
-from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.bundle.manifest import BACKBONE, BODY
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
     EdgeosrError,
@@ -30,6 +31,8 @@ from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
 
+# What libedgeosr says of a body whose golden verdicts differ (verify.cpp).
+_DECIDES_OTHERWISE = "does not decide here as where it was made"
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
 
@@ -63,11 +66,20 @@ def verify_bundle(
 def _checked(bundle: Bundle, golden: Golden, scorer: Scorer, name: str, threads: int | None) -> BackendCheck:
     try:
         with Runtime(bundle.path, backend=name, threads=threads) as runtime:  # its warm-up has a time limit
-            return _compared(bundle, golden, scorer, runtime, threads)
+            check = _compared(bundle, golden, scorer, runtime, threads)
+            body_left = name == NATIVE and bundle.manifest.body is not None and runtime.graph != BODY
+            return _without_body(check, runtime.why) if body_left else check
     except _NOT_HERE as error:
         return BackendCheck(backend=name, available=False, detail=str(error))
     except EdgeosrError as error:
         return BackendCheck(backend=name, available=False, detail=str(error), failed=True)
+
+
+def _without_body(check: BackendCheck, why: str) -> BackendCheck:
+    """Tell why libedgeosr left the body; where it decides otherwise than it must, the check fails."""
+    why = why.removeprefix("it was asked for; ")
+    wrong = (f"the body: {why}",) if _DECIDES_OTHERWISE in why else ()
+    return replace(check, detail=f"{check.detail}; {why}", differences=(*check.differences, *wrong))
 
 
 def _compared(

@@ -107,6 +107,17 @@ def test_what_each_score_won_on_left_out_classes_stands_beside_what_test_images_
     assert "set aside: 三 (collapsed)" in text
 
 
+def test_more_unknown_images_let_through_than_in_any_fold_are_warned_of() -> None:
+    (told,) = report(record=RECORD, accepted=0.692).warnings
+    assert told.startswith(
+        "69.2% of these unknown images are accepted, more than in any fold of left-out classes"
+    )
+    assert "(10.0% to 30.0%)" in told and "take what is measured here" in told
+    # Within their range, or no more than chance above it.
+    assert not report(record=RECORD, accepted=0.2).warnings + report(record=RECORD, accepted=0.305).warnings
+    assert not report(accepted=0.692).warnings
+
+
 def test_the_estimated_false_accepts_stand_beside_the_measured_ones_with_their_bias() -> None:
     text = report(record=RECORD).as_text()
     lines = text.splitlines()

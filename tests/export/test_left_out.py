@@ -158,7 +158,11 @@ def test_a_collapsed_fold_is_set_aside_and_told():
     assert "3 folds" in found.given.note
     lines = found.record.described()
     assert lines[0].startswith("AUROC, mean +- spread of 3 folds: ") and "(estimates, not test" in lines[0]
-    assert lines[1].startswith("set aside: ant (it learnt too little") and len(lines) == 3
+    cat, dog, eel = (found.record.folds[i].auroc for i in (2, 3, 4))
+    assert (
+        lines[1] == f"the score on what each fold left out: cat: {cat:.3f} | dog: {dog:.3f} | eel: {eel:.3f}"
+    )
+    assert lines[2].startswith("set aside: ant (it learnt too little") and len(lines) == 4
 
 
 def test_a_fold_of_the_hard_classes_counts_as_long_as_it_does_as_well_as_the_full_network():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeosr.bundle.left_out import FREE_SIGNS, LeftOutRecord
+from edgeosr.bundle.left_out import FREE_SIGNS, FoldRecord, LeftOutRecord
 from edgeosr.export.fold import NOTHING, Fold, PartValues
 from edgeosr.export.fold_weights import FoldFit, first_not_beaten
 from edgeosr.export.left_out import _fitted as fitted
@@ -31,10 +31,11 @@ def fit(
 
 def test_a_part_that_does_as_well_alone_is_named_with_the_reason_why_it_does_not_decide():
     note = fitted(fit(alone=(0.96, 0.99), scores=(0.97, 0.97), best=0.985), PARTS, 2).note
-    assert "; not the nearest known image alone (0.985): the best part, picked without the fold " in note
-    assert "was 0.005 above this mix (standard error 0.015), and a mix is only left for a gain" in note
+    assert "; not the nearest known image alone (0.985), which was picked on these very classes: " in note
+    said = "the best part of the other folds was 0.005 better than the mix on each fold's own (standard error"
+    assert note.endswith(f"{said} 0.015), no more than chance")
     below = fitted(fit(alone=(0.94, 0.95), scores=(0.97, 0.97), best=0.968), PARTS, 2).note
-    assert "was 0.025 below this mix (standard error 0.005)" in below
+    assert below.endswith("was 0.025 worse than the mix on each fold's own (standard error 0.005)")
 
 
 def test_nothing_is_said_of_a_part_that_is_worse_or_decides_alone():
@@ -52,10 +53,17 @@ def test_a_part_that_beats_the_mix_beyond_chance_is_not_said_to_miss_that():
     rows = np.array([(0.90, 0.90, 0.90), (0.99, 0.90, 0.90), (0.91, 0.912, 0.911)])
     assert first_not_beaten(rows) == 0
     surely = fitted(fit(alone=tuple(rows[2]), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
-    assert "was 0.011 above this mix (standard error 0.001), and a mix stays, for it does not lose" in surely
-    assert "gain beyond chance" not in surely
+    assert surely.endswith("error 0.001), but the best mix beats this one by no more than chance")
     unsure = fitted(fit(alone=(0.95, 0.90, 0.89), scores=tuple(rows[0]), best=0.911), PARTS, 3).note
-    assert "above this mix" in unsure and "a mix is only left for a gain beyond chance" in unsure
+    assert unsure.endswith(", no more than chance")
+
+
+def test_a_fold_that_leaves_many_classes_out_is_named_by_the_first_of_them():
+    names = ("ant", "bee", "cat", "dog", "eel")
+    fold = FoldRecord(classes=names, accuracy=0.9, known=9, unknown=9, auroc=0.9, dropped="")
+    assert fold.short_name == "ant, bee, cat and 2 more"
+    assert replace(fold, classes=names[:3]).short_name == "ant, bee, cat"
+    assert replace(fold, classes=()).short_name == "real outliers"
 
 
 def side(shifts: dict[str, float], *, seed: int) -> PartValues:

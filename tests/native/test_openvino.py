@@ -10,7 +10,7 @@ import body_bundles
 import numpy as np
 import onnx
 import pytest
-from handle import FAILED, Handle, frame, opened, options, text_at
+from handle import FAILED, MEMORY, Handle, frame, opened, options, text_at
 from openvino_shim import build_shim
 
 import edgeosr
@@ -124,6 +124,19 @@ def test_after_the_first_frame_of_a_size_the_library_allocates_nothing(native, b
         for one in frames:
             handle.judge(one)
         assert native.edgeosr_test_allocations() == before
+
+
+def test_after_a_call_without_memory_for_its_rows_the_next_one_has_room_for_them(native, typed_bundle):
+    with opened(native, typed_bundle().path, **OPENVINO) as handle:
+        one = frame(frames_of()[1])
+        alone = handle.judge(one)["score"][0]
+        many = np.concatenate([one] * 4096)
+        native.edgeosr_test_allow(ctypes.c_size_t(4096 * 8))  # the labels, not the parts' values
+        try:
+            assert handle.status_of(many)[0] == MEMORY
+        finally:
+            native.edgeosr_test_allow(ctypes.c_size_t(-1))
+        assert handle.judge(*[one] * 4096)["score"].tolist() == [alone] * 4096
 
 
 @pytest.mark.parametrize("bundle", ["there", "removed meanwhile"])
@@ -252,6 +265,9 @@ def test_where_the_body_cannot_run_pythons_native_backend_runs_model_onnx_and_sa
         assert (runtime.graph, runtime.threshold) == ("model.onnx", bundle.manifest.threshold.value)
         assert "model.onnx on onnxruntime, because openvino: " in runtime.why
         assert words.get(why, why) in runtime.why and "onnxruntime" in runtime.providers[0]
+    report = verify_bundle(bundle.path, backends=["native"])
+    assert words.get(why, why) in report.as_text()  # and a body that decides otherwise is no success
+    assert report.passed == report.checks[0].passed == (why != "the golden frames differ")
 
 
 def refused(native, path, error, words, **changes):
@@ -319,6 +335,13 @@ def test_a_body_that_decides_otherwise_is_refused_and_auto_leaves_it(
         said = handle.info()
         assert said["backend"] == "onnxruntime" and "golden verdicts differ" in said["why"]
         assert handle.thresholds() == [bundle.manifest.threshold.value]
+        handle.swap(path)  # nothing is lost by it
+    with pytest.raises(InferenceError, match="golden verdicts differ"):
+        Handle(native, path, options(backend_library=None, verify=1))
+    with opened(native, bundle.path, backend_library=None) as handle:
+        with pytest.raises(InferenceError, match="golden verdicts differ"):
+            handle.swap(path)
+        assert (handle.info()["graph"], handle.info()["generation"]) == ("body.onnx", 1)
 
 
 def test_a_body_that_gives_other_tensors_than_the_scorer_takes_is_refused(native, body_bundle, tmp_path):

@@ -12,7 +12,8 @@ _SURVIVED = {
     "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
     "CUDA_ERROR_NOT_PERMITTED",
 }
-_CAPTURE = "CUDA_ERROR_STREAM_CAPTURE_"
+# What a capture forbids ends the capture alone; CUDA numbers these 900 to 908.
+_CAPTURE = ("CUDA_ERROR_STREAM_CAPTURE_", "CUDA_ERROR_CAPTURED_EVENT")
 
 
 def is_capture_failure(error: CudaError) -> bool:

@@ -12,12 +12,25 @@ _EXPECTED = (
 )
 
 
-def tensorrt_logger(trt: Any) -> Any:
-    """Return a new ILogger of the module ``tensorrt`` or ``tensorrt_rtx``.
+# By the module's id, with the module, so that no other takes it.
+_kept: dict[int, tuple[Any, Any]] = {}
 
-    Its messages go to the Python logger ``edgeosr.tensorrt``; its attribute ``last`` is the last error, empty
-    if there was none.
+
+def tensorrt_logger(trt: Any) -> Any:
+    """Return the ILogger of the module ``tensorrt`` or ``tensorrt_rtx``: one for the whole process.
+
+    TensorRT keeps the first logger that it is given for whatever it makes later, so none is ever freed. Its
+    messages go to the Python logger ``edgeosr.tensorrt``; its attribute ``last`` is the last error since this
+    was called, empty if there was none.
     """
+    if id(trt) not in _kept:
+        _kept.setdefault(id(trt), (trt, _new_logger(trt)))
+    logger = _kept[id(trt)][1]
+    logger.last = ""
+    return logger
+
+
+def _new_logger(trt: Any) -> Any:
     severity = trt.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,

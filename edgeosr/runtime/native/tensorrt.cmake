@@ -5,6 +5,15 @@ if(NOT EDGEOSR_TENSORRT)
 endif()
 find_path(EDGEOSR_TENSORRT_INCLUDE NvInferRuntime.h PATH_SUFFIXES ${CMAKE_LIBRARY_ARCHITECTURE})
 find_path(EDGEOSR_CUDA_INCLUDE cuda.h PATHS /usr/local/cuda/include)
+# Those that were named are not looked into by find_path.
+foreach(named EDGEOSR_TENSORRT_INCLUDE/NvInferRuntime.h EDGEOSR_CUDA_INCLUDE/cuda.h)
+  get_filename_component(place ${named} DIRECTORY)
+  get_filename_component(header ${named} NAME)
+  if(${place} AND NOT EXISTS ${${place}}/${header})
+    message(FATAL_ERROR "${place} must be the folder of ${header}; got ${${place}}, which has none "
+      "(NvInferRuntime.h: JetPack has it in /usr/include/aarch64-linux-gnu)")
+  endif()
+endforeach()
 # The fused kernel's host side: kernels/ of a checkout, or edgeosr/kernels of an installed package.
 find_path(EDGEOSR_KERNELS src/params.cuh NO_DEFAULT_PATH
   PATHS ${CMAKE_CURRENT_SOURCE_DIR}/../../../kernels ${CMAKE_CURRENT_SOURCE_DIR}/../../kernels)
@@ -18,6 +27,8 @@ foreach(place EDGEOSR_TENSORRT_INCLUDE EDGEOSR_CUDA_INCLUDE EDGEOSR_KERNELS)
       "(NvInferRuntime.h: JetPack has it in /usr/include/aarch64-linux-gnu)")
   endif()
 endforeach()
+
+message(STATUS "libedgeosr with its plug-in for TensorRT: headers of ${EDGEOSR_TENSORRT_INCLUDE}")
 
 # As edgeosr.kernels.build.sources says it: what a build of the kernel must have been made from.
 execute_process(COMMAND sh -c

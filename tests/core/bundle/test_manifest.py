@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgeosr import __version__
 from edgeosr.bundle.left_out import MOST_FOLDS
 from edgeosr.bundle.manifest import BODY_SCHEMA, SCHEMA, Manifest, manifest_bytes, parse_manifest
 from edgeosr.errors import BundleError
@@ -347,8 +348,20 @@ def test_a_file_outside_the_fixed_list_is_refused(name: str) -> None:
 
 def test_a_newer_schema_says_how_to_upgrade_before_anything_else_is_checked() -> None:
     newer = json.dumps({"schema": BODY_SCHEMA + 1, "edgeosr": "9.1", "anything": float(1)}).encode()
-    with pytest.raises(BundleError, match=r"newer edgeosr \(9\.1\).*pip install -U edgeosr"):
+    with pytest.raises(
+        BundleError,
+        match=r"newer edgeosr \(9\.1\).*upgrade this one from where it came, a clone with: git pull",
+    ):
         parse_manifest(newer)
+
+
+def test_another_schema_of_the_same_version_is_not_said_to_be_of_an_older_or_newer_one() -> None:
+    for schema, when in ((SCHEMA - 1, "before"), (BODY_SCHEMA + 1, "after")):
+        document = json.dumps({"schema": schema, "edgeosr": __version__}).encode()
+        with pytest.raises(
+            BundleError, match=rf"made {when} this state of edgeosr \({__version__}\); this one"
+        ):
+            parse_manifest(document)
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA))

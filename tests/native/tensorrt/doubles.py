@@ -123,6 +123,7 @@ class Card:
         self.lock = threading.RLock()
         self.names = {"": 0}  # what the double names, as numbers
         self.memory = 8 << 30
+        self.modules: list[int] = []  # loaded, and not unloaded
         for name, kinds in CUDA.items():
             call = functools.partial(self.call, name)
             call.__name__ = name  # type: ignore[attr-defined]  # a partial takes any
@@ -141,8 +142,11 @@ class Card:
             if name == "cuDeviceTotalMem":
                 return put(given[0], ctypes.c_uint64, self.memory)
             if name == "cuModuleUnload":
+                self.modules.remove(given[0])
                 return 0
             code, found = self.forwarded(name, given)
+            if code == 0 and name == "cuModuleLoadData":
+                self.modules.append(ctypes.c_uint64.from_address(given[0]).value)
             if code == 0 and name in GIVE:
                 put(given[0], GIVE[name], found)
             return code

@@ -165,7 +165,9 @@ class Runtime final : public IRuntime, StubRuntime {
 extern "C" {
 
 void* createInferRuntime_INTERNAL(void* given, std::int32_t version) noexcept {
-    logger = static_cast<ILogger*>(given);
+    // The first one is TensorRT's for as long as anything of it lives.
+    if (logger == nullptr) logger = static_cast<ILogger*>(given);
+    if (logger != given) unexpected("createInferRuntime_INTERNAL with another logger than the first");
     std::int32_t const how = calls.started(version);
     if (how != 1) log_error();
     return how != 0 ? static_cast<IRuntime*>(new Runtime) : nullptr;

@@ -55,7 +55,7 @@ def test_golden_frames_are_judged_before_the_first_frame_and_info_says_what_runs
     info = handle.info()
     assert (info["backend"], info["graph"], info["frame"]) == ("tensorrt", "backbone.onnx", [20, 30])
     assert info["why"] == "it was asked for"
-    wanted = f"TensorRT {made.spelled()}, Orin sm_87, plan.plan, fused_score-sm_87-cuda12.6.cubin)"
+    wanted = f"TensorRT {made.spelled()}.9, Orin sm_87, plan.plan, fused_score-sm_87-cuda12.6.cubin)"
     assert info["backend_library"].endswith(wanted)
     status, out = handle.verify()
     assert (status, out.verdicts, out.differing) == (0, 128, 0) and out.agreed > 96
@@ -136,6 +136,16 @@ def test_an_engine_of_elsewhere_is_no_error_of_auto_and_its_reason_is_told(machi
     assert status == NO_BACKEND and words in said
 
 
+def test_the_fourth_number_of_a_version_counts_where_it_is_said(machine):
+    made = machine()
+    made.add(version=f"{made.spelled()}.8")
+    status, said = said_on_opening(made.native, made.path, named(made))
+    words = f"built by TensorRT {made.spelled()}.8, and here is {made.spelled()}.9"
+    assert status == NO_BACKEND and words in said
+    made.add(b"same", version=f"{made.spelled()}.9")
+    assert "same.plan" in made.open().info()["backend_library"]
+
+
 def test_the_newest_engine_that_can_run_here_is_taken(machine):
     made = machine()
     made.add(b"old", created="2026-01-01T00:00:00Z")
@@ -201,6 +211,25 @@ def test_sizes_beyond_the_last_eight_go_and_come_again(machine, frames):
     assert sum("context" in name for name in made.trt.alive) == 8
 
 
+class Once(set):
+    """What fails the next time alone."""
+
+    def __contains__(self, name):
+        found = super().__contains__(name)
+        self.discard(name)
+        return found
+
+
+def test_other_sizes_make_room_where_tensorrt_makes_no_context(machine, frames):
+    made = machine()
+    engine = made.add()
+    handle = made.open()
+    handle.judge(frame(frames[0]))
+    engine.fails = Once({"create_execution_context"})
+    assert len(handle.judge(*map(frame, frames[:2]))) == 2 and engine.fails == set()
+    assert sum("context" in name for name in made.trt.alive) == 1
+
+
 def judged_by_threads(handle, frames, times=6):
     """The scores that threads get at once, of each frame."""
     found = {index: set() for index in range(len(frames))}
@@ -224,6 +253,8 @@ def test_threads_have_lanes_of_their_own_four_at_most_and_nobody_gets_anothers_v
     alone = [{float(handle.judge(frame(one))[0]["score"])} for one in frames]
     assert judged_by_threads(handle, frames) == dict(enumerate(alone))
     assert 2 <= len(made.cuda.streams) - 1 <= 4
+    # Activations of their own, too: contexts of two lanes run at once.
+    assert len({context.memory for context in made.trt.contexts}) == len(made.cuda.streams) - 1
 
 
 def test_without_memory_for_another_lane_calls_wait_for_those_that_there_are(machine, frames):

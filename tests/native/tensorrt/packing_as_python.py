@@ -1,6 +1,7 @@
 """The scorer's weights as the plug-in lays them on the device: those of Python, byte by byte."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,12 +30,18 @@ def packed(libraries):
     return made
 
 
+@pytest.fixture(scope="module")
+def scorers():
+    """Scorers of every kind, each with its file."""
+    made = [random_scorer(case) for case in covering_cases()[::5]]
+    made.append(with_rows(random_scorer(map_case())))
+    return [(scorer, write_scorer(scorer)) for scorer in made]
+
+
 @pytest.mark.parametrize("half", [True, False], ids=["tensor cores", "fp32"])
-def test_a_packed_scorer_is_that_of_python(packed, half):
-    scorers = [random_scorer(case) for case in covering_cases()[::5]]
-    scorers.append(with_rows(random_scorer(map_case())))
-    for scorer in scorers:
-        assert packed(write_scorer(scorer), half=half) == packed_file(pack_scorer(scorer, half=half))
+def test_a_packed_scorer_is_that_of_python(packed, scorers, half):
+    for scorer, file in scorers:
+        assert packed(file, half=half) == packed_file(pack_scorer(scorer, half=half))
 
 
 def test_what_the_kernel_does_not_take_is_refused_in_words(packed):
@@ -46,10 +53,13 @@ def test_what_the_kernel_does_not_take_is_refused_in_words(packed):
     said = packed(write_scorer(scorer), half=True)
     assert "must be within 65504 for the fused kernel's fp16; got one of 70000; take the back end" in said
     assert isinstance(packed(write_scorer(scorer), half=False), bytes)
+    by_class = replace(scorer, class_thresholds=(0.5,) * scorer.classes)
+    said = packed(write_scorer(by_class), half=False)
+    assert f"compares with one threshold for all classes; got {scorer.classes}, one a class" in said
 
 
-def test_it_has_every_part_of_the_kernel():
-    assert sorted(kernel_parts()) == list(range(10)), "kKernelParts of packing.cpp"
+def test_it_has_every_part_of_the_kernel(libraries):
+    assert sorted(kernel_parts()) == list(range(libraries[3].edgeosr_tensorrt_test_kernel_parts()))
 
 
 def test_halves_are_those_of_numpy(libraries):

@@ -3,6 +3,7 @@
 
 #include "../../../edgeosr/runtime/native/tools/count_allocations.cpp"
 #include "base/failure.h"
+#include "driver.h"
 #include "half.h"
 #include "packing.h"
 
@@ -29,5 +30,17 @@ EDGEOSR_API unsigned edgeosr_tensorrt_test_half(float value) {
 
 EDGEOSR_API long edgeosr_tensorrt_test_allocations() {
     return edgeosr_test_allocations();
+}
+
+EDGEOSR_API void edgeosr_tensorrt_test_allow(std::size_t bytes) {
+    edgeosr_test_allow(bytes);
+}
+
+EDGEOSR_API int edgeosr_tensorrt_test_is_fatal(int code) {
+    return edgeosr::trt::is_fatal(static_cast<CUresult>(code)) ? 1 : 0;
+}
+
+EDGEOSR_API int edgeosr_tensorrt_test_kernel_parts() {
+    return edgeosr::trt::kKernelParts;
 }
 }

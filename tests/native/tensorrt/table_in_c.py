@@ -20,6 +20,8 @@ from edgeosr.runtime.engines.store import add_engine, engine_lock
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.build import HERE
 from edgeosr.runtime.native.library import BGR8, ONNXRUNTIME_VARIABLE, onnxruntime_library
+from edgeosr.scoring.scorer_file import read_scorer, write_scorer
+from edgeosr.scoring.thresholds import ClassThreshold
 
 VARIABLE = "EDGEOSR_TENSORRT_PLUGIN"
 NAMED = {"backend": b"tensorrt", "backend_library": None, "warmup_frames": -1}
@@ -74,6 +76,15 @@ def test_without_a_plug_in_it_says_where_it_looked_and_how_to_build_it(native, b
     assert said.startswith("the plug-in that runs TensorRT was not found; looked for ")
     assert f"{built.parent}/libedgeosr_tensorrt.so (" in said and "; libedgeosr_tensorrt.so (" in said
     assert "build it where TensorRT's headers are (docs/embed-c.md)" in said and VARIABLE in said
+    no_driver = (
+        "; nor is there an NVIDIA driver here (libcuda.so.1 cannot be loaded), without which no engine"
+    )
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        assert no_driver in said
+    else:
+        assert no_driver not in said
 
 
 def test_a_variable_names_it_alone(native, path, monkeypatch):
@@ -211,6 +222,62 @@ def test_a_bundle_without_a_backbone_is_refused(native, engine_bundle, tmp_path)
     assert (
         status == NO_BACKEND and "has no typed backbone, so there is no engine of it; export it with" in said
     )
+    status, said = said_on_opening(native, bundle.path, options(**NAMED))
+    assert status == NO_BACKEND and said.startswith(
+        f"{bundle.path} has no engine; build one here: edgeosr build BUNDLE, or"
+    )
+
+
+def written(path, bundle, **changes):
+    """Write a bundle of other fields of the manifest, and of another scorer if one is given."""
+    files = {name: bundle.files[name] for name in ("model.onnx", "scorer.npz", "golden.npz", BACKBONE)}
+    files |= changes.pop("files", {})
+    write_bundle(path, replace(bundle.manifest, **changes), files)
+    return path
+
+
+def test_a_backbone_that_was_calibrated_anew_brings_its_own_threshold_and_model_onnx_keeps_the_bundles(
+    native, path, double, tmp_path
+):
+    bundle = read_bundle(path)
+    manifest, backbone = bundle.manifest, bundle.manifest.backbone
+    fusion = replace(manifest.fusion, means=tuple(mean + 0.25 for mean in manifest.fusion.means))
+    own = replace(manifest.threshold, value=2.0)
+    assert manifest.threshold.value != own.value
+    record = replace(backbone, fusion=fusion, threshold=own, gate=replace(backbone.gate, recalibrated=True))
+    scorer = replace(read_scorer(bundle.files["scorer.npz"]), threshold=2.0, fusion=fusion)
+    anew = written(
+        tmp_path / "anew.edgeosr", bundle, backbone=record, files={"scorer.npz": write_scorer(scorer)}
+    )
+    for backend, limit in ((b"tensorrt", 2.0), (b"onnxruntime", manifest.threshold.value)):
+        handle = Handle(native, anew, options(**{**NAMED, "backend": backend}))
+        assert handle.thresholds() == [limit]
+        handle.close()
+
+
+def test_a_bundle_with_a_threshold_for_each_class_runs_no_engine(native, path, double, tmp_path):
+    bundle = read_bundle(path)
+    limit = bundle.manifest.threshold
+    limits = tuple(
+        ClassThreshold(value=float(value), interval=limit.interval, groups=60, images=60)
+        for value in range(len(bundle.manifest.classes))
+    )
+    scorer = replace(
+        read_scorer(bundle.files["scorer.npz"]), class_thresholds=tuple(one.value for one in limits)
+    )
+    by_class = written(
+        tmp_path / "by_class.edgeosr",
+        bundle,
+        threshold=replace(limit, by_class=limits),
+        files={"scorer.npz": write_scorer(scorer)},
+    )
+    status, said = said_on_opening(native, by_class, options(**NAMED))
+    assert status == NO_BACKEND and "has a threshold a class, which engines do not take; export it" in said
+    assert "--threshold-rule common --engine fp16, or take the back end onnxruntime" in said
+    handle = Handle(native, by_class, options(**{**NAMED, "backend": b"auto"}))
+    assert (handle.info()["backend"], len(handle.thresholds())) == ("onnxruntime", len(limits))
+    assert "tensorrt" not in handle.info()["why"]
+    handle.close()
 
 
 def test_an_unknown_back_end_is_told_all_names(native, path):

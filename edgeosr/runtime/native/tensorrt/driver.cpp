@@ -60,7 +60,8 @@ bool is_fatal(CUresult code) {
                           CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
                           CUDA_ERROR_NOT_PERMITTED})
         if (code == each) return false;
-    return true;
+    // What a capture of the application forbids; it ends the capture alone.
+    return code < CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED || code > CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
 }
 
 std::string described(Cuda const& cuda, CudaError const& error) {

@@ -7,16 +7,18 @@
 namespace edgeosr::trt {
 namespace {
 
-std::unique_ptr<nvinfer1::IRuntime> runtime_of(Library const& library, Logger& logger) {
-    void* const made = library.create(static_cast<nvinfer1::ILogger*>(&logger), NV_TENSORRT_VERSION);
+std::unique_ptr<nvinfer1::IRuntime> runtime_of(Library const& library) {
+    logger().forget();
+    std::uint64_t const before = logger().errors();  // a lane of another engine may forget them meanwhile
+    void* const made = library.create(static_cast<nvinfer1::ILogger*>(&logger()), NV_TENSORRT_VERSION);
     // Where CUDA does not start, such as with a driver that is too old, there is an object all the same, and
     // the first use of it ends the process (TensorRT 10.16 and 11.4): it is left alone, not freed either.
-    if (made == nullptr || logger.has_error())
+    if (made == nullptr || logger().errors() != before)
         fail(EDGEOSR_NO_BACKEND,
              "TensorRT ",
              library.version(),
              " could not start: ",
-             logger.taken(),
+             logger().taken(),
              "; update the NVIDIA driver, or install the TensorRT of its CUDA version; or take the back end "
              "onnxruntime");
     return std::unique_ptr<nvinfer1::IRuntime>(static_cast<nvinfer1::IRuntime*>(made));
@@ -32,7 +34,7 @@ Engine::Engine(Cuda const& cuda, edgeosr_tensorrt_bundle const& bundle) : shared
     Bytes const plan = engine_bytes(bundle, record_);
     Library const& library = trt::library(bundle.library);
     try {
-        runtime_ = runtime_of(library, logger_);
+        runtime_ = runtime_of(library);
         engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
         if (engine_ == nullptr)
             fail(EDGEOSR_BACKEND_FAILED,
@@ -41,11 +43,10 @@ Engine::Engine(Cuda const& cuda, edgeosr_tensorrt_bundle const& bundle) : shared
                  " could not load ",
                  record_.file,
                  ": ",
-                 logger_.taken(),
+                 logger().taken(),
                  "; build it again: edgeosr build ",
                  bundle.path);
         shared_.engine = engine_.get();
-        shared_.logger = &logger_;
         shared_.io = engine_io(*engine_, bundle);
         Scorer const scorer =
             read_scorer({static_cast<char const*>(bundle.scorer), bundle.scorer_bytes}, nullptr);
@@ -152,6 +153,8 @@ Lane* Engine::take() {
     if (pushed != CUDA_SUCCESS) {
         lock.lock();
         free_.push_back(lane);
+        lock.unlock();
+        changed_.notify_one();  // one that came meanwhile waits for it
         throw CudaError{pushed, "cuCtxPushCurrent"};
     }
     return lane;

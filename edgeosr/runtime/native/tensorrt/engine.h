@@ -39,7 +39,6 @@ class Engine {
     void require_alive() const;
 
     EngineRecord record_;
-    Logger logger_;
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
     std::unique_ptr<Kernel> kernel_;

@@ -28,18 +28,25 @@ struct Build {
 };
 
 bool build_from_name(std::string const& name, Build& made) {
-    char end[8] = {};
     made.file = name;
     for (bool ptx : {false, true}) {
         made.ptx = ptx;
-        int const fields = std::sscanf(
-            name.c_str(),
-            ptx ? "fused_score-compute_%3d-cuda%2d.%2d.%5[a-z]" : "fused_score-sm_%3d-cuda%2d.%2d.%5[a-z]",
-            &made.architecture,
-            &made.toolkit_major,
-            &made.toolkit_minor,
-            end);
-        if (fields == 4 && std::strcmp(end, ptx ? "ptx" : "cubin") == 0) return true;
+        int const fields =
+            std::sscanf(name.c_str(),
+                        ptx ? "fused_score-compute_%3d-cuda%2d.%2d" : "fused_score-sm_%3d-cuda%2d.%2d",
+                        &made.architecture,
+                        &made.toolkit_major,
+                        &made.toolkit_minor);
+        // The whole name must be what its numbers make: .cubin.part, .cubin~ and .ptx.bak are no builds.
+        if (fields == 3 && name == joined("fused_score-",
+                                          ptx ? "compute_" : "sm_",
+                                          made.architecture,
+                                          "-cuda",
+                                          made.toolkit_major,
+                                          ".",
+                                          made.toolkit_minor,
+                                          ptx ? ".ptx" : ".cubin"))
+            return true;
     }
     return false;
 }

@@ -21,6 +21,18 @@ bool has_tensor_cores(Device const& device) {
     return device.major > 7 || (device.major == 7 && device.minor >= 5);
 }
 
+/// Say whether a module was refused for what it is; anything else is the device's.
+bool is_of_the_build(CUresult code) {
+    for (CUresult each : {CUDA_ERROR_INVALID_IMAGE,
+                          CUDA_ERROR_NO_BINARY_FOR_GPU,
+                          CUDA_ERROR_INVALID_PTX,
+                          CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+                          CUDA_ERROR_JIT_COMPILER_NOT_FOUND,
+                          CUDA_ERROR_JIT_COMPILATION_DISABLED})
+        if (code == each) return true;
+    return false;
+}
+
 }  // namespace
 
 Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
@@ -32,14 +44,14 @@ Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
     Image const image = image_for(device);
     build_ = image.name;
     CUresult const loaded = cuda_.load(&module_, image.data.data());
-    if (loaded != CUDA_SUCCESS && !is_fatal(loaded)) require(loaded, "cuModuleLoadData");
-    if (loaded != CUDA_SUCCESS)
+    if (is_of_the_build(loaded))
         fail(EDGEOSR_NO_BACKEND,
              "the driver does not load the fused kernel's build ",
              build_,
              " (",
              described(cuda_, {loaded, "cuModuleLoadData"}),
              "); make the builds again: python -m edgeosr.kernels.build_cubins");
+    require(loaded, "cuModuleLoadData");
     try {
         std::size_t const bytes = file.size() - data_at;
         require(cuda_.allocate(&weights_, bytes), "cuMemAlloc");

@@ -4,18 +4,19 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "nvinfer.h"
 
 namespace edgeosr::trt {
 namespace {
 
 constexpr std::uint32_t kWritten = kernels::kWritten;
 
-[[noreturn]] void refused(Machinery const& shared, std::string const& what) {
+[[noreturn]] void refused(std::string const& what) {
     fail(EDGEOSR_BACKEND_FAILED,
          "TensorRT ",
          what,
          ": ",
-         shared.logger->taken(),
+         logger().taken(),
          "; build the engine again (edgeosr build BUNDLE), or take the back end onnxruntime");
 }
 
@@ -36,7 +37,7 @@ Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activa
     host_frames_ = HostMemory(cuda, shape.bytes(), mapped);
     if (!mapped) device_frames_ = DeviceMemory(cuda, shape.bytes());
     frames_ = mapped ? host_frames_.address() : device_frames_.address();
-    shared.logger->forget();
+    logger().forget();
     {
         std::lock_guard<std::mutex> const lock(shared.making);
         context_.reset(shared.engine->createExecutionContext(
@@ -45,7 +46,7 @@ Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activa
     if (context_ == nullptr)
         fail(EDGEOSR_NO_MEMORY,
              "TensorRT made no execution context, often for want of memory: ",
-             shared.logger->taken(),
+             logger().taken(),
              "; close other programs on the GPU, or build the engine with a smaller --batch");
     context_->setDeviceMemoryV2(reinterpret_cast<void*>(static_cast<std::uintptr_t>(activations)),
                                 activation_bytes);
@@ -56,7 +57,7 @@ Slot::Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activa
     dims.d[2] = static_cast<decltype(dims.d[0] + 0)>(shape.width);
     dims.d[3] = 3;
     if (!context_->setInputShape(kFrames, dims))
-        refused(shared, joined("refused frames of ", listed(dims), ", which the profile has"));
+        refused(joined("refused frames of ", listed(dims), ", which the profile has"));
     set_address(kFrames, frames_);
     set_address(kChannelOrder, shared.orders[0]);
     launch_ = shared.kernel->planned(measured());
@@ -124,7 +125,7 @@ kernels::ScoreInput Slot::measured() const {
 
 void Slot::set_address(char const* name, CUdeviceptr address) {
     if (!context_->setTensorAddress(name, reinterpret_cast<void*>(static_cast<std::uintptr_t>(address))))
-        refused(shared_, joined("refused an address for ", name));
+        refused(joined("refused an address for ", name));
 }
 
 void Slot::enqueue(CUstream stream, bool bgr) {
@@ -134,11 +135,11 @@ void Slot::enqueue(CUstream stream, bool bgr) {
     bgr_ = bgr;
     if (!mapped)
         require(cuda.copy_in(frames_, host_frames_.data(), shape.bytes(), stream), "cuMemcpyHtoDAsync");
-    shared_.logger->forget();
+    logger().forget();
     if (!context_->enqueueV3(stream)) {
         // A device that is lost shows here; TensorRT says no more than false.
         require(cuda.synchronize(stream), "cuStreamSynchronize");
-        refused(shared_, joined("could not run the engine on ", shape.batch, " frame(s)"));
+        refused(joined("could not run the engine on ", shape.batch, " frame(s)"));
     }
     // Verdicts that are not written must show; the counters each launch leaves at zero itself.
     std::memset(host_verdicts_.data(), 0, verdict_bytes_);
@@ -173,9 +174,10 @@ void Lane::begin(std::size_t count, std::int64_t height, std::int64_t width) {
     width_ = width;
     done_ = 0;
     if (label.size() >= count) return;
-    label.resize(count);
+    // The labels last: their number says that there is room for all, also after a growth without memory.
     score.resize(count);
     values.resize(count * shared_.parts);
+    label.resize(count);
 }
 
 std::uint8_t* Lane::room(std::size_t count) {
@@ -211,11 +213,14 @@ Slot& Lane::slot_for(Shape const& shape) {
     };
     try {
         slots_.push_back(make());
+        return *slots_.back();
     } catch (CudaError const& error) {
         if (error.code != CUDA_ERROR_OUT_OF_MEMORY || slots_.empty()) throw;
-        slots_.clear();
-        slots_.push_back(make());
+    } catch (Failure const& failure) {  // a context that TensorRT did not make
+        if (failure.status() != EDGEOSR_NO_MEMORY || slots_.empty()) throw;
     }
+    slots_.clear();  // the memory that other sizes hold
+    slots_.push_back(make());
     return *slots_.back();
 }
 

@@ -25,7 +25,6 @@ struct Machinery {
     Device device;
     CUcontext context = nullptr;
     nvinfer1::ICudaEngine* engine = nullptr;
-    Logger* logger = nullptr;
     EngineIo io;
     Kernel* kernel = nullptr;
     std::size_t parts = 0, dimension = 0, classes = 0, probes = 0;  // of the scorer

@@ -72,15 +72,16 @@ void Logger::log(Severity severity, nvinfer1::AsciiChar const* text) noexcept {
     if (severity > Severity::kERROR || text == nullptr) return;
     try {
         std::lock_guard<std::mutex> const lock(mutex_);
+        ++errors_;
         if (first_.empty()) first_ = shown(text, 600);  // what follows is what came of it
     } catch (...) {
         // Without memory for the words the failure itself is told.
     }
 }
 
-bool Logger::has_error() {
+std::uint64_t Logger::errors() {
     std::lock_guard<std::mutex> const lock(mutex_);
-    return !first_.empty();
+    return errors_;
 }
 
 void Logger::forget() {
@@ -93,6 +94,11 @@ std::string Logger::taken() {
     std::string const said = first_.empty() ? "it says not why" : first_;
     first_.clear();
     return said;
+}
+
+Logger& logger() {
+    static auto& kept = *new Logger;
+    return kept;
 }
 
 Library const& library(std::string const& named) {

@@ -3,6 +3,7 @@
 
 #include <NvInferRuntime.h>
 
+#include <cstdint>
 #include <mutex>
 #include <string>
 
@@ -26,7 +27,8 @@ struct Library {
 class Logger final : public nvinfer1::ILogger {
   public:
     void log(Severity severity, nvinfer1::AsciiChar const* text) noexcept override;
-    bool has_error();
+    /// How many there were, forgotten ones too.
+    std::uint64_t errors();
     void forget();
     /// Return it and forget it; "it says not why" without one.
     std::string taken();
@@ -34,7 +36,12 @@ class Logger final : public nvinfer1::ILogger {
   private:
     std::mutex mutex_;
     std::string first_;
+    std::uint64_t errors_ = 0;
 };
+
+/// The only one of the process, never freed: TensorRT keeps the first that it is given for whatever it makes
+/// later, and calls it after the engine that it came with is closed.
+Logger& logger();
 
 /// Return the library; `named`: a path, or "": EDGEOSR_TENSORRT, then the usual names. Call it only where the
 /// driver has a GPU: TensorRT may end the process otherwise. Throws Failure: EDGEOSR_NO_BACKEND.

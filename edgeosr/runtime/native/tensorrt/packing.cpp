@@ -12,7 +12,6 @@ namespace {
 
 constexpr char kMagic[] = "EDGEOSR2";
 constexpr std::size_t kHeaderBytes = 512, kMagicBytes = 8, kConstants = 48;
-constexpr int kKernelParts = 10;  // codes 0 to 9, as kernels/src/parts.cuh lists them
 constexpr char kInstead[] = "; take the back end onnxruntime, whose model.onnx takes any";
 
 std::size_t rounded(std::size_t size) {

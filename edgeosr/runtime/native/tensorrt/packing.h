@@ -9,6 +9,8 @@
 
 namespace edgeosr::trt {
 
+constexpr int kKernelParts = 10;  // codes 0 to 9, as kernels/src/parts.cuh lists them
+
 /// Return the file's bytes, 512 of header and then the data. half: fp16 weights for tensor cores, else fp32.
 /// Throws Failure: EDGEOSR_NO_BACKEND for what the kernel does not take; it names the limit.
 std::vector<std::uint8_t> packed_scorer(Scorer const& scorer, bool half);

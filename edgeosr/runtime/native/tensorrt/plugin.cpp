@@ -23,13 +23,18 @@ namespace {
 
 using Words = edgeosr_tensorrt_words;
 
+constexpr char kGoesOn[] = "; this runtime can go on";
+
 void put(Words* words, std::string_view text) {
-    std::size_t const count = std::min(text.size(), sizeof words->text - 1);
+    std::size_t count = std::min(text.size(), sizeof words->text - 1);
+    // Not in the middle of a letter: bytes 10xxxxxx go on one.
+    while (count > 0 && count < text.size() && (text[count] & 0xC0) == 0x80)
+        --count;
     std::memcpy(words->text, text.data(), count);
     words->text[count] = '\0';
 }
 
-/// Words for a driver's call that failed; a lost device ends the engine.
+/// Words for a driver's call that failed; a lost device ends the engine. engine: null while it is opened.
 std::int32_t told(trt::Cuda const& cuda,
                   trt::CudaError const& error,
                   trt::Engine* engine,
@@ -41,8 +46,10 @@ std::int32_t told(trt::Cuda const& cuda,
                    doing,
                    " (",
                    error.call,
-                   "); close other programs on it, judge fewer frames in one call, or take the back end "
-                   "onnxruntime; this runtime can go on"));
+                   "); close other programs on it, ",
+                   engine != nullptr ? "judge fewer frames in one call, " : "",
+                   "or take the back end onnxruntime",
+                   engine != nullptr ? kGoesOn : ""));
         return EDGEOSR_NO_MEMORY;
     }
     if (!trt::is_fatal(error.code)) {
@@ -50,16 +57,18 @@ std::int32_t told(trt::Cuda const& cuda,
             joined(trt::described(cuda, error),
                    ", while ",
                    doing,
-                   "; this runtime can go on; if it happens again, take the back end onnxruntime"));
+                   engine != nullptr ? kGoesOn : "",
+                   "; if it happens again, take the back end onnxruntime"));
         return EDGEOSR_BACKEND_FAILED;
     }
-    std::string const text =
-        joined("the GPU failed while ",
-               doing,
-               ": ",
-               trt::described(cuda, error),
-               "; this runtime judges no more, and CUDA allows no further use of the GPU "
-               "in this process: start a new one; if it happens again, see dmesg");
+    std::string const text = joined(
+        "the GPU failed while ",
+        doing,
+        ": ",
+        trt::described(cuda, error),
+        engine != nullptr ? "; this runtime judges no more, and" : ";",
+        " CUDA allows no further use of the GPU in this process: start a new one; if it happens again, "
+        "see dmesg");
     if (engine != nullptr) engine->lose(text);
     put(words, text);
     return EDGEOSR_BACKEND_FAILED;
@@ -81,7 +90,9 @@ std::int32_t guarded(trt::Engine* engine, char const* doing, Words* words, Do co
         put(words, failure.what());
         return failure.status();
     } catch (std::bad_alloc const&) {
-        put(words, "there is too little memory; judge fewer frames in one call");
+        put(words,
+            engine != nullptr ? "there is too little memory; judge fewer frames in one call"
+                              : "there is too little memory to open the engine; close other programs");
         return EDGEOSR_NO_MEMORY;
     } catch (std::exception const& error) {
         put(words, error.what());

@@ -1,5 +1,7 @@
-// Counts what the library's own code allocates, for a test. Not part of the library.
+// Counts what the library's own code allocates, and refuses what is large, for tests. Not part of the
+// library.
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
@@ -8,10 +10,11 @@
 namespace {
 
 std::atomic<long> allocations{0};
+std::atomic<std::size_t> most_bytes{SIZE_MAX};  // of one allocation
 
 void* allocated(std::size_t bytes) {
     ++allocations;
-    void* made = std::malloc(bytes);
+    void* made = bytes <= most_bytes ? std::malloc(bytes) : nullptr;
     if (made == nullptr) throw std::bad_alloc();
     return made;
 }
@@ -39,4 +42,9 @@ void operator delete[](void* pointer, std::size_t) noexcept {
 
 extern "C" EDGEOSR_API long edgeosr_test_allocations(void) {
     return allocations.load();
+}
+
+/// From now on an allocation of more bytes finds no memory.
+extern "C" EDGEOSR_API void edgeosr_test_allow(std::size_t bytes) {
+    most_bytes = bytes;
 }

@@ -71,9 +71,11 @@ class OpenVino final : public Backend {
         std::size_t const count = frames.count(), room = front_end.scratch_bytes() + kLine;
         if (context.scratch.size() < room) context.scratch.resize(room);
         if (context.label.size() < count) {
-            context.label.resize(count);
+            // The labels last: their number says that there is room for all, also after a growth without
+            // memory.
             context.score.resize(count);
             context.values.resize(count * plan_.parts);
+            context.label.resize(count);
         }
         auto const start = reinterpret_cast<std::uintptr_t>(context.scratch.data());
         void* const scratch = context.scratch.data() + (kLine - start % kLine) % kLine;

@@ -60,7 +60,12 @@ Plugin const& plugin() {
         "the plug-in that runs TensorRT was not found; looked for ",
         looked,
         "; build it where TensorRT's headers are (docs/embed-c.md) and lay it beside libedgeosr, or name its "
-        "file in EDGEOSR_TENSORRT_PLUGIN");
+        "file in EDGEOSR_TENSORRT_PLUGIN",
+        // The plug-in itself asks the driver before anything else.
+        dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) == nullptr
+            ? "; nor is there an NVIDIA driver here (libcuda.so.1 cannot be loaded), without which no engine "
+              "runs: take the back end onnxruntime"
+            : "");
 }
 
 void require(std::int32_t status, Words const& words) {
@@ -130,14 +135,15 @@ bool has_engine(Manifest const& manifest) {
 
 std::unique_ptr<Backend> open_tensorrt(Bundle const& bundle, BackendOptions const& options) {
     Manifest const& manifest = bundle.manifest;
-    if (!manifest.backbone || !manifest.threshold.by_class.empty())
-        fail(EDGEOSR_NO_BACKEND,
-             bundle.path,
-             manifest.backbone ? " has a threshold a class, which engines do not take; export it with "
-                                 "--threshold-rule common"
-                               : " has no typed backbone, so there is no engine of it; export it with "
-                                 "--engine fp16",
-             ", or take the back end onnxruntime");
+    char const* const why =
+        !manifest.threshold.by_class.empty()
+            ? " has a threshold a class, which engines do not take; export it with --threshold-rule common "
+              "--engine fp16"
+        : !manifest.backbone
+            ? " has no typed backbone, so there is no engine of it; export it with --engine fp16"
+        : manifest.engines == 0 ? " has no engine; build one here: edgeosr build BUNDLE"
+                                : nullptr;
+    if (why != nullptr) fail(EDGEOSR_NO_BACKEND, bundle.path, why, ", or take the back end onnxruntime");
     std::string_view const scorer = bundle.file("scorer.npz");
     edgeosr_tensorrt_bundle const opened{bundle.path.c_str(),
                                          options.library.c_str(),

@@ -107,7 +107,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
                  frame.width_px,
                  " pixels a row; got ",
                  frame.stride_bytes[plane],
-                 "; it counts bytes, not pixels");
+                 stride > kLargestStride ? "; negative strides are not taken"
+                                         : "; it counts bytes, not pixels");
         made.plane[plane] = static_cast<std::uint8_t const*>(frame.plane[plane]);
         made.stride_bytes[plane] = stride;
     }

@@ -70,7 +70,9 @@ class Runtime {
     };
 
     State state() const;
-    std::shared_ptr<Loaded> load(std::string const& path, bool verify);
+    /// strict: a network that does not judge the golden frames as it must is an error, and no reason to take
+    /// another back end.
+    std::shared_ptr<Loaded> load(std::string const& path, bool verify, bool strict);
     void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
     void set_limits(std::vector<double> limits, bool by_class);
 
