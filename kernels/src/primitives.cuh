@@ -9,8 +9,7 @@
 // - thread_fence: the thread's earlier global stores, and those that a barrier ordered before, become visible
 //   to all blocks before its later ones
 // - atomic_increment: p = old >= wrap ? 0 : old + 1; returns old; acquires: what other blocks published
-// before
-//   they counted is seen, by the thread and behind a barrier by its block
+//   before they counted is seen, by the thread and behind a barrier by its block
 // - load_*: global memory that no one writes during the launch (ld.global.nc)
 // - load_shared_by_blocks_f32, _x2, _x4: global workspace that another block may have written (ld.global.cg)
 // - shared_load_*, shared_store_*: the block's shared memory; _x2 and _x4 are 8 and 16 bytes, aligned
