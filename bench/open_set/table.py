@@ -47,10 +47,10 @@ def _aurocs(row: dict[str, Any], place: str, tag: str) -> list[str]:
         if mean is None:
             return ""
         figure = _figure(mean["auroc"], 3, f"{place}/{key}/auroc", tag)
-        # One list has no spread.
-        spread = "-" if mean["lists"] == 1 else _figure(mean["spread"], 3, f"{place}/{key}/spread", tag)
         name = f"{short_name(mean['score'])} " if named else ""
-        return f"{name}{figure} +- {spread}"
+        if mean["lists"] == 1:  # no spread
+            return name + figure
+        return f"{name}{figure} +- {_figure(mean['spread'], 3, f'{place}/{key}/spread', tag)}"
 
     return [
         row["protocol"],
