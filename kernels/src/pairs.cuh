@@ -30,12 +30,15 @@ EDGEOSR_DEVICE unsigned short half_not_above(float value) {
 struct RowSums {
     float part[4];
 };
-constexpr unsigned kBeyond = 512;  // more than positions; a half holds 513
+constexpr unsigned kBeyond = 512;          // more than positions; a half holds 513
+constexpr unsigned kLowestNormal = 0x400;  // a half: 2^-14; its next bits 2^-13, 2^-11 and 2^-7
 constexpr unsigned kInfinite = 0x7c007c00u, kMinusOnes = 0xbc00bc00u, kBeyonds = 0x60006000u;  // two halves
 
 // What a lane needs of every chunk to add up its rows.
 struct Adders {
-    unsigned column;  // its part of B is one half of one register, of column l / 4: a subnormal power of two
+    // Its part of B is one half of one register, of column l / 4: a power of two with one bit set. Normal,
+    // for tensor cores align products by exponents, which a subnormal would overstate.
+    unsigned column;
     unsigned sides;   // of an activation with sides, low in the lower half, high in the upper one
     float low, high;  // what a position adds on that side
 };
@@ -43,7 +46,7 @@ struct Adders {
 // ReLU's: nothing is beyond.
 EDGEOSR_DEVICE Adders adders() {
     int const column = lane_index() / kTapSharers;
-    return {1u << (column >> 1) << (column & 1) * 16, 0x7c000000u, 0.0f, 0.0f};
+    return {kLowestNormal << (column >> 1) << (column & 1) * 16, 0x7c000000u, 0.0f, 0.0f};
 }
 
 // y > low of a half y is y > the largest half not above low. The identity has no other side.
@@ -58,8 +61,8 @@ template <int kSum>
 EDGEOSR_DEVICE void add_pairs(RowSums& sums, Adders const& adders, unsigned const (&pairs)[kRows / 2]) {
     mma_f16(sums.part,
             {pairs[0], pairs[1], pairs[2], pairs[3]},
-            adders.column & 0x00010001u << kSum,
-            adders.column & 0x00020002u << kSum);
+            adders.column & (kLowestNormal << 16 | kLowestNormal) << kSum,
+            adders.column & (kLowestNormal << 17 | kLowestNormal << 1) << kSum);
 }
 
 // Over all groups of lanes: lane l gets row l / 4's; `second`: of the second sum.
@@ -72,7 +75,7 @@ EDGEOSR_DEVICE float sum_of_groups(RowSums const& sums) {
         two[i] = (upper ? sums.part[i + 2] : sums.part[i]) +
                  shuffle_xor(upper ? sums.part[i] : sums.part[i + 2], 16);
     float const one = (later ? two[1] : two[0]) + shuffle_xor(later ? two[0] : two[1], 8);
-    unsigned const power = 127u + 24u - static_cast<unsigned>(lane & 3);  // of what a subnormal took
+    unsigned const power = 127u + 15u - (1u << (lane & 3));  // of what B took
     return (one + shuffle_xor(one, 4)) * float_from_bits(power << 23);
 }
 
@@ -134,7 +137,10 @@ activations(Adders const& adders, float outside, RowSums const& sums, int positi
     if (kKind == kPoolRelu) return {sum, 0};
     float const second = sum_of_row(found, 2);
     if (kKind == kPoolLeaky) return {multiply_add(outside, second - sum, sum), 0};
-    unsigned const counted = static_cast<unsigned>(static_cast<int>(second));
+    unsigned const counted = kOldCompiler
+                                 ? static_cast<unsigned>(static_cast<int>(second))  // fewer registers
+                             : finite(second) ? static_cast<unsigned>(second)
+                                              : 0u;
     int const above = static_cast<int>(counted & (kBeyond - 1)), beyond = static_cast<int>(counted / kBeyond);
     float const more = multiply_add(adders.high, static_cast<float>(beyond), sum);
     return {multiply_add(adders.low, static_cast<float>(positions - above), more), above - beyond};

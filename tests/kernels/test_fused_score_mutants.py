@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         "channels beyond the last are not cleared",
         "staging.cuh",
-        "if (kHalf && chunk.channels < kGroup) clear_rows(p, chunk, thread, threads);",
-        "",
+        "chunk.channels < kGroup) clear_rows(",
+        "false) clear_rows(",
     ),
     Mutant(
         "the weights of the chunk before",
