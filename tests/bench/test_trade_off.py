@@ -87,7 +87,7 @@ def test_the_picture_tells_estimate_and_test_images_apart(
     drawn = false_accepts_png(measured=curve, estimated=estimated, own_rate=0.05, title="t", caption="c")
     assert drawn.startswith(b"\x89PNG")
     rows = [text.get_text() for text in made[0][1].get_legend().get_texts()]
-    assert any("estimate on left-out classes (often optimistic)" in row for row in rows) == bool(estimated)
+    assert any("rough estimate on left-out classes" in row for row in rows) == bool(estimated)
     assert any("test images, 95 % interval" in row for row in rows) == measured
     assert any("shipped threshold" in row for row in rows) == measured
     assert any("this bundle's rate: 5 %" in row for row in rows) != measured

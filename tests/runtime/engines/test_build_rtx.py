@@ -134,7 +134,7 @@ def test_a_bundle_of_a_newer_edgeosr_is_left_alone(bundle_path):
     path = bundle_path / "manifest.json"
     document = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**document, "schema": BODY_SCHEMA + 1}), encoding="utf-8")
-    with pytest.raises(BundleError, match="made by a newer edgeosr"):
+    with pytest.raises(BundleError, match="made after this state of edgeosr"):
         build_bundle(bundle_path, BuildOptions(targets=("sm_86",)))
     assert not (bundle_path / "engines").exists()
 

@@ -153,9 +153,15 @@ void Slot::enqueue(CUstream stream, bool bgr) {
 
 Lane::Lane(Machinery const& shared)
     : shared_(shared), activation_bytes_(shared.engine->getDeviceMemorySizeV2()) {
-    activations_ =
-        DeviceMemory(shared.cuda, static_cast<std::size_t>(std::max<std::int64_t>(activation_bytes_, 1)));
+    // The stream first: memory that is given back would wait for what other lanes are doing.
     require(shared.cuda.make_stream(&stream_, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    try {
+        activations_ =
+            DeviceMemory(shared.cuda, static_cast<std::size_t>(std::max<std::int64_t>(activation_bytes_, 1)));
+    } catch (...) {
+        shared.cuda.destroy_stream(stream_);
+        throw;
+    }
 }
 
 Lane::~Lane() {
