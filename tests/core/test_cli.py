@@ -30,24 +30,6 @@ COMMANDS = ("train", "export", "evaluate", "predict", "bench", "inspect", "verif
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def edgeosr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["edgeosr", *arguments])
-        code = 0
-        try:
-            application.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
-
-
 def test_the_version_is_the_package_s(edgeosr: Run) -> None:
     assert edgeosr("--version") == (0, f"edgeosr {__version__}\n", "")
 

@@ -2,36 +2,16 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeosr.cli import app as application
 from edgeosr.errors import UsageError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.training.settings import TrainSettings
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def edgeosr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["edgeosr", *arguments])
-        code = 0
-        try:
-            application.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.mark.parametrize(
