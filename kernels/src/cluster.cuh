@@ -15,7 +15,9 @@
 // Compilers before CUDA 12.1 cannot count bytes: there the whole cluster meets in wait_for_mail.
 #pragma once
 #include "primitives.cuh"
-#ifndef EDGEOSR_SIMT
+#ifdef EDGEOSR_SIMT
+#define EDGEOSR_CLUSTERS 0
+#else
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define EDGEOSR_CLUSTERS 1
@@ -101,4 +103,21 @@ EDGEOSR_DEVICE void wait_for_mail(Mailbox* mailbox) {
 
 }  // namespace edgeosr
 #endif
+#endif
+
+#if !EDGEOSR_CLUSTERS
+namespace edgeosr {
+
+// Never called: they let what is for clusters compile where there are none.
+using Mailbox = unsigned long long;
+EDGEOSR_DEVICE int cluster_rank() {
+    return 0;
+}
+EDGEOSR_DEVICE void open_mailbox(Mailbox*, unsigned) {}
+EDGEOSR_DEVICE void cluster_arrive() {}
+EDGEOSR_DEVICE void cluster_wait() {}
+EDGEOSR_DEVICE void send(void*, unsigned, Mailbox*, int) {}
+EDGEOSR_DEVICE void wait_for_mail(Mailbox*) {}
+
+}  // namespace edgeosr
 #endif

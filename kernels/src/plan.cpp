@@ -12,7 +12,7 @@ namespace {
 // As in kernels/plan.py and sharing.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
               kSumsFull = (512 + 16) * 4, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
-              kMostMultiprocessors = 4096;
+              kMostMultiprocessors = 4096, kClustersFrom = 90;
 constexpr long long kLargestElements = 2147483647LL;
 
 thread_local char message[256];
@@ -138,11 +138,15 @@ int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     return p->sums_at;
 }
 
+int sums_pitch(int tiles) {
+    return tiles * 16 + 4;
+}
+
 int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
     int sums = scorer.layers > 2 && !scorer.half ? kSumsFull : 0;
     for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
         if (p.layer_parts[layer] > 1)
-            sums = std::max(sums, p.layer_parts[layer] * rounded(scorer.width[layer]) * kTileMma);
+            sums = std::max(sums, p.layer_parts[layer] * sums_pitch(p.layer_tiles[layer]) * kTileMma);
     return p.sums_at + 4 * sums;
 }
 
@@ -165,24 +169,33 @@ int parts_of_layer(int tiles, int steps, int warps, int most) {
     return best;
 }
 
+int cluster_of(PackedScorer const& scorer, ScoreInput const& input, int slabs) {
+    if (!scorer.half || input.architecture < kClustersFrom) return 1;
+    return slabs % 8 == 0 ? 8 : slabs % 4 == 0 ? 4 : 1;
+}
+
 int slabs_of(PackedScorer const& scorer, int slab_width) {
     return (rounded(scorer.dimension) + slab_width - 1) / slab_width;
 }
 
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
-    bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
+    int const own = (p->samples + p->cluster - 1) / p->cluster;
+    bool const few = scorer.half && scorer.classes <= kKeptClasses && own <= kClassWarps;
     p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
-        int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
-        int const most = std::min(kMostLayerSums, room) / (rows * kTileMma);
+        int const pieces = scorer.half ? (rows / 16 + p->cluster - 1) / p->cluster : rows;
+        int const steps = inputs / (scorer.half ? 16 : 4);
+        int const most =
+            std::min(kMostLayerSums / (pieces * 16 * kTileMma), room / (sums_pitch(pieces) * kTileMma));
         int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps, most)
                           : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
                                                    : 1;
         int const share = (steps + parts - 1) / parts;
         p->layer_share[layer] = share;
         p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;
-        p->layer_inverse[layer] = (1 << 20) / pieces + 1;
+        p->layer_inverse[layer] = (1 << 20) / (scorer.half ? p->layer_parts[layer] : pieces) + 1;
+        if (scorer.half) p->layer_tiles[layer] = pieces;
     }
 }
 
@@ -215,8 +228,12 @@ void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
 }
 
 // The plan of one launch whose input was checked; row: what its tiles are taken from, null: from the rule.
-char const* plan_with(
-    PlanRow const* row, PackedScorer const& scorer, ScoreInput const& input, int slab_width, HostPlan* plan) {
+char const* plan_with(PlanRow const* row,
+                      PackedScorer const& scorer,
+                      ScoreInput const& input,
+                      int slab_width,
+                      bool clusters,
+                      HostPlan* plan) {
     *plan = HostPlan{};
     FusedScoreParams& p = plan->params;
     p.batch = input.batch;
@@ -229,6 +246,8 @@ char const* plan_with(
     p.slab_width = slab_width;
     p.slabs = slabs_of(scorer, slab_width);
     p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    p.cluster = plan->cluster = clusters ? cluster_of(scorer, input, p.slabs) : 1;
+    p.hidden_quads = (scorer.hidden_rows / 4 + p.cluster - 1) / p.cluster;
     share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
@@ -249,7 +268,11 @@ char const* plan_with(
         p.chunks_per_half /= 2;
         phase_a = place_phase_a(scorer, input, &p, most);
     }
-    int const shared = std::max(phase_a, phase_b_bytes(scorer, p));
+    int shared = std::max(phase_a, phase_b_bytes(scorer, p));
+    if (scorer.half) {
+        p.mailboxes_at = rounded(shared);
+        shared = p.mailboxes_at + kMailboxBytes;
+    }
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "
@@ -271,7 +294,8 @@ char const* plan_with(
 char const* make_plan(PackedScorer const& scorer,
                       ScoreInput const& input,
                       HostPlan* plan,
-                      PlanTable const& table) {
+                      PlanTable const& table,
+                      bool clusters) {
     if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
     if (char const* error = outside("multiprocessors", input.multiprocessors, 0, kMostMultiprocessors))
         return error;
@@ -282,8 +306,8 @@ char const* make_plan(PackedScorer const& scorer,
     int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
     int const width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
     PlanRow const* const row = row_of(table, scorer, input, slabs_of(scorer, width));
-    if (row && !plan_with(row, scorer, input, width, plan)) return nullptr;
-    return plan_with(nullptr, scorer, input, width, plan);
+    if (row && !plan_with(row, scorer, input, width, clusters, plan)) return nullptr;
+    return plan_with(nullptr, scorer, input, width, clusters, plan);
 }
 
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan) {
