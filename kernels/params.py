@@ -92,4 +92,5 @@ class FusedScoreParams(ctypes.Structure):
         ("odd_at", ctypes.c_int32),
         ("sums_at", ctypes.c_int32),
         ("last_at", ctypes.c_int32),
+        ("kept_bias_at", ctypes.c_int32 * LAYERS),
     )

@@ -146,6 +146,8 @@ def _plan(
     packed, batch = asked.packed, asked.batch
     params = FusedScoreParams(batch=batch, slab_width=width, slabs=asked.slabs, cluster=cluster)
     params.hidden_quads = -(-packed.hidden_rows // 4 // cluster)
+    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
+        params.layer_tiles[layer] = -(-padded_size(packed.widths[layer]) // 16 // cluster)
     _fill_scorer(params, packed)
     columns = TILE_HALF if packed.half else TILE_FULL
     by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors)
@@ -246,8 +248,12 @@ def _place_hidden(params: FusedScoreParams, packed: PackedScorer, tile: int) -> 
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.last_at = params.odd_at + hidden[1]
-    params.sums_at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
-    return int(params.sums_at)
+    at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
+    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
+        params.kept_bias_at[layer] = at
+        at += 4 * 16 * params.layer_tiles[layer]
+    params.sums_at = at
+    return int(at)
 
 
 def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:

@@ -109,7 +109,7 @@ def share_layers(
     the layers'. How a layer is cut never depends on the batch, so that the bits do not.
 
     Args:
-        params: takes it; ``samples`` and ``cluster`` are filled in.
+        params: takes it; ``samples``, ``cluster`` and ``layer_tiles`` are filled in.
         packed: the scorer.
         room: floats of shared memory that the sums of parts may have.
         class_warps: that classes and parts have for themselves; None: as the rule has them.
@@ -119,10 +119,9 @@ def share_layers(
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
-            pieces, steps = -(-(rows // 16) // params.cluster), inputs // 16
+            pieces, steps = params.layer_tiles[layer], inputs // 16
             most = min(MOST_LAYER_SUMS // (pieces * 16 * TILE_HALF), room // (sums_pitch(pieces) * TILE_HALF))
             parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
-            params.layer_tiles[layer] = pieces
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1

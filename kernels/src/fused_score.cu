@@ -76,9 +76,9 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
-// Count the block in; return whether it is its tile's last, or one of its cluster is. One thread publishes the
-// stores of all, counts, and sees for all what others published: barriers, or the mail, make its fence and its
-// atomic theirs.
+// Count the block in; return whether it is its tile's last, or one of its cluster is. One thread publishes
+// the stores of all, counts, and sees for all what others published: barriers, or the mail, make its fence
+// and its atomic theirs.
 template <bool kMma>
 EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
     if (sends_mail<kMma>()) cluster_wait();
@@ -88,7 +88,8 @@ EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
     if (thread == 0) {
         unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
         thread_fence();
-        last = atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap) == wrap ? 1u : 0u;
+        last =
+            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap) == wrap ? 1u : 0u;
         if (!sends_mail<kMma>()) shared_store_u32(result(kLast, 0), last);
     }
     if (!sends_mail<kMma>()) {

@@ -36,20 +36,17 @@ EDGEOSR_DEVICE void store_hidden_pair(unsigned char* buffer, int pitch, int samp
 EDGEOSR_DEVICE const float* layer_bias(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<float const*>(p.scorer + p.bias_at[layer]);
 }
-EDGEOSR_DEVICE Floats2 two_biases(FusedScoreParams const& p, int layer, int row) {
-    return {load_f32(layer_bias(p, layer) + row), load_f32(layer_bias(p, layer) + row + 1)};
-}
 
 // The first weights of a unit, on their way.
 struct Asked {
     Words4 word[kAhead];
 };
 
-// Tensor cores: a block's row tiles of a layer times its parts along k are units, which the layer's warps share
-// out; unit = own tile * parts + part. A warp goes through a unit kAhead steps at a time.
+// Tensor cores: a block's row tiles of a layer times its parts along k are units, which the layer's warps
+// share out; unit = own tile * parts + part. A warp goes through a unit kAhead steps at a time.
 struct Unit {
-    int number, first;             // of the unit; its first step here
-    int tile, part, steps;         // tile of the layer; steps left from the first on; 0: there is no such unit
+    int number, first;      // of the unit; its first step here
+    int tile, part, steps;  // tile of the layer; steps left from the first on; 0: there is no such unit
     unsigned char const* weights;  // a lane's, of the first step
 };
 
@@ -127,114 +124,6 @@ EDGEOSR_DEVICE void multiply_units(
     }
 }
 
-// The parts' sums of a block's rows, where they are sent: [part, sample, pitch] float. No two rows of a warp's
-// access share banks.
-EDGEOSR_DEVICE int sums_pitch(FusedScoreParams const& p, int layer) {
-    return p.layer_tiles[layer] * 16 + 4;
-}
-
-EDGEOSR_DEVICE unsigned halves_from(float low, float high) {
-    return half_from_float(low) | static_cast<unsigned>(half_from_float(high)) << 16;
-}
-
-// Values of a unit with all of k to every block: lanes of two neighbouring rows take a sample each.
-EDGEOSR_DEVICE void send_unit(
-    FusedScoreParams const& p, int layer, unsigned short* to, int pitch, Unit const& unit, float const (&c)[4]) {
-    int const lane = lane_again(), odd = lane >> 2 & 1, sample = (lane & 3) * 2 + odd;
-    float const slope = shared_load_f32(&kept_constants()->slope);
-    int const valid = this_block(p).valid;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        int const row = unit.tile * 16 + (lane >> 2) + half * 8;
-        float const bias = load_f32(layer_bias(p, layer) + row);
-        float const first = leaky(c[half * 2] + bias, slope), second = leaky(c[half * 2 + 1] + bias, slope);
-        float const other = shuffle_xor(odd ? first : second, 4);
-        if (sample < valid)
-            send_to_all(p,
-                        to + sample * pitch + row - odd,
-                        halves_from(odd ? other : first, odd ? second : other),
-                        layer + 1);
-    }
-}
-
-// The block's sums over parts, with bias and LeakyReLU, to every block: a thread has two rows of a sample, and
-// one block to send them to. bias: of the rows of its first pair.
-EDGEOSR_DEVICE void send_sums(
-    FusedScoreParams const& p, int layer, unsigned short* to, int pitch, float const* sums, Floats2 bias) {
-    int const thread = thread_index_again(), bits = 31 - leading_zeros(static_cast<unsigned>(p.cluster));
-    int const valid = this_block(p).valid, pairs = own_rows(p, layer) >> 1, sums_step = sums_pitch(p, layer);
-    float const slope = shared_load_f32(&kept_constants()->slope);
-    int sample = 0, pair = thread >> bits, biased = -1;
-#pragma unroll 1
-    for (;; pair += kThreads >> bits) {
-        while (pair >= pairs && sample < valid) {
-            pair -= pairs;
-            ++sample;
-        }
-        if (sample >= valid) return;
-        int const row = first_tile(p, layer) * 16 + pair * 2;
-        if (biased >= 0 && biased != pair) bias = two_biases(p, layer, row);
-        biased = pair;
-        Floats2 value = {0.0f, 0.0f};
-        float const* from = sums + sample * sums_step + pair * 2;
-#pragma unroll 1
-        for (int part = 0; part < p.layer_parts[layer]; ++part) {
-            Floats2 const sum = shared_load_x2(from);
-            value.x += sum.x;
-            value.y += sum.y;
-            from += kTileMma * sums_step;
-        }
-        send(to + sample * pitch + row,
-             halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
-             mailbox(p, layer + 1),
-             thread & (p.cluster - 1));
-    }
-}
-
-// The rows of the pair that send_sums begins with.
-EDGEOSR_DEVICE Floats2 first_biases(FusedScoreParams const& p, int layer) {
-    int const bits = 31 - leading_zeros(static_cast<unsigned>(p.cluster)), pairs = own_rows(p, layer) >> 1;
-    int pair = thread_index_again() >> bits;
-    if (pairs == 0) return {0.0f, 0.0f};
-    while (pair >= pairs)
-        pair -= pairs;
-    return two_biases(p, layer, first_tile(p, layer) * 16 + pair * 2);
-}
-
-// A hidden layer of tensor cores whose values go to every block of the cluster; as hidden_layer.
-template <class Meanwhile>
-EDGEOSR_DEVICE void shared_layer(FusedScoreParams const& p,
-                                 int layer,
-                                 unsigned short const* from,
-                                 unsigned short* to,
-                                 float* sums,
-                                 Asked& asked,
-                                 Meanwhile const& meanwhile) {
-    int const pitch = hidden_pitch<true>(p.width[layer]);
-    bool const whole = p.layer_parts[layer] == 1;
-    Floats2 bias = {0.0f, 0.0f};
-    if (!whole) bias = first_biases(p, layer);
-    if (thread_index_again() >> 5 >= layer_warps(p))
-        meanwhile();
-    else
-        multiply_units(p, layer, from, asked, [&](Unit const& unit, float const(&c)[4]) {
-            if (p.layer_parts[layer] == 1) {
-                send_unit(p, layer, to, pitch, unit, c);
-                return;
-            }
-            int const lane = lane_again(), step = sums_pitch(p, layer);
-            float* const sum = sums + (unit.part * kTileMma + (lane & 3) * 2) * step +
-                               (unit.tile - first_tile(p, layer)) * 16 + (lane >> 2);
-            shared_store_f32(sum, c[0]);
-            shared_store_f32(sum + step, c[1]);
-            shared_store_f32(sum + 8, c[2]);
-            shared_store_f32(sum + step + 8, c[3]);
-        });
-    if (whole) return;
-    block_sync();
-    send_sums(p, layer, to, pitch, sums, bias);
-}
-
 // Layer `layer` (1 .. layers - 2): from -> to, both in shared memory; sums: for parts of k [part, row,
 // sample], of FMAs [sample, part, row]. Rows beyond the width are weights of 0, so leaky(0 + 0) = 0. Of all
 // threads: those of class warps do `meanwhile` instead.
@@ -249,16 +138,6 @@ EDGEOSR_DEVICE void hidden_layer(FusedScoreParams const& p,
     constexpr int kTile = kMma ? kTileMma : kTileFma;
     constexpr bool kBiasAhead = kMma || !kFewRegisters;
     constexpr int kItems = 2;  // of a thread at a time
-    if (sends_mail<kMma>()) {
-        shared_layer(p,
-                     layer,
-                     reinterpret_cast<unsigned short const*>(from),
-                     reinterpret_cast<unsigned short*>(to),
-                     sums,
-                     asked,
-                     meanwhile);
-        return;
-    }
     int const inputs = padded16(p.width[layer - 1]), rows = padded16(p.width[layer]);
     int const pitch_out = hidden_pitch<kMma>(rows), thread = thread_index_again();
     int const parts = p.layer_parts[layer];

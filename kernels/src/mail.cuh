@@ -2,10 +2,11 @@
 // layer's rows, and whole samples of its own for classes, parts and verdicts. Where there are no clusters a
 // block is alone and has all.
 //
-// Mailbox 0 tells whether a block was its tile's last one to arrive; mailbox 1 + n brings the hidden values of
-// layer n. Each is used once. No word comes too early: who sends values of layer n + 1 has those of layer n from
-// every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more, whose room
-// layer n + 1 takes; and who sends values of layer 0 has been told by every block that it left phase A.
+// Mailbox 0 tells whether a block was its tile's last one to arrive; mailbox 1 + n brings the hidden values
+// of layer n. Each is used once. No word comes too early: who sends values of layer n + 1 has those of layer
+// n from every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more,
+// whose room layer n + 1 takes; and who sends values of layer 0 has been told by every block that it left
+// phase A.
 #pragma once
 #include "block.cuh"
 #include "cluster.cuh"
@@ -40,7 +41,8 @@ EDGEOSR_DEVICE void open_mailboxes(FusedScoreParams const& p, Block const& block
     int const which = thread_index();
     if (which == 0) open_mailbox(mailbox(p, 0), static_cast<unsigned>(p.cluster) * 4u);
     if (which > 0 && which < p.layers)
-        open_mailbox(mailbox(p, which), static_cast<unsigned>(padded16(p.width[which - 1]) * block.valid) * 2u);
+        open_mailbox(mailbox(p, which),
+                     static_cast<unsigned>(padded16(p.width[which - 1]) * block.valid) * 2u);
     cluster_arrive();
 }
 

@@ -26,10 +26,10 @@ enum Limit : int {
     kGroup = 16,             // channels of a chunk of the map
     kTileMma = 8,            // samples of a tile: the columns of one mma
     kTileFma = 4,
-    kStageAt = 48,   // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 4976,  // of phase B: outputs of the hidden layers 0, 2, ..
-    kMostCluster = 8,      // blocks of a cluster that every device with clusters can place
-    kMailboxBytes = 96,    // a mailbox for who is last and for each hidden layer; who is last, a word a block
+    kStageAt = 48,       // shared memory of phase A: what has a fixed size comes first
+    kEvenAt = 4976,      // of phase B: outputs of the hidden layers 0, 2, ..
+    kMostCluster = 8,    // blocks of a cluster that every device with clusters can place
+    kMailboxBytes = 96,  // a mailbox for who is last and for each hidden layer; who is last, a word a block
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -153,9 +153,10 @@ struct FusedScoreParams {
     int z_at;       // [T, z_pitch] float; of maps each channel's J^2 behind it, the same again
     int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights; where the map was before
     // phase B (verdict.cuh)
-    int odd_at;   // outputs of the hidden layers 1, 3, ..
-    int sums_at;  // parts of a hidden layer
-    int last_at;  // float, the last layer's weights
+    int odd_at;                    // outputs of the hidden layers 1, 3, ..
+    int sums_at;                   // parts of a hidden layer
+    int last_at;                   // float, the last layer's weights
+    int kept_bias_at[kMaxLayers];  // float, the biases of the block's rows of a hidden layer, tensor cores
 };
 
 }  // namespace edgeosr

@@ -1,9 +1,10 @@
-// Phase B, in the last block of a tile to arrive, or in all blocks of its cluster: partials in slab order, head, parts, fusion, threshold,
-// verdict.
+// Phase B, in the last block of a tile to arrive, or in all blocks of its cluster: partials in slab order,
+// head, parts, fusion, threshold, verdict.
 #pragma once
 #include "classes.cuh"
 #include "hidden.cuh"
 #include "parts.cuh"
+#include "shared_layer.cuh"
 
 namespace edgeosr {
 
@@ -91,8 +92,8 @@ EDGEOSR_DEVICE Quad quad_at(FusedScoreParams const& p, int valid, int number) {
     return {sample, hidden + number, sample < valid};
 }
 
-// Sums over slabs of the block's rows, four neighbours two threads: layer 1's become hidden values, the head's
-// are kept for find_top, those of parts go back to the first slab's place.
+// Sums over slabs of the block's rows, four neighbours two threads: layer 1's become hidden values, the
+// head's are kept for find_top, those of parts go back to the first slab's place.
 template <bool kMma>
 EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partials) {
     int const thread = thread_index_again();
@@ -175,14 +176,13 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
             if (turn == (alone(p) ? 0 : 1)) find_sums(p, block, partials);
             if (turn == (alone(p) ? 1 : 2)) find_values(p, block, partials);
         };
-        if (turn < layers)
-            hidden_layer<kMma>(p,
-                               turn + 1,
-                               hidden_values(p, turn),
-                               hidden_values(p, turn + 1),
-                               reinterpret_cast<float*>(shared_memory() + p.sums_at),
-                               asked,
-                               classes);
+        float* const sums = reinterpret_cast<float*>(shared_memory() + p.sums_at);
+        if (turn < layers && sends_mail<kMma>())
+            shared_layer(
+                p, turn + 1, hidden_values(p, turn), hidden_values(p, turn + 1), sums, asked, classes);
+        else if (turn < layers)
+            hidden_layer<kMma>(
+                p, turn + 1, hidden_values(p, turn), hidden_values(p, turn + 1), sums, asked, classes);
         if (p.class_warps == 0 || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
         ask_for_layer<kMma>(p, turn + 2, asked);
         if (sends_mail<kMma>() && turn < layers) wait_for_mail(mailbox(p, turn + 2));
@@ -198,6 +198,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
         Block const block = this_block(p);
         keep_constants(p);
         keep_last_layer(p);
+        if (sends_mail<kMma>()) keep_biases(p);
         if (column < block.valid)
             finish_norms<kMap>(
                 p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
