@@ -28,7 +28,7 @@ struct Instruction {
     int array = kPrivate;
     bool store = false;
     std::vector<uint32_t> synchronisations, occurrence;  // per thread
-    std::vector<Access> accesses;                        // of the running block
+    std::vector<Access> accesses;                        // of the running cluster
     uint64_t requests = 0, excess = 0;
 };
 
@@ -97,7 +97,7 @@ void begin_counting(EdgeosrCountedArray* arrays, size_t count) {
     counters.array_count = count;
 }
 
-void end_block_counting() {
+void end_cluster_counting() {
     for (auto& [key, instruction] : counters.instructions) {
         auto& list = instruction.accesses;
         std::stable_sort(
@@ -135,7 +135,7 @@ size_t end_counting(EdgeosrSharedCounts* shared, EdgeosrConflict* conflicts, siz
 
 void count_access(void const* address, size_t bytes, bool store, void const* code) {
     if (!counters.on || !machine.current) return;
-    auto const where = reinterpret_cast<uintptr_t>(address);
+    auto const where = address_in_workspace(reinterpret_cast<uintptr_t>(address));
     int const array = array_of(where);
     if (array == kPrivate) return;
     uint64_t const key = reinterpret_cast<uintptr_t>(code) << 8 | static_cast<uint8_t>(array);
@@ -147,12 +147,13 @@ void count_access(void const* address, size_t bytes, bool store, void const* cod
         instruction.synchronisations.assign(machine.threads.size(), ~0u);
         instruction.occurrence.assign(machine.threads.size(), 0);
     }
-    uint32_t& occurrence = instruction.occurrence[me.linear];
-    if (instruction.synchronisations[me.linear] != me.synchronisations) {
-        instruction.synchronisations[me.linear] = me.synchronisations;
+    auto const number = static_cast<size_t>(&me - machine.threads.data());
+    uint32_t& occurrence = instruction.occurrence[number];
+    if (instruction.synchronisations[number] != me.synchronisations) {
+        instruction.synchronisations[number] = me.synchronisations;
         occurrence = 0;
     }
-    uint64_t const request = static_cast<uint64_t>(me.linear / 32) << 56 |
+    uint64_t const request = static_cast<uint64_t>(me.warp - machine.warps.data()) << 56 |
                              static_cast<uint64_t>(me.synchronisations & 0xfffffffu) << 28 |
                              (occurrence & 0xfffffffu);
     ++occurrence;

@@ -33,7 +33,7 @@ struct EdgeosrConflict {
 namespace simt {
 
 void begin_counting(EdgeosrCountedArray* arrays, size_t count);
-void end_block_counting();
+void end_cluster_counting();
 /// Totals since begin_counting, and up to `room` program points with conflicts; returns how many.
 size_t end_counting(EdgeosrSharedCounts* shared, EdgeosrConflict* conflicts, size_t room);
 

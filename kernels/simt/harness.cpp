@@ -32,6 +32,7 @@ char const* edgeosr_simt_run(char const* entry,
     launch.blocks = run->blocks;
     launch.threads = run->threads;
     launch.dynamic_shared_bytes = run->dynamic_shared_bytes;
+    launch.cluster = run->cluster;
     launch.schedule = static_cast<simt::Schedule>(run->schedule);
     launch.seed = run->seed;
     launch.workspace = static_cast<unsigned char*>(run->workspace);

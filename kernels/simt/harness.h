@@ -28,7 +28,7 @@ struct EdgeosrRun {
     uint32_t blocks, threads;
     uint64_t dynamic_shared_bytes;
     int32_t schedule;  // simt::Schedule
-    uint32_t reserved;
+    uint32_t cluster;  // blocks of a cluster; 1: none
     uint64_t seed;
     void* workspace;
     uint64_t workspace_bytes;

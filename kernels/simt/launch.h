@@ -6,13 +6,14 @@
 
 namespace simt {
 
-/// Order of threads, and of blocks. `shuffled` depends on the seed alone.
+/// Order of threads, of blocks, and of words under way in a cluster. `shuffled` depends on the seed alone.
 enum class Schedule : int { forward = 0, reverse = 1, shuffled = 2 };
 
 struct Launch {
     unsigned blocks = 0;
     unsigned threads = 0;  // a block
     size_t dynamic_shared_bytes = 0;
+    unsigned cluster = 1;  // blocks that run at once; `blocks` is a multiple of it
     Schedule schedule = Schedule::forward;
     uint64_t seed = 0;
     /// Global memory through which blocks talk: a block's stores to it reach the others only as fences say.

@@ -43,10 +43,14 @@ unsigned bit_from(uint32_t bits, unsigned from) {
 /// together.
 Thread* choose() {
     auto const warps = static_cast<unsigned>(machine.warps.size());
-    unsigned w = machine.current ? machine.current->linear / 32 : 0;
+    auto w = static_cast<unsigned>(machine.current ? machine.current->warp - machine.warps.data() : 0);
     Schedule const schedule = machine.launch.schedule;
     uint64_t const random = schedule == Schedule::shuffled ? next_random() : 0;
     if (schedule == Schedule::shuffled && (random & 7) == 0) w = static_cast<unsigned>(random >> 8) % warps;
+    // Half the time one block of a cluster falls behind: the others run ahead as far as they can.
+    if (machine.blocks.size() > 1 && schedule == Schedule::shuffled && (random & 0xff000) == 0)
+        machine.held = static_cast<unsigned>((random >> 20) % (2 * machine.blocks.size()));
+    Thread* held = nullptr;
     for (unsigned step = 0; step < warps; ++step) {
         if (uint32_t const ready = machine.warps[w].ready) {
             unsigned lane = static_cast<unsigned>(random >> 3) % 32;  // 0 unless shuffled
@@ -54,23 +58,49 @@ Thread* choose() {
                 lane = 31 - static_cast<unsigned>(__builtin_clz(ready));
             else
                 lane = bit_from(ready, lane);
-            return &machine.threads[w * 32 + lane];
+            Thread* const thread = machine.warps[w].lanes + lane;
+            if (thread->block->rank != machine.held) return thread;
+            if (!held) held = thread;
         }
         if (schedule == Schedule::reverse)
             w = w ? w - 1 : warps - 1;
         else
             w = w + 1 < warps ? w + 1 : 0;
     }
-    return nullptr;
+    return held;
 }
 
-/// No thread can run: every thread is at one barrier, or the kernel is wrong.
-void release_barrier() {
-    Thread const* first = nullptr;
+/// All threads of the block are at one barrier, or the kernel is wrong.
+void release_barrier(Block& block) {
+    Thread* const threads = block.threads;
+    Thread const* first = threads;
+    while (first->state != State::at_barrier)
+        ++first;
+    machine.current = const_cast<Thread*>(first);
+    if (block.at_barrier != machine.launch.threads)
+        fail(first->site,
+             "barrier reached by " + std::to_string(block.at_barrier) + " of " +
+                 std::to_string(machine.launch.threads) + " threads; the others have returned");
+    for (unsigned i = 0; i < machine.launch.threads; ++i)
+        if (!(threads[i].site == first->site))
+            fail(threads[i].site,
+                 "divergent barrier: thread " + std::to_string(first->linear) + " waits at " +
+                     text(first->site));
+    ++machine.barriers;
+    settle_stores(block);
+    block.at_barrier = 0;
+    for (unsigned i = 0; i < machine.launch.threads; ++i) {
+        wake(threads[i]);
+        ++threads[i].synchronisations;
+    }
+}
+
+/// No thread can run: every thread of a block is at one barrier, or the kernel is wrong.
+void go_on() {
     for (Thread const& thread : machine.threads) {
         if (thread.state == State::in_warp_operation) {
             Meeting const* meeting = nullptr;
-            for (Meeting const& m : machine.warps[thread.linear / 32].meetings)
+            for (Meeting const& m : thread.warp->meetings)
                 if (m.mask >> (thread.linear % 32) & 1 && m.arrived) meeting = &m;
             char masks[96];
             std::snprintf(masks,
@@ -82,38 +112,31 @@ void release_barrier() {
             fail(thread.site,
                  std::string("lanes named in the mask never came to this warp operation (") + masks + ")");
         }
-        if (thread.state == State::at_barrier && !first) first = &thread;
     }
-    machine.current = const_cast<Thread*>(first);
-    if (machine.at_barrier != machine.threads.size())
-        fail(first->site,
-             "barrier reached by " + std::to_string(machine.at_barrier) + " of " +
-                 std::to_string(machine.threads.size()) + " threads; the others have returned");
-    for (Thread& thread : machine.threads)
-        if (!(thread.site == first->site))
-            fail(thread.site,
-                 "divergent barrier: thread " + std::to_string(first->linear) + " waits at " +
-                     text(first->site));
-    ++machine.barriers;
-    settle_stores();
-    machine.at_barrier = 0;
-    for (Thread& thread : machine.threads) {
-        thread.state = State::ready;
-        ++thread.synchronisations;
-        machine.warps[thread.linear / 32].ready |= 1u << (thread.linear % 32);
-    }
+    for (Block& block : machine.blocks)
+        if (block.at_barrier) return release_barrier(block);
+}
+
+/// The running thread's block: what the kernel's accesses are checked against.
+void enter(Block const& block) {
+    shared_window = block.shared;
+    workspace_shift = block.workspace_shift;
 }
 
 void leave(bool last) {
     Thread& me = *machine.current;
+    // At once, so that a block can be whole barriers ahead of others.
+    if (machine.blocks.size() > 1 && me.block->at_barrier == machine.launch.threads)
+        release_barrier(*me.block);
     Thread* next = choose();
     if (!next && machine.done < machine.threads.size()) {
-        release_barrier();
+        go_on();
         next = choose();
     }
     ++machine.switches;
     machine.current = next;
     if (next == &me) return;
+    if (next && next->block != me.block) enter(*next->block);
     switch_fiber(me.fiber, next ? next->fiber : machine.main, last);
 }
 
@@ -123,7 +146,8 @@ void start() {
     Thread& me = *machine.current;
     require_no_copies_left(me);
     me.state = State::done;
-    machine.warps[me.linear / 32].ready &= ~(1u << (me.linear % 32));
+    me.warp->ready &= ~(1u << (me.linear % 32));
+    ++me.block->done;
     ++machine.done;
 #if defined(EDGEOSR_SIMT_TSAN)
     __tsan_release(&machine.done);
@@ -132,22 +156,40 @@ void start() {
     __builtin_trap();
 }
 
-bool run_block(char* stacks) {
-    auto const count = static_cast<unsigned>(machine.threads.size());
-    machine.warps.assign((count + 31) / 32, Warp{});
-    machine.at_barrier = machine.done = 0;
+void begin_block(Block& block, unsigned index, char* stacks) {
+    unsigned const count = machine.launch.threads, warps = (count + 31) / 32;
+    block.index = index;
+    block.threads = &machine.threads[block.rank * count];
+    block.at_barrier = block.done = 0;
+    begin_block_memory(block);
     for (unsigned i = 0; i < count; ++i) {
-        Thread& thread = machine.threads[i];
+        Thread& thread = block.threads[i];
+        thread.block = &block;
+        thread.warp = &machine.warps[block.rank * warps + i / 32];
+        if (i % 32 == 0) thread.warp->lanes = &thread;
         thread.linear = i;
-        thread.state = State::ready;
         thread.site = Site{};
         thread.synchronisations = thread.commits = 0;
+        thread.acquired = 0;
         thread.copies.clear();
-        prepare(thread.fiber, stacks + kStride * i, kStackBytes, start);
-        machine.warps[i / 32].ready |= 1u << (i % 32);
+        prepare(thread.fiber, stacks + kStride * (block.rank * count + i), kStackBytes, start);
+        wake(thread);
+    }
+}
+
+/// The cluster that begins with this block of the grid.
+bool run_cluster(unsigned first_block, char* stacks) {
+    auto const size = static_cast<unsigned>(machine.blocks.size());
+    machine.warps.assign(size * ((machine.launch.threads + 31) / 32), Warp{});
+    machine.done = 0;
+    machine.held = size;
+    for (unsigned rank = 0; rank < size; ++rank) {
+        machine.blocks[rank].rank = rank;
+        begin_block(machine.blocks[rank], first_block + rank, stacks);
     }
     machine.current = nullptr;
     Thread* first = choose();
+    enter(*first->block);
     machine.current = first;
     switch_fiber(machine.main, first->fiber, false);
 #if defined(EDGEOSR_SIMT_TSAN)
@@ -156,6 +198,11 @@ bool run_block(char* stacks) {
     for (Thread& thread : machine.threads)
         retire(thread.fiber);
     machine.current = nullptr;
+#if defined(EDGEOSR_SIMT_COUNT)
+    end_cluster_counting();
+#endif
+    for (Block& block : machine.blocks)
+        end_block_memory(block);
     return machine.error.empty();
 }
 
@@ -167,17 +214,17 @@ std::string text(Site const& site) {
 }
 
 void fail(Site const& site, std::string const& what) {
-    machine.error = "block " + std::to_string(machine.block) + ", thread " +
-                    std::to_string(machine.current ? machine.current->linear : 0) + ", " + text(site) + ": " +
-                    what;
-    Fiber abandoned = machine.current ? machine.current->fiber : Fiber{};
+    Thread const& me = *machine.current;
+    machine.error = "block " + std::to_string(me.block->index) + ", thread " + std::to_string(me.linear) +
+                    ", " + text(site) + ": " + what;
+    Fiber abandoned = me.fiber;
     switch_fiber(abandoned, machine.main, true);
     __builtin_trap();
 }
 
 void suspend() {
     Thread& me = *machine.current;
-    machine.warps[me.linear / 32].ready &= ~(1u << (me.linear % 32));
+    me.warp->ready &= ~(1u << (me.linear % 32));
     leave(false);
 }
 
@@ -188,28 +235,24 @@ char const* run(Launch const& launch, void (*entry)(void*), void* argument) {
     machine.switches = machine.barriers = machine.warp_operations = machine.multiplications = 0;
     kernel = entry;
     kernel_argument = argument;
-    unsigned const threads = launch.threads, blocks = launch.blocks;
-    if (threads == 0 || threads > 1024) return "a block has 1 to 1024 threads";
+    unsigned const blocks = launch.blocks, cluster = launch.cluster;
+    if (launch.threads == 0 || launch.threads > 1024) return "a block has 1 to 1024 threads";
+    if (cluster == 0 || cluster > 8) return "a cluster has 1 to 8 blocks";
+    if (blocks % cluster) return "the grid's blocks are no multiple of the cluster's";
+    unsigned const threads = cluster * launch.threads;
+    machine.blocks = std::vector<Block>(cluster);
     machine.threads = std::vector<Thread>(threads);
     auto* stacks = static_cast<char*>(std::aligned_alloc(4096, (kStride * threads + 4095) / 4096 * 4096));
 #if defined(EDGEOSR_SIMT_TSAN)
     machine.main.tsan_fiber = __tsan_get_current_fiber();
 #endif
-    std::vector<unsigned> order(blocks);
+    std::vector<unsigned> order(blocks / cluster);
     std::iota(order.begin(), order.end(), 0u);
     if (launch.schedule == Schedule::reverse) std::reverse(order.begin(), order.end());
     if (launch.schedule == Schedule::shuffled) permute(order);
     begin_launch_memory();
-    for (unsigned const b : order) {
-        machine.block = b;
-        begin_block_memory();
-        bool const good = run_block(stacks);
-#if defined(EDGEOSR_SIMT_COUNT)
-        end_block_counting();
-#endif
-        end_block_memory();
-        if (!good) break;
-    }
+    for (unsigned const c : order)
+        if (!run_cluster(c * cluster, stacks)) break;
     end_launch_memory();
     std::free(stacks);
     return machine.error.empty() ? nullptr : machine.error.c_str();

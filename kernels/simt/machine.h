@@ -1,5 +1,6 @@
-// The machine that runs a CUDA kernel's own source on the CPU: one fiber a CUDA thread, all on one OS thread,
-// one block after another. What a kernel sees of it is in simt.h; this is the inside.
+// The machine that runs a CUDA kernel's own source on the CPU: one fiber a CUDA thread, all on one OS thread.
+// The blocks of a cluster run at once, clusters (blocks, where there are none) one after another. What a
+// kernel sees of it is in simt.h and cluster.h; this is the inside.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 
 #include "fiber.h"
 #include "launch.h"
+#include "primitives.h"
 #include "site.h"
 
 namespace simt {
@@ -25,8 +27,13 @@ struct Copy {
     unsigned group;  // number of commits by this thread before it
 };
 
+struct Block;
+struct Warp;
+
 struct Thread {
     Fiber fiber;
+    Block* block = nullptr;
+    Warp* warp = nullptr;
     unsigned linear = 0;  // in the block
     State state = State::ready;
     Site site;                      // where it waits
@@ -36,6 +43,7 @@ struct Thread {
     unsigned commits = 0;
     std::vector<Copy> copies;
     std::vector<uint32_t> stored;  // words of the workspace since the last barrier or fence
+    size_t acquired = 0;           // of what blocks published, see see_published
 };
 
 /// The lanes of one warp that meet in one operation.
@@ -49,18 +57,29 @@ struct Meeting {
 
 struct Warp {
     uint32_t ready = 0;  // lanes
+    Thread* lanes = nullptr;
     Meeting meetings[32];
     unsigned active = 0;  // meetings in use are among the first `active`
 };
 
+/// A block of the cluster that runs.
+struct Block {
+    unsigned index = 0, rank = 0;  // in the grid, in the cluster
+    SharedWindow shared;
+    ptrdiff_t workspace_shift = 0;  // from the workspace to the block's view of it
+    Thread* threads = nullptr;
+    unsigned at_barrier = 0, done = 0;  // threads
+};
+
 struct Machine {
     Launch launch;
-    unsigned block = 0;
     Fiber main;
     Thread* current = nullptr;
-    std::vector<Thread> threads;
+    std::vector<Block> blocks;    // of the cluster that runs
+    std::vector<Thread> threads;  // of all of them
     std::vector<Warp> warps;
-    unsigned at_barrier = 0, done = 0;
+    unsigned done = 0;  // threads
+    unsigned held = 0;  // shuffled: rank of a block that runs only if no other can; of none
     uint64_t random = 0;
     std::string error;
     uint64_t switches = 0, barriers = 0, warp_operations = 0, multiplications = 0;
@@ -74,10 +93,10 @@ extern Machine machine;
 /// Let other threads run until this one is ready again; its state says what it waits for.
 void suspend();
 
-/// A thread waiting in a warp operation may go on.
+/// A thread that waits may go on.
 inline void wake(Thread& thread) {
     thread.state = State::ready;
-    machine.warps[thread.linear / 32].ready |= 1u << (thread.linear % 32);
+    thread.warp->ready |= 1u << (thread.linear % 32);
 }
 
 inline uint64_t next_random() {  // xorshift64
@@ -93,11 +112,14 @@ std::string text(Site const& site);
 
 // memory.cpp
 void begin_launch_memory();
-void begin_block_memory();
-void end_block_memory();
+void begin_block_memory(Block& block);
+void end_block_memory(Block& block);
 void end_launch_memory();
 void require_no_copies_left(Thread& thread);
-/// At a barrier: what the threads stored before it, any thread may fence after it.
-void settle_stores();
+/// At a barrier: what the block's threads stored before it, any of them may fence after it.
+void settle_stores(Block& block);
+/// The running thread has acquired so many of the stores that blocks published, in their order: its block
+/// sees them.
+void see_published(size_t stores);
 
 }  // namespace simt

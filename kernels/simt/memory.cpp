@@ -5,7 +5,11 @@
 // follows it, (3) an atomic of the other block reads what it left, and (4) that acquires, or a fence of its
 // thread follows. So each block starts with the workspace as it was at the *launch*; what a thread has fenced
 // is published at its next atomic; the block sees what is published once the thread of its atomic has
-// acquired; all other stores appear when the kernel ends.
+// acquired; all other stores appear when the kernel ends. Mail (cluster.cpp) orders none of this, but that it
+// hands on what its sender had acquired.
+//
+// A block that runs alone finds its view of the workspace in the workspace itself. Blocks of a cluster, which
+// run at once, have copies.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +24,7 @@
 namespace simt {
 
 SharedWindow shared_window;
+ptrdiff_t workspace_shift = 0;
 
 namespace {
 
@@ -31,15 +36,23 @@ struct Store {
     uint32_t value;
 };
 
-struct Workspace {
-    std::vector<uint32_t> at_launch, published;
-    std::vector<Store> at_end;  // never published: of all blocks
-    // Of the running block:
+/// A block's view.
+struct View {
+    char* copy = nullptr;  // an allocation; null: the workspace itself
+    uint32_t* words = nullptr;
     std::vector<uint32_t> own;                       // every word it stored
     std::vector<uint32_t> settled;                   // stored before a barrier, not fenced
     std::vector<std::pair<unsigned, Store>> fenced;  // by the thread that fenced them
     unsigned counted = kNobody;                      // the thread of the last atomic
-    bool acquired = false;
+    size_t counted_at = 0;                           // what was published at that atomic
+    size_t seen = 0;                                 // of what is published: so many stores
+};
+
+struct Workspace {
+    std::vector<uint32_t> at_launch, published;
+    std::vector<Store> log;     // what was published, in that order
+    std::vector<Store> at_end;  // never published: of all blocks
+    std::vector<View> views;    // of the running blocks, by rank
 } workspace;
 
 uint32_t* words() {
@@ -47,6 +60,9 @@ uint32_t* words() {
 }
 size_t word_count() {
     return machine.launch.workspace_bytes / 4;
+}
+View& own_view() {
+    return workspace.views[machine.current->block->rank];
 }
 
 bool in_workspace(void const* address) {
@@ -73,72 +89,101 @@ void begin_launch_memory() {
         workspace.at_launch.assign(words(), words() + word_count());
         workspace.published = workspace.at_launch;
     }
+    workspace.views.resize(machine.launch.cluster);
+    for (View& view : workspace.views) {
+        view.words = words();
+        if (machine.launch.cluster == 1 || !word_count()) continue;
+        // As far past a multiple of 128 as the workspace, and no longer: sectors and the sanitizer see no
+        // difference.
+        size_t const past = reinterpret_cast<uintptr_t>(words()) % 128;
+        void* copy = nullptr;
+        if (posix_memalign(&copy, 128, past + machine.launch.workspace_bytes)) std::abort();
+        view.copy = static_cast<char*>(copy);
+        view.words = reinterpret_cast<uint32_t*>(view.copy + past);
+        std::memcpy(view.words, words(), machine.launch.workspace_bytes);
+    }
 }
 
-void begin_block_memory() {
+void begin_block_memory(Block& block) {
     // A fresh allocation for each block, so that AddressSanitizer guards its end.
     size_t const bytes = std::max<size_t>(machine.launch.dynamic_shared_bytes, 1);
     void* shared = nullptr;
     if (posix_memalign(&shared, 128, bytes)) std::abort();
     std::memset(shared, kPoison, bytes);
-    shared_window = {static_cast<unsigned char*>(shared), bytes};
-    workspace.counted = kNobody;
-    workspace.acquired = false;
+    block.shared = {static_cast<unsigned char*>(shared), bytes};
+    View& view = workspace.views[block.rank];
+    block.workspace_shift = (view.words - words()) * static_cast<ptrdiff_t>(sizeof(uint32_t));
+    view.counted = kNobody;
+    view.counted_at = view.seen = 0;
 }
 
-void end_block_memory() {
-    std::free(shared_window.begin);
-    shared_window = {};
-    for (uint32_t const i : workspace.own)
-        if (words()[i] != workspace.published[i]) workspace.at_end.push_back({i, words()[i]});
-    if (workspace.acquired)
-        std::copy(workspace.at_launch.begin(), workspace.at_launch.end(), words());
+void end_block_memory(Block& block) {
+    std::free(block.shared.begin);
+    shared_window = block.shared = {};
+    workspace_shift = 0;
+    View& view = workspace.views[block.rank];
+    for (uint32_t const i : view.own)
+        if (view.words[i] != workspace.published[i]) workspace.at_end.push_back({i, view.words[i]});
+    if (view.seen)
+        std::copy(workspace.at_launch.begin(), workspace.at_launch.end(), view.words);
     else
-        for (uint32_t const i : workspace.own)
-            words()[i] = workspace.at_launch[i];
-    workspace.own.clear();
-    workspace.settled.clear();
-    workspace.fenced.clear();
-    for (Thread& thread : machine.threads)
-        thread.stored.clear();
+        for (uint32_t const i : view.own)
+            view.words[i] = workspace.at_launch[i];
+    view.own.clear();
+    view.settled.clear();
+    view.fenced.clear();
+    for (unsigned i = 0; i < machine.launch.threads; ++i)
+        block.threads[i].stored.clear();
 }
 
 void end_launch_memory() {
+    for (View const& view : workspace.views)
+        std::free(view.copy);
     if (!word_count()) return;
     for (Store const& store : workspace.at_end)
         workspace.published[store.word] = store.value;
     std::copy(workspace.published.begin(), workspace.published.end(), words());
 }
 
-void settle_stores() {
+void settle_stores(Block& block) {
     Unjudged const guard;
-    for (Thread& thread : machine.threads) {
-        workspace.settled.insert(workspace.settled.end(), thread.stored.begin(), thread.stored.end());
-        thread.stored.clear();
+    std::vector<uint32_t>& settled = workspace.views[block.rank].settled;
+    for (unsigned i = 0; i < machine.launch.threads; ++i) {
+        std::vector<uint32_t>& stored = block.threads[i].stored;
+        settled.insert(settled.end(), stored.begin(), stored.end());
+        stored.clear();
     }
 }
 
 void fence() {
     Unjudged const guard;
+    View& view = own_view();
     std::vector<uint32_t>& mine = machine.current->stored;
-    for (std::vector<uint32_t>* stores : {&workspace.settled, &mine}) {
+    for (std::vector<uint32_t>* stores : {&view.settled, &mine}) {
         for (uint32_t const i : *stores)
-            workspace.fenced.push_back({machine.current->linear, {i, words()[i]}});
+            view.fenced.push_back({machine.current->linear, {i, view.words[i]}});
         stores->clear();
     }
     acquire();
 }
 
 void acquire() {
+    View const& view = own_view();
+    if (view.counted == machine.current->linear) see_published(view.counted_at);
+}
+
+void see_published(size_t stores) {
     Unjudged const guard;
-    if (workspace.counted != machine.current->linear || workspace.acquired) return;
-    workspace.acquired = true;  // once is enough: no other block runs before this one has ended
+    machine.current->acquired = std::max(machine.current->acquired, stores);
+    View& view = own_view();
+    if (stores <= view.seen) return;
     std::vector<uint32_t> values;
-    for (uint32_t const i : workspace.own)
-        values.push_back(words()[i]);
-    std::copy(workspace.published.begin(), workspace.published.end(), words());
+    for (uint32_t const i : view.own)
+        values.push_back(view.words[i]);
+    for (; view.seen < stores; ++view.seen)
+        view.words[workspace.log[view.seen].word] = workspace.log[view.seen].value;
     for (size_t i = 0; i < values.size(); ++i)
-        words()[workspace.own[i]] = values[i];
+        view.words[view.own[i]] = values[i];
 }
 
 uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
@@ -149,9 +194,21 @@ uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
     if (in_workspace(counter)) {  // immediate for every block
         auto const i = static_cast<size_t>(counter - words());
         workspace.at_launch[i] = workspace.published[i] = *counter;
-        for (auto const& [thread, store] : workspace.fenced)
-            if (thread == machine.current->linear) workspace.published[store.word] = store.value;
-        workspace.counted = machine.current->linear;
+        for (View& view : workspace.views)
+            view.words[i] = *counter;
+        View& view = own_view();
+        std::vector<std::pair<unsigned, Store>> others;
+        for (auto const& fenced : view.fenced) {
+            if (fenced.first != machine.current->linear) {
+                others.push_back(fenced);
+                continue;
+            }
+            workspace.published[fenced.second.word] = fenced.second.value;
+            workspace.log.push_back(fenced.second);
+        }
+        view.fenced.swap(others);
+        view.counted = machine.current->linear;
+        view.counted_at = workspace.log.size();
     }
     return old;
 }
@@ -209,10 +266,11 @@ void note_store(void* address, size_t bytes, Site site) {
     require_global(address, bytes, site);
     if (!in_workspace(address)) return;
     Unjudged const guard;
+    std::vector<uint32_t>& own = own_view().own;
     auto const first = static_cast<uint32_t>(static_cast<uint32_t*>(address) - words());
     for (uint32_t i = first; i < first + bytes / 4; ++i) {
         machine.current->stored.push_back(i);
-        workspace.own.push_back(i);
+        own.push_back(i);
     }
 }
 
@@ -232,7 +290,18 @@ unsigned thread_index() {
     return machine.current->linear;
 }
 unsigned block_index() {
-    return machine.block;
+    return machine.current->block->index;
+}
+
+uintptr_t seen_in_workspace(uintptr_t address) {
+    uintptr_t const from = address - reinterpret_cast<uintptr_t>(words());
+    return from < machine.launch.workspace_bytes ? address + static_cast<uintptr_t>(workspace_shift)
+                                                 : address;
+}
+uintptr_t address_in_workspace(uintptr_t seen) {
+    uintptr_t const address = seen - static_cast<uintptr_t>(workspace_shift);
+    uintptr_t const from = address - reinterpret_cast<uintptr_t>(words());
+    return from < machine.launch.workspace_bytes ? address : seen;
 }
 
 }  // namespace simt

@@ -28,6 +28,20 @@ struct SharedWindow {
 };
 extern SharedWindow shared_window;
 
+/// The workspace as the running block sees it lies so far from the workspace: not 0 while blocks of a cluster
+/// run at once.
+extern ptrdiff_t workspace_shift;
+uintptr_t seen_in_workspace(uintptr_t address);
+/// The inverse, for counting.
+uintptr_t address_in_workspace(uintptr_t seen);
+
+/// Where the running block finds what is at a global address.
+template <class T>
+T* seen(T* address) {
+    if (!workspace_shift) return address;
+    return reinterpret_cast<T*>(seen_in_workspace(reinterpret_cast<uintptr_t>(address)));
+}
+
 [[noreturn]] void shared_misuse(void const* address, size_t bytes, Site site);
 
 inline void require_shared(void const* address, size_t bytes, Site site) {
@@ -44,7 +58,7 @@ void copy_async_commit();
 /// Wait for all but the `pending` youngest groups of this thread.
 void copy_async_wait(unsigned pending);
 
-/// A global store of 4 or 16 bytes, about to be made.
+/// A global store of 4 or 16 bytes, about to be made there (see `seen`).
 void note_store(void* address, size_t bytes, Site site);
 /// Orders this thread's stores, and those before a barrier, before the block's next atomic; after an atomic
 /// of the block, also shows what other blocks published (memory.cpp).

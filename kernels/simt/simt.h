@@ -129,19 +129,19 @@ inline unsigned short load_u16(void const* address, Site site = Site::here()) {
 }
 inline float load_shared_by_blocks_f32(float const* address, Site site = Site::here()) {
     simt::require_global(address, 4, site);
-    return *static_cast<AnyFloat const*>(address);
+    return *static_cast<AnyFloat const*>(simt::seen(address));
 }
 inline Floats2 load_shared_by_blocks_x2(float const* address, Site site = Site::here()) {
     simt::require_global(address, 8, site);
-    return same_bits<Floats2>(*reinterpret_cast<Vector2 const*>(address));
+    return same_bits<Floats2>(*reinterpret_cast<Vector2 const*>(simt::seen(address)));
 }
 inline Floats4 load_shared_by_blocks_x4(float const* address, Site site = Site::here()) {
     simt::require_global(address, 16, site);
-    return same_bits<Floats4>(*reinterpret_cast<Vector4 const*>(address));
+    return same_bits<Floats4>(*reinterpret_cast<Vector4 const*>(simt::seen(address)));
 }
 inline void store_f32(float* address, float value, Site site = Site::here()) {
     simt::note_store(address, 4, site);
-    *static_cast<AnyFloat*>(address) = value;
+    *static_cast<AnyFloat*>(simt::seen(address)) = value;
 }
 inline void prefetch_l2(void const*) {}
 

@@ -10,9 +10,6 @@ namespace simt {
 
 namespace {
 
-[[maybe_unused]] char barrier_tag;  // addresses for ThreadSanitizer's release and acquire
-[[maybe_unused]] char warp_tags[32];
-
 std::string hex(uint32_t mask) {
     char digits[16];
     std::snprintf(digits, sizeof digits, "%08x", mask);
@@ -114,14 +111,14 @@ void complete(Meeting const& meeting, Thread* lanes) {
 /// Meet the other lanes of `mask`; operands are set, results are there afterwards.
 void meet(uint32_t mask, WarpOperation operation, int variant, Site const& site) {
     Thread& me = *machine.current;
-    unsigned const lane = me.linear % 32, warp_index = me.linear / 32;
-    Warp& warp = machine.warps[warp_index];
+    unsigned const lane = me.linear % 32;
+    Warp& warp = *me.warp;
     if (!(mask >> lane & 1))
         fail(site,
              "lane " + std::to_string(lane) + " calls a warp operation with mask " + hex(mask) +
                  " without itself");
-    Thread* lanes = &machine.threads[warp_index * 32];
-    size_t const alive = machine.threads.size() - warp_index * 32;
+    Thread* lanes = warp.lanes;
+    unsigned const alive = machine.launch.threads - (me.linear - lane);
     if (alive < 32 && mask >> alive)
         fail(site, "mask " + hex(mask) + " names lanes that the block does not have");
     Meeting& meeting = meeting_of(warp, mask, site);
@@ -138,7 +135,7 @@ void meet(uint32_t mask, WarpOperation operation, int variant, Site const& site)
     me.site = site;
 #if defined(EDGEOSR_SIMT_TSAN)
     // syncwarp orders memory; shuffles, votes and mma do not, as CUDA documents.
-    if (operation == WarpOperation::sync) __tsan_release(&warp_tags[warp_index]);
+    if (operation == WarpOperation::sync) __tsan_release(&warp);
 #endif
     if (meeting.arrived == mask) {
         complete(meeting, lanes);
@@ -153,7 +150,7 @@ void meet(uint32_t mask, WarpOperation operation, int variant, Site const& site)
         suspend();
     }
 #if defined(EDGEOSR_SIMT_TSAN)
-    if (operation == WarpOperation::sync) __tsan_acquire(&warp_tags[warp_index]);
+    if (operation == WarpOperation::sync) __tsan_acquire(&warp);
 #endif
 }
 
@@ -163,13 +160,13 @@ void block_barrier(Site site) {
     Thread& me = *machine.current;
     me.site = site;
     me.state = State::at_barrier;
-    ++machine.at_barrier;
+    ++me.block->at_barrier;
 #if defined(EDGEOSR_SIMT_TSAN)
-    __tsan_release(&barrier_tag);
+    __tsan_release(me.block);
 #endif
     suspend();
 #if defined(EDGEOSR_SIMT_TSAN)
-    __tsan_acquire(&barrier_tag);
+    __tsan_acquire(me.block);
 #endif
 }
 

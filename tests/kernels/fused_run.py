@@ -29,7 +29,8 @@ class Launch:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.plan.blocks, self.plan.threads, self.plan.shared_bytes)
+        plan = self.plan
+        return Shape(plan.blocks, plan.threads, plan.shared_bytes, getattr(plan, "cluster", 1))
 
     @property
     def verdicts(self) -> NDArray[Any]:

@@ -25,7 +25,7 @@ class _Run(ctypes.Structure):
         ("threads", ctypes.c_uint32),
         ("dynamic_shared_bytes", ctypes.c_uint64),
         ("schedule", ctypes.c_int32),
-        ("reserved", ctypes.c_uint32),
+        ("cluster", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
         ("workspace", ctypes.c_void_p),
         ("workspace_bytes", ctypes.c_uint64),
@@ -56,11 +56,12 @@ class _Conflict(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Shape:
-    """A launch: blocks, threads of a block, and bytes of its dynamic shared memory."""
+    """A launch: blocks, threads of a block, bytes of its dynamic shared memory, and blocks of a cluster."""
 
     blocks: int
     threads: int
     shared_bytes: int = 0
+    cluster: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Library:
         Args:
             entry: the kernel's name.
             parameters: the bytes of its struct; pointers are addresses of arrays that the caller keeps.
-            shape: blocks, threads, shared bytes.
+            shape: blocks, threads, shared bytes, blocks of a cluster.
             schedule: order of threads and blocks.
             seed: of ``shuffled``.
             workspace: the array through which blocks talk, see memory.cpp.
@@ -242,7 +243,7 @@ def run_case(program: Path, case: Path, *, seconds: float = 120) -> tuple[int, b
 
 def _run_struct(shape: Shape, schedule: ScheduleName, seed: int) -> _Run:
     run = _Run()
-    run.blocks, run.threads = shape.blocks, shape.threads
+    run.blocks, run.threads, run.cluster = shape.blocks, shape.threads, shape.cluster
     run.dynamic_shared_bytes = shape.shared_bytes
     run.schedule = SCHEDULES[schedule]
     run.seed = seed
