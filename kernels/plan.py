@@ -28,9 +28,11 @@ from edgeosr.kernels.sharing import (
     TILE_HALF,
     WARPS,
     Tiling,
+    cluster_of,
     cut_of,
     samples_of_tile,
     share_layers,
+    sums_pitch,
 )
 
 __all__ = [
@@ -47,6 +49,7 @@ MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
+MAILBOX_BYTES = 96  # mailboxes of a cluster's blocks, and a word of each
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
@@ -65,6 +68,7 @@ class LaunchPlan:
             the first launch.
         counter_bytes: see there; later launches leave them 0.
         tile: samples of a tile, at most 8 (4 with fp32 weights).
+        cluster: blocks of a cluster; 1: launched without.
         params: sizes and offsets filled in, pointers 0.
         origin: of the tiles: ``rule``, or ``table, measured on NAME``.
         why: what decided, in words.
@@ -77,6 +81,7 @@ class LaunchPlan:
     workspace_bytes: int
     counter_bytes: int
     tile: int
+    cluster: int
     params: FusedScoreParams
     origin: str
     why: str
@@ -95,8 +100,11 @@ def plan_launch(
     multiprocessors: int = 0,
     architecture: str = "",
     table: PlanTable | None = None,
+    clusters: bool = True,
 ) -> LaunchPlan:
-    """Plan a launch. No result depends on the device, nor on the table, and the workspace's size does not.
+    """Plan a launch.
+
+    No result depends on the device but by its architecture, nor on the table; the workspace's size on neither.
 
     Args:
         packed: the scorer.
@@ -105,6 +113,7 @@ def plan_launch(
         multiprocessors: of the device; tiles have as few samples as fill them. 0: not known; tiles are full.
         architecture: of the device, ``sm_87``; empty: not known, and no row of the table is taken.
         table: of plans; None: the one that ships with the kernel.
+        clusters: False: none, whatever the architecture; verdicts may differ in their last bits.
 
     Raises:
         UsageError: beyond a limit, or a shape that does not go with the scorer.
@@ -121,18 +130,24 @@ def plan_launch(
         slabs=slabs,
     )
     tiling = (table or installed_table()).choice(asked)
+    cluster = cluster_of(packed, slabs, architecture) if clusters else 1
     try:
-        return _plan(asked, shape, width, tiling)
+        return _plan(asked, shape, width, cluster, tiling)
     except UsageError:
         if not tiling.samples:
             raise
     why = f"the plan table's tiles of {tiling.samples} do not fit this launch"
-    return _plan(asked, shape, width, Tiling(origin=RULE, why=why))
+    return _plan(asked, shape, width, cluster, Tiling(origin=RULE, why=why))
 
 
-def _plan(asked: Asked, shape: MapShape | TangentShape, width: int, tiling: Tiling) -> LaunchPlan:
+def _plan(
+    asked: Asked, shape: MapShape | TangentShape, width: int, cluster: int, tiling: Tiling
+) -> LaunchPlan:
     packed, batch = asked.packed, asked.batch
-    params = FusedScoreParams(batch=batch, slab_width=width, slabs=asked.slabs)
+    params = FusedScoreParams(batch=batch, slab_width=width, slabs=asked.slabs, cluster=cluster)
+    params.hidden_quads = -(-packed.hidden_rows // 4 // cluster)
+    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
+        params.layer_tiles[layer] = -(-padded_size(packed.widths[layer]) // 16 // cluster)
     _fill_scorer(params, packed)
     columns = TILE_HALF if packed.half else TILE_FULL
     by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors)
@@ -161,6 +176,9 @@ def _plan(asked: Asked, shape: MapShape | TangentShape, width: int, tiling: Tili
         params.chunks_per_half //= 2
         phase_a = _place_phase_a(params, packed, shape, columns)
     shared = max(phase_a, _phase_b_bytes(params, packed))
+    if packed.half:
+        params.mailboxes_at = padded_size(shared)
+        shared = params.mailboxes_at + MAILBOX_BYTES
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
@@ -175,6 +193,7 @@ def _plan(asked: Asked, shape: MapShape | TangentShape, width: int, tiling: Tili
         workspace_bytes=params.partials_at + 4 * most * packed.rows,
         counter_bytes=params.stats_at,
         tile=tile,
+        cluster=cluster,
         params=params,
         origin=tiling.origin,
         why=tiling.why,
@@ -229,8 +248,12 @@ def _place_hidden(params: FusedScoreParams, packed: PackedScorer, tile: int) -> 
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.last_at = params.odd_at + hidden[1]
-    params.sums_at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
-    return int(params.sums_at)
+    at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
+    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
+        params.kept_bias_at[layer] = at
+        at += 4 * 16 * params.layer_tiles[layer]
+    params.sums_at = at
+    return int(at)
 
 
 def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
@@ -238,6 +261,6 @@ def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
     sums = SUMS_FULL if len(packed.widths) > 2 else 0
     if packed.half:
         shares = range(1, len(packed.widths) - 1)
-        parts = [params.layer_parts[n] * padded_size(packed.widths[n]) * TILE_HALF for n in shares]
+        parts = [params.layer_parts[n] * sums_pitch(params.layer_tiles[n]) * TILE_HALF for n in shares]
         sums = max([0, *(size for size, n in zip(parts, shares, strict=True) if params.layer_parts[n] > 1)])
     return int(params.sums_at) + 4 * sums

@@ -27,6 +27,9 @@ PARTS_COST = 2  # of adding parts, in steps of a warp
 # With no more classes than these, classes and parts have warps of their own.
 KEPT_CLASSES = 64
 CLASS_WARPS = 4
+# Blocks that finish a tile together, on devices that have clusters; as many as each of these can place.
+CLUSTERS = (8, 4)
+CLUSTERS_FROM = 90  # sm_90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,22 @@ def cut_of(dimension: int, rows: int) -> tuple[int, int]:
     return width, -(-padded_size(dimension) // width)
 
 
+def cluster_of(packed: PackedScorer, slabs: int, architecture: str) -> int:
+    """Return the blocks of a cluster; 1: the device has none, or the slabs cannot be shared among them.
+
+    Bits depend on it, so it depends on the scorer and the architecture alone.
+
+    Args:
+        packed: the scorer.
+        slabs: blocks of a tile.
+        architecture: of the device, ``sm_90``; empty: not known.
+    """
+    digits = architecture.removeprefix("sm_")
+    if not (packed.half and digits.isdecimal() and int(digits) >= CLUSTERS_FROM):
+        return 1
+    return next((size for size in CLUSTERS if slabs % size == 0), 1)
+
+
 def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
     """Return the samples of a tile: the fewest that give every multiprocessor at most one block.
 
@@ -86,30 +105,35 @@ def share_layers(
 ) -> None:
     """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
 
-    With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
-    layers'. How a layer is cut never depends on the batch, so that the bits do not.
+    With tensor cores, few classes and few samples a block, classes and parts have warps of their own beside
+    the layers'. How a layer is cut never depends on the batch, so that the bits do not.
 
     Args:
-        params: takes it; ``samples`` is filled in.
+        params: takes it; ``samples``, ``cluster`` and ``layer_tiles`` are filled in.
         packed: the scorer.
         room: floats of shared memory that the sums of parts may have.
         class_warps: that classes and parts have for themselves; None: as the rule has them.
     """
-    few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
+    few = packed.half and packed.classes <= KEPT_CLASSES and -(-params.samples // params.cluster) <= CLASS_WARPS
     params.class_warps = (CLASS_WARPS if few else 0) if class_warps is None else class_warps
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
-            pieces, steps = rows // 16, inputs // 16
-            most = min(MOST_LAYER_SUMS, room) // (rows * TILE_HALF)
+            pieces, steps = params.layer_tiles[layer], inputs // 16
+            most = min(MOST_LAYER_SUMS // (pieces * 16 * TILE_HALF), room // (sums_pitch(pieces) * TILE_HALF))
             parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
         share = -(-steps // parts)
         params.layer_share[layer] = share
-        params.layer_parts[layer] = -(-steps // share) if packed.half else parts
-        params.layer_inverse[layer] = (1 << 20) // pieces + 1
+        params.layer_parts[layer] = parts = -(-steps // share) if packed.half else parts
+        params.layer_inverse[layer] = (1 << 20) // (parts if packed.half else pieces) + 1
+
+
+def sums_pitch(tiles: int) -> int:
+    """Return the floats from one sample's sums of a layer to the next, as ``src/hidden.cuh``."""
+    return tiles * 16 + 4
 
 
 def _parts_of_layer(tiles: int, steps: int, warps: int, most: int) -> int:

@@ -2,6 +2,7 @@
 // share the classes of a sample, and go through several samples at a time; the last warps have the first
 // samples, for the first warps have more to do elsewhere.
 #pragma once
+#include "mail.cuh"
 #include "parts.cuh"
 
 namespace edgeosr {
@@ -71,8 +72,10 @@ struct ClassShare {
 EDGEOSR_DEVICE ClassShare class_share(FusedScoreParams const& p) {
     int const warps = warps_of_sample(p), thread = thread_index_again(), warp = kWarps - 1 - (thread >> 5);
     int const bits = 31 - leading_zeros(static_cast<unsigned>(warps));
-    return {
-        warp >> bits, warps_for_classes(p) >> bits, (warp & (warps - 1)) * 32 + (thread & 31), warps * 32};
+    return {own_column(p, warp >> bits),
+            (warps_for_classes(p) >> bits) * cluster_size(p),
+            (warp & (warps - 1)) * 32 + (thread & 31),
+            warps * 32};
 }
 
 // Logits, and each warp's top class of its samples; one logit that is not finite makes the warp's top so.
@@ -184,9 +187,9 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, flo
                 warp_sync();
             else
                 block_sync();
-            int const column = alone(p) ? class_share(p).sample : thread_index_again() >> 5;
+            int const column = alone(p) ? class_share(p).sample : own_column(p, thread_index_again() >> 5);
 #pragma unroll 1
-            for (int at = column; at < block.valid; at += warps_for_classes(p))
+            for (int at = column; at < block.valid; at += warps_for_classes(p) * cluster_size(p))
                 keep_sum(p, at, part);
             if (!alone(p)) block_sync();
         }
@@ -211,13 +214,13 @@ EDGEOSR_DEVICE void keep_value(Sample const& where) {
 
 // Every part that does not wait for the discriminator: one warp a part and sample, the last warps first.
 EDGEOSR_DEVICE void find_values(FusedScoreParams const& p, Block const& block, float const* partials) {
-    int column = 0, part = kWarps - 1 - (thread_index_again() >> 5);
+    int column = own_column(p, 0), part = kWarps - 1 - (thread_index_again() >> 5);
     int const last = next_sum(p, p.parts - 1, -1);
 #pragma unroll 1
     while (true) {
         while (part >= p.parts && column < block.valid) {
             part -= p.parts;
-            ++column;
+            column += cluster_size(p);
         }
         if (column >= block.valid) return;
         if (part == last) keep_sum(p, column, part);

@@ -30,6 +30,7 @@
 // before sm_75.
 #include "block.cuh"
 #include "dense.cuh"
+#include "mail.cuh"
 #include "params.cuh"
 #include "pooling.cuh"
 #include "primitives.cuh"
@@ -75,10 +76,43 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
+// Count the block in; return whether it is its tile's last, or one of its cluster is. One thread publishes
+// the stores of all, counts, and sees for all what others published: barriers, or the mail, make its fence
+// and its atomic theirs.
+template <bool kMma>
+EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
+    if (sends_mail<kMma>()) cluster_wait();
+    block_sync();
+    int const thread = thread_index_again();
+    unsigned last = 0u;
+    if (thread == 0) {
+        unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
+        thread_fence();
+        last =
+            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap) == wrap ? 1u : 0u;
+        if (!sends_mail<kMma>()) shared_store_u32(result(kLast, 0), last);
+    }
+    if (!sends_mail<kMma>()) {
+        block_sync();
+        return shared_load_u32(result(kLast, 0)) != 0u;
+    }
+    if (thread < 32) {
+        last = shuffle(last, 0);
+        if (thread < p.cluster) send(last_flags(p) + own_rank(p), last, mailbox(p, 0), thread);
+    }
+    wait_for_mail(mailbox(p, 0));
+    last = 0u;
+#pragma unroll 1
+    for (int rank = 0; rank < p.cluster; ++rank)
+        last |= shared_load_u32(last_flags(p) + rank);
+    return last != 0u;
+}
+
 template <bool kMap, bool kMma, bool kHalf>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
     Block const block = this_block(p);
+    if (sends_mail<kMma>()) open_mailboxes(p, block);
     // FMAs run over all columns of a tile; tensor cores get their zeros in split_embedding.
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
@@ -109,19 +143,8 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     }
     if (stops_after(2)) return;
 
-    // One thread publishes the stores of all, counts the block in, and sees for all what others published:
-    // barriers make its fence and its atomic theirs.
-    block_sync();
-    if (thread_index() == 0) {
-        unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
-        thread_fence();
-        unsigned const arrived =
-            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
-        shared_store_u32(result(kLast, 0), arrived == wrap ? 1u : 0u);
-    }
-    block_sync();
-    if (stops_after(3)) return;
-    if (shared_load_u32(result(kLast, 0)) == 0u) return;
+    bool const last = is_last<kMma>(p, block);
+    if (stops_after(3) || !last) return;
     finish_tile<kMap, kMma>(p);
 }
 

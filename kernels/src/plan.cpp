@@ -6,12 +6,13 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "sharing.h"
+
 namespace edgeosr {
 namespace {
 
-// As in kernels/plan.py and sharing.py, where each is explained.
-constexpr int kMostPartialRows = 16 * 1536, kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024,
-              kSumsFull = (512 + 16) * 4, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
+// As in kernels/plan.py and plan_inputs.py, where each is explained.
+constexpr int kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024, kSumsFull = (512 + 16) * 4,
               kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 
@@ -28,10 +29,6 @@ thread_local char message[256];
 char const* outside(char const* what, long long value, long long least, long long most) {
     if (value >= least && value <= most) return nullptr;
     return refuse("%s must be from %lld to %lld for the fused kernel; got %lld", what, least, most, value);
-}
-
-int rounded(int size) {
-    return (size + 15) / 16 * 16;
 }
 
 char const* take_stride(char const* name, long long given, long long least, long long* stride) {
@@ -134,56 +131,20 @@ int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     }
     p->odd_at = kEvenAt + hidden[0];
     p->last_at = p->odd_at + hidden[1];
-    p->sums_at = p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
-    return p->sums_at;
+    int at = p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
+    for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer) {
+        p->kept_bias_at[layer] = at;
+        at += 4 * 16 * p->layer_tiles[layer];
+    }
+    return p->sums_at = at;
 }
 
 int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
     int sums = scorer.layers > 2 && !scorer.half ? kSumsFull : 0;
     for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
         if (p.layer_parts[layer] > 1)
-            sums = std::max(sums, p.layer_parts[layer] * rounded(scorer.width[layer]) * kTileMma);
+            sums = std::max(sums, p.layer_parts[layer] * sums_pitch(p.layer_tiles[layer]) * kTileMma);
     return p.sums_at + 4 * sums;
-}
-
-int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
-    int samples = 1;
-    while (samples < std::min(columns, batch) && (batch + samples - 1) / samples * slabs > multiprocessors)
-        samples *= 2;
-    return samples;
-}
-
-// Into how many parts along k a layer is cut, so that its warps have about as many steps each.
-int parts_of_layer(int tiles, int steps, int warps, int most) {
-    most = std::max(1, std::min(steps, most));
-    int best = 1, least = 0;
-    for (int parts = 1; parts <= most; ++parts) {
-        int const longest = (tiles * parts + warps - 1) / warps * ((steps + parts - 1) / parts) +
-                            (parts > 1 ? kPartsCost : 0);
-        if (parts == 1 || longest < least) best = parts, least = longest;
-    }
-    return best;
-}
-
-int slabs_of(PackedScorer const& scorer, int slab_width) {
-    return (rounded(scorer.dimension) + slab_width - 1) / slab_width;
-}
-
-void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
-    bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
-    p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
-    for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
-        int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
-        int const pieces = scorer.half ? rows / 16 : rows, steps = inputs / (scorer.half ? 16 : 4);
-        int const most = std::min(kMostLayerSums, room) / (rows * kTileMma);
-        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps, most)
-                          : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
-                                                   : 1;
-        int const share = (steps + parts - 1) / parts;
-        p->layer_share[layer] = share;
-        p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;
-        p->layer_inverse[layer] = (1 << 20) / pieces + 1;
-    }
 }
 
 void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
@@ -215,8 +176,12 @@ void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
 }
 
 // The plan of one launch whose input was checked; row: what its tiles are taken from, null: from the rule.
-char const* plan_with(
-    PlanRow const* row, PackedScorer const& scorer, ScoreInput const& input, int slab_width, HostPlan* plan) {
+char const* plan_with(PlanRow const* row,
+                      PackedScorer const& scorer,
+                      ScoreInput const& input,
+                      int slab_width,
+                      bool clusters,
+                      HostPlan* plan) {
     *plan = HostPlan{};
     FusedScoreParams& p = plan->params;
     p.batch = input.batch;
@@ -229,6 +194,10 @@ char const* plan_with(
     p.slab_width = slab_width;
     p.slabs = slabs_of(scorer, slab_width);
     p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    p.cluster = plan->cluster = clusters ? cluster_of(scorer, input, p.slabs) : 1;
+    p.hidden_quads = (scorer.hidden_rows / 4 + p.cluster - 1) / p.cluster;
+    for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
+        p.layer_tiles[layer] = (rounded(scorer.width[layer]) / 16 + p.cluster - 1) / p.cluster;
     share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
@@ -249,7 +218,11 @@ char const* plan_with(
         p.chunks_per_half /= 2;
         phase_a = place_phase_a(scorer, input, &p, most);
     }
-    int const shared = std::max(phase_a, phase_b_bytes(scorer, p));
+    int shared = std::max(phase_a, phase_b_bytes(scorer, p));
+    if (scorer.half) {
+        p.mailboxes_at = rounded(shared);
+        shared = p.mailboxes_at + kMailboxBytes;
+    }
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "
@@ -271,7 +244,8 @@ char const* plan_with(
 char const* make_plan(PackedScorer const& scorer,
                       ScoreInput const& input,
                       HostPlan* plan,
-                      PlanTable const& table) {
+                      PlanTable const& table,
+                      bool clusters) {
     if (char const* error = outside("the batch", input.batch, 0, kMaxBatch)) return error;
     if (char const* error = outside("multiprocessors", input.multiprocessors, 0, kMostMultiprocessors))
         return error;
@@ -279,11 +253,10 @@ char const* make_plan(PackedScorer const& scorer,
         return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
     if (!scorer.closed_form && (input.height || input.width))
         return refuse("the scorer has no closed form; the fused kernel takes z (and tangents), not the map");
-    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
-    int const width = std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
+    int const width = slab_width_of(scorer);
     PlanRow const* const row = row_of(table, scorer, input, slabs_of(scorer, width));
-    if (row && !plan_with(row, scorer, input, width, plan)) return nullptr;
-    return plan_with(nullptr, scorer, input, width, plan);
+    if (row && !plan_with(row, scorer, input, width, clusters, plan)) return nullptr;
+    return plan_with(nullptr, scorer, input, width, clusters, plan);
 }
 
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan) {

@@ -16,6 +16,7 @@ struct HostPlan {
     std::size_t shared_bytes, workspace_bytes, counter_bytes;
     FusedScoreParams params;  // pointers null
     char const* origin;       // of the tiles: "rule", or "table, measured on NAME"
+    int cluster = 1;          // blocks of a cluster; 1: launched without
 };
 
 /// A row of the plan table, as in kernels/plan_table.py: what one device does best with a range of shapes.
@@ -38,10 +39,12 @@ PlanTable built_in_plans();
 /// The table's row of this launch, null if there is none or the kernel cannot take its plan.
 PlanRow const* row_of(PlanTable const& table, PackedScorer const& scorer, ScoreInput const& input, int slabs);
 
-/// Null, or what cannot be taken (valid until this thread's next call).
+/// Null, or what cannot be taken (valid until this thread's next call). clusters: false for a kernel that was
+/// compiled for devices without them, or a device that cannot place one.
 char const* make_plan(PackedScorer const& scorer,
                       ScoreInput const& input,
                       HostPlan* plan,
-                      PlanTable const& table = built_in_plans());
+                      PlanTable const& table = built_in_plans(),
+                      bool clusters = true);
 
 }  // namespace edgeosr

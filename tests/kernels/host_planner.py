@@ -28,6 +28,7 @@ class HostPlan(ctypes.Structure):
         ("counter_bytes", ctypes.c_uint64),
         ("params", FusedScoreParams),
         ("origin", ctypes.c_char_p),
+        ("cluster", ctypes.c_int32),
     )
 
 
@@ -90,7 +91,8 @@ def host_library(folder: Path) -> ctypes.CDLL:
         "static_assert(sizeof(PlanRow) == " + str(ctypes.sizeof(CPlanRow)) + ");\n"
     )
     include = (f"-isystem{find_nvcc().include}", f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'src'}")
-    sources = [str(KERNELS / "src" / name) for name in ("packed_file.cpp", "plan.cpp", "plan_table.cpp")]
+    names = ("packed_file.cpp", "plan.cpp", "plan_table.cpp", "sharing.cpp")
+    sources = [str(KERNELS / "src" / name) for name in names]
     flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC")
     run("g++", *flags, *include, str(glue), *sources, "-o", str(folder / "host.so"))
     library = ctypes.CDLL(str(folder / "host.so"))
@@ -119,7 +121,7 @@ def random_case(rng: np.random.Generator) -> tuple[Case, MapShape | TangentShape
     closed_form = bool(rng.integers(2))
     batch = int(rng.choice([0, 1, 3, 4, 5, 8, 9, 16, 64, 513, 1024]))
     case = Case(
-        dimension=int(rng.choice([1, 7, 16, 127, 128, 129, 509, 512, 1280, 2048])),
+        dimension=int(rng.choice([1, 7, 16, 127, 128, 129, 360, 509, 512, 1280, 2048])),
         batch=1,
         classes=int(rng.choice([1, 2, 6, 16, 17, 100])),
         head=str(rng.choice(["cosine", "linear", "external"])),

@@ -86,7 +86,7 @@ def c_input(
 
 def require_same(found: HostPlan, expected: LaunchPlan, where: object) -> None:
     assert ENTRIES[found.entry] == expected.entry
-    for name in ("blocks", "tile", "shared_bytes", "workspace_bytes", "counter_bytes"):
+    for name in ("blocks", "tile", "cluster", "shared_bytes", "workspace_bytes", "counter_bytes"):
         assert getattr(found, name) == getattr(expected, name), (name, where)
     assert found.origin.decode() == expected.origin, where
     for name, *_ in FusedScoreParams._fields_:
@@ -97,23 +97,28 @@ def require_same(found: HostPlan, expected: LaunchPlan, where: object) -> None:
 
 def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: ctypes.CDLL) -> None:
     rng = np.random.default_rng(5)
-    refused = 0
-    for _ in range(60):
+    refused, clusters = 0, set()
+    for _ in range(100):
         case, shape, batch = random_case(rng)
         many = int(rng.choice([0, 8, 30, 132, 4096, 4097]))
+        device = int(rng.choice([0, 87, 90, 120]))
         packed = pack_scorer(with_rows(random_scorer(case)), half=case.half_weights)
         found = HostPlan()
-        given = c_input(shape, batch, many)
+        given = c_input(shape, batch, many, device)
         error = host.host_plan(layout_of(packed), ctypes.byref(given), ctypes.byref(found))
         try:
-            expected = plan_launch(packed, shape, batch, multiprocessors=many)
+            expected = plan_launch(
+                packed, shape, batch, multiprocessors=many, architecture=f"sm_{device}" if device else ""
+            )
         except UsageError as words:
             refused += 1
             assert error is not None and error.decode() == str(words)
             continue
         assert error is None, (case, shape, error)
-        require_same(found, expected, (case, shape, batch, many))
-    assert refused < 30
+        require_same(found, expected, (case, shape, batch, many, device))
+        clusters.add(found.cluster)
+    assert refused < 50
+    assert clusters >= {1, 4, 8}
 
 
 def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:

@@ -1,0 +1,77 @@
+#include "sharing.h"
+
+#include <edgeosr/fused_score.h>
+
+#include <algorithm>
+
+namespace edgeosr {
+namespace {
+
+// As in kernels/sharing.py, where each is explained.
+constexpr int kMostPartialRows = 16 * 1536, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
+              kClustersFrom = 90;
+
+// Into how many parts along k a layer is cut, so that its warps have about as many steps each.
+int parts_of_layer(int tiles, int steps, int warps, int most) {
+    most = std::max(1, std::min(steps, most));
+    int best = 1, least = 0;
+    for (int parts = 1; parts <= most; ++parts) {
+        int const longest = (tiles * parts + warps - 1) / warps * ((steps + parts - 1) / parts) +
+                            (parts > 1 ? kPartsCost : 0);
+        if (parts == 1 || longest < least) best = parts, least = longest;
+    }
+    return best;
+}
+
+}  // namespace
+
+int rounded(int size) {
+    return (size + 15) / 16 * 16;
+}
+
+int slab_width_of(PackedScorer const& scorer) {
+    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
+    return std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
+}
+
+int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
+    int samples = 1;
+    while (samples < std::min(columns, batch) && (batch + samples - 1) / samples * slabs > multiprocessors)
+        samples *= 2;
+    return samples;
+}
+
+int cluster_of(PackedScorer const& scorer, ScoreInput const& input, int slabs) {
+    if (!scorer.half || input.architecture < kClustersFrom) return 1;
+    return slabs % 8 == 0 ? 8 : slabs % 4 == 0 ? 4 : 1;
+}
+
+int slabs_of(PackedScorer const& scorer, int slab_width) {
+    return (rounded(scorer.dimension) + slab_width - 1) / slab_width;
+}
+
+void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
+    int const own = (p->samples + p->cluster - 1) / p->cluster;
+    bool const few = scorer.half && scorer.classes <= kKeptClasses && own <= kClassWarps;
+    p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
+    for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
+        int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
+        int const pieces = scorer.half ? p->layer_tiles[layer] : rows;
+        int const steps = inputs / (scorer.half ? 16 : 4);
+        int const most =
+            std::min(kMostLayerSums / (pieces * 16 * kTileMma), room / (sums_pitch(pieces) * kTileMma));
+        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps, most)
+                          : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
+                                                   : 1;
+        int const share = (steps + parts - 1) / parts;
+        p->layer_share[layer] = share;
+        p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;
+        p->layer_inverse[layer] = (1 << 20) / (scorer.half ? p->layer_parts[layer] : pieces) + 1;
+    }
+}
+
+int sums_pitch(int tiles) {
+    return tiles * 16 + 4;
+}
+
+}  // namespace edgeosr
