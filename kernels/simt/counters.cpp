@@ -135,7 +135,8 @@ size_t end_counting(EdgeosrSharedCounts* shared, EdgeosrConflict* conflicts, siz
 
 void count_access(void const* address, size_t bytes, bool store, void const* code) {
     if (!counters.on || !machine.current) return;
-    auto const where = address_in_workspace(reinterpret_cast<uintptr_t>(address));
+    auto where = reinterpret_cast<uintptr_t>(address);
+    if (workspace_shift) where = address_in_workspace(where);
     int const array = array_of(where);
     if (array == kPrivate) return;
     uint64_t const key = reinterpret_cast<uintptr_t>(code) << 8 | static_cast<uint8_t>(array);

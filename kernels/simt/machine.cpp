@@ -77,10 +77,13 @@ void release_barrier(Block& block) {
     while (first->state != State::at_barrier)
         ++first;
     machine.current = const_cast<Thread*>(first);
-    if (block.at_barrier != machine.launch.threads)
+    if (block.at_barrier != machine.launch.threads) {
+        bool const returned = block.at_barrier + block.done == machine.launch.threads;
         fail(first->site,
              "barrier reached by " + std::to_string(block.at_barrier) + " of " +
-                 std::to_string(machine.launch.threads) + " threads; the others have returned");
+                 std::to_string(machine.launch.threads) + " threads; " +
+                 (returned ? "the others have returned" : waiting()));
+    }
     for (unsigned i = 0; i < machine.launch.threads; ++i)
         if (!(threads[i].site == first->site))
             fail(threads[i].site,
@@ -88,6 +91,13 @@ void release_barrier(Block& block) {
                      text(first->site));
     ++machine.barriers;
     settle_stores(block);
+    if (machine.mail) {
+        Known all;
+        for (unsigned i = 0; i < machine.launch.threads; ++i)
+            all.learn(threads[i].known);
+        for (unsigned i = 0; i < machine.launch.threads; ++i)
+            threads[i].known = all;
+    }
     block.at_barrier = 0;
     for (unsigned i = 0; i < machine.launch.threads; ++i) {
         wake(threads[i]);
@@ -115,6 +125,11 @@ void go_on() {
     }
     for (Block& block : machine.blocks)
         if (block.at_barrier) return release_barrier(block);
+    for (Thread& thread : machine.threads)
+        if (thread.state != State::done) {
+            machine.current = &thread;
+            fail(thread.site, "deadlock: " + waiting());
+        }
 }
 
 /// The running thread's block: what the kernel's accesses are checked against.
@@ -128,9 +143,10 @@ void leave(bool last) {
     // At once, so that a block can be whole barriers ahead of others.
     if (machine.blocks.size() > 1 && me.block->at_barrier == machine.launch.threads)
         release_barrier(*me.block);
+    if (machine.words_under_way) perhaps_bring_word();
     Thread* next = choose();
-    if (!next && machine.done < machine.threads.size()) {
-        go_on();
+    while (!next && machine.done < machine.threads.size()) {
+        if (!bring_word()) go_on();
         next = choose();
     }
     ++machine.switches;
@@ -145,6 +161,7 @@ void start() {
     kernel(kernel_argument);
     Thread& me = *machine.current;
     require_no_copies_left(me);
+    require_cluster_left(me);
     me.state = State::done;
     me.warp->ready &= ~(1u << (me.linear % 32));
     ++me.block->done;
@@ -156,12 +173,10 @@ void start() {
     __builtin_trap();
 }
 
-void begin_block(Block& block, unsigned index, char* stacks) {
+void begin_block(Block& block, char* stacks) {
     unsigned const count = machine.launch.threads, warps = (count + 31) / 32;
-    block.index = index;
     block.threads = &machine.threads[block.rank * count];
     block.at_barrier = block.done = 0;
-    begin_block_memory(block);
     for (unsigned i = 0; i < count; ++i) {
         Thread& thread = block.threads[i];
         thread.block = &block;
@@ -170,7 +185,8 @@ void begin_block(Block& block, unsigned index, char* stacks) {
         thread.linear = i;
         thread.site = Site{};
         thread.synchronisations = thread.commits = 0;
-        thread.acquired = 0;
+        thread.known = {};
+        thread.steps = 0;
         thread.copies.clear();
         prepare(thread.fiber, stacks + kStride * (block.rank * count + i), kStackBytes, start);
         wake(thread);
@@ -183,10 +199,14 @@ bool run_cluster(unsigned first_block, char* stacks) {
     machine.warps.assign(size * ((machine.launch.threads + 31) / 32), Warp{});
     machine.done = 0;
     machine.held = size;
-    for (unsigned rank = 0; rank < size; ++rank) {
+    begin_cluster();
+    for (unsigned rank = 0; rank < size; ++rank) {  // all memory before any fiber: that orders them
         machine.blocks[rank].rank = rank;
-        begin_block(machine.blocks[rank], first_block + rank, stacks);
+        machine.blocks[rank].index = first_block + rank;
+        begin_block_memory(machine.blocks[rank]);
     }
+    for (Block& block : machine.blocks)
+        begin_block(block, stacks);
     machine.current = nullptr;
     Thread* first = choose();
     enter(*first->block);
@@ -217,6 +237,9 @@ void fail(Site const& site, std::string const& what) {
     Thread const& me = *machine.current;
     machine.error = "block " + std::to_string(me.block->index) + ", thread " + std::to_string(me.linear) +
                     ", " + text(site) + ": " + what;
+#if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_release(&machine.done);  // the message, which the launching thread prints
+#endif
     Fiber abandoned = me.fiber;
     switch_fiber(abandoned, machine.main, true);
     __builtin_trap();

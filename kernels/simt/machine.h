@@ -3,6 +3,7 @@
 // kernel sees of it is in simt.h and cluster.h; this is the inside.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,7 +16,7 @@
 
 namespace simt {
 
-enum class State : uint8_t { ready, at_barrier, in_warp_operation, done };
+enum class State : uint8_t { ready, at_barrier, in_warp_operation, at_cluster_wait, for_mail, done };
 
 enum class WarpOperation : uint8_t { sync, ballot, shuffle, multiply };
 
@@ -30,6 +31,16 @@ struct Copy {
 struct Block;
 struct Warp;
 
+/// What happened before, by a thread's own waits or by those of threads that it met at barriers.
+struct Known {
+    unsigned waits = 0;   // for mail: so many of the cluster's
+    size_t acquired = 0;  // of the stores that blocks published, see see_published
+    void learn(Known const& other) {
+        waits = std::max(waits, other.waits);
+        acquired = std::max(acquired, other.acquired);
+    }
+};
+
 struct Thread {
     Fiber fiber;
     Block* block = nullptr;
@@ -43,7 +54,9 @@ struct Thread {
     unsigned commits = 0;
     std::vector<Copy> copies;
     std::vector<uint32_t> stored;  // words of the workspace since the last barrier or fence
-    size_t acquired = 0;           // of what blocks published, see see_published
+    Known known;
+    unsigned steps = 0;  // of the cluster: arrived, waited, waited for each mailbox
+    unsigned box = 0;    // that it waits for, among its block's
 };
 
 /// The lanes of one warp that meet in one operation.
@@ -80,6 +93,8 @@ struct Machine {
     std::vector<Warp> warps;
     unsigned done = 0;  // threads
     unsigned held = 0;  // shuffled: rank of a block that runs only if no other can; of none
+    bool mail = false;  // a mailbox is open
+    size_t words_under_way = 0;
     uint64_t random = 0;
     std::string error;
     uint64_t switches = 0, barriers = 0, warp_operations = 0, multiplications = 0;
@@ -121,5 +136,25 @@ void settle_stores(Block& block);
 /// The running thread has acquired so many of the stores that blocks published, in their order: its block
 /// sees them.
 void see_published(size_t stores);
+
+// cluster.cpp
+std::string name(Thread const& thread);
+void begin_cluster();
+/// The running thread takes its next step with the cluster, where its whole warp does: the instructions are
+/// .aligned.
+void step_together(Site const& site);
+/// The thread returns.
+void require_cluster_left(Thread& thread);
+/// Who waits for the cluster or for mail, in words; empty: nobody.
+std::string waiting();
+
+// mail.cpp
+void begin_mail();
+/// A word under way comes; false if none is.
+bool bring_word();
+void perhaps_bring_word();
+void require_mail_waited_for(Thread& thread);
+/// Of what the thread waits for, in words.
+std::string missing_mail(Thread const& thread);
 
 }  // namespace simt

@@ -118,6 +118,7 @@ void begin_block_memory(Block& block) {
 }
 
 void end_block_memory(Block& block) {
+    Unjudged const guard;  // after a misuse, threads that used it have not ended
     std::free(block.shared.begin);
     shared_window = block.shared = {};
     workspace_shift = 0;
@@ -174,7 +175,7 @@ void acquire() {
 
 void see_published(size_t stores) {
     Unjudged const guard;
-    machine.current->acquired = std::max(machine.current->acquired, stores);
+    machine.current->known.learn({0, stores});
     View& view = own_view();
     if (stores <= view.seen) return;
     std::vector<uint32_t> values;
@@ -216,6 +217,7 @@ uint32_t atomic_increment(uint32_t* counter, uint32_t limit, Site site) {
 void copy_async(
     void* shared, void const* global, unsigned bytes, [[maybe_unused]] void const* code, Site site) {
     require_shared(shared, bytes, site);
+    require_no_mail(shared, bytes, site);
     require_read_only(global, bytes, site);
 #if defined(EDGEOSR_SIMT_TSAN)
     __tsan_read_range(const_cast<void*>(global), bytes);

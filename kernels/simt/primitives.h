@@ -25,6 +25,7 @@ void warp_multiply(float* d, uint32_t const* a, uint32_t const* b, float const* 
 struct SharedWindow {
     unsigned char* begin = nullptr;
     size_t bytes = 0;
+    uint8_t const* places = nullptr;  // each word's: not 0 where a mailbox is or mail comes; null: nowhere
 };
 extern SharedWindow shared_window;
 
@@ -49,6 +50,24 @@ inline void require_shared(void const* address, size_t bytes, Site site) {
         reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(shared_window.begin);
     if (offset > shared_window.bytes || offset + bytes > shared_window.bytes || offset % bytes)
         shared_misuse(address, bytes, site);
+}
+
+/// Clusters (cluster.cuh). Each takes what its name there takes.
+unsigned cluster_rank();
+void open_mailbox(void* mailbox, unsigned bytes, Site site);
+void cluster_arrive(Site site);
+void cluster_wait(Site site);
+void send(void* shared, uint32_t word, void* mailbox, int rank, Site site);
+void wait_for_mail(void* mailbox, Site site);
+
+/// An access of a word with a place of mail, by a thread that may have waited for it.
+void mail_at(size_t word, Site site);
+
+inline void require_no_mail(void const* address, size_t bytes, Site site) {
+    if (!shared_window.places) return;
+    auto const offset = static_cast<size_t>(static_cast<unsigned char const*>(address) - shared_window.begin);
+    for (size_t word = offset / 4; word <= (offset + bytes - 1) / 4; ++word)
+        if (shared_window.places[word]) mail_at(word, site);
 }
 
 /// Data arrive at the wait that covers their group; until then the destination holds not-a-numbers.

@@ -1,6 +1,6 @@
 // The names of primitives.cuh on the CPU; primitives.cuh says what each means and includes this under
 // EDGEOSR_SIMT. Loads and stores are plain C++ here, so that sanitizers and the counting build see them,
-// after a check of the address. EDGEOSR_SIMT_ARCH chooses the hardware generation (870 or 750), as
+// after a check of the address. EDGEOSR_SIMT_ARCH chooses the hardware generation (900, 870 or 750), as
 // __CUDA_ARCH__ does on the device.
 #pragma once
 
@@ -146,44 +146,50 @@ inline void store_f32(float* address, float value, Site site = Site::here()) {
 inline void prefetch_l2(void const*) {}
 
 // Shared memory.
+inline void require_access(void const* address, size_t bytes, Site site) {
+    simt::require_shared(address, bytes, site);
+#if EDGEOSR_SIMT_ARCH >= 900
+    simt::require_no_mail(address, bytes, site);
+#endif
+}
 inline unsigned short shared_load_u16(void const* address, Site site = Site::here()) {
-    simt::require_shared(address, 2, site);
+    require_access(address, 2, site);
     return *static_cast<AnyHalf const*>(address);
 }
 inline unsigned shared_load_u32(void const* address, Site site = Site::here()) {
-    simt::require_shared(address, 4, site);
+    require_access(address, 4, site);
     return *static_cast<AnyWord const*>(address);
 }
 inline float shared_load_f32(void const* address, Site site = Site::here()) {
-    simt::require_shared(address, 4, site);
+    require_access(address, 4, site);
     return *static_cast<AnyFloat const*>(address);
 }
 inline Floats2 shared_load_x2(void const* address, Site site = Site::here()) {
-    simt::require_shared(address, 8, site);
+    require_access(address, 8, site);
     return same_bits<Floats2>(*static_cast<Vector2 const*>(address));
 }
 inline Floats4 shared_load_x4(void const* address, Site site = Site::here()) {
-    simt::require_shared(address, 16, site);
+    require_access(address, 16, site);
     return same_bits<Floats4>(*static_cast<Vector4 const*>(address));
 }
 inline void shared_store_u16(void* address, unsigned short value, Site site = Site::here()) {
-    simt::require_shared(address, 2, site);
+    require_access(address, 2, site);
     *static_cast<AnyHalf*>(address) = value;
 }
 inline void shared_store_u32(void* address, unsigned value, Site site = Site::here()) {
-    simt::require_shared(address, 4, site);
+    require_access(address, 4, site);
     *static_cast<AnyWord*>(address) = value;
 }
 inline void shared_store_f32(void* address, float value, Site site = Site::here()) {
-    simt::require_shared(address, 4, site);
+    require_access(address, 4, site);
     *static_cast<AnyFloat*>(address) = value;
 }
 inline void shared_store_x2(void* address, Floats2 value, Site site = Site::here()) {
-    simt::require_shared(address, 8, site);
+    require_access(address, 8, site);
     *static_cast<Vector2*>(address) = same_bits<Vector2>(value);
 }
 inline void shared_store_x4(void* address, Floats4 value, Site site = Site::here()) {
-    simt::require_shared(address, 16, site);
+    require_access(address, 16, site);
     *static_cast<Vector4*>(address) = same_bits<Vector4>(value);
 }
 

@@ -86,7 +86,15 @@ void multiply(Thread* lanes, int k) {
 void complete(Meeting const& meeting, Thread* lanes) {
     ++machine.warp_operations;
     if (meeting.operation == WarpOperation::multiply) return multiply(lanes, meeting.variant);
-    if (meeting.operation == WarpOperation::sync) return;
+    if (meeting.operation == WarpOperation::sync) {
+        if (!machine.mail) return;
+        Known all;
+        for (unsigned lane = 0; lane < 32; ++lane)
+            if (meeting.mask >> lane & 1) all.learn(lanes[lane].known);
+        for (unsigned lane = 0; lane < 32; ++lane)
+            if (meeting.mask >> lane & 1) lanes[lane].known = all;
+        return;
+    }
     uint32_t votes = 0;
     if (meeting.operation == WarpOperation::ballot)
         for (unsigned lane = 0; lane < 32; ++lane)

@@ -9,14 +9,13 @@
 // - send: a word to the same place in the shared memory of block `rank` (its own too), counted by the same
 //   mailbox there. Stores before it are not ordered by it
 // - wait_for_mail: of all threads of all blocks of the cluster, mailboxes in the same order: what was sent
-// with
-//   it is there. A block that has waited for its last mailbox may end; none ends before
+//   with it is there. A block that has waited for its last mailbox may end; none ends before
 //
 // Compilers before CUDA 12.1 cannot count bytes: there the whole cluster meets in wait_for_mail.
 #pragma once
 #include "primitives.cuh"
 #ifdef EDGEOSR_SIMT
-#define EDGEOSR_CLUSTERS 0
+#include "cluster.h"
 #else
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

@@ -1,0 +1,33 @@
+// The names of cluster.cuh on the CPU; cluster.cuh says what each means and includes this under EDGEOSR_SIMT.
+#pragma once
+
+#include "simt.h"
+
+#define EDGEOSR_CLUSTERS (EDGEOSR_SIMT_ARCH >= 900)
+
+#if EDGEOSR_CLUSTERS
+namespace edgeosr {
+
+using Mailbox = unsigned long long;
+
+inline int cluster_rank() {
+    return static_cast<int>(simt::cluster_rank());
+}
+inline void open_mailbox(Mailbox* mailbox, unsigned bytes, Site site = Site::here()) {
+    simt::open_mailbox(mailbox, bytes, site);
+}
+inline void cluster_arrive(Site site = Site::here()) {
+    simt::cluster_arrive(site);
+}
+inline void cluster_wait(Site site = Site::here()) {
+    simt::cluster_wait(site);
+}
+inline void send(void* shared, unsigned word, Mailbox* mailbox, int rank, Site site = Site::here()) {
+    simt::send(shared, word, mailbox, rank, site);
+}
+inline void wait_for_mail(Mailbox* mailbox, Site site = Site::here()) {
+    simt::wait_for_mail(mailbox, site);
+}
+
+}  // namespace edgeosr
+#endif
