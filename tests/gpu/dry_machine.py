@@ -71,6 +71,10 @@ class Card(QueuedCudaDouble):
         self.lent[array.ctypes.data] = array
         return HostArray(array)
 
+    def misuse(self, words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+        os.abort()
+
     def on_device(self, address: int, size: int) -> bool:
         spans = ((start, array.nbytes) for start, array in self.lent.items())
         lent = any(start <= address and address + size <= start + room for start, room in spans)
@@ -174,7 +178,7 @@ class HostTorch(torch_device.TorchDevice):
 
     def run_now(self, stream: int, work: Callable[[], Any]) -> None:
         """Run ``work``, and what it puts into the stream, before what waits there already."""
-        there = self.driver.cuda.streams[stream]
+        there = self.driver.cuda.of(stream)
         kept, there.waiting = there.waiting, []
         try:
             with self.torch.inference_mode():

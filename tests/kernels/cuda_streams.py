@@ -76,6 +76,7 @@ class QueuedCudaDouble(CudaDouble):
         self.handles = 0x1000
         self.losing: Any = None
         self.lost = False
+        self.misused: list[str] = []  # streams that were used when they were gone
 
     def __getattr__(self, name: str) -> Any:
         plain = super().__getattr__(name)
@@ -88,7 +89,7 @@ class QueuedCudaDouble(CudaDouble):
                 return plain(*arguments)
             self.calls.append((name, *arguments))
             if name == "cuStreamEndCapture":  # whatever it says, the capture is over
-                self.streams[arguments[0]].capture = None
+                self.of(arguments[0]).capture = None
             self.spoil()
             return (failure, None)
 
@@ -118,6 +119,18 @@ class QueuedCudaDouble(CudaDouble):
     def _now(call: tuple[str, int], name: str) -> bool:
         return call == (name, 0)
 
+    def of(self, stream: int) -> Stream:
+        """Return a stream that is there; the driver reads freed memory for any other, and may crash."""
+        found = self.streams.get(int(stream))
+        if found is None:
+            self.misuse(f"stream {int(stream):#x} was used, and is not there")
+        assert found is not None, self.misused[-1]
+        return found
+
+    def misuse(self, words: str) -> None:
+        """Keep it: what is raised here may be swallowed, as in ``__del__``."""
+        self.misused.append(words)
+
     def capturing(self) -> bool:
         return any(stream.capture is not None for stream in self.streams.values())
 
@@ -127,11 +140,11 @@ class QueuedCudaDouble(CudaDouble):
 
     def put(self, stream: int, what: str, run: Callable[[], None]) -> None:
         """Put work into a stream, as the driver's asynchronous calls and an engine do."""
-        found = self.streams[int(stream)]
+        found = self.of(stream)
         (found.waiting if found.capture is None else found.capture).append(Work(what, run))
 
     def drain(self, stream: int, most: int | None = None) -> None:
-        waiting = self.streams[int(stream)].waiting
+        waiting = self.of(stream).waiting
         for _ in range(len(waiting) if most is None else min(most, len(waiting))):
             work = waiting.pop(0)
             work.run()
@@ -147,10 +160,10 @@ class QueuedCudaDouble(CudaDouble):
         return any(start <= address and address + size <= start + room for start, room in spans)
 
     def leaks(self) -> list[str]:
-        """Name what was made and not given back."""
+        """Name what was made and not given back, and what was used after that."""
         found = {"memory": self.memory, "host memory": self.host, "graphs": self.graphs, "events": self.made}
         left = [f"{len(things)} x {name}" for name, things in found.items() if things]
-        return left + (["streams"] if set(self.streams) != {0} else [])
+        return left + (["streams"] if set(self.streams) != {0} else []) + self.misused
 
     def _handle(self) -> int:
         self.handles += 1
@@ -249,7 +262,7 @@ class QueuedCudaDouble(CudaDouble):
         self.made.remove(event)
 
     def _EventRecord(self, event: Any, stream: int) -> None:
-        found = self.streams[0 if stream == 1 else int(stream)]
+        found = self.of(0 if stream == 1 else stream)
         if found.capture is None:
             self.events[event] = (0 if stream == 1 else int(stream), len(found.waiting))
 
@@ -259,12 +272,12 @@ class QueuedCudaDouble(CudaDouble):
 
     def _StreamBeginCapture(self, stream: int, mode: CaptureMode) -> None:
         assert mode == CaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        found = self.streams[stream]
+        found = self.of(stream)
         assert found.capture is None
         found.capture, found.spoilt = [], False
 
     def _StreamEndCapture(self, stream: int) -> tuple[Any, ...]:
-        found = self.streams[stream]
+        found = self.of(stream)
         recorded, found.capture = found.capture, None
         if found.spoilt:
             return (CaptureResult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None)
