@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeosr.errors import CudaError, UsageError
-from edgeosr.kernels.build.images import Image, image_for
+from edgeosr.kernels.build.images import CLUSTERS_FROM, Image, image_for
 from edgeosr.kernels.device_verdicts import DeviceVerdicts
 from edgeosr.kernels.driver.arrays import stream_handle
 from edgeosr.kernels.driver.driver import Driver, open_driver
@@ -41,7 +41,8 @@ class FusedScorer:
         device: where it lives.
         origin: which build of the kernel was taken.
         packed: the weights' layout.
-        last_plan: of the last launch, which says where its tiles come from; None before the first.
+        last_plan: of the last launch, which says where its tiles come from, and in ``why`` where it could not
+            have the clusters that its architecture has; None before the first.
     """
 
     def __init__(
@@ -87,6 +88,10 @@ class FusedScorer:
         self.last_plan: LaunchPlan | None = None
         self._table = table
         self._functions: dict[tuple[str, int], Any] = {}
+        self._without_clusters = ""  # why
+        if self.device.architecture >= CLUSTERS_FROM and not image.clusters:
+            self._without_clusters = f"no clusters: {image.origin} was compiled for devices before sm_90"
+        self._placed: set[tuple[str, int, int]] = set()
         self._weights = self.driver.allocate(len(self.packed.data))
         try:
             self.driver.write(self._weights, self.packed.data, 0)
@@ -199,6 +204,10 @@ class FusedScorer:
     ) -> DeviceVerdicts:
         self._require_open()
         plan = self._plan(inputs.shape, inputs.batch)
+        if not self._has_place(plan):
+            cluster = getattr(plan, "cluster", 1)
+            self._without_clusters = f"no clusters: {self.device.name} has no place for {cluster} blocks"
+            plan = self._plan(inputs.shape, inputs.batch)
         params = plan.params
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
@@ -214,19 +223,38 @@ class FusedScorer:
                 self.driver.follow(stream, other)
         params.scorer, params.workspace, params.verdicts = self._weights, room.workspace, room.address
         room.begin(stream)
-        self.driver.launch(function, plan.blocks, plan.threads, plan.shared_bytes, stream, params)
+        size = (plan.blocks, plan.threads, plan.shared_bytes)
+        self.driver.launch(function, *size, stream, params, cluster=getattr(plan, "cluster", 1))
         room.end(stream)
         return room
 
     def _plan(self, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
-        return plan_launch(
+        options: dict[str, Any] = {"clusters": False} if self._without_clusters else {}
+        plan = plan_launch(
             self.packed,
             shape,
             batch,
             multiprocessors=self.device.multiprocessors,
             architecture=self.device.target,
             table=self._table,
+            **options,
         )
+        why = "; ".join(words for words in (plan.why, self._without_clusters) if words)
+        return replace(plan, why=why) if self._without_clusters else plan
+
+    def _has_place(self, plan: LaunchPlan) -> bool:
+        """Ask the device once for each kind of launch with clusters; a refusal holds for all of them."""
+        cluster = getattr(plan, "cluster", 1)
+        key = (plan.entry, plan.shared_bytes, cluster)
+        if cluster == 1 or plan.blocks == 0 or key in self._placed:
+            return True
+        if self.driver.current_device() != self.device.ordinal:
+            return True  # another device would answer; the launch is refused in words
+        size = (plan.blocks, plan.threads, plan.shared_bytes)
+        if not self.driver.places_clusters(self._function(plan), *size, cluster):
+            return False
+        self._placed.add(key)
+        return True
 
     def _require_open(self) -> None:
         if not self._weights:

@@ -24,15 +24,23 @@ from edgeosr.kernels.build.sources import DeviceSource, device_source
 from edgeosr.kernels.driver.driver import Device
 
 OLDEST_DRIVER = (11, 0)  # minor versions of a CUDA release load each other's cubins from here on
+CLUSTERS_FROM = (9, 0)  # where blocks can send one another words: EDGEOSR_CLUSTERS of src/cluster.cuh
 _DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
 class Image:
-    """Bytes for the driver; ``origin`` says where they come from."""
+    """A build of the kernel.
+
+    Attributes:
+        data: bytes for the driver.
+        origin: where they come from.
+        clusters: False: compiled for an architecture that has none, whatever device runs it.
+    """
 
     data: bytes
     origin: str
+    clusters: bool = True
 
 
 def suitable_builds(device: Device) -> list[Build]:
@@ -77,7 +85,7 @@ def image_for(
         for build in suitable_builds(device):
             path = folder / build.file_name
             if path.is_file():
-                return Image(path.read_bytes(), build.file_name)
+                return Image(path.read_bytes(), build.file_name, build.architecture >= CLUSTERS_FROM)
     return _compiled(device, cache or cache_folder(), nvrtc, source)
 
 
@@ -109,7 +117,8 @@ def _compiled(
     if data is None:
         data = compiler.compile(source, target).image
         _write_cached(path, data)
-    return Image(data, f"NVRTC {_version(compiler.version)} for {target}")
+    origin = f"NVRTC {_version(compiler.version)} for {target}"
+    return Image(data, origin, device.architecture >= CLUSTERS_FROM)
 
 
 def _loads_cubin(device: Device, build: Build) -> bool:

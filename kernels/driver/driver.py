@@ -159,12 +159,59 @@ class Driver(MemoryCalls, StreamCalls):
         return function
 
     def launch(
-        self, function: Any, blocks: int, threads: int, shared_bytes: int, stream: int, params: Any
+        self,
+        function: Any,
+        blocks: int,
+        threads: int,
+        shared_bytes: int,
+        stream: int,
+        params: Any,
+        *,
+        cluster: int = 1,
     ) -> None:
-        """Launch with one parameter, a ctypes structure."""
+        """Launch with one parameter, a ctypes structure.
+
+        Args:
+            function: of ``function``, which allows the shared memory.
+            blocks: of the grid.
+            threads: of a block.
+            shared_bytes: dynamic shared memory of a block.
+            stream: a stream's handle.
+            params: copied by the call.
+            cluster: blocks of a cluster, neighbours in the grid, whose size it divides; 1: no clusters.
+        """
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(params))
+        if cluster > 1:
+            config = self._in_clusters(blocks, threads, shared_bytes, stream, cluster)
+            self.call("cuLaunchKernelEx", config, function, ctypes.addressof(arguments), 0)
+            return
         grid = (blocks, 1, 1, threads, 1, 1)
         self.call("cuLaunchKernel", function, *grid, shared_bytes, stream, ctypes.addressof(arguments), 0)
+
+    def places_clusters(
+        self, function: Any, blocks: int, threads: int, shared_bytes: int, cluster: int
+    ) -> bool:
+        """Say whether the device has a place for one cluster of such a ``launch``.
+
+        A slice of a device may have too few multiprocessors that can reach one another.
+        """
+        config = self._in_clusters(blocks, threads, shared_bytes, 0, cluster)
+        try:
+            return int(self.call("cuOccupancyMaxActiveClusters", function, config)) > 0
+        except (CudaError, RuntimeError):  # RuntimeError: cuda-python's, where the driver lacks the call
+            return False
+
+    def _in_clusters(self, blocks: int, threads: int, shared_bytes: int, stream: int, cluster: int) -> Any:
+        size = self.cuda.CUlaunchAttribute()
+        size.id = self.cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+        dimension = size.value.clusterDim
+        dimension.x, dimension.y, dimension.z = cluster, 1, 1
+        config = self.cuda.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
+        config.sharedMemBytes, config.hStream = shared_bytes, stream
+        config.attrs, config.numAttrs = [size], 1
+        return config
 
     def _attribute(self, name: str, ordinal: int) -> int:
         attribute = getattr(self.cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")

@@ -13,11 +13,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from cuda_double import CudaDouble, Result, emulation
-from simt_run import Shape
+from cuda_double import CudaDouble, Launch, Result
 
 from edgeosr.kernels.device_verdicts import VERDICT
-from edgeosr.kernels.params import FusedScoreParams
 
 # What CUDA refuses while this thread captures; the capture is spoilt as well.
 FORBIDDEN = {
@@ -301,12 +299,9 @@ class QueuedCudaDouble(CudaDouble):
         assert self.idle(), "a graph freed while it is waiting to run"
         del self.graphs[graph]
 
-    def _LaunchKernel(self, function: str, *rest: Any) -> None:
-        blocks, _, _, threads, _, _, shared, stream, arguments, extra = rest
-        assert extra == 0 and self.shared_allowed[function] >= shared
-        pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
-        params = FusedScoreParams.from_buffer_copy(bytes(FusedScoreParams.from_address(pointer)))
-        assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
+    def _launched(self, launch: Launch) -> Any:
+        params = launch.params
+        self.require_launchable(launch)
         # Of the workspace: up to where the first slab's partial sums end.
         assert self.on_device(params.verdicts, params.batch * VERDICT.itemsize), "room for fewer verdicts"
         assert self.on_device(params.workspace, params.partials_at + 4 * params.rows), "a short workspace"
@@ -314,9 +309,9 @@ class QueuedCudaDouble(CudaDouble):
 
         def run() -> None:
             if self.executes:
-                emulation().run(function, bytes(params), Shape(blocks, threads, shared), schedule="forward")
+                self.execute(launch)
 
-        self.put(stream, "kernel", run)
+        self.put(launch.stream, "kernel", run)
 
 
 def bytes_at(address: int, size: int) -> np.ndarray:
