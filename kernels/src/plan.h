@@ -16,6 +16,7 @@ struct HostPlan {
     std::size_t shared_bytes, workspace_bytes, counter_bytes;
     FusedScoreParams params;  // pointers null
     char const* origin;       // of the tiles: "rule", or "table, measured on NAME"
+    int cluster = 1;          // blocks of a cluster; 1: launched without
 };
 
 /// A row of the plan table, as in kernels/plan_table.py: what one device does best with a range of shapes.
