@@ -246,10 +246,10 @@ class FusedScorer:
         """Ask the device once for each kind of launch with clusters; a refusal holds for all of them."""
         cluster = getattr(plan, "cluster", 1)
         key = (plan.entry, plan.shared_bytes, cluster)
-        # With another device's context the launch is refused in words.
-        here = self.driver.current_device() == self.device.ordinal if cluster > 1 else False
-        if not here or plan.blocks == 0 or key in self._placed:
+        if cluster == 1 or plan.blocks == 0 or key in self._placed:
             return True
+        if self.driver.current_device() != self.device.ordinal:
+            return True  # another device would answer; the launch is refused in words
         size = (plan.blocks, plan.threads, plan.shared_bytes)
         if not self.driver.places_clusters(self._function(plan), *size, cluster):
             return False

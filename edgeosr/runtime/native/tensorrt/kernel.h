@@ -35,9 +35,11 @@ class Kernel {
 
   private:
     void free();
+    Launch planned_for(kernels::ScoreInput const& input);
+    bool has_place(Launch const& made) const;
 
     Cuda const& cuda_;
-    int architecture_, multiprocessors_;  // 87 and 8 of an Orin Nano
+    int architecture_, multiprocessors_;  // 87 and 8 of an Orin Nano; 0: planned without clusters
     kernels::PackedScorer packed_{};
     std::string build_;
     CUmodule module_ = nullptr;
