@@ -101,9 +101,7 @@ cudaError_t launch_fused_score(PackedScorer const& scorer,
     cudaError_t error = allow_shared_memory(entry, plan);
     if (error != cudaSuccess) return error;
     if (plan.cluster > 1 && !places_clusters(entry, plan)) {
-        ScoreInput anywhere = input;
-        anywhere.architecture = 0;  // no clusters, and a workspace of the same size
-        if (make_plan(scorer, anywhere, &plan)) return cudaErrorInvalidValue;
+        if (make_plan(scorer, input, &plan, built_in_plans(), false)) return cudaErrorInvalidValue;
         error = allow_shared_memory(entry, plan);
         if (error != cudaSuccess) return error;
     }

@@ -63,8 +63,8 @@ WITHOUT_CONTEXT = {
 
 
 @functools.cache
-def emulation() -> Library:
-    return Library(built(SOURCE))
+def emulation(*defines: str) -> Library:
+    return Library(built(SOURCE, defines=defines))
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,13 @@ class Launch:
 
     @property
     def shape(self) -> Shape:
-        more = {"cluster": self.cluster} if self.cluster > 1 else {}
-        return Shape(self.blocks, self.threads, self.shared, **more)
+        return Shape(self.blocks, self.threads, self.shared, self.cluster)
+
+    def emulated(self, *defines: str) -> None:
+        """Run it on the CPU, on a machine with clusters if it has some."""
+        machine = ("EDGEOSR_SIMT_ARCH=900",) if self.cluster > 1 else ()
+        entry = self.function.partition("|")[0]  # what is behind it names a module
+        emulation(*machine, *defines).run(entry, bytes(self.params), self.shape, schedule="forward")
 
 
 def params_at(arguments: int) -> FusedScoreParams:
@@ -273,18 +278,14 @@ class CudaDouble:
         """What all kinds of launch do."""
         self.require_launchable(launch)
         if self.executes:
-            self.execute(launch)
+            launch.emulated()
 
     def require_launchable(self, launch: Launch) -> None:
         """Refuse what the kernel would not survive."""
         params = launch.params
         assert self.shared_allowed[launch.function] >= launch.shared
         assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
-        planned = getattr(params, "cluster", launch.cluster)
-        assert planned == launch.cluster, "blocks would wait for words of others than their cluster's"
-
-    def execute(self, launch: Launch) -> None:
-        emulation().run(launch.function, bytes(launch.params), launch.shape, schedule="forward")
+        assert params.cluster == launch.cluster, "blocks would wait for words of others than their cluster's"
 
 
 class HostArray:

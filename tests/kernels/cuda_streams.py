@@ -309,7 +309,7 @@ class QueuedCudaDouble(CudaDouble):
 
         def run() -> None:
             if self.executes:
-                self.execute(launch)
+                launch.emulated()
 
         self.put(launch.stream, "kernel", run)
 

@@ -121,7 +121,6 @@ std::size_t read_packed_scorer(void const*, std::size_t, PackedScorer*) {
 PlanTable built_in_plans() {
     return {nullptr, 0};
 }
-// With and without the words that plan.h may have for clusters: kernel.cpp takes one of them.
 char const* make_plan(
     PackedScorer const&, ScoreInput const& input, HostPlan* plan, PlanTable const&, bool clusters) {
     *plan = HostPlan{};
@@ -130,12 +129,6 @@ char const* make_plan(
     plan->shared_bytes = plan->cluster > 1 ? 60000 : 50000;
     plan->params.batch = input.batch;
     return nullptr;
-}
-char const* make_plan(PackedScorer const& scorer,
-                      ScoreInput const& input,
-                      HostPlan* plan,
-                      PlanTable const& table) {
-    return make_plan(scorer, input, plan, table, true);
 }
 
 }  // namespace edgeosr_kernels

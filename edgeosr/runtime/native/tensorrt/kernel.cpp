@@ -61,8 +61,7 @@ Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
         fail(EDGEOSR_INTERNAL, "the packed scorer is not as the fused kernel reads it; please report this");
     Image const image = image_for(device);
     build_ = image.name;
-    // What was compiled for a device without clusters has none on any.
-    if (architecture_ >= kClustersFrom && image.architecture < kClustersFrom) architecture_ = 0;
+    clusters_ = image.architecture >= kClustersFrom;
     CUresult const loaded = cuda_.load(&module_, image.data.data());
     if (is_of_the_build(loaded))
         fail(EDGEOSR_NO_BACKEND,
@@ -95,10 +94,8 @@ void Kernel::free() {
 Launch Kernel::planned(kernels::ScoreInput input) {
     input.architecture = architecture_;
     input.multiprocessors = multiprocessors_;
-    Launch made = planned_for(input);
-    if (made.plan.cluster == 1 || has_place(made)) return made;
-    input.architecture = 0;
-    return planned_for(input);
+    Launch made = planned_with(input, clusters_);
+    return made.plan.cluster == 1 || has_place(made) ? made : planned_with(input, false);
 }
 
 /// Say whether the device has a place for one cluster: a slice of a device may have too few multiprocessors
@@ -111,9 +108,10 @@ bool Kernel::has_place(Launch const& made) const {
     return cuda_.clusters_at_once(&clusters, made.function, &config) == CUDA_SUCCESS && clusters > 0;
 }
 
-Launch Kernel::planned_for(kernels::ScoreInput const& input) {
+Launch Kernel::planned_with(kernels::ScoreInput const& input, bool clusters) {
     Launch made;
-    if (char const* const words = kernels::make_plan(packed_, input, &made.plan))
+    if (char const* const words =
+            kernels::make_plan(packed_, input, &made.plan, kernels::built_in_plans(), clusters))
         fail(EDGEOSR_BACKEND_FAILED, "the fused kernel does not take what the engine gives: ", words);
     char const* const name = kEntries[made.plan.entry];
     CUresult const found = cuda_.function(&made.function, module_, name);
