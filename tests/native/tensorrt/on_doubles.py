@@ -293,20 +293,26 @@ def test_the_double_reads_a_launch_as_c_says_it():
     assert str(doubles.launch_config(config.getPtr())) == str(config)
 
 
-def test_a_device_with_clusters_is_launched_on_as_python_does(machine, frames):
-    made = machine(architecture=(9, 0), driver=13000, integrated=False)
+@pytest.mark.parametrize("clusters", [2, 0], ids=["with a place", "without a place"])
+def test_a_device_with_clusters_is_launched_on_as_python_does(machine, frames, clusters):
+    hopper = {"architecture": (9, 0), "driver": 13000, "integrated": False}
+    made, twin = machine("closed-form", "fp16", "cosine", channels=128, **hopper), QueuedCudaDouble(**hopper)
+    made.cuda.clusters = twin.clusters = clusters
     (made.cubins / "fused_score-sm_90-cuda13.0.cubin").write_bytes(b"\x7fELF")
     made.add(targets=("sm_90",))
     handle = made.open()
     assert "fused_score-sm_90-cuda13.0.cubin" in handle.info()["backend_library"]
-    twin = QueuedCudaDouble(architecture=(9, 0), driver=13000, integrated=False)
     python = made.python(made.trt.engines[b"plan"], twin)
-    require_same(handle.judge(frame(frames[0])), python.run(frames[:1], bgr=False, threshold=0.0))
-    used = [
-        {name for name, *_ in cuda.calls if "Launch" in name or "Occupancy" in name}
-        for cuda in (made.cuda, twin)
-    ]
-    assert used[0] - {"cuGraphLaunch"} == used[1] - {"cuGraphLaunch"}
+    for count in (1, 3):
+        said = handle.judge(*map(frame, frames[:count]))
+        require_same(said, python.run(frames[:count], bgr=False, threshold=0.0))
+    launches = {"cuLaunchKernelEx": 2 if clusters else 0, "cuLaunchKernel": 0 if clusters else 2}
+    assert {name: made.cuda.count(name) for name in launches} == launches
+    asked, asked_twin = (cuda.count("cuOccupancyMaxActiveClusters") for cuda in (made.cuda, twin))
+    # C asks for each size of batch when it is prepared, Python once for a kind of launch.
+    assert (
+        asked == 2 and asked_twin >= 1 and ("no clusters" in python._scorer.last_plan.why) == (not clusters)
+    )
     python.close()
 
 
