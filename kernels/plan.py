@@ -32,7 +32,7 @@ from edgeosr.kernels.sharing import (
     cut_of,
     samples_of_tile,
     share_layers,
-    sums_pitch,
+    sums_of_part,
 )
 
 __all__ = [
@@ -49,7 +49,11 @@ MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
-MAILBOX_BYTES = 96  # mailboxes of a cluster's blocks, and a word of each
+MAILBOX_BYTES = 48  # a mailbox for what a block of a cluster asks for, and one for each hidden layer
+CONSTANTS_BYTES = 192
+# Of a block of a cluster, with the hidden layers' weights: two blocks fit every multiprocessor that has clusters,
+# but for sm_120, which has room for one.
+MOST_CLUSTER_BYTES = 96 * 1024
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
@@ -120,7 +124,8 @@ def plan_launch(
     """
     require_within("the batch", batch, 0, LARGEST_BATCH)
     require_within("multiprocessors", multiprocessors, 0, MOST_MULTIPROCESSORS)
-    width, slabs = cut_of(packed.dimension, packed.rows)
+    cluster = cluster_of(packed, architecture) if clusters else 1
+    width, slabs = cut_of(packed.dimension, packed.rows, cluster)
     asked = Asked(
         packed=packed,
         architecture=architecture,
@@ -130,7 +135,6 @@ def plan_launch(
         slabs=slabs,
     )
     tiling = (table or installed_table()).choice(asked)
-    cluster = cluster_of(packed, slabs, architecture) if clusters else 1
     try:
         return _plan(asked, shape, width, cluster, tiling)
     except UsageError:
@@ -146,8 +150,6 @@ def _plan(
     packed, batch = asked.packed, asked.batch
     params = FusedScoreParams(batch=batch, slab_width=width, slabs=asked.slabs, cluster=cluster)
     params.hidden_quads = -(-packed.hidden_rows // 4 // cluster)
-    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
-        params.layer_tiles[layer] = -(-padded_size(packed.widths[layer]) // 16 // cluster)
     _fill_scorer(params, packed)
     columns = TILE_HALF if packed.half else TILE_FULL
     by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors)
@@ -176,17 +178,17 @@ def _plan(
         params.chunks_per_half //= 2
         phase_a = _place_phase_a(params, packed, shape, columns)
     shared = max(phase_a, _phase_b_bytes(params, packed))
-    if packed.half:
-        params.mailboxes_at = padded_size(shared)
-        shared = params.mailboxes_at + MAILBOX_BYTES
+    if cluster > 1:
+        shared = _place_own(params, packed, shared)
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
             f"{MOST_SHARED_BYTES}; score with model.onnx"
         )
     source = "map" if isinstance(shape, MapShape) else "tangents"
+    how = "fma" if not packed.half else "mma" if cluster == 1 else "cluster"
     return LaunchPlan(
-        entry=f"fused_score_{source}_{'mma' if packed.half else 'fma'}_{'f16' if shape.half else 'f32'}",
+        entry=f"fused_score_{source}_{how}_{'f16' if shape.half else 'f32'}",
         blocks=tiles * params.slabs,
         threads=THREADS,
         shared_bytes=shared,
@@ -248,12 +250,8 @@ def _place_hidden(params: FusedScoreParams, packed: PackedScorer, tile: int) -> 
         hidden[layer % 2] = max(hidden[layer % 2], size)
     params.odd_at = EVEN_AT + hidden[0]
     params.last_at = params.odd_at + hidden[1]
-    at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
-    for layer in range(1, len(packed.widths) - 1) if packed.half else ():
-        params.kept_bias_at[layer] = at
-        at += 4 * 16 * params.layer_tiles[layer]
-    params.sums_at = at
-    return int(at)
+    params.sums_at = params.last_at + (4 * padded_size(packed.widths[-2]) if len(packed.widths) > 1 else 0)
+    return int(params.sums_at)
 
 
 def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
@@ -261,6 +259,27 @@ def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
     sums = SUMS_FULL if len(packed.widths) > 2 else 0
     if packed.half:
         shares = range(1, len(packed.widths) - 1)
-        parts = [params.layer_parts[n] * sums_pitch(params.layer_tiles[n]) * TILE_HALF for n in shares]
+        parts = [params.layer_parts[n] * sums_of_part(params, n) for n in shares]
         sums = max([0, *(size for size, n in zip(parts, shares, strict=True) if params.layer_parts[n] > 1)])
     return int(params.sums_at) + 4 * sums
+
+
+def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int) -> int:
+    """Place what a block of a cluster has of the scorer, behind both phases (``src/mail.cuh``); return the end."""
+    params.own_at = at = padded_size(at)
+    at += CONSTANTS_BYTES
+    if len(packed.widths) > 1:
+        params.last_at = at
+        at += 4 * padded_size(packed.widths[-2])
+    layers = range(1, len(packed.widths) - 1)
+    for layer in layers:
+        params.own_bias_at[layer] = at
+        at += 64 * params.layer_tiles[layer]
+    params.mailboxes_at = at
+    at += MAILBOX_BYTES
+    end = at
+    for layer in layers:
+        params.own_layer_at[layer] = end
+        end += 512 * params.layer_tiles[layer] * (padded_size(packed.widths[layer - 1]) // 16)
+    params.keeps_layers = int(bool(layers) and end <= MOST_CLUSTER_BYTES)
+    return end if params.keeps_layers else at

@@ -27,8 +27,8 @@ PARTS_COST = 2  # of adding parts, in steps of a warp
 # With no more classes than these, classes and parts have warps of their own.
 KEPT_CLASSES = 64
 CLASS_WARPS = 4
-# Blocks that finish a tile together, on devices that have clusters; as many as each of these can place.
-CLUSTERS = (8, 4)
+# Blocks of a cluster, on devices that have them: as many as each of these can place.
+CLUSTER = 8
 CLUSTERS_FROM = 90  # sm_90
 
 
@@ -49,37 +49,36 @@ class Tiling:
     class_warps: int | None = None
 
 
-def slab_width(dimension: int, rows: int) -> int:
+def cluster_of(packed: PackedScorer, architecture: str) -> int:
+    """Return the blocks of a cluster; 1: none. Bits depend on it: it never depends on the batch.
+
+    Args:
+        packed: the scorer.
+        architecture: of the device, ``sm_90``; empty: not known.
+    """
+    digits = architecture.removeprefix("sm_")
+    return CLUSTER if packed.half and digits.isdecimal() and int(digits) >= CLUSTERS_FROM else 1
+
+
+def slab_width(dimension: int, rows: int, cluster: int = 1) -> int:
     """Return a slab's channels, a multiple of 16; never depends on the batch, so that the bits do not.
 
     Args:
         dimension: D.
         rows: of the split matrix.
+        cluster: blocks of a cluster, which have a slab each.
     """
-    slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1)))
+    slabs = min(MOST_SLABS, max(1, MOST_PARTIAL_ROWS // max(rows, 1))) if cluster == 1 else cluster
     return min(padded_size(-(-dimension // slabs)), WIDEST_SLAB)
 
 
-def cut_of(dimension: int, rows: int) -> tuple[int, int]:
-    """Return a slab's channels, as ``slab_width``, and into how many slabs D is cut."""
-    width = slab_width(dimension, rows)
-    return width, -(-padded_size(dimension) // width)
+def cut_of(dimension: int, rows: int, cluster: int = 1) -> tuple[int, int]:
+    """Return a slab's channels, as ``slab_width``, and into how many slabs D is cut.
 
-
-def cluster_of(packed: PackedScorer, slabs: int, architecture: str) -> int:
-    """Return the blocks of a cluster; 1: the device has none, or the slabs cannot be shared among them.
-
-    Bits depend on it, so it depends on the scorer and the architecture alone.
-
-    Args:
-        packed: the scorer.
-        slabs: blocks of a tile.
-        architecture: of the device, ``sm_90``; empty: not known.
+    In a cluster the last slabs may be empty: each of its blocks has one.
     """
-    digits = architecture.removeprefix("sm_")
-    if not (packed.half and digits.isdecimal() and int(digits) >= CLUSTERS_FROM):
-        return 1
-    return next((size for size in CLUSTERS if slabs % size == 0), 1)
+    width = slab_width(dimension, rows, cluster)
+    return width, -(-padded_size(dimension) // width) if cluster == 1 else cluster
 
 
 def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) -> int:
@@ -103,37 +102,40 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int) 
 def share_layers(
     params: FusedScoreParams, packed: PackedScorer, room: int, class_warps: int | None = None
 ) -> None:
-    """Share each hidden layer out to the block that finishes a tile (``src/hidden.cuh``).
+    """Share each hidden layer out to the block, or the blocks of the cluster, that finish a tile.
 
-    With tensor cores, few classes and few samples a block, classes and parts have warps of their own beside
-    the layers'. How a layer is cut never depends on the batch, so that the bits do not.
+    With tensor cores, few classes and few samples, classes and parts have warps of their own beside the
+    layers'; in a cluster always. How a layer is cut never depends on the batch, so that the bits do not.
 
     Args:
-        params: takes it; ``samples``, ``cluster`` and ``layer_tiles`` are filled in.
+        params: takes it; ``samples`` and ``cluster`` are filled in.
         packed: the scorer.
         room: floats of shared memory that the sums of parts may have.
         class_warps: that classes and parts have for themselves; None: as the rule has them.
     """
-    few = packed.half and packed.classes <= KEPT_CLASSES and -(-params.samples // params.cluster) <= CLASS_WARPS
+    few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
     params.class_warps = (CLASS_WARPS if few else 0) if class_warps is None else class_warps
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
-            pieces, steps = params.layer_tiles[layer], inputs // 16
-            most = min(MOST_LAYER_SUMS // (pieces * 16 * TILE_HALF), room // (sums_pitch(pieces) * TILE_HALF))
+            steps = inputs // 16
+            pieces = params.layer_tiles[layer] = -(-rows // 16 // params.cluster)
+            most = min(MOST_LAYER_SUMS, room) // sums_of_part(params, layer)
             parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1
         share = -(-steps // parts)
         params.layer_share[layer] = share
-        params.layer_parts[layer] = parts = -(-steps // share) if packed.half else parts
-        params.layer_inverse[layer] = (1 << 20) // (parts if packed.half else pieces) + 1
+        params.layer_parts[layer] = -(-steps // share) if packed.half else parts
+        params.layer_inverse[layer] = (1 << 20) // pieces + 1
+        params.parts_inverse[layer] = (1 << 20) // params.layer_parts[layer] + 1
 
 
-def sums_pitch(tiles: int) -> int:
-    """Return the floats from one sample's sums of a layer to the next, as ``src/hidden.cuh``."""
-    return tiles * 16 + 4
+def sums_of_part(params: FusedScoreParams, layer: int) -> int:
+    """Return the floats of shared memory for one part's sums of a hidden layer, tensor cores."""
+    rows = params.layer_tiles[layer] * 16
+    return TILE_HALF * (rows if params.cluster == 1 else rows + 4)
 
 
 def _parts_of_layer(tiles: int, steps: int, warps: int, most: int) -> int:

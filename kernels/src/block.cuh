@@ -46,7 +46,8 @@ EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
     block.first = block.tile * p.samples;
     block.valid = smaller(p.batch - block.first, p.samples);
     block.channel = block.slab * p.slab_width;
-    block.channels = smaller(p.slab_width, padded16(p.dimension) - block.channel);
+    int const left = padded16(p.dimension) - block.channel;  // in a cluster the last slabs may be empty
+    block.channels = smaller(p.slab_width, left < 0 ? 0 : left);
     block.inverse = block.valid == p.samples ? p.samples_inverse : p.last_inverse;
     return block;
 }

@@ -2,7 +2,7 @@
 // share the classes of a sample, and go through several samples at a time; the last warps have the first
 // samples, for the first warps have more to do elsewhere.
 #pragma once
-#include "mail.cuh"
+#include "cluster.cuh"
 #include "parts.cuh"
 
 namespace edgeosr {
@@ -34,14 +34,39 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
 EDGEOSR_DEVICE bool alone(FusedScoreParams const& p) {
     return p.classes <= kKeptClasses;
 }
+// kOwn, here and below: in a cluster, where the last warps of a block have the sample of its rank alone, and
+// meet without the others.
+constexpr int kClassBarrier = 1, kLayerBarrier = 2;  // numbers of group_sync
+constexpr int kClassTeamWarps = 4, kLayerTeamWarps = kWarps - kClassTeamWarps;
+
 // How warps share the classes of a sample: it depends on their number alone, for the sums' order. 1, 4, 8 or
-// 16 warps a sample; class c is that of thread c % (32 warps).
+// 16 warps a sample, in a cluster 1 or 4; class c is that of thread c % (32 warps).
+template <bool kOwn>
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
+    if (kOwn) return alone(p) ? 1 : kClassTeamWarps;
     return alone(p) ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
 }
 // Warps that work on classes and parts: those of their own, or all.
+template <bool kOwn>
 EDGEOSR_DEVICE int warps_for_classes(FusedScoreParams const& p) {
+    if (kOwn) return kClassTeamWarps;
     return p.class_warps > 0 ? p.class_warps : static_cast<int>(kWarps);
+}
+// Their samples: columns from the first one to the last one's next.
+template <bool kOwn>
+EDGEOSR_DEVICE int first_column() {
+    return kOwn ? cluster_rank() : 0;
+}
+template <bool kOwn>
+EDGEOSR_DEVICE int end_column(Block const& block) {
+    return kOwn ? cluster_rank() + 1 : block.valid;
+}
+template <bool kOwn>
+EDGEOSR_DEVICE void sync_classes() {
+    if (kOwn)
+        group_sync(kClassBarrier, kClassTeamWarps * 32);
+    else
+        block_sync();
 }
 
 EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
@@ -69,20 +94,23 @@ struct ClassShare {
     int label, labels;    // the first class, and how many on the next one is
 };
 
+template <bool kOwn>
 EDGEOSR_DEVICE ClassShare class_share(FusedScoreParams const& p) {
-    int const warps = warps_of_sample(p), thread = thread_index_again(), warp = kWarps - 1 - (thread >> 5);
+    int const warps = warps_of_sample<kOwn>(p), thread = thread_index_again(),
+              warp = kWarps - 1 - (thread >> 5);
     int const bits = 31 - leading_zeros(static_cast<unsigned>(warps));
-    return {own_column(p, warp >> bits),
-            (warps_for_classes(p) >> bits) * cluster_size(p),
+    return {first_column<kOwn>() + (warp >> bits),
+            warps_for_classes<kOwn>(p) >> bits,
             (warp & (warps - 1)) * 32 + (thread & 31),
             warps * 32};
 }
 
 // Logits, and each warp's top class of its samples; one logit that is not finite makes the warp's top so.
+template <bool kOwn>
 EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, float* partials) {
-    ClassShare const share = class_share(p);
+    ClassShare const share = class_share<kOwn>(p);
 #pragma unroll 1
-    for (int sample = share.sample; sample < block.valid; sample += share.samples) {
+    for (int sample = share.sample; sample < end_column<kOwn>(block); sample += share.samples) {
         if ((share.label & ~31) >= p.classes) break;
         TopClass top = no_class();
         bool bad = false;
@@ -114,10 +142,11 @@ EDGEOSR_DEVICE void find_top(FusedScoreParams const& p, Block const& block, floa
 }
 
 // The top class of a sample, from its warps'. One lane keeps it.
+template <bool kOwn>
 EDGEOSR_DEVICE TopClass keep_top(FusedScoreParams const& p, int sample, bool keeps) {
     TopClass top = no_class();
     int const lane = lane_again();
-    if (lane < warps_of_sample(p) && lane * 32 < p.classes) {
+    if (lane < warps_of_sample<kOwn>(p) && lane * 32 < p.classes) {
         top.logit = shared_load_f32(result(kBest, sample * kWarps + lane));
         top.label = static_cast<int>(shared_load_u32(result(kLabel, sample * kWarps + lane)));
     }
@@ -132,16 +161,17 @@ EDGEOSR_DEVICE TopClass keep_top(FusedScoreParams const& p, int sample, bool kee
 }
 
 // Each warp's share of a part's sum over all classes but the top one; code: none if there is no such part.
+template <bool kOwn>
 EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
                                 Block const& block,
                                 float const* partials,
                                 int code) {
-    ClassShare const share = class_share(p);
+    ClassShare const share = class_share<kOwn>(p);
     HeadConstants const head = head_constants(p);
 #pragma unroll 1
-    for (int sample = share.sample; sample < block.valid; sample += share.samples) {
+    for (int sample = share.sample; sample < end_column<kOwn>(block); sample += share.samples) {
         if ((share.label & ~31) >= p.classes) break;
-        int const top = keep_top(p, sample, share.label < 32).label;
+        int const top = keep_top<kOwn>(p, sample, share.label < 32).label;
         float others = 0.0f;
 #pragma unroll 1
         for (int label = share.label; code >= 0 && label < p.classes; label += share.labels) {
@@ -156,9 +186,10 @@ EDGEOSR_DEVICE void sum_classes(FusedScoreParams const& p,
 }
 
 // One warp: the sum over classes of part `part` of one sample, from the warps' shares.
+template <bool kOwn>
 EDGEOSR_DEVICE void keep_sum(FusedScoreParams const& p, int column, int part) {
     int const lane = lane_again();
-    Floats2 const others = exact_warp_sum(lane < warps_of_sample(p) && lane * 32 < p.classes
+    Floats2 const others = exact_warp_sum(lane < warps_of_sample<kOwn>(p) && lane * 32 < p.classes
                                               ? shared_load_f32(result(kOthers, column * kWarps + lane))
                                               : 0.0f);
     if (lane == 0) {
@@ -176,22 +207,24 @@ EDGEOSR_DEVICE int next_sum(FusedScoreParams const& p, int part, int step) {
 }
 
 // Sums over classes, part after part; find_values reduces the last one's, behind a barrier.
+template <bool kOwn>
 EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, float const* partials) {
     int part = next_sum(p, 0, 1);
 #pragma unroll 1
     do {
-        sum_classes(p, block, partials, part < p.parts ? p.part[part].code : -1);
+        sum_classes<kOwn>(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
             if (alone(p))
                 warp_sync();
             else
-                block_sync();
-            int const column = alone(p) ? class_share(p).sample : own_column(p, thread_index_again() >> 5);
+                sync_classes<kOwn>();
+            int const warp = (thread_index_again() >> 5) - (kOwn ? static_cast<int>(kLayerTeamWarps) : 0);
+            int const column = alone(p) ? class_share<kOwn>(p).sample : first_column<kOwn>() + warp;
 #pragma unroll 1
-            for (int at = column; at < block.valid; at += warps_for_classes(p) * cluster_size(p))
-                keep_sum(p, at, part);
-            if (!alone(p)) block_sync();
+            for (int at = column; at < end_column<kOwn>(block); at += warps_for_classes<kOwn>(p))
+                keep_sum<kOwn>(p, at, part);
+            if (!alone(p)) sync_classes<kOwn>();
         }
         part = next;
     } while (part < p.parts);
@@ -213,19 +246,20 @@ EDGEOSR_DEVICE void keep_value(Sample const& where) {
 }
 
 // Every part that does not wait for the discriminator: one warp a part and sample, the last warps first.
+template <bool kOwn>
 EDGEOSR_DEVICE void find_values(FusedScoreParams const& p, Block const& block, float const* partials) {
-    int column = own_column(p, 0), part = kWarps - 1 - (thread_index_again() >> 5);
+    int column = first_column<kOwn>(), part = kWarps - 1 - (thread_index_again() >> 5);
     int const last = next_sum(p, p.parts - 1, -1);
 #pragma unroll 1
     while (true) {
-        while (part >= p.parts && column < block.valid) {
+        while (part >= p.parts && column < end_column<kOwn>(block)) {
             part -= p.parts;
-            column += cluster_size(p);
+            ++column;
         }
-        if (column >= block.valid) return;
-        if (part == last) keep_sum(p, column, part);
+        if (column >= end_column<kOwn>(block)) return;
+        if (part == last) keep_sum<kOwn>(p, column, part);
         if (!needs_discriminator(p.part[part].code)) keep_value(sample_at(p, partials, column, part));
-        part += warps_for_classes(p);
+        part += warps_for_classes<kOwn>(p);
     }
 }
 

@@ -1,32 +1,35 @@
-// Words that the blocks of one cluster send to one another (sm_90 and later): device intrinsics only, as
-// primitives.cuh; what they mean on a CPU is kernels/simt/cluster.h, which defines the same names.
+// What the blocks of one cluster do together (sm_90 and later): device intrinsics only, as primitives.cuh;
+// what they mean on a CPU is kernels/simt/cluster.h, which defines the same names.
 //
-// - EDGEOSR_CLUSTERS: 1 where there are clusters; else none of these names exist
+// - EDGEOSR_CLUSTERS: 1 where there are clusters; else none of these is ever called
 // - cluster_rank: of this block in its cluster, 0 .. size - 1; blocks of a cluster have neighbouring indices
-// - open_mailbox: by one thread, before it arrives: so many bytes will come, once in the launch
-// - cluster_arrive, cluster_wait: of all threads of all blocks of the cluster, once each: behind the wait all
-//   mailboxes are open. Nothing else is ordered by them
-// - send: a word to the same place in the shared memory of block `rank` (its own too), counted by the same
-//   mailbox there. Stores before it are not ordered by it
-// - wait_for_mail: of all threads of all blocks of the cluster, mailboxes in the same order: what was sent
-//   with it is there. A block that has waited for its last mailbox may end; none ends before
+// - open_mailbox: by one thread, before cluster_sync: so many bytes will come, once in the launch
+// - cluster_sync: of all threads of all blocks of the cluster, once: what any of them stored before, in
+// shared
+//   or global memory, is seen behind it; all mailboxes are open
+// - send: behind cluster_sync, a word to the same place in the shared memory of block `rank` (its own too),
+//   counted by the same mailbox there. Orders nothing else
+// - copy_by_mail: `bytes` bytes of global memory that no one writes to this block's shared memory, counted by
+//   its mailbox; addresses and bytes multiples of 16; behind a barrier after the mailbox was opened
+// - wait_for_mail: of whole warps that read what came with a mailbox: it is there. A block ends when all its
+//   mail has come
+// - group_sync: a barrier of `threads` threads, whole warps that all name the same number, 1 .. 15
 //
-// Compilers before CUDA 12.1 cannot count bytes: there the whole cluster meets in wait_for_mail.
+// Compilers before CUDA 12.1 cannot count bytes: they make a kernel without clusters.
 #pragma once
 #include "primitives.cuh"
 #ifdef EDGEOSR_SIMT
 #include "cluster.h"
 #else
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && \
+    __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1201
 #define EDGEOSR_CLUSTERS 1
 #else
 #define EDGEOSR_CLUSTERS 0
 #endif
 
 #if EDGEOSR_CLUSTERS
-#define EDGEOSR_COUNTS_MAIL (__CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1201)
-
 namespace edgeosr {
 
 using Mailbox = unsigned long long;
@@ -49,38 +52,34 @@ EDGEOSR_DEVICE int cluster_rank() {  // read anew at each call, as block_index
 }
 
 EDGEOSR_DEVICE void open_mailbox(Mailbox* mailbox, unsigned bytes) {
-#if EDGEOSR_COUNTS_MAIL
     unsigned const at = shared_address(mailbox);
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(at) : "memory");
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" : : "r"(at), "r"(bytes) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;" : : : "memory");
-#else
-    static_cast<void>(mailbox), static_cast<void>(bytes);
-#endif
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" : : : "memory");
 }
 
-EDGEOSR_DEVICE void cluster_arrive() {
-    asm volatile("barrier.cluster.arrive.relaxed.aligned;" : : : "memory");
-}
-EDGEOSR_DEVICE void cluster_wait() {
-    asm volatile("barrier.cluster.wait.aligned;" : : : "memory");
+EDGEOSR_DEVICE void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;"
+                 :
+                 :
+                 : "memory");
 }
 
 EDGEOSR_DEVICE void send(void* shared, unsigned word, Mailbox* mailbox, int rank) {
-    unsigned const to = address_in_block(shared, rank);
-#if EDGEOSR_COUNTS_MAIL
     asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];"
                  :
-                 : "r"(to), "r"(word), "r"(address_in_block(mailbox, rank))
+                 : "r"(address_in_block(shared, rank)), "r"(word), "r"(address_in_block(mailbox, rank))
                  : "memory");
-#else
-    static_cast<void>(mailbox);
-    asm volatile("st.shared::cluster.u32 [%0], %1;" : : "r"(to), "r"(word) : "memory");
-#endif
+}
+
+EDGEOSR_DEVICE void copy_by_mail(void* shared, void const* global, unsigned bytes, Mailbox* mailbox) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 :
+                 : "r"(shared_address(shared)), "l"(global), "r"(bytes), "r"(shared_address(mailbox))
+                 : "memory");
 }
 
 EDGEOSR_DEVICE void wait_for_mail(Mailbox* mailbox) {
-#if EDGEOSR_COUNTS_MAIL
     unsigned there;
     do {
         asm volatile(
@@ -91,13 +90,10 @@ EDGEOSR_DEVICE void wait_for_mail(Mailbox* mailbox) {
             : "r"(shared_address(mailbox))
             : "memory");
     } while (!there);
-#else
-    static_cast<void>(mailbox);
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;"
-                 :
-                 :
-                 : "memory");
-#endif
+}
+
+EDGEOSR_DEVICE void group_sync(int number, int threads) {
+    asm volatile("barrier.cta.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
 }
 
 }  // namespace edgeosr
@@ -113,10 +109,11 @@ EDGEOSR_DEVICE int cluster_rank() {
     return 0;
 }
 EDGEOSR_DEVICE void open_mailbox(Mailbox*, unsigned) {}
-EDGEOSR_DEVICE void cluster_arrive() {}
-EDGEOSR_DEVICE void cluster_wait() {}
+EDGEOSR_DEVICE void cluster_sync() {}
 EDGEOSR_DEVICE void send(void*, unsigned, Mailbox*, int) {}
+EDGEOSR_DEVICE void copy_by_mail(void*, void const*, unsigned, Mailbox*) {}
 EDGEOSR_DEVICE void wait_for_mail(Mailbox*) {}
+EDGEOSR_DEVICE void group_sync(int, int) {}
 
 }  // namespace edgeosr
 #endif

@@ -30,11 +30,11 @@
 // before sm_75.
 #include "block.cuh"
 #include "dense.cuh"
-#include "mail.cuh"
 #include "params.cuh"
 #include "pooling.cuh"
 #include "primitives.cuh"
 #include "tangents.cuh"
+#include "together.cuh"
 #include "verdict.cuh"
 
 namespace edgeosr {
@@ -61,7 +61,7 @@ EDGEOSR_DEVICE void reduce_embedding(FusedScoreParams const& p, Block const& blo
 
 // The first tile's blocks ask for their columns of the split matrix and each for its share of the later
 // layers, while the map streams in.
-template <bool kMma>
+template <bool kMma, bool kCluster>
 EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& block) {
     if (block.tile != 0) return;
     unsigned const column = static_cast<unsigned>(p.rows) * (kMma ? 2u : 4u);
@@ -69,6 +69,7 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
 #pragma unroll 1
     for (unsigned at = static_cast<unsigned>(thread_index()) * 128u; at < end; at += kThreads * 128u)
         prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
+    if (kCluster) return;  // these come by mail (mail.cuh)
 #pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
          at < p.later_bytes;
@@ -76,43 +77,10 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
-// Count the block in; return whether it is its tile's last, or one of its cluster is. One thread publishes
-// the stores of all, counts, and sees for all what others published: barriers, or the mail, make its fence
-// and its atomic theirs.
-template <bool kMma>
-EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
-    if (sends_mail<kMma>()) wait_for_neighbours(p);
-    block_sync();
-    int const thread = thread_index_again();
-    unsigned last = 0u;
-    if (thread == 0) {
-        unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
-        thread_fence();
-        last =
-            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap) == wrap ? 1u : 0u;
-        if (!sends_mail<kMma>()) shared_store_u32(result(kLast, 0), last);
-    }
-    if (!sends_mail<kMma>()) {
-        block_sync();
-        return shared_load_u32(result(kLast, 0)) != 0u;
-    }
-    if (thread < 32) {
-        last = shuffle(last, 0);
-        if (thread < p.cluster) send_to(p, last_flags(p) + own_rank(p), last, 0, thread);
-    }
-    receive(p, 0);
-    last = 0u;
-#pragma unroll 1
-    for (int rank = 0; rank < p.cluster; ++rank)
-        last |= shared_load_u32(last_flags(p) + rank);
-    return last != 0u;
-}
-
-template <bool kMap, bool kMma, bool kHalf>
+template <bool kMap, bool kMma, bool kHalf, bool kCluster>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
     Block const block = this_block(p);
-    if (sends_mail<kMma>()) open_mailboxes(p, block);
     // FMAs run over all columns of a tile; tensor cores get their zeros in split_embedding.
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
@@ -123,7 +91,8 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
-    prefetch_weights<kMma>(p, block);
+    if (kCluster && thread_index_again() >> 5 == kWarps - 1) ask_for_own(p, this_block(p).valid);
+    prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block, by);
     else
@@ -143,24 +112,47 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     }
     if (stops_after(2)) return;
 
-    bool const last = is_last<kMma>(p, block);
-    if (stops_after(3) || !last) return;
+    if (kCluster) {
+        cluster_sync();
+        if (stops_after(3)) return;
+        finish_together<kMap>(p);
+        return;
+    }
+    // One thread publishes the stores of all, counts the block in, and sees for all what others published:
+    // barriers make its fence and its atomic theirs.
+    block_sync();
+    if (thread_index() == 0) {
+        unsigned const wrap = static_cast<unsigned>(p.slabs) - 1u;
+        thread_fence();
+        unsigned const arrived =
+            atomic_increment(reinterpret_cast<unsigned*>(p.workspace) + block.tile, wrap);
+        shared_store_u32(result(kLast, 0), arrived == wrap ? 1u : 0u);
+    }
+    block_sync();
+    if (stops_after(3)) return;
+    if (shared_load_u32(result(kLast, 0)) == 0u) return;
     finish_tile<kMap, kMma>(p);
 }
 
 }  // namespace edgeosr
 
-#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half)                                       \
+#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half, cluster)                              \
     EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
-        edgeosr::fused_score<map, mma, half>(p);                                                    \
+        edgeosr::fused_score<map, mma, half, cluster>(p);                                           \
     }
-#if EDGEOSR_TENSOR_CORES
-EDGEOSR_ENTRY(map, mma, f16, true, true, true)
-EDGEOSR_ENTRY(map, mma, f32, true, true, false)
-EDGEOSR_ENTRY(tangents, mma, f16, false, true, true)
-EDGEOSR_ENTRY(tangents, mma, f32, false, true, false)
+#if EDGEOSR_CLUSTERS || !(defined(__CUDA_ARCH__) || defined(EDGEOSR_SIMT))
+EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
+EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
+EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
+EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
 #endif
-EDGEOSR_ENTRY(map, fma, f16, true, false, true)
-EDGEOSR_ENTRY(map, fma, f32, true, false, false)
-EDGEOSR_ENTRY(tangents, fma, f16, false, false, true)
-EDGEOSR_ENTRY(tangents, fma, f32, false, false, false)
+#if EDGEOSR_TENSOR_CORES
+EDGEOSR_ENTRY(map, mma, f16, true, true, true, false)
+EDGEOSR_ENTRY(map, mma, f32, true, true, false, false)
+EDGEOSR_ENTRY(tangents, mma, f16, false, true, true, false)
+EDGEOSR_ENTRY(tangents, mma, f32, false, true, false, false)
+#endif
+EDGEOSR_ENTRY(map, fma, f16, true, false, true, false)
+EDGEOSR_ENTRY(map, fma, f32, true, false, false, false)
+EDGEOSR_ENTRY(tangents, fma, f16, false, false, true, false)
+EDGEOSR_ENTRY(tangents, fma, f32, false, false, false, false)

@@ -4,7 +4,6 @@
 // warp's access share banks.
 #pragma once
 #include "dense.cuh"
-#include "mail.cuh"
 #include "tile.cuh"
 
 namespace edgeosr {
@@ -42,11 +41,11 @@ struct Asked {
     Words4 word[kAhead];
 };
 
-// Tensor cores: a block's row tiles of a layer times its parts along k are units, which the layer's warps
-// share out; unit = own tile * parts + part. A warp goes through a unit kAhead steps at a time.
+// Tensor cores: a layer's row tiles times its parts along k are units, which the layer's warps share out;
+// unit = part * tiles + tile. A warp goes through a unit kAhead steps at a time.
 struct Unit {
-    int number, first;      // of the unit; its first step here
-    int tile, part, steps;  // tile of the layer; steps left from the first on; 0: there is no such unit
+    int number, first;             // of the unit; its first step here
+    int tile, part, steps;         // steps that are left from the first one on; 0: there is no such unit
     unsigned char const* weights;  // a lane's, of the first step
 };
 
@@ -54,22 +53,12 @@ EDGEOSR_DEVICE int layer_warps(FusedScoreParams const& p) {
     return kWarps - p.class_warps;
 }
 
-EDGEOSR_DEVICE int first_tile(FusedScoreParams const& p, int layer) {
-    return own_rank(p) * p.layer_tiles[layer];
-}
-// Rows of a layer that are this block's, a multiple of 16.
-EDGEOSR_DEVICE int own_rows(FusedScoreParams const& p, int layer) {
-    int const left = padded16(p.width[layer]) - first_tile(p, layer) * 16;
-    return smaller(left < 0 ? 0 : left, p.layer_tiles[layer] * 16);
-}
-
 EDGEOSR_DEVICE Unit unit_at(FusedScoreParams const& p, int layer, int number, int first) {
     int const tiles = padded16(p.width[layer]) >> 4, steps = padded16(p.width[layer - 1]) >> 4;
-    int const own = number * p.layer_inverse[layer] >> 20, tile = first_tile(p, layer) + own;
-    int const part = number - own * p.layer_parts[layer], share = p.layer_share[layer];
+    int const part = number * p.layer_inverse[layer] >> 20, share = p.layer_share[layer];
     int const from = part * share + first;
-    Unit unit = {number, first, tile, part, smaller(share - first, steps - from), nullptr};
-    if (own >= p.layer_tiles[layer] || tile >= tiles) unit.steps = 0;
+    Unit unit = {number, first, number - part * tiles, part, smaller(share - first, steps - from), nullptr};
+    if (part >= p.layer_parts[layer]) unit.steps = 0;
     unit.weights = p.scorer + p.layer_at[layer] +
                    (static_cast<unsigned>(from * tiles + unit.tile) * 512u + lane_again() * 16u);
     return unit;

@@ -1,80 +1,92 @@
-// What the blocks of one cluster do for one another when they finish a tile: each has a share of every hidden
-// layer's rows, and whole samples of its own for classes, parts and verdicts. Where there are no clusters a
-// block is alone and has all.
+// What a block of a cluster has of a tile, and what comes to it. All blocks of a cluster, and no others, have
+// one tile: a slab each in phase A, then a share of every hidden layer's rows, and a sample each (that of its
+// rank) for classes, parts and the verdict.
 //
-// Mailbox 0 tells whether a block was its tile's last one to arrive; mailbox 1 + n brings the hidden values
-// of layer n. Each is used once. No word comes too early: who sends values of layer n + 1 has those of layer
-// n from every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more,
-// whose room layer n + 1 takes; and who sends values of layer 0 has been told by every block that it left
+// Mailbox 0 brings what a block needs of the scorer, asked for when the kernel starts; mailbox 1 + n the
+// hidden values of layer n. No word comes too early: who sends values of layer n + 1 has those of layer n
+// from every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more,
+// whose room layer n + 1 takes; values of layer 0 are sent behind cluster_sync, where every block has left
 // phase A.
 #pragma once
-#include "block.cuh"
 #include "cluster.cuh"
+#include "tile.cuh"
 
 namespace edgeosr {
-
-// Whether a block tells others at all: of entries with tensor cores, where the device has clusters.
-template <bool kMma>
-EDGEOSR_DEVICE constexpr bool sends_mail() {
-    return kMma && EDGEOSR_CLUSTERS;
-}
-
-EDGEOSR_DEVICE int cluster_size(FusedScoreParams const& p) {
-    return EDGEOSR_CLUSTERS ? p.cluster : 1;
-}
-EDGEOSR_DEVICE int own_rank(FusedScoreParams const& p) {
-    return cluster_size(p) > 1 ? cluster_rank() : 0;
-}
-// The number-th of the tile's samples that are this block's: its column.
-EDGEOSR_DEVICE int own_column(FusedScoreParams const& p, int number) {
-    return own_rank(p) + number * cluster_size(p);
-}
 
 EDGEOSR_DEVICE Mailbox* mailbox(FusedScoreParams const& p, int which) {
     return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + which;
 }
-EDGEOSR_DEVICE unsigned* last_flags(FusedScoreParams const& p) {  // [8], a word of each block
-    return reinterpret_cast<unsigned*>(shared_memory() + p.mailboxes_at + kMaxLayers * 8);
+
+// A block's row tiles of a hidden layer: the first one, and how many.
+EDGEOSR_DEVICE int first_tile(FusedScoreParams const& p, int layer) {
+    return cluster_rank() * p.layer_tiles[layer];
+}
+EDGEOSR_DEVICE int own_tiles(FusedScoreParams const& p, int layer) {
+    int const left = (padded16(p.width[layer]) >> 4) - first_tile(p, layer);
+    return smaller(left < 0 ? 0 : left, p.layer_tiles[layer]);
+}
+EDGEOSR_DEVICE int steps_of(FusedScoreParams const& p, int layer) {  // of k, 16 each
+    return padded16(p.width[layer - 1]) >> 4;
 }
 
-// Whether blocks really form clusters: a block that is alone writes to itself, without mail.
-EDGEOSR_DEVICE bool has_neighbours(FusedScoreParams const& p) {
-    return cluster_size(p) > 1;
+EDGEOSR_DEVICE const ScorerConstants* own_constants(FusedScoreParams const& p) {
+    return reinterpret_cast<ScorerConstants const*>(shared_memory() + p.own_at);
+}
+EDGEOSR_DEVICE float* own_biases(FusedScoreParams const& p, int layer) {  // of the block's rows
+    return reinterpret_cast<float*>(shared_memory() + p.own_bias_at[layer]);
+}
+EDGEOSR_DEVICE unsigned char* own_weights(FusedScoreParams const& p,
+                                          int layer) {  // [steps, layer_tiles, 512]
+    return shared_memory() + p.own_layer_at[layer];
 }
 
-EDGEOSR_DEVICE void open_mailboxes(FusedScoreParams const& p, Block const& block) {
-    if (!has_neighbours(p)) return;
-    int const which = thread_index();
-    if (which == 0) open_mailbox(mailbox(p, 0), static_cast<unsigned>(p.cluster) * 4u);
-    if (which > 0 && which < p.layers)
-        open_mailbox(mailbox(p, which),
-                     static_cast<unsigned>(padded16(p.width[which - 1]) * block.valid) * 2u);
-    cluster_arrive();
+// By the last warp, while the map streams in: open the mailboxes, ask for what mailbox 0 brings: the scorer's
+// constants, the last layer's weights, biases of the block's rows, and where there is room their weights.
+EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, int valid) {
+    int const lane = lane_again();
+    unsigned const last_bytes =
+        p.layers > 1 ? static_cast<unsigned>(padded16(p.width[p.layers - 2])) * 4u : 0u;
+    if (lane == 0) {
+        unsigned bytes = static_cast<unsigned>(sizeof(ScorerConstants)) + last_bytes;
+#pragma unroll 1
+        for (int layer = 1; layer < p.layers - 1; ++layer)
+            bytes += static_cast<unsigned>(own_tiles(p, layer)) *
+                     (64u + (p.keeps_layers ? static_cast<unsigned>(steps_of(p, layer)) * 512u : 0u));
+        open_mailbox(mailbox(p, 0), bytes);
+    } else if (lane < p.layers) {
+        open_mailbox(mailbox(p, lane), static_cast<unsigned>(padded16(p.width[lane - 1]) * valid) * 2u);
+    }
+    warp_sync();
+    if (lane == 0) copy_by_mail(shared_memory() + p.own_at, p.scorer, sizeof(ScorerConstants), mailbox(p, 0));
+    if (lane == 1 && last_bytes)
+        copy_by_mail(last_weights(p), p.scorer + p.layer_at[p.layers - 1], last_bytes, mailbox(p, 0));
+#pragma unroll 1
+    for (int layer = 1; layer < p.layers - 1; ++layer) {
+        unsigned const tiles = static_cast<unsigned>(own_tiles(p, layer));
+        unsigned const first = static_cast<unsigned>(first_tile(p, layer));
+        if (tiles == 0) continue;
+        if (lane == 1 + layer)
+            copy_by_mail(
+                own_biases(p, layer), p.scorer + p.bias_at[layer] + first * 64u, tiles * 64u, mailbox(p, 0));
+        unsigned const all = static_cast<unsigned>(padded16(p.width[layer])) >> 4;
+#pragma unroll 1
+        for (int step = lane; p.keeps_layers && step < steps_of(p, layer); step += 32)
+            copy_by_mail(own_weights(p, layer) + step * p.layer_tiles[layer] * 512,
+                         p.scorer + p.layer_at[layer] + (static_cast<unsigned>(step) * all + first) * 512u,
+                         tiles * 512u,
+                         mailbox(p, 0));
+    }
 }
 
-EDGEOSR_DEVICE void wait_for_neighbours(FusedScoreParams const& p) {  // their mailboxes are open
-    if (has_neighbours(p)) cluster_wait();
-}
-
-// A word to the same place of block `rank`, or of all.
-EDGEOSR_DEVICE void send_to(FusedScoreParams const& p, void* place, unsigned word, int which, int rank) {
-    if (has_neighbours(p))
-        send(place, word, mailbox(p, which), rank);
-    else
-        shared_store_u32(place, word);
-}
+// Two neighbouring fp16 values of a sample to every block of the cluster.
 EDGEOSR_DEVICE void send_to_all(FusedScoreParams const& p, void* place, unsigned word, int which) {
 #pragma unroll 1
-    for (int rank = 0; rank < p.cluster; ++rank)
-        send_to(p, place, word, which, rank);
+    for (int rank = 0; rank < kMostCluster; ++rank)
+        send(place, word, mailbox(p, which), rank);
 }
 
-// Of all threads: what was sent with a mailbox is there.
-EDGEOSR_DEVICE void receive(FusedScoreParams const& p, int which) {
-    if (has_neighbours(p))
-        wait_for_mail(mailbox(p, which));
-    else
-        block_sync();
+EDGEOSR_DEVICE unsigned halves_from(float low, float high) {
+    return half_from_float(low) | static_cast<unsigned>(half_from_float(high)) << 16;
 }
 
 }  // namespace edgeosr

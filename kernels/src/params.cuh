@@ -28,8 +28,8 @@ enum Limit : int {
     kTileFma = 4,
     kStageAt = 48,       // shared memory of phase A: what has a fixed size comes first
     kEvenAt = 4976,      // of phase B: outputs of the hidden layers 0, 2, ..
-    kMostCluster = 8,    // blocks of a cluster that every device with clusters can place
-    kMailboxBytes = 96,  // a mailbox for who is last and for each hidden layer; who is last, a word a block
+    kMostCluster = 8,    // blocks of a cluster: as many as every device with clusters can place
+    kMailboxBytes = 48,  // a mailbox for what is asked for, and one for each hidden layer
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -136,15 +136,17 @@ struct FusedScoreParams {
                           // holds all
     int chunk_bytes;      // one chunk's share of shared memory, a multiple of 16
     int row_pitch;        // channels last: elements between two channels in a chunk; else Q
-    int cluster;          // blocks of a cluster, a power of two that divides slabs; 1: no cluster
+    int cluster;          // blocks of a cluster, which have one tile: kMostCluster; 1: no cluster
     int mailboxes_at;     // shared memory: what the blocks of a cluster send one another (mail.cuh)
     int hidden_quads;     // rows of layer 1 that a block of the cluster adds up, in fours
+    int keeps_layers;  // 1: a block of a cluster has its rows' weights of the hidden layers in shared memory
     // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).
     int class_warps;                // warps that classes and parts have for themselves; 0: all, in turn
     int layer_parts[kMaxLayers];    // along k
     int layer_share[kMaxLayers];    // tensor cores: steps of k of a part
-    int layer_inverse[kMaxLayers];  // number * this >> 20 is number / parts; of FMAs / rows
-    int layer_tiles[kMaxLayers];    // tensor cores: row tiles that a block of the cluster has
+    int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows
+    int layer_tiles[kMaxLayers];    // row tiles that a block of the cluster has
+    int parts_inverse[kMaxLayers];  // number * this >> 20 is number / parts, in a cluster
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
     int masks_at;   // [16, 2 words + 1, 8] unsigned, maps of more than 64 positions (room is kept below 32,
@@ -153,10 +155,13 @@ struct FusedScoreParams {
     int z_at;       // [T, z_pitch] float; of maps each channel's J^2 behind it, the same again
     int halves_at;  // high [8, slab_width + 8], low the same, fp16 weights; where the map was before
     // phase B (verdict.cuh)
-    int odd_at;                    // outputs of the hidden layers 1, 3, ..
-    int sums_at;                   // parts of a hidden layer
-    int last_at;                   // float, the last layer's weights
-    int kept_bias_at[kMaxLayers];  // float, the biases of the block's rows of a hidden layer, tensor cores
+    int odd_at;   // outputs of the hidden layers 1, 3, ..
+    int sums_at;  // parts of a hidden layer
+    int last_at;  // float, the last layer's weights
+    // what a block of a cluster has of the scorer, in both phases (mail.cuh)
+    int own_at;                    // the constants
+    int own_bias_at[kMaxLayers];   // float, biases of its rows
+    int own_layer_at[kMaxLayers];  // their weights
 };
 
 }  // namespace edgeosr

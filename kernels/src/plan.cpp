@@ -13,7 +13,7 @@ namespace {
 
 // As in kernels/plan.py and plan_inputs.py, where each is explained.
 constexpr int kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024, kSumsFull = (512 + 16) * 4,
-              kMostMultiprocessors = 4096;
+              kMostMultiprocessors = 4096, kMostClusterBytes = 96 * 1024;
 constexpr long long kLargestElements = 2147483647LL;
 
 thread_local char message[256];
@@ -131,19 +131,37 @@ int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     }
     p->odd_at = kEvenAt + hidden[0];
     p->last_at = p->odd_at + hidden[1];
-    int at = p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
-    for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer) {
-        p->kept_bias_at[layer] = at;
-        at += 4 * 16 * p->layer_tiles[layer];
+    p->sums_at = p->last_at + (scorer.layers > 1 ? 4 * rounded(scorer.width[scorer.layers - 2]) : 0);
+    return p->sums_at;
+}
+
+// What a block of a cluster has of the scorer, behind both phases; returns the end.
+int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at) {
+    p->own_at = at = rounded(at);
+    at += static_cast<int>(sizeof(ScorerConstants));
+    if (scorer.layers > 1) {
+        p->last_at = at;
+        at += 4 * rounded(scorer.width[scorer.layers - 2]);
     }
-    return p->sums_at = at;
+    for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
+        p->own_bias_at[layer] = at;
+        at += 64 * p->layer_tiles[layer];
+    }
+    p->mailboxes_at = at;
+    at += kMailboxBytes;
+    int end = at;
+    for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
+        p->own_layer_at[layer] = end;
+        end += 512 * p->layer_tiles[layer] * (rounded(scorer.width[layer - 1]) / 16);
+    }
+    p->keeps_layers = scorer.layers > 2 && end <= kMostClusterBytes ? 1 : 0;
+    return p->keeps_layers ? end : at;
 }
 
 int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
     int sums = scorer.layers > 2 && !scorer.half ? kSumsFull : 0;
     for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
-        if (p.layer_parts[layer] > 1)
-            sums = std::max(sums, p.layer_parts[layer] * sums_pitch(p.layer_tiles[layer]) * kTileMma);
+        if (p.layer_parts[layer] > 1) sums = std::max(sums, p.layer_parts[layer] * sums_of_part(p, layer));
     return p.sums_at + 4 * sums;
 }
 
@@ -180,7 +198,7 @@ char const* plan_with(PlanRow const* row,
                       PackedScorer const& scorer,
                       ScoreInput const& input,
                       int slab_width,
-                      bool clusters,
+                      int cluster,
                       HostPlan* plan) {
     *plan = HostPlan{};
     FusedScoreParams& p = plan->params;
@@ -192,12 +210,10 @@ char const* plan_with(PlanRow const* row,
     p.logits_half = input.logits_half ? 1 : 0;
     int const most = scorer.half ? kTileMma : kTileFma;
     p.slab_width = slab_width;
-    p.slabs = slabs_of(scorer, slab_width);
+    p.cluster = plan->cluster = cluster;
+    p.slabs = slabs_of(scorer, slab_width, cluster);
     p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
-    p.cluster = plan->cluster = clusters ? cluster_of(scorer, input, p.slabs) : 1;
     p.hidden_quads = (scorer.hidden_rows / 4 + p.cluster - 1) / p.cluster;
-    for (int layer = 1; scorer.half && layer + 1 < scorer.layers; ++layer)
-        p.layer_tiles[layer] = (rounded(scorer.width[layer]) / 16 + p.cluster - 1) / p.cluster;
     share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
     if (char const* error =
@@ -219,17 +235,16 @@ char const* plan_with(PlanRow const* row,
         phase_a = place_phase_a(scorer, input, &p, most);
     }
     int shared = std::max(phase_a, phase_b_bytes(scorer, p));
-    if (scorer.half) {
-        p.mailboxes_at = rounded(shared);
-        shared = p.mailboxes_at + kMailboxBytes;
-    }
+    if (cluster > 1) shared = place_own(scorer, &p, shared);
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "
             "model.onnx",
             shared,
             kMostSharedBytes);
-    plan->entry = (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2) + (input.half ? 0 : 1);
+    int const how =
+        cluster > 1 ? 8 + (scorer.closed_form ? 0 : 2) : (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2);
+    plan->entry = how + (input.half ? 0 : 1);
     plan->blocks = tiles * p.slabs;
     plan->tile = tile;
     plan->shared_bytes = static_cast<std::size_t>(shared);
@@ -253,10 +268,10 @@ char const* make_plan(PackedScorer const& scorer,
         return refuse("the scorer has a closed form; the fused kernel needs the map, not z");
     if (!scorer.closed_form && (input.height || input.width))
         return refuse("the scorer has no closed form; the fused kernel takes z (and tangents), not the map");
-    int const width = slab_width_of(scorer);
-    PlanRow const* const row = row_of(table, scorer, input, slabs_of(scorer, width));
-    if (row && !plan_with(row, scorer, input, width, clusters, plan)) return nullptr;
-    return plan_with(nullptr, scorer, input, width, clusters, plan);
+    int const cluster = clusters ? cluster_of(scorer, input) : 1, width = slab_width_of(scorer, cluster);
+    PlanRow const* const row = row_of(table, scorer, input, slabs_of(scorer, width, cluster));
+    if (row && !plan_with(row, scorer, input, width, cluster, plan)) return nullptr;
+    return plan_with(nullptr, scorer, input, width, cluster, plan);
 }
 
 char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input, ScorePlan* plan) {

@@ -11,7 +11,7 @@ struct PackedScorer;
 struct ScoreInput;
 
 struct HostPlan {
-    int entry;  // index into the eight entries: tangents 4, fp32 weights 2, fp32 input 1
+    int entry;  // into the twelve entries: tangents 4, fp32 weights 2, fp32 input 1; clusters 8, tangents 2
     int blocks, tile;
     std::size_t shared_bytes, workspace_bytes, counter_bytes;
     FusedScoreParams params;  // pointers null

@@ -29,9 +29,15 @@ int rounded(int size) {
     return (size + 15) / 16 * 16;
 }
 
-int slab_width_of(PackedScorer const& scorer) {
-    int const slabs = std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
+int slab_width_of(PackedScorer const& scorer, int cluster) {
+    int const slabs =
+        cluster > 1 ? cluster
+                    : std::min<int>(kMaxSlabs, std::max(1, kMostPartialRows / std::max(scorer.rows, 1)));
     return std::min<int>(rounded((scorer.dimension + slabs - 1) / slabs), kMaxSlabWidth);
+}
+
+int slabs_of(PackedScorer const& scorer, int slab_width, int cluster) {
+    return cluster > 1 ? cluster : (rounded(scorer.dimension) + slab_width - 1) / slab_width;
 }
 
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
@@ -41,37 +47,33 @@ int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
     return samples;
 }
 
-int cluster_of(PackedScorer const& scorer, ScoreInput const& input, int slabs) {
-    if (!scorer.half || input.architecture < kClustersFrom) return 1;
-    return slabs % 8 == 0 ? 8 : slabs % 4 == 0 ? 4 : 1;
-}
-
-int slabs_of(PackedScorer const& scorer, int slab_width) {
-    return (rounded(scorer.dimension) + slab_width - 1) / slab_width;
+int cluster_of(PackedScorer const& scorer, ScoreInput const& input) {
+    return scorer.half && input.architecture >= kClustersFrom ? static_cast<int>(kMostCluster) : 1;
 }
 
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
-    int const own = (p->samples + p->cluster - 1) / p->cluster;
-    bool const few = scorer.half && scorer.classes <= kKeptClasses && own <= kClassWarps;
+    bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
     p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
-        int const pieces = scorer.half ? p->layer_tiles[layer] : rows;
         int const steps = inputs / (scorer.half ? 16 : 4);
-        int const most =
-            std::min(kMostLayerSums / (pieces * 16 * kTileMma), room / (sums_pitch(pieces) * kTileMma));
-        int const parts = scorer.half              ? parts_of_layer(pieces, steps, kWarps - kClassWarps, most)
-                          : 2 * pieces <= kThreads ? std::min(kThreads / pieces, steps)
-                                                   : 1;
+        int pieces = rows, parts = 2 * rows <= kThreads ? std::min(kThreads / rows, steps) : 1;
+        if (scorer.half) {
+            pieces = p->layer_tiles[layer] = (rows / 16 + p->cluster - 1) / p->cluster;
+            int const most = std::min(kMostLayerSums, room) / sums_of_part(*p, layer);
+            parts = parts_of_layer(pieces, steps, kWarps - kClassWarps, most);
+        }
         int const share = (steps + parts - 1) / parts;
         p->layer_share[layer] = share;
         p->layer_parts[layer] = scorer.half ? (steps + share - 1) / share : parts;
-        p->layer_inverse[layer] = (1 << 20) / (scorer.half ? p->layer_parts[layer] : pieces) + 1;
+        p->layer_inverse[layer] = (1 << 20) / pieces + 1;
+        p->parts_inverse[layer] = (1 << 20) / p->layer_parts[layer] + 1;
     }
 }
 
-int sums_pitch(int tiles) {
-    return tiles * 16 + 4;
+int sums_of_part(FusedScoreParams const& p, int layer) {
+    int const rows = p.layer_tiles[layer] * 16;
+    return kTileMma * (p.cluster == 1 ? rows : rows + 4);
 }
 
 }  // namespace edgeosr

@@ -6,14 +6,14 @@ namespace edgeosr {
 
 /// Up to a multiple of 16.
 int rounded(int size);
-/// Channels of a slab, and into how many slabs D is cut.
-int slab_width_of(PackedScorer const& scorer);
-int slabs_of(PackedScorer const& scorer, int slab_width);
 /// Blocks of a cluster; 1: none.
-int cluster_of(PackedScorer const& scorer, ScoreInput const& input, int slabs);
+int cluster_of(PackedScorer const& scorer, ScoreInput const& input);
+/// Channels of a slab, and into how many slabs D is cut.
+int slab_width_of(PackedScorer const& scorer, int cluster);
+int slabs_of(PackedScorer const& scorer, int slab_width, int cluster);
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors);
-/// Floats from one sample's sums of a layer to the next.
-int sums_pitch(int tiles);
+/// Floats of shared memory for one part's sums of a hidden layer, tensor cores.
+int sums_of_part(FusedScoreParams const& params, int layer);
 /// Share the hidden layers out; room: floats for the sums of parts; row: what class warps are taken from,
 /// null: from the rule.
 void share_layers(PackedScorer const& scorer, FusedScoreParams* params, int room, PlanRow const* row);

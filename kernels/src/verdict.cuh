@@ -1,10 +1,9 @@
-// Phase B, in the last block of a tile to arrive, or in all blocks of its cluster: partials in slab order,
-// head, parts, fusion, threshold, verdict.
+// Phase B, in the last block of a tile to arrive: partials in slab order, head, parts, fusion, threshold,
+// verdict.
 #pragma once
 #include "classes.cuh"
 #include "hidden.cuh"
 #include "parts.cuh"
-#include "shared_layer.cuh"
 
 namespace edgeosr {
 
@@ -45,8 +44,8 @@ EDGEOSR_DEVICE void finish_norms(FusedScoreParams const& p, float const* stats, 
     }
 }
 
-// Two neighbouring rows of layer 1: bias and LeakyReLU -> hidden values, of every block of a cluster. With a
-// single layer its one output is the logit.
+// Two neighbouring rows of layer 1: bias and LeakyReLU -> hidden values. With a single layer its one output
+// is the logit.
 template <bool kMma>
 EDGEOSR_DEVICE void keep_first_layer(
     FusedScoreParams const& p, int sample, int row, Floats2 sums, float slope, Floats2 bias) {
@@ -55,76 +54,50 @@ EDGEOSR_DEVICE void keep_first_layer(
         if (row == 0) shared_store_f32(result(kLogit, sample), upper);
         return;
     }
-    Floats2 const value = {leaky(upper, slope), leaky(lower, slope)};
-    int const pitch = hidden_pitch<kMma>(p.hidden_rows);
-    if (sends_mail<kMma>())
-        send_to_all(p,
-                    reinterpret_cast<unsigned short*>(hidden_values(p, 0)) + sample * pitch + row,
-                    halves_from(value.x, value.y),
-                    1);
-    else
-        store_hidden_pair<kMma>(hidden_values(p, 0), pitch, sample, row, value);
+    store_hidden_pair<kMma>(hidden_values(p, 0),
+                            hidden_pitch<kMma>(p.hidden_rows),
+                            sample,
+                            row,
+                            {leaky(upper, slope), leaky(lower, slope)});
 }
 
-// Four neighbouring rows of the split matrix, of one sample.
-struct Quad {
-    int sample, quad;
-    bool there;
-};
-
-// What a block adds up: its share of the hidden rows of all samples, then all other rows of its own samples.
-// number: 0 ..
-EDGEOSR_DEVICE Quad quad_at(FusedScoreParams const& p, int valid, int number) {
-    int const quads = p.rows >> 2, hidden = p.layers > 1 ? p.hidden_rows >> 2 : 0;
-    int const first = own_rank(p) * p.hidden_quads, left = hidden - first < 0 ? 0 : hidden - first;
-    int const share = smaller(left, p.hidden_quads);
-    int sample = 0;
-    while (sample < valid && number >= share) {
-        number -= share;
-        ++sample;
-    }
-    if (sample < valid) return {sample, first + number, true};
-    sample = own_column(p, 0);
-    while (sample < valid && number >= quads - hidden) {
-        number -= quads - hidden;
-        sample += cluster_size(p);
-    }
-    return {sample, hidden + number, sample < valid};
-}
-
-// Sums over slabs of the block's rows, four neighbours two threads: layer 1's become hidden values, the
-// head's are kept for find_top, those of parts go back to the first slab's place.
+// Sums over slabs of all rows, four neighbours two threads: layer 1's become hidden values, the head's are
+// kept for find_top, those of parts go back to the first slab's place.
 template <bool kMma>
 EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partials) {
-    int const thread = thread_index_again();
+    int const quads = p.rows >> 2, thread = thread_index_again();
     float const slope = load_f32(&constants_of(p)->slope);
+    int sample = 0, quad = thread >> 1;
     int const head_end = p.hidden_rows + (p.head == kHeadExternal ? 0 : p.classes);
 #pragma unroll 1
-    for (int number = thread >> 1;; number += kThreads / 2) {
-        Quad const own = quad_at(p, valid, number);
-        if (!any(own.there)) return;
-        int const row = own.quad * 4 + (thread & 1) * 2;
+    for (int first = (thread & ~31) >> 1; first < valid * quads; first += kThreads / 2) {
+        while (quad >= quads && sample < valid) {
+            quad -= quads;
+            ++sample;
+        }
+        bool const there = sample < valid;
+        int const row = quad * 4 + (thread & 1) * 2;
         Floats2 bias = {0.0f, 0.0f};
-        if (own.there && row < p.hidden_rows)
+        if (there && row < p.hidden_rows)
             bias = {load_f32(split_bias(p) + row), load_f32(split_bias(p) + row + 1)};
         Floats4 const quad_sums =
             quad_over_slabs<kMma ? kSlabsOfLane : kSlabsOfLane / (kOldCompiler ? 4 : 2)>(
-                partials + (own.there ? own.sample * p.rows + own.quad * 4 : 0),
-                p.samples * p.rows,
-                own.there ? p.slabs : 0);
+                partials + (there ? sample * p.rows + quad * 4 : 0), p.samples * p.rows, there ? p.slabs : 0);
         Floats2 const sums =
             thread & 1 ? Floats2{quad_sums.z, quad_sums.w} : Floats2{quad_sums.x, quad_sums.y};
         warp_sync();  // the odd lane stores where the even one has loaded
-        if (!own.there) continue;
-        if (row < p.hidden_rows) {
-            keep_first_layer<kMma>(p, own.sample, row, sums, slope, bias);
-        } else if (row < head_end) {
-            keep_product(p, partials, own.sample, row - p.hidden_rows, sums.x);
-            if (row + 1 < head_end) keep_product(p, partials, own.sample, row + 1 - p.hidden_rows, sums.y);
-        } else {
-            store_f32(partials + own.sample * p.rows + row, sums.x);
-            store_f32(partials + own.sample * p.rows + row + 1, sums.y);
+        if (there) {
+            if (row < p.hidden_rows) {
+                keep_first_layer<kMma>(p, sample, row, sums, slope, bias);
+            } else if (row < head_end) {
+                keep_product(p, partials, sample, row - p.hidden_rows, sums.x);
+                if (row + 1 < head_end) keep_product(p, partials, sample, row + 1 - p.hidden_rows, sums.y);
+            } else {
+                store_f32(partials + sample * p.rows + row, sums.x);
+                store_f32(partials + sample * p.rows + row + 1, sums.y);
+            }
         }
+        quad += kThreads / 2;
     }
 }
 
@@ -171,21 +144,21 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
         auto const classes = [&] {
             Block const block = this_block(p);  // found anew: kept, it would take registers from the layers
             float* const partials = slab_partials(p, block.tile, 0);
-            if (turn == 0) find_top(p, block, partials);
+            if (turn == 0) find_top<false>(p, block, partials);
             if (turn == 0 && alone(p)) warp_sync();
-            if (turn == (alone(p) ? 0 : 1)) find_sums(p, block, partials);
-            if (turn == (alone(p) ? 1 : 2)) find_values(p, block, partials);
+            if (turn == (alone(p) ? 0 : 1)) find_sums<false>(p, block, partials);
+            if (turn == (alone(p) ? 1 : 2)) find_values<false>(p, block, partials);
         };
-        float* const sums = reinterpret_cast<float*>(shared_memory() + p.sums_at);
-        if (turn < layers && sends_mail<kMma>())
-            shared_layer(
-                p, turn + 1, hidden_values(p, turn), hidden_values(p, turn + 1), sums, asked, classes);
-        else if (turn < layers)
-            hidden_layer<kMma>(
-                p, turn + 1, hidden_values(p, turn), hidden_values(p, turn + 1), sums, asked, classes);
+        if (turn < layers)
+            hidden_layer<kMma>(p,
+                               turn + 1,
+                               hidden_values(p, turn),
+                               hidden_values(p, turn + 1),
+                               reinterpret_cast<float*>(shared_memory() + p.sums_at),
+                               asked,
+                               classes);
         if (p.class_warps == 0 || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
         ask_for_layer<kMma>(p, turn + 2, asked);
-        if (sends_mail<kMma>() && turn < layers) receive(p, turn + 2);
         block_sync();
     }
 }
@@ -194,31 +167,28 @@ template <bool kMap, bool kMma>
 EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     Asked asked;
     {
-        int const column = own_column(p, kWarps - 1 - (thread_index_again() >> 5));
+        int const warp = kWarps - 1 - (thread_index_again() >> 5);
         Block const block = this_block(p);
         keep_constants(p);
         keep_last_layer(p);
-        if (sends_mail<kMma>()) keep_biases(p);
-        if (column < block.valid)
-            finish_norms<kMap>(
-                p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
+        if (warp < block.valid)
+            finish_norms<kMap>(p, slab_stats(p, block.tile, 0) + warp * p.stats, p.samples * p.stats, warp);
         add_rows<kMma>(p, block.valid, slab_partials(p, block.tile, 0));
         ask_for_layer<kMma>(p, 1, asked);
-        if (sends_mail<kMma>() && p.layers > 1) receive(p, 1);
         block_sync();
     }
     if (stops_after(4)) return;
     take_turns<kMma>(p, asked);
     Block const block = this_block(p);
-    int const column = own_column(p, thread_index_again() >> 5);
-    if (column >= block.valid) return;
+    int const warp = thread_index_again() >> 5;
+    if (warp >= block.valid) return;
     if (p.layers > 1) {
-        float const logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), column);
+        float const logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
         if (lane_again() == 0)
-            shared_store_f32(result(kLogit, column), logit + shared_load_f32(&kept_constants()->last_bias));
+            shared_store_f32(result(kLogit, warp), logit + shared_load_f32(&kept_constants()->last_bias));
         warp_sync();
     }
-    write_verdict(p, slab_partials(p, block.tile, 0), block.first + column, column);
+    write_verdict(p, slab_partials(p, block.tile, 0), block.first + warp, warp);
 }
 
 }  // namespace edgeosr

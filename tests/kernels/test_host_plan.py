@@ -118,7 +118,7 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
         require_same(found, expected, (case, shape, batch, many, device))
         clusters.add(found.cluster)
     assert refused < 50
-    assert clusters >= {1, 4, 8}
+    assert clusters == {1, 8}
 
 
 def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:
