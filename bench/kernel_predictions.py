@@ -107,7 +107,7 @@ def latency_lines() -> list[str]:
     lines = [
         "cycles by architecture: [f] fitted on the card, [H] the H200's fit, carried over, "
         "[p] published, [a] assumed,",
-        "[m] measured on the H200 in a micro-benchmark, [M] the same, carried over",
+        "[m] from a micro-benchmark on the H200, [M] the same, carried over",
     ]
     for row in TABLE:
         values = {

@@ -22,8 +22,12 @@ from edgeosr.kernels.counting.operands import (
 from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
-_MOST_ARRIVALS = 1 << 20  # an mbarrier counts up to it from minus the arrivals that it waits for
-_SYNCS = {("EXCH", "64"): "open", ("ARRIVE", "TRANS64"): "expect", ("PHASECHK", "TRANS64", "TRYWAIT"): "wait"}
+_SYNCS = {
+    ("EXCH", "64"): "open",
+    ("CCTL", "IVALL"): "forget",
+    ("ARRIVE", "TRANS64"): "expect",
+    ("PHASECHK", "TRANS64", "TRYWAIT"): "wait",
+}
 
 
 def send(operands: Operands, modifiers: list[str]) -> Made:
@@ -49,11 +53,14 @@ def send(operands: Operands, modifiers: list[str]) -> Made:
 def mailbox(operands: Operands, modifiers: list[str]) -> Made:
     """SYNCS: .EXCH.64 opens a mailbox, .ARRIVE.TRANS64 arrives and says how many bytes will come.
 
+    Where threads of a warp open one each, plain stores do it, and .CCTL.IVALL before they arrive.
     .PHASECHK.TRANS64.TRYWAIT answers whether a phase is over; it is run when it is: see ``Machine``.
     """
     kind = _SYNCS.get(tuple(modifiers))
     if kind is None:
         raise NotModelledError(f"SYNCS.{'.'.join(modifiers)}")
+    if kind == "forget":
+        return lambda s, ix: None, [], []
     to, inside, last = operands
     where = address(inside)
     reads = [(inside, 1)] if names(inside) else []
@@ -62,7 +69,7 @@ def mailbox(operands: Operands, modifiers: list[str]) -> Made:
 
         def opened(s: Any, ix: Lanes) -> None:
             lanes = np.arange(s.lanes)[ix]
-            s.mail.open(lanes, _of_each(where(s, ix), lanes), _arrivals(_of_each(first(s, ix), lanes)))
+            s.mail.open(lanes, _of_each(where(s, ix), lanes), _of_each(first(s, ix), lanes))
 
         run: Callable[[Any, Lanes], None] = opened
         width = 2
@@ -99,14 +106,6 @@ def arrive(operands: Operands, modifiers: list[str]) -> Made:
         s.mail.arrive(np.arange(s.lanes)[ix])
 
     return run, [], []
-
-
-def _arrivals(first: Array) -> Array:
-    """Return the arrivals that a new mailbox waits for: its two fields hold them as minus so many."""
-    found: Array = _MOST_ARRIVALS - (first >> 1 & _MOST_ARRIVALS - 1)
-    if (first != (_MOST_ARRIVALS - found) * ((1 << 43) + 2)).any() or (found < 1).any():
-        raise NotModelledError(f"a mailbox that starts as {int(first[0]):#x}")
-    return found
 
 
 def _of_each(value: Any, lanes: Array) -> Array:

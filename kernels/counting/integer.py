@@ -29,7 +29,7 @@ _LOW = np.int64(0xFFFFFFFF)
 
 
 def move(operands: Operands, modifiers: list[str]) -> Made:
-    """MOV, UMOV, ULDC, LDC and R2UR: the value as it is; ``.64`` is two registers, LDCU's ``.128`` four."""
+    """MOV, UMOV, ULDC, LDC (and R2UR): the value as it is; ``.64`` is two registers, LDCU's ``.128`` four."""
     to, source = operands[0], operands[-1]
     if "128" in modifiers:
         return _four_words(to, source)
@@ -235,7 +235,7 @@ def absolute(operands: Operands, modifiers: list[str]) -> Made:
 
 
 INTEGER: dict[str, Callable[[Operands, list[str]], Made]] = {
-    **dict.fromkeys(("MOV", "UMOV", "ULDC", "LDC", "LDCU", "R2UR"), move),
+    **dict.fromkeys(("MOV", "UMOV", "ULDC", "LDC", "LDCU"), move),
     "CS2R": clear,
     **dict.fromkeys(("IADD3", "UIADD3", "VIADD", "IADD"), add),
     **dict.fromkeys(("IMAD", "UIMAD"), multiply),

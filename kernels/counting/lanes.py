@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeosr.kernels.counting.integer import move
 from edgeosr.kernels.counting.operands import (
     Lanes,
     NotModelledError,
@@ -14,6 +15,7 @@ from edgeosr.kernels.counting.operands import (
     unsigned,
     word,
 )
+from edgeosr.kernels.counting.sides import lane_bits
 from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
@@ -39,23 +41,50 @@ def shuffle(operands: Operands, modifiers: list[str]) -> Made:
 
 
 def vote(operands: Operands, modifiers: list[str]) -> Made:
-    """VOTE.ANY: a register takes the ballot of the lanes that are there, a predicate whether any is set."""
-    if modifiers != ["ANY"]:
-        raise NotModelledError(f"VOTE.{'.'.join(modifiers)}")
+    """VOTE.ANY: a register takes the ballot of the lanes that are there, a predicate whether any is set.
+
+    VOTE.ALL: a predicate alone, whether all of them are set.
+    """
     into_word = len(operands) == 3
+    if modifiers != ["ANY"] and (modifiers != ["ALL"] or into_word):
+        raise NotModelledError(f"VOTE.{'.'.join(modifiers)} of {len(operands)} operands")
     to, out = (operands[0], operands[1]) if into_word else ("RZ", operands[0])
     read, write, put = predicate(operands[-1]), to_word(to), to_predicate(out)
+    everyone = modifiers == ["ALL"]
 
     def run(s: Any, ix: Lanes) -> None:
         lanes = np.arange(s.lanes)[ix]
-        bits = np.zeros(s.lanes, bool)
-        bits[lanes] = read(s, ix)
-        ballots = np.packbits(bits.reshape(-1, 32), axis=1, bitorder="little").view(np.uint32).ravel()
-        mine = ballots[lanes >> 5]
+        mine = lane_bits(lanes[np.broadcast_to(read(s, ix), lanes.shape)], s.lanes)[lanes >> 5]
         write(s, ix, mine)
-        put(s, ix, mine != 0)
+        put(s, ix, mine == lane_bits(lanes, s.lanes)[lanes >> 5] if everyone else mine != 0)
 
     return run, ones(to, out), ones(operands[-1])
 
 
-LANES: dict[str, Callable[[Operands, list[str]], Made]] = {"SHFL": shuffle, "VOTE": vote, "VOTEU": vote}
+def to_uniform(operands: Operands, modifiers: list[str]) -> Made:
+    """R2UR: to a uniform register; with a predicate, the lowest lane's value, and who has another one.
+
+    So a loop goes through the values of a warp. The register is the whole warp's: lanes that the guard leaves
+    out have it too.
+    """
+    if len(operands) == 2:
+        return move(operands, modifiers)
+    out, to, source = operands
+    read, write, put = word(source), to_word(to), to_predicate(out)
+
+    def run(s: Any, ix: Lanes) -> None:
+        lanes = np.arange(s.lanes)[ix]
+        values = np.broadcast_to(read(s, ix), lanes.shape)
+        warps, first, which = np.unique(lanes >> 5, return_index=True, return_inverse=True)
+        write(s, (warps[:, None] * 32 + np.arange(32)).ravel(), np.repeat(values[first], 32))
+        put(s, ix, values != values[first][which])
+
+    return run, ones(to, out), ones(source)
+
+
+LANES: dict[str, Callable[[Operands, list[str]], Made]] = {
+    "SHFL": shuffle,
+    "VOTE": vote,
+    "VOTEU": vote,
+    "R2UR": to_uniform,
+}

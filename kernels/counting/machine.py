@@ -170,6 +170,8 @@ class Machine:
     def _control(self, at: int, instruction: Instruction, lanes: Array) -> None:
         guard, base, operands = self._guards[at], instruction.base, instruction.operands
         taken = np.ones(len(lanes), bool) if guard is None else guard(self.state, lanes)
+        if "ANY" in instruction.opcode:
+            taken = np.isin(lanes >> 5, lanes[taken] >> 5)
         self._place[lanes[~taken]] = at + 1
         go = lanes[taken]
         if not len(go):

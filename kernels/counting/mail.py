@@ -16,6 +16,7 @@ from edgeosr.kernels.counting.operands import Array, NotModelledError
 from edgeosr.kernels.counting.sides import lane_bits
 from edgeosr.kernels.counting.timeline import Meeting, Timeline, Wait
 
+_MOST_ARRIVALS = 1 << 20  # an mbarrier counts up to it from minus the arrivals that it waits for
 WORD = 4  # bytes of what is sent at once
 _OFFSET = (1 << RANK_AT) - 1
 
@@ -60,16 +61,32 @@ class Mail:
         self._passed = np.zeros(len(live), np.int64)
         self._meetings: dict[tuple[int, int], Meeting] = {}  # of each cluster's n-th barrier
 
-    def open(self, lanes: Array, addresses: Array, arrivals: Array) -> None:
-        """Open a mailbox of each lane's own block."""
-        for lane, key, many in zip(lanes, self._own(addresses, lanes), arrivals, strict=True):
+    def open(self, lanes: Array, addresses: Array, values: Array) -> None:
+        """Open a mailbox of each warp's own block: lanes of a warp at one address do it once.
+
+        Raises:
+            NotModelledError: a value is none that an mbarrier starts with.
+        """
+        keys = self._own(addresses, lanes)
+        _, first = np.unique(np.stack([lanes >> 5, keys]), axis=1, return_index=True)
+        for lane, key, value in zip(lanes[first], keys[first], values[first], strict=True):
             if int(key) in self._open:
                 raise MemoryFault(f"the mailbox at {int(key) & _OFFSET:#x} is opened twice")
-            self._open[int(key)] = Mailbox(int(many), int(self._arrived[lane]), int(many))
+            many = _arrivals(int(value))
+            if not many:
+                raise NotModelledError(f"a mailbox that starts as {int(value):#x}")
+            self._open[int(key)] = Mailbox(many, int(self._arrived[lane]), many)
 
     def expect(self, lanes: Array, addresses: Array, sizes: Array) -> None:
-        """Arrive at a mailbox of the own block, for which so many bytes more will come."""
+        """Arrive at a mailbox of the own block, for which so many bytes more will come.
+
+        One that a plain store has made is opened by it.
+        """
         for lane, key, size in zip(lanes, self._own(addresses, lanes), sizes, strict=True):
+            if int(key) not in self._open:
+                place = self._memory.place_in(key >> RANK_AT, key & _OFFSET, 8)
+                if many := _arrivals(int(self._memory.shared.view(np.uint64)[place >> 3])):
+                    self._open[int(key)] = Mailbox(many, int(self._arrived[lane]), many)
             box = self._box(int(key))
             box.owed += int(size)
             box.pending -= 1
@@ -213,3 +230,9 @@ class Mail:
         box.letters.clear()
         box.over, box.meeting = box.meeting, Meeting()
         box.phase, box.pending = box.phase + 1, box.arrivals
+
+
+def _arrivals(value: int) -> int:
+    """Return the arrivals that a new mbarrier waits for: two fields hold minus them. 0: it is none."""
+    many = _MOST_ARRIVALS - (value >> 1 & _MOST_ARRIVALS - 1)
+    return many if value == (_MOST_ARRIVALS - many) * ((1 << 43) + 2) else 0

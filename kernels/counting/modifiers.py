@@ -84,9 +84,9 @@ _KNOWN = {
     "HMMA": "16816 1688 F32",
     # Lanes, control, waits.
     "SHFL": "BFLY IDX",
-    "VOTE": "ANY",
-    "VOTEU": "ANY",
-    "BRA": "U DIV CONV",
+    "VOTE": "ANY ALL",
+    "VOTEU": "ANY ALL",
+    "BRA": "U ANY DIV CONV",
     "BRX": "",
     "BRXU": "",
     "CALL": "REL NOINC",
@@ -108,7 +108,7 @@ _KNOWN = {
     "DEPBAR": "LE",
     # Clusters. Which of its words go together: clusters.py.
     "STAS": "",
-    "SYNCS": "EXCH 64 ARRIVE TRANS64 PHASECHK TRYWAIT",
+    "SYNCS": "EXCH 64 ARRIVE TRANS64 PHASECHK TRYWAIT CCTL IVALL",
     "UCGABAR_ARV": "",
     "UCGABAR_WAIT": "",
 }

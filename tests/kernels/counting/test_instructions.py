@@ -75,6 +75,26 @@ LANE = np.arange(32, dtype=np.int64)
         # The sum wraps to 32 bits before it is compared: a jump table took the wrong row otherwise.
         ("VIADDMNMX.U32 R9, R0, -0x7, 0x2, PT", np.where(LANE >= 7, np.minimum(LANE - 7, 2), 2)),
         ("VIADDMNMX R9, R0, -0x7, 0x2, PT", np.minimum(LANE - 7, 2)),
+        # The lowest lane's value for the whole warp, lanes that the guard leaves out too; P1: who differs.
+        (
+            "ISETP.GE.AND P0, PT, R0, 0x5, PT\nPLOP3.LUT P1, PT, PT, PT, PT, 0x8, 0x0\n"
+            "@P0 R2UR P1, UR6, R0\nSEL R8, RZ, 0x100, !P1\nIADD3 R9, R8, UR6, RZ",
+            5 + 256 * (LANE > 5),
+        ),
+        (
+            "ISETP.GE.AND P1, PT, R0, 0x1, PT\nVOTEU.ALL UP0, P1\nUSEL UR6, URZ, 0x7, UP0\nMOV R9, UR6",
+            LANE * 0 + 7,
+        ),
+        (
+            "MOV R9, RZ\nISETP.GE.AND P1, PT, R0, 0x1, PT\n@!P1 BRA `(.L_x_1)\nVOTEU.ALL UP0, P1\n"
+            "USEL UR6, URZ, 0x7, UP0\nMOV R9, UR6\n.L_x_1:",
+            LANE * 0,
+        ),
+        # Who branches if any lane does: all.
+        (
+            "MOV R9, RZ\nISETP.EQ.AND P0, PT, R0, 0x9, PT\n@P0 BRA.U.ANY `(.L_x_1)\nMOV R9, 0x1\n.L_x_1:",
+            LANE * 0,
+        ),
         ("SHFL.BFLY PT, R9, R0, 0x10, 0x1f", LANE ^ 16),
         ("ISETP.GE.AND P1, PT, R0, 0x9, PT\nVOTE.ANY R9, PT, P1", LANE * 0 + 0xFFFFFE00),
         ("I2FP.F32.S32 R8, R0\nF2FP.F16.F32.PACK_AB R9, RZ, R8", LANE.astype(np.float16).view(np.uint16)),
