@@ -69,10 +69,9 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
 #pragma unroll 1
     for (unsigned at = static_cast<unsigned>(thread_index()) * 128u; at < end; at += kThreads * 128u)
         prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
-    if (kCluster) return;  // these come by mail (mail.cuh)
 #pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
-         at < p.later_bytes;
+         !kCluster && at < p.later_bytes;  // in a cluster they come by mail (mail.cuh)
          at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
         prefetch_l2(p.scorer + p.later_at + at);
 }
@@ -91,7 +90,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
-    if (kCluster && thread_index_again() >> 5 == kWarps - 1) ask_for_own(p, this_block(p).valid);
+    if (kCluster && thread_index_again() >> 5 == kWarps - 1) ask_for_own(p, block.valid);
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block, by);
