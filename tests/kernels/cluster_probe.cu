@@ -220,6 +220,24 @@ PROBE_KERNEL(early_end) {
         shared_load_u32(word(kBlocks + t % kBlocks));
 }
 
+/// Two blocks whose first warps send three rounds, the third to the places of the first; the other warps only
+/// wait. Who sends the third round knows that every reader of the first is done, whatever other warps do.
+PROBE_KERNEL(places_again) {
+    int const t = thread_index(), rank = cluster_rank();
+    unsigned sum = 0;
+    open(2 * 32, 2 * 32, 2 * 32);
+    cluster_wait();
+    for (int round = 0; round < 3; ++round) {
+        unsigned* const places = word(round % 2 * 64);
+        for (int to = 0; to < 2 && t < 32; ++to)
+            send(places + rank * 32 + t, sum + static_cast<unsigned>(t + round), mailbox(round), to);
+        wait_for_mail(mailbox(round));
+        if (t < 32) sum = shared_load_u32(places + t) + shared_load_u32(places + 63 - t);
+        if (t < 32) warp_sync();
+    }
+    if (t < 32) static_cast<unsigned*>(p.out)[rank * 32 + t] = sum;
+}
+
 /// No mail: every block stores to the workspace and to shared memory, with conflicts.
 PROBE_KERNEL(traffic) {
     auto* partial = reinterpret_cast<float*>(p.workspace + 1);
@@ -238,5 +256,6 @@ simt::Entry const simt::entries[] = {EDGEOSR_SIMT_ENTRY(exchange, Probe),
                                      EDGEOSR_SIMT_ENTRY(mailed_flag, Probe),
                                      EDGEOSR_SIMT_ENTRY(place_used_before, Probe),
                                      EDGEOSR_SIMT_ENTRY(early_end, Probe),
+                                     EDGEOSR_SIMT_ENTRY(places_again, Probe),
                                      EDGEOSR_SIMT_ENTRY(traffic, Probe),
                                      {nullptr, nullptr, 0}};

@@ -165,6 +165,18 @@ def test_clusters_end_early_together_with_mailboxes_that_nobody_used(library, sc
     assert (out[8:16] == 5).all() and not out[:8].any() and not out[16:].any()
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_place_takes_another_word_when_its_readers_are_done(library, schedule):
+    sums = np.zeros(32, np.int64)
+    for round_ in range(3):
+        sent = sums + np.arange(32) + round_
+        sums = sent + sent[::-1]
+    for seed in range(30 if schedule == "shuffled" else 1):
+        out = np.zeros((2, 32), np.uint32)
+        launch(library, "places_again", PAIR, out, schedule=schedule, seed=seed)
+        assert (out == sums).all()
+
+
 def flagged(library, choice, schedule, seed, size=4):
     """What the blocks add up in ``mailed_flag``, and what lies in the workspace at the end."""
     out, workspace = np.zeros((BLOCKS, THREADS), np.float32), np.full(1 + PARTIAL.size, 0xFFFFFFFF, np.uint32)
