@@ -82,13 +82,10 @@ PROBE_KERNEL(exchange) {
 PROBE_KERNEL(peek) {
     open(8, 1);
     cluster_wait();
-    if (thread_index() < 8 && cluster_rank() == 0)
-        for (int rank = 0; rank < 2; ++rank)
-            send(word(thread_index()), 1, mailbox(0), rank);
-    block_sync();
     if (thread_index() == 0 && cluster_rank() == 0)
-        for (int rank = 0; rank < 2; ++rank)
-            send(word(8), 1, mailbox(1), rank);
+        for (int number = 0; number < 9; ++number)
+            for (int rank = 0; rank < 2; ++rank)
+                send(word(number), 1, mailbox(number == 8), rank);
     wait_for_mail(mailbox(1));
     if (thread_index() < 8 && cluster_rank() == 1)
         static_cast<unsigned*>(p.out)[thread_index()] =
@@ -135,12 +132,15 @@ PROBE_KERNEL(misuse) {
         if (choice == 22) send(mailbox(2), 1, mailbox(1), rank), send(mailbox(0), 1, mailbox(1), rank);
         if (choice == 23) send(word(rank), 1, mailbox(1), 0);
         if (choice == 33) send(word(5), 1, reinterpret_cast<Mailbox*>(shared_memory() + 4), 0);
-        send_to_all(2, 1, 2, 1);
+        for (int to = 0; to < (choice == 36 ? 1 : 2); ++to)
+            send(word(2 + rank), 1, mailbox(1), to);
     }
     if (choice == 10 || choice == 12) return;
     if (choice == 13 && rank == 1) return;
     if (choice == 29 && t >= 32) return;
     if (choice == 24 && rank == 0) wait_for_mail(mailbox(0));
+    if (choice == 36) wait_for_mail(mailbox(0));
+    if (choice == 36 && rank == 1) return;  // nothing is sent to it with the other
     if (choice == 35 && t == 40)
         wait_for_mail(mailbox(1));
     else
@@ -150,13 +150,14 @@ PROBE_KERNEL(misuse) {
     if (choice == 21) out[t] = shared_load_u16(mailbox(1));
     if (choice == 25) wait_for_mail(mailbox(1));
     if (choice == 34 && rank == 1 && t == 0) copy_async_16(word(0), p.in);
-    if (choice != 24 || rank == 1) wait_for_mail(mailbox(0));
+    if (choice != 36 && (choice != 24 || rank == 1)) wait_for_mail(mailbox(0));
     out[t] = 1;
 }
 
 /// Each of 8 blocks leaves one partial result; blocks of the cluster whose block counts last add them. Its
 /// thread 0, which counted, mails that it was last. choice 1: another thread mails it, after a barrier; 2:
-/// another thread, without; 3: thread 0 mails before it counts; 4: nobody counts, but all fence and mail.
+/// another thread, without; 3: thread 0 mails before it counts; 4: nobody counts, but all fence and mail; 5:
+/// another thread of its warp, after they met.
 PROBE_KERNEL(mailed_flag) {
     int const t = thread_index(), size = p.choice & 16 ? kBlocks : kBlocks / 2, choice = p.choice & 15;
     auto* partial = reinterpret_cast<float*>(p.workspace + 1);
@@ -174,8 +175,10 @@ PROBE_KERNEL(mailed_flag) {
         block_sync();
         last = shared_load_u32(word(kBlocks));
     }
-    if (choice == 2) last = shuffle(last, 0);
-    if (choice != 3 && t == (choice == 1 || choice == 2 ? 31 : 0)) send_to_all(size, 0, 0, last);
+    if (choice == 2 || choice == 5) last = shuffle(last, 0);
+    if (choice == 5) warp_sync();
+    if (choice != 3 && t == (choice == 1 || choice == 2 || choice == 5 ? 31 : 0))
+        send_to_all(size, 0, 0, last);
     wait_for_mail(mailbox(0));
     unsigned any_last = 0;
     for (int from = 0; from < size; ++from)
@@ -185,6 +188,36 @@ PROBE_KERNEL(mailed_flag) {
     for (int b = 0; b < kBlocks; ++b)
         sum += load_shared_by_blocks_f32(partial + b * kThreads + t);
     store_f32(static_cast<float*>(p.out) + block_index() * kThreads + t, sum);
+}
+
+/// Two blocks. Rank 0 counts, then rank 1 stores, fences and counts; then rank 0 fences. choice 1: rank 0
+/// counts again before. What says that it is its turn is mail of another thread, which orders nothing.
+PROBE_KERNEL(late_fence) {
+    int const t = thread_index(), rank = cluster_rank();
+    auto* const value = reinterpret_cast<float*>(p.workspace + 1);
+    open(1, 1);
+    cluster_wait();
+    if (t == 0 && rank == 0) {
+        simt::atomic_increment(p.workspace, 100, Site::here());
+        for (int to = 0; to < 2; ++to)
+            send(word(0), 1, mailbox(0), to);
+    }
+    wait_for_mail(mailbox(0));
+    if (t == 0 && rank == 1) {
+        store_f32(value, 7.0f);
+        thread_fence();
+        atomic_increment(p.workspace, 100);
+    }
+    if (t < 32) shuffle(0, 0);
+    for (int to = 0; to < 2 && t == 31 && rank == 1; ++to)
+        send(word(1), 1, mailbox(1), to);
+    wait_for_mail(mailbox(1));
+    if (t > 0 || rank > 0) return;
+    if (p.choice == 1) simt::atomic_increment(p.workspace, 100, Site::here());
+    thread_fence();
+    auto* const out = static_cast<float*>(p.out);
+    store_f32(out, load_shared_by_blocks_f32(value));
+    store_f32(out + 1, load_shared_by_blocks_f32(reinterpret_cast<float*>(p.workspace)));
 }
 
 /// Two blocks; a place of mail is used before. choice 0: before the receiver's own mail to the sender, which
@@ -257,5 +290,6 @@ simt::Entry const simt::entries[] = {EDGEOSR_SIMT_ENTRY(exchange, Probe),
                                      EDGEOSR_SIMT_ENTRY(place_used_before, Probe),
                                      EDGEOSR_SIMT_ENTRY(early_end, Probe),
                                      EDGEOSR_SIMT_ENTRY(places_again, Probe),
+                                     EDGEOSR_SIMT_ENTRY(late_fence, Probe),
                                      EDGEOSR_SIMT_ENTRY(traffic, Probe),
                                      {nullptr, nullptr, 0}};

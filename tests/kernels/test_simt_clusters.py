@@ -1,5 +1,7 @@
 """Clusters on the CPU: mail comes at the latest moment or sooner, and each misuse is named with its place."""
 
+import itertools
+
 import numpy as np
 import pytest
 from simt_build import ADDRESS, COUNTING, ROOT, THREAD, built
@@ -52,11 +54,9 @@ def test_the_seed_alone_decides_when_the_words_come(library):
     assert all(seen("forward", 1)) and not any(seen("reverse", 1))
     shuffled = [seen("shuffled", seed) for seed in range(60)]
     assert shuffled == [seen("shuffled", seed) for seed in range(60)]
-    assert {False, True} <= {words[0] for words in shuffled}
-    some = {words for words in shuffled if 0 < sum(words) < 8}
-    assert any(words[0] and not words[7] for words in some) and any(
-        words[7] and not words[0] for words in some
-    )
+    assert {(False,) * 8, (True,) * 8} <= set(shuffled)
+    changes = [sum(a != b for a, b in itertools.pairwise(words)) for words in shuffled]
+    assert max(changes) > 2, "words come in the order of their sends, or in the reverse one"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,7 @@ def test_the_seed_alone_decides_when_the_words_come(library):
         (33, r"send with a mailbox at byte 4 of 1024"),
         (34, r"access at byte 64 races with the word"),
         (35, r"lanes of a warp are at different program points"),
+        (36, r"returns without a wait for .* byte 8|byte 8, but block 1, thread \d+ has returned without"),
     ],
 )
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -196,7 +197,9 @@ def flagged(library, choice, schedule, seed, size=4):
     return out
 
 
-@pytest.mark.parametrize("choice", [0, 1], ids=["the thread that counted", "another, behind a barrier"])
+@pytest.mark.parametrize(
+    "choice", [0, 1, 5], ids=["the thread that counted", "another, behind a barrier", "one of its warp, too"]
+)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("size", [4, 8])
 def test_mail_hands_on_what_its_sender_acquired(library, choice, schedule, size):
@@ -222,6 +225,27 @@ def test_mail_orders_nothing_else_of_global_memory(library, choice, what, schedu
         stale = np.isnan(out).any(1)
         # Where only the block of the thread that counted sees the sums, no other does.
         assert stale.sum() >= (3 if choice == 2 else 4), what
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_fence_acquires_what_its_atomic_found_and_nothing_later(library, schedule):
+    for seed in range(10 if schedule == "shuffled" else 1):
+        for choice, counted in [(0, 2), (1, 3)]:
+            out, workspace = np.zeros(2, np.float32), np.full(2, 0xFFFFFFFF, np.uint32)
+            workspace[0] = 0
+            launch(
+                library,
+                "late_fence",
+                PAIR,
+                out,
+                workspace=workspace,
+                choice=choice,
+                schedule=schedule,
+                seed=seed,
+            )
+            assert out[0] == 7 if choice else np.isnan(out[0])
+            assert out[1:].view(np.uint32) == workspace[0] == counted
+            assert workspace[1:].view(np.float32) == 7
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
