@@ -87,9 +87,8 @@ PROBE_KERNEL(peek) {
             for (int rank = 0; rank < 2; ++rank)
                 send(word(number), 1, mailbox(number == 8), rank);
     wait_for_mail(mailbox(1));
-    if (thread_index() < 8 && cluster_rank() == 1)
-        static_cast<unsigned*>(p.out)[thread_index()] =
-            *static_cast<unsigned volatile*>(word(thread_index()));
+    for (int number = 0; number < 8 && thread_index() == 0 && cluster_rank() == 1; ++number)
+        static_cast<unsigned*>(p.out)[number] = *static_cast<unsigned volatile*>(word(number));
     wait_for_mail(mailbox(0));
     if (thread_index() < 8 && cluster_rank() == 1)
         static_cast<unsigned*>(p.out)[8 + thread_index()] = shared_load_u32(word(thread_index()));
@@ -190,14 +189,17 @@ PROBE_KERNEL(mailed_flag) {
     store_f32(static_cast<float*>(p.out) + block_index() * kThreads + t, sum);
 }
 
-/// Two blocks. Rank 0 counts, then rank 1 stores, fences and counts; then rank 0 fences. choice 1: rank 0
-/// counts again before. What says that it is its turn is mail of another thread, which orders nothing.
+/// Two blocks. Rank 0 publishes and counts, then rank 1 stores, fences and counts; then rank 0 fences. choice
+/// 1: rank 0 counts again before. What says that it is its turn is mail of another thread, which orders
+/// nothing.
 PROBE_KERNEL(late_fence) {
     int const t = thread_index(), rank = cluster_rank();
     auto* const value = reinterpret_cast<float*>(p.workspace + 1);
     open(1, 1);
     cluster_wait();
     if (t == 0 && rank == 0) {
+        store_f32(value + 1, 8.0f);
+        thread_fence();
         simt::atomic_increment(p.workspace, 100, Site::here());
         for (int to = 0; to < 2; ++to)
             send(word(0), 1, mailbox(0), to);
@@ -271,6 +273,16 @@ PROBE_KERNEL(places_again) {
     if (t < 32) static_cast<unsigned*>(p.out)[rank * 32 + t] = sum;
 }
 
+/// Two blocks that meet at eight barriers of their own; after each they note who it was.
+PROBE_KERNEL(pace) {
+    static unsigned next;  // of all launches: the array is filled once a launch
+    for (int step = 0; step < 8; ++step) {
+        block_sync();
+        if (thread_index() == 0)
+            static_cast<unsigned*>(p.out)[next++ % 16] = static_cast<unsigned>(block_index());
+    }
+}
+
 /// No mail: every block stores to the workspace and to shared memory, with conflicts.
 PROBE_KERNEL(traffic) {
     auto* partial = reinterpret_cast<float*>(p.workspace + 1);
@@ -291,5 +303,6 @@ simt::Entry const simt::entries[] = {EDGEOSR_SIMT_ENTRY(exchange, Probe),
                                      EDGEOSR_SIMT_ENTRY(early_end, Probe),
                                      EDGEOSR_SIMT_ENTRY(places_again, Probe),
                                      EDGEOSR_SIMT_ENTRY(late_fence, Probe),
+                                     EDGEOSR_SIMT_ENTRY(pace, Probe),
                                      EDGEOSR_SIMT_ENTRY(traffic, Probe),
                                      {nullptr, nullptr, 0}};
