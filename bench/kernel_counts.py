@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _launch(case: SelftestCase, one: Counted) -> "Launch":
     from edgeosr.kernels.counting.case import case_launch
 
-    return case_launch(case, multiprocessors=one.multiprocessors)
+    return case_launch(case, multiprocessors=one.multiprocessors, architecture=one.architecture)
 
 
 def _digest_of(launches: "Mapping[str, Launch]") -> str:
@@ -159,6 +159,8 @@ def _digest_of(launches: "Mapping[str, Launch]") -> str:
     total = hashlib.sha256()
     for name, launch in launches.items():
         total.update(f"{name} {launch.entry} {launch.blocks} {launch.shared_bytes};".encode())
+        if launch.cluster > 1:
+            total.update(f"clusters of {launch.cluster};".encode())
         total.update(launch.parameters)
     return total.hexdigest()
 

@@ -42,7 +42,7 @@ class Prediction:
         launch: of the launch itself.
         on_chip: waits inside a multiprocessor, along the longest chain.
         memory: its loads from L2 and DRAM.
-        sync: its atomics and fences.
+        sync: its atomics and fences, and what it waits for other blocks of its cluster.
         issue: turns that the warps of a multiprocessor take from each other.
     """
 
@@ -74,7 +74,7 @@ def predicted(counts: LaunchCounts, row: Latencies, device: Device) -> Predictio
             [
                 row.on_chip.value * step.on_chip / clock,
                 row.l2.value * step.l2 / clock + dram,
-                row.sync.value * step.sync / clock,
+                (row.sync.value * step.sync + _of_clusters(row, step)) / clock,
                 row.slot.value * step.slots * together / clock,
             ]
         )
@@ -92,6 +92,8 @@ class PhaseTerms:
     cold: float = 0.0
     sync: float = 0.0
     slots: float = 0.0
+    mail: float = 0.0
+    cluster: float = 0.0
 
     def minus(self, other: "PhaseTerms") -> "PhaseTerms":
         """Return what came since ``other``."""
@@ -99,19 +101,33 @@ class PhaseTerms:
 
     def as_row(self) -> tuple[float, ...]:
         """Return the terms in order."""
-        return (self.on_chip, self.l2, self.cold, self.sync, self.slots)
+        return (self.on_chip, self.l2, self.cold, self.sync, self.slots, self.mail, self.cluster)
 
 
 def terms_of(phase: PhaseCounts) -> PhaseTerms:
     """Return the terms of the chain until the end of ``phase``."""
-    waits = {wait: phase.waits[wait.name.lower()] for wait in Wait}
+    waits = {wait: phase.waits.get(wait.name.lower(), 0) for wait in Wait}
     return PhaseTerms(
         on_chip=sum(NOMINAL[wait] * waits[wait] for wait in ON_CHIP),
         l2=waits[Wait.FAR] + waits[Wait.COLD],
         cold=waits[Wait.COLD],
         sync=waits[Wait.ATOMIC] + waits[Wait.FENCE],
         slots=phase.busiest / SCHEDULERS,
+        mail=waits[Wait.MAIL],
+        cluster=waits[Wait.CLUSTER],
     )
+
+
+def _of_clusters(row: Latencies, step: PhaseTerms) -> float:
+    if not step.mail and not step.cluster:
+        return 0.0
+    if row.mail is None or row.cluster is None:
+        raise UsageError(
+            f"the latency table must have {row.architecture}'s cycles of a cluster's mail and barrier, for "
+            "the counts have some; it has none; count a launch without clusters, or add them to "
+            "bench/latency_table.py"
+        )
+    return row.mail.value * step.mail + row.cluster.value * step.cluster
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def latency_lines() -> list[str]:
     """Return the latency table for a terminal."""
     lines = [
         "cycles by architecture: [f] fitted on the card, [H] the H200's fit, carried over, "
-        "[p] published, [a] assumed"
+        "[p] published, [a] assumed,",
+        "[m] measured on the H200 in a micro-benchmark, [M] the same, carried over",
     ]
     for row in TABLE:
         values = {
@@ -116,8 +117,14 @@ def latency_lines() -> list[str]:
             "us DRAM beyond L2": row.dram_us,
             "atomic, fence": row.sync,
             "issue slot": row.slot,
+            "mail of a cluster": row.mail,
+            "its barrier": row.cluster,
         }
-        words = ", ".join(f"{value.value:g} {name} [{value.source[0]}]" for name, value in values.items())
+        words = ", ".join(
+            f"{value.value:g} {name} [{value.source[0]}]"
+            for name, value in values.items()
+            if value is not None
+        )
         lines.append(f"  {row.architecture}: {words}")
     error, (least, most) = held_back_error()
     return [

@@ -26,7 +26,8 @@ HEADING = (
     f"active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. No floor is a time: the kernel waits, it\n"
     "does not stream. What bounds each phase, and the operations of the unfused chains: --json.\n"
     "Floors and times are of the rule's plan; beside them stands what a launch there gets, and why.\n"
-    "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics and fences) + turns to issue."
+    "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics, fences, mail of clusters)\n"
+    "+ turns to issue."
 )
 
 

@@ -120,7 +120,8 @@ class Counts:
 
         if architecture not in self._builds:
             self._builds[architecture] = compiled(architecture)
-        return run_launch(self._builds[architecture], case_launch(case, table=only(tiling))).counts
+        launch = case_launch(case, architecture=architecture, table=only(tiling))
+        return run_launch(self._builds[architecture], launch).counts
 
 
 def predicted_rows(counts: Counts) -> Iterator[PlanRow]:

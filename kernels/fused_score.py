@@ -205,8 +205,8 @@ class FusedScorer:
         self._require_open()
         plan = self._plan(inputs.shape, inputs.batch)
         if not self._has_place(plan):
-            cluster = getattr(plan, "cluster", 1)
-            self._without_clusters = f"no clusters: {self.device.name} has no place for {cluster} blocks"
+            words = f"no clusters: {self.device.name} has no place for {plan.cluster} blocks"
+            self._without_clusters = words
             plan = self._plan(inputs.shape, inputs.batch)
         params = plan.params
         inputs = with_logits(self.packed, params, inputs, logits, stream)
@@ -224,12 +224,11 @@ class FusedScorer:
         params.scorer, params.workspace, params.verdicts = self._weights, room.workspace, room.address
         room.begin(stream)
         size = (plan.blocks, plan.threads, plan.shared_bytes)
-        self.driver.launch(function, *size, stream, params, cluster=getattr(plan, "cluster", 1))
+        self.driver.launch(function, *size, stream, params, cluster=plan.cluster)
         room.end(stream)
         return room
 
     def _plan(self, shape: MapShape | TangentShape, batch: int) -> LaunchPlan:
-        options: dict[str, Any] = {"clusters": False} if self._without_clusters else {}
         plan = plan_launch(
             self.packed,
             shape,
@@ -237,21 +236,20 @@ class FusedScorer:
             multiprocessors=self.device.multiprocessors,
             architecture=self.device.target,
             table=self._table,
-            **options,
+            clusters=not self._without_clusters,
         )
         why = "; ".join(words for words in (plan.why, self._without_clusters) if words)
         return replace(plan, why=why) if self._without_clusters else plan
 
     def _has_place(self, plan: LaunchPlan) -> bool:
         """Ask the device once for each kind of launch with clusters; a refusal holds for all of them."""
-        cluster = getattr(plan, "cluster", 1)
-        key = (plan.entry, plan.shared_bytes, cluster)
-        # With another device's context the launch is refused in words.
-        here = self.driver.current_device() == self.device.ordinal if cluster > 1 else False
-        if not here or plan.blocks == 0 or key in self._placed:
+        key = (plan.entry, plan.shared_bytes, plan.cluster)
+        if plan.cluster == 1 or plan.blocks == 0 or key in self._placed:
             return True
+        if self.driver.current_device() != self.device.ordinal:
+            return True  # another device would answer; the launch is refused in words
         size = (plan.blocks, plan.threads, plan.shared_bytes)
-        if not self.driver.places_clusters(self._function(plan), *size, cluster):
+        if not self.driver.places_clusters(self._function(plan), *size, plan.cluster):
             return False
         self._placed.add(key)
         return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.ahead import BUILDS, Build, build_ahead, built_from
-from edgeosr.kernels.build.images import Image, suitable_builds
+from edgeosr.kernels.build.images import CLUSTERS_FROM, Image, suitable_builds
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.driver.driver import Device
 
@@ -56,7 +56,8 @@ def phase_image(device: Device, folder: Path, stop: int) -> Image:
     for build in suitable_builds(device):
         path = place / build.file_name
         if path.is_file():
-            return Image(path.read_bytes(), f"{build.file_name}, stops after phase {stop}")
+            origin = f"{build.file_name}, stops after phase {stop}"
+            return Image(path.read_bytes(), origin, build.architecture >= CLUSTERS_FROM)
     architecture = device.target
     raise KernelBuildError(
         f"{place} has no phase build for {device.name} ({architecture}); "

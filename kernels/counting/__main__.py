@@ -36,24 +36,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         many = USUAL_MULTIPROCESSORS[options.architecture]
     try:
         # Before the compiler's half minute: it refuses what no kernel takes.
-        launch = case_launch(case, multiprocessors=many)
+        launch = case_launch(case, multiprocessors=many, architecture=options.architecture)
         counts = run_launch(compiled(options.architecture), launch).counts
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if options.json:
         document = {"case": case.name, "multiprocessors": many, "tile": launch.tile}
+        if launch.cluster > 1:
+            document["cluster"] = launch.cluster
         print(json.dumps({**document, "phases": counts.as_record()}, indent=1))
     else:
         where = f"{options.architecture}, {many} multiprocessors" if many else options.architecture
         tiles = f"{launch.blocks} blocks, tiles of {launch.tile}"
+        tiles += f", clusters of {launch.cluster}" if launch.cluster > 1 else ""
         print(f"{case.name}: {tiles}, {where}\n{table_of(counts)}")
     return 0
 
 
 def table_of(counts: LaunchCounts) -> str:
     """Return the counts for a terminal: a phase a line, then the kinds of instructions."""
-    names = (
+    mail = any(phase.words or phase.exchanges for phase in counts.phases)
+    names = [
         "warp instr",
         "busiest*",
         "blocks",
@@ -63,12 +67,14 @@ def table_of(counts: LaunchCounts) -> str:
         "atomics",
         "loads*",
         "needed*",
-    )
+        *(("words", "exchanges") if mail else ()),
+    ]
     lines = [f"{'phase':30s}" + "".join(f"{name:>11s}" for name in names)]
     for phase in counts.phases:
         loads = sum(phase.waits[name] for name in ("near", "far", "cold"))
         numbers = (phase.warp_instructions, phase.busiest, phase.blocks, phase.sectors, phase.wavefronts)
-        more = (phase.barriers, phase.atomics, loads, phase.dependent_loads)
+        more = [phase.barriers, phase.atomics, loads, phase.dependent_loads]
+        more += [phase.words, phase.exchanges] if mail else []
         lines.append(f"{phase.phase:30s}" + "".join(f"{number:11,d}" for number in (*numbers, *more)))
     lines += [
         "* from the start: instructions of the busiest block; loads that the longest chain waits for, one",

@@ -16,12 +16,19 @@ NOT_A_NUMBER = 0xFFFFFFFF
 USUAL_MULTIPROCESSORS = {"sm_87": 8, "sm_89": 0, "sm_90": 132, "sm_110": 20}
 
 
-def case_launch(case: SelftestCase, *, multiprocessors: int = 0, table: PlanTable | None = None) -> Launch:
+def case_launch(
+    case: SelftestCase,
+    *,
+    multiprocessors: int = 0,
+    architecture: str = "",
+    table: PlanTable | None = None,
+) -> Launch:
     """Return the launch of ``case``; the workspace holds not-a-numbers but for its counters.
 
     Args:
         case: the case.
         multiprocessors: of the device, as ``plan_launch`` takes them; 0: not known, tiles are full.
+        architecture: of the device, ``sm_90``, which decides on clusters; empty: not known, there are none.
         table: of plans; None: the plan is the rule's.
 
     Raises:
@@ -32,7 +39,14 @@ def case_launch(case: SelftestCase, *, multiprocessors: int = 0, table: PlanTabl
     shape: MapShape | TangentShape = TangentShape(probes=case.probes, half=case.half_input)
     if case.size:
         shape = MapShape(height=case.size, width=case.size, half=case.half_input)
-    plan = plan_launch(packed, shape, case.batch, multiprocessors=multiprocessors, table=table)
+    plan = plan_launch(
+        packed,
+        shape,
+        case.batch,
+        multiprocessors=multiprocessors,
+        architecture=architecture,
+        table=table or PlanTable(),
+    )
     workspace = np.full(plan.workspace_bytes // 4, NOT_A_NUMBER, np.uint32)
     workspace[: plan.counter_bytes // 4] = 0
     arrays = {
@@ -53,4 +67,5 @@ def case_launch(case: SelftestCase, *, multiprocessors: int = 0, table: PlanTabl
         pointers={name: getattr(FusedScoreParams, name).offset for name in arrays},
         arrays=arrays,
         tile=plan.tile,
+        cluster=getattr(plan, "cluster", 1),
     )

@@ -14,6 +14,7 @@ from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.sources import FOLDER, MAIN
 from edgeosr.kernels.build.toolchain import FLAGS, find_nvcc, run_tool, trimmed
 from edgeosr.kernels.counting.listing import Listing, entries_of, listing_of
+from edgeosr.kernels.counting.modifiers import CLUSTERED_AT
 from edgeosr.kernels.counting.operands import Array
 from edgeosr.kernels.counting.phases import Begins, phase_lines, phases_of
 
@@ -55,12 +56,27 @@ class Compiled:
                 total.update(f"{one.guard} {one.opcode} {one.operands} {phase};".encode())
         return total.hexdigest()
 
-    def constants(self, entry: str, parameters: bytes) -> dict[int, Array]:
-        """Return the constant banks of a launch: its parameters, and the entry's own table of jumps."""
-        at = PARAMETERS_AT[self.architecture]
-        bank = bytes(at) + parameters
+    def constants(self, entry: str, parameters: bytes, *, clustered: bool = False) -> dict[int, Array]:
+        """Return the constant banks of a launch: its parameters, and the entry's own table of jumps.
+
+        Args:
+            entry: the kernel's name.
+            parameters: the bytes of its struct.
+            clustered: whether it is launched with clusters.
+
+        Raises:
+            KernelBuildError: with clusters, for an architecture that has none.
+        """
+        bank = bytearray(PARAMETERS_AT[self.architecture]) + parameters
+        if clustered:
+            if self.architecture not in CLUSTERED_AT:
+                raise KernelBuildError(
+                    f"a launch with clusters must be for one of {', '.join(CLUSTERED_AT)}; got "
+                    f"{self.architecture}; plan it without clusters"
+                )
+            struct.pack_into("<I", bank, CLUSTERED_AT[self.architecture], 1)
         table = section(self.cubin, f".nv.constant2.{entry}")
-        return {0: _words(bank), 2: _words(table)}
+        return {0: _words(bytes(bank)), 2: _words(table)}
 
 
 def compiled(architecture: str, sources: Path = FOLDER) -> Compiled:

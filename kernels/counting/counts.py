@@ -10,13 +10,14 @@ from edgeosr.kernels.counting.listing import Listing
 from edgeosr.kernels.counting.operands import Array
 from edgeosr.kernels.counting.phases import PHASES
 from edgeosr.kernels.counting.record import Record
-from edgeosr.kernels.counting.timeline import Wait
+from edgeosr.kernels.counting.timeline import CLUSTERED, Wait
 
 # Kinds of instructions, by opcode; the rest is integer arithmetic and moves.
 KINDS = {
     "global memory": ("LDG", "STG", "LDGSTS", "CCTL", "LDGDEPBAR", "DEPBAR"),
     "shared memory": ("LDS", "STS"),
-    "atomics, fences": ("ATOMG", "MEMBAR", "ERRBAR", "CGAERRBAR"),
+    "atomics, fences": ("ATOMG", "MEMBAR", "ERRBAR", "CGAERRBAR", "FENCE"),
+    "clusters": ("STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT"),
     "between lanes": ("SHFL", "VOTE", "WARPSYNC"),
     "tensor cores": ("HMMA",),
     "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSET", "FSEL", "FMNMX", "FCHK", "HADD2", "HFMA2", "F2FP"),
@@ -52,11 +53,15 @@ class PhaseCounts:
         blocks: that took part.
         sectors: of 32 bytes of global memory asked for, over the grid.
         wavefronts: of shared memory, over the grid.
-        barriers: that a block passed, at most.
+        barriers: that a block passed, at most: its own and its cluster's.
         atomics: warps' requests, over the grid.
-        waits: of the longest chain from the launch's start to the phase's end, by ``Wait``.
+        waits: of the longest chain from the launch's start to the phase's end, by ``Wait``; those of clusters
+            only if the launch has any.
         dependent_loads: global loads in that time of which each needed the value of the one before, handed on
             in registers: what goes through shared memory begins anew.
+        words: of 32 bits sent to blocks of a cluster, each to one of them, over the grid.
+        exchanges: mailboxes that a block waited for, at most. Each warp issues one try-wait for each of them:
+            how often it asks until the mail is there, is a matter of time.
     """
 
     phase: str
@@ -69,6 +74,8 @@ class PhaseCounts:
     atomics: int
     waits: Mapping[str, int]
     dependent_loads: int
+    words: int = 0
+    exchanges: int = 0
 
     @property
     def warp_instructions(self) -> int:
@@ -88,8 +95,10 @@ class LaunchCounts:
         return sum(phase.warp_instructions for phase in self.phases)
 
     def as_record(self) -> list[dict[str, Any]]:
-        """Return it for JSON."""
-        return [asdict(phase) for phase in self.phases]
+        """Return it for JSON; what only clusters have is there if the launch has some of it."""
+        rows = [asdict(phase) for phase in self.phases]
+        idle = [name for name in ("words", "exchanges") if not any(row[name] for row in rows)]
+        return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
 def counts_from_record(record: list[dict[str, Any]]) -> LaunchCounts:
@@ -99,6 +108,7 @@ def counts_from_record(record: list[dict[str, Any]]) -> LaunchCounts:
 
 def counted(record: Record, listing: Listing, weights: Array) -> LaunchCounts:
     """Return a run's counts; ``weights``: for how many blocks each block that was run stands."""
+    listed = [wait for wait in Wait if wait not in CLUSTERED or record.paths[:, :, wait].any()]
     kinds = [_KIND_OF.get(one.base, INTEGER_KIND) for one in listing.instructions]
     phases = []
     for number, name in enumerate(PHASES[: len(record.ends)]):
@@ -122,8 +132,10 @@ def counted(record: Record, listing: Listing, weights: Array) -> LaunchCounts:
                 wavefronts=int((record.wavefronts[here] * weights).sum()),
                 barriers=int(record.barriers[here].sum(axis=0).max()),
                 atomics=int((record.atomics[here] * weights).sum()),
-                waits={wait.name.lower(): int(many) for wait, many in zip(Wait, waits, strict=True)},
+                waits={wait.name.lower(): int(waits[wait]) for wait in listed},
                 dependent_loads=int(record.depths[number].max()),
+                words=int((record.words[here] * weights).sum()),
+                exchanges=int(record.exchanges[here].sum(axis=0).max()),
             )
         )
     return LaunchCounts(tuple(phases))

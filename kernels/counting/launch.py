@@ -29,6 +29,7 @@ class Launch:
         pointers: array name to the offset of its pointer there.
         arrays: by name; ``verdicts`` too.
         tile: samples of a tile, at most; for people.
+        cluster: blocks of a cluster, of which a tile has whole ones; 1: launched without clusters.
     """
 
     entry: str
@@ -40,6 +41,7 @@ class Launch:
     pointers: Mapping[str, int]
     arrays: Mapping[str, Array]
     tile: int = 0
+    cluster: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,14 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
         every_tile: run them all.
 
     Raises:
-        KernelBuildError: the machine code holds what the interpreter does not know, or leaves its arrays.
+        KernelBuildError: the machine code holds what the interpreter does not know, or leaves its arrays; or
+            a tile has no whole clusters.
     """
+    if launch.slabs % launch.cluster:
+        raise KernelBuildError(
+            f"a tile's blocks must be whole clusters of {launch.cluster}; got {launch.slabs} blocks; plan "
+            "the launch with another number of slabs, or without clusters"
+        )
     tiles = launch.blocks // launch.slabs
     chosen = list(range(tiles)) if every_tile else sorted({0, min(1, tiles - 1), tiles - 1})
     weights = [tiles - len(chosen) + 1 if tile == 1 and not every_tile else 1 for tile in chosen]
@@ -75,9 +83,15 @@ def run_launch(build: Compiled, launch: Launch, *, every_tile: bool = False) -> 
     listing = build.listing(launch.entry)
     machine = Machine(
         listing,
-        Grid(tuple(blocks), launch.threads, PARAMETERS_AT[build.architecture], SYSTEM[build.architecture]),
+        Grid(
+            tuple(blocks),
+            launch.threads,
+            PARAMETERS_AT[build.architecture],
+            SYSTEM[build.architecture],
+            launch.cluster,
+        ),
         memory,
-        build.constants(launch.entry, bytes(parameters)),
+        build.constants(launch.entry, bytes(parameters), clustered=launch.cluster > 1),
         build.phases(listing),
     )
     try:

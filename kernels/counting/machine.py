@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeosr.kernels.counting.decode import CONTROL, NOTHING, Grid, ready
+from edgeosr.kernels.counting.clusters import waited_for
+from edgeosr.kernels.counting.decode import NOTHING, Grid, controls, ready
 from edgeosr.kernels.counting.listing import BYTES, Instruction, Listing
-from edgeosr.kernels.counting.memory import Memory, State
+from edgeosr.kernels.counting.mail import Mail
+from edgeosr.kernels.counting.memory import Memory
 from edgeosr.kernels.counting.operands import (
     Array,
     Lanes,
@@ -21,11 +23,13 @@ from edgeosr.kernels.counting.operands import (
 )
 from edgeosr.kernels.counting.record import Record
 from edgeosr.kernels.counting.sides import Sides, lane_bits
-from edgeosr.kernels.counting.step import Step
+from edgeosr.kernels.counting.state import State
+from edgeosr.kernels.counting.step import RESULT_WAITS, Step
 from edgeosr.kernels.counting.timeline import Timeline, Wait
 
 _AWAY = 1 << 30  # the place of a thread that waits or has ended
 _MOST_STEPS = 3_000_000
+_WHY = {"BSYNC": 1, "WARPSYNC": 2, "BAR": 3, "UCGABAR_WAIT": 4, "SYNCS": 5}
 
 
 class Machine:
@@ -49,8 +53,10 @@ class Machine:
         self.timeline = Timeline(lanes // 32, grid.threads // 32)
         self._place = np.zeros(lanes, np.int64)
         self._kept = np.zeros(lanes, np.int64)  # the place of a waiting thread
-        self._waits = np.zeros(lanes, np.int8)  # 0, or why: 1 BSYNC, 2 WARPSYNC, 3 BAR
+        self._waits = np.zeros(lanes, np.int8)  # 0, or why: see _WHY
         self._live = np.ones(lanes, bool)
+        memory.cluster = grid.cluster
+        self.state.mail = Mail(memory, self.timeline, self._live, grid.threads)
         self._sides = Sides(lanes)
         self._joins = np.zeros((17, lanes), np.uint32)  # convergence barriers: masks, one a lane
         self._steps: dict[int, Step] = {}  # made when first reached: slow paths may hold what is not modelled
@@ -68,6 +74,7 @@ class Machine:
                 first = int(self._place.min())
                 if first >= _AWAY:
                     if not self._live.any():
+                        self.state.mail.require_read()
                         return
                     if not self._release():
                         raise NotModelledError(f"every thread waits: {sorted(set(self._kept[self._live]))}")
@@ -91,7 +98,7 @@ class Machine:
             if at > first and phases[at] != phases[at - 1]:
                 self.record.mark(at - 1, warps, self.timeline)
             self.record.executed(at, warps, times)
-            if instruction.base in CONTROL:
+            if controls(instruction):
                 self.timeline.issue(warps, times, self._ready(at).reads)
                 self.record.mark(at, warps, self.timeline)
                 self._control(at, instruction, lanes)
@@ -117,11 +124,11 @@ class Machine:
             self._no_register(instruction, warps)
             return
         one.run(self.state, ix)
-        if base in ("LDG", "STG", "LDS", "STS", "LDGSTS", "ATOMG"):
+        if base in ("LDG", "STG", "LDS", "STS", "LDGSTS", "ATOMG", "STAS"):
             self._remembered(at, instruction, one, lanes, depth, warps)
         else:
             who = warps if guard is None else np.unique(lanes >> 5)
-            kind = _MATH.get(base, Wait.MATH)
+            kind = RESULT_WAITS.get(base, Wait.MATH)
             mine = depth if len(who) == len(warps) else depth[np.searchsorted(warps, who)]
             self.timeline.produce(who, one.writes, np.full(len(who), kind), 0, mine)
 
@@ -137,6 +144,9 @@ class Machine:
                 self.timeline.produce(
                     who, one.writes, np.full(len(who), Wait.SHARED), 2 * (request.units - 1), mine
                 )
+            return
+        if base == "STAS":
+            self.record.sent(at, who, request.units)
             return
         self.record.global_memory(at, who, request.units)
         distant = np.where(request.cold, int(Wait.COLD), int(Wait.FAR))
@@ -154,7 +164,7 @@ class Machine:
             self.timeline.commit(warps)
         elif instruction.base == "DEPBAR" and instruction.operands:
             self.timeline.wait_for_copies(warps, int(instruction.operands[1], 0))
-        elif instruction.base == "MEMBAR":
+        elif instruction.base == "MEMBAR" and "CTA" not in instruction.opcode:
             self.timeline.pause(warps, Wait.FENCE)
 
     def _control(self, at: int, instruction: Instruction, lanes: Array) -> None:
@@ -184,12 +194,14 @@ class Machine:
             self._move_join(instruction, go)
             self._place[go] = at + 1
         else:
-            self._waits[go] = {"BSYNC": 1, "WARPSYNC": 2, "BAR": 3}[base]
+            self._waits[go] = _WHY[base]
             if base == "WARPSYNC" and "COLLECTIVE" in instruction.opcode:
                 raise NotModelledError(f"{instruction.opcode} at {at * BYTES:#x}: a warp came apart")
             self._kept[go] = at
             self._place[go] = _AWAY
-            self._release_at(at, base, operands)
+            # Blocks wait for one another until no thread can do else: then they go on in one step.
+            if base not in ("UCGABAR_WAIT", "SYNCS"):
+                self._release_at(at, base, operands)
 
     def _next_places(self, at: int, instruction: Instruction, go: Array) -> Array | int:
         kinds, operands = instruction.opcode.split(".")[1:], instruction.operands
@@ -221,6 +233,9 @@ class Machine:
         if base == "BAR":
             self._release_blocks()
             return
+        if base in ("UCGABAR_WAIT", "SYNCS"):
+            self._release_clusters(at, operands, waiting)
+            return
         here, live = (
             lane_bits(waiting, self.state.lanes),
             lane_bits(np.flatnonzero(self._live), self.state.lanes),
@@ -246,6 +261,25 @@ class Machine:
             self._waits[lanes] = 0
             self._place[lanes] = self._kept[lanes] + 1
 
+    def _release_clusters(self, at: int, operands: tuple[str, ...], waiting: Array) -> None:
+        mail = self.state.mail
+        if operands:
+            keys, there = waited_for(operands)(self.state, waiting)
+            go, keys = waiting[there], keys[there]
+            warps, first = np.unique(go >> 5, return_index=True)
+            if (keys != np.repeat(keys[first], np.diff(np.r_[first, len(go)]))).any():
+                raise NotModelledError(f"a warp waits for several mailboxes at {at * BYTES:#x}")
+            for block in mail.read(warps, keys[first], self._ready(at).writes):
+                self.record.exchange(at, block)
+            self._ready(at).run(self.state, go)
+        else:
+            go = waiting[mail.met(waiting)]
+            for block in mail.go_on(go):
+                self.record.barrier(at, block)
+            self._sides.join(go, self._live)
+        self._waits[go] = 0
+        self._place[go] = at + 1
+
     def _move_join(self, instruction: Instruction, go: Array) -> None:
         """BMOV: between a convergence barrier and a register."""
         to, source = instruction.operands
@@ -269,28 +303,3 @@ class Machine:
 
 def _number(text: str) -> int:
     return int(text.lstrip("B"))
-
-
-_MATH = dict.fromkeys(
-    (
-        "MUFU",
-        "I2F",
-        "F2I",
-        "F2F",
-        "I2FP",
-        "F2FP",
-        "POPC",
-        "UPOPC",
-        "FLO",
-        "UFLO",
-        "HMMA",
-        "VOTE",
-        "LDC",
-        "S2R",
-        "S2UR",
-        "R2UR",
-        "ULDC",
-        "LDCU",
-    ),
-    Wait.SLOW_MATH,
-) | {"SHFL": Wait.SHARED}

@@ -10,7 +10,6 @@ from edgeosr.kernels.counting.operands import (
     Array,
     Lanes,
     NotModelledError,
-    Registers,
     address,
     names,
     to_predicate,
@@ -22,6 +21,7 @@ from edgeosr.kernels.counting.step import Made, ones
 
 Operands = tuple[str, ...]
 SHARED_AT = 0x400  # on sm_90 and later the first 1024 bytes are the system's
+RANK_AT = 24  # a shared address has its block's rank in the cluster from this bit on
 _FIRST = 1 << 16  # address of the first array
 _GAP = 256
 SECTOR = 32
@@ -49,10 +49,16 @@ class Request:
 
 
 class Memory:
-    """All blocks' memory. ``request`` is what the last load or store asked for."""
+    """All blocks' memory.
+
+    Attributes:
+        request: what the last load or store asked for.
+        cluster: blocks of a cluster; the machine sets it.
+    """
 
     def __init__(self, arrays: Mapping[str, Array], blocks: int, threads: int, shared_bytes: int):
         """Lay the arrays out, 256 bytes apart; shared memory starts as not-a-numbers."""
+        self.cluster = 1
         self.addresses: dict[str, int] = {}
         at = _FIRST
         for name, array in arrays.items():
@@ -99,8 +105,11 @@ class Memory:
 
     def shared_place(self, at: Array, ix: Lanes, size: int) -> Array:
         """Return where the block's shared addresses lie in ``shared``; count the wavefronts."""
-        if (at % size).any() or (at < 0).any() or (at + size > self._window).any():
-            raise MemoryFault(f"shared memory: {size} bytes at {int(at.flat[0])} of {self._window}")
+        if self.cluster > 1:
+            if (at >> RANK_AT != self._lane_block[ix] % self.cluster).any():
+                raise MemoryFault(f"shared memory: {int(at.flat[0]):#x} is of another block of the cluster")
+            at = at & (1 << RANK_AT) - 1
+        places = self.place_in(self._lane_block[ix], at, size)
         warps = self._lane_warp[ix]
         offsets = np.arange(0, max(size, 4), 4)
         # A wavefront serves a word of each bank; 8 and 16 bytes a lane are served by halves and quarters.
@@ -117,7 +126,14 @@ class Memory:
         asked = np.flatnonzero(np.bincount(owner))
         neither = np.zeros(len(asked), bool)
         self.request = Request(asked, np.bincount(owner, waves).astype(int)[asked], neither, neither)
-        return at + self._lane_block[ix] * self._window
+        return places
+
+    def place_in(self, blocks: Array, at: Array, size: int) -> Array:
+        """Return where these offsets of shared memory, each of its own block, lie in ``shared``."""
+        if (at % size).any() or (at < 0).any() or (at + size > self._window).any():
+            raise MemoryFault(f"shared memory: {size} bytes at {int(at.flat[0])} of {self._window}")
+        found: Array = at + blocks * self._window
+        return found
 
     def fetch_ahead(self, at: Array) -> None:
         """Bring the 128-byte lines of these addresses to L2; addresses beyond the arrays are no fault."""
@@ -149,12 +165,6 @@ class Memory:
             near = np.logical_and.reduceat(self._read[block, sector], starts)
             self._read[block, sector] = True
         return Request(asked, many, near, cold)
-
-
-class State(Registers):
-    """Registers with their memory."""
-
-    memory: Memory
 
 
 def _words(data: Array, at: Array, size: int) -> list[Array]:

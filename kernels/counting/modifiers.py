@@ -102,19 +102,28 @@ _KNOWN = {
     "YIELD": "",
     "ERRBAR": "",
     "CGAERRBAR": "",
-    "MEMBAR": "SC ALL GPU",
-    "FENCE": "",
+    "MEMBAR": "SC ALL GPU CTA",
+    "FENCE": "VIEW ASYNC S",
     "LDGDEPBAR": "",
     "DEPBAR": "LE",
+    # Clusters. Which of its words go together: clusters.py.
+    "STAS": "",
+    "SYNCS": "EXCH 64 ARRIVE TRANS64 PHASECHK TRYWAIT",
+    "UCGABAR_ARV": "",
+    "UCGABAR_WAIT": "",
 }
 KNOWN = {opcode: frozenset(words.split()) for opcode, words in _KNOWN.items()}
+# Where %is_explicit_cluster lies in bank 0, on sm_100 and sm_120 too where sm_110 has it: 1 if the host asked
+# for clusters. Else 0, and the code that the compiler makes for the cluster's barrier takes the block's.
+CLUSTERED_AT = {"sm_90": 0x140, "sm_110": 0x36C}
 # What every kernel reads in constant bank 0 before its parameters: the stack's end, which no entry of ours
-# uses, and the descriptor of global memory. They read as 0. Not there: the shape of block and grid.
+# uses, and the descriptor of global memory, which read as 0; and CLUSTERED_AT. Not there: the shape of block
+# and grid.
 SYSTEM = {
     "sm_87": frozenset((0x28, 0x118)),
     "sm_89": frozenset((0x28, 0x118)),
-    "sm_90": frozenset((0x28, 0x208)),
-    "sm_110": frozenset((0x358, 0x37C)),
+    "sm_90": frozenset((0x28, 0x208, 0x140)),
+    "sm_110": frozenset((0x358, 0x37C, 0x36C)),
 }
 _CONSTANT = re.compile(r"c\[0x0\]\[0x([0-9a-f]+)\]")
 

@@ -17,7 +17,7 @@ _BEGINS = (
     (4, "verdict.cuh", "stops_after(4)"),
 )
 _FEW = 4
-_IN_ORDER = ("BAR", "MEMBAR", "ATOMG")
+_IN_ORDER = ("BAR", "MEMBAR", "ATOMG", "STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT")
 Begins = Sequence[tuple[int, str, int]]
 
 
@@ -45,8 +45,8 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
     """Return each instruction's phase; one without a line of the kernel's body has that of the one before.
 
     A value that a phase computes again may keep the line where it was computed first: a few instructions of
-    an earlier phase among those of a later one are the later one's. But a barrier, a fence or an atomic stays
-    where the source has it: what the compiler has put before one belongs to its phase.
+    an earlier phase among those of a later one are the later one's. But a barrier, a fence, an atomic or mail
+    stays where the source has it: what the compiler has put before one belongs to its phase.
     """
     found: list[int] = []
     last = 0

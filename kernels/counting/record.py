@@ -15,8 +15,10 @@ class Record:
         issued: times that a warp issued it.
         sectors: 32-byte sectors of global memory that it asked for.
         wavefronts: of shared memory.
-        barriers: times that the block went on from it.
+        barriers: times that the block went on from it: its own barrier's, or its cluster's.
         atomics: warps' requests.
+        words: sent to blocks of the cluster, the own one too.
+        exchanges: mailboxes that the block went on from.
         ends: ``[phase, warp]``, nominal cycles at which the warp issued its last instruction of the phase.
         paths: ``[phase, warp, wait]``, its chain until then.
         depths: ``[phase, warp]``, global loads until then of which each needed the one before, handed on in
@@ -30,6 +32,7 @@ class Record:
         shape = (len(self.phases), blocks)
         self.issued, self.sectors, self.wavefronts = (np.zeros(shape, np.int64) for _ in range(3))
         self.barriers, self.atomics = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self.words, self.exchanges = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         many = int(self.phases.max()) + 1
         self.ends = np.zeros((many, blocks * warps_of_block))
         self.paths = np.zeros((*self.ends.shape, len(Wait)), np.int64)
@@ -50,6 +53,14 @@ class Record:
     def atomic(self, at: int, warps: Array) -> None:
         """Count an atomic."""
         self._add(self.atomics, at, warps, 1)
+
+    def sent(self, at: int, warps: Array, words: Array) -> None:
+        """Count words sent to blocks of the cluster."""
+        self._add(self.words, at, warps, words)
+
+    def exchange(self, at: int, block: int) -> None:
+        """Count a mailbox whose mail the block has waited for."""
+        self.exchanges[at, block] += 1
 
     def barrier(self, at: int, block: int) -> None:
         """Count a barrier that the block has passed."""

@@ -4,9 +4,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeosr.kernels.counting.operands import Lanes, Registers, names
+from edgeosr.kernels.counting.timeline import Wait
 
 Run = Callable[[Registers, Lanes], None]
 Made = tuple[Run, Sequence[tuple[str, int]], Sequence[tuple[str, int]]]
+# What a result is waited for, where it is not MATH and comes from no memory.
+RESULT_WAITS = dict.fromkeys(
+    (
+        "MUFU",
+        "I2F",
+        "F2I",
+        "F2F",
+        "I2FP",
+        "F2FP",
+        "POPC",
+        "UPOPC",
+        "FLO",
+        "UFLO",
+        "HMMA",
+        "VOTE",
+        "LDC",
+        "S2R",
+        "S2UR",
+        "R2UR",
+        "ULDC",
+        "LDCU",
+    ),
+    Wait.SLOW_MATH,
+) | {"SHFL": Wait.SHARED}
 
 
 @dataclass(frozen=True)

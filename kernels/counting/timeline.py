@@ -7,6 +7,7 @@ and an architecture's own table.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -27,11 +28,16 @@ class Wait(IntEnum):
     BARRIER = 7
     ATOMIC = 8
     FENCE = 9
+    CLUSTER = 10  # the cluster's barrier, from the last block's arrival
+    MAIL = 11  # words from a block of the cluster, from when they were sent
 
+
+CLUSTERED = (Wait.CLUSTER, Wait.MAIL)  # what no launch without clusters waits for
 
 # Assumed: of the order of what micro-benchmarks publish, and no architecture's (table 3 of PMC10448217 has 20
 # cycles of shared memory and 200 of L2 where these are 28 and 260). The model of time fits a factor on those
 # on the chip and takes none of the others; here they only say which chain is the longer.
+# Those of clusters are measured ones, see bench/latency_table.py.
 NOMINAL = {
     Wait.ISSUE: 1,
     Wait.MATH: 4,
@@ -43,8 +49,19 @@ NOMINAL = {
     Wait.BARRIER: 20,
     Wait.ATOMIC: 600,
     Wait.FENCE: 600,
+    Wait.CLUSTER: 147,
+    Wait.MAIL: 532,
 }
 _CYCLES = np.array([NOMINAL[wait] for wait in Wait], np.float64)
+
+
+@dataclass
+class Meeting:
+    """Where chains of several blocks come together: the latest one, and the most loads in a row."""
+
+    now: float = 0.0
+    path: Array = field(default_factory=lambda: np.zeros(len(Wait), np.int64))
+    depth: int = 0
 
 
 class Timeline:
@@ -130,6 +147,30 @@ class Timeline:
         self.paths[warps] = self.paths[latest]
         self.paths[warps, Wait.BARRIER] += 1
         self.depth[warps] = self.depth[warps].max()
+
+    def bring(self, meeting: Meeting, warps: Array, wait: Wait = Wait.ISSUE) -> None:
+        """Bring the warps' chains to a meeting, which takes a ``wait`` (ISSUE: nothing); the latest stays."""
+        latest = int(warps[np.argmax(self.now[warps])])
+        takes = wait != Wait.ISSUE
+        now = self.now[latest] + takes * _CYCLES[wait]
+        if now > meeting.now:
+            meeting.now, meeting.path = now, self.paths[latest].copy()
+            meeting.path[wait] += takes
+        meeting.depth = max(meeting.depth, int(self.depth[warps].max()))
+
+    def take(self, meeting: Meeting, warps: Array) -> None:
+        """Let the warps go on, not before the meeting's latest chain."""
+        who = warps[self.now[warps] < meeting.now]
+        self.now[who], self.paths[who] = meeting.now, meeting.path
+        self.depth[warps] = np.maximum(self.depth[warps], meeting.depth)
+
+    def answer(self, meeting: Meeting, warps: Array, writes: Sequence[int]) -> None:
+        """Answer as a load from shared memory would, but not before the meeting's latest chain."""
+        self.produce(warps, writes, np.full(len(warps), Wait.SHARED), 0, np.zeros(len(warps), np.int64))
+        for name in writes:
+            who = warps[self._ready[name, warps] < meeting.now]
+            self._ready[name, who], self._ready_paths[name, who] = meeting.now, meeting.path
+        self.depth[warps] = np.maximum(self.depth[warps], meeting.depth)
 
     def _later(self, to: int, other: int, warps: Array) -> None:
         late = self._copies[other, warps] > self._copies[to, warps]

@@ -81,7 +81,7 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
 // and its atomic theirs.
 template <bool kMma>
 EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
-    if (sends_mail<kMma>()) cluster_wait();
+    if (sends_mail<kMma>()) wait_for_neighbours(p);
     block_sync();
     int const thread = thread_index_again();
     unsigned last = 0u;
@@ -98,9 +98,9 @@ EDGEOSR_DEVICE bool is_last(FusedScoreParams const& p, Block const& block) {
     }
     if (thread < 32) {
         last = shuffle(last, 0);
-        if (thread < p.cluster) send(last_flags(p) + own_rank(p), last, mailbox(p, 0), thread);
+        if (thread < p.cluster) send_to(p, last_flags(p) + own_rank(p), last, 0, thread);
     }
-    wait_for_mail(mailbox(p, 0));
+    receive(p, 0);
     last = 0u;
 #pragma unroll 1
     for (int rank = 0; rank < p.cluster; ++rank)

@@ -20,6 +20,56 @@ constexpr Entry kEntries[] = {fused_score_map_mma_f16,
                               fused_score_tangents_fma_f16,
                               fused_score_tangents_fma_f32};
 
+constexpr int kClustersFrom = 90;  // the architecture, as EDGEOSR_CLUSTERS of cluster.cuh
+
+// What one launch of a plan is; size: kept by the caller as long as this.
+cudaLaunchConfig_t config_of(HostPlan const& plan, cudaStream_t stream, cudaLaunchAttribute* size) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(plan.blocks));
+    config.blockDim = dim3(kThreads);
+    config.dynamicSmemBytes = plan.shared_bytes;
+    config.stream = stream;
+    if (plan.cluster == 1) return config;
+    size->id = cudaLaunchAttributeClusterDimension;
+    size->val.clusterDim.x = static_cast<unsigned>(plan.cluster);
+    size->val.clusterDim.y = size->val.clusterDim.z = 1;
+    config.attrs = size;
+    config.numAttrs = 1;
+    return config;
+}
+
+cudaError_t allow_shared_memory(void const* entry, HostPlan const& plan) {
+    return cudaFuncSetAttribute(
+        entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.shared_bytes));
+}
+
+// Whether the entry was compiled with clusters, and the device has a place for one of the plan's: a slice of
+// a device may have too few multiprocessors that reach one another. Kept, for CUDA takes its time to answer.
+bool places_clusters(void const* entry, HostPlan const& plan) {
+    struct Asked {
+        int device;
+        void const* entry;
+        std::size_t shared_bytes;
+        int cluster;
+        bool placed;
+    };
+    thread_local Asked last{};
+    int device = 0, clusters = 0;
+    if (cudaGetDevice(&device) != cudaSuccess) return false;
+    if (last.entry == entry && last.device == device && last.shared_bytes == plan.shared_bytes &&
+        last.cluster == plan.cluster)
+        return last.placed;
+    cudaFuncAttributes compiled{};
+    cudaLaunchAttribute size{};
+    cudaLaunchConfig_t const config = config_of(plan, nullptr, &size);
+    bool const answered = cudaFuncGetAttributes(&compiled, entry) == cudaSuccess &&
+                          (compiled.ptxVersion < kClustersFrom ||
+                           cudaOccupancyMaxActiveClusters(&clusters, entry, &config) == cudaSuccess);
+    if (!answered) static_cast<void>(cudaGetLastError());  // a launch without clusters may go well
+    last = {device, entry, plan.shared_bytes, plan.cluster, clusters > 0};
+    return last.placed;
+}
+
 bool aligned(void const* pointer, std::uintptr_t bytes) {
     return pointer && reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
@@ -47,6 +97,14 @@ cudaError_t launch_fused_score(PackedScorer const& scorer,
         ((scorer.head == kHeadExternal) != (input.logits != nullptr)) ||
         (input.logits && !aligned(input.logits, input.logits_half ? 2 : 4)))
         return cudaErrorInvalidValue;
+    void const* const entry = reinterpret_cast<void const*>(kEntries[plan.entry]);
+    cudaError_t error = allow_shared_memory(entry, plan);
+    if (error != cudaSuccess) return error;
+    if (plan.cluster > 1 && !places_clusters(entry, plan)) {
+        if (make_plan(scorer, input, &plan, built_in_plans(), false)) return cudaErrorInvalidValue;
+        error = allow_shared_memory(entry, plan);
+        if (error != cudaSuccess) return error;
+    }
     FusedScoreParams& p = plan.params;
     p.input = input.data;
     p.tangents = input.tangents;
@@ -54,14 +112,12 @@ cudaError_t launch_fused_score(PackedScorer const& scorer,
     p.scorer = static_cast<unsigned char const*>(scorer_data);
     p.workspace = static_cast<unsigned char*>(workspace);
     p.verdicts = reinterpret_cast<FusedVerdict*>(verdicts);
-    Entry const entry = kEntries[plan.entry];
-    cudaError_t error = cudaFuncSetAttribute(
-        entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.shared_bytes));
-    if (error != cudaSuccess) return error;
     error = cudaMemsetAsync(verdicts, 0, sizeof(Verdict) * static_cast<std::size_t>(input.batch), stream);
     if (error != cudaSuccess) return error;
-    entry<<<static_cast<unsigned>(plan.blocks), kThreads, plan.shared_bytes, stream>>>(p);
-    return cudaGetLastError();
+    cudaLaunchAttribute size{};
+    cudaLaunchConfig_t const config = config_of(plan, stream, &size);
+    void* arguments[] = {&p};
+    return cudaLaunchKernelExC(&config, entry, arguments);
 }
 
 cudaError_t set_fused_score_threshold(void* scorer_data, float threshold, cudaStream_t stream) {

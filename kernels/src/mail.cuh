@@ -37,7 +37,13 @@ EDGEOSR_DEVICE unsigned* last_flags(FusedScoreParams const& p) {  // [8], a word
     return reinterpret_cast<unsigned*>(shared_memory() + p.mailboxes_at + kMaxLayers * 8);
 }
 
+// Whether blocks really form clusters: a block that is alone writes to itself, without mail.
+EDGEOSR_DEVICE bool has_neighbours(FusedScoreParams const& p) {
+    return cluster_size(p) > 1;
+}
+
 EDGEOSR_DEVICE void open_mailboxes(FusedScoreParams const& p, Block const& block) {
+    if (!has_neighbours(p)) return;
     int const which = thread_index();
     if (which == 0) open_mailbox(mailbox(p, 0), static_cast<unsigned>(p.cluster) * 4u);
     if (which > 0 && which < p.layers)
@@ -46,11 +52,29 @@ EDGEOSR_DEVICE void open_mailboxes(FusedScoreParams const& p, Block const& block
     cluster_arrive();
 }
 
-// Two neighbouring fp16 values of a sample to every block of the cluster.
+EDGEOSR_DEVICE void wait_for_neighbours(FusedScoreParams const& p) {  // their mailboxes are open
+    if (has_neighbours(p)) cluster_wait();
+}
+
+// A word to the same place of block `rank`, or of all.
+EDGEOSR_DEVICE void send_to(FusedScoreParams const& p, void* place, unsigned word, int which, int rank) {
+    if (has_neighbours(p))
+        send(place, word, mailbox(p, which), rank);
+    else
+        shared_store_u32(place, word);
+}
 EDGEOSR_DEVICE void send_to_all(FusedScoreParams const& p, void* place, unsigned word, int which) {
 #pragma unroll 1
     for (int rank = 0; rank < p.cluster; ++rank)
-        send(place, word, mailbox(p, which), rank);
+        send_to(p, place, word, which, rank);
+}
+
+// Of all threads: what was sent with a mailbox is there.
+EDGEOSR_DEVICE void receive(FusedScoreParams const& p, int which) {
+    if (has_neighbours(p))
+        wait_for_mail(mailbox(p, which));
+    else
+        block_sync();
 }
 
 }  // namespace edgeosr

@@ -79,10 +79,11 @@ EDGEOSR_DEVICE void send_sums(
             value.y += sum.y;
             from += kTileMma * sums_step;
         }
-        send(to + sample * pitch + first_tile(p, layer) * 16 + pair * 2,
-             halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
-             mailbox(p, layer + 1),
-             thread & (p.cluster - 1));
+        send_to(p,
+                to + sample * pitch + first_tile(p, layer) * 16 + pair * 2,
+                halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
+                layer + 1,
+                thread & (p.cluster - 1));
     }
 }
 

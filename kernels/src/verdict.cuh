@@ -185,7 +185,7 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
                 p, turn + 1, hidden_values(p, turn), hidden_values(p, turn + 1), sums, asked, classes);
         if (p.class_warps == 0 || (turn >= layers && thread_index_again() >> 5 >= layer_warps(p))) classes();
         ask_for_layer<kMma>(p, turn + 2, asked);
-        if (sends_mail<kMma>() && turn < layers) wait_for_mail(mailbox(p, turn + 2));
+        if (sends_mail<kMma>() && turn < layers) receive(p, turn + 2);
         block_sync();
     }
 }
@@ -204,7 +204,7 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
                 p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
         add_rows<kMma>(p, block.valid, slab_partials(p, block.tile, 0));
         ask_for_layer<kMma>(p, 1, asked);
-        if (sends_mail<kMma>() && p.layers > 1) wait_for_mail(mailbox(p, 1));
+        if (sends_mail<kMma>() && p.layers > 1) receive(p, 1);
         block_sync();
     }
     if (stops_after(4)) return;

@@ -28,11 +28,19 @@ from edgeosr.bench.kernel_predictions import (
     prediction_lines,
 )
 from edgeosr.bench.kernel_wavefronts import wavefronts_of
-from edgeosr.bench.latency_table import CARRIED, FITTED, FITTED_ON, TABLE, latencies_of
+from edgeosr.bench.latency_table import (
+    CARRIED,
+    FITTED,
+    FITTED_ON,
+    MEASURED_CARRIED,
+    TABLE,
+    latencies_of,
+)
 from edgeosr.bench.phase_table import PhaseTable, measured_tables, phase_table, require_source
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts
+from edgeosr.kernels.counting.timeline import CLUSTERED, NOMINAL
 
 FILE = Path(kernel_counts.__file__).with_name("kernel_phases_h200.json")
 HERE = Device(132, 1.98, cold=False)
@@ -126,6 +134,33 @@ def test_an_edge_modules_cycles_say_that_they_are_the_h200s() -> None:
     assert "[H] the H200's fit, carried over" in printed
     orin = next(line for line in printed.splitlines() if "sm_87" in line)
     assert orin.count("[H]") == 4 and "[p]" not in orin and "[f]" not in orin
+
+
+def test_what_a_cluster_waits_for_has_the_cycles_that_were_measured_where_there_are_clusters() -> None:
+    orin, hopper, thor = TABLE
+    assert orin.mail is orin.cluster is None
+    for wait in CLUSTERED:
+        of_card, carried = (getattr(row, wait.name.lower()) for row in (hopper, thor))
+        assert of_card.source == "measured on the H200, micro-benchmark"
+        assert (carried.value, carried.source) == (of_card.value, MEASURED_CARRIED)
+        assert of_card.value == NOMINAL[wait]
+    lines = latency_lines()
+    assert any("[M] the same, carried over" in line for line in lines)
+    rows = [line for line in lines if line.startswith("  sm_")]
+    assert [(row.count("[m]"), row.count("[M]")) for row in rows] == [(0, 0), (2, 0), (0, 2)]
+
+
+def test_time_grows_by_mail_and_cluster_barriers_of_the_longest_chain(
+    counts: dict[str, LaunchCounts],
+) -> None:
+    row, launch = latencies_of("sm_90"), counts["map 512 x 49 relu 3x3, B 1, fp16"]
+    *before, last = launch.phases
+    waits = {**last.waits, "mail": 3, "cluster": 1}
+    longer = LaunchCounts((*before, replace(last, waits=waits)))
+    more = predicted(longer, row, HERE).sync[-1] - predicted(launch, row, HERE).sync[-1]
+    assert more == pytest.approx((3 * 532 + 147) / (HERE.clock_ghz * 1e3))
+    with pytest.raises(UsageError, match="must have sm_87's cycles of a cluster's mail and barrier"):
+        predicted(longer, latencies_of("sm_87"), HERE)
 
 
 def test_time_grows_with_each_wait_with_the_clock_period_and_with_blocks_that_share(

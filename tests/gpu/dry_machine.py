@@ -22,17 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 
 import numpy as np
-from cuda_double import HostArray, Result
+from cuda_double import HostArray, Launch, Result
 from cuda_streams import QueuedCudaDouble, bytes_at
-from fused_run import SOURCE
-from simt_build import built
-from simt_run import Library, Shape
 
 from edgeosr.bench.gpu_rung import torch_device
 from edgeosr.kernels import fused_score
 from edgeosr.kernels.build import images
 from edgeosr.kernels.driver.driver import Driver
-from edgeosr.kernels.params import FusedScoreParams
 
 MEMORY = 16 << 30
 assert fused_score  # its names are among those that are replaced
@@ -70,6 +66,10 @@ class Card(QueuedCudaDouble):
     def lend(self, array: np.ndarray) -> HostArray:
         self.lent[array.ctypes.data] = array
         return HostArray(array)
+
+    def misuse(self, words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+        os.abort()
 
     def on_device(self, address: int, size: int) -> bool:
         spans = ((start, array.nbytes) for start, array in self.lent.items())
@@ -110,18 +110,14 @@ class Card(QueuedCudaDouble):
         self.stops[handle] = module
         return code, handle
 
-    def _LaunchKernel(self, function: str, *rest: Any) -> Any:
-        pointer = ctypes.cast(rest[8], ctypes.POINTER(ctypes.c_void_p))[0]
-        params = FusedScoreParams.from_buffer_copy(bytes(FusedScoreParams.from_address(pointer)))
-        if not self.on_device(params.input, 1):
+    def _launched(self, launch: Launch) -> Any:
+        if not self.on_device(launch.params.input, 1):
             self.lose_at(("cuStreamSynchronize", 0), Lost.CUDA_ERROR_ILLEGAL_ADDRESS)
             return None
-        if self.stops[function] == "module":
-            return super()._LaunchKernel(function, *rest)
-        entry = function.partition("|")[0]
-        library = Library(built(SOURCE, defines=(self.stops[function],)))
-        shape = Shape(rest[0], rest[3], rest[6])
-        self.put(rest[7], "phases", lambda: library.run(entry, bytes(params), shape) and None)
+        if self.stops[launch.function] == "module":
+            return super()._launched(launch)
+        stop = self.stops[launch.function]
+        self.put(launch.stream, "phases", lambda: launch.emulated(stop))
         return None
 
 
@@ -174,7 +170,7 @@ class HostTorch(torch_device.TorchDevice):
 
     def run_now(self, stream: int, work: Callable[[], Any]) -> None:
         """Run ``work``, and what it puts into the stream, before what waits there already."""
-        there = self.driver.cuda.streams[stream]
+        there = self.driver.cuda.of(stream)
         kept, there.waiting = there.waiting, []
         try:
             with self.torch.inference_mode():

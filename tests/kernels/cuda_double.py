@@ -8,10 +8,12 @@ any call can be made to fail.
 import ctypes
 import functools
 import threading
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
+from cuda.bindings import driver as genuine
 from fused_run import SOURCE
 from kernel_entries import ENTRIES
 from simt_build import built
@@ -33,6 +35,7 @@ class Result(IntEnum):
     CUDA_ERROR_NOT_FOUND = 500
     CUDA_ERROR_LAUNCH_FAILED = 719
     CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
+    CUDA_ERROR_INVALID_CLUSTER_SIZE = 912
 
 
 class Attribute(IntEnum):
@@ -60,11 +63,43 @@ WITHOUT_CONTEXT = {
 
 
 @functools.cache
-def emulation() -> Library:
-    return Library(built(SOURCE))
+def emulation(*defines: str) -> Library:
+    return Library(built(SOURCE, defines=defines))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What one launch asked for; the parameters are a copy, as CUDA makes one."""
+
+    function: str
+    blocks: int
+    threads: int
+    shared: int
+    stream: int
+    params: FusedScoreParams
+    cluster: int = 1
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.blocks, self.threads, self.shared, self.cluster)
+
+    def emulated(self, *defines: str) -> None:
+        """Run it on the CPU, on a machine with clusters if it has some."""
+        machine = ("EDGEOSR_SIMT_ARCH=900",) if self.cluster > 1 else ()
+        entry = self.function.partition("|")[0]  # what is behind it names a module
+        emulation(*machine, *defines).run(entry, bytes(self.params), self.shape, schedule="forward")
+
+
+def params_at(arguments: int) -> FusedScoreParams:
+    """Return a copy of the one parameter of a launch."""
+    pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
+    return FusedScoreParams.from_buffer_copy(ctypes.string_at(pointer, ctypes.sizeof(FusedScoreParams)))
 
 
 class CudaDouble:
+    CUlaunchAttribute = genuine.CUlaunchAttribute
+    CUlaunchAttributeID = genuine.CUlaunchAttributeID
+    CUlaunchConfig = genuine.CUlaunchConfig
     CUdevice_attribute = Attribute
     CUfunction_attribute = FunctionAttribute
     CUevent_flags = EventFlags
@@ -81,6 +116,7 @@ class CudaDouble:
     ):
         self.version, self.architecture, self.integrated = driver, architecture, integrated
         self.multiprocessors = 16
+        self.clusters = 2  # that are there at once
         self.devices, self.failures, self.executes = devices, failures or {}, executes
         self.entries = set(ENTRIES)
         self.started = False
@@ -210,15 +246,46 @@ class CudaDouble:
         self.clock += 1.0
         return self.clock
 
-    def _LaunchKernel(self, function: str, *rest: Any) -> None:
-        blocks, _, _, threads, _, _, shared, _, arguments, extra = rest
+    def _LaunchKernel(self, function: str, *rest: Any) -> Any:
+        blocks, _, _, threads, _, _, shared, stream, arguments, extra = rest
         assert extra == 0
-        assert self.shared_allowed[function] >= shared
-        pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
-        params = FusedScoreParams.from_address(pointer)
-        assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
+        return self._launched(Launch(function, blocks, threads, shared, int(stream), params_at(arguments)))
+
+    def _LaunchKernelEx(self, config: Any, function: str, arguments: int, extra: int) -> Any:
+        assert extra == 0
+        if (cluster := self._cluster_of(config)) is None:
+            return (Result.CUDA_ERROR_INVALID_CLUSTER_SIZE, None)
+        size = (config.gridDimX, config.blockDimX, config.sharedMemBytes)
+        return self._launched(Launch(function, *size, int(config.hStream), params_at(arguments), cluster))
+
+    def _OccupancyMaxActiveClusters(self, function: str, config: Any) -> Any:
+        assert self.shared_allowed[function] >= config.sharedMemBytes
+        refused = self._cluster_of(config) is None
+        return (Result.CUDA_ERROR_INVALID_CLUSTER_SIZE, None) if refused else self.clusters
+
+    def _cluster_of(self, config: Any) -> int | None:
+        """The blocks of a cluster; None: the device has no such clusters."""
+        (attribute,) = config.attrs
+        assert config.numAttrs == 1
+        assert attribute.id == genuine.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+        size = attribute.value.clusterDim
+        unused = (config.gridDimY, config.gridDimZ, config.blockDimY, config.blockDimZ, size.y, size.z)
+        assert set(unused) == {1}
+        fits = 1 < size.x <= 8 and config.gridDimX % size.x == 0
+        return int(size.x) if self.architecture >= (9, 0) and fits else None
+
+    def _launched(self, launch: Launch) -> Any:
+        """What all kinds of launch do."""
+        self.require_launchable(launch)
         if self.executes:
-            emulation().run(function, bytes(params), Shape(blocks, threads, shared), schedule="forward")
+            launch.emulated()
+
+    def require_launchable(self, launch: Launch) -> None:
+        """Refuse what the kernel would not survive."""
+        params = launch.params
+        assert self.shared_allowed[launch.function] >= launch.shared
+        assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
+        assert params.cluster == launch.cluster, "blocks would wait for words of others than their cluster's"
 
 
 class HostArray:

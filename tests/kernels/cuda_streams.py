@@ -13,11 +13,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from cuda_double import CudaDouble, Result, emulation
-from simt_run import Shape
+from cuda_double import CudaDouble, Launch, Result
 
 from edgeosr.kernels.device_verdicts import VERDICT
-from edgeosr.kernels.params import FusedScoreParams
 
 # What CUDA refuses while this thread captures; the capture is spoilt as well.
 FORBIDDEN = {
@@ -76,6 +74,7 @@ class QueuedCudaDouble(CudaDouble):
         self.handles = 0x1000
         self.losing: Any = None
         self.lost = False
+        self.misused: list[str] = []  # streams that were used when they were gone
 
     def __getattr__(self, name: str) -> Any:
         plain = super().__getattr__(name)
@@ -88,7 +87,7 @@ class QueuedCudaDouble(CudaDouble):
                 return plain(*arguments)
             self.calls.append((name, *arguments))
             if name == "cuStreamEndCapture":  # whatever it says, the capture is over
-                self.streams[arguments[0]].capture = None
+                self.of(arguments[0]).capture = None
             self.spoil()
             return (failure, None)
 
@@ -118,6 +117,18 @@ class QueuedCudaDouble(CudaDouble):
     def _now(call: tuple[str, int], name: str) -> bool:
         return call == (name, 0)
 
+    def of(self, stream: int) -> Stream:
+        """Return a stream that is there; the driver reads freed memory for any other, and may crash."""
+        found = self.streams.get(int(stream))
+        if found is None:
+            self.misuse(f"stream {int(stream):#x} was used, and is not there")
+        assert found is not None, self.misused[-1]
+        return found
+
+    def misuse(self, words: str) -> None:
+        """Keep it: what is raised here may be swallowed, as in ``__del__``."""
+        self.misused.append(words)
+
     def capturing(self) -> bool:
         return any(stream.capture is not None for stream in self.streams.values())
 
@@ -127,11 +138,11 @@ class QueuedCudaDouble(CudaDouble):
 
     def put(self, stream: int, what: str, run: Callable[[], None]) -> None:
         """Put work into a stream, as the driver's asynchronous calls and an engine do."""
-        found = self.streams[int(stream)]
+        found = self.of(stream)
         (found.waiting if found.capture is None else found.capture).append(Work(what, run))
 
     def drain(self, stream: int, most: int | None = None) -> None:
-        waiting = self.streams[int(stream)].waiting
+        waiting = self.of(stream).waiting
         for _ in range(len(waiting) if most is None else min(most, len(waiting))):
             work = waiting.pop(0)
             work.run()
@@ -147,10 +158,10 @@ class QueuedCudaDouble(CudaDouble):
         return any(start <= address and address + size <= start + room for start, room in spans)
 
     def leaks(self) -> list[str]:
-        """Name what was made and not given back."""
+        """Name what was made and not given back, and what was used after that."""
         found = {"memory": self.memory, "host memory": self.host, "graphs": self.graphs, "events": self.made}
         left = [f"{len(things)} x {name}" for name, things in found.items() if things]
-        return left + (["streams"] if set(self.streams) != {0} else [])
+        return left + (["streams"] if set(self.streams) != {0} else []) + self.misused
 
     def _handle(self) -> int:
         self.handles += 1
@@ -249,7 +260,7 @@ class QueuedCudaDouble(CudaDouble):
         self.made.remove(event)
 
     def _EventRecord(self, event: Any, stream: int) -> None:
-        found = self.streams[0 if stream == 1 else int(stream)]
+        found = self.of(0 if stream == 1 else stream)
         if found.capture is None:
             self.events[event] = (0 if stream == 1 else int(stream), len(found.waiting))
 
@@ -259,12 +270,12 @@ class QueuedCudaDouble(CudaDouble):
 
     def _StreamBeginCapture(self, stream: int, mode: CaptureMode) -> None:
         assert mode == CaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        found = self.streams[stream]
+        found = self.of(stream)
         assert found.capture is None
         found.capture, found.spoilt = [], False
 
     def _StreamEndCapture(self, stream: int) -> tuple[Any, ...]:
-        found = self.streams[stream]
+        found = self.of(stream)
         recorded, found.capture = found.capture, None
         if found.spoilt:
             return (CaptureResult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None)
@@ -288,12 +299,9 @@ class QueuedCudaDouble(CudaDouble):
         assert self.idle(), "a graph freed while it is waiting to run"
         del self.graphs[graph]
 
-    def _LaunchKernel(self, function: str, *rest: Any) -> None:
-        blocks, _, _, threads, _, _, shared, stream, arguments, extra = rest
-        assert extra == 0 and self.shared_allowed[function] >= shared
-        pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
-        params = FusedScoreParams.from_buffer_copy(bytes(FusedScoreParams.from_address(pointer)))
-        assert params.scorer % 16 == params.workspace % 16 == params.verdicts % 16 == 0
+    def _launched(self, launch: Launch) -> Any:
+        params = launch.params
+        self.require_launchable(launch)
         # Of the workspace: up to where the first slab's partial sums end.
         assert self.on_device(params.verdicts, params.batch * VERDICT.itemsize), "room for fewer verdicts"
         assert self.on_device(params.workspace, params.partials_at + 4 * params.rows), "a short workspace"
@@ -301,9 +309,9 @@ class QueuedCudaDouble(CudaDouble):
 
         def run() -> None:
             if self.executes:
-                emulation().run(function, bytes(params), Shape(blocks, threads, shared), schedule="forward")
+                launch.emulated()
 
-        self.put(stream, "kernel", run)
+        self.put(launch.stream, "kernel", run)
 
 
 def bytes_at(address: int, size: int) -> np.ndarray:

@@ -1,15 +1,12 @@
 """The driver's double with streams and CUDA graphs: what is captured runs at each replay and not before."""
 
-import ctypes
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from cuda_double import CudaDouble, Result
+from cuda_double import CudaDouble, Launch, Result
 
-from edgeosr.kernels.params import FusedScoreParams
-
-CAPTURED = ("LaunchKernel", "MemsetD32Async", "EventRecord", "StreamWaitEvent")
+CAPTURED = ("MemsetD32Async", "EventRecord", "StreamWaitEvent")
 REFUSED = ("MemAlloc", "StreamSynchronize", "EventSynchronize", "MemcpyDtoHAsync")
 
 
@@ -41,8 +38,7 @@ class GraphDouble(CudaDouble):
             if inner in REFUSED:
                 self.calls.append((name, *arguments))
                 return (Result.CUDA_ERROR_INVALID_VALUE, None)
-            work = self._kept(inner, arguments)
-            self.capture(work)
+            self.capture(lambda: getattr(self, f"_{inner}")(*arguments))
             return (Result.CUDA_SUCCESS, None)
 
         return captured
@@ -54,23 +50,9 @@ class GraphDouble(CudaDouble):
         else:
             self.capturing.append(work)
 
-    def _kept(self, inner: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-        if inner == "LaunchKernel":
-            return self._kept_launch(arguments)
-        return lambda: getattr(self, f"_{inner}")(*arguments)
-
-    def _kept_launch(self, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-        """Parameters are copied at capture, as CUDA does."""
-        function, *rest = arguments
-        pointer = ctypes.cast(rest[8], ctypes.POINTER(ctypes.c_void_p))[0]
-        params = FusedScoreParams.from_buffer_copy(ctypes.string_at(pointer, ctypes.sizeof(FusedScoreParams)))
-        room = (ctypes.c_void_p * 1)(ctypes.addressof(params))
-        again = [*rest[:8], ctypes.addressof(room), rest[9]]
-
-        def launch(keep: Any = (params, room)) -> None:
-            self._LaunchKernel(function, *again)
-
-        return launch
+    def _launched(self, launch: Launch) -> None:
+        whole = super()._launched
+        self.capture(lambda: whole(launch))
 
     def _StreamCreate(self, flags: int) -> int:
         assert flags == StreamFlags.CU_STREAM_NON_BLOCKING

@@ -17,7 +17,13 @@ Array = NDArray[Any]
 
 
 def machine_of(
-    lines: str, data: Array | None = None, *, threads: int = 32, shared_bytes: int = 256, blocks: int = 1
+    lines: str,
+    data: Array | None = None,
+    *,
+    threads: int = 32,
+    shared_bytes: int = 256,
+    blocks: int = 1,
+    cluster: int = 1,
 ) -> Machine:
     """A kernel ready to run. c[0x0][0x0] holds the address of ``data``, c[0x0][0x8] that of 4 KiB to write.
 
@@ -27,7 +33,8 @@ def machine_of(
     memory = Memory(arrays, blocks, threads, shared_bytes)
     bank = np.zeros(8, np.uint32)
     bank[0], bank[2], bank[4] = memory.addresses[DATA], memory.addresses[OUT], SHARED_AT
-    return Machine(listed(lines.splitlines()), Grid(tuple(range(blocks)), threads), memory, {0: bank})
+    grid = Grid(tuple(range(blocks)), threads, cluster=cluster)
+    return Machine(listed(lines.splitlines()), grid, memory, {0: bank})
 
 
 def listed(lines: Sequence[str]) -> Any:

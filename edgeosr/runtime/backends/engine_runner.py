@@ -75,6 +75,7 @@ class EngineRunner:
         try:
             self._shared = self._machinery(contexts, activation_bytes)
         except BaseException as error:
+            self._closed = "it could not be prepared"  # or __del__ would wait for a stream that is gone
             self._release()
             if isinstance(error, CudaError):
                 raise worded(error, "the engine is prepared") from error
@@ -197,7 +198,10 @@ class EngineRunner:
         raise DeviceLostError(self._closed)
 
     def _release(self) -> None:
-        """Free all that can be freed; on a lost device every call fails, and that is no news."""
+        """Free all that can be freed; on a lost device every call fails, and that is no news.
+
+        Once only, so ``_closed`` is set first: the driver may crash on a stream that it has destroyed.
+        """
         slots, self._slots = list(self._slots.values()), OrderedDict()
         with contextlib.suppress(CudaError), self._driver.within(self._context):
             if self._busy:

@@ -57,7 +57,8 @@ struct ScoreInput {
     // verdict depends on it, nor does the workspace's size.
     int multiprocessors = 0;
     // Of the device, 10 * major + minor of its compute capability: 87 for Orin. With it and multiprocessors a
-    // plan that was measured on such a device is taken, where there is one. 0: not known.
+    // plan that was measured on such a device is taken, where there is one. From 90 on blocks work in
+    // clusters, where the device has a place for one; a score may then differ in its last bits. 0: not known.
     int architecture = 0;
 };
 

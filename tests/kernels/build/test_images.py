@@ -73,6 +73,26 @@ def test_files_built_ahead_are_taken_before_anything_is_compiled(tmp_path: Path)
     assert compiler.targets == []
 
 
+def test_an_image_says_whether_it_was_compiled_with_clusters(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"folder": tmp_path, "cache": tmp_path / "c", "nvrtc": Compiler((13, 0))}
+    compiled = {
+        architecture: image_for(device(architecture, (13, 0), integrated=False), **settings).clusters
+        for architecture in ((8, 9), (9, 0), (10, 0))
+    }
+    assert compiled == {(8, 9): False, (9, 0): True, (10, 0): True}
+    for build in BUILDS:
+        (tmp_path / build.file_name).write_bytes(build.file_name.encode())
+    (tmp_path / SOURCE_FILE).write_text(device_source().digest + "\n")
+    ahead = {
+        architecture: image_for(device(architecture, (13, 0), integrated=False), **settings)
+        for architecture in ((8, 9), (9, 0), (10, 0), (12, 1))
+    }
+    assert {architecture: image.clusters for architecture, image in ahead.items()} == {
+        (8, 9): False, (9, 0): True, (10, 0): False, (12, 1): True,
+    }  # fmt: skip
+    assert ahead[10, 0].origin == "fused_score-compute_75-cuda11.8.ptx"  # what no cubin is for
+
+
 def test_builds_of_another_source_or_of_none_that_is_named_are_not_launched(tmp_path: Path) -> None:
     orin = device((8, 7), (12, 6), integrated=True)
     (tmp_path / "fused_score-sm_87-cuda12.6.cubin").write_bytes(b"old")

@@ -62,6 +62,7 @@ def test_each_phase_is_built_with_its_value_of_the_macro_by_the_compiler_of_its_
     image = phase_image(orin(), tmp_path, 2)
     assert suitable_builds(orin())[0].file_name == ORIN[1].file_name, "the driver's is CUDA 12.6"
     assert image.data == f"nvrtc sm_87 ('{MACRO}=2',)".encode() and "stops after phase 2" in image.origin
+    assert not image.clusters
 
 
 @pytest.mark.usefixtures("compilers")
@@ -69,6 +70,7 @@ def test_phase_builds_of_another_source_or_another_device_are_refused(tmp_path: 
     with pytest.raises(KernelBuildError, match=r"it holds no builds; make the archive again: make gpu-pack"):
         phase_image(orin(), tmp_path, 1)
     list(build_phases(tmp_path, [Build((9, 0), (13, 0))]))
+    assert phase_image(Device(0, "H200", (9, 0), False, (13, 0)), tmp_path, 1).clusters
     with pytest.raises(KernelBuildError, match=r"no phase build for Orin \(sm_87\)"):
         phase_image(orin(), tmp_path, 1)
     (tmp_path / "stop1" / SOURCE_FILE).write_text("0" * 64, "utf-8")

@@ -5,6 +5,7 @@ import pytest
 from tiny_kernel import machine_of, out_of, ran
 
 from edgeosr.kernels.counting.bits import BITS
+from edgeosr.kernels.counting.clusters import CLUSTERS
 from edgeosr.kernels.counting.compiled import PARAMETERS_AT
 from edgeosr.kernels.counting.decode import CONTROL, NOTHING, Grid
 from edgeosr.kernels.counting.floating import FLOATING
@@ -262,7 +263,7 @@ def test_the_constants_that_every_kernel_reads_before_its_parameters_are_known()
 
 
 def test_every_opcode_that_can_be_run_has_its_forms_listed() -> None:
-    tables = (INTEGER, BITS, FLOATING, MEMORY, LANES)
+    tables = (INTEGER, BITS, FLOATING, MEMORY, LANES, CLUSTERS)
     runnable = {*CONTROL, *NOTHING, "S2R", "S2UR"}.union(*tables)
     assert runnable <= set(KNOWN)
     assert set(KNOWN) - runnable <= {"R2P", "FSET"}, "what is listed and cannot be run is refused by its name"

@@ -55,7 +55,7 @@ def builds() -> dict[str, Compiled]:
 def test_the_machine_code_gives_the_references_verdicts(
     architecture: str, multiprocessors: int, case: SelftestCase, builds: dict[str, Compiled]
 ) -> None:
-    launch = case_launch(case, multiprocessors=multiprocessors)
+    launch = case_launch(case, multiprocessors=multiprocessors, architecture=architecture)
     verdicts = run_launch(builds[architecture], launch, every_tile=True).verdicts.view(VERDICT)
     expected = reference_scores(case_scorer(case), **case_inputs(case))
     np.testing.assert_allclose(
@@ -68,7 +68,7 @@ def test_the_machine_code_gives_the_references_verdicts(
 def test_the_kept_counts_are_of_the_present_source(builds: dict[str, Compiled]) -> None:
     case = SelftestCase(dimension=512, batch=1)
     kept = counts_of_source(device_source().digest, "sm_90", 132)  # if this fails: COMMAND
-    launch = case_launch(case, multiprocessors=132)
+    launch = case_launch(case, multiprocessors=132, architecture="sm_90")
     counted = run_launch(builds["sm_90"], launch).counts.warp_instructions
     assert kept[row_name(case)].warp_instructions == counted, f"the machine code has changed: run {COMMAND}"
 

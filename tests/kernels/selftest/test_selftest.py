@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_double import CudaDouble
+from cuda_double import CudaDouble, Launch
 from graph_double import GraphDouble
 
 from edgeosr.errors import LARGEST_SEED
@@ -90,8 +90,8 @@ class Wrong(CudaDouble):
         super().__init__()
         self.change = change
 
-    def _LaunchKernel(self, function: str, *rest: Any) -> None:
-        super()._LaunchKernel(function, *rest)
+    def _launched(self, launch: Launch) -> None:
+        super()._launched(launch)
         verdicts = [call for call in self.calls if call[0] == "cuMemsetD32Async"][-1][1]
         first = np.ctypeslib.as_array((ctypes.c_float * 20).from_address(verdicts))
         self.change(first, self.count("cuLaunchKernel"))

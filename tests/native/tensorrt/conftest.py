@@ -43,6 +43,7 @@ ROOT = HERE.parents[2]
 CUBIN = "fused_score-sm_87-cuda12.6.cubin"
 # Of an engine whose frames the golden ones are not: they are then not judged, which takes seconds here.
 OTHER = (24, 32)
+CHANNELS = 12  # of the network before its classes
 BUILD = 9  # the fourth number of TensorRT's version
 
 
@@ -69,9 +70,9 @@ def engine_bundle(manifest, tmp_path_factory):
     module = body_bundles.typed_bundles()
 
     @functools.cache
-    def made(method="closed-form", precision="fp16", head="external"):
+    def made(method="closed-form", precision="fp16", head="external", **more):
         path = tmp_path_factory.mktemp("typed") / "tiny.edgeosr"
-        return read_bundle(module.write_typed_bundle(path, manifest, method, precision, head))
+        return read_bundle(module.write_typed_bundle(path, manifest, method, precision, head, **more))
 
     return made
 
@@ -150,10 +151,10 @@ def machine(libraries, native, engine_bundle, tmp_path, monkeypatch):
     """Makes machines; what is still open at the end is closed, and must have left nothing behind."""
     made = []
 
-    def make(method="closed-form", precision="fp16", head="external", **settings):
+    def make(method="closed-form", precision="fp16", head="external", *, channels=CHANNELS, **settings):
         folder = tmp_path / f"machine{len(made)}"
         folder.mkdir()
-        bundle = engine_bundle(method, precision, head)
+        bundle = engine_bundle(method, precision, head, channels=channels)
         made.append(Machine(libraries, native, folder, bundle, **settings))
         monkeypatch.setenv("EDGEOSR_CUBINS", str(made[-1].cubins))
         return made[-1]

@@ -19,7 +19,8 @@ TESTS = HERE.parents[1]
 for folder in (TESTS / "runtime" / "backends", TESTS / "kernels"):
     sys.path.insert(0, str(folder))
 
-from cuda_streams import QueuedCudaDouble  # noqa: E402  # the folders come first
+from cuda.bindings import driver as genuine  # noqa: E402  # the folders come first
+from cuda_streams import QueuedCudaDouble  # noqa: E402
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
 
 from edgeosr.kernels.build.toolchain import find_nvcc  # noqa: E402
@@ -34,7 +35,8 @@ CUDA = {
     "cuMemHostAlloc": "ppi", "cuMemFreeHost": "p", "cuMemHostGetDevicePointer_v2": "ppi",
     "cuMemcpyHtoDAsync_v2": "pppp", "cuMemcpyDtoHAsync_v2": "pppp", "cuMemsetD32Async": "pipp",
     "cuStreamCreate": "pi", "cuStreamDestroy_v2": "p", "cuStreamSynchronize": "p",
-    "cuLaunchKernel": "piiiiiiippp", "cuGetErrorName": "ip",
+    "cuLaunchKernel": "piiiiiiippp", "cuGetErrorName": "ip", "cuLaunchKernelEx": "pppp",
+    "cuOccupancyMaxActiveClusters": "ppp",
 }  # fmt: skip
 # Those that give something through their first argument; the double returns it.
 GIVE = {
@@ -44,6 +46,7 @@ GIVE = {
     "cuModuleGetFunction": ctypes.c_uint64,
     "cuMemAlloc": ctypes.c_uint64, "cuMemHostAlloc": ctypes.c_uint64,
     "cuMemHostGetDevicePointer": ctypes.c_uint64, "cuStreamCreate": ctypes.c_uint64,
+    "cuOccupancyMaxActiveClusters": ctypes.c_int,
 }  # fmt: skip
 CTYPES = {"p": ctypes.c_uint64, "i": ctypes.c_int32}
 
@@ -115,6 +118,32 @@ class Faults(list[str]):
         return run
 
 
+class LaunchConfig(ctypes.Structure):
+    """CUlaunchConfig of cuda.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("gridDimX", "gridDimY", "gridDimZ")),
+        *((name, ctypes.c_uint32) for name in ("blockDimX", "blockDimY", "blockDimZ", "sharedMemBytes")),
+        ("hStream", ctypes.c_uint64), ("attrs", ctypes.c_uint64), ("numAttrs", ctypes.c_uint32),
+    ]  # fmt: skip
+
+
+ATTRIBUTE_BYTES = 72  # of CUlaunchAttribute
+
+
+def launch_config(address: int) -> Any:
+    """Return a CUlaunchConfig of C as cuda-python's."""
+    raw, config = LaunchConfig.from_address(address), genuine.CUlaunchConfig()
+    for name, _ in LaunchConfig._fields_:
+        if name != "attrs":
+            setattr(config, name, getattr(raw, name))
+    attributes = [genuine.CUlaunchAttribute() for _ in range(raw.numAttrs)]
+    for index, attribute in enumerate(attributes):
+        ctypes.memmove(attribute.getPtr(), raw.attrs + index * ATTRIBUTE_BYTES, ATTRIBUTE_BYTES)
+    config.attrs = attributes
+    return config
+
+
 class Card:
     """The driver, by ``QueuedCudaDouble``, under the C library."""
 
@@ -170,6 +199,11 @@ class Card:
             return int(call(self.named(given[0]), *given[1:])[0]), None
         if name == "cuLaunchKernel":
             return int(call(self.named(given[0]), *given[1:])[0]), None
+        if name == "cuLaunchKernelEx":
+            return int(call(launch_config(given[0]), self.named(given[1]), *given[2:])[0]), None
+        if name == "cuOccupancyMaxActiveClusters":
+            code, found = call(self.named(given[1]), launch_config(given[2]))
+            return int(code), found
         if name == "cuMemcpyHtoDAsync" and not self.cuda._page_locked(given[1], given[2]):
             return int(call(given[0], ctypes.string_at(given[1], given[2]), *given[2:])[0]), None
         if name == "cuDeviceGetAttribute":

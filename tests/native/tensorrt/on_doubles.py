@@ -4,17 +4,20 @@ The kernel's own source runs on the CPU, the engine computes what ``backbone.onn
 own: see ``test_tensorrt.py``; with NVIDIA's headers by ``make native-tensorrt TENSORRT_INCLUDE=FOLDER``.
 """
 
+import re
 import threading
 
+import doubles
 import numpy as np
 import pytest
-from cuda_double import Result
+from cuda_double import CudaDouble, Result
 from cuda_streams import QueuedCudaDouble
 from handle import NO_BACKEND, frame, options, said_on_opening, text_at
 
 from edgeosr.kernels.build.ahead import BUILDS
 from edgeosr.kernels.build.images import suitable_builds
-from edgeosr.kernels.driver.driver import Device
+from edgeosr.kernels.driver.driver import Device, Driver
+from edgeosr.runtime.native.build import HERE as LIBRARY
 from edgeosr.runtime.native.library import BGR8, ONNXRUNTIME_VARIABLE, RGB8, onnxruntime_library
 
 METHODS = (
@@ -275,6 +278,42 @@ def test_builds_of_the_kernel_beside_the_plug_in_are_found(machine, libraries, m
     made.cubins.rename(beside)
     assert "fused_score-sm_87-cuda12.6.cubin" in made.open().info()["backend_library"]
     beside.rename(made.cubins)
+
+
+def test_the_driver_s_double_has_every_function_that_is_looked_for():
+    """One that is missing may be no error: without those for clusters there are none."""
+    text = (LIBRARY / "tensorrt" / "driver.h").read_text("utf-8")
+    wanted = re.findall(r"FUNCTION\(\w+, (cu\w+)\)", text)
+    assert len(wanted) > 30 and {"cuLaunchKernelEx", "cuOccupancyMaxActiveClusters"} <= set(wanted)
+    assert set(wanted) == {name.removesuffix("_v2") for name in doubles.CUDA}
+
+
+def test_the_double_reads_a_launch_as_c_says_it():
+    config = Driver(CudaDouble())._in_clusters(24, 512, 60_000, 0x5EED, 8)
+    assert str(doubles.launch_config(config.getPtr())) == str(config)
+
+
+@pytest.mark.parametrize("clusters", [2, 0], ids=["with a place", "without a place"])
+def test_a_device_with_clusters_is_launched_on_as_python_does(machine, frames, clusters):
+    hopper = {"architecture": (9, 0), "driver": 13000, "integrated": False}
+    made, twin = machine("closed-form", "fp16", "cosine", channels=128, **hopper), QueuedCudaDouble(**hopper)
+    made.cuda.clusters = twin.clusters = clusters
+    (made.cubins / "fused_score-sm_90-cuda13.0.cubin").write_bytes(b"\x7fELF")
+    made.add(targets=("sm_90",))
+    handle = made.open()
+    assert "fused_score-sm_90-cuda13.0.cubin" in handle.info()["backend_library"]
+    python = made.python(made.trt.engines[b"plan"], twin)
+    for count in (1, 3):
+        said = handle.judge(*map(frame, frames[:count]))
+        require_same(said, python.run(frames[:count], bgr=False, threshold=0.0))
+    launches = {"cuLaunchKernelEx": 2 if clusters else 0, "cuLaunchKernel": 0 if clusters else 2}
+    assert {name: made.cuda.count(name) for name in launches} == launches
+    asked, asked_twin = (cuda.count("cuOccupancyMaxActiveClusters") for cuda in (made.cuda, twin))
+    # C asks for each size of batch when it is prepared, Python once for a kind of launch.
+    assert (
+        asked == 2 and asked_twin >= 1 and ("no clusters" in python._scorer.last_plan.why) == (not clusters)
+    )
+    python.close()
 
 
 def test_a_cubin_is_chosen_as_python_chooses_it(machine, frames):

@@ -44,13 +44,13 @@ def sample_frames(count: int = 12, seed: int = 5) -> np.ndarray:
     return (rng.integers(0, 256, (count, HEIGHT, WIDTH, 3)) * cast).astype(np.uint8)
 
 
-def deployed_classifier(path: Path) -> Path:
+def deployed_classifier(path: Path, channels: int = CHANNELS) -> Path:
     """Two convolutions, pooled, with a linear head of random weights, as an ONNX file."""
     rng = np.random.default_rng(3)
     arrays = {
         "first": rng.normal(0, 0.3, (8, 3, 3, 3)),
-        "second": rng.normal(0, 0.3, (CHANNELS, 8, 3, 3)),
-        "head": rng.normal(0, 1, (len(CLASSES), CHANNELS)),
+        "second": rng.normal(0, 0.3, (channels, 8, 3, 3)),
+        "head": rng.normal(0, 1, (len(CLASSES), channels)),
         "bias": np.zeros(len(CLASSES)),
     }
     nodes = [
@@ -79,6 +79,7 @@ def write_typed_bundle(
     method: str = "closed-form",
     precision: str = "fp16",
     head: str = "external",
+    channels: int = CHANNELS,
 ) -> Path:
     """Write a bundle and return its path.
 
@@ -88,12 +89,12 @@ def write_typed_bundle(
         method: of the Jacobian norm: ``closed-form`` (ends at the map), ``probes`` or ``none``.
         precision: ``fp32`` or ``fp16``.
         head: ``external`` (the engine gives the logits), or ``cosine`` with a discriminator.
+        channels: D of its features.
     """
-    classifier = classifier_from_onnx(
-        deployed_classifier(path.with_suffix(".onnx")), CLASSES, ExportSettings()
-    )
+    deployed = deployed_classifier(path.with_suffix(".onnx"), channels)
+    classifier = classifier_from_onnx(deployed, CLASSES, ExportSettings())
     if head == "cosine":
-        classifier = _with_own_head(classifier)
+        classifier = _with_own_head(classifier, channels)
     probes = None
     if method == "probes":
         probes = make_probes(classifier, K=3, cut="input", family="random", seed=0, images=None)
@@ -138,14 +139,14 @@ def write_typed_bundle(
     return path
 
 
-def _with_own_head(classifier: ClassifierGraph) -> ClassifierGraph:
+def _with_own_head(classifier: ClassifierGraph, channels: int) -> ClassifierGraph:
     """The same features with prototypes and a discriminator of random weights, as a training leaves them."""
     rng = np.random.default_rng(4)
-    rows = rng.normal(0, 1, (len(CLASSES), CHANNELS))
+    rows = rng.normal(0, 1, (len(CLASSES), channels))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     layers = tuple(
         (rng.normal(0, 0.3, (wide, narrow)).astype(np.float32), np.zeros(wide, np.float32))
-        for narrow, wide in ((CHANNELS, 16), (16, 1))
+        for narrow, wide in ((channels, 16), (16, 1))
     )
     own = Head(
         kind="cosine",

@@ -25,15 +25,19 @@ Cuda table() {
     Cuda made;
 #define EDGEOSR_TEXT_OF(name) #name
 #define EDGEOSR_TEXT(name) EDGEOSR_TEXT_OF(name)
-#define EDGEOSR_FIND(member, name)                                                            \
-    made.member = reinterpret_cast<decltype(made.member)>(dlsym(handle, EDGEOSR_TEXT(name))); \
-    if (made.member == nullptr)                                                               \
-        fail(EDGEOSR_NO_BACKEND,                                                              \
-             kLibrary,                                                                        \
-             " is no NVIDIA driver: it has no function ",                                     \
-             EDGEOSR_TEXT(name),                                                              \
+#define EDGEOSR_FIND(member, name) \
+    made.member = reinterpret_cast<decltype(made.member)>(dlsym(handle, EDGEOSR_TEXT(name)));
+#define EDGEOSR_REQUIRE(member, name)                     \
+    EDGEOSR_FIND(member, name)                            \
+    if (made.member == nullptr)                           \
+        fail(EDGEOSR_NO_BACKEND,                          \
+             kLibrary,                                    \
+             " is no NVIDIA driver: it has no function ", \
+             EDGEOSR_TEXT(name),                          \
              kInstead);
-    EDGEOSR_CUDA_FUNCTIONS(EDGEOSR_FIND)
+    EDGEOSR_CUDA_FUNCTIONS(EDGEOSR_REQUIRE)
+    EDGEOSR_CUDA_CLUSTER_FUNCTIONS(EDGEOSR_FIND)
+#undef EDGEOSR_REQUIRE
 #undef EDGEOSR_FIND
 #undef EDGEOSR_TEXT
 #undef EDGEOSR_TEXT_OF

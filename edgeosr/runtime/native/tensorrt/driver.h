@@ -40,10 +40,16 @@ namespace edgeosr::trt {
     FUNCTION(launch, cuLaunchKernel)                    \
     FUNCTION(error_name, cuGetErrorName)
 
-/// The driver's functions; every one is there.
+// From CUDA 11.8 on.
+#define EDGEOSR_CUDA_CLUSTER_FUNCTIONS(FUNCTION)   \
+    FUNCTION(launch_in_clusters, cuLaunchKernelEx) \
+    FUNCTION(clusters_at_once, cuOccupancyMaxActiveClusters)
+
+/// The driver's functions; every one is there but those for clusters, which an old driver lacks: then null.
 struct Cuda {
 #define EDGEOSR_MEMBER(name, function) decltype(&::function) name = nullptr;
     EDGEOSR_CUDA_FUNCTIONS(EDGEOSR_MEMBER)
+    EDGEOSR_CUDA_CLUSTER_FUNCTIONS(EDGEOSR_MEMBER)
 #undef EDGEOSR_MEMBER
 };
 

@@ -114,7 +114,7 @@ Image image_for(Device const& device) {
             for (Build const& build : builds_in(folder)) {
                 if (!loads(device, build)) continue;
                 Bytes const data = read_plain_file(folder, build.file, std::nullopt, kMostBytes);
-                Image made{Bytes(data.size() + 1), build.file};
+                Image made{Bytes(data.size() + 1), build.file, build.architecture};
                 std::memcpy(made.data.data(), data.data(), data.size());
                 made.data.data()[data.size()] = 0;
                 return made;

@@ -13,6 +13,7 @@ namespace edgeosr::trt {
 struct Image {
     Bytes data;  // ends with a zero, as PTX must
     std::string name;
+    int architecture = 0;  // that it was compiled for, 75 of PTX for compute_75
 };
 
 /// Return the build for a GPU from the first folder that holds builds of this plug-in's kernel source:

@@ -33,6 +33,24 @@ bool is_of_the_build(CUresult code) {
     return false;
 }
 
+constexpr int kClustersFrom = 90;  // the architecture, as EDGEOSR_CLUSTERS of kernels/src/cluster.cuh
+
+/// One launch of a plan in clusters; size: kept by the caller as long as this.
+CUlaunchConfig in_clusters(kernels::HostPlan const& plan, CUstream stream, CUlaunchAttribute& size) {
+    size.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    size.value.clusterDim.x = static_cast<unsigned>(plan.cluster);
+    size.value.clusterDim.y = size.value.clusterDim.z = 1;
+    CUlaunchConfig config{};
+    config.gridDimX = static_cast<unsigned>(plan.blocks);
+    config.blockDimX = kernels::kThreads;
+    config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1;
+    config.sharedMemBytes = static_cast<unsigned>(plan.shared_bytes);
+    config.hStream = stream;
+    config.attrs = &size;
+    config.numAttrs = 1;
+    return config;
+}
+
 }  // namespace
 
 Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
@@ -43,6 +61,7 @@ Kernel::Kernel(Cuda const& cuda, Device const& device, Scorer const& scorer)
         fail(EDGEOSR_INTERNAL, "the packed scorer is not as the fused kernel reads it; please report this");
     Image const image = image_for(device);
     build_ = image.name;
+    clusters_ = image.architecture >= kClustersFrom;
     CUresult const loaded = cuda_.load(&module_, image.data.data());
     if (is_of_the_build(loaded))
         fail(EDGEOSR_NO_BACKEND,
@@ -73,10 +92,26 @@ void Kernel::free() {
 }
 
 Launch Kernel::planned(kernels::ScoreInput input) {
-    Launch made;
     input.architecture = architecture_;
     input.multiprocessors = multiprocessors_;
-    if (char const* const words = kernels::make_plan(packed_, input, &made.plan))
+    Launch made = planned_with(input, clusters_);
+    return made.plan.cluster == 1 || has_place(made) ? made : planned_with(input, false);
+}
+
+/// Say whether the device has a place for one cluster: a slice of a device may have too few multiprocessors
+/// that reach one another, and an old driver knows of none.
+bool Kernel::has_place(Launch const& made) const {
+    if (cuda_.launch_in_clusters == nullptr || cuda_.clusters_at_once == nullptr) return false;
+    CUlaunchAttribute size{};
+    CUlaunchConfig const config = in_clusters(made.plan, nullptr, size);
+    int clusters = 0;
+    return cuda_.clusters_at_once(&clusters, made.function, &config) == CUDA_SUCCESS && clusters > 0;
+}
+
+Launch Kernel::planned_with(kernels::ScoreInput const& input, bool clusters) {
+    Launch made;
+    if (char const* const words =
+            kernels::make_plan(packed_, input, &made.plan, kernels::built_in_plans(), clusters))
         fail(EDGEOSR_BACKEND_FAILED, "the fused kernel does not take what the engine gives: ", words);
     char const* const name = kEntries[made.plan.entry];
     CUresult const found = cuda_.function(&made.function, module_, name);
@@ -102,6 +137,12 @@ Launch Kernel::planned(kernels::ScoreInput input) {
 
 void Kernel::launch(Launch& made, CUstream stream) const {
     void* arguments[] = {&made.plan.params};
+    if (made.plan.cluster > 1) {
+        CUlaunchAttribute size{};
+        CUlaunchConfig const config = in_clusters(made.plan, stream, size);
+        require(cuda_.launch_in_clusters(&config, made.function, arguments, nullptr), "cuLaunchKernelEx");
+        return;
+    }
     require(cuda_.launch(made.function,
                          static_cast<unsigned>(made.plan.blocks),
                          1,

@@ -35,9 +35,12 @@ class Kernel {
 
   private:
     void free();
+    Launch planned_with(kernels::ScoreInput const& input, bool clusters);
+    bool has_place(Launch const& made) const;
 
     Cuda const& cuda_;
     int architecture_, multiprocessors_;  // 87 and 8 of an Orin Nano
+    bool clusters_ = true;                // of the build; a device may have none, too
     kernels::PackedScorer packed_{};
     std::string build_;
     CUmodule module_ = nullptr;
