@@ -94,9 +94,10 @@ void deliver(size_t number) {
 }
 
 /// All threads have waited: whoever uses the places now may.
-void free_places(Inbox& inbox, Box& box) {
+void free_places(Inbox& inbox, unsigned number) {
+    Box& box = inbox.boxes[number];
     for (Sent const& sent : box.words)
-        inbox.places[sent.word] = 0;
+        if (inbox.places[sent.word] == number + 1) inbox.places[sent.word] = 0;
     box.words.clear();
 }
 
@@ -153,7 +154,10 @@ void send(void* shared, uint32_t word, void* mailbox, int rank, Site site) {
         fail(site,
              "send of more than the " + std::to_string(box.bytes) + " bytes for which " + mailbox_at(at) +
                  whose + " was opened");
-    if (uint8_t const there = inbox.places[place / 4])
+    uint8_t const there = inbox.places[place / 4];
+    // Once a thread has waited for the word that came there, another may follow. Who reads too late is
+    // refused.
+    if (there && (there == kMailbox || !inbox.boxes[there - 1u].waited))
         fail(site,
              "send to byte " + std::to_string(place) + whose +
                  (there == kMailbox ? ", where a mailbox is" : ", to which another word is under way"));
@@ -218,7 +222,7 @@ void wait_for_mail(void* mailbox, Site site) {
     me.known.waits = std::max(me.known.waits, turn + 1);
     see_published(box.acquired);
     Unjudged const guard;
-    if (++box.waited == machine.launch.threads) free_places(inbox, box);
+    if (++box.waited == machine.launch.threads) free_places(inbox, number);
 }
 
 void mail_at(size_t word, Site site) {

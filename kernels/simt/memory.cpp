@@ -5,8 +5,9 @@
 // follows it, (3) an atomic of the other block reads what it left, and (4) that acquires, or a fence of its
 // thread follows. So each block starts with the workspace as it was at the *launch*; what a thread has fenced
 // is published at its next atomic; the block sees what is published once the thread of its atomic has
-// acquired; all other stores appear when the kernel ends. Mail (cluster.cpp) orders none of this, but that it
-// hands on what its sender had acquired.
+// acquired; all other stores appear when the kernel ends. Mail (mail.cpp) orders none of this, but for what
+// its sender had acquired with an atomic before, or published with it: the receiver sees that too. Threads
+// that meet at a barrier, or at one of their warp, have acquired it together.
 //
 // A block that runs alone finds its view of the workspace in the workspace itself. Blocks of a cluster, which
 // run at once, have copies.

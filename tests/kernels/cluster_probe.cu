@@ -82,17 +82,13 @@ PROBE_KERNEL(exchange) {
 PROBE_KERNEL(peek) {
     open(8, 1);
     cluster_wait();
-    if (thread_index() < 8 && cluster_rank() == 0)
-        for (int rank = 0; rank < 2; ++rank)
-            send(word(thread_index()), 1, mailbox(0), rank);
-    block_sync();
     if (thread_index() == 0 && cluster_rank() == 0)
-        for (int rank = 0; rank < 2; ++rank)
-            send(word(8), 1, mailbox(1), rank);
+        for (int number = 0; number < 9; ++number)
+            for (int rank = 0; rank < 2; ++rank)
+                send(word(number), 1, mailbox(number == 8), rank);
     wait_for_mail(mailbox(1));
-    if (thread_index() < 8 && cluster_rank() == 1)
-        static_cast<unsigned*>(p.out)[thread_index()] =
-            *static_cast<unsigned volatile*>(word(thread_index()));
+    for (int number = 0; number < 8 && thread_index() == 0 && cluster_rank() == 1; ++number)
+        static_cast<unsigned*>(p.out)[number] = *static_cast<unsigned volatile*>(word(number));
     wait_for_mail(mailbox(0));
     if (thread_index() < 8 && cluster_rank() == 1)
         static_cast<unsigned*>(p.out)[8 + thread_index()] = shared_load_u32(word(thread_index()));
@@ -135,12 +131,15 @@ PROBE_KERNEL(misuse) {
         if (choice == 22) send(mailbox(2), 1, mailbox(1), rank), send(mailbox(0), 1, mailbox(1), rank);
         if (choice == 23) send(word(rank), 1, mailbox(1), 0);
         if (choice == 33) send(word(5), 1, reinterpret_cast<Mailbox*>(shared_memory() + 4), 0);
-        send_to_all(2, 1, 2, 1);
+        for (int to = 0; to < (choice == 36 ? 1 : 2); ++to)
+            send(word(2 + rank), 1, mailbox(1), to);
     }
     if (choice == 10 || choice == 12) return;
     if (choice == 13 && rank == 1) return;
     if (choice == 29 && t >= 32) return;
     if (choice == 24 && rank == 0) wait_for_mail(mailbox(0));
+    if (choice == 36) wait_for_mail(mailbox(0));
+    if (choice == 36 && rank == 1) return;  // nothing is sent to it with the other
     if (choice == 35 && t == 40)
         wait_for_mail(mailbox(1));
     else
@@ -150,13 +149,14 @@ PROBE_KERNEL(misuse) {
     if (choice == 21) out[t] = shared_load_u16(mailbox(1));
     if (choice == 25) wait_for_mail(mailbox(1));
     if (choice == 34 && rank == 1 && t == 0) copy_async_16(word(0), p.in);
-    if (choice != 24 || rank == 1) wait_for_mail(mailbox(0));
+    if (choice != 36 && (choice != 24 || rank == 1)) wait_for_mail(mailbox(0));
     out[t] = 1;
 }
 
 /// Each of 8 blocks leaves one partial result; blocks of the cluster whose block counts last add them. Its
 /// thread 0, which counted, mails that it was last. choice 1: another thread mails it, after a barrier; 2:
-/// another thread, without; 3: thread 0 mails before it counts; 4: nobody counts, but all fence and mail.
+/// another thread, without; 3: thread 0 mails before it counts; 4: nobody counts, but all fence and mail; 5:
+/// another thread of its warp, after they met.
 PROBE_KERNEL(mailed_flag) {
     int const t = thread_index(), size = p.choice & 16 ? kBlocks : kBlocks / 2, choice = p.choice & 15;
     auto* partial = reinterpret_cast<float*>(p.workspace + 1);
@@ -174,8 +174,10 @@ PROBE_KERNEL(mailed_flag) {
         block_sync();
         last = shared_load_u32(word(kBlocks));
     }
-    if (choice == 2) last = shuffle(last, 0);
-    if (choice != 3 && t == (choice == 1 || choice == 2 ? 31 : 0)) send_to_all(size, 0, 0, last);
+    if (choice == 2 || choice == 5) last = shuffle(last, 0);
+    if (choice == 5) warp_sync();
+    if (choice != 3 && t == (choice == 1 || choice == 2 || choice == 5 ? 31 : 0))
+        send_to_all(size, 0, 0, last);
     wait_for_mail(mailbox(0));
     unsigned any_last = 0;
     for (int from = 0; from < size; ++from)
@@ -185,6 +187,39 @@ PROBE_KERNEL(mailed_flag) {
     for (int b = 0; b < kBlocks; ++b)
         sum += load_shared_by_blocks_f32(partial + b * kThreads + t);
     store_f32(static_cast<float*>(p.out) + block_index() * kThreads + t, sum);
+}
+
+/// Two blocks. Rank 0 publishes and counts, then rank 1 stores, fences and counts; then rank 0 fences. choice
+/// 1: rank 0 counts again before. What says that it is its turn is mail of another thread, which orders
+/// nothing.
+PROBE_KERNEL(late_fence) {
+    int const t = thread_index(), rank = cluster_rank();
+    auto* const value = reinterpret_cast<float*>(p.workspace + 1);
+    open(1, 1);
+    cluster_wait();
+    if (t == 0 && rank == 0) {
+        store_f32(value + 1, 8.0f);
+        thread_fence();
+        simt::atomic_increment(p.workspace, 100, Site::here());
+        for (int to = 0; to < 2; ++to)
+            send(word(0), 1, mailbox(0), to);
+    }
+    wait_for_mail(mailbox(0));
+    if (t == 0 && rank == 1) {
+        store_f32(value, 7.0f);
+        thread_fence();
+        atomic_increment(p.workspace, 100);
+    }
+    if (t < 32) shuffle(0, 0);
+    for (int to = 0; to < 2 && t == 31 && rank == 1; ++to)
+        send(word(1), 1, mailbox(1), to);
+    wait_for_mail(mailbox(1));
+    if (t > 0 || rank > 0) return;
+    if (p.choice == 1) simt::atomic_increment(p.workspace, 100, Site::here());
+    thread_fence();
+    auto* const out = static_cast<float*>(p.out);
+    store_f32(out, load_shared_by_blocks_f32(value));
+    store_f32(out + 1, load_shared_by_blocks_f32(reinterpret_cast<float*>(p.workspace)));
 }
 
 /// Two blocks; a place of mail is used before. choice 0: before the receiver's own mail to the sender, which
@@ -220,6 +255,34 @@ PROBE_KERNEL(early_end) {
         shared_load_u32(word(kBlocks + t % kBlocks));
 }
 
+/// Two blocks whose first warps send three rounds, the third to the places of the first; the other warps only
+/// wait. Who sends the third round knows that every reader of the first is done, whatever other warps do.
+PROBE_KERNEL(places_again) {
+    int const t = thread_index(), rank = cluster_rank();
+    unsigned sum = 0;
+    open(2 * 32, 2 * 32, 2 * 32);
+    cluster_wait();
+    for (int round = 0; round < 3; ++round) {
+        unsigned* const places = word(round % 2 * 64);
+        for (int to = 0; to < 2 && t < 32; ++to)
+            send(places + rank * 32 + t, sum + static_cast<unsigned>(t + round), mailbox(round), to);
+        wait_for_mail(mailbox(round));
+        if (t < 32) sum = shared_load_u32(places + t) + shared_load_u32(places + 63 - t);
+        if (t < 32) warp_sync();
+    }
+    if (t < 32) static_cast<unsigned*>(p.out)[rank * 32 + t] = sum;
+}
+
+/// Two blocks that meet at eight barriers of their own; after each they note who it was.
+PROBE_KERNEL(pace) {
+    static unsigned next;  // of all launches: the array is filled once a launch
+    for (int step = 0; step < 8; ++step) {
+        block_sync();
+        if (thread_index() == 0)
+            static_cast<unsigned*>(p.out)[next++ % 16] = static_cast<unsigned>(block_index());
+    }
+}
+
 /// No mail: every block stores to the workspace and to shared memory, with conflicts.
 PROBE_KERNEL(traffic) {
     auto* partial = reinterpret_cast<float*>(p.workspace + 1);
@@ -238,5 +301,8 @@ simt::Entry const simt::entries[] = {EDGEOSR_SIMT_ENTRY(exchange, Probe),
                                      EDGEOSR_SIMT_ENTRY(mailed_flag, Probe),
                                      EDGEOSR_SIMT_ENTRY(place_used_before, Probe),
                                      EDGEOSR_SIMT_ENTRY(early_end, Probe),
+                                     EDGEOSR_SIMT_ENTRY(places_again, Probe),
+                                     EDGEOSR_SIMT_ENTRY(late_fence, Probe),
+                                     EDGEOSR_SIMT_ENTRY(pace, Probe),
                                      EDGEOSR_SIMT_ENTRY(traffic, Probe),
                                      {nullptr, nullptr, 0}};

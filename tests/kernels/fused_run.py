@@ -49,8 +49,12 @@ class Launch:
         return bytes(params)
 
     def clear(self) -> None:
-        """What the host does before each launch; the workspace's counters are left as they are."""
+        """What the host does before each launch; the workspace's counters are left as they are.
+
+        The rest of the workspace is not a number again: what the launch before left there would be right.
+        """
         self.room[: self.plan.params.batch * VERDICT.itemsize] = 0
+        self.arrays["workspace"][self.plan.counter_bytes // 4 :] = 0xFFFFFFFF
 
     def run(self, library: Library, *, schedule: ScheduleName = "shuffled", seed: int = 1) -> NDArray[Any]:
         self.clear()
@@ -94,6 +98,7 @@ def prepared(
     *,
     shift: int = 0,
     multiprocessors: int = 0,
+    architecture: str = "",
     table: PlanTable | None = None,
 ) -> Launch:
     """Plan a launch and lay out its arrays.
@@ -104,6 +109,7 @@ def prepared(
         inputs: the batch, which may differ from the case's.
         shift: elements by which inputs miss a multiple of 16 bytes.
         multiprocessors: of the device that is planned for.
+        architecture: of that device; empty: not known, and no clusters.
         table: of plans.
     """
     if inputs.map is not None:
@@ -118,7 +124,9 @@ def prepared(
         batch = len(inputs.embedding)
         shape = TangentShape(probes=case.probes, half=case.half_input)
         first = inputs.embedding
-    plan = plan_launch(packed, shape, batch, multiprocessors=multiprocessors, table=table)
+    plan = plan_launch(
+        packed, shape, batch, multiprocessors=multiprocessors, architecture=architecture, table=table
+    )
     arrays = {"input": placed(first, shift)}
     if inputs.tangents is not None:
         arrays["tangents"] = placed(inputs.tangents, shift)

@@ -52,11 +52,22 @@ def test_the_seed_alone_decides_when_the_words_come(library):
     assert all(seen("forward", 1)) and not any(seen("reverse", 1))
     shuffled = [seen("shuffled", seed) for seed in range(60)]
     assert shuffled == [seen("shuffled", seed) for seed in range(60)]
-    assert {False, True} <= {words[0] for words in shuffled}
-    some = {words for words in shuffled if 0 < sum(words) < 8}
-    assert any(words[0] and not words[7] for words in some) and any(
-        words[7] and not words[0] for words in some
-    )
+    assert {(False,) * 8, (True,) * 8} <= set(shuffled)
+    assert any(words[0] and not words[7] for words in shuffled)
+    assert any(words[7] and not words[0] for words in shuffled)
+
+
+def test_a_block_may_be_many_barriers_ahead_of_another(library):
+    def lead(schedule, seed):
+        """By how many barriers block 1 is ahead of block 0, at most, and it of block 1."""
+        out = np.zeros(16, np.uint32)
+        launch(library, "pace", PAIR, out, schedule=schedule, seed=seed)
+        ahead = np.cumsum(np.where(out == 1, 1, -1))
+        return ahead.max(), -ahead.min()
+
+    leads = [lead("shuffled", seed) for seed in range(40)]
+    assert max(first for first, _ in leads) > 6 and max(second for _, second in leads) > 6
+    assert min(max(pair) for pair in leads) < 4
 
 
 @pytest.mark.parametrize(
@@ -110,6 +121,7 @@ def test_the_seed_alone_decides_when_the_words_come(library):
         (33, r"send with a mailbox at byte 4 of 1024"),
         (34, r"access at byte 64 races with the word"),
         (35, r"lanes of a warp are at different program points"),
+        (36, r"returns without a wait for .* byte 8|byte 8, but block 1, thread \d+ has returned without"),
     ],
 )
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -165,6 +177,18 @@ def test_clusters_end_early_together_with_mailboxes_that_nobody_used(library, sc
     assert (out[8:16] == 5).all() and not out[:8].any() and not out[16:].any()
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_place_takes_another_word_when_its_readers_are_done(library, schedule):
+    sums = np.zeros(32, np.int64)
+    for round_ in range(3):
+        sent = sums + np.arange(32) + round_
+        sums = sent + sent[::-1]
+    for seed in range(30 if schedule == "shuffled" else 1):
+        out = np.zeros((2, 32), np.uint32)
+        launch(library, "places_again", PAIR, out, schedule=schedule, seed=seed)
+        assert (out == sums).all()
+
+
 def flagged(library, choice, schedule, seed, size=4):
     """What the blocks add up in ``mailed_flag``, and what lies in the workspace at the end."""
     out, workspace = np.zeros((BLOCKS, THREADS), np.float32), np.full(1 + PARTIAL.size, 0xFFFFFFFF, np.uint32)
@@ -184,7 +208,9 @@ def flagged(library, choice, schedule, seed, size=4):
     return out
 
 
-@pytest.mark.parametrize("choice", [0, 1], ids=["the thread that counted", "another, behind a barrier"])
+@pytest.mark.parametrize(
+    "choice", [0, 1, 5], ids=["the thread that counted", "another, behind a barrier", "one of its warp, too"]
+)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("size", [4, 8])
 def test_mail_hands_on_what_its_sender_acquired(library, choice, schedule, size):
@@ -210,6 +236,27 @@ def test_mail_orders_nothing_else_of_global_memory(library, choice, what, schedu
         stale = np.isnan(out).any(1)
         # Where only the block of the thread that counted sees the sums, no other does.
         assert stale.sum() >= (3 if choice == 2 else 4), what
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_fence_acquires_what_its_atomic_found_and_nothing_later(library, schedule):
+    for seed in range(10 if schedule == "shuffled" else 1):
+        for choice, counted in [(0, 2), (1, 3)]:
+            out, workspace = np.zeros(2, np.float32), np.full(3, 0xFFFFFFFF, np.uint32)
+            workspace[0] = 0
+            launch(
+                library,
+                "late_fence",
+                PAIR,
+                out,
+                workspace=workspace,
+                choice=choice,
+                schedule=schedule,
+                seed=seed,
+            )
+            assert out[0] == 7 if choice else np.isnan(out[0])
+            assert out[1:].view(np.uint32) == workspace[0] == counted
+            assert (workspace[1:].view(np.float32) == [7, 8]).all()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
