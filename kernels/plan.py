@@ -178,13 +178,13 @@ def _plan(
         params.chunks_per_half //= 2
         phase_a = _place_phase_a(params, packed, shape, columns)
     shared = max(phase_a, _phase_b_bytes(params, packed))
-    if cluster > 1:
-        shared = _place_own(params, packed, shared)
     if shared > MOST_SHARED_BYTES:
         raise UsageError(
             f"the fused kernel would need {shared} bytes of shared memory a block, the limit is "
             f"{MOST_SHARED_BYTES}; score with model.onnx"
         )
+    if cluster > 1:
+        shared = _place_own(params, packed, shared)
     source = "map" if isinstance(shape, MapShape) else "tangents"
     how = "fma" if not packed.half else "mma" if cluster == 1 else "cluster"
     return LaunchPlan(

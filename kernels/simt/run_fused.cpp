@@ -12,4 +12,10 @@ simt::Entry const simt::entries[] = {FUSED(map_mma_f16),
                                      FUSED(tangents_mma_f32),
                                      FUSED(tangents_fma_f16),
                                      FUSED(tangents_fma_f32),
+#if EDGEOSR_CLUSTERS
+                                     FUSED(map_cluster_f16),
+                                     FUSED(map_cluster_f32),
+                                     FUSED(tangents_cluster_f16),
+                                     FUSED(tangents_cluster_f32),
+#endif
                                      {nullptr, nullptr, 0}};

@@ -18,7 +18,11 @@ constexpr Entry kEntries[] = {fused_score_map_mma_f16,
                               fused_score_tangents_mma_f16,
                               fused_score_tangents_mma_f32,
                               fused_score_tangents_fma_f16,
-                              fused_score_tangents_fma_f32};
+                              fused_score_tangents_fma_f32,
+                              fused_score_map_cluster_f16,
+                              fused_score_map_cluster_f32,
+                              fused_score_tangents_cluster_f16,
+                              fused_score_tangents_cluster_f32};
 
 constexpr int kClustersFrom = 90;  // the architecture, as EDGEOSR_CLUSTERS of cluster.cuh
 

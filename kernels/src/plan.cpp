@@ -235,13 +235,13 @@ char const* plan_with(PlanRow const* row,
         phase_a = place_phase_a(scorer, input, &p, most);
     }
     int shared = std::max(phase_a, phase_b_bytes(scorer, p));
-    if (cluster > 1) shared = place_own(scorer, &p, shared);
     if (shared > kMostSharedBytes)
         return refuse(
             "the fused kernel would need %d bytes of shared memory a block, the limit is %d; score with "
             "model.onnx",
             shared,
             kMostSharedBytes);
+    if (cluster > 1) shared = place_own(scorer, &p, shared);
     int const how =
         cluster > 1 ? 8 + (scorer.closed_form ? 0 : 2) : (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2);
     plan->entry = how + (input.half ? 0 : 1);

@@ -10,3 +10,10 @@ ENTRIES = (
     "fused_score_tangents_fma_f16",
     "fused_score_tangents_fma_f32",
 )
+# Of devices that have clusters, behind them.
+CLUSTER_ENTRIES = (
+    "fused_score_map_cluster_f16",
+    "fused_score_map_cluster_f32",
+    "fused_score_tangents_cluster_f16",
+    "fused_score_tangents_cluster_f32",
+)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fused_cases import random_scorer
 from host_planner import CPlanRow, HostPlan, ScoreInput, map_case, random_case, run, with_rows
-from kernel_entries import ENTRIES
+from kernel_entries import CLUSTER_ENTRIES, ENTRIES
 
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
@@ -85,7 +85,7 @@ def c_input(
 
 
 def require_same(found: HostPlan, expected: LaunchPlan, where: object) -> None:
-    assert ENTRIES[found.entry] == expected.entry
+    assert (*ENTRIES, *CLUSTER_ENTRIES)[found.entry] == expected.entry
     for name in ("blocks", "tile", "cluster", "shared_bytes", "workspace_bytes", "counter_bytes"):
         assert getattr(found, name) == getattr(expected, name), (name, where)
     assert found.origin.decode() == expected.origin, where

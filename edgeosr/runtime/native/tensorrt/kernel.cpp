@@ -15,7 +15,11 @@ char const* const kEntries[] = {"fused_score_map_mma_f16",
                                 "fused_score_tangents_mma_f16",
                                 "fused_score_tangents_mma_f32",
                                 "fused_score_tangents_fma_f16",
-                                "fused_score_tangents_fma_f32"};
+                                "fused_score_tangents_fma_f32",
+                                "fused_score_map_cluster_f16",
+                                "fused_score_map_cluster_f32",
+                                "fused_score_tangents_cluster_f16",
+                                "fused_score_tangents_cluster_f32"};
 
 bool has_tensor_cores(Device const& device) {
     return device.major > 7 || (device.major == 7 && device.minor >= 5);
