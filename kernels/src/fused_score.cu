@@ -90,12 +90,12 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
-    if (kCluster && thread_index_again() >> 5 == kWarps - 1) ask_for_own(p, block.valid);
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
         pool_map<kTile, kHalf>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
+    if (kCluster) ask_for_own(p, this_block(p).valid);
     AskedTiles asked;
     ask_for_slab<kMma>(p, block, asked);
     block_sync();
@@ -112,6 +112,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (stops_after(2)) return;
 
     if (kCluster) {
+        copy_async_wait<0>();
         cluster_sync();
         if (stops_after(3)) return;
         finish_together<kMap>(p);
@@ -139,12 +140,6 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
         edgeosr::fused_score<map, mma, half, cluster>(p);                                           \
     }
-#if EDGEOSR_CLUSTERS || !(defined(__CUDA_ARCH__) || defined(EDGEOSR_SIMT))
-EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
-EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
-EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
-EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
-#endif
 #if EDGEOSR_TENSOR_CORES
 EDGEOSR_ENTRY(map, mma, f16, true, true, true, false)
 EDGEOSR_ENTRY(map, mma, f32, true, true, false, false)
@@ -155,3 +150,14 @@ EDGEOSR_ENTRY(map, fma, f16, true, false, true, false)
 EDGEOSR_ENTRY(map, fma, f32, true, false, false, false)
 EDGEOSR_ENTRY(tangents, fma, f16, false, false, true, false)
 EDGEOSR_ENTRY(tangents, fma, f32, false, false, false, false)
+#if EDGEOSR_CLUSTERS || !(defined(__CUDA_ARCH__) || defined(EDGEOSR_SIMT))
+EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
+EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
+EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
+EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
+#elif defined(__CUDA_ARCH__)  // the launcher names them whatever it is compiled for
+EDGEOSR_KERNEL(fused_score_map_cluster_f16)(edgeosr::FusedScoreParams const);
+EDGEOSR_KERNEL(fused_score_map_cluster_f32)(edgeosr::FusedScoreParams const);
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f16)(edgeosr::FusedScoreParams const);
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f32)(edgeosr::FusedScoreParams const);
+#endif

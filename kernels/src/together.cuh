@@ -58,7 +58,7 @@ EDGEOSR_DEVICE void add_own_rows(FusedScoreParams const& p, int valid, float* pa
                 send_to_all(p,
                             reinterpret_cast<unsigned short*>(hidden_values(p, 0)) + own.sample * pitch + row,
                             halves_from(leaky(sums.x, slope), leaky(sums.y, slope)),
-                            1);
+                            0);
             else if (row == 0)
                 shared_store_f32(result(kLogit, own.sample), sums.x);
         } else if (row < head_end) {
@@ -92,7 +92,7 @@ EDGEOSR_DEVICE void send_tile(
                 p,
                 to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + row - odd,
                 halves_from(odd ? other : first, odd ? second : other),
-                layer + 1);
+                layer);
     }
 }
 
@@ -114,7 +114,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
         Floats2 const bias = shared_load_x2(own_biases(p, layer) + pair * 2);
         Floats2 value = {0.0f, 0.0f};
         float const* from = sums + sample * pitch + pair * 2;
-#pragma unroll 1
+#pragma unroll 4
         for (int part = 0; part < p.layer_parts[layer]; ++part) {
             Floats2 const sum = shared_load_x2(from);
             value.x += sum.x;
@@ -123,7 +123,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
         }
         send(to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + pair * 2,
              halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
-             mailbox(p, layer + 1),
+             mailbox(p, layer),
              thread & (kMostCluster - 1));
     }
 }
@@ -132,7 +132,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
 template <bool kKept>
 EDGEOSR_DEVICE void multiply_steps(
     float (&c)[4], unsigned char const* weights, unsigned jump, int steps, unsigned short const* column) {
-#pragma unroll 2
+#pragma unroll 4
     for (int step = 0; step < steps; ++step) {
         Words4 word;
         if (kKept) {
@@ -217,11 +217,11 @@ EDGEOSR_DEVICE void own_classes(FusedScoreParams const& p) {
 // The hidden layers and the last one, by their warps.
 EDGEOSR_DEVICE void own_layers(FusedScoreParams const& p) {
     if (p.layers < 2) return;
-    wait_for_mail(mailbox(p, 1));
+    wait_for_mail(mailbox(p, 0));
 #pragma unroll 1
     for (int layer = 1; layer < p.layers - 1; ++layer) {
         own_layer(p, layer, this_block(p).valid);
-        wait_for_mail(mailbox(p, layer + 1));
+        wait_for_mail(mailbox(p, layer));
     }
     int const column = cluster_rank();
     if (thread_index_again() >> 5 > 0 || column >= this_block(p).valid) return;
@@ -235,7 +235,6 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
     {
         Block const block = this_block(p);
         int const thread = thread_index_again(), column = cluster_rank();
-        wait_for_mail(mailbox(p, 0));
         if (thread >> 5 == kWarps - 1 && column < block.valid)
             finish_norms<kMap>(
                 p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
@@ -247,7 +246,7 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
         block_sync();
     }
     if (stops_after(4)) {
-        if (p.layers > 1) wait_for_mail(mailbox(p, 1));
+        if (p.layers > 1) wait_for_mail(mailbox(p, 0));
         return;
     }
     if (thread_index_again() >> 5 >= kLayerTeamWarps)
