@@ -79,6 +79,7 @@ class FusedScoreParams(ctypes.Structure):
         ("cluster", ctypes.c_int32),
         ("mailboxes_at", ctypes.c_int32),
         ("hidden_quads", ctypes.c_int32),
+        ("kept_steps", ctypes.c_int32),
         ("keeps_layers", ctypes.c_int32),
         ("class_warps", ctypes.c_int32),
         ("layer_parts", ctypes.c_int32 * LAYERS),
@@ -95,6 +96,7 @@ class FusedScoreParams(ctypes.Structure):
         ("sums_at", ctypes.c_int32),
         ("last_at", ctypes.c_int32),
         ("own_at", ctypes.c_int32),
+        ("kept_split_at", ctypes.c_int32),
         ("own_bias_at", ctypes.c_int32 * LAYERS),
         ("own_layer_at", ctypes.c_int32 * LAYERS),
     )

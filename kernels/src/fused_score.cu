@@ -95,9 +95,9 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         pool_map<kTile, kHalf>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
-    if (kCluster) ask_for_own(p, this_block(p).valid);
+    if (kCluster) ask_for_own(p, this_block(p));
     AskedTiles asked;
-    ask_for_slab<kMma>(p, block, asked);
+    if (!kCluster) ask_for_slab<kMma>(p, block, asked);
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
@@ -105,9 +105,13 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
+            if (kCluster) copy_async_wait<0>();
             block_sync();
         }
-        multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
+        if (kCluster)
+            multiply_own_slab(p, block);
+        else
+            multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
     if (stops_after(2)) return;
 
@@ -155,9 +159,10 @@ EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
 EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
 EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
 EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
-#elif defined(__CUDA_ARCH__)  // the launcher names them whatever it is compiled for
-EDGEOSR_KERNEL(fused_score_map_cluster_f16)(edgeosr::FusedScoreParams const);
-EDGEOSR_KERNEL(fused_score_map_cluster_f32)(edgeosr::FusedScoreParams const);
-EDGEOSR_KERNEL(fused_score_tangents_cluster_f16)(edgeosr::FusedScoreParams const);
-EDGEOSR_KERNEL(fused_score_tangents_cluster_f32)(edgeosr::FusedScoreParams const);
+#elif defined( \
+    EDGEOSR_ALL_ENTRIES)  // a launcher names them whatever it is compiled for, and never launches these
+EDGEOSR_KERNEL(fused_score_map_cluster_f16)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_map_cluster_f32)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f16)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f32)(edgeosr::FusedScoreParams const) {}
 #endif

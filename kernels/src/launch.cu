@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#define EDGEOSR_ALL_ENTRIES
 #include "fused_score.cu"
 #include "plan.h"
 

@@ -139,6 +139,7 @@ struct FusedScoreParams {
     int cluster;          // blocks of a cluster, which have one tile: kMostCluster; 1: no cluster
     int mailboxes_at;     // shared memory: what the blocks of a cluster send one another (mail.cuh)
     int hidden_quads;     // rows of layer 1 that a block of the cluster adds up, in fours
+    int kept_steps;       // of 16 channels: so many of the slab's columns are in shared memory, in a cluster
     int keeps_layers;  // 1: a block of a cluster has its rows' weights of the hidden layers in shared memory
     // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).
     int class_warps;                // warps that classes and parts have for themselves; 0: all, in turn
@@ -160,6 +161,7 @@ struct FusedScoreParams {
     int last_at;  // float, the last layer's weights
     // what a block of a cluster has of the scorer, in both phases (mail.cuh)
     int own_at;                    // the constants
+    int kept_split_at;             // the slab's columns of the split matrix
     int own_bias_at[kMaxLayers];   // float, biases of its rows
     int own_layer_at[kMaxLayers];  // their weights
 };

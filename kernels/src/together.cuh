@@ -110,21 +110,24 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
             pair -= pairs;
             ++sample;
         }
-        if (sample >= valid) return;
-        Floats2 const bias = shared_load_x2(own_biases(p, layer) + pair * 2);
+        bool const there = sample < valid;
+        if (!any(there)) return;
+        Floats2 const bias = shared_load_x2(own_biases(p, layer) + (there ? pair * 2 : 0));
         Floats2 value = {0.0f, 0.0f};
         float const* from = sums + sample * pitch + pair * 2;
 #pragma unroll 4
-        for (int part = 0; part < p.layer_parts[layer]; ++part) {
+        for (int part = 0; there && part < p.layer_parts[layer]; ++part) {
             Floats2 const sum = shared_load_x2(from);
             value.x += sum.x;
             value.y += sum.y;
             from += kTileMma * pitch;
         }
-        send(to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + pair * 2,
-             halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
-             mailbox(p, layer),
-             thread & (kMostCluster - 1));
+        warp_sync();  // words to this block let its warps store the next layer's sums: all lanes have read
+        if (there)
+            send(to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + pair * 2,
+                 halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
+                 mailbox(p, layer),
+                 thread & (kMostCluster - 1));
     }
 }
 
@@ -136,11 +139,7 @@ EDGEOSR_DEVICE void multiply_steps(
     for (int step = 0; step < steps; ++step) {
         Words4 word;
         if (kKept) {
-            Floats4 const kept = shared_load_x4(weights);
-            word = {bits_from_float(kept.x),
-                    bits_from_float(kept.y),
-                    bits_from_float(kept.z),
-                    bits_from_float(kept.w)};
+            word = shared_words(weights);
         } else {
             word = load_16(weights);
         }
