@@ -19,7 +19,7 @@ constexpr int kShared = -1, kPrivate = -2;
 struct Access {
     uint64_t request;  // warp, synchronisations, occurrence
     uintptr_t address;
-    uint16_t bytes;
+    uint32_t bytes;
     uint8_t lane;
 };
 
@@ -159,7 +159,7 @@ void count_access(void const* address, size_t bytes, bool store, void const* cod
                              (occurrence & 0xfffffffu);
     ++occurrence;
     instruction.accesses.push_back(
-        {request, where, static_cast<uint16_t>(bytes), static_cast<uint8_t>(me.linear % 32)});
+        {request, where, static_cast<uint32_t>(bytes), static_cast<uint8_t>(me.linear % 32)});
 }
 
 }  // namespace simt

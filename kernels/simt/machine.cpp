@@ -90,16 +90,13 @@ void release_barrier(Block& block) {
                  "divergent barrier: thread " + std::to_string(first->linear) + " waits at " +
                      text(first->site));
     ++machine.barriers;
-    settle_stores(block);
-    if (machine.mail) {
-        Known all;
-        for (unsigned i = 0; i < machine.launch.threads; ++i)
-            all.learn(threads[i].known);
-        for (unsigned i = 0; i < machine.launch.threads; ++i)
-            threads[i].known = all;
-    }
+    Known all;
+    for (unsigned i = 0; i < machine.launch.threads; ++i)
+        all.learn(threads[i].known);
     block.at_barrier = 0;
     for (unsigned i = 0; i < machine.launch.threads; ++i) {
+        settle_stores(threads[i]);
+        threads[i].known = all;
         wake(threads[i]);
         ++threads[i].synchronisations;
     }
@@ -143,10 +140,10 @@ void leave(bool last) {
     // At once, so that a block can be whole barriers ahead of others.
     if (machine.blocks.size() > 1 && me.block->at_barrier == machine.launch.threads)
         release_barrier(*me.block);
-    if (machine.words_under_way) perhaps_bring_word();
+    if (machine.under_way) perhaps_bring_mail();
     Thread* next = choose();
     while (!next && machine.done < machine.threads.size()) {
-        if (!bring_word()) go_on();
+        if (!bring_mail()) go_on();
         next = choose();
     }
     ++machine.switches;
@@ -187,6 +184,7 @@ void begin_block(Block& block, char* stacks) {
         thread.synchronisations = thread.commits = 0;
         thread.known = {};
         thread.steps = 0;
+        thread.synced = false;
         thread.copies.clear();
         prepare(thread.fiber, stacks + kStride * (block.rank * count + i), kStackBytes, start);
         wake(thread);

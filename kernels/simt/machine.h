@@ -16,7 +16,15 @@
 
 namespace simt {
 
-enum class State : uint8_t { ready, at_barrier, in_warp_operation, at_cluster_wait, for_mail, done };
+enum class State : uint8_t {
+    ready,
+    at_barrier,
+    in_warp_operation,
+    at_group_sync,
+    at_cluster_sync,
+    for_mail,
+    done
+};
 
 enum class WarpOperation : uint8_t { sync, ballot, shuffle, multiply };
 
@@ -31,13 +39,13 @@ struct Copy {
 struct Block;
 struct Warp;
 
-/// What happened before, by a thread's own waits or by those of threads that it met at barriers.
+/// What happened before, by a thread's own doing or that of threads that it met at barriers: a bit for each
+/// mailbox of its block.
 struct Known {
-    unsigned waits = 0;   // for mail: so many of the cluster's
-    size_t acquired = 0;  // of the stores that blocks published, see see_published
+    uint64_t opened = 0, waited = 0;
     void learn(Known const& other) {
-        waits = std::max(waits, other.waits);
-        acquired = std::max(acquired, other.acquired);
+        opened |= other.opened;
+        waited |= other.waited;
     }
 };
 
@@ -55,8 +63,9 @@ struct Thread {
     std::vector<Copy> copies;
     std::vector<uint32_t> stored;  // words of the workspace since the last barrier or fence
     Known known;
-    unsigned steps = 0;  // of the cluster: arrived, waited, waited for each mailbox
-    unsigned box = 0;    // that it waits for, among its block's
+    unsigned steps = 0;   // that its warp takes together, see step_together
+    bool synced = false;  // with the cluster
+    unsigned number = 0;  // of what it waits for: among its block's mailboxes, or of the group
 };
 
 /// The lanes of one warp that meet in one operation.
@@ -91,10 +100,10 @@ struct Machine {
     std::vector<Block> blocks;    // of the cluster that runs
     std::vector<Thread> threads;  // of all of them
     std::vector<Warp> warps;
-    unsigned done = 0;  // threads
-    unsigned held = 0;  // shuffled: rank of a block that runs only if no other can; of none
-    bool mail = false;  // a mailbox is open
-    size_t words_under_way = 0;
+    unsigned done = 0;     // threads
+    unsigned held = 0;     // shuffled: rank of a block that runs only if no other can; of none
+    bool mail = false;     // a mailbox is open
+    size_t under_way = 0;  // of mail
     uint64_t random = 0;
     std::string error;
     uint64_t switches = 0, barriers = 0, warp_operations = 0, multiplications = 0;
@@ -126,33 +135,38 @@ inline uint64_t next_random() {  // xorshift64
 std::string text(Site const& site);
 
 // memory.cpp
-void begin_launch_memory();
 void begin_block_memory(Block& block);
 void end_block_memory(Block& block);
-void end_launch_memory();
 void require_no_copies_left(Thread& thread);
-/// At a barrier: what the block's threads stored before it, any of them may fence after it.
-void settle_stores(Block& block);
-/// The running thread has acquired so many of the stores that blocks published, in their order: its block
-/// sees them.
-void see_published(size_t stores);
+
+// workspace.cpp
+void begin_launch_memory();
+void begin_view(Block& block);
+void end_view(Block& block);
+void end_launch_memory();
+bool in_workspace(void const* address);
+/// At a barrier: what the thread stored before it, any of its block may fence after it.
+void settle_stores(Thread& thread);
+/// At cluster_sync: every block sees what any stored.
+void join_stores();
 
 // cluster.cpp
 std::string name(Thread const& thread);
 void begin_cluster();
-/// The running thread takes its next step with the cluster, where its whole warp does: the instructions are
-/// .aligned.
-void step_together(Site const& site);
+/// The running thread takes its next step of those that whole warps take together: the instruction, and what
+/// it names.
+void step_together(Site const& site, unsigned name);
 /// The thread returns.
 void require_cluster_left(Thread& thread);
-/// Who waits for the cluster or for mail, in words; empty: nobody.
+/// Who waits for the cluster, a group or mail, in words; empty: nobody.
 std::string waiting();
 
 // mail.cpp
 void begin_mail();
-/// A word under way comes; false if none is.
-bool bring_word();
-void perhaps_bring_word();
+/// Some mail under way comes; false if none is.
+bool bring_mail();
+void perhaps_bring_mail();
+/// The block's last thread returns.
 void require_mail_waited_for(Thread& thread);
 /// Of what the thread waits for, in words.
 std::string missing_mail(Thread const& thread);

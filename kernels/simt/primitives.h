@@ -55,10 +55,13 @@ inline void require_shared(void const* address, size_t bytes, Site site) {
 /// Clusters (cluster.cuh). Each takes what its name there takes.
 unsigned cluster_rank();
 void open_mailbox(void* mailbox, unsigned bytes, Site site);
-void cluster_arrive(Site site);
-void cluster_wait(Site site);
+void cluster_sync(Site site);
 void send(void* shared, uint32_t word, void* mailbox, int rank, Site site);
+/// `code`: the instruction, for counting.
+void copy_by_mail(
+    void* shared, void const* global, unsigned bytes, void* mailbox, void const* code, Site site);
 void wait_for_mail(void* mailbox, Site site);
+void group_sync(int number, int threads, Site site);
 
 /// An access of a word with a place of mail, by a thread that may have waited for it.
 void mail_at(size_t word, Site site);
@@ -80,7 +83,7 @@ void copy_async_wait(unsigned pending);
 /// A global store of 4 or 16 bytes, about to be made there (see `seen`).
 void note_store(void* address, size_t bytes, Site site);
 /// Orders this thread's stores, and those before a barrier, before the block's next atomic; after an atomic
-/// of the block, also shows what other blocks published (memory.cpp).
+/// of the block, also shows what other blocks published (workspace.cpp).
 void fence();
 void acquire();  // of the atomic before, by its thread
 /// Wraps to 0 above `limit`; returns the old value.

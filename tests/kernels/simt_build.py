@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "kernels" / "simt"
 DEVICE = ROOT / "kernels" / "src"
 CACHE = ROOT / "build" / "simt"
-RUNTIME = ("machine.cpp", "warp.cpp", "memory.cpp", "cluster.cpp", "mail.cpp", "fiber.cpp", "harness.cpp")
+RUNTIME = (
+    "machine.cpp",
+    "warp.cpp",
+    "memory.cpp",
+    "workspace.cpp",
+    "cluster.cpp",
+    "mail.cpp",
+    "fiber.cpp",
+    "harness.cpp",
+)
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Werror")
 
 

@@ -119,7 +119,7 @@ class Library:
             shape: blocks, threads, shared bytes, blocks of a cluster.
             schedule: order of threads and blocks.
             seed: of ``shuffled``.
-            workspace: the array through which blocks talk, see memory.cpp.
+            workspace: the array through which blocks talk, see workspace.cpp.
 
         Raises:
             SimtError: the kernel's misuse.

@@ -78,50 +78,49 @@ def test_a_block_may_be_many_barriers_ahead_of_another(library):
         (2, r"the mailbox at byte 0 is opened twice: by thread 0 at cluster_probe.cu:\d+"),
         (3, r"a mailbox at byte 12 of 1024 of shared memory: misaligned, or outside"),
         (4, r"a mailbox at byte 1024 of 1024"),
-        (5, r"the mailbox at byte 16 is opened after cluster_arrive"),
-        (6, r"send before cluster_wait"),
+        (5, r"the mailbox at byte 16 is opened after cluster_sync"),
+        (6, r"send before cluster_sync"),
         (7, r"send to rank 2 of a cluster of 2 blocks"),
         (8, r"send to a place at byte 102[48] of 1024"),
         (9, r"send to a place at byte 66 of 1024"),
-        (10, r"send to block 1, which has ended|the block ends without a wait for the mailbox at byte 0"),
+        (10, r"send to block 1, which has ended|send of more than the 8 bytes"),
         (11, r"send of more than the 4 bytes for which the mailbox at byte 0 of block [01] was opened"),
         (
             12,
-            r"the block ends without a wait for the mailbox at byte 0, with which [48] bytes were sent|ended",
+            r"the block ends without a wait for the mailbox at byte 0, which thread 0 opened at cluster_probe",
         ),
+        (13, r"the block ends without a wait for the mailbox at byte 0"),
+        (14, r"but block 1, thread \d+ returned without|the thread returns without cluster_sync"),
+        (15, r"cluster_sync a second time"),
+        (16, r"but block 1, thread 63 returned without|the thread returns without cluster_sync"),
         (
-            13,
-            r"returns without a wait for|but block 1, thread \d+ has returned without|ends without|has ended",
+            17,
+            r"wait for the mailbox at byte 0, (which is not open|but the thread has met no one at a barrier)",
         ),
-        (14, r"the thread returns without cluster_wait"),
-        (15, r"cluster_arrive a second time"),
-        (16, r"but block 1, thread 63 returned without|the thread returns without cluster_arrive"),
-        (17, r"cluster_wait without cluster_arrive"),
         (18, r"deadlock: block 0, thread 0 waits at .*byte 8: 0 of 8 bytes came; block 1, thread 0 waits"),
         (
             19,
-            r"access at byte 64 races with the word that block 0, thread 0 sent there at cluster_probe",
+            r"access at byte 64 races with the mail that block 0, thread 0 sent there at cluster_probe",
         ),
         (20, r"access at byte (64|68) races .* the thread has not waited for the mailbox at byte 0"),
         (21, r"shared access at byte 8, where a mailbox is"),
         (22, r"send to byte 0 of block [01], where a mailbox is"),
-        (23, r"send to byte 6[48] of block 0, to which another word is under way"),
-        (24, r"wait for the mailbox at byte [08] where others wait for the one at byte [80]"),
-        (25, r"wait for the mailbox at byte 8 a second time"),
+        (23, r"send to byte 6[48] of block 0, to which other mail is under way"),
         (26, r"lanes of a warp are at different program points"),
-        (27, r"wait_for_mail before cluster_wait"),
+        (27, r"deadlock: block 0, thread 0 waits at .* cluster_sync of all: 64 of 128 threads came; block 0"),
         (28, r"opened for more bytes than it counts"),
-        (29, r"the thread returns without a wait|but block [01], thread \d+ has returned without"),
+        (29, r"block [01], thread 40 has returned|returns, but others of its warp came to cluster_probe"),
         (
             30,
             r"barrier reached by 32 of 64 threads; block 0, thread 0 waits .*: 0 of 8 bytes came; block 1",
         ),
-        (31, r"cluster_wait a second time"),
+        (31, r"access at byte 64 races .* the thread has not waited for the mailbox at byte 0"),
         (32, r"send to rank -1 of a cluster of 2 blocks"),
         (33, r"send with a mailbox at byte 4 of 1024"),
-        (34, r"access at byte 64 races with the word"),
+        (34, r"access at byte 64 races with the mail"),
         (35, r"lanes of a warp are at different program points"),
-        (36, r"returns without a wait for .* byte 8|byte 8, but block 1, thread \d+ has returned without"),
+        (36, r"the block ends without a wait for the mailbox at byte 0"),
+        (37, r"lanes of a warp name different mailboxes or groups"),
     ],
 )
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -146,7 +145,7 @@ def test_a_misuse_ends_the_launch_with_its_place(library, choice, message, sched
     assert (out == exchanged(BLOCKS)).all()
 
 
-def test_a_block_that_has_ended_is_refused_where_it_ends_first_and_its_mail_where_it_does_not(library):
+def test_one_word_too_many_is_refused_for_its_block_that_has_ended_or_for_its_bytes(library):
     said = set()
     for seed in range(12):
         with pytest.raises(SimtError) as caught:
@@ -171,10 +170,19 @@ def test_a_grid_that_no_device_would_launch_is_refused(library, shape, message):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_clusters_end_early_together_with_mailboxes_that_nobody_used(library, schedule):
+def test_clusters_end_early(library, schedule):
     out = np.zeros((3 * BLOCKS, THREADS), np.uint32)
     launch(library, "early_end", Shape(3 * BLOCKS, THREADS, 256, cluster=BLOCKS), out, schedule=schedule)
-    assert (out[8:16] == 5).all() and not out[:8].any() and not out[16:].any()
+    assert (out[8:16] == 8 + np.arange(64) % 8).all() and not out[:8].any() and not out[16:].any()
+
+
+@pytest.mark.parametrize("choice", [0, 1], ids=["block_sync", "group_sync"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_any_warps_wait_in_any_order_and_again_and_a_barrier_hands_mail_on(library, choice, schedule):
+    for seed in range(20 if schedule == "shuffled" else 1):
+        out = np.zeros((2, THREADS), np.uint32)
+        launch(library, "any_order", PAIR, out, choice=choice, schedule=schedule, seed=seed)
+        assert (out == [41, 52] * 32).all()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -189,53 +197,47 @@ def test_a_place_takes_another_word_when_its_readers_are_done(library, schedule)
         assert (out == sums).all()
 
 
-def flagged(library, choice, schedule, seed, size=4):
-    """What the blocks add up in ``mailed_flag``, and what lies in the workspace at the end."""
+def left(library, entry, choice, schedule, seed):
+    """What each block adds up, and what lies in the workspace at the end."""
     out, workspace = np.zeros((BLOCKS, THREADS), np.float32), np.full(1 + PARTIAL.size, 0xFFFFFFFF, np.uint32)
     workspace[0] = 0
-    shape = Shape(BLOCKS, THREADS, FLAG.shared_bytes, cluster=size)
-    launch(
-        library,
-        "mailed_flag",
-        shape,
-        out,
-        workspace=workspace,
-        choice=choice | (16 if size == BLOCKS else 0),
-        schedule=schedule,
-        seed=seed,
-    )
-    assert (workspace[1:].view(np.float32).reshape(PARTIAL.shape) == PARTIAL).all() and workspace[0] == 0
-    return out
+    launch(library, entry, FLAG, out, workspace=workspace, choice=choice, schedule=schedule, seed=seed)
+    assert workspace[0] == 0
+    return out, workspace[1:].view(np.float32).reshape(PARTIAL.shape)
 
 
 @pytest.mark.parametrize(
-    "choice", [0, 1, 5], ids=["the thread that counted", "another, behind a barrier", "one of its warp, too"]
+    ("choice", "stale"),
+    [(0, 3), (1, 3), (2, 4)],
+    ids=["from the thread that counted", "behind a barrier", "with fences and no atomic"],
 )
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("size", [4, 8])
-def test_mail_hands_on_what_its_sender_acquired(library, choice, schedule, size):
-    for seed in range(20 if schedule == "shuffled" else 1):
-        out = flagged(library, choice, schedule, seed, size)
-        last = out.any(1)
-        assert last.reshape(-1, size).all(1).sum() == 1 == last.sum() // size
-        assert (out[last] == PARTIAL.sum(0)).all()
-
-
-@pytest.mark.parametrize(
-    ("choice", "what"),
-    [
-        (2, "a shuffle is no barrier"),
-        (3, "the word was sent before"),
-        (4, "fences and mail without an atomic"),
-    ],
-)
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_mail_orders_nothing_else_of_global_memory(library, choice, what, schedule):
+def test_mail_orders_nothing_of_global_memory(library, choice, stale, schedule):
     for seed in range(6 if schedule == "shuffled" else 1):
-        out = flagged(library, choice, schedule, seed)
-        stale = np.isnan(out).any(1)
-        # Where only the block of the thread that counted sees the sums, no other does.
-        assert stale.sum() >= (3 if choice == 2 else 4), what
+        out, partial = left(library, "mailed_flag", choice, schedule, seed)
+        # Where a thread counted, its own block alone sees the sums.
+        assert np.isnan(out).any(1).sum() == (stale if choice < 2 else BLOCKS)
+        assert (partial == PARTIAL).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_behind_cluster_sync_blocks_see_one_another_s_stores_and_fence_them_as_their_own(library, schedule):
+    of_clusters = PARTIAL.reshape(2, 4, THREADS).sum(1)
+    for seed in range(10 if schedule == "shuffled" else 1):
+        out, partial = left(library, "joined", 0, schedule, seed)
+        assert (out.reshape(2, 4, THREADS) == of_clusters[:, None]).all() and (partial == PARTIAL).all()
+        out, partial = left(library, "joined", 1, schedule, seed)
+        last = out.any(1)
+        assert last.sum() == 1 and (out[last] == PARTIAL.sum(0)).all() and (partial == PARTIAL).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_cluster_sync_is_no_barrier_among_clusters_and_later_stores_are_the_last(library, schedule):
+    for seed in range(6 if schedule == "shuffled" else 1):
+        out, partial = left(library, "joined", 2, schedule, seed)
+        assert np.isnan(out).all() and (partial == PARTIAL).all()
+        _, partial = left(library, "joined", 3, schedule, seed)
+        assert (partial.T == [-3, 0, -1, -2, -7, -4, -5, -6]).all()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -322,10 +324,11 @@ def test_the_sanitizers_have_nothing_against_lawful_mail(build, tmp_path):
         assert code == 0, said
         assert (np.frombuffer(out, np.uint32).reshape(-1, THREADS) == exchanged()).all()
         workspace = np.zeros(1 + PARTIAL.size, np.uint32)
-        case = cluster_case(tmp_path / "flag", "mailed_flag", 1, FLAG, schedule=schedule, workspace=workspace)
+        case = cluster_case(tmp_path / "joined", "joined", 0, FLAG, schedule=schedule, workspace=workspace)
         code, out, said = run_case(program, case)
         assert code == 0, said
-        assert (np.frombuffer(out, np.float32).reshape(2, 4, THREADS).sum(0) == PARTIAL.sum(0)).all()
+        of_clusters = PARTIAL.reshape(2, 4, THREADS).sum(1)
+        assert (np.frombuffer(out, np.float32).reshape(2, 4, THREADS) == of_clusters[:, None]).all()
     code, _, said = run_case(program, cluster_case(tmp_path / "misuse", "misuse", 12, PAIR))
     assert code == 3 and "SIMT: block" in said
 
@@ -341,4 +344,4 @@ def test_the_thread_sanitizer_sees_a_place_of_mail_that_is_used_too_early(schedu
     case = cluster_case(tmp_path / "race", "place_used_before", 1, shape, schedule=schedule)
     code, _, said = run_case(program, case)
     # Whichever comes first: the word is under way already, or the sanitizer alone can know.
-    assert (code == 66 and "data race" in said) or (code == 3 and "races with the word" in said)
+    assert (code == 66 and "data race" in said) or (code == 3 and "races with the mail" in said)
