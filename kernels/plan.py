@@ -49,15 +49,10 @@ MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
-MAILBOX_BYTES = 48  # a mailbox for what a block of a cluster asks for, and one for each hidden layer
+MAILBOX_BYTES = 48 + 192  # a mailbox for each hidden layer, and a word of each block for each
 CONSTANTS_BYTES = 192
-# Of a block of a cluster, with the hidden layers' weights: two blocks fit every multiprocessor that has clusters,
-# but for sm_120, which has room for one.
+# Of a block of a cluster, with the hidden layers' weights: two fit a multiprocessor, but for those of sm_120.
 MOST_CLUSTER_BYTES = 96 * 1024
-# Of one that has its multiprocessor for itself: clusters cannot use every multiprocessor (of 132 of an H200, 15
-# clusters have 120), so that one is left for them.
-MOST_ALONE_BYTES = 224 * 1024
-ROOMY = ("sm_90", "sm_100", "sm_101", "sm_103", "sm_110")  # 227 KB of shared memory for a block
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
@@ -112,7 +107,7 @@ def plan_launch(
 ) -> LaunchPlan:
     """Plan a launch.
 
-    No result depends on the device but by its architecture, nor on the table; the workspace's size on neither.
+    Results depend on the device's architecture, on nothing else of it, and not on the table.
 
     Args:
         packed: the scorer.
@@ -156,7 +151,7 @@ def _plan(
     params.hidden_quads = -(-packed.hidden_rows // 4 // cluster)
     _fill_scorer(params, packed)
     columns = TILE_HALF if packed.half else TILE_FULL
-    by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors)
+    by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors, cluster)
     params.samples = tile = tiling.samples or by_rule
     room = (MOST_SHARED_BYTES - _place_hidden(params, packed, columns)) // 4
     share_layers(params, packed, room, tiling.class_warps)
@@ -188,8 +183,7 @@ def _plan(
             f"{MOST_SHARED_BYTES}; score with model.onnx"
         )
     if cluster > 1:
-        alone = (tiles + 1) * cluster <= asked.multiprocessors and asked.architecture in ROOMY
-        shared = _place_own(params, packed, shared, MOST_ALONE_BYTES if alone else MOST_CLUSTER_BYTES)
+        shared = _place_own(params, packed, shared)
     source = "map" if isinstance(shape, MapShape) else "tangents"
     how = "fma" if not packed.half else "mma" if cluster == 1 else "cluster"
     return LaunchPlan(
@@ -269,11 +263,8 @@ def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
     return int(params.sums_at) + 4 * sums
 
 
-def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int, room: int) -> int:
-    """Place what a block of a cluster has of the scorer, behind both phases (``src/mail.cuh``); return the end.
-
-    ``room``: bytes that all of it may take, if weights are to be kept.
-    """
+def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int) -> int:
+    """Place what a block of a cluster has of the scorer, behind both phases; return the end."""
     params.own_at = at = padded_size(at)
     at += CONSTANTS_BYTES
     if len(packed.widths) > 1:
@@ -289,10 +280,5 @@ def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int, room: in
     for layer in layers:
         params.own_layer_at[layer] = end
         end += 512 * params.layer_tiles[layer] * (padded_size(packed.widths[layer - 1]) // 16)
-    params.keeps_layers = int(bool(layers) and end <= room)
-    at = end if params.keeps_layers else at
-    step = packed.rows * 32
-    steps = params.slab_width // 16
-    params.kept_split_at = at
-    params.kept_steps = max(0, min(steps, (room - at) // step)) if step else 0
-    return at + params.kept_steps * step
+    params.keeps_layers = int(bool(layers) and end <= MOST_CLUSTER_BYTES)
+    return end if params.keeps_layers else at

@@ -95,9 +95,9 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         pool_map<kTile, kHalf>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
-    if (kCluster) ask_for_own(p, this_block(p));
+    if (kCluster) ask_for_own(p, this_block(p).valid);
     AskedTiles asked;
-    if (!kCluster) ask_for_slab<kMma>(p, block, asked);
+    ask_for_slab<kMma>(p, block, asked);
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
@@ -105,13 +105,9 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
-            if (kCluster) copy_async_wait<0>();
             block_sync();
         }
-        if (kCluster)
-            multiply_own_slab(p, block);
-        else
-            multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
+        multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
     if (stops_after(2)) return;
 

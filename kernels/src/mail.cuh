@@ -2,20 +2,24 @@
 // one tile: a slab each in phase A, then a share of every hidden layer's rows, and a sample each (that of its
 // rank) for classes, parts and the verdict.
 //
-// Mailbox 0 brings what a block needs of the scorer, asked for when the kernel starts; mailbox 1 + n the
-// hidden values of layer n. No word comes too early: who sends values of layer n + 1 has those of layer n
-// from every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more,
-// whose room layer n + 1 takes; values of layer 0 are sent behind cluster_sync, where every block has left
-// phase A.
+// Mailbox n brings the hidden values of layer n, and a word of each block that has no rows of it. No word
+// comes too early: who sends values of layer n + 1 has heard of layer n from every block, and a block that
+// has sent its own of layer n has all of layer n - 1 and reads none of it any more; layer n + 1 takes its
+// room. Values of layer 0 are sent behind cluster_sync, where every block has left phase A.
 #pragma once
 #include "cluster.cuh"
-#include "dense.cuh"
 #include "tile.cuh"
 
 namespace edgeosr {
 
 EDGEOSR_DEVICE Mailbox* mailbox(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + layer;
+}
+
+// A word of each block that has no rows of a hidden layer.
+EDGEOSR_DEVICE unsigned* idle_words(FusedScoreParams const& p, int layer) {
+    return reinterpret_cast<unsigned*>(shared_memory() + p.mailboxes_at + kMaxLayers * 8) +
+           (layer - 1) * kMostCluster;
 }
 
 // A block's row tiles of a hidden layer: the first one, and how many.
@@ -36,9 +40,6 @@ EDGEOSR_DEVICE const ScorerConstants* own_constants(FusedScoreParams const& p) {
 EDGEOSR_DEVICE float* own_biases(FusedScoreParams const& p, int layer) {  // of the block's rows
     return reinterpret_cast<float*>(shared_memory() + p.own_bias_at[layer]);
 }
-EDGEOSR_DEVICE unsigned char* kept_split(FusedScoreParams const& p) {  // [kept_steps, rows / 16, 512]
-    return shared_memory() + p.kept_split_at;
-}
 EDGEOSR_DEVICE unsigned char* own_weights(FusedScoreParams const& p,
                                           int layer) {  // [steps, layer_tiles, 512]
     return shared_memory() + p.own_layer_at[layer];
@@ -52,9 +53,9 @@ EDGEOSR_DEVICE Words4 shared_words(unsigned char const* address) {
 }
 
 // Open the mailboxes, and ask for the scorer's constants, the last layer's weights, biases of the block's
-// rows, and where there is room their weights and the slab's of the split matrix. By the last warps, which
-// have least to do while a small map is pooled.
-EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
+// rows, and where there is room their weights. By the last warps, which have least to do while a small map is
+// pooled.
+EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, int valid) {
     constexpr int kAskers = kWarps / 2;
     constexpr int kPiece = 16, kConstants = static_cast<int>(sizeof(ScorerConstants)) / kPiece;
     int const thread = thread_index_again() - (kWarps - kAskers) * 32, lane = lane_again(),
@@ -64,12 +65,8 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
 #pragma unroll 1
         for (int layer = 0; layer + 1 < p.layers; ++layer)
             open_mailbox(mailbox(p, layer),
-                         static_cast<unsigned>(padded16(p.width[layer]) * block.valid) * 2u);
-    int const kept = smaller(p.kept_steps, block.channels >> 4) * (p.rows >> 4) * 512;
-    unsigned char const* from = split_tiles(p, block);
-#pragma unroll 1
-    for (int at = thread * kPiece; at < kept; at += kAskers * 32 * kPiece)
-        copy_async_16(kept_split(p) + at, from + at);
+                         static_cast<unsigned>(padded16(p.width[layer]) * valid) * 2u +
+                             static_cast<unsigned>(p.layer_idle[layer]) * 4u);
     if (thread < kConstants)
         copy_async_16(shared_memory() + p.own_at + thread * kPiece, p.scorer + thread * kPiece);
     if (p.layers > 1 && thread < padded16(p.width[p.layers - 2]) / 4)
@@ -93,52 +90,6 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
         }
     }
     copy_async_commit();
-}
-
-// The slab's share of layer 1, the head and the parts' rows -> partials [samples, rows], a row tile a warp at
-// a time: what shared memory has of the weights first.
-EDGEOSR_DEVICE void multiply_own_slab(FusedScoreParams const& p, Block const& block) {
-    int const lane = lane_again(), tiles = p.rows >> 4, steps = block.channels >> 4;
-    int const pitch = pitch_of_halves(p), low_at = kTileMma * pitch, sample = (lane & 3) * 2;
-    unsigned short const* const columns = column_of_lane(embedding_halves(p), pitch, lane);
-    float const scale = shared_load_f32(scales() + sample),
-                next_scale = shared_load_f32(scales() + sample + 1);
-    unsigned const jump = static_cast<unsigned>(tiles) * 512u;
-#pragma unroll 1
-    for (int row = thread_index_again() >> 5; row < tiles; row += kWarps) {
-        unsigned const at = static_cast<unsigned>(row) * 512u + static_cast<unsigned>(lane) * 16u;
-        float high[4] = {0.0f, 0.0f, 0.0f, 0.0f}, low[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        unsigned short const* column = columns;
-        unsigned char const* kept = kept_split(p) + at;
-        int step = 0;
-#pragma unroll 2
-        for (; step < smaller(steps, p.kept_steps); ++step) {
-            Words4 const word = shared_words(kept);
-            mma_f16(high, word, shared_load_u32(column), shared_load_u32(column + 8));
-            mma_f16(low, word, shared_load_u32(column + low_at), shared_load_u32(column + low_at + 8));
-            kept += jump;
-            column += 16;
-        }
-        unsigned char const* from = split_tiles(p, block) + static_cast<unsigned>(step) * jump + at;
-#pragma unroll 4
-        for (; step < steps; ++step) {
-            Words4 const word = load_16(from);
-            mma_f16(high, word, shared_load_u32(column), shared_load_u32(column + 8));
-            mma_f16(low, word, shared_load_u32(column + low_at), shared_load_u32(column + low_at + 8));
-            from += jump;
-            column += 16;
-        }
-        float* const to =
-            own_place(p, slab_partials(p, block.tile, block.slab)) + static_cast<unsigned>(row) * 16u;
-        if (sample < block.valid) {
-            store_f32(to, (high[0] + low[0]) * scale);
-            store_f32(to + 8, (high[2] + low[2]) * scale);
-        }
-        if (sample + 1 < block.valid) {
-            store_f32(to + p.rows, (high[1] + low[1]) * next_scale);
-            store_f32(to + p.rows + 8, (high[3] + low[3]) * next_scale);
-        }
-    }
 }
 
 // Two neighbouring fp16 values of a sample to every block of the cluster.

@@ -26,10 +26,10 @@ enum Limit : int {
     kGroup = 16,             // channels of a chunk of the map
     kTileMma = 8,            // samples of a tile: the columns of one mma
     kTileFma = 4,
-    kStageAt = 48,       // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 4976,      // of phase B: outputs of the hidden layers 0, 2, ..
-    kMostCluster = 8,    // blocks of a cluster: as many as every device with clusters can place
-    kMailboxBytes = 48,  // a mailbox for what is asked for, and one for each hidden layer
+    kStageAt = 48,        // shared memory of phase A: what has a fixed size comes first
+    kEvenAt = 4976,       // of phase B: outputs of the hidden layers 0, 2, ..
+    kMostCluster = 8,     // blocks of a cluster: as many as every device with clusters can place
+    kMailboxBytes = 240,  // a mailbox for each hidden layer, and a word of each block for each
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -139,7 +139,6 @@ struct FusedScoreParams {
     int cluster;          // blocks of a cluster, which have one tile: kMostCluster; 1: no cluster
     int mailboxes_at;     // shared memory: what the blocks of a cluster send one another (mail.cuh)
     int hidden_quads;     // rows of layer 1 that a block of the cluster adds up, in fours
-    int kept_steps;       // of 16 channels: so many of the slab's columns are in shared memory, in a cluster
     int keeps_layers;  // 1: a block of a cluster has its rows' weights of the hidden layers in shared memory
     // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).
     int class_warps;                // warps that classes and parts have for themselves; 0: all, in turn
@@ -147,6 +146,7 @@ struct FusedScoreParams {
     int layer_share[kMaxLayers];    // tensor cores: steps of k of a part
     int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows
     int layer_tiles[kMaxLayers];    // row tiles that a block of the cluster has
+    int layer_idle[kMaxLayers];     // blocks of the cluster that have none
     int parts_inverse[kMaxLayers];  // number * this >> 20 is number / parts, in a cluster
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps
@@ -161,7 +161,6 @@ struct FusedScoreParams {
     int last_at;  // float, the last layer's weights
     // what a block of a cluster has of the scorer, in both phases (mail.cuh)
     int own_at;                    // the constants
-    int kept_split_at;             // the slab's columns of the split matrix
     int own_bias_at[kMaxLayers];   // float, biases of its rows
     int own_layer_at[kMaxLayers];  // their weights
 };

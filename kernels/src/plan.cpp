@@ -13,7 +13,7 @@ namespace {
 
 // As in kernels/plan.py and plan_inputs.py, where each is explained.
 constexpr int kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024, kSumsFull = (512 + 16) * 4,
-              kMostMultiprocessors = 4096, kMostClusterBytes = 96 * 1024, kMostAloneBytes = 224 * 1024;
+              kMostMultiprocessors = 4096, kMostClusterBytes = 96 * 1024;
 constexpr long long kLargestElements = 2147483647LL;
 
 thread_local char message[256];
@@ -135,16 +135,8 @@ int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
     return p->sums_at;
 }
 
-// Whether a block may have 227 KB of shared memory.
-bool has_room(int architecture) {
-    for (int roomy : {90, 100, 101, 103, 110})
-        if (architecture == roomy) return true;
-    return false;
-}
-
-// What a block of a cluster has of the scorer, behind both phases; returns the end. room: bytes that all of
-// it may take, if weights are to be kept.
-int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at, int room) {
+// What a block of a cluster has of the scorer, behind both phases; returns the end.
+int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at) {
     p->own_at = at = rounded(at);
     at += static_cast<int>(sizeof(ScorerConstants));
     if (scorer.layers > 1) {
@@ -162,12 +154,8 @@ int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at, int room)
         p->own_layer_at[layer] = end;
         end += 512 * p->layer_tiles[layer] * (rounded(scorer.width[layer - 1]) / 16);
     }
-    p->keeps_layers = scorer.layers > 2 && end <= room ? 1 : 0;
-    if (p->keeps_layers) at = end;
-    int const step = scorer.rows * 32;
-    p->kept_split_at = at;
-    p->kept_steps = step ? std::max(0, std::min(p->slab_width / 16, (room - at) / step)) : 0;
-    return at + p->kept_steps * step;
+    p->keeps_layers = scorer.layers > 2 && end <= kMostClusterBytes ? 1 : 0;
+    return p->keeps_layers ? end : at;
 }
 
 int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
@@ -224,7 +212,8 @@ char const* plan_with(PlanRow const* row,
     p.slab_width = slab_width;
     p.cluster = plan->cluster = cluster;
     p.slabs = slabs_of(scorer, slab_width, cluster);
-    p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    p.samples =
+        row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors, cluster);
     p.hidden_quads = (scorer.hidden_rows / 4 + p.cluster - 1) / p.cluster;
     share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;
@@ -253,8 +242,7 @@ char const* plan_with(PlanRow const* row,
             "model.onnx",
             shared,
             kMostSharedBytes);
-    bool const alone = (tiles + 1) * cluster <= input.multiprocessors && has_room(input.architecture);
-    if (cluster > 1) shared = place_own(scorer, &p, shared, alone ? kMostAloneBytes : kMostClusterBytes);
+    if (cluster > 1) shared = place_own(scorer, &p, shared);
     int const how =
         cluster > 1 ? 8 + (scorer.closed_form ? 0 : 2) : (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2);
     plan->entry = how + (input.half ? 0 : 1);

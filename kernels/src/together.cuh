@@ -153,6 +153,11 @@ EDGEOSR_DEVICE void multiply_steps(
 // times a part along k at a time.
 EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
     int const lane = lane_again(), parts = p.layer_parts[layer], share = p.layer_share[layer];
+    if (own_tiles(p, layer) == 0) {
+        int const thread = thread_index_again();
+        if (thread < kMostCluster) send(idle_words(p, layer) + cluster_rank(), 0u, mailbox(p, layer), thread);
+        return;
+    }
     int const units = own_tiles(p, layer) * parts, inputs = hidden_pitch<true>(p.width[layer - 1]);
     unsigned short const* const columns =
         column_of_lane(reinterpret_cast<unsigned short const*>(hidden_values(p, layer - 1)), inputs, lane);
