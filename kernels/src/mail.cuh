@@ -5,8 +5,8 @@
 // Mailbox 0 brings what a block needs of the scorer, asked for when the kernel starts; mailbox 1 + n the
 // hidden values of layer n. No word comes too early: who sends values of layer n + 1 has those of layer n
 // from every block, and a block that has sent its rows of layer n reads nothing of layer n - 1 any more,
-// whose room layer n + 1 takes; values of layer 0 are sent behind cluster_sync, where every block has left
-// phase A.
+// whose room layer n + 1 takes; a block without rows of layer n sends a word that says it has layer n - 1.
+// Values of layer 0 are sent behind cluster_sync, where every block has left phase A.
 #pragma once
 #include "cluster.cuh"
 #include "tile.cuh"
@@ -27,6 +27,17 @@ EDGEOSR_DEVICE int own_tiles(FusedScoreParams const& p, int layer) {
 }
 EDGEOSR_DEVICE int steps_of(FusedScoreParams const& p, int layer) {  // of k, 16 each
     return padded16(p.width[layer - 1]) >> 4;
+}
+
+// Whether blocks without rows of a layer say so: where another layer takes the room of the one before.
+EDGEOSR_DEVICE bool all_answer(FusedScoreParams const& p, int layer) {
+    return layer > 0 && layer < p.layers - 2;
+}
+// What comes with a hidden layer's mailbox: two bytes a value, a word of each block without rows.
+EDGEOSR_DEVICE unsigned mail_of_layer(FusedScoreParams const& p, int layer, int valid) {
+    int const rows = padded16(p.width[layer]), tiles = p.layer_tiles[layer];
+    int const with = ((rows >> 4) + tiles - 1) * p.layer_inverse[layer] >> 20;
+    return static_cast<unsigned>(rows * valid * 2 + (all_answer(p, layer) ? (kMostCluster - with) * 4 : 0));
 }
 
 EDGEOSR_DEVICE const ScorerConstants* own_constants(FusedScoreParams const& p) {
@@ -54,7 +65,7 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, int valid) {
                      (64u + (p.keeps_layers ? static_cast<unsigned>(steps_of(p, layer)) * 512u : 0u));
         open_mailbox(mailbox(p, 0), bytes);
     } else if (lane < p.layers) {
-        open_mailbox(mailbox(p, lane), static_cast<unsigned>(padded16(p.width[lane - 1]) * valid) * 2u);
+        open_mailbox(mailbox(p, lane), mail_of_layer(p, lane - 1, valid));
     }
     warp_sync();
     if (lane == 0) copy_by_mail(shared_memory() + p.own_at, p.scorer, sizeof(ScorerConstants), mailbox(p, 0));

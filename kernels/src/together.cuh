@@ -162,6 +162,15 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
         column_of_lane(reinterpret_cast<unsigned short const*>(hidden_values(p, layer - 1)), inputs, lane);
     unsigned short* const to = reinterpret_cast<unsigned short*>(hidden_values(p, layer));
     float* const sums = reinterpret_cast<float*>(shared_memory() + p.sums_at);
+    if (units == 0) {  // in the room behind the values
+        int const thread = thread_index_again();
+        if (all_answer(p, layer) && thread < kMostCluster)
+            send(to + cluster_rank() * hidden_pitch<true>(p.width[layer]) + padded16(p.width[layer]),
+                 0u,
+                 mailbox(p, layer + 1),
+                 thread);
+        return;
+    }
 #pragma unroll 1
     for (int unit = thread_index_again() >> 5; unit < units; unit += kLayerTeamWarps) {
         int const tile = unit * p.parts_inverse[layer] >> 20, part = unit - tile * parts;
