@@ -1,10 +1,10 @@
 """libedgeosr with the sanitizers: ``python tests/native/sanitizers.py [address] [thread]``.
 
 A program calls everything that the header offers, from several threads, and opens hostile bundles; another
-ends while threads judge, and has OpenVINO fail while others wait for it; a third runs the plug-in for TensorRT
-over doubles (``sanitizers_tensorrt.py``). They are built with the sanitizer, the library too; onnxruntime and
-OpenVINO are those that are installed, which are not. Prints a line for each, and exits with 1 if one found
-something.
+ends while threads judge, and has OpenVINO fail while others wait for it; a third runs the plug-in for
+TensorRT over doubles (``sanitizers_tensorrt.py``). They are built with the sanitizer, the library too;
+onnxruntime and OpenVINO are those that are installed, which are not. Prints a line for each, and exits with 1
+if one found something.
 """
 
 import json

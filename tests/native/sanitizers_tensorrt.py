@@ -4,7 +4,6 @@ NVIDIA's headers are not needed (``tensorrt/stand_in``), nor is a GPU: ``tensorr
 the plug-in, libedgeosr and both doubles, all of them built with the sanitizer.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from edgeosr.kernels.build.toolchain import find_nvcc  # noqa: E402
 from edgeosr.runtime.engines.store import add_engine, engine_lock  # noqa: E402
 from edgeosr.runtime.golden import Expected, Rounding, enlarged, read_golden, write_golden  # noqa: E402
 from edgeosr.runtime.native.build import HERE as LIBRARY  # noqa: E402
-from edgeosr.runtime.native.build import OBJECTS, WARNINGS, build  # noqa: E402
+from edgeosr.runtime.native.build import OBJECTS, WARNINGS  # noqa: E402
 from edgeosr.runtime.native.tensorrt_build import OWN, build_plugin  # noqa: E402
 
 PLUGIN = "libedgeosr_tensorrt.so"
