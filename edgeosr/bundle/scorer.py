@@ -22,7 +22,10 @@ def bundle_scorer(bundle: Bundle) -> Scorer:
             dimension, head, fusion or threshold than the manifest; or it lists a part whose constants it
             does not hold.
     """
-    scorer = read_scorer(bundle.files["scorer.npz"])
+    try:
+        scorer = read_scorer(bundle.files["scorer.npz"])
+    except BundleError as error:
+        raise BundleError(f"{bundle.path}/{error}") from error
     for what, expected, got in _compared(bundle, scorer):
         if expected != got:
             raise BundleError(

@@ -11,7 +11,8 @@ from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
-from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.golden import Expected, Golden, enlarged, judged
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Limit
@@ -80,7 +81,7 @@ def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
         InferenceError: a verdict, or by more than rounding a score, differs; the message names what runs it.
         BundleError: the bundle has no golden verdicts.
     """
-    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = bundle_golden(bundle)
     require_frame_size(runtime, golden)
     half = half_of(bundle, golden, runtime.graph)
     result = agreement(

@@ -73,7 +73,7 @@ def bundles(folder: Path) -> list[Path]:
         write_bundle(paths[-1], manifest, {**bundle.files, "golden.npz": own})
         record = EngineRecord(
             file=f"{plan}.plan", sha256=sha256_of(plan.encode()), bytes=len(plan), builder="tensorrt",
-            version="10.3.0", device="Orin", targets=("sm_87",), precision="fp16", batch=(1, 1, 4),
+            version="10.3.0", device="Orin", targets=("sm_87",), precision="fp16", batch=(1, 1, 12),
             frame=golden.size, backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z",
             seconds=1.0,
         )  # fmt: skip

@@ -166,6 +166,23 @@ def test_names_of_classes_that_were_exchanged_are_found_by_both(native, make_bun
     assert status == 2 and "golden.npz: classes must be the digest of the manifest's names" in said
 
 
+def test_a_preprocessing_that_is_not_the_bodys_any_more_fails_both(native, body_bundle, tmp_path):
+    """libedgeosr makes the front end of a body of the manifest; Python has it in ``model.onnx``."""
+    bundle = body_bundle()
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = replace(golden, preprocessing=bundle.manifest.preprocessing)
+    path = tmp_path / "body.edgeosr"
+    write_bundle(path, bundle.manifest, {**bundle.files, "golden.npz": write_golden(golden)})
+    assert opened(native, path)[0] == 4 and verify_bundle(path, backends=["openvino"]).passed
+    document = json.loads((path / "manifest.json").read_bytes())
+    document["preprocessing"]["mean"][0] += 0.25
+    (path / "manifest.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(BundleError, match="golden.npz: preprocessing must be the manifest's"):
+        verify_bundle(path, backends=["openvino"])
+    status, said = opened(native, path)
+    assert status == 2 and f"{path}/golden.npz: preprocessing must be the manifest's, which was" in said
+
+
 def without(data, *names, **changes):
     """Return an .npz without some arrays, or with others in their place."""
     with np.load(io.BytesIO(data)) as arrays:

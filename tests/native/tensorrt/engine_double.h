@@ -6,7 +6,7 @@
 
 namespace engine {
 
-constexpr int kHeight = 20, kWidth = 30, kMostFrames = 4, kClasses = 4;
+constexpr int kHeight = 20, kWidth = 30, kMostFrames = 12, kClasses = 4;
 
 struct Verdict {
     std::int32_t label;
