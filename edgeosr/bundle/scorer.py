@@ -29,7 +29,7 @@ def bundle_scorer(bundle: Bundle) -> Scorer:
     for what, expected, got in _compared(bundle, scorer):
         if expected != got:
             raise BundleError(
-                f"scorer.npz of {bundle.path} is not the scorer of its manifest: {what} must be {expected}; "
+                f"{bundle.path}/scorer.npz is not the scorer of its manifest: {what} must be {expected}; "
                 f"got {got}; export the bundle again, or copy it again"
             )
     return scorer
