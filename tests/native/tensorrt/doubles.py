@@ -220,6 +220,7 @@ NUMBERS = {
     "format": {"LINEAR": 0, "CHW2": 1},
 }
 USER_MANAGED = 2
+ALONE = ("made", "gone")  # TensorRT takes no two of these at once
 
 
 class TensorRT:
@@ -237,7 +238,7 @@ class TensorRT:
         failed = {name: None if types[0] is None else 0 for name, types in CALLS.items()}
         members = {
             name: ctypes.CFUNCTYPE(*types)(
-                faults.guarded(self.locked(getattr(self, name), alone=name == "made"), failed[name])
+                faults.guarded(self.locked(getattr(self, name), alone=name in ALONE), failed[name])
             )
             for name, types in CALLS.items()
         }
@@ -245,14 +246,14 @@ class TensorRT:
         library.double_set(ctypes.byref(self.calls))
 
     def locked(self, call: Any, *, alone: bool) -> Any:
-        """Let one call in at a time; ``alone``: TensorRT does not, so two at once are a fault."""
+        """Let one call in at a time; ``alone``: TensorRT does not, so two such at once are a fault."""
 
         @functools.wraps(call)
         def run(*arguments: Any) -> Any:
             if alone:
                 self.inside += 1
                 time.sleep(0.005)
-                assert self.inside == 1, "two contexts are made at once"
+                assert self.inside == 1, "two contexts are made, or let go, at once"
                 self.inside -= 1
             with self.lock:
                 return call(*arguments)
