@@ -17,6 +17,8 @@ from edgeosr.runtime.refused_array import refuse_array
 from edgeosr.scoring.thresholds import Limit
 
 CLASSES, PREPROCESSING = "classes", "preprocessing"
+# Of each number of ``numbers_of_preprocessing``.
+_FIELDS = ("height", "width", "fit", "crop_fraction", "resize_to", *("mean",) * 3, *("std",) * 3, "color")
 _MOST_LIMITS = 1 << 15  # more would not fit beside the frames
 
 
@@ -56,12 +58,19 @@ def require_manifest(
                 found,
             )
     if PREPROCESSING in entries:
-        numbers, found = numbers_of_preprocessing(manifest.preprocessing), entries[PREPROCESSING]
-        if found.dtype != np.float64 or found.shape != numbers.shape or not (found == numbers).all():
-            refuse_array(
-                f"preprocessing must be the manifest's {numbers.tolist()}, which was edited after the export",
-                found,
-            )
+        _require_preprocessing(entries[PREPROCESSING], manifest.preprocessing)
+
+
+def _require_preprocessing(found: NDArray[Any], made: Preprocessing) -> None:
+    numbers = numbers_of_preprocessing(made)
+    if found.dtype != np.float64 or found.shape != numbers.shape:
+        refuse_array("preprocessing must be the manifest's, float64 [12]", found)
+    edited = sorted({_FIELDS[place] for place in np.flatnonzero(found != numbers)})
+    if edited:
+        refuse_array(
+            f"preprocessing must be the manifest's, whose {', '.join(edited)} was edited after the export",
+            found,
+        )
 
 
 def digest_of_names(names: Sequence[str]) -> NDArray[np.uint8]:

@@ -105,3 +105,7 @@ class Engine:
         if self.pointer:
             self.table.close(self.pointer)
             self.pointer = P()
+
+    def abandon(self) -> None:
+        """Leave it open for good."""
+        self.pointer = P()
