@@ -18,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parents[1]
 for folder in (TESTS / "runtime" / "backends", TESTS / "kernels"):
-    sys.path.insert(0, str(folder))
+    sys.path.append(str(folder))  # behind the folder of whoever imports this, which has a conftest too
 
 from cuda_streams import QueuedCudaDouble  # noqa: E402  # the folders come first
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
