@@ -193,6 +193,42 @@ def without(data, *names, **changes):
     return room.getvalue()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: {**document, "classes": 5},
+        lambda document: {**document, "more": 1},
+        lambda document: {key: value for key, value in document.items() if key != "files"},
+        lambda document: b"{",
+        lambda document: b"\xff",
+    ],
+)
+def test_whatever_is_wrong_with_a_manifest_both_say_what_to_do(native, good_files, tmp_path, damage):
+    path = tmp_path / "damaged.edgeosr"
+    path.mkdir()
+    for name, data in good_files.items():
+        (path / name).write_bytes(data)
+    damaged = damage(json.loads(good_files["manifest.json"]))
+    data = damaged if isinstance(damaged, bytes) else json.dumps(damaged).encode()
+    (path / "manifest.json").write_bytes(data)
+    with pytest.raises(BundleError, match=r"; export the bundle again, or copy it again$"):
+        read_bundle(path)
+    status, said = opened(native, path)
+    assert status == 2 and said.startswith(f"{path}/manifest.json")
+    assert said.endswith("; export the bundle again, or copy it again") and said.count("again") == 2
+
+
+@pytest.mark.parametrize("file", ["golden.npz", "scorer.npz"])
+def test_what_is_wrong_with_a_file_names_the_bundle_in_both(native, make_bundle, tmp_path, file):
+    bundle = read_bundle(make_bundle())
+    path = tmp_path / "damaged.edgeosr"
+    write_bundle(path, bundle.manifest, {**bundle.files, file: b"PK"})
+    with pytest.raises(BundleError, match=rf"^{path}/{file} "):
+        verify_bundle(path)
+    status, said = opened(native, path)
+    assert status == 2 and said.startswith(f"{path}/{file} cannot be read: ")
+
+
 def test_links_pipes_and_folders_are_no_files_of_a_bundle(native, good_files, tmp_path):
     for number, make in enumerate(
         (
