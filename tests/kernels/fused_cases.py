@@ -24,6 +24,12 @@ DISCRIMINATORS = {
     "deep": (96, 128, 64, 32, 16, 1),
     "wide": (512, 256, 128, 64, 1),
 }
+# Of clusters: rows that only some of 8 blocks have, that some have fewer of, weights beyond shared memory.
+CLUSTER_DISCRIMINATORS = {
+    "narrow": (16, 1),
+    "ragged": (48, 144, 16, 1),
+    "widest": (1024, 1024, 144, 1),
+}
 MAP_AXES: dict[str, tuple[Any, ...]] = {
     "dimension": (1, 7, 127, 128, 129, 509, 512, 1280, 2048),
     "positions": (1, 16, 49, 64, 100, 256),
@@ -92,8 +98,8 @@ class Inputs:
 
 def covering_cases() -> list[Case]:
     """Every pair of values of two axes, of either source, in some case."""
-    maps = [Case(**row) for row in _pairwise(MAP_AXES)]
-    tangents = [Case(**row) for row in _pairwise(TANGENT_AXES)]
+    maps = [Case(**row) for row in pairwise(MAP_AXES)]
+    tangents = [Case(**row) for row in pairwise(TANGENT_AXES)]
     return [replace(case, seed=number) for number, case in enumerate([*maps, *tangents])]
 
 
@@ -116,7 +122,7 @@ def random_scorer(case: Case, constants: Mapping[str, PartConstants] | None = No
     cosine = case.head == "cosine"
     layers = []
     width = dimension
-    for outputs in DISCRIMINATORS[case.discriminator]:
+    for outputs in {**DISCRIMINATORS, **CLUSTER_DISCRIMINATORS}[case.discriminator]:
         matrix = rng.standard_normal((outputs, width)) * np.sqrt(2 / width)
         layers.append((matrix.astype(np.float32), rng.normal(0, 0.1, outputs).astype(np.float32)))
         width = outputs
@@ -213,8 +219,11 @@ def _standardised(draft: Scorer, case: Case, rng: np.random.Generator) -> Scorer
     return replace(draft, fusion=fusion, threshold=threshold)
 
 
-def _pairwise(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Greedy: each row starts from a pair that is still missing, and takes the values that add most pairs."""
+def pairwise(axes: Mapping[str, Sequence[Any]], most: int = _MOST_ELEMENTS) -> list[dict[str, Any]]:
+    """Return rows that hold every pair of values of two axes, with inputs of about ``most`` elements or less.
+
+    Greedy: each row starts from a pair that is still missing, and takes the values that add most pairs.
+    """
     rng = np.random.default_rng(11)
     names = list(axes)
     missing = {(a, x, b, y) for a, b in itertools.combinations(names, 2) for x in axes[a] for y in axes[b]}
@@ -231,7 +240,7 @@ def _pairwise(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
             for value in axes[name]:
                 trial = {**row, name: value}
                 new = sum(_key(names, name, value, other, row[other]) in missing for other in row)
-                gains.append((_fits(trial), new, rng.random(), value))
+                gains.append((_fits(trial, most), new, rng.random(), value))
             row[name] = max(gains, key=lambda gain: gain[:3])[3]
         rows.append({name: row[name] for name in names})
         for a, b in itertools.combinations(names, 2):
@@ -243,6 +252,6 @@ def _key(names: list[str], a: str, x: Any, b: str, y: Any) -> tuple[str, Any, st
     return (a, x, b, y) if names.index(a) < names.index(b) else (b, y, a, x)
 
 
-def _fits(row: Mapping[str, Any]) -> bool:
+def _fits(row: Mapping[str, Any], most: int) -> bool:
     elements = row.get("batch", 1) * row.get("dimension", 1)
-    return bool(elements * row.get("positions", 1) * (1 + row.get("probes", 0)) <= _MOST_ELEMENTS)
+    return bool(elements * row.get("positions", 1) * (1 + row.get("probes", 0)) <= most)

@@ -84,22 +84,28 @@ def scorer_of(case: Case, images: int = 40) -> Scorer:
 
 
 @functools.cache
-def library() -> Library:
-    return Library(built(SOURCE))
+def library(architecture: str) -> Library:
+    return Library(built(SOURCE, defines=("EDGEOSR_SIMT_ARCH=900",) if architecture else ()))
 
 
-def kernel_verdicts(case: Case, scorer: Scorer, inputs: Any) -> NDArray[Any]:
-    launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=1)
-    found = [launch.run(library(), schedule=schedule, seed=3) for schedule in SCHEDULES]
+def kernel_verdicts(case: Case, scorer: Scorer, inputs: Any, architecture: str = "") -> NDArray[Any]:
+    packed = pack_scorer(scorer, half=case.half_weights)
+    launch = prepared(case, packed, inputs, shift=1, architecture=architecture)
+    assert launch.plan.cluster == (8 if architecture else 1)
+    found = [launch.run(library(architecture), schedule=schedule, seed=3) for schedule in SCHEDULES]
     assert len({verdicts.tobytes() for verdicts in found}) == 1
     return found[0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_kernel_s_values_are_the_reference_s(case: Case) -> None:
+@pytest.mark.parametrize(
+    ("case", "architecture"),
+    [*((case, "") for case in CASES), *((case, "sm_90") for case in CASES if case.half_weights)],
+    ids=str,
+)
+def test_the_kernel_s_values_are_the_reference_s(case: Case, architecture: str) -> None:
     scorer, inputs = scorer_of(case), random_inputs(case)
     expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
-    verdicts = kernel_verdicts(case, scorer, inputs)
+    verdicts = kernel_verdicts(case, scorer, inputs, architecture)
     assert ((verdicts["flags"] & (WRITTEN | NOT_FINITE)) == WRITTEN).all()
     assert (verdicts["label"] == expected["label"]).all()
     assert wrong_part(case, scorer.fusion.parts, verdicts, expected["values"], condition(inputs)) is None

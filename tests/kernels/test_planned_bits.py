@@ -38,15 +38,18 @@ CASE = Case(
     ],
     ids=str,
 )
-def test_no_plan_that_a_row_may_hold_changes_a_bit(case: Case) -> None:
-    library, inputs = Library(built(SOURCE)), random_inputs(case)
+@pytest.mark.parametrize("architecture", ["", "sm_90"], ids=["one block", "a cluster"])
+def test_no_plan_that_a_row_may_hold_changes_a_bit(case: Case, architecture: str) -> None:
+    defines = ("EDGEOSR_SIMT_ARCH=900",) if architecture else ()
+    library, inputs = Library(built(SOURCE, defines=defines)), random_inputs(case)
     packed = pack_scorer(random_scorer(case), half=case.half_weights)
     seen, plans = set(), set()
     for samples, warps in itertools.product((1, 2, 4, 8) if case.half_weights else (1, 2, 4), (0, 4)):
         if warps and not case.half_weights:
             continue  # a row that holds them does not fit
         table = PlanTable(tried=Tiling(origin="tried", samples=samples, class_warps=warps))
-        launch = prepared(case, packed, inputs, table=table)
+        launch = prepared(case, packed, inputs, architecture=architecture, table=table)
+        assert launch.plan.cluster == (8 if architecture and case.half_weights else 1)
         plans.add((launch.plan.tile, launch.plan.params.class_warps))
         seen.add(launch.run(library, seed=samples).tobytes())
     assert len(plans) == (8 if case.half_weights else 3)
