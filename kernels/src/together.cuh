@@ -3,6 +3,7 @@
 // hidden layers; they do not wait for one another until the verdict.
 #pragma once
 #include "mail.cuh"
+#include "own_verdict.cuh"
 #include "verdict.cuh"
 
 namespace edgeosr {
@@ -202,22 +203,6 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
     send_sums(p, layer, valid, to);
 }
 
-// Classes and parts of the block's sample, by their warps.
-EDGEOSR_DEVICE void own_classes(FusedScoreParams const& p) {
-    Block const block = this_block(p);
-    int const column = cluster_rank();
-    if (column >= block.valid) return;
-    float* const partials = slab_partials(p, block.tile, 0);
-    find_top<true>(p, block, partials);
-    if (alone(p))
-        warp_sync();
-    else
-        sync_classes<true>();
-    find_sums<true>(p, block, partials);
-    sync_classes<true>();
-    find_values<true>(p, block, partials);
-}
-
 // The hidden layers and the last one, by their warps.
 EDGEOSR_DEVICE void own_layers(FusedScoreParams const& p) {
     if (p.layers < 2) return;
@@ -232,6 +217,7 @@ EDGEOSR_DEVICE void own_layers(FusedScoreParams const& p) {
     float const logit = last_layer<true>(p, hidden_values(p, p.layers - 2), column);
     if (lane_again() == 0)
         shared_store_f32(result(kLogit, column), logit + shared_load_f32(&own_constants(p)->last_bias));
+    meet_for_logit();
 }
 
 template <bool kMap>
@@ -257,11 +243,6 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
         own_classes(p);
     else
         own_layers(p);
-    block_sync();
-    int const column = cluster_rank();
-    Block const block = this_block(p);
-    if (thread_index_again() >> 5 > 0 || column >= block.valid) return;
-    write_verdict(p, slab_partials(p, block.tile, 0), block.first + column, column);
 }
 
 }  // namespace edgeosr
