@@ -92,7 +92,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
 
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
-        pool_map<kTile, kHalf>(p, block, by);
+        pool_map<kTile, kHalf, kCluster>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
     if (kCluster) ask_for_own(p, this_block(p).valid);
