@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver as genuine
 from fused_run import SOURCE
-from kernel_entries import ENTRIES
+from kernel_entries import CLUSTER_ENTRIES, ENTRIES
 from simt_build import built
 from simt_run import Library, Shape
 
@@ -118,7 +118,7 @@ class CudaDouble:
         self.multiprocessors = 16
         self.clusters = 2  # that are there at once
         self.devices, self.failures, self.executes = devices, failures or {}, executes
-        self.entries = set(ENTRIES)
+        self.entries = {*ENTRIES, *(CLUSTER_ENTRIES if architecture >= (9, 0) else ())}
         self.started = False
         self._current = threading.local()
         self.memory: dict[int, np.ndarray] = {}
