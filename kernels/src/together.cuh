@@ -188,6 +188,7 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
                                   steps,
                                   columns + first * 16);
         if (parts == 1) {
+            warp_sync();  // all lanes have read the layer before, in whose place others' values come later
             send_tile(p, layer, valid, to, tile, c);
         } else {
             int const pitch = sums_pitch(p, layer);

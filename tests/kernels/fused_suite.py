@@ -10,7 +10,13 @@ from fused_values import wrong_part
 from simt_run import SCHEDULES, Library, SimtError
 
 from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
-from edgeosr.kernels.packing import CONSTANTS_BYTES, constants_bytes, pack_scorer, unpacked_weights
+from edgeosr.kernels.packing import (
+    CONSTANTS_BYTES,
+    PackedScorer,
+    constants_bytes,
+    pack_scorer,
+    unpacked_weights,
+)
 from edgeosr.scoring.scorer import Scorer
 
 # Three rounds of staging, masks of four words, two tiles of which one is ragged, rows that start unaligned.
@@ -48,22 +54,35 @@ TANGENT_CASE = Case(
 EXTERNAL_CASE = replace(TANGENT_CASE, classes=20, head="external", discriminator="two", seed=25)
 
 
-def problem(library: Library) -> str | None:
-    """What is wrong with the kernel of ``library`` (map_mma_f16 and tangents_fma_f32), if anything.
+# The same of clusters, which have fp16 weights; layers that only some of the blocks have rows of.
+CLUSTER_CASES = (
+    MAP_CASE,
+    SMALL_MAP_CASE,
+    replace(TANGENT_CASE, half_weights=True, discriminator="ragged"),
+    replace(EXTERNAL_CASE, half_weights=True, discriminator="deep"),
+)
 
-    The library has the function of ``largest_row.py`` too.
+
+def problem(library: Library, architecture: str = "") -> str | None:
+    """What is wrong with the kernel of ``library``, if anything.
+
+    It has the entries map_mma_f16 and tangents_fma_f32, or of sm_90 map_cluster_f16 and tangents_cluster_f32;
+    and the function of ``largest_row.py``.
     """
     with largest_row.known():
-        return _problem(library)
+        return _problem(library, architecture)
 
 
-def _problem(library: Library) -> str | None:
-    for case in (MAP_CASE, SMALL_MAP_CASE, TANGENT_CASE, EXTERNAL_CASE):
+def _problem(library: Library, architecture: str) -> str | None:
+    cases = CLUSTER_CASES if architecture else (MAP_CASE, SMALL_MAP_CASE, TANGENT_CASE, EXTERNAL_CASE)
+    for case in cases:
         scorer, inputs = special_scorer(case), special_inputs(case)
         expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
         # float64 may round two equal sums differently: the lower of the equal classes is the right one.
         expected["label"][expected["label"] == case.classes - 1] = 3
-        launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs, shift=3)
+        packed = pack_scorer(scorer, half=case.half_weights)
+        launch = prepared(case, packed, inputs, shift=3, architecture=architecture)
+        assert launch.plan.cluster == (8 if architecture else 1)
         bits = set()
         for seed, schedule in enumerate([*SCHEDULES, "shuffled"]):
             try:
@@ -79,22 +98,30 @@ def _problem(library: Library) -> str | None:
         wrong = follows_a_new_threshold(library, launch, scorer, expected)
         if wrong:
             return wrong
-        alone = prepared(case, pack_scorer(scorer, half=case.half_weights), last_of(inputs)).run(library)
+        try:
+            alone = prepared(case, packed, last_of(inputs), architecture=architecture).run(library)
+        except (SimtError, AssertionError) as error:
+            return f"alone: {error}"
         if alone.tobytes() != verdicts[-1:].tobytes():
             return "the bits depend on the batch"
-        wrong = depends_on_the_device(library, case, scorer, inputs, verdicts)
+        wrong = depends_on_the_device(library, case, packed, inputs, verdicts, architecture)
         if wrong:
             return wrong
     return None
 
 
 def depends_on_the_device(
-    library: Library, case: Case, scorer: Scorer, inputs: Inputs, verdicts: np.ndarray
+    library: Library,
+    case: Case,
+    packed: PackedScorer,
+    inputs: Inputs,
+    verdicts: np.ndarray,
+    architecture: str,
 ) -> str | None:
     """The same batch in tiles of 1, 2 and 4 samples, where few classes have warps of their own."""
-    packed, seen = pack_scorer(scorer, half=case.half_weights), set()
+    seen = set()
     for multiprocessors in (1000, 60, 36):
-        launch = prepared(case, packed, inputs, multiprocessors=multiprocessors)
+        launch = prepared(case, packed, inputs, multiprocessors=multiprocessors, architecture=architecture)
         seen.add(launch.plan.tile)
         try:
             if launch.run(library, seed=multiprocessors).tobytes() != verdicts.tobytes():

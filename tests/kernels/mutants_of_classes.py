@@ -1,17 +1,6 @@
 """Seeded faults of the classes' logits and sums; the other files' are in test_fused_score_mutants.py."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """In ``file``, ``before`` (once; white space is free) becomes ``after``."""
-
-    name: str
-    file: str
-    before: str
-    after: str
-
+from mutant_builds import Mutant
 
 OF_CLASSES = [
     Mutant(

@@ -1,28 +1,15 @@
 """Seeded faults: each changes a line of the kernel's source, and the short suite must notice every one."""
 
-import functools
-import re
-import shutil
-
 import pytest
 from fused_suite import problem
-from largest_row import DEFINE, HEADER
-from mutants_of_classes import OF_CLASSES, Mutant
-from simt_build import CACHE, DEVICE, Build, built, compiled_in_parallel
+from mutant_builds import Entry, Mutant, compiled, occurrences
+from mutants_of_classes import OF_CLASSES
 from simt_run import Library
 
-ENTRIES = ("map, mma, f16, true, true, true", "tangents, fma, f32, false, false, false")
-QUICK = Build(kernel=("-O1", "-w"))  # a fault may leave a variable unused
-RUN = f"""
-#define {DEFINE.replace("=", " ")}
-#include "fused_score.cu"
-#include "harness.h"
-const simt::Entry simt::entries[] = {{
-    EDGEOSR_SIMT_ENTRY(fused_score_map_mma_f16, edgeosr::FusedScoreParams),
-    EDGEOSR_SIMT_ENTRY(fused_score_tangents_fma_f32, edgeosr::FusedScoreParams),
-    {{nullptr, nullptr, 0}}}};
-"""
-
+ENTRIES = (
+    Entry("map_mma_f16", "true, true, true, false"),
+    Entry("tangents_fma_f32", "false, false, false, false"),
+)
 
 MUTANTS = [
     Mutant(
@@ -210,13 +197,13 @@ MUTANTS = [
     Mutant(
         "no barrier between two sums over classes",
         "classes.cuh",
-        "if (!alone(p)) block_sync();",
+        "if (!alone(p)) sync_classes<kOwn>();",
         "",
     ),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
-        "if (alone(p)) warp_sync(); else block_sync();",
+        "if (alone(p)) warp_sync(); else sync_classes<kOwn>();",
         "warp_sync();",
     ),
     Mutant(
@@ -309,8 +296,9 @@ MUTANTS = [
     Mutant(
         "samples beyond a warp's first are left out",
         "classes.cuh",
-        "int const top = keep_top(p, sample, share.label < 32).label;",
-        "if (sample != share.sample) break; int const top = keep_top(p, sample, share.label < 32).label;",
+        "int const top = keep_top<kOwn>(p, sample, share.label < 32).label;",
+        "if (sample != share.sample) break; "
+        "int const top = keep_top<kOwn>(p, sample, share.label < 32).label;",
     ),
     Mutant(
         "class warps count as many as all",
@@ -337,43 +325,9 @@ MUTANTS = [
 ]
 
 
-def pattern(mutant):
-    return r"\s+".join(map(re.escape, re.split(r"\s+", mutant.before)))
-
-
-def occurrences(mutant):
-    """How often the source holds what the mutant changes; 1 for None, the right kernel."""
-    return len(re.findall(pattern(mutant), (DEVICE / mutant.file).read_text("utf-8"))) if mutant else 1
-
-
-def mutated(mutant):
-    """The folder of the mutant's sources, and its run file; only the two entries that the suite calls."""
-    folder = CACHE / "mutants" / re.sub(r"\W+", "-", mutant.name if mutant else "none")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for path in DEVICE.glob("*.cu*"):
-        text = path.read_text("utf-8")
-        if path.name == "fused_score.cu":
-            kept = [f"EDGEOSR_ENTRY({entry})" for entry in ENTRIES]
-            text = re.sub(r"^EDGEOSR_ENTRY\((.*)\)$", "", text, flags=re.M) + "\n".join(kept) + "\n"
-        if mutant and path.name == mutant.file:
-            text = re.sub(pattern(mutant), lambda _: mutant.after, text)
-        (folder / path.name).write_text(text)
-    shutil.copy(HEADER, folder)
-    (folder / "run.cpp").write_text(RUN)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def libraries():
-    jobs = {}
-    for mutant in (None, *MUTANTS):
-        if occurrences(mutant) != 1:
-            continue  # its own test says so
-        folder = mutated(mutant)
-        jobs[mutant] = functools.partial(built, folder / "run.cpp", QUICK, device=folder)
-    next(iter(jobs.values()))()  # compiles the runtime once, before two compile at a time
-    return dict(zip(jobs, compiled_in_parallel(list(jobs.values())), strict=True))
+    return compiled(MUTANTS, ENTRIES)
 
 
 def test_the_right_kernel_passes_the_suite(libraries):

@@ -76,10 +76,25 @@ def test_the_racing_cases_hold_both_ways_of_sharing_classes_out():
     assert found == {(4, False), (0, True)}
 
 
-def run(program, case, folder, schedule="shuffled"):
+def clusters():
+    """In clusters, by AddressSanitizer; ThreadSanitizer takes long for 8 x 512 threads: the first two."""
+    common = {"half_weights": True, "half_input": True, "seed": 91}
+    shared = {**common, "dimension": 40, "batch": 3, "positions": 49, "filter": 3}
+    return [
+        Case(classes=70, head="cosine", discriminator="ragged", **shared),
+        Case(dimension=33, batch=2, classes=6, head="external", discriminator="deep", probes=1, **common),
+        Case(dimension=130, batch=9, classes=64, head="linear", discriminator="four", probes=5, **common),
+        Case(classes=1, head="external", discriminator="none", **{**shared, "half_input": False}),
+        Case(dimension=16, batch=1, classes=10, head="cosine", discriminator="widest", probes=0, **common),
+    ]
+
+
+def run(program, case, folder, schedule="shuffled", architecture=""):
     scorer = random_scorer(case, random_constants(case.dimension, 33))  # one more than the lanes of a warp
     inputs = random_inputs(case)
-    launch = prepared(case, pack_scorer(scorer, half=case.half_weights), inputs)
+    packed = pack_scorer(scorer, half=case.half_weights)
+    launch = prepared(case, packed, inputs, architecture=architecture)
+    assert launch.plan.cluster == (8 if architecture else 1)
     launch.clear()
     path = folder / "case"
     write_case(
@@ -104,8 +119,9 @@ def part():
         yield
 
 
-def compiled(build, device=DEVICE):
-    return built(SOURCE, build, device=device, defines=(DEFINE,), headers=(HEADER,))
+def compiled(build, device=DEVICE, architecture=870):
+    defines = (DEFINE, f"EDGEOSR_SIMT_ARCH={architecture}")
+    return built(SOURCE, build, device=device, defines=defines, headers=(HEADER,))
 
 
 def entry(case):
@@ -132,6 +148,16 @@ def said(part, tmp_path_factory):
         address, thread = pool.map(compiled, (ADDRESS, THREAD))
         jobs = [(address, case) for case in small_cases()] + [(thread, case) for case in racing_cases()]
         return dict(zip([case for _, case in jobs], pool.map(attempt, jobs), strict=True))
+
+
+@pytest.mark.parametrize("case", clusters(), ids=str)
+def test_no_access_of_a_cluster_is_out_of_bounds_misaligned_or_undefined(case, tmp_path):
+    run(compiled(ADDRESS, architecture=900), case, tmp_path, architecture="sm_90")
+
+
+@pytest.mark.parametrize("case", clusters()[:2], ids=str)
+def test_no_two_threads_of_a_cluster_race(case, tmp_path):
+    run(compiled(THREAD, architecture=900), case, tmp_path, architecture="sm_90")
 
 
 @pytest.mark.parametrize("case", small_cases(), ids=str)

@@ -1,0 +1,156 @@
+"""Seeded faults of what the blocks of a cluster do together: the short suite must notice every one."""
+
+import pytest
+from fused_suite import problem
+from mutant_builds import Entry, Mutant, compiled, occurrences
+from simt_run import Library
+
+ENTRIES = (
+    Entry("map_cluster_f16", "true, true, true, true"),
+    Entry("tangents_cluster_f32", "false, true, false, true"),
+)
+MUTANTS = [
+    Mutant("blocks do not wait for one another", "fused_score.cu", "cluster_sync();", ""),
+    Mutant(
+        "blocks wait for one another before they have multiplied",
+        "fused_score.cu",
+        "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
+        "if (stops_after(2)) return; if (kCluster) { cluster_sync();",
+        "if (kCluster) cluster_sync(); "
+        "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
+        "if (stops_after(2)) return; if (kCluster) {",
+    ),
+    Mutant(
+        "no wait for what the block asked for",
+        "together.cuh",
+        "wait_for_mail(mailbox(p, 0));",
+        "",
+    ),
+    Mutant(
+        "mailboxes are used by lanes that have not met who opened them",
+        "mail.cuh",
+        "warp_sync(); if (lane == 0) copy_by_mail(",
+        "if (lane == 0) copy_by_mail(",
+    ),
+    Mutant("a bias less in the count of bytes", "mail.cuh", "(64u +", "(60u +"),
+    Mutant("values of all columns in the count of bytes", "mail.cuh", "rows * valid * 2 +", "rows * 8 * 2 +"),
+    Mutant("the words of blocks without rows are not counted", "mail.cuh", "(kMostCluster - with) * 4", "0"),
+    Mutant(
+        "blocks without rows say nothing",
+        "mail.cuh",
+        "return layer > 0 && layer < p.layers - 2;",
+        "return layer < 0;",
+    ),
+    Mutant(
+        "biases of the first block's rows",
+        "mail.cuh",
+        "p.scorer + p.bias_at[layer] + first * 64u,",
+        "p.scorer + p.bias_at[layer],",
+    ),
+    Mutant(
+        "weights of the first block's rows",
+        "mail.cuh",
+        "(static_cast<unsigned>(step) * all + first) * 512u,",
+        "(static_cast<unsigned>(step) * all) * 512u,",
+    ),
+    Mutant("the last block gets nothing", "mail.cuh", "rank < kMostCluster; ++rank)", "rank < 7; ++rank)"),
+    Mutant(
+        "a block's share of layer 1 begins a row too late",
+        "together.cuh",
+        "return {sample, first + number, true};",
+        "return {sample, first + (number ^ 1), true};",
+    ),
+    Mutant(
+        "the rows of another sample",
+        "together.cuh",
+        "return {rank, hidden + number, rank < valid",
+        "return {rank ^ 1, hidden + number, rank < valid",
+    ),
+    Mutant(
+        "the norm of the tile's first sample",
+        "together.cuh",
+        "slab_stats(p, block.tile, 0) + column * p.stats,",
+        "slab_stats(p, block.tile, 0),",
+    ),
+    Mutant(
+        "no barrier behind the sums over slabs",
+        "together.cuh",
+        "add_own_rows(p, block.valid, slab_partials(p, block.tile, 0)); block_sync();",
+        "add_own_rows(p, block.valid, slab_partials(p, block.tile, 0));",
+    ),
+    Mutant(
+        "neighbouring rows change places",
+        "together.cuh",
+        "odd ? first : second, 4)",
+        "odd ? second : first, 4)",
+    ),
+    Mutant(
+        "no barrier of the layers' warps",
+        "together.cuh",
+        "group_sync(kLayerBarrier, kLayerTeamWarps * 32);",
+        "",
+    ),
+    Mutant(
+        "the layers' barrier lacks a warp",
+        "together.cuh",
+        "group_sync(kLayerBarrier, kLayerTeamWarps * 32);",
+        "group_sync(kLayerBarrier, kLayerTeamWarps * 32 - 32);",
+    ),
+    Mutant(
+        "the next layer's sums come before the last lane has read",
+        "together.cuh",
+        "from += kTileMma * pitch; } warp_sync();",
+        "from += kTileMma * pitch; }",
+    ),
+    Mutant("parts of other samples are added", "together.cuh", "from += kTileMma * pitch;", "from += pitch;"),
+    Mutant(
+        "no barrier of the classes' warps",
+        "classes.cuh",
+        "group_sync(kClassBarrier, kClassTeamWarps * 32);",
+        "{}",
+    ),
+    Mutant(
+        "classes and layers meet at one number",
+        "classes.cuh",
+        "kClassBarrier = 1, kLayerBarrier = 2;",
+        "kClassBarrier = 1, kLayerBarrier = 1;",
+    ),
+    Mutant(
+        "no wait for layer 1",
+        "together.cuh",
+        "if (p.layers < 2) return; wait_for_mail(mailbox(p, 1));",
+        "if (p.layers < 2) return;",
+    ),
+    Mutant("no wait for a hidden layer", "together.cuh", "wait_for_mail(mailbox(p, layer + 1));", ""),
+    Mutant(
+        "the logit of the tile's first sample",
+        "together.cuh",
+        "last_layer<true>(p, hidden_values(p, p.layers - 2), column);",
+        "last_layer<true>(p, hidden_values(p, p.layers - 2), 0);",
+    ),
+    Mutant("no barrier before the verdict", "together.cuh", "own_layers(p); block_sync();", "own_layers(p);"),
+    Mutant(
+        "the verdict of the tile's first sample",
+        "together.cuh",
+        "block.first + column, column);",
+        "block.first + column, 0);",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    return compiled(MUTANTS, ENTRIES, ("EDGEOSR_SIMT_ARCH=900",))
+
+
+def test_the_right_kernel_passes_the_suite(libraries):
+    assert problem(Library(libraries[None]), "sm_90") is None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_suite_notices(mutant, libraries):
+    assert occurrences(mutant) == 1, f"the source has {mutant.before!r} not once: mend the mutant"
+    library = libraries[mutant]
+    assert not isinstance(library, AssertionError), library
+    found = problem(Library(library), "sm_90")
+    assert found is not None, "the mutant passes every check"
