@@ -76,6 +76,14 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
+// A build that stops here: a block ends when what it asked for has come.
+template <bool kCluster>
+EDGEOSR_DEVICE bool ends_after(FusedScoreParams const& p, int phase) {
+    if (!stops_after(phase)) return false;
+    if (kCluster) wait_for_mail(mailbox(p, 0));
+    return true;
+}
+
 template <bool kMap, bool kMma, bool kHalf, bool kCluster>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
@@ -101,7 +109,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
-    if (stops_after(1)) return;
+    if (ends_after<kCluster>(p, 1)) return;
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
@@ -109,12 +117,12 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         }
         multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
-    if (stops_after(2)) return;
+    if (ends_after<kCluster>(p, 2)) return;
 
     if (kCluster) {
         copy_async_wait<0>();
         cluster_sync();
-        if (stops_after(3)) return;
+        if (ends_after<kCluster>(p, 3)) return;
         finish_together<kMap>(p);
         return;
     }

@@ -15,10 +15,10 @@ MUTANTS = [
         "blocks wait for one another before they have multiplied",
         "fused_score.cu",
         "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (stops_after(2)) return; if (kCluster) { cluster_sync();",
+        "if (ends_after<kCluster>(p, 2)) return; if (kCluster) { cluster_sync();",
         "if (kCluster) cluster_sync(); "
         "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (stops_after(2)) return; if (kCluster) {",
+        "if (ends_after<kCluster>(p, 2)) return; if (kCluster) {",
     ),
     Mutant(
         "no wait for what the block asked for",

@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from fused_outcome import condition
 from fused_run import SOURCE, Launch, prepared
 from fused_values import wrong_part
 from largest_row import DEFINE, HEADER, known, random_constants
+from mutant_builds import Entry, compiled
 from numpy.typing import NDArray
 from simt_build import built
-from simt_run import Library
+from simt_run import SCHEDULES, Library
 
+from edgeosr.kernels.build.phases import MACRO, PHASES
 from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
 from edgeosr.kernels.packing import PackedScorer, pack_scorer, unpacked_weights
 from edgeosr.kernels.plan_table import PlanTable
@@ -154,6 +157,17 @@ def test_a_sample_has_the_same_bits_in_every_batch_at_every_position_in_every_ti
         chosen = rng.permutation(case.batch)[:size]
         launch = planned(case, packed, taken(inputs, chosen), tile, shift=size % 8)
         assert launch.run(library(), seed=size).tobytes() == whole[chosen].tobytes(), (size, tile)
+
+
+@pytest.mark.parametrize("stop", PHASES)
+def test_a_build_that_stops_after_a_phase_ends_when_what_it_asked_for_has_come(stop: int) -> None:
+    defines = ("EDGEOSR_SIMT_ARCH=900", f"{MACRO}={stop}")
+    built_so = compiled((), (Entry("map_cluster_f16", "true, true, true, true"),), defines)[None]
+    assert not isinstance(built_so, AssertionError), built_so
+    case = replace(SAME_BITS[0], discriminator="none", batch=3)
+    launch = planned(case, pack_scorer(scorer_of(case), half=True), random_inputs(case), 2)
+    for schedule in SCHEDULES:
+        assert not (launch.run(Library(built_so), schedule=schedule)["flags"] & WRITTEN).any()
 
 
 def taken(inputs: Inputs, chosen: NDArray[Any]) -> Inputs:

@@ -127,8 +127,8 @@ MUTANTS = [
     Mutant(
         "no barrier before one thread's fence",
         "fused_score.cu",
-        "if (stops_after(2)) return;",
-        "if (stops_after(2)) return; if (block.slab < 0)",
+        "if (ends_after<kCluster>(p, 2)) return;",
+        "if (ends_after<kCluster>(p, 2)) return; if (block.slab < 0)",
     ),
     Mutant(
         "the counter acquires nothing",

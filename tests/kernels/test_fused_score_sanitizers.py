@@ -179,11 +179,13 @@ DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
     [
         ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);", DEEP),
         ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);", DEEP),
-        ("classes.cuh", r"if \(!alone\(p\)\) block_sync\(\);", classes_that_warps_share()[1]),
+        ("classes.cuh", r"if \(!alone\(p\)\) sync_classes<kOwn>\(\);", classes_that_warps_share()[1]),
+        ("together.cuh", r"if \(parts == 1\) \{\s+warp_sync\(\);", clusters()[0]),
     ],
-    ids=["the map", "layers", "sums over classes"],
+    ids=["the map", "layers", "sums over classes", "a cluster's layers"],
 )
 def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, case, tmp_path):
+    in_cluster = file == "together.cuh"
     folder = CACHE / "mutants" / f"race-{file.removesuffix('.cuh')}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in DEVICE.glob("*.cu*"):
@@ -191,7 +193,8 @@ def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, case,
         if path.name == file:
             found = re.findall(before, text)
             assert len(found) == 1
-            text = text.replace(found[0], found[0].replace("block_sync();", "{}"))
+            text = text.replace(found[0], re.sub(r"\w*sync\w*(<\w+>)?\(\);", "{}", found[0]))
         (folder / path.name).write_text(text)
     with pytest.raises(AssertionError, match="data race"):
-        run(compiled(THREAD, folder), case, tmp_path)
+        program = compiled(THREAD, folder, architecture=900 if in_cluster else 870)
+        run(program, case, tmp_path, architecture="sm_90" if in_cluster else "")

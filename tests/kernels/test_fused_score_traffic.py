@@ -16,8 +16,9 @@ SECTOR = 32
 
 
 @functools.cache
-def library():
-    return Library(built(SOURCE, COUNTING))
+def library(architecture=""):
+    defines = ("EDGEOSR_SIMT_ARCH=900",) if architecture else ()
+    return Library(built(SOURCE, COUNTING, defines=defines))
 
 
 def case(**changes):
@@ -41,10 +42,10 @@ def case(**changes):
 
 
 @functools.cache
-def report(chosen):
+def report(chosen, architecture=""):
     """Traffic by array; the scorer's parts are told apart."""
     packed = pack_scorer(random_scorer(chosen), half=chosen.half_weights)
-    launch = prepared(chosen, packed, random_inputs(chosen))
+    launch = prepared(chosen, packed, random_inputs(chosen), architecture=architecture)
     whole = launch.arrays.pop("scorer")
     parts = {
         "weights": whole[packed.split_at : packed.split_bias_at],
@@ -53,7 +54,7 @@ def report(chosen):
     arrays = {**parts, "scorer": whole, **launch.arrays}
     launch.arrays = {**launch.arrays, "scorer": whole}
     launch.clear()
-    counted = library().counted(
+    counted = library(architecture).counted(
         launch.plan.entry,
         launch.parameters(),
         launch.shape,
@@ -129,6 +130,38 @@ def test_shared_memory_has_no_bank_conflicts(chosen):
     assert counted.shared_requests > 0
     assert counted.conflicts == {}
     assert counted.shared_wavefronts == counted.shared_compulsory
+
+
+# Of clusters: the product's layers; layers cut into parts, of ragged widths, from global memory.
+CLUSTERS = [
+    case(batch=9),
+    case(batch=3, classes=100, discriminator="ragged", dimension=360),
+    case(batch=9, positions=0, probes=5, discriminator="four", classes=32, half_input=False),
+    case(batch=2, positions=0, probes=0, discriminator="widest", dimension=128),
+    case(batch=8, positions=16, discriminator="deep", head="external", dimension=128),
+]
+
+
+@pytest.mark.parametrize("chosen", CLUSTERS, ids=str)
+def test_a_cluster_s_shared_memory_has_no_bank_conflicts(chosen):
+    launch, counted, _ = report(chosen, "sm_90")
+    assert launch.plan.cluster == 8 and counted.shared_requests > 0
+    assert counted.conflicts == {}
+    assert counted.shared_wavefronts == counted.shared_compulsory
+
+
+@pytest.mark.parametrize("chosen", CLUSTERS[:3], ids=str)
+def test_a_cluster_reads_its_layers_weights_once_a_tile_and_its_input_once(chosen):
+    launch, counted, sizes = report(chosen, "sm_90")
+    tiles = -(-chosen.batch // launch.plan.tile)
+    asked = loaded(counted, "weights", "later layers")
+    names = ["input", "tangents"] if chosen.probes else ["input"]
+    print(f"weights: {asked / tiles / (sizes['weights'] + sizes['later layers']):.3f} of one read a tile")
+    assert launch.plan.params.keeps_layers == 1
+    # Every block has the last layer's weights.
+    last = 8 * 4 * launch.plan.params.width[launch.plan.params.layers - 2]
+    assert asked <= 1.1 * tiles * (sizes["weights"] + sizes["later layers"] + last)
+    assert loaded(counted, *names) <= 1.2 * sum(sizes[name] for name in names)
 
 
 def test_verdicts_are_stored_once():
