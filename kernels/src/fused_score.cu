@@ -71,17 +71,15 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
 #pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
-         !kCluster && at < p.later_bytes;  // in a cluster they come by mail (mail.cuh)
+         !kCluster && at < p.later_bytes;  // in a cluster each asks for its own (mail.cuh)
          at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
-// A build that stops here: a block ends when what it asked for has come.
+// The end of a build that stops early.
 template <bool kCluster>
-EDGEOSR_DEVICE bool ends_after(FusedScoreParams const& p, int phase) {
-    if (!stops_after(phase)) return false;
-    if (kCluster) wait_for_mail(mailbox(p, 0));
-    return true;
+EDGEOSR_DEVICE void drop_copies() {
+    if (kCluster) copy_async_wait<0>();
 }
 
 template <bool kMap, bool kMma, bool kHalf, bool kCluster>
@@ -109,7 +107,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
-    if (ends_after<kCluster>(p, 1)) return;
+    if (stops_after(1)) return drop_copies<kCluster>();
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
@@ -117,12 +115,12 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         }
         multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
-    if (ends_after<kCluster>(p, 2)) return;
+    if (stops_after(2)) return drop_copies<kCluster>();
 
     if (kCluster) {
         copy_async_wait<0>();
         cluster_sync();
-        if (ends_after<kCluster>(p, 3)) return;
+        if (stops_after(3)) return;
         finish_together<kMap>(p);
         return;
     }
