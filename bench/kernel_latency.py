@@ -5,8 +5,9 @@ A launch takes, until the end of a phase:
     launch + rounds (sum of each wait's count x cycles + slot x instructions of resident blocks / 4) / clock
 
 The counts are those of the longest chain and of the busiest block. Until the tiles' last blocks go on alone,
-blocks share multiprocessors: ``rounds`` of as many as are resident, whose instructions add up. Nothing is
-faster than its compulsory bytes (``kernel_model.floor_of``).
+and in clusters until the end, blocks share multiprocessors: ``rounds`` of as many as are resident, whose
+instructions add up. Clusters do not reach every multiprocessor (``cluster_places``). Nothing is faster than
+its compulsory bytes (``kernel_model.floor_of``).
 """
 
 import math
@@ -15,14 +16,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeosr.bench.latency_table import FITTED_ON, ON_CHIP, RESIDENT, SCHEDULERS, Latencies
+from edgeosr.bench.latency_table import (
+    FITTED_ON,
+    ON_CHIP,
+    RESIDENT,
+    SCHEDULERS,
+    Latencies,
+    cluster_places,
+)
 from edgeosr.bench.phase_table import PhaseTable, require_source
 from edgeosr.errors import UsageError
 from edgeosr.kernels.counting.counts import LaunchCounts, PhaseCounts
 from edgeosr.kernels.counting.operands import Array
 from edgeosr.kernels.counting.timeline import NOMINAL, Wait
 
-SHARED_PHASES = 3  # in these every block works; in the later ones the last of each tile
+SHARED_PHASES = 3  # in these every block works; in the later ones the last of each tile, or its cluster
 
 
 @dataclass(frozen=True)
@@ -63,11 +71,13 @@ def predicted(counts: LaunchCounts, row: Latencies, device: Device) -> Predictio
     """Return the model's time of a launch."""
     before, sums, found = PhaseTerms(), np.zeros(4), []
     clock = device.clock_ghz * 1e3
+    clustered = any(phase.waits.get(Wait.CLUSTER.name.lower()) for phase in counts.phases)
+    places = cluster_places(device.multiprocessors) if clustered else device.multiprocessors
     for number, phase in enumerate(counts.phases):
         terms = terms_of(phase)
         step, before = terms.minus(before), terms
-        share = math.ceil(phase.blocks / device.multiprocessors)
-        together = min(share, RESIDENT) if number < SHARED_PHASES else 1
+        share = math.ceil(phase.blocks / places)
+        together = min(share, RESIDENT) if number < SHARED_PHASES or clustered else 1
         rounds = math.ceil(share / together)
         dram = row.dram_us.value * step.cold if device.cold else 0.0
         sums = sums + rounds * np.array(

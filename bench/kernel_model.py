@@ -2,10 +2,10 @@
 
 What is counted is counted by the kernel's own plan and packing (``edgeosr.kernels.plan``): bytes, blocks,
 operations. A floor adds two dependent phases: every block pools and multiplies its slab; then one block of
-each tile does the rest. Each phase takes at least its bytes through the multiprocessors that are active in it
-(64 bytes a clock each, assumed), its operations on their units, and its own bytes from DRAM. The prefetch
-of the later layers is credited fully: they cost the second phase no DRAM. Launch overhead and memory latency
-are assumed and stand apart.
+each tile, or its cluster, does the rest. Each phase takes at least its bytes through the multiprocessors that
+are active in it (64 bytes a clock each, assumed), its operations on their units, and its own bytes from DRAM.
+The prefetch of the later layers is credited fully: they cost the second phase no DRAM. Launch overhead and
+memory latency are assumed and stand apart.
 """
 
 import itertools
@@ -18,6 +18,7 @@ from edgeosr.bench.jetson import LAUNCH_US, LAYER_US, MODULES, Module
 from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, TangentShape, plan_launch
+from edgeosr.kernels.plan_table import PlanTable
 from edgeosr.kernels.sharing import TILE_FULL, TILE_HALF
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts
@@ -63,8 +64,8 @@ class Counts:
         verdict_bytes: written.
         first_bytes: of the weights, those of the first phase.
         block_bytes: what the busiest block of phase one reads from L2: its slab of the weights and inputs.
-        last_bytes: what a tile's last block reads in phase two: partial sums and later layers.
-        blocks: of the grid; tiles: blocks of phase two.
+        last_bytes: what a block reads in phase two: partial sums and later layers; in a cluster, its share.
+        blocks: of the grid; last_blocks: of phase two: the last of each tile, or all of its cluster.
         tensor_flops: (phase one, phase two), of the whole launch, padding to 8 samples included.
         fp32_flops: likewise: pooling, norms, tangents, and the dense parts with fp32 weights.
         integer_operations: mask words of the closed form: shift, and, popcount, add.
@@ -78,7 +79,7 @@ class Counts:
     block_bytes: int
     last_bytes: int
     blocks: int
-    tiles: int
+    last_blocks: int
     tensor_flops: tuple[int, int]
     fp32_flops: tuple[int, int]
     integer_operations: int
@@ -120,14 +121,15 @@ class Floor:
         return self.critical_path / self.dram
 
 
-def counts_of(workload: Workload, multiprocessors: int = 0) -> Counts:
+def counts_of(workload: Workload, multiprocessors: int = 0, architecture: str = "") -> Counts:
     """Count one launch by the kernel's own plan, as the rule makes it.
 
     Args:
         workload: the launch.
         multiprocessors: of the device; 0: not known, tiles are full.
+        architecture: of the device, which decides on clusters; empty: not known, there are none.
     """
-    packed, plan = planned(workload, multiprocessors)
+    packed, plan = planned(workload, multiprocessors, architecture, table=PlanTable())
     params = plan.params
     columns = TILE_HALF if packed.half else TILE_FULL  # multiplied, whether samples fill them or not
     batch, dimension = workload.batch, workload.dimension
@@ -143,7 +145,9 @@ def counts_of(workload: Workload, multiprocessors: int = 0) -> Counts:
         + wide * params.slab_width * per_channel * element
         + (params.slab_width * packed.taps * 4 if packed.closed_form else 0)
     )
-    partial_bytes = params.slabs * wide * (packed.rows + params.stats) * 4
+    sums = wide * (packed.rows + params.stats)
+    if plan.cluster > 1:  # a share of the hidden rows of all samples, all other rows of one
+        sums = wide * packed.hidden_rows // plan.cluster + packed.rows - packed.hidden_rows + params.stats
     hidden = [-(-width // 16) * 16 for width in packed.widths[:-1]]
     later_products = sum(a * b for a, b in itertools.pairwise(hidden)) + (hidden or [0])[-1]
     dense = (2 * packed.rows * padded_dimension, 2 * later_products)
@@ -160,9 +164,9 @@ def counts_of(workload: Workload, multiprocessors: int = 0) -> Counts:
         verdict_bytes=VERDICT.itemsize * batch,
         first_bytes=split_bytes + table_bytes,
         block_bytes=block_bytes,
-        last_bytes=partial_bytes + packed.later_bytes,
+        last_bytes=4 * params.slabs * sums + packed.later_bytes // plan.cluster,
         blocks=plan.blocks,
-        tiles=tiles,
+        last_blocks=tiles * plan.cluster,
         tensor_flops=tensor,
         fp32_flops=(first, partials + (0 if packed.half else dense[1] * tiles * columns)),
         integer_operations=4 * batch * dimension * packed.taps * words if packed.closed_form else 0,
@@ -173,7 +177,7 @@ def floor_of(counts: Counts, module: Module) -> Floor:
     """Return the floor of a launch on ``module``."""
     many = int(module.multiprocessors.value)
     bandwidth = module.dram_gb_s.value * 1e3  # bytes a microsecond
-    first_rounds, last_rounds = math.ceil(counts.blocks / many), math.ceil(counts.tiles / many)
+    first_rounds, last_rounds = math.ceil(counts.blocks / many), math.ceil(counts.last_blocks / many)
     one = module.l2_gb_s_of_one * 1e3
     first = {
         "DRAM": (counts.first_bytes + counts.input_bytes) / bandwidth,
@@ -182,7 +186,7 @@ def floor_of(counts: Counts, module: Module) -> Floor:
     }
     last = {
         "L2 to SM": last_rounds * counts.last_bytes / one,
-        **_units(counts, module, phase=1, active=min(many, counts.tiles)),
+        **_units(counts, module, phase=1, active=min(many, counts.last_blocks)),
     }
     # Steps of the longest chain: inputs, layer 1, then partial sums and one per later layer.
     steps = 3 + len(HIDDEN) - 1
@@ -209,11 +213,16 @@ def _units(counts: Counts, module: Module, *, phase: int, active: int) -> dict[s
 
 
 def planned(
-    workload: Workload, multiprocessors: int = 0, architecture: str = ""
+    workload: Workload,
+    multiprocessors: int = 0,
+    architecture: str = "",
+    *,
+    table: PlanTable | None = None,
 ) -> tuple[PackedScorer, LaunchPlan]:
     """Pack a scorer of zeros of the workload's sizes, and plan its launch for such a device.
 
-    Without an architecture the plan is the rule's, with it the plan table may have a row.
+    Without an architecture the plan is the rule's and has no clusters; with it ``table``, or if that is None
+    the installed plan table, may have a row.
     """
     dimension = workload.dimension
     layers, inputs = [], dimension
@@ -263,13 +272,18 @@ def planned(
     if workload.source == "map":
         shape = MapShape(height=side, width=side, half=workload.half)
     return packed, plan_launch(
-        packed, shape, workload.batch, multiprocessors=multiprocessors, architecture=architecture
+        packed,
+        shape,
+        workload.batch,
+        multiprocessors=multiprocessors,
+        architecture=architecture,
+        table=table,
     )
 
 
 def floors(workload: Workload) -> dict[str, Floor]:
     """Return the floor of every module that takes the workload's weights (Xavier takes fp32 alone)."""
     modules = [m for m in MODULES if m.tensor_flop_per_clock.value or not workload.half]
-    sizes = {int(m.multiprocessors.value) for m in modules}
-    counts = {many: counts_of(workload, many) for many in sizes}
-    return {m.name: floor_of(counts[int(m.multiprocessors.value)], m) for m in modules}
+    kinds = {m.name: (int(m.multiprocessors.value), m.architecture) for m in modules}
+    counts = {kind: counts_of(workload, *kind) for kind in set(kinds.values())}
+    return {m.name: floor_of(counts[kinds[m.name]], m) for m in modules}

@@ -1,7 +1,7 @@
 """Shared-memory wavefronts of the kernel, counted while its source was executed on the CPU.
 
-``kernel_wavefronts.json`` holds them by workload, without clusters and in them, and the digest of the device source they belong to;
-``tests/kernels/count_wavefronts.py`` writes it, and a test counts one row anew.
+``kernel_wavefronts.json`` holds them by workload, without clusters and in them, and the digest of the device
+source they belong to; ``tests/kernels/count_wavefronts.py`` writes it, and a test counts rows anew.
 """
 
 import json

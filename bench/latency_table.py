@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edgeosr.bench.jetson import ASSUMED, Value
 from edgeosr.errors import UsageError
 from edgeosr.kernels.counting.timeline import Wait
+from edgeosr.kernels.sharing import CLUSTER
 
 FITTED = "fitted"
 PUBLISHED = "published"
@@ -22,6 +23,14 @@ FITTED_ON = "f9077d1"  # the commit of the phase table that sm_90's cycles were 
 ON_CHIP = (Wait.ISSUE, Wait.MATH, Wait.SLOW_MATH, Wait.SHARED, Wait.NEAR, Wait.BARRIER)
 SCHEDULERS = 4  # of a multiprocessor: each issues one warp's instruction a clock
 RESIDENT = 2  # blocks of 512 threads with 64 registers each that a multiprocessor holds: 65,536 registers
+# Multiprocessors that clusters reach with one block on each. Of an H200's 132 these are 120: 15 clusters were
+# active at once in a micro-benchmark. How those of other devices are grouped is not known: whole clusters.
+_CLUSTER_PLACES = {132: 120}
+
+
+def cluster_places(multiprocessors: int) -> int:
+    """Return how many multiprocessors of a device the blocks of clusters can have to themselves."""
+    return _CLUSTER_PLACES.get(multiprocessors, max(multiprocessors // CLUSTER, 1) * CLUSTER)
 
 
 @dataclass(frozen=True, kw_only=True)

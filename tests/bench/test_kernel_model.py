@@ -28,7 +28,7 @@ def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
     assert counts.first_bytes == split + table
     assert counts.last_bytes == later + 16 * (rows + 2) * 4
     assert counts.block_bytes == (rows * 32 + 32 * 49) * 2 + 32 * 13 * 4
-    assert (counts.blocks, counts.tiles, counts.launches) == (16, 1, 1)
+    assert (counts.blocks, counts.last_blocks, counts.launches) == (16, 1, 1)
     # Two products (high and low half of z), two operations each, 8 columns.
     assert counts.tensor_flops[0] == 2 * 2 * rows * 512 * 8
 
@@ -36,13 +36,13 @@ def test_the_bytes_of_a_small_row_are_those_counted_by_hand() -> None:
 def test_a_device_with_more_multiprocessors_gets_more_and_smaller_tiles_of_the_same_bytes() -> None:
     eight = replace(ONE, batch=8)
     full, orin, wide = (counts_of(eight, many) for many in (0, 8, 132))
-    assert (full.blocks, full.tiles) == (orin.blocks, orin.tiles) == (16, 1)
-    assert (wide.blocks, wide.tiles) == (128, 8)
+    assert (full.blocks, full.last_blocks) == (orin.blocks, orin.last_blocks) == (16, 1)
+    assert (wide.blocks, wide.last_blocks) == (128, 8)
     assert wide.dram_bytes == full.dram_bytes
     assert wide.block_bytes < full.block_bytes
     # A tensor core multiplies eight columns whether samples fill them or not.
     assert wide.tensor_flops == tuple(8 * flops for flops in full.tensor_flops)
-    printed = "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB, AGX Orin 64GB, Thor T5000. One"
+    printed = "blocks of tiles: 16 on Orin Nano 8GB Super, Orin NX 16GB, AGX Orin 64GB; 8 on Thor T5000. One"
     assert printed in kernel_model_text()
 
 
@@ -50,7 +50,24 @@ def test_the_counts_of_the_tangent_source_are_those_counted_by_hand() -> None:
     counts = counts_of(Workload(source="tangents", batch=64, dimension=512, probes=8))
     assert counts.input_bytes == 9 * 64 * 512 * 2
     assert counts.integer_operations == 0
-    assert counts.tiles == 8
+    assert counts.last_blocks == 8
+
+
+def test_in_a_cluster_every_block_has_its_share_of_phase_two() -> None:
+    alone, together = counts_of(ONE, 132), counts_of(ONE, 132, "sm_90")
+    assert together == counts_of(ONE, 20, "sm_110") and counts_of(ONE, 132, "sm_87") == alone
+    assert (together.blocks, together.last_blocks) == (8, 8)
+    assert together.dram_bytes == alone.dram_bytes and together.tensor_flops == alone.tensor_flops
+    later = alone.last_bytes - 16 * (512 + 16 + 2) * 4
+    # Eight slabs: an eighth of the hidden rows, the head's rows and the norms; an eighth of the weights.
+    assert together.last_bytes == 4 * 8 * (512 // 8 + 16 + 2) + later // 8
+    eight = counts_of(replace(ONE, batch=8), 20, "sm_110")  # two tiles of four
+    assert eight.last_blocks == 16
+    assert eight.last_bytes == 4 * 8 * (4 * 512 // 8 + 16 + 2) + later // 8
+    orin, thor = MODULES[1], MODULES[4]
+    assert floor_of(together, thor).last < floor_of(alone, thor).last
+    assert floors(ONE)[thor.name] == floor_of(together, thor)
+    assert floors(ONE)[orin.name] == floor_of(counts_of(ONE, 8), orin)
 
 
 @pytest.mark.parametrize(("dimension", "most"), [(512, (1.4, 1.4, 1.8, 1.8)), (1280, (1.4,) * 4)])
@@ -117,9 +134,9 @@ def test_who_decided_a_plan_is_told_of_every_module(monkeypatch: pytest.MonkeyPa
         dimension=(512, 512),
         positions=(49, 49),
         batch=(8, 8),
-        slabs=16,
+        slabs=8,
         samples=2,
-        class_warps=4,
+        class_warps=0,
         origin="measured on Thor",
         us=30.0,
         rule_us=34.0,
