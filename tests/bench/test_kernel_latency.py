@@ -369,8 +369,8 @@ def test_a_plan_s_digest_is_of_what_it_launches() -> None:
 def test_the_machine_codes_wavefronts_are_those_of_the_source_on_the_cpu() -> None:
     """Two counters that share nothing.
 
-    Of the maps they agree but for a few loads of the scorer's constants, one a warp, that the compiler keeps in
-    a register or issues ahead; until the constants lay in shared memory they agreed to the last wavefront.
+    Of the maps they agree but for a few loads of the scorer's constants, one a warp, that the compiler keeps
+    in a register or issues ahead; until the constants lay in shared memory they agreed to the last wavefront.
     """
     for clusters, device in ((False, ("sm_87", 16)), (True, ("sm_90", 132))):
         for workload in WORKLOADS:

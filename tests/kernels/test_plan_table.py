@@ -24,7 +24,7 @@ from edgeosr.kernels.plan_table import (
 )
 
 ROW = PlanRow(
-    architecture="sm_90",
+    architecture="sm_89",
     multiprocessors=132,
     weights="fp16",
     dimension=(481, 512),
@@ -45,7 +45,7 @@ def planned(
     batch: int = 16,
     height: int = 7,
     multiprocessors: int = 132,
-    architecture: str = "sm_90",
+    architecture: str = "sm_89",
     **scorer: Any,
 ) -> LaunchPlan:
     return plan_launch(
@@ -85,7 +85,7 @@ def test_a_predicted_row_decides_nothing_and_that_is_said() -> None:
         {"dimension": 480},
         {"half": False},
         {"multiprocessors": 131},
-        {"architecture": "sm_89"},
+        {"architecture": "sm_87"},
         {"classes": 2000},  # fewer, wider slabs
     ],
 )
@@ -105,7 +105,7 @@ def test_a_row_holds_up_to_its_ends(change: dict[str, Any]) -> None:
 def test_a_row_without_positions_is_of_embeddings() -> None:
     row = replace(ROW, positions=(0, 0))
     packed, shape = a_packed(probes=8), TangentShape(probes=8)
-    got = plan_launch(packed, shape, 16, multiprocessors=132, architecture="sm_90", table=PlanTable((row,)))
+    got = plan_launch(packed, shape, 16, multiprocessors=132, architecture="sm_89", table=PlanTable((row,)))
     assert got.origin != "rule" and planned(row).origin == "rule"
 
 
@@ -142,7 +142,7 @@ def test_a_row_whose_plan_needs_too_much_shared_memory_leaves_the_rule_its_place
     assert planned(row, **case).shared_bytes > limit
 
 
-@pytest.mark.parametrize(("architecture", "multiprocessors"), [("", 132), ("sm_90", 0)])
+@pytest.mark.parametrize(("architecture", "multiprocessors"), [("", 132), ("sm_89", 0)])
 def test_a_device_that_is_not_known_takes_the_rule(architecture: str, multiprocessors: int) -> None:
     got = planned(ROW, architecture=architecture, multiprocessors=multiprocessors)
     assert got.origin == "rule" and got.why == "the device's architecture or multiprocessors are not known"
@@ -155,7 +155,7 @@ def test_the_table_of_another_source_is_refused_and_the_rule_taken(tmp_path: Pat
     assert usable_table(path, DIGEST) == PlanTable((ROW,), DIGEST)
     table = usable_table(path, "1" * 64)
     got = plan_launch(
-        a_packed(), MapShape(height=7, width=7), 16, multiprocessors=132, architecture="sm_90", table=table
+        a_packed(), MapShape(height=7, width=7), 16, multiprocessors=132, architecture="sm_89", table=table
     )
     assert got.tile == 2 and got.origin == "rule"
     assert got.why == "the plan table is of the kernel source 000000000000, and this one is 111111111111"
@@ -228,7 +228,7 @@ def test_a_damaged_table_is_refused_in_words_and_the_rule_taken(
     path.write_text(text(), "utf-8")
     table = usable_table(path, DIGEST)
     got = plan_launch(
-        a_packed(), MapShape(height=7, width=7), 16, multiprocessors=132, architecture="sm_90", table=table
+        a_packed(), MapShape(height=7, width=7), 16, multiprocessors=132, architecture="sm_89", table=table
     )
     assert (got.tile, got.origin) == (2, "rule") and words in got.why
 
@@ -244,7 +244,7 @@ def test_the_table_that_ships_can_be_read_and_is_the_default() -> None:
     assert installed_table() == usable_table(FILE, device_source().digest)
     shape = MapShape(height=7, width=7)
     got, want = (
-        plan_launch(a_packed(), shape, 16, multiprocessors=132, architecture="sm_90", table=table)
+        plan_launch(a_packed(), shape, 16, multiprocessors=132, architecture="sm_89", table=table)
         for table in (None, installed_table())
     )
     assert (got.origin, got.why, got.tile) == (want.origin, want.why, want.tile)
