@@ -28,7 +28,8 @@ from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import UsageError
 from edgeosr.files import write_bytes
-from edgeosr.runtime.golden import read_golden, write_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.golden import write_golden
 from edgeosr.runtime.native.library import onnxruntime_library, openvino_library
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.verdict import Verdict
@@ -67,7 +68,7 @@ def without_body(bundle: Bundle, folder: Path) -> Bundle:
     manifest = bundle.manifest
     if manifest.body is None:
         return bundle
-    golden = read_golden(bundle.files["golden.npz"], manifest)
+    golden = bundle_golden(bundle)
     files = {name: data for name, data in bundle.files.items() if name != BODY}
     files["golden.npz"] = write_golden(replace(golden, body=None, body_rounding=None, body_threshold=None))
     path = folder / bundle.path.name

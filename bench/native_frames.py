@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeosr.bundle.directory import Bundle
-from edgeosr.runtime.golden import read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.native.library import BGR8, GRAY8, NV12, RGB8, YUYV
 
 Bytes = NDArray[np.uint8]
@@ -55,7 +55,7 @@ def random_frames(bundle: Bundle, count: int, seed: int) -> Iterator[RandomFrame
         count: of frames.
         seed: of all that is random.
     """
-    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = bundle_golden(bundle)
     rng = np.random.default_rng(seed)
     for i in range(count):
         pixel_format = i % len(FORMATS)

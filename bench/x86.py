@@ -32,7 +32,8 @@ from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
 from edgeosr.errors import BundleError
-from edgeosr.runtime.golden import enlarged, read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.golden import enlarged
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, Core, load_openvino, processor_flags
@@ -131,7 +132,7 @@ def decisions(row: Row, frames: Frame) -> NDArray[np.int64]:
 
 def golden_frames(bundle: Bundle, size: tuple[int, int]) -> Frame:
     """Return its golden frames as RGB, enlarged."""
-    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = bundle_golden(bundle)
     frames = golden.frames.copy()
     frames[golden.bgr] = frames[golden.bgr][..., ::-1]
     return enlarged(frames, size)

@@ -179,7 +179,8 @@ def read_run(directory: Path) -> RunRecord:
     with storage_errors("read", path):
         if path.stat().st_size > _LARGEST_RECORD:
             raise DataError(f"{path} is larger than {_LARGEST_RECORD >> 20} MiB: not a run record")
-        document = parse_json(path.read_bytes(), str(path), DataError)
+        then = "train the run again, or copy it again"
+        document = parse_json(path.read_bytes(), str(path), DataError, then=then)
     found = document.field("format").integer(1, 2**31)
     if found > FORMAT:
         raise DataError(

@@ -112,6 +112,7 @@ def write_calibrated(
         threshold=threshold.limit,
         body_threshold=None if own is None else own.limit,
         classes=graph.classifier.classes,
+        preprocessing=graph.classifier.preprocessing,
     )
     scorer = graph.fitted(fit.fusion, threshold.value, threshold.class_values)
     if typed is not None:

@@ -90,7 +90,7 @@ class FusedScorer:
         self._functions: dict[tuple[str, int], Any] = {}
         self._without_clusters = ""  # why
         if self.device.architecture >= CLUSTERS_FROM and not image.clusters:
-            self._without_clusters = f"no clusters: {image.origin} was compiled for devices before sm_90"
+            self._without_clusters = f"no clusters: {image.origin} was built without them"
         self._placed: set[tuple[str, int, int]] = set()
         self._weights = self.driver.allocate(len(self.packed.data))
         try:

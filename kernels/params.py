@@ -85,6 +85,7 @@ class FusedScoreParams(ctypes.Structure):
         ("layer_share", ctypes.c_int32 * LAYERS),
         ("layer_inverse", ctypes.c_int32 * LAYERS),
         ("layer_tiles", ctypes.c_int32 * LAYERS),
+        ("layer_idle", ctypes.c_int32 * LAYERS),
         ("parts_inverse", ctypes.c_int32 * LAYERS),
         ("slopes_at", ctypes.c_int32),
         ("masks_at", ctypes.c_int32),

@@ -49,10 +49,9 @@ MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
-MAILBOX_BYTES = 48  # a mailbox for what a block of a cluster asks for, and one for each hidden layer
+MAILBOX_BYTES = 48 + 192  # a mailbox for each hidden layer, and a word of each block for each
 CONSTANTS_BYTES = 192
-# Of a block of a cluster, with the hidden layers' weights: two blocks fit every multiprocessor that has clusters,
-# but for sm_120, which has room for one.
+# Of a block of a cluster, with the hidden layers' weights: two fit a multiprocessor, but for those of sm_120.
 MOST_CLUSTER_BYTES = 96 * 1024
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
@@ -108,7 +107,7 @@ def plan_launch(
 ) -> LaunchPlan:
     """Plan a launch.
 
-    No result depends on the device but by its architecture, nor on the table; the workspace's size on neither.
+    Results depend on the device's architecture, on nothing else of it, and not on the table.
 
     Args:
         packed: the scorer.
@@ -152,7 +151,7 @@ def _plan(
     params.hidden_quads = -(-packed.hidden_rows // 4 // cluster)
     _fill_scorer(params, packed)
     columns = TILE_HALF if packed.half else TILE_FULL
-    by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors)
+    by_rule = samples_of_tile(columns, batch, params.slabs, asked.multiprocessors, cluster)
     params.samples = tile = tiling.samples or by_rule
     room = (MOST_SHARED_BYTES - _place_hidden(params, packed, columns)) // 4
     share_layers(params, packed, room, tiling.class_warps)
@@ -265,7 +264,7 @@ def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
 
 
 def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int) -> int:
-    """Place what a block of a cluster has of the scorer, behind both phases (``src/mail.cuh``); return the end."""
+    """Place what a block of a cluster has of the scorer, behind both phases; return the end."""
     params.own_at = at = padded_size(at)
     at += CONSTANTS_BYTES
     if len(packed.widths) > 1:

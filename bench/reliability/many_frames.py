@@ -11,7 +11,7 @@ from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import UsageError
 from edgeosr.preprocessing import COLORS
-from edgeosr.runtime.golden import read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.typed_expected import typed_expected
 
@@ -62,7 +62,7 @@ def try_frames(bundle: Path, count: int, *, seed: int = 0) -> FrameCounts:
             f"{bundle} must have a backbone in fp32 for frames of any size to be held against float64; make "
             "one with: edgeosr export --engine fp32"
         )
-    golden, scorer = read_golden(found.files["golden.npz"], found.manifest), bundle_scorer(found)
+    golden, scorer = bundle_golden(found), bundle_scorer(found)
     random, counts = np.random.default_rng(seed), FrameCounts()
     with Runtime(bundle, backend="onnxruntime", threads=1) as runtime:
         while counts.frames < count:

@@ -1,4 +1,4 @@
-"""Strict JSON, and typed access to it whose every error names the field, what was expected and what came.
+"""Strict JSON, and typed access to it. Errors name the field, what was expected, what came, what to do next.
 
 Stricter than the standard library: a key twice in one object, NaN, Infinity, a number beyond float64 and
 text that is not Unicode are refused. No schema library: this also runs on the device.
@@ -22,13 +22,14 @@ LARGEST_FLOAT32 = 3.4028234663852886e38
 LARGEST = 2**53  # whole numbers up to here are exact in every JSON reader
 
 
-def parse_json(data: bytes, document: str, error: type[EdgeosrError]) -> "JsonNode":
+def parse_json(data: bytes, document: str, error: type[EdgeosrError], *, then: str) -> "JsonNode":
     """Parse UTF-8 JSON strictly.
 
     Args:
         data: the document's bytes.
         document: what to call it in messages, for example a path.
         error: class of every error raised here and by the node's methods.
+        then: what to do where it is damaged, the end of every message; "" where the caller adds it.
 
     Raises:
         error: the document is not strict JSON; the message says where.
@@ -59,10 +60,14 @@ def parse_json(data: bytes, document: str, error: type[EdgeosrError]) -> "JsonNo
             parse_float=finite,
         )
     except RecursionError as problem:
-        raise error(f"{document} is not valid JSON: it is nested too deeply") from problem
+        raise error(f"{document} is not valid JSON: it is nested too deeply{_end(then)}") from problem
     except ValueError as problem:
-        raise error(f"{document} is not valid JSON: {problem}") from problem
-    return JsonNode(value, "", document, error)
+        raise error(f"{document} is not valid JSON: {problem}{_end(then)}") from problem
+    return JsonNode(value, "", document, error, then)
+
+
+def _end(then: str) -> str:
+    return f"; {then}" if then else ""
 
 
 def parse_time(text: str) -> datetime:
@@ -81,22 +86,23 @@ def _shown(value: object) -> str:
 class JsonNode:
     """One value of a JSON document, its path in it, and checks that raise the document's error class."""
 
-    def __init__(self, value: Any, path: str, document: str, error: type[EdgeosrError]) -> None:
+    def __init__(self, value: Any, path: str, document: str, error: type[EdgeosrError], then: str) -> None:
         self.value = value
         self.path = path
         self._document = document
         self._error = error
+        self._then = then
 
     def fail(self, expected: str) -> NoReturn:
         """Raise the document's error: this value is not what was ``expected``."""
         self._raise(f"{self.path or 'the top level'}: expected {expected}; got {_shown(self.value)}")
 
     def _raise(self, text: str) -> NoReturn:
-        raise self._error(f"{self._document}: {text}")
+        raise self._error(f"{self._document}: {text}{_end(self._then)}")
 
     def _child(self, key: str | int, value: Any) -> "JsonNode":
         path = f"{self.path}[{key}]" if isinstance(key, int) else f"{self.path}.{key}".lstrip(".")
-        return JsonNode(value, path, self._document, self._error)
+        return JsonNode(value, path, self._document, self._error, self._then)
 
     @property
     def is_null(self) -> bool:

@@ -168,7 +168,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         BundleError: it is not strict JSON, was made by an older or newer edgeosr, or a field is missing,
             unknown or of the wrong type or range; the message names the field.
     """
-    root = parse_json(data, document, BundleError)
+    root = parse_json(data, document, BundleError, then="export the bundle again, or copy it again")
     schema = _read_schema(root, document)
     names = [name for name in Manifest.__dataclass_fields__ if name != "body" or schema == BODY_SCHEMA]
     field = root.fields(("schema", *names))

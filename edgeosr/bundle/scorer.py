@@ -22,11 +22,14 @@ def bundle_scorer(bundle: Bundle) -> Scorer:
             dimension, head, fusion or threshold than the manifest; or it lists a part whose constants it
             does not hold.
     """
-    scorer = read_scorer(bundle.files["scorer.npz"])
+    try:
+        scorer = read_scorer(bundle.files["scorer.npz"])
+    except BundleError as error:
+        raise BundleError(f"{bundle.path}/{error}") from error
     for what, expected, got in _compared(bundle, scorer):
         if expected != got:
             raise BundleError(
-                f"scorer.npz of {bundle.path} is not the scorer of its manifest: {what} must be {expected}; "
+                f"{bundle.path}/scorer.npz is not the scorer of its manifest: {what} must be {expected}; "
                 f"got {got}; export the bundle again, or copy it again"
             )
     return scorer

@@ -17,11 +17,11 @@ def inspect(bundle: Bundle = None, json: Json = False) -> None:
     from edgeosr.bundle.scorer import bundle_scorer
     from edgeosr.cli.bundle_report import document_from_bundle, text_from_bundle
     from edgeosr.cli.newest import bundle_or_newest
-    from edgeosr.runtime.golden import read_golden
+    from edgeosr.runtime.bundle_golden import bundle_golden
 
     found = read_bundle(bundle_or_newest(bundle))
     bundle_scorer(found)
-    read_golden(found.files["golden.npz"], found.manifest)
+    bundle_golden(found)
     then = command_line("edgeosr", "predict", found.path, "IMAGE")
     show(
         text=text_from_bundle(found), document=document_from_bundle(found), json=json, written=None, then=then

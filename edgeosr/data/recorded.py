@@ -15,7 +15,8 @@ from edgeosr.errors import DataError, UsageError
 
 def data_record(values: dict[str, Any], document: str) -> DataRecord:
     """Check the plain values that a run keeps of its data; ``document`` names them in errors (DataError)."""
-    return data_from_json(parse_json(json.dumps(values).encode(), document, DataError))
+    then = "train the run again, or copy it again"
+    return data_from_json(parse_json(json.dumps(values).encode(), document, DataError, then=then))
 
 
 def reopen_parts(data: DataRecord, data_root: Path | None = None) -> tuple[ImageSet, Parts]:

@@ -4,7 +4,8 @@ A class or a decision that differs is a difference, whatever the score: only whe
 near to the threshold, or the second class so near to the first, that rounding decides, it cannot be told. A
 score or a value may differ by what rounding can do, a ``Band``; it never comes from how far two graphs of
 different precision are apart at most. Frames that were judged alone and in a batch are counted apart: a fault
-of batches touches half of all verdicts at most.
+of batches touches half of all verdicts at most. So are batches of different sizes: an engine has buffers of
+its own for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -85,17 +86,25 @@ def cannot_be_told(expected: Expected, threshold: Limit, band: Band) -> NDArray[
 
 
 class Found(NamedTuple):
-    """A verdict that came: ``frame`` is its number, ``color`` its channel order."""
+    """A verdict that came.
+
+    Attributes:
+        frame: its number.
+        color: its channel order.
+        batch: how many frames were judged in one call, this one at ``place`` (from 0) of them; 0: it alone.
+        verdict: of it.
+    """
 
     frame: int
     color: str
-    batched: bool
+    batch: int
+    place: int
     verdict: Verdict
 
     @property
     def how(self) -> str:
         """How it was judged, in words."""
-        return "in a batch" if self.batched else "alone"
+        return f"in a batch of {self.batch}, at place {self.place + 1}" if self.batch else "alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +165,15 @@ def agreement(
             f"{limits[index]:.4f}"
         )
     both = [one for one in found if finite[one.frame] and one.verdict.finite]
-    for batched in (False, True):
-        group = [one for one in both if one.batched == batched]
-        differences += _far_away(expected, group, band, fusion)
+    batched = [one for one in both if one.batch]
+    differences += _far_away(expected, [one for one in both if not one.batch], "alone", band, fusion)
+    differences += list(_far_away(expected, batched, "in a batch", band, fusion)) or [
+        line
+        for size in sorted({one.batch for one in batched})
+        for line in _far_away(
+            expected, [one for one in batched if one.batch == size], f"in a batch of {size}", band, fusion, 1
+        )
+    ]
     distances = np.array([abs(one.verdict.score - float(expected.score[one.frame])) for one in both])
     distance = (float(np.median(distances)), float(distances.max())) if both else (0.0, 0.0)
     if ties > MOST_TIES * len(found):
@@ -192,14 +207,18 @@ def _as_expected(
     return bool((verdict.accepted == accepted or near_threshold) and right_class)
 
 
-def _far_away(expected: Expected, group: Sequence[Found], band: Band, fusion: Fusion) -> Iterator[str]:
+def _far_away(
+    expected: Expected, group: Sequence[Found], how: str, band: Band, fusion: Fusion, least: int = 0
+) -> Iterator[str]:
     """Yield a line for the scores, and one for each part, that rounding does not explain.
 
     Args:
         expected: of every frame.
         group: verdicts that were judged alike; finite, and expected to be.
+        how: in words.
         band: what rounding can do.
         fusion: of the expected scores.
+        least: so many may lie outside, by up to ``CEILING`` bands, of however few.
     """
     if not group:
         return
@@ -212,13 +231,17 @@ def _far_away(expected: Expected, group: Sequence[Found], band: Band, fusion: Fu
     kinds += [(f"values of {name}", apart[:, i], band.values[i]) for i, name in enumerate(fusion.parts)]
     for kind, distance, allowed in kinds:
         outside, worst = int((distance > allowed).sum()), int(distance.argmax())
-        if outside <= band.most_outside * len(group) and distance[worst] <= CEILING * allowed:
+        if outside <= max(least, band.most_outside * len(group)) and distance[worst] <= CEILING * allowed:
             continue
         yield (
-            f"{kind} {group[0].how}: {outside} of {len(group)} are more than {allowed:.3g} from the expected "
+            f"{kind} {how}: {outside} of {len(group)} are more than {allowed:.3g} from the expected "
             f"ones, which rounding does not explain ({float(np.median(distance)):.3g} in the median, "
-            f"{distance[worst]:.3g} at most, golden frame {frames[worst]})"
+            f"{distance[worst]:.3g} at most, golden frame {frames[worst]}{_place(group[worst])})"
         )
+
+
+def _place(one: Found) -> str:
+    return f" {one.how}" if one.batch else ""
 
 
 def _said(accepted: bool, nearest: str, score: float) -> str:

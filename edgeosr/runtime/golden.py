@@ -13,6 +13,7 @@ The file, a zip of plain arrays of ``n`` frames and nothing else, at most ``LARG
 
     threshold    float64 [1 or classes] the manifest's, so that an edited one is noticed; may be missing
     classes      uint8 [64]             digest of the names of classes (``digest_of_names``), likewise
+    preprocessing  float64 [12]         as numbers (``numbers_of_preprocessing``), likewise
 
 and, in a bundle with a typed backbone, what backbone.onnx with scorer.npz says of the same frames
 (``typed_expected``), which is what an engine with the kernel must say:
@@ -37,9 +38,9 @@ from numpy.typing import NDArray
 
 from edgeosr.bundle.manifest import LARGEST_FILES, Manifest
 from edgeosr.errors import BundleError
-from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE
+from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE, Preprocessing
 from edgeosr.runtime.batch_size import frames_at_once
-from edgeosr.runtime.golden_manifest import CLASSES, arrays_of_manifest, require_manifest
+from edgeosr.runtime.golden_manifest import CLASSES, PREPROCESSING, arrays_of_manifest, require_manifest
 from edgeosr.runtime.refused_array import refuse_array
 from edgeosr.scoring.npz import NpzError, npz_arrays
 from edgeosr.scoring.thresholds import Limit
@@ -101,7 +102,7 @@ class Golden:
     """See the module's docstring.
 
     ``typed`` and ``rounding`` are None in a bundle without a backbone, ``body`` and ``body_rounding`` in one
-    without a body; a threshold and the names of classes where the file does not say it.
+    without a body; a threshold, the names of classes and the preprocessing where the file does not say it.
     """
 
     frames: NDArray[np.uint8]
@@ -115,6 +116,7 @@ class Golden:
     threshold: Limit | None = None
     body_threshold: Limit | None = None
     classes: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -209,7 +211,7 @@ def write_golden(golden: Golden) -> bytes:
             numbers = [rounding.score, rounding.gap, *rounding.values]
             arrays[f"{before}rounding"] = np.array(numbers, np.float32)
     limits = {"threshold": golden.threshold, "body_threshold": golden.body_threshold}
-    arrays |= arrays_of_manifest(limits, golden.classes)
+    arrays |= arrays_of_manifest(limits, golden.classes, golden.preprocessing)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -234,7 +236,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
     limits = {"threshold": manifest.threshold.limit}
     if manifest.body is not None and manifest.body.threshold is not None:
         limits["body_threshold"] = manifest.body.threshold.limit
-    entries = _entries(data, (*names, "frames", "size", "bgr"), (*limits, CLASSES))
+    entries = _entries(data, (*names, "frames", "size", "bgr"), (*limits, CLASSES, PREPROCESSING))
     frames, size, bgr = entries["frames"], entries["size"], entries["bgr"]
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         refuse_array("frames must be uint8 [n, height, width, 3]", frames)
@@ -254,7 +256,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         refuse_array(f"size must be that of the bundle's frames, {fixed[0]}x{fixed[1]}", size)
     if bgr.dtype != np.bool_ or bgr.shape != (count,) or bgr.all() or not bgr.any():
         refuse_array(f"bgr must be bool [{count}], with frames of both channel orders", bgr)
-    require_manifest(entries, limits, manifest.classes)
+    require_manifest(entries, limits, manifest)
     return Golden(
         frames=frames,
         size=(int(size[0]), int(size[1])),
@@ -267,6 +269,7 @@ def read_golden(data: bytes, manifest: Manifest) -> Golden:
         threshold=limits["threshold"] if "threshold" in entries else None,
         body_threshold=limits["body_threshold"] if "body_threshold" in entries else None,
         classes=manifest.classes if CLASSES in entries else None,
+        preprocessing=manifest.preprocessing if PREPROCESSING in entries else None,
     )
 
 

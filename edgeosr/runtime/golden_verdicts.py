@@ -1,7 +1,7 @@
 """The golden frames through an open Runtime: what it says of them, and whether that is what it must say."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
-from edgeosr.runtime.golden import Expected, Golden, enlarged, judged, read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.golden import Expected, Golden, enlarged, judged
 from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Limit
@@ -80,7 +81,7 @@ def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
         InferenceError: a verdict, or by more than rounding a score, differs; the message names what runs it.
         BundleError: the bundle has no golden verdicts.
     """
-    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = bundle_golden(bundle)
     require_frame_size(runtime, golden)
     half = half_of(bundle, golden, runtime.graph)
     result = agreement(
@@ -117,16 +118,19 @@ def _alone(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]
         (frame,) = enlarged(golden.frames[index : index + 1], size)
         color = COLORS[int(golden.bgr[index])]
         (verdict,) = runtime([frame], color=color)
-        found.append(Found(index, color, False, verdict))
+        found.append(Found(index, color, 0, 0, verdict))
     return found
 
 
 def _in_batches(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[Found]:
-    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[np.object_], ...]:
+    def judge(batch: NDArray[np.uint8], blue_first: bool) -> tuple[NDArray[Any], ...]:
         verdicts = np.empty(len(batch), object)
         verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
-        return (verdicts,)
+        return verdicts, np.full(len(batch), len(batch)), np.arange(len(batch))
 
-    (verdicts,) = judged(golden.frames, golden.bgr, size, judge)
+    rows = judged(golden.frames, golden.bgr, size, judge)
     colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
-    return [Found(index, colors[index], True, verdict) for index, verdict in enumerate(verdicts)]
+    return [
+        Found(index, colors[index], int(batch), int(place), verdict)
+        for index, (verdict, batch, place) in enumerate(zip(*rows, strict=True))
+    ]

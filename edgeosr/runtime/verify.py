@@ -23,7 +23,8 @@ from edgeosr.errors import (
 )
 from edgeosr.runtime.agreement import Band, agreement, engine_band
 from edgeosr.runtime.backends.backend import BACKENDS, NATIVE
-from edgeosr.runtime.golden import Expected, Golden, read_golden
+from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.golden import Expected, Golden
 from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.trial import AS_USUAL, require_tried
@@ -55,7 +56,7 @@ def verify_bundle(
     for name in backends:
         require_choice("the backend", name, (*BACKENDS, NATIVE))
     bundle = read_bundle(path)
-    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = bundle_golden(bundle)
     scorer = bundle_scorer(bundle)
     added = (NATIVE,) if native and NATIVE not in backends else ()
     names = (*(backends or BACKENDS), *added)

@@ -203,7 +203,7 @@ def read_plan(
         with storage_errors("read", path):
             if path.stat().st_size > _LARGEST_PLAN:
                 raise DataError("it is too large")
-            document = parse_json(path.read_bytes(), PLAN, DataError)
+            document = parse_json(path.read_bytes(), PLAN, DataError, then="")
         field = document.fields(("format", "threads", "folds"))
         field["format"].integer(FORMAT, FORMAT)
         folds: list[Fold] = []

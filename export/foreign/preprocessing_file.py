@@ -39,7 +39,8 @@ def given_from_json(path: Path, height: int, width: int) -> Given:
             f"--preprocessing must be a JSON file of at most {_LARGEST_FILE} bytes; got {path} of {size}"
         )
     # Some editors begin a file with a byte order mark.
-    root = parse_json(data.removeprefix(b"\xef\xbb\xbf"), str(path), UsageError)
+    then = "take the file that came with the model, or give --mean and --std in its place"
+    root = parse_json(data.removeprefix(b"\xef\xbb\xbf"), str(path), UsageError, then=then)
     entries = root.entries()
     if "pretrained_cfg" in entries or {"mean", "std"} <= set(entries):
         return _timm(entries.get("pretrained_cfg", root), height, width)

@@ -24,6 +24,7 @@ from edgeosr.kernels.build.sources import DeviceSource, device_source
 from edgeosr.kernels.driver.driver import Device
 
 OLDEST_DRIVER = (11, 0)  # minor versions of a CUDA release load each other's cubins from here on
+CLUSTERS_SINCE = (12, 1)  # of compilers: see src/cluster.cuh
 CLUSTERS_FROM = (9, 0)  # where blocks can send one another words: EDGEOSR_CLUSTERS of src/cluster.cuh
 _DIGEST_BYTES = 32
 
@@ -118,7 +119,8 @@ def _compiled(
         data = compiler.compile(source, target).image
         _write_cached(path, data)
     origin = f"NVRTC {_version(compiler.version)} for {target}"
-    return Image(data, origin, device.architecture >= CLUSTERS_FROM)
+    clusters = device.architecture >= CLUSTERS_FROM and compiler.version >= CLUSTERS_SINCE
+    return Image(data, origin, clusters)
 
 
 def _loads_cubin(device: Device, build: Build) -> bool:

@@ -30,21 +30,24 @@ EDGEOSR_DEVICE TopClass top_of_lanes(TopClass top) {
     return top;
 }
 
-// Whether one warp has all classes of a sample: then nobody waits for another.
-EDGEOSR_DEVICE bool alone(FusedScoreParams const& p) {
-    return p.classes <= kKeptClasses;
-}
 // kOwn, here and below: in a cluster, where the last warps of a block have the sample of its rank alone, and
 // meet without the others.
-constexpr int kClassBarrier = 1, kLayerBarrier = 2;  // numbers of group_sync
+constexpr int kClassBarrier = 1, kLayerBarrier = 2, kLogitBarrier = 3;  // numbers of group_sync
 constexpr int kClassTeamWarps = 4, kLayerTeamWarps = kWarps - kClassTeamWarps;
 
+// Whether one warp has all classes of a sample: then nobody waits for another. In a cluster own_verdict.cuh
+// has a shorter way for as many.
+template <bool kOwn>
+EDGEOSR_DEVICE bool alone(FusedScoreParams const& p) {
+    return !kOwn && p.classes <= kKeptClasses;
+}
+
 // How warps share the classes of a sample: it depends on their number alone, for the sums' order. 1, 4, 8 or
-// 16 warps a sample, in a cluster 1 or 4; class c is that of thread c % (32 warps).
+// 16 warps a sample, in a cluster 4; class c is that of thread c % (32 warps).
 template <bool kOwn>
 EDGEOSR_DEVICE int warps_of_sample(FusedScoreParams const& p) {
-    if (kOwn) return alone(p) ? 1 : kClassTeamWarps;
-    return alone(p) ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
+    if (kOwn) return kClassTeamWarps;
+    return alone<kOwn>(p) ? 1 : p.classes <= 128 ? 4 : p.classes <= 256 ? 8 : 16;
 }
 // Warps that work on classes and parts: those of their own, or all.
 template <bool kOwn>
@@ -215,16 +218,16 @@ EDGEOSR_DEVICE void find_sums(FusedScoreParams const& p, Block const& block, flo
         sum_classes<kOwn>(p, block, partials, part < p.parts ? p.part[part].code : -1);
         int const next = next_sum(p, part + 1, 1);
         if (next < p.parts) {
-            if (alone(p))
+            if (alone<kOwn>(p))
                 warp_sync();
             else
                 sync_classes<kOwn>();
             int const warp = (thread_index_again() >> 5) - (kOwn ? static_cast<int>(kLayerTeamWarps) : 0);
-            int const column = alone(p) ? class_share<kOwn>(p).sample : first_column<kOwn>() + warp;
+            int const column = alone<kOwn>(p) ? class_share<kOwn>(p).sample : first_column<kOwn>() + warp;
 #pragma unroll 1
             for (int at = column; at < end_column<kOwn>(block); at += warps_for_classes<kOwn>(p))
                 keep_sum<kOwn>(p, at, part);
-            if (!alone(p)) sync_classes<kOwn>();
+            if (!alone<kOwn>(p)) sync_classes<kOwn>();
         }
         part = next;
     } while (part < p.parts);
@@ -246,20 +249,20 @@ EDGEOSR_DEVICE void keep_value(Sample const& where) {
 }
 
 // Every part that does not wait for the discriminator: one warp a part and sample, the last warps first.
-template <bool kOwn>
+// In a cluster: own_parts.
 EDGEOSR_DEVICE void find_values(FusedScoreParams const& p, Block const& block, float const* partials) {
-    int column = first_column<kOwn>(), part = kWarps - 1 - (thread_index_again() >> 5);
+    int column = 0, part = kWarps - 1 - (thread_index_again() >> 5);
     int const last = next_sum(p, p.parts - 1, -1);
 #pragma unroll 1
     while (true) {
-        while (part >= p.parts && column < end_column<kOwn>(block)) {
+        while (part >= p.parts && column < block.valid) {
             part -= p.parts;
             ++column;
         }
-        if (column >= end_column<kOwn>(block)) return;
-        if (part == last) keep_sum<kOwn>(p, column, part);
+        if (column >= block.valid) return;
+        if (part == last) keep_sum<false>(p, column, part);
         if (!needs_discriminator(p.part[part].code)) keep_value(sample_at(p, partials, column, part));
-        part += warps_for_classes<kOwn>(p);
+        part += warps_for_classes<false>(p);
     }
 }
 

@@ -9,8 +9,6 @@
 //   or global memory, is seen behind it; all mailboxes are open
 // - send: behind cluster_sync, a word to the same place in the shared memory of block `rank` (its own too),
 //   counted by the same mailbox there. Orders nothing else
-// - copy_by_mail: `bytes` bytes of global memory that no one writes to this block's shared memory, counted by
-//   its mailbox; addresses and bytes multiples of 16; behind a barrier after the mailbox was opened
 // - wait_for_mail: of whole warps that read what came with a mailbox: it is there. A block ends when all its
 //   mail has come
 // - group_sync: a barrier of `threads` threads, whole warps that all name the same number, 1 .. 15
@@ -55,7 +53,7 @@ EDGEOSR_DEVICE void open_mailbox(Mailbox* mailbox, unsigned bytes) {
     unsigned const at = shared_address(mailbox);
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(at) : "memory");
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" : : "r"(at), "r"(bytes) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" : : : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" : : : "memory");
 }
 
 EDGEOSR_DEVICE void cluster_sync() {
@@ -69,13 +67,6 @@ EDGEOSR_DEVICE void send(void* shared, unsigned word, Mailbox* mailbox, int rank
     asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];"
                  :
                  : "r"(address_in_block(shared, rank)), "r"(word), "r"(address_in_block(mailbox, rank))
-                 : "memory");
-}
-
-EDGEOSR_DEVICE void copy_by_mail(void* shared, void const* global, unsigned bytes, Mailbox* mailbox) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 :
-                 : "r"(shared_address(shared)), "l"(global), "r"(bytes), "r"(shared_address(mailbox))
                  : "memory");
 }
 
@@ -111,7 +102,6 @@ EDGEOSR_DEVICE int cluster_rank() {
 EDGEOSR_DEVICE void open_mailbox(Mailbox*, unsigned) {}
 EDGEOSR_DEVICE void cluster_sync() {}
 EDGEOSR_DEVICE void send(void*, unsigned, Mailbox*, int) {}
-EDGEOSR_DEVICE void copy_by_mail(void*, void const*, unsigned, Mailbox*) {}
 EDGEOSR_DEVICE void wait_for_mail(Mailbox*) {}
 EDGEOSR_DEVICE void group_sync(int, int) {}
 

@@ -71,17 +71,15 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
         prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
 #pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
-         !kCluster && at < p.later_bytes;  // in a cluster they come by mail (mail.cuh)
+         !kCluster && at < p.later_bytes;  // in a cluster each asks for its own (mail.cuh)
          at += static_cast<unsigned>(p.slabs * kThreads) * 128u)
         prefetch_l2(p.scorer + p.later_at + at);
 }
 
-// A build that stops here: a block ends when what it asked for has come.
+// The end of a build that stops early.
 template <bool kCluster>
-EDGEOSR_DEVICE bool ends_after(FusedScoreParams const& p, int phase) {
-    if (!stops_after(phase)) return false;
-    if (kCluster) wait_for_mail(mailbox(p, 0));
-    return true;
+EDGEOSR_DEVICE void drop_copies() {
+    if (kCluster) copy_async_wait<0>();
 }
 
 template <bool kMap, bool kMma, bool kHalf, bool kCluster>
@@ -98,18 +96,18 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
-    if (kCluster && thread_index_again() >> 5 == kWarps - 1) ask_for_own(p, block.valid);
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
-        pool_map<kTile, kHalf>(p, block, by);
+        pool_map<kTile, kHalf, kCluster>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
+    if (kCluster) ask_for_own(p, this_block(p).valid);
     AskedTiles asked;
     ask_for_slab<kMma>(p, block, asked);
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
-    if (ends_after<kCluster>(p, 1)) return;
+    if (stops_after(1)) return drop_copies<kCluster>();
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
@@ -117,11 +115,12 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         }
         multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
-    if (ends_after<kCluster>(p, 2)) return;
+    if (stops_after(2)) return drop_copies<kCluster>();
 
     if (kCluster) {
+        copy_async_wait<0>();
         cluster_sync();
-        if (ends_after<kCluster>(p, 3)) return;
+        if (stops_after(3)) return;
         finish_together<kMap>(p);
         return;
     }
@@ -147,12 +146,6 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
         edgeosr::fused_score<map, mma, half, cluster>(p);                                           \
     }
-#if EDGEOSR_CLUSTERS || !(defined(__CUDA_ARCH__) || defined(EDGEOSR_SIMT))
-EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
-EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
-EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
-EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
-#endif
 #if EDGEOSR_TENSOR_CORES
 EDGEOSR_ENTRY(map, mma, f16, true, true, true, false)
 EDGEOSR_ENTRY(map, mma, f32, true, true, false, false)
@@ -163,3 +156,15 @@ EDGEOSR_ENTRY(map, fma, f16, true, false, true, false)
 EDGEOSR_ENTRY(map, fma, f32, true, false, false, false)
 EDGEOSR_ENTRY(tangents, fma, f16, false, false, true, false)
 EDGEOSR_ENTRY(tangents, fma, f32, false, false, false, false)
+#if EDGEOSR_CLUSTERS || !(defined(__CUDA_ARCH__) || defined(EDGEOSR_SIMT))
+EDGEOSR_ENTRY(map, cluster, f16, true, true, true, true)
+EDGEOSR_ENTRY(map, cluster, f32, true, true, false, true)
+EDGEOSR_ENTRY(tangents, cluster, f16, false, true, true, true)
+EDGEOSR_ENTRY(tangents, cluster, f32, false, true, false, true)
+#elif defined( \
+    EDGEOSR_ALL_ENTRIES)  // a launcher names them whatever it is compiled for, and never launches these
+EDGEOSR_KERNEL(fused_score_map_cluster_f16)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_map_cluster_f32)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f16)(edgeosr::FusedScoreParams const) {}
+EDGEOSR_KERNEL(fused_score_tangents_cluster_f32)(edgeosr::FusedScoreParams const) {}
+#endif

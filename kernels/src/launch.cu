@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#define EDGEOSR_ALL_ENTRIES
 #include "fused_score.cu"
 #include "plan.h"
 
@@ -24,7 +25,12 @@ constexpr Entry kEntries[] = {fused_score_map_mma_f16,
                               fused_score_tangents_cluster_f16,
                               fused_score_tangents_cluster_f32};
 
-constexpr int kClustersFrom = 90;  // the architecture, as EDGEOSR_CLUSTERS of cluster.cuh
+// The architecture, as EDGEOSR_CLUSTERS of cluster.cuh; compilers before CUDA 12.1 make none.
+#if defined(__CUDACC_VER_MAJOR__) && __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ < 1201
+constexpr int kClustersFrom = 1 << 20;
+#else
+constexpr int kClustersFrom = 90;
+#endif
 
 // What one launch of a plan is; size: kept by the caller as long as this.
 cudaLaunchConfig_t config_of(HostPlan const& plan, cudaStream_t stream, cudaLaunchAttribute* size) {

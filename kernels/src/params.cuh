@@ -26,10 +26,10 @@ enum Limit : int {
     kGroup = 16,             // channels of a chunk of the map
     kTileMma = 8,            // samples of a tile: the columns of one mma
     kTileFma = 4,
-    kStageAt = 48,       // shared memory of phase A: what has a fixed size comes first
-    kEvenAt = 4976,      // of phase B: outputs of the hidden layers 0, 2, ..
-    kMostCluster = 8,    // blocks of a cluster: as many as every device with clusters can place
-    kMailboxBytes = 48,  // a mailbox for what is asked for, and one for each hidden layer
+    kStageAt = 48,        // shared memory of phase A: what has a fixed size comes first
+    kEvenAt = 4976,       // of phase B: outputs of the hidden layers 0, 2, ..
+    kMostCluster = 8,     // blocks of a cluster: as many as every device with clusters can place
+    kMailboxBytes = 240,  // a mailbox for each hidden layer, and a word of each block for each
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };
@@ -146,6 +146,7 @@ struct FusedScoreParams {
     int layer_share[kMaxLayers];    // tensor cores: steps of k of a part
     int layer_inverse[kMaxLayers];  // number * this >> 20 is number / row tiles; of FMAs / rows
     int layer_tiles[kMaxLayers];    // row tiles that a block of the cluster has
+    int layer_idle[kMaxLayers];     // blocks of the cluster that have none
     int parts_inverse[kMaxLayers];  // number * this >> 20 is number / parts, in a cluster
     // shared memory, bytes: phase A (block.cuh)
     int slopes_at;  // [16, Q] float, smooth activations of fp16 maps

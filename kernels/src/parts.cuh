@@ -17,6 +17,9 @@ struct Sample {
     int part;
     float top;  // the largest logit
     int label;  // its class; any class if something is not finite
+    bool summed =
+        false;  // whether the part's sum over classes, and what it lost, are here: else in shared memory
+    Floats2 sum = {0.0f, 0.0f};
 };
 
 EDGEOSR_DEVICE float norm_of(Sample const& s) {  // |z|, not below FLOOR
@@ -29,11 +32,12 @@ EDGEOSR_DEVICE float known_of(Sample const& s) {  // the discriminator's logit o
     return s.p.layers > 0 ? shared_load_f32(result(kLogit, s.column)) : 0.0f;
 }
 EDGEOSR_DEVICE float sum_of(Sample const& s) {  // the part's term, over all classes but the top one
-    return shared_load_f32(result(kSums, s.column * kMaxParts + s.part));
+    return s.summed ? s.sum.x : shared_load_f32(result(kSums, s.column * kMaxParts + s.part));
 }
 // The sum of a part over all classes but the top one, and `own` more: rounded once, for what the sum's
 // additions lost is added first. It lies where the part's value comes.
 EDGEOSR_DEVICE float sum_with(Sample const& s, float own) {
+    if (s.summed) return s.sum.x + (s.sum.y + own);
     return sum_of(s) + (shared_load_f32(result(kValues, s.column * kMaxParts + s.part)) + own);
 }
 EDGEOSR_DEVICE float number_of(Sample const& s, int index) {  // one of the part's numbers
@@ -172,12 +176,37 @@ namespace edgeosr {
 #define EDGEOSR_TERM(code, name, term) \
     case code:                         \
         return term(head, logit);
+#define EDGEOSR_SUM_VALUE(code, name, term)                          \
+    case code:                                                       \
+        s.sum = sum([&](float logit) { return term(head, logit); }); \
+        return name(s);
 #define EDGEOSR_IS_SO(code, ...) case code:
 
 // The value of the part at `s`; NaN for a code without a function.
 EDGEOSR_DEVICE float part_value(Sample const& s) {
     switch (s.p.part[s.part].code) {
         EDGEOSR_PARTS(EDGEOSR_VALUE, EDGEOSR_VALUE, EDGEOSR_VALUE)
+        default:
+            return float_from_bits(0x7fc00000u);
+    }
+}
+
+// The same of code `code`, with its sum over classes from sum(term): of term(logit) over all classes but the
+// top one, and what its additions lost. Not of a part that waits for the discriminator.
+template <class Sum>
+EDGEOSR_DEVICE float part_value_with(int code, Sample& s, HeadConstants const& head, Sum const& sum) {
+    s.summed = true;
+    switch (code) {
+        EDGEOSR_PARTS(EDGEOSR_VALUE, EDGEOSR_SUM_VALUE, EDGEOSR_NOTHING)
+        default:
+            return float_from_bits(0x7fc00000u);
+    }
+}
+
+// The same of a part that waits for the discriminator.
+EDGEOSR_DEVICE float late_value(int code, Sample const& s) {
+    switch (code) {
+        EDGEOSR_PARTS(EDGEOSR_NOTHING, EDGEOSR_NOTHING, EDGEOSR_VALUE)
         default:
             return float_from_bits(0x7fc00000u);
     }
@@ -212,6 +241,7 @@ EDGEOSR_DEVICE float class_term(int code, HeadConstants const& head, float logit
 
 #undef EDGEOSR_NOTHING
 #undef EDGEOSR_VALUE
+#undef EDGEOSR_SUM_VALUE
 #undef EDGEOSR_TERM
 #undef EDGEOSR_IS_SO
 

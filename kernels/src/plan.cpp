@@ -212,7 +212,8 @@ char const* plan_with(PlanRow const* row,
     p.slab_width = slab_width;
     p.cluster = plan->cluster = cluster;
     p.slabs = slabs_of(scorer, slab_width, cluster);
-    p.samples = row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors);
+    p.samples =
+        row ? row->samples : samples_of_tile(most, input.batch, p.slabs, input.multiprocessors, cluster);
     p.hidden_quads = (scorer.hidden_rows / 4 + p.cluster - 1) / p.cluster;
     share_layers(scorer, &p, (kMostSharedBytes - place_hidden(scorer, &p, most)) / 4, row);
     p.z_pitch = scorer.closed_form || input.half ? p.slab_width + 4 : p.slab_width | 16;

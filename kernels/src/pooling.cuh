@@ -103,8 +103,8 @@ EDGEOSR_DEVICE void ask_for_map(FusedScoreParams const& p, Block const& block, S
 // All channels of the slab, all samples of the tile, of a map that was asked for: z (mean of act(y); NaN
 // where y is not finite) and each channel's part of the J^2 sum, complete for the block after the next
 // block_sync.
-template <int kTile, bool kHalf>
-EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Sharing const& by) {
+template <int kTile, bool kHalf, bool kCluster>
+EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Sharing const& given) {
     int const chunks = block.channels / kGroup * block.valid;
     if (p.taps > 1) prepare_taps(p);
     Piecewise pieces = {0.0f, float_from_bits(0x7f800000u), 0.0f};
@@ -125,6 +125,8 @@ EDGEOSR_DEVICE void pool_map(FusedScoreParams const& p, Block const& block, Shar
             weights = load_weights(p, own);
         }
         if (next < chunks) {
+            // In a cluster anew: what is given would stay in registers.
+            Sharing const by = kCluster ? sharing(p) : given;
             stage_chunks<kHalf>(
                 p, block, by, stage_half(p, turn ^ 1), next, smaller(chunks - next, p.chunks_per_half));
             copy_async_commit();

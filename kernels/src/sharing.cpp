@@ -40,10 +40,11 @@ int slabs_of(PackedScorer const& scorer, int slab_width, int cluster) {
     return cluster > 1 ? cluster : (rounded(scorer.dimension) + slab_width - 1) / slab_width;
 }
 
-int samples_of_tile(int columns, int batch, int slabs, int multiprocessors) {
-    int samples = 1;
-    while (samples < std::min(columns, batch) && (batch + samples - 1) / samples * slabs > multiprocessors)
-        samples *= 2;
+int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int cluster) {
+    int samples = 1, spare = cluster > 1 ? cluster : 0;
+    while (samples < std::min(columns, batch) &&
+           (batch + samples - 1) / samples * slabs + spare > multiprocessors)
+        samples *= 2, spare = 0;
     return samples;
 }
 
@@ -60,6 +61,7 @@ void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, Pla
         int pieces = rows, parts = 2 * rows <= kThreads ? std::min(kThreads / rows, steps) : 1;
         if (scorer.half) {
             pieces = p->layer_tiles[layer] = (rows / 16 + p->cluster - 1) / p->cluster;
+            p->layer_idle[layer] = p->cluster - (rows / 16 + pieces - 1) / pieces;
             int const most = std::min(kMostLayerSums, room) / sums_of_part(*p, layer);
             parts = parts_of_layer(pieces, steps, kWarps - kClassWarps, most);
         }

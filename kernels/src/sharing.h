@@ -11,7 +11,7 @@ int cluster_of(PackedScorer const& scorer, ScoreInput const& input);
 /// Channels of a slab, and into how many slabs D is cut.
 int slab_width_of(PackedScorer const& scorer, int cluster);
 int slabs_of(PackedScorer const& scorer, int slab_width, int cluster);
-int samples_of_tile(int columns, int batch, int slabs, int multiprocessors);
+int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int cluster);
 /// Floats of shared memory for one part's sums of a hidden layer, tensor cores.
 int sums_of_part(FusedScoreParams const& params, int layer);
 /// Share the hidden layers out; room: floats for the sums of parts; row: what class warps are taken from,

@@ -3,6 +3,7 @@
 // hidden layers; they do not wait for one another until the verdict.
 #pragma once
 #include "mail.cuh"
+#include "own_verdict.cuh"
 #include "verdict.cuh"
 
 namespace edgeosr {
@@ -58,7 +59,7 @@ EDGEOSR_DEVICE void add_own_rows(FusedScoreParams const& p, int valid, float* pa
                 send_to_all(p,
                             reinterpret_cast<unsigned short*>(hidden_values(p, 0)) + own.sample * pitch + row,
                             halves_from(leaky(sums.x, slope), leaky(sums.y, slope)),
-                            1);
+                            0);
             else if (row == 0)
                 shared_store_f32(result(kLogit, own.sample), sums.x);
         } else if (row < head_end) {
@@ -92,7 +93,7 @@ EDGEOSR_DEVICE void send_tile(
                 p,
                 to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + row - odd,
                 halves_from(odd ? other : first, odd ? second : other),
-                layer + 1);
+                layer);
     }
 }
 
@@ -115,7 +116,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
         Floats2 const bias = shared_load_x2(own_biases(p, layer) + (there ? pair * 2 : 0));
         Floats2 value = {0.0f, 0.0f};
         float const* from = sums + sample * pitch + pair * 2;
-#pragma unroll 1
+#pragma unroll 4
         for (int part = 0; there && part < p.layer_parts[layer]; ++part) {
             Floats2 const sum = shared_load_x2(from);
             value.x += sum.x;
@@ -126,7 +127,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
         if (there)
             send(to + sample * hidden_pitch<true>(p.width[layer]) + first_tile(p, layer) * 16 + pair * 2,
                  halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
-                 mailbox(p, layer + 1),
+                 mailbox(p, layer),
                  thread & (kMostCluster - 1));
     }
 }
@@ -135,15 +136,11 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
 template <bool kKept>
 EDGEOSR_DEVICE void multiply_steps(
     float (&c)[4], unsigned char const* weights, unsigned jump, int steps, unsigned short const* column) {
-#pragma unroll 2
+#pragma unroll 4
     for (int step = 0; step < steps; ++step) {
         Words4 word;
         if (kKept) {
-            Floats4 const kept = shared_load_x4(weights);
-            word = {bits_from_float(kept.x),
-                    bits_from_float(kept.y),
-                    bits_from_float(kept.z),
-                    bits_from_float(kept.w)};
+            word = shared_words(weights);
         } else {
             word = load_16(weights);
         }
@@ -157,20 +154,16 @@ EDGEOSR_DEVICE void multiply_steps(
 // times a part along k at a time.
 EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
     int const lane = lane_again(), parts = p.layer_parts[layer], share = p.layer_share[layer];
+    if (own_tiles(p, layer) == 0) {
+        int const thread = thread_index_again();
+        if (thread < kMostCluster) send(idle_words(p, layer) + cluster_rank(), 0u, mailbox(p, layer), thread);
+        return;
+    }
     int const units = own_tiles(p, layer) * parts, inputs = hidden_pitch<true>(p.width[layer - 1]);
     unsigned short const* const columns =
         column_of_lane(reinterpret_cast<unsigned short const*>(hidden_values(p, layer - 1)), inputs, lane);
     unsigned short* const to = reinterpret_cast<unsigned short*>(hidden_values(p, layer));
     float* const sums = reinterpret_cast<float*>(shared_memory() + p.sums_at);
-    if (units == 0) {  // in the room behind the values
-        int const thread = thread_index_again();
-        if (all_answer(p, layer) && thread < kMostCluster)
-            send(to + cluster_rank() * hidden_pitch<true>(p.width[layer]) + padded16(p.width[layer]),
-                 0u,
-                 mailbox(p, layer + 1),
-                 thread);
-        return;
-    }
 #pragma unroll 1
     for (int unit = thread_index_again() >> 5; unit < units; unit += kLayerTeamWarps) {
         int const tile = unit * p.parts_inverse[layer] >> 20, part = unit - tile * parts;
@@ -211,36 +204,21 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
     send_sums(p, layer, valid, to);
 }
 
-// Classes and parts of the block's sample, by their warps.
-EDGEOSR_DEVICE void own_classes(FusedScoreParams const& p) {
-    Block const block = this_block(p);
-    int const column = cluster_rank();
-    if (column >= block.valid) return;
-    float* const partials = slab_partials(p, block.tile, 0);
-    find_top<true>(p, block, partials);
-    if (alone(p))
-        warp_sync();
-    else
-        sync_classes<true>();
-    find_sums<true>(p, block, partials);
-    sync_classes<true>();
-    find_values<true>(p, block, partials);
-}
-
 // The hidden layers and the last one, by their warps.
 EDGEOSR_DEVICE void own_layers(FusedScoreParams const& p) {
     if (p.layers < 2) return;
-    wait_for_mail(mailbox(p, 1));
+    wait_for_mail(mailbox(p, 0));
 #pragma unroll 1
     for (int layer = 1; layer < p.layers - 1; ++layer) {
         own_layer(p, layer, this_block(p).valid);
-        wait_for_mail(mailbox(p, layer + 1));
+        wait_for_mail(mailbox(p, layer));
     }
     int const column = cluster_rank();
     if (thread_index_again() >> 5 > 0 || column >= this_block(p).valid) return;
     float const logit = last_layer<true>(p, hidden_values(p, p.layers - 2), column);
     if (lane_again() == 0)
         shared_store_f32(result(kLogit, column), logit + shared_load_f32(&own_constants(p)->last_bias));
+    meet_for_logit();
 }
 
 template <bool kMap>
@@ -248,7 +226,6 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
     {
         Block const block = this_block(p);
         int const thread = thread_index_again(), column = cluster_rank();
-        wait_for_mail(mailbox(p, 0));
         if (thread >> 5 == kWarps - 1 && column < block.valid)
             finish_norms<kMap>(
                 p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
@@ -260,18 +237,13 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
         block_sync();
     }
     if (stops_after(4)) {
-        if (p.layers > 1) wait_for_mail(mailbox(p, 1));
+        if (p.layers > 1) wait_for_mail(mailbox(p, 0));
         return;
     }
     if (thread_index_again() >> 5 >= kLayerTeamWarps)
         own_classes(p);
     else
         own_layers(p);
-    block_sync();
-    int const column = cluster_rank();
-    Block const block = this_block(p);
-    if (thread_index_again() >> 5 > 0 || column >= block.valid) return;
-    write_verdict(p, slab_partials(p, block.tile, 0), block.first + column, column);
 }
 
 }  // namespace edgeosr

@@ -145,9 +145,9 @@ EDGEOSR_DEVICE void take_turns(FusedScoreParams const& p, Asked& asked) {
             Block const block = this_block(p);  // found anew: kept, it would take registers from the layers
             float* const partials = slab_partials(p, block.tile, 0);
             if (turn == 0) find_top<false>(p, block, partials);
-            if (turn == 0 && alone(p)) warp_sync();
-            if (turn == (alone(p) ? 0 : 1)) find_sums<false>(p, block, partials);
-            if (turn == (alone(p) ? 1 : 2)) find_values<false>(p, block, partials);
+            if (turn == 0 && alone<false>(p)) warp_sync();
+            if (turn == (alone<false>(p) ? 0 : 1)) find_sums<false>(p, block, partials);
+            if (turn == (alone<false>(p) ? 1 : 2)) find_values(p, block, partials);
         };
         if (turn < layers)
             hidden_layer<kMma>(p,

@@ -156,7 +156,7 @@ def test_a_record_with_a_missing_field_is_refused_by_name(tmp_path, record, key)
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"format": 1', "\x00"])
 def test_what_is_not_a_record_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(DataError, match=r"run\.json"):
+    with pytest.raises(DataError, match=r"run\.json.*; train the run again, or copy it again$"):
         read_run(tmp_path)
 
 

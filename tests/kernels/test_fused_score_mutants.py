@@ -197,19 +197,19 @@ MUTANTS = [
     Mutant(
         "no barrier between two sums over classes",
         "classes.cuh",
-        "if (!alone(p)) sync_classes<kOwn>();",
+        "if (!alone<kOwn>(p)) sync_classes<kOwn>();",
         "",
     ),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
-        "if (alone(p)) warp_sync(); else sync_classes<kOwn>();",
+        "if (alone<kOwn>(p)) warp_sync(); else sync_classes<kOwn>();",
         "warp_sync();",
     ),
     Mutant(
         "top class and sums in one turn, with no barrier between",
         "verdict.cuh",
-        "if (turn == (alone(p) ? 0 : 1)) find_sums",
+        "if (turn == (alone<false>(p) ? 0 : 1)) find_sums",
         "if (turn == 0) find_sums",
     ),
     Mutant(

@@ -1,9 +1,10 @@
 """libedgeosr with the sanitizers: ``python tests/native/sanitizers.py [address] [thread]``.
 
 A program calls everything that the header offers, from several threads, and opens hostile bundles; another
-ends while threads judge, and has OpenVINO fail while others wait for it. They are built with the sanitizer,
-the library too; onnxruntime and OpenVINO are those that are installed, which are not. Prints a line for each,
-and exits with 1 if one found something.
+ends while threads judge, and has OpenVINO fail while others wait for it; a third runs the plug-in for
+TensorRT over doubles (``sanitizers_tensorrt.py``). They are built with the sanitizer, the library too;
+onnxruntime and OpenVINO are those that are installed, which are not. Prints a line for each, and exits with 1
+if one found something.
 """
 
 import json
@@ -20,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from openvino_shim import build_shim  # noqa: E402  # the folder comes first
+import sanitizers_tensorrt  # noqa: E402  # the folder comes first
+from openvino_shim import build_shim  # noqa: E402
 
 from edgeosr.bench.reliability.spoil import spoilt  # noqa: E402  # the folder comes first
 from edgeosr.bundle.directory import write_bundle  # noqa: E402
@@ -155,17 +157,33 @@ def ends(kind: str, folder: Path, bundle: Path, cut: Path) -> list[bool]:
     return found
 
 
+def on_tensorrt(kind: str, folder: Path, paths: list[Path]) -> list[bool]:
+    """Run the plug-in for TensorRT, on a GPU with memory of its own and on one that shares the host's."""
+    flags = (*COMMON, SANITIZERS[kind])
+    library = build(folder / kind / SONAME, objects=ROOT / OBJECTS, flags=flags)
+    made, variables = sanitizers_tensorrt.exercise(folder / kind, flags, library)
+    variables["EDGEOSR_CUBINS"] = str(folder / sanitizers_tensorrt.CUBINS)
+    command = [made, folder / kind / sanitizers_tensorrt.NVINFER, *paths]
+    return [
+        run(kind, folder, f"tensorrt, {memory}", [*command, *more], **variables)
+        for memory, more in (("own memory", []), ("shared memory", ["integrated"]))
+    ]
+
+
 def main() -> int:
     """Run those that are named, or all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths, cut = small_bundles(folder), bundles_for_openvino(folder)
+        engines = sanitizers_tensorrt.bundles(folder / "engines")
+        sanitizers_tensorrt.lay_cubins(folder)
         good = []
         for kind in sys.argv[1:] or SANITIZERS:
             made = program(kind, folder, "exercise")
             good.append(run(kind, folder, "default back end", [made, *paths]))
             good.append(run(kind, folder, "openvino", [made, *cut], EXERCISE_BACKEND="openvino"))
             good += ends(kind, folder, paths[0], cut[0])
+            good += on_tensorrt(kind, folder, engines)
         return 0 if all(good) else 1
 
 

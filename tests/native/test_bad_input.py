@@ -233,7 +233,7 @@ def test_verify_finds_an_edited_threshold_as_opening_with_verify_and_a_swap_do(
     with opened(native, edited) as handle:
         assert handle.verify()[0] == BUNDLE
         said = handle.last_error()
-        assert f"scorer.npz of {edited} is not the scorer" in said and f"must be {value:g}; got" in said
+        assert f"{edited}/scorer.npz is not the scorer" in said and f"must be {value:g}; got" in said
     assert said_on_opening(native, edited, options(verify=1)) == (BUNDLE, said)
     with opened(native, bundle_path) as handle:
         assert native.edgeosr_swap(handle.pointer, os.fsencode(edited)) == BUNDLE

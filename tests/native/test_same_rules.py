@@ -24,6 +24,7 @@ from edgeosr.files import sha256_of
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native import tables
 from edgeosr.runtime.native.library import Options
+from edgeosr.runtime.verify import verify_bundle
 from edgeosr.verdict import reads_as_unknown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,6 +167,23 @@ def test_names_of_classes_that_were_exchanged_are_found_by_both(native, make_bun
     assert status == 2 and "golden.npz: classes must be the digest of the manifest's names" in said
 
 
+def test_a_preprocessing_that_is_not_the_bodys_any_more_fails_both(native, body_bundle, tmp_path):
+    """libedgeosr makes the front end of a body of the manifest; Python has it in ``model.onnx``."""
+    bundle = body_bundle()
+    golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = replace(golden, preprocessing=bundle.manifest.preprocessing)
+    path = tmp_path / "body.edgeosr"
+    write_bundle(path, bundle.manifest, {**bundle.files, "golden.npz": write_golden(golden)})
+    assert opened(native, path)[0] == 4 and verify_bundle(path, backends=["openvino"]).passed
+    document = json.loads((path / "manifest.json").read_bytes())
+    document["preprocessing"]["mean"][0] += 0.25
+    (path / "manifest.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(BundleError, match=r"golden\.npz: preprocessing must be the manifest's"):
+        verify_bundle(path, backends=["openvino"])
+    status, said = opened(native, path)
+    assert status == 2 and f"{path}/golden.npz: preprocessing must be the manifest's, which was" in said
+
+
 def without(data, *names, **changes):
     """Return an .npz without some arrays, or with others in their place."""
     with np.load(io.BytesIO(data)) as arrays:
@@ -173,6 +191,42 @@ def without(data, *names, **changes):
     room = io.BytesIO()
     np.savez(room, **{**kept, **changes})
     return room.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: {**document, "classes": 5},
+        lambda document: {**document, "more": 1},
+        lambda document: {key: value for key, value in document.items() if key != "files"},
+        lambda document: b"{",
+        lambda document: b"\xff",
+    ],
+)
+def test_whatever_is_wrong_with_a_manifest_both_say_what_to_do(native, good_files, tmp_path, damage):
+    path = tmp_path / "damaged.edgeosr"
+    path.mkdir()
+    for name, data in good_files.items():
+        (path / name).write_bytes(data)
+    damaged = damage(json.loads(good_files["manifest.json"]))
+    data = damaged if isinstance(damaged, bytes) else json.dumps(damaged).encode()
+    (path / "manifest.json").write_bytes(data)
+    with pytest.raises(BundleError, match=r"; export the bundle again, or copy it again$"):
+        read_bundle(path)
+    status, said = opened(native, path)
+    assert status == 2 and said.startswith(f"{path}/manifest.json")
+    assert said.endswith("; export the bundle again, or copy it again") and said.count("again") == 2
+
+
+@pytest.mark.parametrize("file", ["golden.npz", "scorer.npz"])
+def test_what_is_wrong_with_a_file_names_the_bundle_in_both(native, make_bundle, tmp_path, file):
+    bundle = read_bundle(make_bundle())
+    path = tmp_path / "damaged.edgeosr"
+    write_bundle(path, bundle.manifest, {**bundle.files, file: b"PK"})
+    with pytest.raises(BundleError, match=rf"^{path}/{file} "):
+        verify_bundle(path)
+    status, said = opened(native, path)
+    assert status == 2 and said.startswith(f"{path}/{file} cannot be read: ")
 
 
 def test_links_pipes_and_folders_are_no_files_of_a_bundle(native, good_files, tmp_path):

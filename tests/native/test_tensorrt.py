@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import sanitizers_tensorrt
 
 from edgeosr.kernels.build.toolchain import find_nvcc
 from edgeosr.runtime.native.build import HERE as LIBRARY
+from edgeosr.runtime.native.build import OBJECTS, PLAIN, SONAME, build
 from edgeosr.runtime.native.tensorrt_build import main
 
 HERE = Path(__file__).parent / "tensorrt"
@@ -21,6 +23,7 @@ HERE = Path(__file__).parent / "tensorrt"
 RUNS = {
     ("table_in_c.py",): 18,
     ("on_doubles.py", "failing_on_doubles.py", "packing_as_python.py"): 78,
+    ("lanes_and_sizes.py",): 46,
 }
 
 
@@ -42,6 +45,29 @@ def test_it_passes_in_a_process_of_its_own(built, files):
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None and int(passed[1]) >= RUNS[files], done.stdout[-500:]
+
+
+@pytest.mark.parametrize("memory", ["own memory", "shared memory"])
+def test_whatever_fails_under_load_is_told_and_leaves_nothing_behind(exercise, memory):
+    """The program of ``make native-sanitizers``, without a sanitizer."""
+    command, environment = exercise
+    command = [*command, "integrated"] if memory == "shared memory" else command
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = re.fullmatch(r"(\d+) failures told, nothing left behind\n", done.stdout)
+    assert told is not None and int(told[1]) > 400
+
+
+@pytest.fixture(scope="module")
+def exercise(tmp_path_factory):
+    """The program's command, and its environment."""
+    folder, objects = tmp_path_factory.mktemp("exercise"), HERE.parents[2] / OBJECTS
+    paths = sanitizers_tensorrt.bundles(folder / "engines")
+    sanitizers_tensorrt.lay_cubins(folder)
+    library = build(folder / SONAME, objects=objects, flags=PLAIN)
+    program, variables = sanitizers_tensorrt.exercise(folder, PLAIN, library)
+    variables["EDGEOSR_CUBINS"] = str(folder / sanitizers_tensorrt.CUBINS)
+    return [program, folder / sanitizers_tensorrt.NVINFER, *paths], {**os.environ, **variables}
 
 
 def test_without_headers_the_build_says_what_to_install(monkeypatch, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Expected verdicts against those that came: a fault is a difference, rounding is not, a tie is counted."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -61,13 +62,13 @@ def compared(
     values: Any = None,
     *,
     band: Band = BAND,
-    batched: Callable[[int], bool] = lambda frame: False,
+    batch: Callable[[int], int] = lambda frame: 0,
 ) -> Agreement:
     label = expected.label if label is None else label
     score = expected.score if score is None else score
     values = expected.values if values is None else values
     found = [
-        Found(i, "rgb", batched(i), verdict(int(label[i]), float(score[i]), values[i])) for i in range(COUNT)
+        Found(i, "rgb", batch(i), i, verdict(int(label[i]), float(score[i]), values[i])) for i in range(COUNT)
     ]
     return agreement(expected, found, classes=CLASSES, threshold=LIMIT, band=band, fusion=FUSION)
 
@@ -208,14 +209,38 @@ def test_a_fault_at_one_place_of_every_batch_is_not_outvoted_by_frames_judged_al
     last = np.arange(COUNT) % 8 == 7
     score = np.where(last, expected.score - 2, expected.score)
     score[expected.score > LIMIT] = (expected.score + 2 * last)[expected.score > LIMIT]
-    lines = compared(expected, score=score, batched=lambda frame: True).differences
+    lines = compared(expected, score=score, batch=lambda frame: COUNT).differences
     assert len(lines) == 1 and lines[0].startswith("scores in a batch: 8 of 64 are more than")
     # Outside by little: 4 of the 32 in a batch are too many, though they are few of all 64.
     score = expected.score.copy()
     score[1:8:2] -= np.float32(2 * BAND.score)
-    (line,) = compared(expected, score=score, batched=lambda frame: frame % 2 == 1).differences
+    (line,) = compared(expected, score=score, batch=lambda frame: 32 * (frame % 2)).differences
     assert line.startswith("scores in a batch: 4 of 32 are more than")
+    assert re.search(r", golden frame [1357] in a batch of 32, at place [2468]\)$", line)
     assert compared(expected, score=score).differences == ()
+
+
+def test_a_fault_of_batches_of_one_size_is_not_outvoted_by_those_of_another() -> None:
+    """An engine has buffers of its own for each size."""
+    expected = expected_verdicts()
+    sizes = np.where(np.arange(COUNT) < 24, 8, 40)
+    for wrong, lines in ((1, 0), (3, 1), (7, 1)):
+        score = expected.score.copy()
+        score[:wrong] -= np.float32(2 * BAND.score)
+        found = compared(expected, score=score, batch=lambda frame: int(sizes[frame])).differences
+        assert len(found) == lines
+    assert found[0].startswith("scores in a batch: 7 of 64")  # too many of all, told once
+    score[:7] = expected.score[:7]
+    score[:3] -= np.float32(2 * BAND.score)
+    (line,) = compared(expected, score=score, batch=lambda frame: int(sizes[frame])).differences
+    assert line.startswith("scores in a batch of 8: 3 of 24 are more than")
+    sizes[1:] = 63  # one that is a batch of its own may lie outside, as of all
+    score = expected.score.copy()
+    score[0] -= np.float32(2 * BAND.score)
+    sizes[0] = 1
+    assert compared(expected, score=score, batch=lambda frame: int(sizes[frame])).differences == ()
+    score[0] -= np.float32(CEILING * BAND.score)
+    assert len(compared(expected, score=score, batch=lambda frame: int(sizes[frame])).differences) == 1
 
 
 def test_a_part_of_weight_0_that_is_wrong_is_a_difference() -> None:
@@ -258,7 +283,7 @@ def own_verdicts(expected: Expected, label: Any = None, score: Any = None) -> li
     label = expected.label if label is None else label
     score = expected.score if score is None else score
     return [
-        Found(i, "rgb", False, verdict(int(label[i]), float(score[i]), expected.values[i], OWN[label[i]]))
+        Found(i, "rgb", 0, 0, verdict(int(label[i]), float(score[i]), expected.values[i], OWN[label[i]]))
         for i in range(COUNT)
     ]
 
@@ -284,7 +309,7 @@ def test_with_a_threshold_a_class_ties_lie_at_the_class_s_own() -> None:
 def test_a_decision_by_another_class_s_threshold_is_a_difference() -> None:
     expected = with_own_thresholds()
     common = [
-        Found(i, "rgb", False, verdict(int(label), float(score), expected.values[i], LIMIT))
+        Found(i, "rgb", 0, 0, verdict(int(label), float(score), expected.values[i], LIMIT))
         for i, (label, score) in enumerate(zip(expected.label, expected.score, strict=True))
     ]
     result = judged_by_class(expected, common)
@@ -299,7 +324,7 @@ def test_a_class_that_rounding_brings_to_the_front_decides_by_its_own_threshold(
     assert not [line for line in result.differences if line.startswith("golden frame")]
     # With the first class's threshold the same verdicts are wrong.
     wrong = [
-        Found(i, "rgb", False, verdict(int(two), float(score), expected.values[i], OWN[one]))
+        Found(i, "rgb", 0, 0, verdict(int(two), float(score), expected.values[i], OWN[one]))
         for i, (one, two, score) in enumerate(
             zip(expected.label, expected.second, expected.score, strict=True)
         )

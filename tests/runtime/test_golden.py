@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeosr.bundle.backbone import BackboneRecord, GateRecord
-from edgeosr.bundle.directory import read_bundle
+from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import LARGEST_FRAME
@@ -208,6 +208,37 @@ def test_names_of_classes_that_were_exchanged_in_the_manifest_are_noticed(
     for wrong in (np.zeros(64, np.uint8), np.zeros(63, np.uint8), np.zeros(64, np.int64)):
         with pytest.raises(BundleError, match="classes must be the digest"):
             read_golden(with_changes(plain, classes=wrong), manifest)
+
+
+def test_a_preprocessing_that_was_edited_in_the_manifest_is_noticed(
+    sample: Golden, manifest: Manifest
+) -> None:
+    plain, made = replace(sample, typed=None, rounding=None), manifest.preprocessing
+    assert read_golden(write_golden(plain), manifest).preprocessing is None  # as older files are
+    data = write_golden(replace(plain, preprocessing=made))
+    assert read_golden(data, manifest).preprocessing == made
+    last = (*made.mean[:2], made.mean[2] + 1e-9)
+    for change in (
+        {"height": made.height + 1}, {"width": made.width + 1}, {"fit": "stretch"}, {"crop_fraction": 0.5},
+        {"resize_to": max(made.height, made.width)}, {"mean": last}, {"std": (*made.std[:2], 2.0)},
+        {"color": "bgr"},
+    ):  # fmt: skip
+        edited = replace(manifest, preprocessing=replace(made, **change))
+        words = f"preprocessing must be the manifest's, whose {next(iter(change))} was edited after"
+        with pytest.raises(BundleError, match=words):
+            read_golden(data, edited)
+    for wrong in (np.zeros(12), np.zeros(11), np.zeros(12, np.float32)):
+        with pytest.raises(BundleError, match="preprocessing must be the manifest's"):
+            read_golden(with_changes(plain, preprocessing=wrong), manifest)
+
+
+def test_what_is_wrong_with_the_file_of_a_bundle_names_the_bundle(make_bundle, manifest, tmp_path) -> None:
+    files = read_bundle(make_bundle()).files
+    damaged = tmp_path / "damaged.edgeosr"
+    for file in ("golden.npz", "scorer.npz"):
+        write_bundle(damaged, manifest, {**files, file: b"PK"})
+        with pytest.raises(BundleError, match=rf"^{damaged}/{file} .*; export the bundle again"):
+            verify_bundle(damaged)
 
 
 def test_a_file_of_an_older_edgeosr_is_refused(manifest: Manifest) -> None:

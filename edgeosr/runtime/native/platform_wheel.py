@@ -40,7 +40,9 @@ def cross_compiled(machine: str, out: Path, *, objects: Path) -> Path:
         )
     target = f"{machine}-linux-gnu.{GLIBC[0]}.{GLIBC[1]}"
     compiler = (sys.executable, "-m", "ziglang", "c++", "-target", target)
-    build(out, objects=objects, compiler=compiler, flags=("-O2", "-g0", "-s"))
+    # The table of names that loaders of glibc have not read since 2006 is left out.
+    link = ("-ldl", "-Wl,--hash-style=gnu")
+    build(out, objects=objects, compiler=compiler, flags=("-O2", "-g0", "-s"), link=link)
     size = os.path.getsize(out)
     if size > LARGEST_LIBRARY:
         raise UsageError(f"libedgeosr for {machine} must have at most {LARGEST_LIBRARY} bytes; got {size}")

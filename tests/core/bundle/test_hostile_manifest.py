@@ -108,3 +108,17 @@ def test_any_bytes_anywhere_are_read_or_refused_as_a_bundles_error(noise: bytes,
     data = json.dumps(PLAIN).encode()
     with contextlib.suppress(BundleError):
         parse_manifest(data[:place] + noise + data[place + len(noise) // 2 :])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"{", b"\xff", json.dumps({**PLAIN, "name": 5}).encode(), json.dumps({**PLAIN, "more": 1}).encode(),
+        json.dumps({key: value for key, value in PLAIN.items() if key != "files"}).encode(),
+        json.dumps({**PLAIN, "data": {**PLAIN["data"], "known": ["a", "a"]}}).encode(), b"[" * 100_000,
+    ],
+    ids=["no JSON", "no text", "a type", "an unknown field", "a missing field", "a name twice", "too deep"],
+)  # fmt: skip
+def test_whatever_is_wrong_the_message_ends_with_what_to_do(damaged: bytes) -> None:
+    with pytest.raises(BundleError, match=r"[^;]; export the bundle again, or copy it again$"):
+        parse_manifest(damaged)

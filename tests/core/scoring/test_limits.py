@@ -72,7 +72,7 @@ def test_as_many_layers_as_the_limit_are_written_and_one_more_is_not():
 
 
 def node(text):
-    return parse_json(text.encode(), "manifest.json", BundleError)
+    return parse_json(text.encode(), "manifest.json", BundleError, then="")
 
 
 def probes(**changes):

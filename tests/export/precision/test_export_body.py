@@ -114,6 +114,18 @@ def test_golden_verdicts_say_the_thresholds_that_they_were_made_with(bundle: Bun
         read_golden(bundle.files["golden.npz"], replace(bundle.manifest, body=edited))
 
 
+def test_golden_verdicts_say_what_made_the_bodys_input(bundle: Bundle, tmp_path: Path) -> None:
+    """libedgeosr makes it by the manifest, so that a body would get another one from an edited manifest."""
+    made = bundle.manifest.preprocessing
+    assert read_golden(bundle.files["golden.npz"], bundle.manifest).preprocessing == made
+    edited = replace(bundle.manifest, preprocessing=replace(made, mean=(0.4, *made.mean[1:])))
+    write_bundle(tmp_path / "edited.edgeosr", edited, dict(bundle.files))
+    with pytest.raises(
+        BundleError, match=r"golden\.npz: preprocessing must be the manifest's, whose mean was"
+    ):
+        verify_bundle(tmp_path / "edited.edgeosr", backends=["openvino"])
+
+
 @contextlib.contextmanager
 def without(instructions: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

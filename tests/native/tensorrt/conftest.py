@@ -21,6 +21,7 @@ import doubles  # noqa: E402
 from cuda_streams import QueuedCudaDouble  # noqa: E402
 from engine_double import EngineDouble, TrtDouble  # noqa: E402
 from handle import Handle, options  # noqa: E402
+from plugin_table import Engine  # noqa: E402
 
 from edgeosr.bundle.directory import read_bundle  # noqa: E402
 from edgeosr.bundle.engines import EngineRecord  # noqa: E402
@@ -96,6 +97,7 @@ class Machine:
         (self.cubins / SOURCE_FILE).write_text(device_source().digest + "\n", "utf-8")
         (self.cubins / CUBIN).write_bytes(b"\x7fELF")
         self.handles: list[Handle] = []
+        self.by_table: list[Engine] = []
 
     def spelled(self) -> str:
         return f"{self.version // 10000}.{self.version // 100 % 100}.{self.version % 100}"
@@ -122,6 +124,11 @@ class Machine:
         self.handles.append(Handle(self.native, self.path, options(**given)))
         return self.handles[-1]
 
+    def table(self, **changes: Any) -> Engine:
+        """Open the engine by the plug-in's table alone."""
+        self.by_table.append(Engine(self.plugin, self.path, self.library, **changes))
+        return self.by_table[-1]
+
     def python(self, engine: EngineDouble, cuda: QueuedCudaDouble) -> EngineRunner:
         """The runner of Python over doubles of its own, around the same engine."""
         scorer = FusedScorer(
@@ -136,9 +143,10 @@ class Machine:
 
     def close(self) -> None:
         """Close what is open; nothing may be left, and nothing may have gone wrong in a call from C."""
-        for handle in self.handles:
-            handle.close()
+        for opened in (*self.handles, *self.by_table):
+            opened.close()
         self.handles.clear()
+        self.by_table.clear()
         assert self.faults == []
         assert self.trt.alive == []
         if not self.cuda.lost:

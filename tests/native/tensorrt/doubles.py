@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parents[1]
 for folder in (TESTS / "runtime" / "backends", TESTS / "kernels"):
-    sys.path.insert(0, str(folder))
+    sys.path.append(str(folder))  # behind the folder of whoever imports this, which has a conftest too
 
 from cuda.bindings import driver as genuine  # noqa: E402  # the folders come first
 from cuda_streams import QueuedCudaDouble  # noqa: E402
@@ -93,11 +94,11 @@ def stubs_from(include: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def nvinfer_library(folder: Path, include: Path) -> Path:
-    """Compile libnvinfer behind the classes of these headers."""
+def nvinfer_library(folder: Path, include: Path, flags: Sequence[str] = ()) -> Path:
+    """Compile libnvinfer behind the classes of these headers; flags: of a sanitizer."""
     (folder / "nvinfer_stubs.inc").write_text(stubs_from(include), "utf-8")
     return compiled(
-        folder / "libnvinfer_double.so", str(HERE / "nvinfer_double.cpp"), f"-I{folder}",
+        folder / "libnvinfer_double.so", str(HERE / "nvinfer_double.cpp"), f"-I{folder}", *flags,
         "-Wno-unused-parameter", "-Wno-deprecated-declarations", "-isystem", str(include),
         "-isystem", str(find_nvcc().include),
     )  # fmt: skip
@@ -230,7 +231,7 @@ I32, I64, PTR, TXT = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p, ctypes.c_c
 SIZES = ctypes.POINTER(ctypes.c_int64)
 CALLS = {
     "started": (I32, I32), "load": (I64, PTR, ctypes.c_size_t), "made": (I64, I64, I32), "count": (I32, I64),
-    "name": (None, I64, I32, PTR), "fact": (I32, I64, TXT, TXT), "profile": (None, I64, TXT, I32, I32, SIZES),
+    "name": (None, I64, I32, PTR), "fact": (I32, I64, TXT, TXT), "profile": (I32, I64, TXT, I32, I32, SIZES),
     "memory": (I64, I64), "set_memory": (None, I64, PTR, I64), "set_shape": (I32, I64, TXT, I32, SIZES),
     "shape": (I32, I64, TXT, SIZES), "set_address": (I32, I64, TXT, PTR), "enqueue": (I32, I64, PTR),
     "gone": (None, TXT, I64), "said": (None, PTR),
@@ -253,6 +254,7 @@ NUMBERS = {
     "format": {"LINEAR": 0, "CHW2": 1},
 }
 USER_MANAGED = 2
+ALONE = ("made", "gone")  # TensorRT takes no two of these at once
 
 
 class TensorRT:
@@ -270,7 +272,7 @@ class TensorRT:
         failed = {name: None if types[0] is None else 0 for name, types in CALLS.items()}
         members = {
             name: ctypes.CFUNCTYPE(*types)(
-                faults.guarded(self.locked(getattr(self, name), alone=name == "made"), failed[name])
+                faults.guarded(self.locked(getattr(self, name), alone=name in ALONE), failed[name])
             )
             for name, types in CALLS.items()
         }
@@ -278,14 +280,14 @@ class TensorRT:
         library.double_set(ctypes.byref(self.calls))
 
     def locked(self, call: Any, *, alone: bool) -> Any:
-        """Let one call in at a time; ``alone``: TensorRT does not, so two at once are a fault."""
+        """Let one call in at a time; ``alone``: TensorRT does not, so two such at once are a fault."""
 
         @functools.wraps(call)
         def run(*arguments: Any) -> Any:
             if alone:
                 self.inside += 1
                 time.sleep(0.005)
-                assert self.inside == 1, "two contexts are made at once"
+                assert self.inside == 1, "two contexts are made, or let go, at once"
                 self.inside -= 1
             with self.lock:
                 return call(*arguments)
@@ -331,10 +333,11 @@ class TensorRT:
         found = getattr(self.of(engine), f"get_tensor_{what.decode()}")(name.decode())
         return NUMBERS[what.decode()][found.name]
 
-    def profile(self, engine: int, name: bytes, index: int, which: int, sizes: Any) -> None:
-        shapes = self.of(engine).get_tensor_profile_shape(name.decode(), index)
-        for i, size in enumerate(shapes[0 if which == 0 else -1]):
+    def profile(self, engine: int, name: bytes, index: int, which: int, sizes: Any) -> int:
+        shape = self.of(engine).get_tensor_profile_shape(name.decode(), index)[0 if which == 0 else -1]
+        for i, size in enumerate(shape):
             sizes[i] = size
+        return len(shape)
 
     def memory(self, engine: int) -> int:
         return self.of(engine).device_memory_size_v2

@@ -1,11 +1,15 @@
-// A double of libnvinfer behind TensorRT's own classes: each call goes to Python (doubles.py). What the
-// plug-in must not call ends the process, by nvinfer_stubs.inc, which is made of the headers' classes.
+// A double of libnvinfer behind TensorRT's own classes: each call goes to what double_set was given, of
+// Python (doubles.py) or of C++ (engine_double.cpp). What the plug-in must not call ends the process, by
+// nvinfer_stubs.inc, which is made of the headers' classes.
 #include <NvInferRuntime.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
+
+#include "nvinfer_calls.h"
 
 namespace {
 
@@ -20,29 +24,6 @@ namespace {
 
 extern "C" {
 
-struct Calls {
-    std::int32_t (*started)(std::int32_t version);  // 0: no runtime; 2: one that must not be touched
-    std::int64_t (*load)(void const* plan, std::size_t bytes);
-    std::int64_t (*made)(std::int64_t engine, std::int32_t strategy);
-    std::int32_t (*count)(std::int64_t engine);
-    void (*name)(std::int64_t engine, std::int32_t index, char* text);
-    std::int32_t (*fact)(std::int64_t engine, char const* name, char const* what);
-    void (*profile)(
-        std::int64_t engine, char const* name, std::int32_t index, std::int32_t which, std::int64_t* sizes);
-    std::int64_t (*memory)(std::int64_t engine);
-    void (*set_memory)(std::int64_t context, void* address, std::int64_t bytes);
-    std::int32_t (*set_shape)(std::int64_t context,
-                              char const* name,
-                              std::int32_t rank,
-                              std::int64_t const* sizes);
-    std::int32_t (*shape)(std::int64_t context, char const* name, std::int64_t* sizes);
-    std::int32_t (*set_address)(std::int64_t context, char const* name, void* address);
-    std::int32_t (*enqueue)(std::int64_t context, void* stream);
-    void (*gone)(char const* what, std::int64_t number);
-    void (*said)(char* text);  // what is logged as an error after a call that failed
-    std::int32_t version, build;
-};
-
 static Calls calls;
 
 void double_set(Calls const* to) {
@@ -55,13 +36,13 @@ namespace {
 
 using namespace nvinfer1;
 
-ILogger* logger;
+std::atomic<ILogger*> logger{nullptr};
 
 void log_error() {
     char text[1000] = {};
     calls.said(text);
-    if (text[0] != '\0') logger->log(ILogger::Severity::kERROR, text);
-    logger->log(ILogger::Severity::kINFO, "of no interest");
+    if (text[0] != '\0') logger.load()->log(ILogger::Severity::kERROR, text);
+    logger.load()->log(ILogger::Severity::kINFO, "of no interest");
 }
 
 Dims dims_of(std::int32_t rank, std::int64_t const* sizes) {
@@ -134,8 +115,9 @@ class Engine final : public ICudaEngine, StubCudaEngine {
                          std::int32_t index,
                          OptProfileSelector select) const noexcept override {
         std::int64_t sizes[8] = {};
-        calls.profile(number_, name, index, static_cast<std::int32_t>(select), sizes);
-        return dims_of(4, sizes);
+        std::int32_t const rank =
+            calls.profile(number_, name, index, static_cast<std::int32_t>(select), sizes);
+        return dims_of(rank, sizes);
     }
     std::int64_t getDeviceMemorySizeV2() const noexcept override { return calls.memory(number_); }
     IExecutionContext* createExecutionContext(ExecutionContextAllocationStrategy strategy) noexcept override {
@@ -166,7 +148,8 @@ extern "C" {
 
 void* createInferRuntime_INTERNAL(void* given, std::int32_t version) noexcept {
     // The first one is TensorRT's for as long as anything of it lives.
-    if (logger == nullptr) logger = static_cast<ILogger*>(given);
+    ILogger* none = nullptr;
+    logger.compare_exchange_strong(none, static_cast<ILogger*>(given));
     if (logger != given) unexpected("createInferRuntime_INTERNAL with another logger than the first");
     std::int32_t const how = calls.started(version);
     if (how != 1) log_error();

@@ -124,7 +124,6 @@ def test_auto_takes_the_engine_first_where_it_opens(machine, frames, anywhere):
             {"targets": ("sm_89", "sm_90")},
             "plan.plan: it is for sm_89, sm_90, and Orin is sm_87; build one here",
         ),
-        ({"builder": "tensorrt_rtx"}, "can run on TensorRT here: it has none; build one here"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

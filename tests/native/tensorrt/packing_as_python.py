@@ -58,6 +58,19 @@ def test_what_the_kernel_does_not_take_is_refused_in_words(packed):
     assert f"compares with one threshold for all classes; got {scorer.classes}, one a class" in said
 
 
+def test_a_list_that_is_shorter_than_the_scorer_says_is_not_read_beyond_its_end(libraries, scorers):
+    notices = libraries[3].edgeosr_tensorrt_test_notices
+    seen = set()
+    for _, file in scorers:
+        for number in range(40):
+            found = notices(file, ctypes.c_size_t(len(file)), number)
+            if found == -1:
+                break
+            assert found != 0, f"the list {number}"
+            seen.add((number, found))
+    assert {number for number, found in seen if found == 1} >= set(range(12))
+
+
 def test_it_has_every_part_of_the_kernel(libraries):
     assert sorted(kernel_parts()) == list(range(libraries[3].edgeosr_tensorrt_test_kernel_parts()))
 

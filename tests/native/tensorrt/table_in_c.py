@@ -224,7 +224,7 @@ def test_a_bundle_without_a_backbone_is_refused(native, engine_bundle, tmp_path)
     )
     status, said = said_on_opening(native, bundle.path, options(**NAMED))
     assert status == NO_BACKEND and said.startswith(
-        f"{bundle.path} has no engine; build one here: edgeosr build BUNDLE, or"
+        f"{bundle.path} has no engine of TensorRT (those of TensorRT-RTX run in Python alone); build one"
     )
 
 

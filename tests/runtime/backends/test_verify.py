@@ -86,7 +86,7 @@ def test_wrong_verdicts_are_named_and_end_with_1(machine: Machine, command: Call
     assert code == 1
     assert "onnxruntime   DIFFERS" in out and "tensorrt      DIFFERS" in out
     assert "    golden frame 0 (rgb) alone: expected " in out
-    assert "    golden frame 0 (rgb) in a batch: expected " in out
+    assert "    golden frame 0 (rgb) in a batch of 32, at place 1: expected " in out
     assert "FAILED: do not deploy this bundle here" in out
 
 

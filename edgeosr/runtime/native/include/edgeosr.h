@@ -118,7 +118,9 @@ typedef struct edgeosr_verification {
 } edgeosr_verification;
 
 /* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first.
- * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close. */
+ * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close.
+ * At its end, and at that of a swap, glibc's malloc_trim gives free memory of the whole process's heap back
+ * to the system: what your program has freed, too. */
 EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
                                         edgeosr_options const* options,
                                         edgeosr_runtime** out);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "base/failure.h"
 #include "half.h"
@@ -55,6 +56,11 @@ int activation_code(Activation activation) {
     }
 }
 
+/// Of those that the kernel has.
+std::size_t parameters_of(Activation activation) {
+    return activation == Activation::kClip ? 2 : activation == Activation::kLeakyRelu ? 1 : 0;
+}
+
 void require_supported(Scorer const& scorer) {
     if (!scorer.class_thresholds.empty())
         fail(EDGEOSR_NO_BACKEND,
@@ -78,13 +84,25 @@ void require_supported(Scorer const& scorer) {
     require_within("the number of score parts", scorer.parts.size(), 1, kernels::kMaxParts);
     for (std::size_t i = 0; i < scorer.parts.size(); ++i) {
         if (static_cast<int>(scorer.parts[i]) >= kKernelParts)
-            fail(EDGEOSR_NO_BACKEND, "the fused kernel has no score part ", scorer.part_names[i], kInstead);
-        auto const& own = scorer.constants[i];
-        require_within(
-            joined("the matrix rows of ", scorer.part_names[i]), own.biases.size(), 0, kernels::kMaxPartRows);
-        require_within(
-            joined("the numbers of ", scorer.part_names[i]), own.numbers.size(), 0, kernels::kMaxPartNumbers);
+            fail(
+                EDGEOSR_NO_BACKEND, "the fused kernel has no score part ", scorer.part_names.at(i), kInstead);
+        auto const& own = scorer.constants.at(i);
+        require_within(joined("the matrix rows of ", scorer.part_names.at(i)),
+                       own.biases.size(),
+                       0,
+                       kernels::kMaxPartRows);
+        require_within(joined("the numbers of ", scorer.part_names.at(i)),
+                       own.numbers.size(),
+                       0,
+                       kernels::kMaxPartNumbers);
     }
+}
+
+/// The reader has looked already: this keeps what it may once forget from being read beyond its end.
+void require_numbers(Floats const& numbers, std::size_t wanted) {
+    if (numbers.size() != wanted)
+        throw std::out_of_range(joined(
+            "the scorer must have ", wanted, " numbers here; got ", numbers.size(), "; please report this"));
 }
 
 /// Bytes put together, each piece at a multiple of 16.
@@ -109,6 +127,7 @@ struct Matrix {
 
     std::size_t rows() const { return bias.size(); }
     void add(Floats const& more, Floats const& biases, std::size_t given) {
+        require_numbers(more, biases.size() * given);
         std::size_t const first = rows();
         bias.resize(first + rounded(biases.size()));
         weight.resize(rows() * inputs);
@@ -170,13 +189,15 @@ Floats constants_of(Scorer const& scorer) {
         made[5] = static_cast<float>(static_cast<double>(scorer.probe_space) /
                                      static_cast<double>(scorer.probes) / (gain * gain));
     }
-    if (scorer.closed_form)
+    if (scorer.closed_form) {
+        require_numbers(scorer.activation_parameters, parameters_of(scorer.activation));
         std::copy(scorer.activation_parameters.begin(), scorer.activation_parameters.end(), made.begin() + 6);
-    if (scorer.layers.size() > 1) made[8] = scorer.layers.back().bias[0];
+    }
+    if (scorer.layers.size() > 1) made[8] = scorer.layers.back().bias.at(0);
     for (std::size_t i = 0; i < scorer.parts.size(); ++i) {
-        made[16 + i] =
-            static_cast<float>(static_cast<double>(scorer.weights[i]) / static_cast<double>(scorer.stds[i]));
-        made[16 + kernels::kMaxParts + i] = scorer.means[i];
+        made[16 + i] = static_cast<float>(static_cast<double>(scorer.weights.at(i)) /
+                                          static_cast<double>(scorer.stds.at(i)));
+        made[16 + kernels::kMaxParts + i] = scorer.means.at(i);
     }
     return made;
 }
@@ -206,6 +227,7 @@ std::vector<std::uint8_t> packed_scorer(Scorer const& scorer, bool half) {
     for (std::size_t i = 1; i < scorer.layers.size(); ++i) {
         Layer const& layer = scorer.layers[i];
         if (i + 1 == scorer.layers.size()) {
+            require_numbers(layer.weight, scorer.layers[i - 1].outputs());
             head.layer_at[i] = pieces.add(layer.weight);
             continue;
         }
@@ -218,15 +240,16 @@ std::vector<std::uint8_t> packed_scorer(Scorer const& scorer, bool half) {
     }
     head.later_bytes = static_cast<std::uint32_t>(pieces.bytes.size()) - head.later_at;
     if (scorer.closed_form) {
+        require_numbers(scorer.table, scorer.dimension * scorer.offsets.size());
         head.table_at = pieces.add(scorer.table);
         head.offsets_at = pieces.add(scorer.offsets);
         head.activation = activation_code(scorer.activation);
     }
     for (std::size_t i = 0; i < scorer.parts.size(); ++i) {
-        auto const& own = scorer.constants[i];
+        auto const& own = scorer.constants.at(i);
         bool const rows = !own.biases.empty();
         head.part[i].code = static_cast<std::int32_t>(scorer.parts[i]);
-        head.part[i].row = rows ? static_cast<std::int32_t>(first_row[i]) : 0;
+        head.part[i].row = rows ? static_cast<std::int32_t>(first_row.at(i)) : 0;
         head.part[i].rows = static_cast<std::int32_t>(own.biases.size());
         head.part[i].numbers_at = own.numbers.empty() ? 0 : pieces.add(own.numbers);
     }

@@ -43,11 +43,8 @@ std::vector<EngineRecord> engines_of(edgeosr_tensorrt_bundle const& bundle, std:
     return made;
 }
 
-/// Why an engine cannot run here, with what to do; "" if it can.
-std::string why_not(EngineRecord const& record,
-                    std::string const& backbone,
-                    Device const& device,
-                    char const* library) {
+/// Why an engine cannot run on this device, with what to do; "" if it can.
+std::string why_not(EngineRecord const& record, std::string const& backbone, Device const& device) {
     std::string const architecture = device.architecture();
     if (record.backbone != backbone)
         return joined("it was built from another backbone than the bundle holds", kBuild);
@@ -67,31 +64,49 @@ std::string why_not(EngineRecord const& record,
                       " ",
                       device.memory >> 20,
                       " MiB of memory left; end other programs, or export a smaller network");
-    Library const& found = trt::library(library);
-    if (!found.is(record.version))
-        return joined(
-            "it was built by TensorRT ", shown(record.version), ", and here is ", found.version(), kBuild);
     return "";
+}
+
+/// Likewise in this TensorRT.
+std::string why_not(EngineRecord const& record, Library const& library) {
+    if (library.is(record.version)) return "";
+    return joined(
+        "it was built by TensorRT ", shown(record.version), ", and here is ", library.version(), kBuild);
+}
+
+/// Return TensorRT's library; reasons: why engines do not run whatever it is, told too where there is none.
+Library const& library_for(edgeosr_tensorrt_bundle const& bundle, std::string const& reasons) {
+    try {
+        return library(bundle.library);
+    } catch (Failure const& failure) {
+        if (reasons.empty()) throw;
+        fail(failure.status(), failure.what(), "; of the other engines: ", reasons);
+    }
 }
 
 }  // namespace
 
 EngineRecord usable_engine(edgeosr_tensorrt_bundle const& bundle, Device const& device) {
     std::string backbone, reasons;
+    auto const refused = [&reasons](EngineRecord const& one, std::string const& why) {
+        if (!why.empty()) reasons += joined(reasons.empty() ? "" : "; ", one.file, ": ", why);
+        return !why.empty();
+    };
+    std::vector<EngineRecord> left;
+    for (auto const& one : engines_of(bundle, backbone))
+        if (!refused(one, why_not(one, backbone, device))) left.push_back(one);
     EngineRecord best;
-    for (auto const& one : engines_of(bundle, backbone)) {
-        std::string const why = why_not(one, backbone, device, bundle.library);
-        if (!why.empty())
-            reasons += joined(reasons.empty() ? "" : "; ", one.file, ": ", why);
-        else if (std::tie(one.created, one.file) > std::tie(best.created, best.file))
+    Library const* const found = left.empty() ? nullptr : &library_for(bundle, reasons);
+    for (auto const& one : left)
+        if (!refused(one, why_not(one, *found)) &&
+            std::tie(one.created, one.file) > std::tie(best.created, best.file))
             best = one;
-    }
     if (best.file.empty())
         fail(EDGEOSR_NO_BACKEND,
              "no engine of ",
              bundle.path,
              " can run on TensorRT here: ",
-             reasons.empty() ? joined("it has none", kBuild) : reasons);
+             reasons.empty() ? joined("it has none of TensorRT", kBuild) : reasons);
     return best;
 }
 

@@ -10,6 +10,7 @@
 #include "bundle/onnx/rules.h"
 #include "bundle/onnx/wire.h"
 #include "bundle/unicode.h"
+#include "runtime/agreement.h"
 #include "runtime/frames.h"
 #include "scoring/score.h"
 
@@ -91,6 +92,44 @@ EDGEOSR_API int edgeosr_test_npz(char const* data, std::size_t bytes, char* said
 
 EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* said, std::size_t room) {
     return guarded(said, room, [&] { edgeosr::read_scorer({data, bytes}, nullptr); });
+}
+
+/// Hold rows, [count, 4] frame, batch, place, label, with their scores and values [count, parts], against
+/// golden.npz without any rounding; `said`: what differs, a line each.
+EDGEOSR_API int edgeosr_test_agreement(char const* data,
+                                       std::size_t bytes,
+                                       char const* manifest,
+                                       std::size_t manifest_bytes,
+                                       std::size_t count,
+                                       std::int64_t const* rows,
+                                       float const* score,
+                                       float const* values,
+                                       char* said,
+                                       std::size_t room) {
+    return guarded(said, room, [&] {
+        auto const of = edgeosr::parse_manifest({manifest, manifest_bytes}, "manifest.json");
+        auto const golden = edgeosr::read_golden({data, bytes}, of, of.threshold);
+        std::size_t const parts = of.fusion.parts.size();
+        std::vector<edgeosr::Found> found;
+        for (std::size_t i = 0; i < count; ++i) {
+            edgeosr::Found one;
+            one.frame = static_cast<std::size_t>(rows[4 * i]);
+            one.batch = static_cast<std::size_t>(rows[4 * i + 1]);
+            one.place = static_cast<std::size_t>(rows[4 * i + 2]);
+            one.index = rows[4 * i + 3];
+            one.score = score[i];
+            one.values.assign(values + i * parts, values + (i + 1) * parts);
+            one.finite = true;
+            one.accepted = static_cast<double>(one.score) <= of.threshold.value;
+            found.push_back(one);
+        }
+        auto const band = edgeosr::engine_band({0, 0, std::vector<double>(parts, 0)});
+        std::string lines;
+        for (auto const& line :
+             edgeosr::agreement(golden, golden.portable, band, found, of, {of.threshold.value}).lines)
+            lines += line + "\n";
+        if (!lines.empty()) edgeosr::fail(EDGEOSR_NOT_VERIFIED, lines);
+    });
 }
 
 /// Score `count` frames of NCHW maps, or embeddings [count, D] with tangents [K, count, D].

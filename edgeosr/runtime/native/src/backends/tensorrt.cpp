@@ -141,7 +141,9 @@ std::unique_ptr<Backend> open_tensorrt(Bundle const& bundle, BackendOptions cons
               "--engine fp16"
         : !manifest.backbone
             ? " has no typed backbone, so there is no engine of it; export it with --engine fp16"
-        : manifest.engines == 0 ? " has no engine; build one here: edgeosr build BUNDLE"
+        : manifest.engines == 0 ? " has no engine of TensorRT (those of TensorRT-RTX run in Python alone); "
+                                  "build one here: edgeosr build "
+                                  "BUNDLE"
                                 : nullptr;
     if (why != nullptr) fail(EDGEOSR_NO_BACKEND, bundle.path, why, ", or take the back end onnxruntime");
     std::string_view const scorer = bundle.file("scorer.npz");

@@ -35,6 +35,10 @@ void append_whole(std::string& text, unsigned long long number) {
     text += std::to_string(number);
 }
 
+void fail_within(std::string const& folder, Failure const& failure) {
+    throw Failure(failure.status(), joined(folder, folder.empty() ? "" : "/", failure.what()));
+}
+
 std::string shown(std::string_view text, std::size_t most) {
     std::string safe;
     for (char letter : text.substr(0, most)) {

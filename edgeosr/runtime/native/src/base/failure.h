@@ -55,6 +55,9 @@ template <class... Parts>
     throw Failure(status, joined(parts...));
 }
 
+/// Throw a failure again, which begins with the name of a file; with the folder before it, unless that is "".
+[[noreturn]] void fail_within(std::string const& folder, Failure const& failure);
+
 /// A text from outside, for a message: short, and without what a terminal would act upon.
 std::string shown(std::string_view text, std::size_t most = 60);
 

@@ -90,15 +90,34 @@ Size size_from(Array const& array, std::optional<Size> fixed) {
     return {static_cast<int>(height), static_cast<int>(width)};
 }
 
-/// The threshold that the file may name is the manifest's: an edited one is noticed.
-void require_threshold(Npz const& file, std::string const& name, Threshold const& wanted) {
+/// Numbers that the file may hold of the manifest are the manifest's: edited ones are noticed.
+void require_numbers(Npz const& file, std::string const& name, std::vector<double> const& wanted) {
     Array const* array = file.find(name);
     if (array == nullptr) return;
-    std::vector<double> const limits =
-        wanted.by_class.empty() ? std::vector<double>{wanted.value} : wanted.by_class;
-    if (!array->is("<f8", {limits.size()}) ||
-        !std::equal(limits.begin(), limits.end(), array->numbers<double>()))
+    if (!array->is("<f8", {wanted.size()}) ||
+        !std::equal(wanted.begin(), wanted.end(), array->numbers<double>()))
         refuse(joined(name, " must be the manifest's, which was edited after the export"));
+}
+
+void require_threshold(Npz const& file, std::string const& name, Threshold const& wanted) {
+    require_numbers(
+        file, name, wanted.by_class.empty() ? std::vector<double>{wanted.value} : wanted.by_class);
+}
+
+/// In the order of edgeosr/runtime/golden_manifest.py.
+std::vector<double> numbers_of(Preprocessing const& made) {
+    return {static_cast<double>(made.height_px),
+            static_cast<double>(made.width_px),
+            static_cast<double>(made.fit),
+            made.crop_fraction,
+            static_cast<double>(made.resize_to_px),
+            made.mean[0],
+            made.mean[1],
+            made.mean[2],
+            made.std[0],
+            made.std[1],
+            made.std[2],
+            made.bgr ? 1.0 : 0.0};
 }
 
 /// The digest that the file may hold of the classes' names is that of the manifest's, in their order.
@@ -118,7 +137,7 @@ void require_names(Npz const& file, std::vector<std::string> const& names) {
 
 /// Tell whether an entry has a place in the file.
 bool is_known(std::string_view name, Manifest const& manifest) {
-    for (auto plain : {"frames", "size", "bgr", "threshold", "classes"})
+    for (auto plain : {"frames", "size", "bgr", "threshold", "classes", "preprocessing"})
         if (name == plain) return true;
     if (manifest.backbone && name == "rounding") return true;
     constexpr std::string_view kTyped = "typed_", kBody = "body_";
@@ -140,9 +159,7 @@ void require_no_other(Npz const& file, Manifest const& manifest) {
             refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
 }
 
-}  // namespace
-
-Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable) {
+Golden parsed(std::string_view data, Manifest const& manifest, Threshold const& portable) {
     static std::string const kName = "golden.npz";
     Npz const file(data, kName);
     require_no_other(file, manifest);
@@ -171,6 +188,7 @@ Golden read_golden(std::string_view data, Manifest const& manifest, Threshold co
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
     require_threshold(file, "threshold", portable);
     require_names(file, manifest.classes);
+    require_numbers(file, "preprocessing", numbers_of(manifest.preprocessing));
     if (manifest.body && manifest.body->threshold)
         require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);
@@ -183,6 +201,19 @@ Golden read_golden(std::string_view data, Manifest const& manifest, Threshold co
         made.body = expected_from(file, "body_", made.count, classes, parts);
     }
     return made;
+}
+
+}  // namespace
+
+Golden read_golden(std::string_view data,
+                   Manifest const& manifest,
+                   Threshold const& portable,
+                   std::string const& path) {
+    try {
+        return parsed(data, manifest, portable);
+    } catch (Failure const& failure) {
+        fail_within(path, failure);
+    }
 }
 
 std::size_t frames_at_once(Size size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,8 +37,11 @@ struct Golden {
 };
 
 /// Parse and check every field, those for a typed backbone and a body too. portable: the manifest's threshold
-/// of model.onnx, whatever graph runs. Throws Failure.
-Golden read_golden(std::string_view data, Manifest const& manifest, Threshold const& portable);
+/// of model.onnx, whatever graph runs. path: of the bundle, for messages. Throws Failure.
+Golden read_golden(std::string_view data,
+                   Manifest const& manifest,
+                   Threshold const& portable,
+                   std::string const& path = {});
 
 /// Frames that go through a graph in one call: as many as memory bears, on a small device too.
 std::size_t frames_at_once(Size size);

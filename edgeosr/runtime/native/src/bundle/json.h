@@ -15,6 +15,8 @@
 
 namespace edgeosr {
 
+/// What to do with a document that is damaged: the end of every message.
+constexpr char kDamaged[] = "; export the bundle again, or copy it again";
 constexpr int kDeepest = 200;  // lists and objects in one another; Python's own limit is about a thousand
 
 struct JsonMember;

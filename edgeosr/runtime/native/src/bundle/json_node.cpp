@@ -76,7 +76,7 @@ std::string JsonNode::shown_value() const {
 }
 
 void JsonNode::raise(std::string_view text) const {
-    fail(EDGEOSR_BAD_BUNDLE, *document_, ": ", text);
+    fail(EDGEOSR_BAD_BUNDLE, *document_, ": ", text, kDamaged);
 }
 
 void JsonNode::refuse(std::string_view expected) const {

@@ -33,7 +33,7 @@ class Parser {
 
   private:
     [[noreturn]] void refuse(std::string_view why) const {
-        fail(EDGEOSR_BAD_BUNDLE, document_, " is not valid JSON: ", why, " (byte ", at_, ")");
+        fail(EDGEOSR_BAD_BUNDLE, document_, " is not valid JSON: ", why, " (byte ", at_, ")", kDamaged);
     }
 
     unsigned char byte(std::size_t i) const { return static_cast<unsigned char>(text_[i]); }

@@ -97,7 +97,7 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     if (!root.field("backbone").is_null())
         made.backbone = backbone_from_json(root.field("backbone"), by_class);
     made.engines = require_engines(root.field("engines"));
-    if (made.engines > 0 && !made.backbone)
+    if (!made.backbone && !root.field("engines").items().empty())
         root.field("engines").refuse("an empty list, for there is no backbone");
     made.fusion = fusion_from_json(root.field("fusion"));
     made.edgeosr = root.field("edgeosr").text();

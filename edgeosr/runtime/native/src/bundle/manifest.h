@@ -68,7 +68,7 @@ struct Manifest {
     Threshold threshold;
     std::optional<BackboneRecord> backbone;
     std::optional<BodyRecord> body;
-    std::size_t engines = 0;  // of TensorRT and TensorRT-RTX, which are checked; their plug-in reads them
+    std::size_t engines = 0;  // of TensorRT; those of TensorRT-RTX are checked alone
     std::vector<FileRecord>
         files;  // model.onnx, scorer.npz, golden.npz; backbone.onnx and body.onnx of theirs
 };
@@ -85,6 +85,7 @@ Fusion fusion_from_json(JsonNode const& node);
 Threshold threshold_from_json(JsonNode const& node, std::optional<std::size_t> classes);
 BackboneRecord backbone_from_json(JsonNode const& node, std::optional<std::size_t> classes);
 BodyRecord body_from_json(JsonNode const& node);
+/// Return how many are of TensorRT.
 std::size_t require_engines(JsonNode const& node);
 void require_jacobian(JsonNode const& node);
 Head head_from_json(JsonNode const& node);

@@ -176,6 +176,7 @@ BodyRecord body_from_json(JsonNode const& node) {
 
 std::size_t require_engines(JsonNode const& node) {
     std::vector<std::string> names;
+    std::size_t made = 0;
     for (auto const& item : node.items(0, kMostEngines)) {
         item.require_fields({"file",
                              "sha256",
@@ -202,7 +203,7 @@ std::size_t require_engines(JsonNode const& node) {
         names.push_back(file);
         item.field("sha256").sha256();
         item.field("bytes").whole(1, kLargestPlan);
-        item.field("builder").choice({"tensorrt", "tensorrt_rtx"});
+        if (item.field("builder").choice({"tensorrt", "tensorrt_rtx"}) == 0) ++made;
         item.field("version").text();
         item.field("device").text(true);
         for (auto const& target : item.field("targets").items(1, 32))
@@ -212,7 +213,7 @@ std::size_t require_engines(JsonNode const& node) {
         item.field("created").time();
         item.field("seconds").number(0);
     }
-    return names.size();
+    return made;
 }
 
 }  // namespace edgeosr

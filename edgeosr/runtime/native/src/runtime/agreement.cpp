@@ -13,6 +13,13 @@ namespace {
 constexpr double kSameGraph = 1e-3, kSameGraphRelative = 1e-5, kKernel = 1e-2, kKernelRelative = 1e-3;
 constexpr double kOtherOrder = 1, kMostTies = 0.25, kMostOutside = 0.1, kCeiling = 8;
 
+constexpr std::size_t kAlone = 0, kAnyBatch = SIZE_MAX;  // of Found::batch
+
+std::string judged(std::size_t batch) {
+    if (batch == kAlone) return " alone";
+    return batch == kAnyBatch ? " in a batch" : joined(" in a batch of ", batch);
+}
+
 struct Comparison {
     Expected const& expected;
     Band const& band;
@@ -54,8 +61,9 @@ struct Comparison {
             std::isfinite(expected.score[frame]) && margin(frame, expected.label[frame]) <= 0;
         return joined("golden frame ",
                       frame,
-                      blue_first ? " (bgr) " : " (rgb) ",
-                      one.batched ? "in a batch" : "alone",
+                      blue_first ? " (bgr)" : " (rgb)",
+                      judged(one.batch),
+                      one.batch == kAlone ? "" : joined(", at place ", one.place + 1),
                       ": expected ",
                       said(accepted, expected.label[frame], expected.score[frame]),
                       ", got ",
@@ -66,11 +74,13 @@ struct Comparison {
 };
 
 /// Add a line for the scores, and one for each part, that rounding does not explain; of verdicts that were
-/// judged alike.
+/// judged alike: alone, in any batch, or in one of so many frames, of which one may lie outside however few
+/// they are.
 void add_far_away(Comparison const& comparison,
                   std::vector<Found> const& found,
-                  bool batched,
+                  std::size_t group,
                   Agreement& result) {
+    double const least = group == kAlone || group == kAnyBatch ? 0 : 1;
     Band const& band = comparison.band;
     std::size_t const parts = comparison.manifest.fusion.parts.size();
     std::vector<std::size_t> outside(parts + 1, 0);
@@ -81,8 +91,8 @@ void add_far_away(Comparison const& comparison,
         worst[kind] = std::max(worst[kind], distance);
     };
     for (Found const& one : found) {
-        if (one.batched != batched || !one.finite || !std::isfinite(comparison.expected.score[one.frame]))
-            continue;
+        bool const in = group == kAnyBatch ? one.batch != kAlone : one.batch == group;
+        if (!in || !one.finite || !std::isfinite(comparison.expected.score[one.frame])) continue;
         ++count;
         double const distance = std::fabs(static_cast<double>(one.score) -
                                           static_cast<double>(comparison.expected.score[one.frame]));
@@ -97,12 +107,12 @@ void add_far_away(Comparison const& comparison,
     }
     for (std::size_t i = 0; i <= parts; ++i) {
         double const allowed = i == 0 ? band.score : band.values[i - 1];
-        if (static_cast<double>(outside[i]) <= band.most_outside * static_cast<double>(count) &&
-            worst[i] <= kCeiling * allowed)
-            continue;
+        double const most = std::max(band.most_outside * static_cast<double>(count), least);
+        if (static_cast<double>(outside[i]) <= most && worst[i] <= kCeiling * allowed) continue;
         result.lines.push_back(joined(i == 0 ? "scores" : "values of ",
                                       i == 0 ? "" : comparison.manifest.fusion.parts[i - 1],
-                                      batched ? " in a batch: " : " alone: ",
+                                      judged(group),
+                                      ": ",
                                       outside[i],
                                       " of ",
                                       count,
@@ -148,8 +158,15 @@ Agreement agreement(Golden const& golden,
         ++result.differing;
         result.lines.push_back(comparison.difference(one, golden.bgr[one.frame]));
     }
-    for (bool batched : {false, true})
-        add_far_away(comparison, found, batched, result);
+    std::vector<std::size_t> groups{kAlone, kAnyBatch};
+    for (Found const& one : found)
+        if (std::find(groups.begin(), groups.end(), one.batch) == groups.end()) groups.push_back(one.batch);
+    std::size_t before = 0;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+        if (i == 1) before = result.lines.size();
+        if (i == 2 && result.lines.size() > before) break;  // what all batches share is told
+        add_far_away(comparison, found, groups[i], result);
+    }
     if (static_cast<double>(result.ties) > kMostTies * static_cast<double>(found.size()))
         result.lines.push_back(joined(result.ties,
                                       " of ",

@@ -23,7 +23,7 @@ Band engine_band(Rounding const& rounding);
 /// A verdict that came.
 struct Found {
     std::size_t frame = 0;
-    bool batched = false;
+    std::size_t batch = 0, place = 0;  // frames that were judged with it, 0: alone; and which of them it is
     std::int64_t index = 0;
     float score = 0;
     std::vector<float> values;

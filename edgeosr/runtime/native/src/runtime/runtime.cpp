@@ -121,7 +121,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify, bool
     // Before the network is loaded, which takes longer.
     if (verify) {
         if (made->scorer_fault) throw Failure(*made->scorer_fault);
-        read_golden(made->golden.text(), bundle.manifest, made->portable);
+        read_golden(made->golden.text(), bundle.manifest, made->portable, path);
     }
     auto ways = choices(bundle.manifest, settings_.backend);
     std::string reasons;  // why those before do not run it

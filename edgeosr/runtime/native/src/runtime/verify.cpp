@@ -29,7 +29,8 @@ class Collected final : public RowSink {
             Decision const decided = decision(rows, i, parts, limits_);
             float const* const values = rows.values + i * parts;
             found_.push_back({frames_[i],
-                              batched_,
+                              batched_ ? rows.count : 0,
+                              i,
                               rows.label[i],
                               rows.score[i],
                               std::vector<float>(values, values + parts),
@@ -150,7 +151,7 @@ std::string other_size(Backend const& backend, Size golden) {
 
 void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out, bool may_miss) {
     if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
-    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable);
+    Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable, loaded.path);
     std::vector<double> const limits = calibrated(loaded.manifest);
     if (std::string const words = other_size(*loaded.backend, golden.size); !words.empty()) {
         if (!may_miss) fail(EDGEOSR_NOT_VERIFIED, loaded.path, " cannot be verified: ", words);

@@ -211,9 +211,7 @@ void read_constants(Entries& entries, Scorer& made) {
     }
 }
 
-}  // namespace
-
-Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string const& path) {
+Scorer parsed(std::string_view data) {
     Entries entries(data);
     std::int64_t const format = entries.whole("format", INT64_MAX);
     if (format != kFormat && format != kClassFormat)
@@ -239,8 +237,19 @@ Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string 
     for (std::size_t i = 0; i < made.parts.size(); ++i)
         if (!carries(made, i))
             refuse("what the part ", made.part_names[i], " is computed from is missing or of the wrong size");
-    if (manifest != nullptr) require_scorer_of(made, *manifest, path);
     return made;
+}
+
+}  // namespace
+
+Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string const& path) {
+    try {
+        Scorer made = parsed(data);
+        if (manifest != nullptr) require_scorer_of(made, *manifest);
+        return made;
+    } catch (Failure const& failure) {
+        fail_within(path, failure);
+    }
 }
 
 }  // namespace edgeosr

@@ -80,11 +80,11 @@ struct Scorer {
 /// Tell whether the part at a place of the list can be computed from what the scorer holds.
 bool carries(Scorer const& scorer, std::size_t place);
 
-/// Throw unless it is the scorer that the manifest speaks of. path: of the bundle.
-void require_scorer_of(Scorer const& scorer, Manifest const& manifest, std::string const& path);
+/// Throw unless it is the scorer that the manifest speaks of.
+void require_scorer_of(Scorer const& scorer, Manifest const& manifest);
 
 /// Parse scorer.npz and check every field; hold it against the manifest too, unless that is null. path: of
-/// the bundle. Throws Failure.
+/// the bundle, for messages. Throws Failure.
 Scorer read_scorer(std::string_view data, Manifest const* manifest, std::string const& path = {});
 
 }  // namespace edgeosr

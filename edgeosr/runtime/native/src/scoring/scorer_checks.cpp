@@ -42,7 +42,7 @@ bool carries(Scorer const& scorer, std::size_t place) {
     }
 }
 
-void require_scorer_of(Scorer const& scorer, Manifest const& manifest, std::string const& path) {
+void require_scorer_of(Scorer const& scorer, Manifest const& manifest) {
     // The scorer is the engine's, whose backbone may have been calibrated anew.
     bool const own = manifest.backbone && manifest.backbone->fusion;
     Fusion const& fusion = own ? *manifest.backbone->fusion : manifest.fusion;
@@ -63,9 +63,7 @@ void require_scorer_of(Scorer const& scorer, Manifest const& manifest, std::stri
     if (manifest.fusion.parts != scorer.part_names) wrong = "the list of parts is another";
     if (!wrong.empty())
         fail(EDGEOSR_BAD_BUNDLE,
-             "scorer.npz of ",
-             path,
-             " is not the scorer of its manifest: ",
+             "scorer.npz is not the scorer of its manifest: ",
              wrong,
              "; export the bundle again, or copy it again");
 }
