@@ -127,8 +127,8 @@ MUTANTS = [
     Mutant(
         "no barrier before one thread's fence",
         "fused_score.cu",
-        "if (ends_after<kCluster>(p, 2)) return;",
-        "if (ends_after<kCluster>(p, 2)) return; if (block.slab < 0)",
+        "its atomic theirs. block_sync();",
+        "its atomic theirs.\nif (block.slab < 0) block_sync();",
     ),
     Mutant(
         "the counter acquires nothing",
