@@ -18,7 +18,7 @@ KINDS = {
     "shared memory": ("LDS", "STS"),
     "atomics, fences": ("ATOMG", "MEMBAR", "ERRBAR", "CGAERRBAR", "FENCE"),
     "clusters": ("STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT"),
-    "between lanes": ("SHFL", "VOTE", "WARPSYNC"),
+    "between lanes": ("SHFL", "VOTE", "REDUX", "WARPSYNC"),
     "tensor cores": ("HMMA",),
     "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSET", "FSEL", "FMNMX", "FCHK", "HADD2", "HFMA2", "F2FP"),
     "special": ("MUFU", "I2F", "F2I", "F2F", "I2FP", "POPC", "UPOPC", "FLO", "UFLO"),
@@ -53,7 +53,7 @@ class PhaseCounts:
         blocks: that took part.
         sectors: of 32 bytes of global memory asked for, over the grid.
         wavefronts: of shared memory, over the grid.
-        barriers: that a block passed, at most: its own and its cluster's.
+        barriers: that a block passed, at most: its own, those of groups of its warps and its cluster's.
         atomics: warps' requests, over the grid.
         waits: of the longest chain from the launch's start to the phase's end, by ``Wait``; those of clusters
             only if the launch has any.

@@ -61,6 +61,23 @@ def vote(operands: Operands, modifiers: list[str]) -> Made:
     return run, ones(to, out), ones(operands[-1])
 
 
+def reduce(operands: Operands, modifiers: list[str]) -> Made:
+    """REDUX.MAX: the largest of a warp's unsigned words, in a uniform register."""
+    if modifiers != ["MAX"]:
+        raise NotModelledError(f"REDUX.{'.'.join(modifiers)}")
+    to, source = operands
+    read, write = word(source), to_word(to)
+
+    def run(s: Any, ix: Lanes) -> None:
+        lanes = np.arange(s.lanes)[ix]
+        if len(lanes) % 32:
+            raise NotModelledError("REDUX by a part of a warp")
+        values = np.broadcast_to(read(s, ix), lanes.shape)
+        write(s, ix, np.repeat(values.reshape(-1, 32).max(axis=1), 32))
+
+    return run, ones(to), ones(source)
+
+
 def to_uniform(operands: Operands, modifiers: list[str]) -> Made:
     """R2UR: to a uniform register; with a predicate, the lowest lane's value, and who has another one.
 
@@ -86,5 +103,6 @@ LANES: dict[str, Callable[[Operands, list[str]], Made]] = {
     "SHFL": shuffle,
     "VOTE": vote,
     "VOTEU": vote,
+    "REDUX": reduce,
     "R2UR": to_uniform,
 }

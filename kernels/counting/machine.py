@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgeosr.kernels.counting.barriers import Barriers
 from edgeosr.kernels.counting.clusters import waited_for
 from edgeosr.kernels.counting.decode import NOTHING, Grid, controls, ready
 from edgeosr.kernels.counting.listing import BYTES, Instruction, Listing
@@ -50,13 +51,14 @@ class Machine:
         self.state = State(lanes, constants)
         self.state.memory = memory
         self.record = Record(phases or [0] * len(listing.instructions), len(grid.blocks), grid.threads // 32)
-        self.timeline = Timeline(lanes // 32, grid.threads // 32)
+        self.timeline = Timeline(lanes // 32)
         self._place = np.zeros(lanes, np.int64)
         self._kept = np.zeros(lanes, np.int64)  # the place of a waiting thread
         self._waits = np.zeros(lanes, np.int8)  # 0, or why: see _WHY
         self._live = np.ones(lanes, bool)
         memory.cluster = grid.cluster
         self.state.mail = Mail(memory, self.timeline, self._live, grid.threads)
+        self._barriers = Barriers(self._live, grid.threads)
         self._sides = Sides(lanes)
         self._joins = np.zeros((17, lanes), np.uint32)  # convergence barriers: masks, one a lane
         self._steps: dict[int, Step] = {}  # made when first reached: slow paths may hold what is not modelled
@@ -197,6 +199,8 @@ class Machine:
             self._place[go] = at + 1
         else:
             self._waits[go] = _WHY[base]
+            if base == "BAR":
+                self._barriers.arrive(go, operands)
             if base == "WARPSYNC" and "COLLECTIVE" in instruction.opcode:
                 raise NotModelledError(f"{instruction.opcode} at {at * BYTES:#x}: a warp came apart")
             self._kept[go] = at
@@ -233,7 +237,7 @@ class Machine:
         if not len(waiting):
             return
         if base == "BAR":
-            self._release_blocks()
+            self._release_meetings()
             return
         if base in ("UCGABAR_WAIT", "SYNCS"):
             self._release_clusters(at, operands, waiting)
@@ -250,15 +254,10 @@ class Machine:
         self._waits[go] = 0
         self._place[go] = at + 1
 
-    def _release_blocks(self) -> None:
-        threads = self.grid.threads
-        waits = (self._waits == 3).reshape(-1, threads)
-        for block in np.flatnonzero(
-            waits.any(axis=1) & (waits | ~self._live.reshape(-1, threads)).all(axis=1)
-        ):
-            lanes = np.flatnonzero(waits[block]) + block * threads
-            self.record.barrier(int(self._kept[lanes[0]]), int(block))
-            self.timeline.meet(int(block))
+    def _release_meetings(self) -> None:
+        for lanes in self._barriers.over():
+            self.record.barrier(int(self._kept[lanes[0]]), int(lanes[0]) // self.grid.threads)
+            self.timeline.meet(np.unique(lanes >> 5))
             self._sides.join(lanes, self._live)
             self._waits[lanes] = 0
             self._place[lanes] = self._kept[lanes] + 1

@@ -86,6 +86,7 @@ _KNOWN = {
     "SHFL": "BFLY IDX",
     "VOTE": "ANY ALL",
     "VOTEU": "ANY ALL",
+    "REDUX": "MAX",
     "BRA": "U ANY DIV CONV",
     "BRX": "",
     "BRXU": "",
@@ -125,6 +126,9 @@ SYSTEM = {
     "sm_90": frozenset((0x28, 0x208, 0x140)),
     "sm_110": frozenset((0x358, 0x37C, 0x36C)),
 }
+_GROUP = re.compile(
+    r"0x[1-9a-f], 0x(?:[1-9a-f][02468ace]|[2468ace])0"
+)  # a barrier's number, and threads: whole warps
 _CONSTANT = re.compile(r"c\[0x0\]\[0x([0-9a-f]+)\]")
 
 
@@ -144,8 +148,10 @@ def require_known(instruction: Instruction, parameters_at: int, system: frozense
     strange = [word for word in words if word not in KNOWN.get(base, frozenset())]
     if base not in KNOWN or strange:
         raise NotModelledError(f"the form {instruction.opcode} is not modelled")
-    if base == "BAR" and operands != ("0x0",):
-        raise NotModelledError("of barriers only the block's own, number 0, is modelled")
+    if base == "BAR" and operands != ("0x0",) and not _GROUP.fullmatch(", ".join(operands)):
+        raise NotModelledError(
+            "of barriers only number 0 of all threads, and 1 to 15 of some: no other is modelled"
+        )
     if base == "DEPBAR" and operands and (len(operands) != 2 or operands[1] not in ("0x0", "0x1")):
         raise NotModelledError("at most one group of copies may be under way")
     for text in operands:

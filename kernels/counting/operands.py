@@ -25,7 +25,7 @@ _TRASH, _UNIFORM_TRASH, _PREDICATE_TRASH = 256, 64, 8
 UNIFORM_AT, PREDICATE_AT, UNIFORM_PREDICATE_AT, NAMES = 257, 322, 331, 340
 _REGISTER = re.compile(r"^(U?)R(\d+|Z)")
 _PREDICATE = re.compile(r"^(!?)(U?)P(\d|T)$")
-_CONSTANT = re.compile(r"^c\[0x(\w+)\]\[(?:(U?R\d+)\+?)?(?:0x(\w+))?\]$")
+_CONSTANT = re.compile(r"^c\[0x(\w+)\]\[(?:(U?R\d+)\+?)?(?:(-?0x\w+))?\]$")
 _SPECIAL = {"+INF": math.inf, "-INF": -math.inf, "+QNAN": math.nan, "-QNAN": math.nan}
 
 
@@ -131,13 +131,13 @@ def pair(text: str) -> Read:
         return both
     constant = _CONSTANT.match(inner)
     if constant and not constant[2]:
-        bank, at = int(constant[1], 16), int(constant[3] or "0", 16) // 4
+        bank, at = int(constant[1], 16), int(constant[3] or "0", 16) >> 2
         return lambda s, ix: np.int64(s.constants[bank][at : at + 2].view(np.int64)[0])
     if constant:
-        bank, offset, index = int(constant[1], 16), int(constant[3] or "0", 16), word(constant[2])
+        bank, words = int(constant[1], 16), _words_by_register(constant, 2)
 
         def two(s: Registers, ix: Lanes) -> Any:
-            at = (index(s, ix).view(np.int32) + offset) >> 2
+            at = words(s, ix)
             return _int64(s.constants[bank][at]) | (_int64(s.constants[bank][at + 1]) << 32)
 
         return two
@@ -277,14 +277,29 @@ def _raw(inner: str) -> Read:
     if match := _CONSTANT.match(inner):
         bank, offset = int(match[1], 16), int(match[3] or "0", 16)
         if match[2]:
-            index = word(match[2])
-            return lambda s, ix: s.constants[bank][(index(s, ix).view(np.int32) + offset) >> 2]
+            words = _words_by_register(match, 1)
+            return lambda s, ix: s.constants[bank][words(s, ix)]
         return lambda s, ix: s.constants[bank][offset >> 2]
     try:
         value = np.uint32(int(inner, 0) & 0xFFFFFFFF)
     except ValueError:
         value = np.uint32(np.float32(_literal(inner)).view(np.uint32))
     return lambda s, ix: value
+
+
+def _words_by_register(constant: "re.Match[str]", many: int) -> Read:
+    """Find the word, the first of ``many``, of a constant whose place a register says."""
+    bank, offset, index = int(constant[1], 16), int(constant[3] or "0", 16), word(constant[2])
+
+    def find(s: Registers, ix: Lanes) -> Any:
+        at = (np.asarray(index(s, ix)).view(np.int32).astype(np.int64) + offset) >> 2
+        if (at < 0).any() or (at > len(s.constants[bank]) - many).any():
+            raise NotModelledError(
+                f"{constant[0]} lies outside its bank of {4 * len(s.constants[bank])} bytes"
+            )
+        return at
+
+    return find
 
 
 def _literal(text: str) -> np.float32:

@@ -8,13 +8,21 @@ from edgeosr.kernels.build.phases import NAMES as PHASES
 from edgeosr.kernels.counting.listing import Instruction
 
 __all__ = ["PHASES", "Begins", "phase_lines", "phases_of"]
-# A phase begins where a build that stops before it returns: at the first such line of the function's body.
-_BODIES = {"fused_score.cu": "void fused_score(", "verdict.cuh": "void finish_tile("}
+# A phase begins where a build that stops before it returns: at such a line of the function's body, the first
+# one after that of the begin above. Behind a cluster's way lies the other one, at its phase "fence, counter".
+_BODIES = {
+    "fused_score.cu": "void fused_score(",
+    "verdict.cuh": "void finish_tile(",
+    "together.cuh": "void finish_together(",
+}
 _BEGINS = (
     (1, "fused_score.cu", "stops_after(1)"),
     (2, "fused_score.cu", "stops_after(2)"),
     (3, "fused_score.cu", "stops_after(3)"),
+    (2, "fused_score.cu", "block_sync();"),
+    (3, "fused_score.cu", "stops_after(3)"),
     (4, "verdict.cuh", "stops_after(4)"),
+    (4, "together.cuh", "stops_after(4)"),
 )
 _FEW = 4
 _IN_ORDER = ("BAR", "MEMBAR", "ATOMG", "STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT")
@@ -22,19 +30,20 @@ Begins = Sequence[tuple[int, str, int]]
 
 
 def phase_lines(sources: Path) -> Begins:
-    """Return (phase, file, first line) of each phase but the first.
+    """Return (phase, file, first line) wherever a phase but the first begins; it ends at the file's next one.
 
     Raises:
         KernelBuildError: the source in the folder has no longer the line where a phase begins.
     """
-    found = []
+    found: list[tuple[int, str, int]] = []
     for phase, name, words in _BEGINS:
         lines = (sources / name).read_text("utf-8").splitlines()
         body = next((i for i, line in enumerate(lines) if _BODIES[name] in line), len(lines))
-        number = next((i + 1 for i in range(body, len(lines)) if words in lines[i]), None)
+        after = max([body, *(line for _, file, line in found if file == name)])
+        number = next((i + 1 for i in range(after, len(lines)) if words in lines[i]), None)
         if number is None:
             raise KernelBuildError(
-                f"{name} has no line with {words!r} after {_BODIES[name]!r}, where the phase "
+                f"{name} has no line with {words!r} after line {after}, where the phase "
                 f"{PHASES[phase]!r} begins; name the new line in kernels/counting/phases.py"
             )
         found.append((phase, name, number))
@@ -52,15 +61,9 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
     last = 0
     bodies = {name for _, name, _ in begins}
     for instruction in instructions:
-        mine = [
-            phase
-            for name, line in instruction.frames[:-1]
-            if name in bodies
-            for phase, file, first in begins
-            if file == name and line >= first
-        ]
-        inside = any(name in bodies for name, _ in instruction.frames[:-1])
-        last = max(mine) if mine else 0 if inside else last
+        places = [(name, line) for name, line in instruction.frames[:-1] if name in bodies]
+        mine = [phase for place in places if (phase := _phase_at(place, begins)) is not None]
+        last = max(mine) if mine else 0 if places else last
         found.append(last)
     for at, instruction in enumerate(instructions):
         if instruction.base in _IN_ORDER:
@@ -73,4 +76,14 @@ def phases_of(instructions: Sequence[Instruction], begins: Begins) -> list[int]:
     for start, end in zip(starts, ends, strict=True):
         if found[start] < found[start - 1] and end - start < _FEW:
             found[start:end] = [found[start - 1]] * (end - start)
+    return found
+
+
+def _phase_at(place: tuple[str, int], begins: Begins) -> int | None:
+    """Return the phase whose begin is the file's last one up to the line; None before the first."""
+    name, line = place
+    found = None
+    for phase, file, first in begins:
+        if file == name and line >= first:
+            found = phase
     return found

@@ -15,7 +15,7 @@ class Record:
         issued: times that a warp issued it.
         sectors: 32-byte sectors of global memory that it asked for.
         wavefronts: of shared memory.
-        barriers: times that the block went on from it: its own barrier's, or its cluster's.
+        barriers: times that the block, or a group of its warps, went on from it; the cluster's too.
         atomics: warps' requests.
         words: sent to blocks of the cluster, the own one too.
         exchanges: mailboxes that the block went on from.

@@ -23,6 +23,7 @@ RESULT_WAITS = dict.fromkeys(
         "UFLO",
         "HMMA",
         "VOTE",
+        "REDUX",
         "LDC",
         "S2R",
         "S2UR",

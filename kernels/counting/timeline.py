@@ -67,7 +67,7 @@ class Meeting:
 class Timeline:
     """The chains of all warps. ``paths`` is ``[warp, wait]``, ``now`` the same in nominal cycles."""
 
-    def __init__(self, warps: int, warps_of_block: int):
+    def __init__(self, warps: int):
         """Start all chains empty."""
         self.now = np.zeros(warps)
         self.paths = np.zeros((warps, len(Wait)), np.int64)
@@ -77,7 +77,6 @@ class Timeline:
         self.depth = np.zeros(warps, np.int64)  # global loads of which each needs the one before
         self._copies = np.zeros((3, warps))  # arrival of those not committed, and of two groups
         self._copy_paths = np.zeros((3, warps, len(Wait)), np.int64)
-        self._warps_of_block = warps_of_block
 
     def issue(self, warps: Array, times: Array, reads: Sequence[int]) -> Array:
         """Issue an instruction in each warp, once for each of its sides; return its operands' data depth."""
@@ -139,10 +138,9 @@ class Timeline:
         self.now[warps] += _CYCLES[wait]
         self.paths[warps, wait] += 1
 
-    def meet(self, block: int) -> None:
-        """A barrier: all warps of the block go on from the latest one's chain."""
-        warps = slice(block * self._warps_of_block, (block + 1) * self._warps_of_block)
-        latest = int(np.argmax(self.now[warps])) + block * self._warps_of_block
+    def meet(self, warps: Array) -> None:
+        """A barrier: the warps go on from the latest one's chain."""
+        latest = int(warps[np.argmax(self.now[warps])])
         self.now[warps] = self.now[latest] + _CYCLES[Wait.BARRIER]
         self.paths[warps] = self.paths[latest]
         self.paths[warps, Wait.BARRIER] += 1

@@ -20,10 +20,9 @@ extern "C" __global__ void __launch_bounds__(kThreads) exchange(unsigned const* 
     if (thread == 0) open_mailbox(mailbox, 4 * kBlocks);
     if (thread == 1 || thread == 2)
         open_mailbox(mailbox + thread, 4 * kThreads * (thread == 1 ? 1 : kBlocks));
-    cluster_arrive();
+    cluster_sync();
     unsigned const mine = in[block * kThreads + thread];
     out[block * kThreads + thread] = 0;
-    cluster_wait();
     int const rank = cluster_rank();
 
     if (thread < kBlocks) send(first + rank, mine, mailbox, thread);

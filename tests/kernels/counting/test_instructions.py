@@ -30,6 +30,7 @@ def result(lines: str) -> np.ndarray:
 
 
 LANE = np.arange(32, dtype=np.int64)
+CONSTANTS = np.where(LANE & 1, 0x400, 0x10000)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,13 @@ LANE = np.arange(32, dtype=np.int64)
             "LOP3.LUT R8, R0, 0x1, RZ, 0xc0, !PT\nSHF.L.U32 R8, R8, 0x3, RZ\n"
             "LDC.64 R8, c[0x0][R8+0x8]\nIADD3 R9, R8, R9, RZ",
             np.where(LANE & 1, 0x400, 0x11100),
+        ),
+        # A negative offset beside the register: bank 0 holds 0x10000 at 0, 0x400 at 16.
+        ("LOP3.LUT R8, R0, 0x1, RZ, 0xc0, !PT\nLEA R8, R8, 0x64, 0x4\nLDC R9, c[0x0][R8+-0x64]", CONSTANTS),
+        (
+            "LOP3.LUT R8, R0, 0x1, RZ, 0xc0, !PT\nLEA R8, R8, 0x64, 0x4\nLDC.64 R8, c[0x0][R8+-0x64]\n"
+            "IADD3 R9, R8, R9, RZ",
+            CONSTANTS,
         ),
         # Four words at once: the third one is that at 8.
         ("LDCU.128 UR4, c[0x0][0x0]\nULDC UR8, c[0x0][0x8]\nIADD3 R9, UR6, -UR8, R0", LANE),
@@ -95,6 +103,9 @@ LANE = np.arange(32, dtype=np.int64)
             "MOV R9, RZ\nISETP.EQ.AND P0, PT, R0, 0x9, PT\n@P0 BRA.U.ANY `(.L_x_1)\nMOV R9, 0x1\n.L_x_1:",
             LANE * 0,
         ),
+        # As unsigned numbers, to all lanes of the warp.
+        ("IADD3 R8, R0, -0x9, RZ\nREDUX.MAX UR6, R8\nMOV R9, UR6", LANE * 0 - 1),
+        ("LOP3.LUT R8, R0, 0x5, RZ, 0x3c, !PT\nREDUX.MAX UR6, R8\nIADD3 R9, R0, UR6, RZ", LANE + 31),
         ("SHFL.BFLY PT, R9, R0, 0x10, 0x1f", LANE ^ 16),
         ("ISETP.GE.AND P1, PT, R0, 0x9, PT\nVOTE.ANY R9, PT, P1", LANE * 0 + 0xFFFFFE00),
         ("I2FP.F32.S32 R8, R0\nF2FP.F16.F32.PACK_AB R9, RZ, R8", LANE.astype(np.float16).view(np.uint16)),
@@ -254,7 +265,15 @@ def test_an_unknown_instruction_is_named_with_its_place_when_it_is_reached() -> 
         "SHF.R.S64 R9, R0, 0x21, R0",
         "MUFU.RCP64H R9, R0",
         "F2FP.BF16.F32.PACK_AB R9, R0, R0",
-        "BAR.SYNC.DEFER_BLOCKING 0x1, 0x40",
+        "BAR.SYNC.DEFER_BLOCKING 0x1",
+        "BAR.SYNC.DEFER_BLOCKING 0x0, 0x40",
+        "BAR.SYNC.DEFER_BLOCKING 0x10, 0x40",
+        "BAR.SYNC.DEFER_BLOCKING 0x1, 0x30",
+        "BAR.SYNC.DEFER_BLOCKING 0x1, R4",
+        "BAR.SYNC.DEFER_BLOCKING R4, 0x40",
+        "REDUX.MAX.S32 UR4, R4",
+        "REDUX.MIN UR4, R4",
+        "REDUX.SUM UR4, R4",
         "BAR.ARV 0x0",
         "BAR.RED.POPC.DEFER_BLOCKING 0x0",
         "DEPBAR.LE SB0, 0x2",
@@ -288,6 +307,22 @@ def test_every_opcode_that_can_be_run_has_its_forms_listed() -> None:
     assert runnable <= set(KNOWN)
     assert set(KNOWN) - runnable <= {"R2P", "FSET"}, "what is listed and cannot be run is refused by its name"
     assert set(SYSTEM) == set(PARAMETERS_AT)
+
+
+def test_a_constant_by_address_outside_its_bank_is_refused() -> None:
+    for load, first, last in (("LDC R4,", 4, 28), ("LDC.64 R4,", 4, 24)):
+        for at, outside in ((first, 0), (first - 1, 1), (last + 4, 0), (last + 8, 1)):
+            lines = f"MOV R2, {at:#x}\n{load} c[0x0][R2+-0x4]\nEXIT"
+            if not outside:
+                ran(lines)
+                continue
+            with pytest.raises(NotModelledError, match="outside its bank of 32 bytes"):
+                ran(lines)
+
+
+def test_a_part_of_a_warp_has_no_largest_word() -> None:
+    with pytest.raises(NotModelledError, match="REDUX by a part of a warp"):
+        result("ISETP.GE.AND P0, PT, R0, 0x1, PT\n@P0 REDUX.MAX UR6, R0")
 
 
 def test_an_access_outside_the_arrays_is_a_fault() -> None:

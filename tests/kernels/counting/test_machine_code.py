@@ -1,6 +1,7 @@
 """Today's machine code, interpreted: it gives the reference's verdicts, and its counts are the kept ones."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,17 +93,26 @@ def test_a_file_that_is_no_cubin_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_source_without_the_line_where_a_phase_begins_is_refused(tmp_path: Path) -> None:
-    for name in ("fused_score.cu", "verdict.cuh"):
-        text = (FOLDER / name).read_text("utf-8").replace("if (stops_after(3)) return;", "")
-        (tmp_path / name).write_text(text, "utf-8")
-    with pytest.raises(KernelBuildError, match=r"fused_score\.cu has no line with 'stops_after\(3\)'"):
-        phase_lines(tmp_path)
+    texts = {
+        name: (FOLDER / name).read_text("utf-8") for name in ("fused_score.cu", "verdict.cuh", "together.cuh")
+    }
+    for name, words in (("fused_score.cu", "stops_after(3)"), ("together.cuh", "stops_after(4)")):
+        assert words in texts[name]
+        for other, text in texts.items():
+            (tmp_path / other).write_text(text.replace(words, "") if other == name else text, "utf-8")
+        with pytest.raises(KernelBuildError, match=rf"{name} has no line with '{re.escape(words)}'"):
+            phase_lines(tmp_path)
+    # Where the builds that are timed stop; a cluster's way first, then back to the fence of the other one.
     found = list(phase_lines(FOLDER))
-    assert [phase for phase, _, _ in found] == [1, 2, 3, 4]
-    for phase, name, line in found:  # where the builds that are timed stop
-        assert (
-            f"if (stops_after({phase})) return;" in (FOLDER / name).read_text("utf-8").splitlines()[line - 1]
-        )
+    assert [(phase, name) for phase, name, _ in found] == [
+        *((phase, "fused_score.cu") for phase in (1, 2, 3, 2, 3)),
+        (4, "verdict.cuh"),
+        (4, "together.cuh"),
+    ]
+    for place, (phase, name, line) in enumerate(found):
+        words = f"if (stops_after({phase})) " if place != 3 else "block_sync();"
+        assert words in texts[name].splitlines()[line - 1]
+    assert texts["fused_score.cu"].splitlines()[found[2][2]].strip() == "finish_together<kMap>(p);"
 
 
 def test_machine_code_that_is_not_modelled_is_told_with_its_place(builds: dict[str, Compiled]) -> None:
@@ -154,3 +164,21 @@ def test_what_the_compiler_puts_before_a_barrier_does_not_take_it_to_a_later_pha
     # A value that keeps the line where it was computed first is the later phase's all the same.
     again = [at(11, "STS"), at(21, "LDS"), at(12, "IADD3"), at(22, "LDS"), at(23, "EXIT")]
     assert phases_of(again, begins) == [1, 2, 2, 2, 2]
+
+
+def test_lines_behind_a_cluster_s_way_go_back_to_the_phase_where_the_ways_part() -> None:
+    begins = [
+        (1, "a.cu", 10),
+        (2, "a.cu", 20),
+        (3, "a.cu", 22),
+        (2, "a.cu", 30),
+        (3, "a.cu", 40),
+        (4, "b.cuh", 5),
+    ]
+    ways = [19, 21, 23, 29, 30, 39, 40, 41]
+    found = [
+        phases_of([Instruction("", "IADD3", (), (("a.cu", line), ("a.cu", 90)))], begins)[0] for line in ways
+    ]
+    assert found == [1, 2, 3, 3, 2, 2, 3, 3]
+    called = Instruction("", "IADD3", (), (("b.cuh", 6), ("a.cu", 23), ("a.cu", 90)))
+    assert phases_of([called], begins) == [4]
