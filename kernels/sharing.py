@@ -139,7 +139,7 @@ def share_layers(
 def sums_of_part(params: FusedScoreParams, layer: int) -> int:
     """Return the floats of shared memory for one part's sums of a hidden layer, tensor cores."""
     rows = params.layer_tiles[layer] * 16
-    return TILE_HALF * (rows if params.cluster == 1 else rows + 4)
+    return int(TILE_HALF * (rows if params.cluster == 1 else rows + 4))
 
 
 def _parts_of_layer(tiles: int, steps: int, warps: int, most: int) -> int:

@@ -2,11 +2,11 @@
 //
 // CUDA promises that a store of one block is seen by another only if (1) a fence follows the store, in the
 // same thread or after a barrier, (2) an atomic of the fence's thread follows it, (3) an atomic of the other
-// block reads what it left, and (4) that acquires, or a fence of its thread follows. So each block starts with
-// the workspace as it was at the *launch*; what a thread has fenced is published at its next atomic; the block
-// sees what is published once the thread of its atomic has acquired; all other stores appear when the kernel
-// ends. Behind cluster_sync, the blocks of a cluster see one another's stores before it, and may fence them as
-// their own. Mail (mail.cpp) orders none of this.
+// block reads what it left, and (4) that acquires, or a fence of its thread follows. So each block starts
+// with the workspace as it was at the *launch*; what a thread has fenced is published at its next atomic; the
+// block sees what is published once the thread of its atomic has acquired; all other stores appear when the
+// kernel ends. Behind cluster_sync, the blocks of a cluster see one another's stores before it, and may fence
+// them as their own. Mail (mail.cpp) orders none of this.
 //
 // A group's barrier orders the stores of its threads for all of the block, which is more than it promises; a
 // kernel that relies on that races, as ThreadSanitizer sees.

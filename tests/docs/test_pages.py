@@ -162,6 +162,7 @@ def test_what_the_kernel_page_counts_is_what_the_kernel_s_tests_do() -> None:
     text = " ".join(PAGES["docs/kernel.md"].text.split())
     mutants = listed("tests/kernels/test_fused_score_mutants.py", "MUTANTS")
     mutants += listed("tests/kernels/mutants_of_classes.py", "OF_CLASSES")
+    mutants += listed("tests/kernels/test_cluster_mutants.py", "MUTANTS")
     assert f" {mutants} seeded faults must each be caught" in text
     # Under a name of its own: the kernel's tests import this file too.
     specification = importlib.util.spec_from_file_location(
@@ -172,6 +173,7 @@ def test_what_the_kernel_page_counts_is_what_the_kernel_s_tests_do() -> None:
     sys.modules[specification.name] = fused_cases
     specification.loader.exec_module(fused_cases)
     assert f"pairwise covering set of {len(fused_cases.covering_cases())} shapes" in text
+    assert f"in clusters on {len(fused_cases.cluster_cases())} shapes of their own" in text
     names = (path.stem.removeprefix("sm_") for path in (ROOT / "kernels" / "budgets").glob("sm_*.json"))
     *most, last = sorted(int(name) for name in names if name.isdecimal())
     assert f"compiles for sm_{', '.join(map(str, most))} and {last} with all warnings" in text

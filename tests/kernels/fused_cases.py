@@ -1,5 +1,6 @@
 """Cases of the fused kernel: a pairwise covering set of its shapes; random scorers and inputs for them."""
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,19 @@ TANGENT_AXES: dict[str, tuple[Any, ...]] = {
     "half_weights": (True, False),
     "half_input": (True, False),
 }
+CLUSTER_AXES: dict[str, tuple[Any, ...]] = {
+    "dimension": (1, 16, 100, 128, 360, 512, 1280),
+    "batch": (1, 3, 8, 9, 64),
+    "tile": (1, 2, 4, 8),
+    "classes": (1, 10, 64, 65, 100, 1000),
+    "head": MAP_AXES["head"],
+    "discriminator": ("none", "one", "two", "four", "wide", *CLUSTER_DISCRIMINATORS),
+    "positions": (0, 16, 49, 100),  # 0: the tangent source
+    "half_input": (True, False),
+}
+TANGENT_PROBES = (0, 1, 5, 8)  # of clusters, in turn
 _MOST_ELEMENTS = 1_100_000  # of an input: every pair fits, and the emulation stays in seconds
+_MOST_IN_CLUSTERS = 100_000  # the same, where 8 blocks run at once
 _KNOWN_ELEMENTS = 500_000  # of the samples that the score is standardised on: 8 to 32
 
 
@@ -101,6 +114,19 @@ def covering_cases() -> list[Case]:
     maps = [Case(**row) for row in pairwise(MAP_AXES)]
     tangents = [Case(**row) for row in pairwise(TANGENT_AXES)]
     return [replace(case, seed=number) for number, case in enumerate([*maps, *tangents])]
+
+
+@functools.cache
+def cluster_cases() -> dict[Case, int]:
+    """Every pair of values of two axes of clusters, in some case; and the samples of its tiles."""
+    cases = {}
+    for number, row in enumerate(pairwise(CLUSTER_AXES, _MOST_IN_CLUSTERS)):
+        tile = row.pop("tile")
+        maps = {"filter": 1 + 2 * (number % 2), "activation": ("relu", "silu")[number // 2 % 2]}
+        tangents = {"probes": TANGENT_PROBES[number % len(TANGENT_PROBES)]}
+        more = {**maps, "channels_last": number % 3 == 0} if row["positions"] else tangents
+        cases[Case(**row, **more, half_weights=True, seed=number)] = tile
+    return cases
 
 
 def random_scorer(case: Case, constants: Mapping[str, PartConstants] | None = None) -> Scorer:

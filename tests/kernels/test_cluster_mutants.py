@@ -3,6 +3,7 @@
 import pytest
 from fused_suite import problem
 from mutant_builds import Entry, Mutant, compiled, occurrences
+from mutants_of_classes import OF_OWN_VERDICT
 from simt_run import Library
 
 ENTRIES = (
@@ -112,8 +113,8 @@ MUTANTS = [
     Mutant(
         "classes and layers meet at one number",
         "classes.cuh",
-        "kClassBarrier = 1, kLayerBarrier = 2;",
-        "kClassBarrier = 1, kLayerBarrier = 1;",
+        "kClassBarrier = 1, kLayerBarrier = 2,",
+        "kClassBarrier = 1, kLayerBarrier = 1,",
     ),
     Mutant(
         "no wait for layer 1",
@@ -128,13 +129,7 @@ MUTANTS = [
         "last_layer<true>(p, hidden_values(p, p.layers - 2), column);",
         "last_layer<true>(p, hidden_values(p, p.layers - 2), 0);",
     ),
-    Mutant("no barrier before the verdict", "together.cuh", "own_layers(p); block_sync();", "own_layers(p);"),
-    Mutant(
-        "the verdict of the tile's first sample",
-        "together.cuh",
-        "block.first + column, column);",
-        "block.first + column, 0);",
-    ),
+    *OF_OWN_VERDICT,
 ]
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fused_cases import (
-    CLUSTER_DISCRIMINATORS,
+    CLUSTER_AXES,
+    TANGENT_PROBES,
     Case,
     Inputs,
-    pairwise,
+    cluster_cases,
     random_inputs,
     random_scorer,
     reference_of,
@@ -34,32 +35,6 @@ from edgeosr.kernels.sharing import CLUSTER, Tiling
 from edgeosr.scoring.scorer import Scorer
 
 TOLERANCE = 1e-2  # of the score: fp16 weights
-# positions 0: the tangent source.
-AXES: dict[str, tuple[Any, ...]] = {
-    "dimension": (1, 16, 100, 128, 360, 512, 1280),
-    "batch": (1, 3, 8, 9, 64),
-    "tile": (1, 2, 4, 8),
-    "classes": (1, 10, 64, 65, 100, 1000),
-    "head": ("cosine", "linear", "external"),
-    "discriminator": ("none", "one", "two", "four", "wide", *CLUSTER_DISCRIMINATORS),
-    "positions": (0, 16, 49, 100),
-    "half_input": (True, False),
-}
-PROBES = (0, 1, 5, 8)
-_MOST_ELEMENTS = 100_000  # of an input
-
-
-@functools.cache
-def cluster_cases() -> dict[Case, int]:
-    """Every pair of values of two axes, in some case; and the samples of its tiles."""
-    cases = {}
-    for number, row in enumerate(pairwise(AXES, _MOST_ELEMENTS)):
-        tile = row.pop("tile")
-        maps = {"filter": 1 + 2 * (number % 2), "activation": ("relu", "silu")[number // 2 % 2]}
-        tangents = {"probes": PROBES[number % len(PROBES)]}
-        more = {**maps, "channels_last": number % 3 == 0} if row["positions"] else tangents
-        cases[Case(**row, **more, half_weights=True, seed=number)] = tile
-    return cases
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,12 +93,12 @@ def test_verdicts_are_those_of_the_float64_reference_in_every_order(case: Case) 
 
 def test_the_cases_hold_every_pair_of_values_and_both_homes_of_the_layers_weights() -> None:
     rows = [{**vars(case), "tile": tile} for case, tile in cluster_cases().items()]
-    for a, b in itertools.combinations(AXES, 2):
+    for a, b in itertools.combinations(CLUSTER_AXES, 2):
         seen = {(row[a], row[b]) for row in rows}
-        assert len(seen) == len(AXES[a]) * len(AXES[b]), (a, b)
-    assert {row["probes"] for row in rows if not row["positions"]} == set(PROBES)
+        assert len(seen) == len(CLUSTER_AXES[a]) * len(CLUSTER_AXES[b]), (a, b)
+    assert {row["probes"] for row in rows if not row["positions"]} == set(TANGENT_PROBES)
     kept = set()
-    for discriminator in AXES["discriminator"]:
+    for discriminator in CLUSTER_AXES["discriminator"]:
         case = next(case for case in cluster_cases() if case.discriminator == discriminator)
         launch = planned(case, pack_scorer(scorer_of(case), half=True), random_inputs(case, 1), 1)
         kept.add((launch.plan.params.layers > 2, bool(launch.plan.params.keeps_layers)))

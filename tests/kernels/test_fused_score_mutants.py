@@ -127,8 +127,8 @@ MUTANTS = [
     Mutant(
         "no barrier before one thread's fence",
         "fused_score.cu",
-        "if (ends_after<kCluster>(p, 2)) return;",
-        "if (ends_after<kCluster>(p, 2)) return; if (block.slab < 0)",
+        "its atomic theirs. block_sync();",
+        "its atomic theirs.\nif (block.slab < 0) block_sync();",
     ),
     Mutant(
         "the counter acquires nothing",
@@ -197,19 +197,19 @@ MUTANTS = [
     Mutant(
         "no barrier between two sums over classes",
         "classes.cuh",
-        "if (!alone(p)) sync_classes<kOwn>();",
+        "if (!alone<kOwn>(p)) sync_classes<kOwn>();",
         "",
     ),
     Mutant(
         "no barrier before the warps' sums are added",
         "classes.cuh",
-        "if (alone(p)) warp_sync(); else sync_classes<kOwn>();",
+        "if (alone<kOwn>(p)) warp_sync(); else sync_classes<kOwn>();",
         "warp_sync();",
     ),
     Mutant(
         "top class and sums in one turn, with no barrier between",
         "verdict.cuh",
-        "if (turn == (alone(p) ? 0 : 1)) find_sums",
+        "if (turn == (alone<false>(p) ? 0 : 1)) find_sums",
         "if (turn == 0) find_sums",
     ),
     Mutant(

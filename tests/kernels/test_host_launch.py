@@ -25,7 +25,9 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     folder = tmp_path_factory.mktemp("launcher")
     shutil.copy(KERNELS / "src" / "launch.cu", folder / "launch.cpp")
     # The one thing in it that a host compiler cannot take.
-    entries = "\n".join(f"void {name}(edgeosr::FusedScoreParams) {{}}" for name in (*ENTRIES, *CLUSTER_ENTRIES))
+    entries = "\n".join(
+        f"void {name}(edgeosr::FusedScoreParams) {{}}" for name in (*ENTRIES, *CLUSTER_ENTRIES)
+    )
     (folder / "fused_score.cu").write_text(f'#include "params.cuh"\n{entries}\n', "utf-8")
     sources = [str(folder / "launch.cpp"), str(Path(__file__).with_name("launch_double.cpp"))]
     include = (f"-isystem{find_nvcc().include}", f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'src'}")
