@@ -13,7 +13,7 @@ from edgeosr.bench.kernel_predictions import (
     prediction_lines,
     prediction_record,
 )
-from edgeosr.bench.kernel_wavefronts import wavefronts_of
+from edgeosr.bench.kernel_wavefronts import Wavefronts, wavefronts_of
 from edgeosr.bench.unfused_chain import best_fused_chain, naive_chain
 from edgeosr.printed import json_text
 
@@ -56,12 +56,13 @@ def kernel_model_json() -> str:
     """Return the model as one JSON document; ``sources`` says where each kind of number comes from."""
     rows: list[dict[str, Any]] = []
     for workload in WORKLOADS:
-        found = wavefronts_of(workload)
+        found, clustered = wavefronts_of(workload), wavefronts_of(workload, clusters=True)
         rows.append(
             {
                 "workload": asdict(workload),
                 "counts": asdict(counts_of(workload)),
                 "shared_memory": None if found is None else asdict(found),
+                "shared_memory_in_clusters": None if clustered is None else asdict(clustered),
                 "floors_us": {
                     name: {**asdict(floor), "critical_path": floor.critical_path, "ratio": floor.ratio}
                     for name, floor in floors(workload).items()
@@ -77,6 +78,7 @@ def kernel_model_json() -> str:
         "sources": {
             "counts": "counted",
             "shared_memory": "counted",
+            "shared_memory_in_clusters": "counted",
             "unfused_naive": "counted",
             "unfused_best": "counted",
             "modules": "per value",
@@ -95,12 +97,6 @@ def kernel_model_json() -> str:
 
 def _counts_lines(workload: Workload) -> list[str]:
     counts = counts_of(workload)
-    found = wavefronts_of(workload)
-    shared = (
-        "not counted for this row"
-        if found is None
-        else f"{found.wavefronts:,} wavefronts, {found.wavefronts - found.compulsory:,} beyond the compulsory"
-    )
     tensor, fp32 = sum(counts.tensor_flops), sum(counts.fp32_flops)
     return [
         f"  [c] DRAM, every byte once: weights {counts.weight_bytes:,} + inputs {counts.input_bytes:,} + "
@@ -109,8 +105,15 @@ def _counts_lines(workload: Workload) -> list[str]:
         f"integer {counts.integer_operations / 1e6:.2f} M, with full tiles",
         f"  [c] blocks of tiles: {_blocks(workload)}. One of each goes on",
         *(f"  plan on {', '.join(names)}: {plan}" for plan, names in plans_of(workload).items()),
-        f"  [c] shared memory: {shared}",
+        f"  [c] shared memory: {_shared(wavefronts_of(workload))}; in clusters "
+        f"{_shared(wavefronts_of(workload, clusters=True))}",
     ]
+
+
+def _shared(found: Wavefronts | None) -> str:
+    if found is None:
+        return "not counted for this row"
+    return f"{found.wavefronts:,} wavefronts, {found.wavefronts - found.compulsory:,} beyond the compulsory"
 
 
 def _blocks(workload: Workload) -> str:

@@ -1,6 +1,6 @@
 """Shared-memory wavefronts of the kernel, counted while its source was executed on the CPU.
 
-``kernel_wavefronts.json`` holds them by workload and the digest of the device source they belong to;
+``kernel_wavefronts.json`` holds them by workload, without clusters and in them, and the digest of the device source they belong to;
 ``tests/kernels/count_wavefronts.py`` writes it, and a test counts one row anew.
 """
 
@@ -22,7 +22,8 @@ class Wavefronts:
     compulsory: int
 
 
-def wavefronts_of(workload: Workload) -> Wavefronts | None:
-    """Return the counts of a workload; None if that row was never counted."""
-    row = json.loads(FILE.read_text(encoding="utf-8"))["rows"].get(workload.name)
+def wavefronts_of(workload: Workload, *, clusters: bool = False) -> Wavefronts | None:
+    """Return the counts of a workload, launched without clusters or with; None if it was never counted."""
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows_in_clusters" if clusters else "rows"]
+    row = rows.get(workload.name)
     return None if row is None else Wavefronts(row["requests"], row["wavefronts"], row["compulsory"])

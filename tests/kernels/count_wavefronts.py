@@ -3,7 +3,7 @@
     python tests/kernels/count_wavefronts.py
 
 The kernel's own source is executed on the CPU (counting build of the emulation) with the sizes of each row of
-one tile; inputs are random: which positions a mask holds changes no address.
+one tile, without clusters and in one; inputs are random: which positions a mask holds changes no address.
 """
 
 import json
@@ -24,12 +24,13 @@ from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.device_verdicts import VERDICT
 
 COUNTED = tuple(workload for workload in WORKLOADS if workload.batch == 1)
+ROWS = {"rows": "", "rows_in_clusters": "sm_90"}  # of the file: for which device
 MULTIPROCESSORS = 16  # as many as slabs, or more: a launch of one sample has a tile of one
 
 
-def counted(workload: Workload) -> dict[str, int]:
-    """Execute one launch and return its wavefronts."""
-    packed, plan = planned(workload, MULTIPROCESSORS)
+def counted(workload: Workload, architecture: str = "") -> dict[str, int]:
+    """Execute one launch and return its wavefronts; ``architecture``: of a device with clusters, ``sm_90``."""
+    packed, plan = planned(workload, MULTIPROCESSORS, architecture)
     rng = np.random.default_rng(0)
     dtype = np.float16 if workload.half else np.float32
     batch, dimension = workload.batch, workload.dimension
@@ -41,7 +42,8 @@ def counted(workload: Workload) -> dict[str, int]:
     arrays["workspace"] = placed(np.zeros(plan.workspace_bytes // 4, np.uint32))
     room = placed(np.zeros(batch * VERDICT.itemsize + 64, np.uint8))
     arrays["verdicts"] = room[: batch * VERDICT.itemsize]
-    found = Launch(plan, arrays, room).counted(Library(built(SOURCE, COUNTING)))
+    defines = (f"EDGEOSR_SIMT_ARCH={architecture.removeprefix('sm_')}0",) if architecture else ()
+    found = Launch(plan, arrays, room).counted(Library(built(SOURCE, COUNTING, defines=defines)))
     return {
         "requests": found.shared_requests,
         "wavefronts": found.shared_wavefronts,
@@ -50,6 +52,9 @@ def counted(workload: Workload) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    rows = {workload.name: counted(workload) for workload in COUNTED}
-    FILE.write_text(json.dumps({"source": device_source().digest, "rows": rows}, indent=2) + "\n")
-    print(rows)
+    kept = {
+        name: {workload.name: counted(workload, architecture) for workload in COUNTED}
+        for name, architecture in ROWS.items()
+    }
+    FILE.write_text(json.dumps({"source": device_source().digest, **kept}, indent=2) + "\n")
+    print(kept)

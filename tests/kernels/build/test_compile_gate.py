@@ -7,7 +7,7 @@ import compile_gate
 import pytest
 from compile_gate import BUILDS, MULTIPROCESSORS, Entry
 from fused_cases import Case, random_scorer
-from kernel_entries import ENTRIES
+from kernel_entries import CLUSTER_ENTRIES, ENTRIES
 
 from edgeosr.errors import KernelBuildError
 from edgeosr.kernels.build.nvrtc import newest_nvrtc, nvrtc_from_file
@@ -16,6 +16,7 @@ from edgeosr.kernels.build.toolchain import find_nvcc
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
 
+CLUSTERED = ("sm_90", "sm_110", "sm_120")
 
 @pytest.fixture(scope="module")
 def entries() -> dict[str, dict[str, Entry] | KernelBuildError]:
@@ -32,7 +33,7 @@ def of(build: str, entries: dict[str, dict[str, Entry] | KernelBuildError]) -> d
 @pytest.mark.parametrize("build", BUILDS)
 def test_a_compiler_takes_the_source_without_a_warning_and_makes_every_entry(build: str, entries) -> None:
     expected = set(ENTRIES) if "72" not in build else {name for name in ENTRIES if "_fma_" in name}
-    assert set(of(build, entries)) == expected
+    assert set(of(build, entries)) == expected | (set(CLUSTER_ENTRIES) if build in CLUSTERED else set())
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -59,13 +60,14 @@ def test_tensor_cores_and_16_byte_weight_loads_are_in_the_code(build: str, entri
     budget = compile_gate.budget(build)
     for name, entry in of(build, entries).items():
         # Pairs of fp16 channels are added up there too.
-        assert bool(entry.tensor_instructions) == ("_mma_" in name or name.endswith("_map_fma_f16")), name
+        on_tensor_cores = "_fma_" not in name or name.endswith("_map_fma_f16")
+        assert bool(entry.tensor_instructions) == on_tensor_cores, name
         assert entry.wide_loads is not None
         # A tenth less may be the compiler's unrolling; a weight load that became narrow takes away far more.
         assert entry.wide_loads >= math.floor(0.9 * budget[name]["wide_loads"]) > 0, name
 
 
-def planned(half: bool) -> LaunchPlan:
+def planned(half: bool, architecture: str = "") -> LaunchPlan:
     case = Case(
         dimension=512,
         batch=64,
@@ -78,7 +80,7 @@ def planned(half: bool) -> LaunchPlan:
         filter=3,
     )
     packed = pack_scorer(random_scorer(case), half=half)
-    return plan_launch(packed, MapShape(height=7, width=7, half=True), 64)
+    return plan_launch(packed, MapShape(height=7, width=7, half=True), 64, architecture=architecture)
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -88,6 +90,17 @@ def test_at_512_channels_at_least_half_of_a_multiprocessor_is_occupied(build: st
     blocks = compile_gate.blocks_per_multiprocessor(build, registers, plan.threads, plan.shared_bytes)
     threads = MULTIPROCESSORS[build.split("-")[0]][0]
     assert blocks * plan.threads >= threads / 2, f"{blocks} blocks of {plan.threads} threads"
+
+
+@pytest.mark.parametrize("build", CLUSTERED)
+def test_at_512_channels_two_blocks_of_clusters_fit_a_multiprocessor_but_for_sm_120_s(
+    build: str, entries
+) -> None:
+    plan = planned(True, build)
+    assert plan.cluster == 8
+    registers = of(build, entries)[plan.entry].registers
+    blocks = compile_gate.blocks_per_multiprocessor(build, registers, plan.threads, plan.shared_bytes)
+    assert blocks == (1 if build == "sm_120" else 2)
 
 
 def test_the_device_source_includes_nothing_but_our_own_files() -> None:
