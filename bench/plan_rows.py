@@ -30,16 +30,17 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _POSITIONS = (0, 1, 32, *range(65, 258, 32))
 
 
-def dimensions_alike(dimension: int, rows: int) -> tuple[int, int]:
+def dimensions_alike(dimension: int, rows: int, cluster: int = 1) -> tuple[int, int]:
     """Return the least and largest D that are cut into as many slabs of as many channels.
 
     Args:
         dimension: D.
         rows: of the split matrix.
+        cluster: blocks of a cluster; 1: launched without.
     """
     first, last = RANGES["dimension"]
-    cut = cut_of(dimension, rows)
-    alike = [one for one in range(first, last + 1) if cut_of(one, rows) == cut]
+    cut = cut_of(dimension, rows, cluster)
+    alike = [one for one in range(first, last + 1) if cut_of(one, rows, cluster) == cut]
     return alike[0], alike[-1]
 
 
@@ -59,10 +60,14 @@ def cases_of(shape: SelftestCase, batches: tuple[int, ...], *, half: bool) -> li
     return [replace(shape, batch=batch, half_weights=half) for batch in batches]
 
 
-def variants(packed: PackedScorer, batch: int) -> list[Tiling]:
-    """Return every plan that a row may hold for this scorer and batch."""
+def variants(packed: PackedScorer, batch: int, cluster: int = 1) -> list[Tiling]:
+    """Return every plan that a row may hold for this scorer and batch, in clusters of so many blocks.
+
+    There classes and parts always have warps of their own; a row of clusters has 0 of them.
+    """
     most = TILE_HALF if packed.half else TILE_FULL
-    warps = (0, CLASS_WARPS) if packed.half and packed.classes <= KEPT_CLASSES else (0,)
+    choice = packed.half and packed.classes <= KEPT_CLASSES and cluster == 1
+    warps = (0, CLASS_WARPS) if choice else (0,)
     samples = [one for one in (1, 2, 4, 8) if one <= most and one < 2 * batch]
     return [
         Tiling(origin=TRIED, samples=many, class_warps=own) for many, own in itertools.product(samples, warps)
@@ -81,7 +86,8 @@ def words_of(tiling: Tiling) -> str:
 
 def tiling_of(plan: LaunchPlan) -> Tiling:
     """Return what is free in a plan, as ``variants`` lists it."""
-    return Tiling(origin=TRIED, samples=plan.tile, class_warps=plan.params.class_warps)
+    warps = plan.params.class_warps if plan.cluster == 1 else 0
+    return Tiling(origin=TRIED, samples=plan.tile, class_warps=warps)
 
 
 def best_row(
@@ -112,7 +118,7 @@ def best_row(
         architecture=architecture,
         multiprocessors=multiprocessors,
         weights=WEIGHTS[not half],
-        dimension=dimensions_alike(params.dimension, params.rows),
+        dimension=dimensions_alike(params.dimension, params.rows, ruled.cluster),
         positions=positions_alike(params.positions),
         batch=batches_alike(params.batch),
         slabs=params.slabs,

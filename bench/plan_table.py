@@ -133,8 +133,8 @@ def predicted_rows(counts: Counts) -> Iterator[PlanRow]:
                 ruled = _ruled(packed, case, device)
                 found = {
                     tiling: counts.of(device.architecture, case, tiling)
-                    for tiling in variants(packed, case.batch)
-                    if _as_the_rule(packed, case, tiling)
+                    for tiling in variants(packed, case.batch, ruled.cluster)
+                    if _as_the_rule(packed, case, device, tiling)
                 }
                 us = {tiling: _microseconds(one, device) for tiling, one in found.items() if one is not None}
                 if len(us) == len(found):
@@ -149,15 +149,22 @@ def predicted_rows(counts: Counts) -> Iterator[PlanRow]:
 
 
 def _ruled(packed: PackedScorer, case: SelftestCase, device: Predicted) -> LaunchPlan:
-    shape = MapShape(height=case.size, width=case.size)
-    return plan_launch(packed, shape, case.batch, multiprocessors=device.multiprocessors)
+    return plan_launch(
+        packed,
+        MapShape(height=case.size, width=case.size),
+        case.batch,
+        multiprocessors=device.multiprocessors,
+        architecture=device.architecture,
+        table=PlanTable(),
+    )
 
 
-def _as_the_rule(packed: PackedScorer, case: SelftestCase, tiling: Tiling) -> bool:
+def _as_the_rule(packed: PackedScorer, case: SelftestCase, device: Predicted, tiling: Tiling) -> bool:
     """Return whether classes have the warps that the rule gives them in such tiles: what is counted."""
     shape = MapShape(height=case.size, width=case.size)
     free = Tiling(origin=tiling.origin, samples=tiling.samples)
-    return tiling_of(plan_launch(packed, shape, case.batch, table=only(free))) == tiling
+    plan = plan_launch(packed, shape, case.batch, architecture=device.architecture, table=only(free))
+    return tiling_of(plan) == tiling
 
 
 def _microseconds(counts: LaunchCounts, device: Predicted) -> float:

@@ -63,7 +63,7 @@ class PlanRow:
         batch: least and largest B.
         slabs: into how many D is cut; a scorer that is cut otherwise has no row here.
         samples: of a tile, a power of two.
-        class_warps: that classes and parts have for themselves, 0 or 4.
+        class_warps: that classes and parts have for themselves, 0 or 4; in clusters nothing follows from it.
         origin: ``measured on NAME``, or ``predicted by the model``; ASCII, for it becomes a string of C++.
         us: microseconds of the launch that the row was made from, with this plan.
         rule_us: with the rule's plan.

@@ -34,7 +34,7 @@ from edgeosr.kernels.driver.interleaved import how, interleaved_us
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
-from edgeosr.kernels.plan_table import MEASURED
+from edgeosr.kernels.plan_table import MEASURED, PlanTable
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.kernels.sharing import Tiling
@@ -78,9 +78,15 @@ def _row(
     timed: Timed,
 ) -> dict[str, Any]:
     packed = pack_scorer(scorer, half=case.half_weights)
-    shape = MapShape(height=case.size, width=case.size)
-    ruled = plan_launch(packed, shape, case.batch, multiprocessors=device.multiprocessors)
-    us, bits = _times(driver, case, scorer, variants(packed, case.batch), timed)
+    ruled = plan_launch(
+        packed,
+        MapShape(height=case.size, width=case.size),
+        case.batch,
+        multiprocessors=device.multiprocessors,
+        architecture=device.target,
+        table=PlanTable(),
+    )
+    us, bits = _times(driver, case, scorer, variants(packed, case.batch, ruled.cluster), ruled.cluster, timed)
     if bits != 1:
         report.fail(f"{row_name(case)}: the verdicts' bits depend on the plan, {bits} kinds of them")
     row = best_row(
@@ -100,7 +106,7 @@ def _row(
 
 
 def _times(
-    driver: Driver, case: SelftestCase, scorer: Scorer, tilings: list[Tiling], timed: Timed
+    driver: Driver, case: SelftestCase, scorer: Scorer, tilings: list[Tiling], cluster: int, timed: Timed
 ) -> tuple[dict[Tiling, float], int]:
     """Return the median microseconds of each plan, and how many kinds of bits their verdicts have."""
     image = image_for(driver.device(None))
@@ -119,7 +125,7 @@ def _times(
                 room = stack.enter_context(fused.room(case.batch))
                 work = _launch(fused, copy, own, room)
                 work()
-                require_plan(fused.last_plan, tiling)
+                require_plan(fused.last_plan, tiling, cluster)
                 bits.add(room.to_host().tobytes())
                 graphs[words_of(tiling)] = Graph(driver, own, work)
             try:
@@ -143,9 +149,12 @@ def _launch(fused: FusedScorer, copy: DeviceCopy, stream: int, room: Any) -> Cal
     return lambda: fused.score_map(copy, stream=stream, into=room)
 
 
-def require_plan(plan: LaunchPlan | None, tiling: Tiling) -> None:
-    """Assert that what is timed is what was asked for: a plan that does not fit is replaced by the rule's."""
-    assert plan is not None and tiling_of(plan) == tiling, (plan, tiling)
+def require_plan(plan: LaunchPlan | None, tiling: Tiling, cluster: int) -> None:
+    """Assert that what is timed is what was asked for.
+
+    A plan that does not fit is replaced by the rule's; a device without place for clusters gets none.
+    """
+    assert plan is not None and (tiling_of(plan), plan.cluster) == (tiling, cluster), (plan, tiling, cluster)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,21 @@ EDGEOSR_DEVICE float sum_of_others(FusedScoreParams const& p, Logits const& own,
     return warp_sum(others);
 }
 
+// Of a part, see part_value_with: of few classes anew, else as find_sums has left it at `at`. No lambda:
+// NVRTC before CUDA 13 takes one with `auto` for a host function.
+struct OwnSum {
+    FusedScoreParams const& p;
+    Logits const& own;
+    bool few;
+    int at;
+
+    template <class Term>
+    EDGEOSR_DEVICE Floats2 operator()(Term const& term) const {
+        if (few) return {sum_of_others(p, own, term), 0.0f};
+        return {shared_load_f32(result(kSums, at)), shared_load_f32(result(kValues, at))};
+    }
+};
+
 // The parts that do not wait for the discriminator; every fourth is a warp's.
 EDGEOSR_DEVICE void own_parts(FusedScoreParams const& p,
                               Block const& block,
@@ -111,10 +126,7 @@ EDGEOSR_DEVICE void own_parts(FusedScoreParams const& p,
         int const code = p.part[where.part].code, at = column * kMaxParts + where.part;
         if (needs_discriminator(code)) continue;
         if (where.part == last) keep_sum<true>(p, column, where.part);
-        float const value = part_value_with(code, where, head, [&](auto const& term) {
-            if (few) return Floats2{sum_of_others(p, own, term), 0.0f};
-            return Floats2{shared_load_f32(result(kSums, at)), shared_load_f32(result(kValues, at))};
-        });
+        float const value = part_value_with(code, where, head, OwnSum{p, own, few, at});
         warp_sync();  // every lane has read what lies there until now
         if (lane == 0) shared_store_f32(result(kValues, at), value);
     }

@@ -38,7 +38,7 @@ from edgeosr.kernels.plan_table import (
     read_plan_table,
 )
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
-from edgeosr.kernels.sharing import Tiling, cut_of
+from edgeosr.kernels.sharing import Tiling, cluster_of, cut_of
 
 ROW = PlanRow(
     architecture="sm_90",
@@ -106,19 +106,24 @@ def test_every_plan_that_a_row_may_hold_is_tried(packed: PackedScorer) -> None:
 def lone(packed: PackedScorer, positions: int, batch: int, row: PlanRow) -> LaunchPlan:
     shape = MapShape(height=1, width=positions)
     return plan_launch(
-        packed, shape, batch, multiprocessors=132, architecture="sm_90", table=PlanTable((row,))
+        packed, shape, batch, multiprocessors=132, architecture=row.architecture, table=PlanTable((row,))
     )
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=row_name)
 @pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("architecture", ["sm_87", "sm_90"], ids=["alone", "clusters"])
 def test_a_row_is_taken_at_both_ends_of_its_ranges_and_not_beyond(
-    shape: SelftestCase, batch: int, packed: PackedScorer
+    shape: SelftestCase, batch: int, architecture: str, packed: PackedScorer
 ) -> None:
     sized = replace(packed, dimension=shape.dimension)
-    ruled = plan_launch(sized, MapShape(height=shape.size, width=shape.size), batch, multiprocessors=132)
-    times = {one: 20.0 - one.samples for one in variants(sized, batch)}  # the largest tiles win
-    row = best_row(ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X")
+    asked = {"multiprocessors": 132, "architecture": architecture}
+    ruled = plan_launch(
+        sized, MapShape(height=shape.size, width=shape.size), batch, **asked, table=PlanTable()
+    )
+    tried = variants(sized, batch, ruled.cluster)
+    times = {one: 20.0 - one.samples for one in tried}  # the largest tiles win
+    row = best_row(ruled, times, **asked, half=True, origin="measured on X")
     for dimension, positions, size in itertools.product(row.dimension, row.positions, row.batch):
         got = lone(replace(packed, dimension=dimension), positions, size, row)
         assert got.origin == "table, measured on X" and got.params.slabs == row.slabs
@@ -130,17 +135,36 @@ def test_a_row_is_taken_at_both_ends_of_its_ranges_and_not_beyond(
         assert got.origin == "rule" and "no row of this shape" in got.why
 
 
+def test_a_row_of_clusters_is_of_their_slabs_and_is_taken_there(packed: PackedScorer) -> None:
+    shape = MapShape(height=2, width=2)
+    ruled = plan_launch(packed, shape, 16, multiprocessors=132, architecture="sm_90", table=PlanTable())
+    tried = variants(packed, 16, ruled.cluster)
+    assert ruled.cluster == 8 and tiling_of(ruled) in tried
+    assert [(one.samples, one.class_warps) for one in tried] == [(1, 0), (2, 0), (4, 0), (8, 0)]
+    times = {one: 20.0 - one.samples for one in tried}
+    row = best_row(ruled, times, architecture="sm_90", multiprocessors=132, half=True, origin="measured on X")
+    assert (row.slabs, row.samples, row.class_warps, row.dimension) == (8, 8, 0, (1, 128))
+    for dimension in row.dimension:
+        got = lone(replace(packed, dimension=dimension), 4, 16, row)
+        assert (got.origin, got.cluster, got.tile) == ("table, measured on X", 8, 8)
+    assert "no row of this shape" in lone(replace(packed, half=False), 4, 16, row).why
+
+
 def test_the_batches_measured_leave_no_batch_between_them_without_a_row() -> None:
     taken = [one for batch in BATCHES for one in range(batches_alike(batch)[0], batches_alike(batch)[1] + 1)]
     assert taken == list(range(1, max(BATCHES) + 1))
 
 
+@pytest.mark.parametrize("cluster", [1, 8])
 @pytest.mark.parametrize("rows", [1, 528, 2000, 4000])
-def test_each_dimension_stands_among_those_that_are_cut_alike(rows: int) -> None:
-    ends = {dimensions_alike(one, rows) for one in range(1, 2049, 13)}
-    assert all(cut_of(least, rows) == cut_of(most, rows) for least, most in ends)
-    assert all(cut_of(most + 1, rows) != cut_of(most, rows) for _, most in ends if most < 2048)
-    assert all(cut_of(least - 1, rows) != cut_of(least, rows) for least, _ in ends if least > 1)
+def test_each_dimension_stands_among_those_that_are_cut_alike(rows: int, cluster: int) -> None:
+    def cut(dimension: int) -> tuple[int, int]:
+        return cut_of(dimension, rows, cluster)
+
+    ends = {dimensions_alike(one, rows, cluster) for one in range(1, 2049, 13)}
+    assert all(cut(least) == cut(most) for least, most in ends)
+    assert all(cut(most + 1) != cut(most) for _, most in ends if most < 2048)
+    assert all(cut(least - 1) != cut(least) for least, _ in ends if least > 1)
 
 
 def test_positions_are_told_apart_where_the_kernel_does() -> None:
@@ -153,7 +177,7 @@ def test_positions_are_told_apart_where_the_kernel_does() -> None:
 @pytest.fixture
 def counted(packed: PackedScorer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Nothing is compiled: each launch has the counts of the first; those of tiles of 2 are a tenth."""
-    kept = counts_of_source(DIGEST, "sm_90", 132)
+    kept = counts_of_source(DIGEST, "sm_87", 8)  # without clusters: every device has its waits
     whole = next(iter(kept.values()))
     tenth = [{**phase, "busiest": phase["busiest"] // 10} for phase in whole.as_record()]
     seen: list[str] = []
@@ -308,18 +332,25 @@ def test_the_table_that_ships_is_of_this_source_with_true_ranges_and_no_row_twic
     source, rows = read_plan_table(FILE.read_text("utf-8"))
     assert source == DIGEST, "the kernel was changed: python -m edgeosr.bench.plan_table"
     for row in rows:
-        (_, slabs), *others = {cut_of(one, packed.rows) for one in row.dimension}
+        cluster = cluster_of(packed, row.architecture)
+        (_, slabs), *others = {cut_of(one, packed.rows, cluster) for one in row.dimension}
         assert not others and slabs == row.slabs, row
     assert merged(rows) == rows, "made by hand? python -m edgeosr.bench.plan_table --keep"
 
 
+@pytest.mark.parametrize(
+    ("target", "plans_tried", "rule", "slabs"),
+    [("sm_87", 8, "tiles of 1, 4 class warps", 4), ("sm_90", 4, "tiles of 2, 0 class warps", 8)],
+)
 def test_plans_whose_verdicts_differ_fail_the_step(
-    monkeypatch: pytest.MonkeyPatch, packed: PackedScorer
+    target: str, plans_tried: int, rule: str, slabs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device: Any = type("D", (), {"multiprocessors": 132, "target": "sm_90", "name": "a card"})()
+    """With clusters, which have eight slabs whatever D, and no choice of warps."""
+    device: Any = type("D", (), {"multiprocessors": 132, "target": target, "name": "a card"})()
     for kinds, failures in ((1, 0), (2, 1)):
         monkeypatch.setattr(plans, "_times", lambda *case, kinds=kinds: (dict.fromkeys(case[3], 20.0), kinds))
         report = StepReport(None)
         found = plans._row(report, None, device, SMALL, case_scorer(SMALL), plans.Timed(1, 0))  # type: ignore[arg-type]  # no driver
-        assert len(report.failures) == failures and len(found["us"]) == 8
-        assert found["row"]["origin"] == "measured on a card" and found["rule"] == "tiles of 1, 4 class warps"
+        assert len(report.failures) == failures and len(found["us"]) == plans_tried
+        assert found["row"]["origin"] == "measured on a card"
+        assert (found["rule"], found["row"]["slabs"]) == (rule, slabs)
