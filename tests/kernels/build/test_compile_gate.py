@@ -18,6 +18,7 @@ from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
 
 CLUSTERED = ("sm_90", "sm_110", "sm_120")
 
+
 @pytest.fixture(scope="module")
 def entries() -> dict[str, dict[str, Entry] | KernelBuildError]:
     return compile_gate.measured_in_parallel()
