@@ -20,6 +20,7 @@ from edgeosr.kernels.plan_inputs import (
 )
 from edgeosr.kernels.plan_table import RULE, Asked, PlanTable, installed_table
 from edgeosr.kernels.sharing import (
+    CLUSTER,
     KEPT_CLASSES,
     LARGEST_BATCH,
     MOST_MULTIPROCESSORS,
@@ -168,8 +169,9 @@ def _plan(
     params.slabs_inverse = (1 << 20) // params.slabs + 1
     params.samples_inverse = 65536 // tile + 1
     params.last_inverse = 65536 // ((batch - 1) % tile + 1) + 1
-    # As if tiles were of one sample, or full: so that room for a batch serves whatever the plan.
-    most = -(-batch // columns) * columns * params.slabs
+    # As if tiles were of one sample, or full, in clusters or not: room for a batch serves whatever the plan.
+    _, alone = cut_of(packed.dimension, packed.rows)
+    most = -(-batch // columns) * columns * (max(alone, CLUSTER) if packed.half else alone)
     params.stats_at = padded_size(4 * batch)
     params.partials_at = params.stats_at + padded_size(4 * most * params.stats)
     phase_a = _place_phase_a(params, packed, shape, columns)

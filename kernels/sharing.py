@@ -1,8 +1,8 @@
 """How the work of one launch is shared out: slabs of D, samples of a tile, hidden layers among warps.
 
-How additions are ordered follows from slabs and layers, which never depend on the batch or the device; how
-many samples a tile has changes no result, nor whether classes have warps of their own. ``src/plan.cpp`` holds
-the same arithmetic.
+How additions are ordered follows from slabs and layers, which never depend on the batch, and of the device on
+whether it has clusters alone; how many samples a tile has changes no result, nor whether classes have warps
+of their own. ``src/sharing.cpp`` holds the same arithmetic.
 """
 
 from dataclasses import dataclass

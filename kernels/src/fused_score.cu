@@ -17,8 +17,11 @@
 // itself. The block that arrives last does phase B for the tile: partials added over slabs, hidden layers in
 // shared memory (hidden.cuh), beside them head and parts (classes.cuh, parts.cuh), then fusion, threshold,
 // verdict (verdict.cuh). No grid barrier, no spinning, no float atomics; a sample's additions have one order
-// that depends on the scorer, the map's shape and the dtypes alone: the same bits for every block order,
-// position in the batch, batch size, device and alignment.
+// that depends on the scorer, the map's shape, the dtypes and the entry alone: the same bits for every block
+// order, position in the batch, batch size, alignment and number of multiprocessors.
+//
+// In a cluster (sm_90 and later, fp16 weights) a tile has kMostCluster slabs, whose blocks meet in the
+// cluster's barrier and do phase B together: together.cuh, mail.cuh, own_verdict.cuh. There is no counter.
 //
 // fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half
 // (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not
@@ -26,8 +29,8 @@
 //
 // Workspace: unsigned counters [tiles] | stats [tile, slab, samples, 2 + 2 K] |
 // partials [tile, slab, samples, rows].
-// Entries: fused_score_{map|tangents}_{mma|fma}_{f16|f32}: source, weights, dtype of y or of z and t; no mma
-// before sm_75.
+// Entries: fused_score_{map|tangents}_{mma|cluster|fma}_{f16|f32}: source, weights, dtype of y or of z and t;
+// no mma before sm_75, no cluster before sm_90.
 #include "block.cuh"
 #include "dense.cuh"
 #include "params.cuh"

@@ -48,9 +48,10 @@ cudaLaunchConfig_t config_of(HostPlan const& plan, cudaStream_t stream, cudaLaun
     return config;
 }
 
+// As much as any plan of the entry takes: other threads launch it too.
 cudaError_t allow_shared_memory(void const* entry, HostPlan const& plan) {
-    return cudaFuncSetAttribute(
-        entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.shared_bytes));
+    int const most = plan.cluster > 1 ? kMostClusterBytes : kMostSharedBytes;
+    return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
 }
 
 // Whether the entry was compiled with clusters, and the device has a place for one of the plan's: a slice of

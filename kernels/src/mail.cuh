@@ -69,7 +69,7 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, int valid) {
                              static_cast<unsigned>(p.layer_idle[layer]) * 4u);
     if (thread < kConstants)
         copy_async_16(shared_memory() + p.own_at + thread * kPiece, p.scorer + thread * kPiece);
-    if (p.layers > 1 && thread < padded16(p.width[p.layers - 2]) / 4)
+    if (p.layers > 1 && thread < (p.width[p.layers - 2] + 3) / 4)
         copy_async_16(reinterpret_cast<unsigned char*>(last_weights(p)) + thread * kPiece,
                       p.scorer + p.layer_at[p.layers - 1] + thread * kPiece);
 #pragma unroll 1

@@ -12,8 +12,7 @@ namespace edgeosr {
 namespace {
 
 // As in kernels/plan.py and plan_inputs.py, where each is explained.
-constexpr int kStageBytes = 26 * 1024, kTurn = 8, kMostSharedBytes = 64 * 1024, kSumsFull = (512 + 16) * 4,
-              kMostMultiprocessors = 4096, kMostClusterBytes = 96 * 1024;
+constexpr int kStageBytes = 26 * 1024, kTurn = 8, kSumsFull = (512 + 16) * 4, kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 
 thread_local char message[256];
@@ -225,9 +224,12 @@ char const* plan_with(PlanRow const* row,
     p.slabs_inverse = (1 << 20) / p.slabs + 1;
     p.samples_inverse = 65536 / tile + 1;
     p.last_inverse = 65536 / ((input.batch + tile - 1) % tile + 1) + 1;
-    // As if tiles were of one sample, or full: so that a workspace for a batch serves whatever the plan.
+    // As if tiles were of one sample, or full, in clusters or not: so that a workspace for a batch serves
+    // whatever the plan.
+    int const alone = slabs_of(scorer, slab_width_of(scorer, 1), 1);
+    int const slabs = scorer.half ? std::max<int>(alone, kMostCluster) : alone;
     unsigned long long const columns =
-        static_cast<unsigned long long>((input.batch + most - 1) / most * most) * p.slabs;
+        static_cast<unsigned long long>((input.batch + most - 1) / most * most) * slabs;
     p.stats_at = static_cast<unsigned long long>(rounded(4 * input.batch));
     p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
     int phase_a = place_phase_a(scorer, input, &p, most);

@@ -10,6 +10,9 @@ namespace edgeosr {
 struct PackedScorer;
 struct ScoreInput;
 
+// Shared memory of a block, at most; of one in a cluster with the hidden layers' weights.
+constexpr int kMostSharedBytes = 64 * 1024, kMostClusterBytes = 96 * 1024;
+
 struct HostPlan {
     int entry;  // into the twelve entries: tangents 4, fp32 weights 2, fp32 input 1; clusters 8, tangents 2
     int blocks, tile;

@@ -229,7 +229,7 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
         if (thread >> 5 == kWarps - 1 && column < block.valid)
             finish_norms<kMap>(
                 p, slab_stats(p, block.tile, 0) + column * p.stats, p.samples * p.stats, column);
-        int const word = kThreads - 33 - thread;  // of the warp before
+        int const word = kThreads - 33 - thread;  // of the two warps before the last
         if (word >= 0 && word < static_cast<int>(sizeof(ScorerConstants) / 4))
             shared_store_u32(result(kKeptConstants, word),
                              shared_load_u32(reinterpret_cast<unsigned const*>(own_constants(p)) + word));

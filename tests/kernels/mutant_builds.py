@@ -1,8 +1,8 @@
 """Builds of the kernel with one line changed."""
 
 import functools
+import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +60,14 @@ def compiled(
 
 
 def _mutated(mutant: Mutant | None, entries: Sequence[Entry]) -> Path:
-    """The folder of the mutant's sources, and its run file."""
+    """The folder of the mutant's sources, and its run file.
+
+    Files that are right stay, so that processes that make the same one do not disturb one another.
+    """
     name = re.sub(r"\W+", "-", mutant.name if mutant else "none")
-    folder = CACHE / "mutants" / entries[0].name / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = CACHE / "mutants" / "-".join(entry.name for entry in entries) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {HEADER.name: HEADER.read_text("utf-8")}
     for path in DEVICE.glob("*.cu*"):
         text = path.read_text("utf-8")
         if path.name == "fused_score.cu":
@@ -72,8 +75,7 @@ def _mutated(mutant: Mutant | None, entries: Sequence[Entry]) -> Path:
             text += "\n".join(map(str, entries)) + "\n"
         if mutant and path.name == mutant.file:
             text = re.sub(pattern(mutant), lambda _: mutant.after, text)
-        (folder / path.name).write_text(text)
-    shutil.copy(HEADER, folder)
+        texts[path.name] = text
     names = [f"fused_score_{entry.name}" for entry in entries]
     table = [f"EDGEOSR_SIMT_ENTRY({name}, edgeosr::FusedScoreParams)," for name in names]
     lines = [
@@ -82,5 +84,13 @@ def _mutated(mutant: Mutant | None, entries: Sequence[Entry]) -> Path:
         '#include "harness.h"',
         f"const simt::Entry simt::entries[] = {{{' '.join(table)} {{nullptr, nullptr, 0}}}};",
     ]
-    (folder / "run.cpp").write_text("\n".join(lines) + "\n")
+    texts["run.cpp"] = "\n".join(lines) + "\n"
+    for stale in {path.name for path in folder.glob("*.c*")} - set(texts):
+        (folder / stale).unlink(missing_ok=True)
+    for file, text in texts.items():
+        place = folder / file
+        if not place.exists() or place.read_text("utf-8") != text:
+            partial = place.with_name(f"{file}.{os.getpid()}.part")
+            partial.write_text(text, "utf-8")
+            partial.replace(place)
     return folder

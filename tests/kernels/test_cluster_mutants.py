@@ -16,43 +16,49 @@ MUTANTS = [
         "blocks wait for one another before they have multiplied",
         "fused_score.cu",
         "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (ends_after<kCluster>(p, 2)) return; if (kCluster) { cluster_sync();",
-        "if (kCluster) cluster_sync(); "
+        "if (stops_after(2)) return drop_copies<kCluster>(); "
+        "if (kCluster) { copy_async_wait<0>(); cluster_sync();",
+        "if (kCluster) { copy_async_wait<0>(); cluster_sync(); } "
         "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (ends_after<kCluster>(p, 2)) return; if (kCluster) {",
+        "if (stops_after(2)) return drop_copies<kCluster>(); if (kCluster) {",
     ),
     Mutant(
-        "no wait for what the block asked for",
-        "together.cuh",
-        "wait_for_mail(mailbox(p, 0));",
-        "",
+        "no barrier behind the wait for what the block asked for",
+        "fused_score.cu",
+        "copy_async_wait<0>(); cluster_sync();",
+        "cluster_sync(); copy_async_wait<0>();",
     ),
+    Mutant("each warp opens the mailboxes", "mail.cuh", "if (thread == kAskers * 32 - 1)", "if (lane == 31)"),
+    Mutant("the last biases are not asked for", "mail.cuh", "lane < tiles * 4)", "lane < tiles * 4 - 1)"),
     Mutant(
-        "mailboxes are used by lanes that have not met who opened them",
+        "values of all columns in the count of bytes",
         "mail.cuh",
-        "warp_sync(); if (lane == 0) copy_by_mail(",
-        "if (lane == 0) copy_by_mail(",
+        "(padded16(p.width[layer]) * valid) * 2u",
+        "(padded16(p.width[layer]) * 8) * 2u",
     ),
-    Mutant("a bias less in the count of bytes", "mail.cuh", "(64u +", "(60u +"),
-    Mutant("values of all columns in the count of bytes", "mail.cuh", "rows * valid * 2 +", "rows * 8 * 2 +"),
-    Mutant("the words of blocks without rows are not counted", "mail.cuh", "(kMostCluster - with) * 4", "0"),
+    Mutant(
+        "the words of blocks without rows are not counted",
+        "mail.cuh",
+        "static_cast<unsigned>(p.layer_idle[layer]) * 4u",
+        "0u",
+    ),
     Mutant(
         "blocks without rows say nothing",
-        "mail.cuh",
-        "return layer > 0 && layer < p.layers - 2;",
-        "return layer < 0;",
+        "together.cuh",
+        "if (thread < kMostCluster) send(idle_words",
+        "if (thread < 0) send(idle_words",
     ),
     Mutant(
         "biases of the first block's rows",
         "mail.cuh",
-        "p.scorer + p.bias_at[layer] + first * 64u,",
-        "p.scorer + p.bias_at[layer],",
+        "p.scorer + p.bias_at[layer] + first * 64 +",
+        "p.scorer + p.bias_at[layer] +",
     ),
     Mutant(
         "weights of the first block's rows",
         "mail.cuh",
-        "(static_cast<unsigned>(step) * all + first) * 512u,",
-        "(static_cast<unsigned>(step) * all) * 512u,",
+        "static_cast<unsigned>(step * all + first) * 512u",
+        "static_cast<unsigned>(step * all) * 512u",
     ),
     Mutant("the last block gets nothing", "mail.cuh", "rank < kMostCluster; ++rank)", "rank < 7; ++rank)"),
     Mutant(
@@ -119,10 +125,10 @@ MUTANTS = [
     Mutant(
         "no wait for layer 1",
         "together.cuh",
-        "if (p.layers < 2) return; wait_for_mail(mailbox(p, 1));",
+        "if (p.layers < 2) return; wait_for_mail(mailbox(p, 0));",
         "if (p.layers < 2) return;",
     ),
-    Mutant("no wait for a hidden layer", "together.cuh", "wait_for_mail(mailbox(p, layer + 1));", ""),
+    Mutant("no wait for a hidden layer", "together.cuh", "wait_for_mail(mailbox(p, layer));", ""),
     Mutant(
         "the logit of the tile's first sample",
         "together.cuh",

@@ -111,10 +111,11 @@ def test_a_device_without_a_place_for_a_cluster_scores_without_and_the_plan_says
     cuda = (OldDriver if how == "an old driver" else NotedDouble)(**HOPPER)
     cuda.clusters = 0
     cuda.failures = REFUSAL if how == "an error" else {}
-    of = CASE
+    of = case(dimension=256)  # 16 slabs without clusters: a room made before it is known serves both
     scorer, inputs = loaded(of, cuda), random_inputs(of)
+    room = scorer.room(of.batch)
     for _ in range(2):
-        found = scorer.score_map(HostArray(inputs.map), stream=STREAM).to_host()
+        found = scorer.score_map(HostArray(inputs.map), stream=STREAM, into=room).to_host()
         assert_agree(found, reference_of(unpacked_weights(scorer.scorer, half=True), inputs))
         words = "no clusters: Orin has no place for 8 blocks"
         assert scorer.last_plan.why.count(words) == 1 and words in scorer.last_plan.described

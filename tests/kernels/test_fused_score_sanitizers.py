@@ -179,7 +179,7 @@ DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
     [
         ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);", DEEP),
         ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);", DEEP),
-        ("classes.cuh", r"if \(!alone\(p\)\) sync_classes<kOwn>\(\);", classes_that_warps_share()[1]),
+        ("classes.cuh", r"if \(!alone<kOwn>\(p\)\) sync_classes<kOwn>\(\);", classes_that_warps_share()[1]),
         ("together.cuh", r"if \(parts == 1\) \{\s+warp_sync\(\);", clusters()[0]),
     ],
     ids=["the map", "layers", "sums over classes", "a cluster's layers"],

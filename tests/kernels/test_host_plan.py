@@ -121,6 +121,18 @@ def test_both_plans_agree_on_random_shapes_or_refuse_in_the_same_words(host: cty
     assert clusters == {1, 8}
 
 
+def test_a_workspace_serves_a_launch_with_clusters_and_without(host: ctypes.CDLL) -> None:
+    for dimension in (16, 128, 256, 512, 1280):
+        packed = pack_scorer(random_scorer(map_case(dimension=dimension)), half=True)
+        sizes, clusters = set(), set()
+        for device in (0, 90):
+            found, given = HostPlan(), c_input(MapShape(height=4, width=4), 8, 132, device)
+            assert host.host_plan(layout_of(packed), ctypes.byref(given), ctypes.byref(found)) is None
+            sizes.add((found.workspace_bytes, found.counter_bytes))
+            clusters.add(found.cluster)
+        assert clusters == {1, 8} and len(sizes) == 1, dimension
+
+
 def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:
     """Rows of two devices, wide and narrow, for both kinds of weights; some fit few launches."""
     return tuple(

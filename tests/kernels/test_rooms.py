@@ -107,7 +107,7 @@ def test_the_room_of_another_scorer_is_refused() -> None:
     driver = Driver(QueuedCudaDouble())
     scorers = [
         FusedScorer(random_scorer(a_case(dimension)), driver=driver, image=Image(b"\x7fELF", "test"))
-        for dimension in (64, 16)
+        for dimension in (64, 256)
     ]
     array = random_inputs(a_case()).map
     assert array is not None

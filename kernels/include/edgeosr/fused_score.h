@@ -7,7 +7,8 @@
 //   3. Per batch size: allocate verdicts and a workspace (plan_fused_score tells its size), init once.
 //   4. Per batch: launch_fused_score on the engine's stream. Both can be captured in one CUDA graph.
 //
-// Nothing here allocates, waits or keeps state; every function may be called from any thread.
+// Nothing here allocates or waits; every function may be called from any thread. A thread keeps what its
+// device said last of places for clusters, and nothing else.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -21,6 +21,7 @@ CLUSTERED = ("sm_90", "sm_110", "sm_120")
 EMULATION = {"primitives.cuh": "simt.h", "cluster.cuh": "cluster.h"}
 
 
+
 @pytest.fixture(scope="module")
 def entries() -> dict[str, dict[str, Entry] | KernelBuildError]:
     return compile_gate.measured_in_parallel()
