@@ -22,10 +22,9 @@ HEADING = (
     "Nothing was measured on these modules; how far the model was off on a card stands at the end.\n"
     "[c] counted by the kernel's own plan or its execution on the CPU, [d] datasheet or device query, "
     "[a] assumed.\n"
-    "floor = phase one (all blocks) + phase two (a block, or a cluster, a tile), each limited to the\n"
+    "floor = phase one (all blocks) + phase two (one block a tile, in clusters all), each limited to the\n"
     f"multiprocessors active in it: {L2_BYTES_PER_CLOCK} bytes a clock each [a]. No floor is a time: the\n"
-    "kernel waits, it does not stream. What bounds each phase, and the operations of the unfused chains:\n"
-    "--json.\n"
+    "kernel waits, it does not stream. What bounds each phase, and the unfused chains' operations: --json.\n"
     "Floors and times are of the rule's plan; beside them stands what a launch there gets, and why.\n"
     "predicted = launch + longest chain of waits (on chip; L2 and DRAM; atomics, fences, mail of clusters)\n"
     "+ turns to issue."
@@ -106,8 +105,8 @@ def _counts_lines(workload: Workload) -> list[str]:
         f"integer {counts.integer_operations / 1e6:.2f} M, with full tiles",
         f"  [c] blocks of tiles: {_blocks(workload)}. One of each goes on, or its cluster",
         *(f"  plan on {', '.join(names)}: {plan}" for plan, names in plans_of(workload).items()),
-        f"  [c] shared memory: {_shared(wavefronts_of(workload))}; in clusters "
-        f"{_shared(wavefronts_of(workload, clusters=True))}",
+        f"  [c] shared memory: {_shared(wavefronts_of(workload))}",
+        f"  [c] shared memory, in clusters: {_shared(wavefronts_of(workload, clusters=True))}",
     ]
 
 

@@ -29,7 +29,7 @@ MULTIPROCESSORS = 16  # as many as slabs, or more: a launch of one sample has a 
 
 
 def counted(workload: Workload, architecture: str = "") -> dict[str, int]:
-    """Execute one launch and return its wavefronts; ``architecture``: of one with clusters, ``sm_90``."""
+    """Execute one launch and return its wavefronts; ``architecture``: of a device with clusters, or empty."""
     packed, plan = planned(workload, MULTIPROCESSORS, architecture)
     rng = np.random.default_rng(0)
     dtype = np.float16 if workload.half else np.float32

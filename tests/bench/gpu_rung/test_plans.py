@@ -20,7 +20,9 @@ def test_every_plan_is_timed_as_a_graph_and_a_row_made_of_the_fastest(tmp_path: 
     assert done.returncode == 0, done.stderr[-3000:]
     step = json.loads(out.read_text("utf-8"))
     figures = step["figures"]
-    assert [len(row["us"]) for row in figures["rows"]] == [2, 6, 1, 3]
+    # In clusters, which fp16 weights have on this card, warps of their own are no choice.
+    assert [len(row["us"]) for row in figures["rows"]] == [1, 3, 1, 3]
     assert all(row["rule"] in row["us"] and min(row["us"].values()) > 0 for row in figures["rows"])
     rows = measured_rows({"made_up": "", "steps": [{"name": "plans", "outcome": "passed", **step}]})
-    assert {row.weights for row in rows} == {"fp16", "fp32"} and all(row.decides for row in rows)
+    assert {(row.weights, row.slabs) for row in rows} == {("fp16", 8), ("fp32", 3)}
+    assert all(row.decides for row in rows)

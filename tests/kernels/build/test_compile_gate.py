@@ -17,6 +17,9 @@ from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
 
 CLUSTERED = ("sm_90", "sm_110", "sm_120")
+# Headers that belong to the emulation on the CPU, and what asks for them, there alone.
+EMULATION = {"primitives.cuh": "simt.h", "cluster.cuh": "cluster.h"}
+
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +115,9 @@ def test_the_device_source_includes_nothing_but_our_own_files() -> None:
                 continue
             if line.startswith("#include"):
                 name = line.split('"')[1]
-                assert name in source.headers or name == "simt.h"
-    # simt.h belongs to the emulation on the CPU and is asked for there alone.
-    assert source.headers["primitives.cuh"].count("simt.h") >= 1
+                assert name in source.headers or name in EMULATION.values()
+    for header, name in EMULATION.items():
+        assert f'#ifdef EDGEOSR_SIMT\n#include "{name}"\n' in source.headers[header]
 
 
 def test_the_gate_judges_every_cubin_that_is_shipped() -> None:

@@ -4,6 +4,7 @@ import pytest
 from card_launches import card_build, card_launch, launch_names
 
 from edgeosr.bench.kernel_counts import counts_of_source
+from edgeosr.bench.latency_table import FITTED_ON
 from edgeosr.bench.phase_table import measured_tables
 from edgeosr.kernels.counting.compiled import Compiled
 from edgeosr.kernels.counting.counts import LaunchCounts
@@ -27,12 +28,12 @@ def build() -> Compiled:
 
 @pytest.fixture(scope="module")
 def kept() -> dict[str, LaunchCounts]:
-    (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
+    (table,) = [table for table in measured_tables() if table.commit == FITTED_ON]
     return counts_of_source(table.source, "sm_90", table.multiprocessors)
 
 
 def on_card() -> dict[str, int]:
-    (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
+    (table,) = [table for table in measured_tables() if table.commit == FITTED_ON]
     return dict(table.warp_instructions)
 
 
@@ -48,7 +49,7 @@ def test_a_launch_counted_anew_is_what_is_kept_and_has_the_warp_instructions_of_
 
 
 def test_every_launch_of_the_card_s_tables_can_be_counted_anew(kept: dict[str, LaunchCounts]) -> None:
-    (table,) = [table for table in measured_tables() if table.card == "NVIDIA H200"]
+    (table,) = [table for table in measured_tables() if table.commit == FITTED_ON]
     assert set(kept) == set(launch_names()) >= {*table.rows, *table.warp_instructions}
 
 
