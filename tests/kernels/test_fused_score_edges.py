@@ -153,6 +153,16 @@ def test_among_equal_logits_the_lowest_class_wins(classes, way):
     assert (run(case, random_scorer(case), inputs, way)["label"] == firsts).all()
 
 
+def test_zeros_of_either_sign_are_equal_logits(way):
+    case = replace(ENTRIES[3], classes=40, head="external", half_weights=way == "a cluster")
+    inputs = random_inputs(case)
+    inputs.logits[:] = -1
+    inputs.logits[:4, [3, 7]] = [[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0], [0.0, 0.0]]
+    inputs.logits[4:, [5, 36]] = [-0.0, 0.0]
+    labels = run(case, random_scorer(case), inputs, way)["label"]
+    assert (labels == [3, 3, 3, 3, 5, 5, 5, 5, 5]).all()
+
+
 def test_without_anything_optional_j_is_1_and_the_logit_0(way):
     case = replace(ENTRIES[7], probes=0, discriminator="none", half_weights=way == "a cluster")
     scorer = replace(random_scorer(case), fusion=unfitted_fusion(("discriminator", "log_jacobian")))

@@ -1,6 +1,7 @@
 """Rung one: every compiler takes the kernel without a warning, and the code stays within its budget."""
 
 import math
+import re
 from pathlib import Path
 
 import compile_gate
@@ -19,7 +20,6 @@ from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
 CLUSTERED = ("sm_90", "sm_110", "sm_120")
 # Headers that belong to the emulation on the CPU, and what asks for them, there alone.
 EMULATION = {"primitives.cuh": "simt.h", "cluster.cuh": "cluster.h"}
-
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,16 @@ def test_the_gate_judges_every_cubin_that_is_shipped() -> None:
     nvcc = {"sm_75", "sm_87", "sm_89", "sm_90", "sm_110", "sm_120"}
     assert set(BUILDS) == nvcc | {"sm_72-nvrtc11.8", "sm_87-nvrtc12.6"}
     assert {b.split("-")[0] for b in BUILDS} == set(MULTIPROCESSORS)
+
+
+@pytest.mark.parametrize("version", [(12, 99), (11, 8)], ids=str)
+def test_nvrtc_compiles_for_a_device_with_clusters_at_run_time(version: tuple[int, int]) -> None:
+    """As an installation without the builds made ahead does on Hopper; 11.8 makes none of clusters."""
+    made = newest_nvrtc(version).compile(device_source(), "sm_90")
+    names = {name for name in (*ENTRIES, *CLUSTER_ENTRIES) if f"'{name}'" in made.log}
+    assert names == set(ENTRIES) | (set(CLUSTER_ENTRIES) if version > (12, 1) else set())
+    spilled = re.findall(r"[1-9]\d* bytes spill stores", made.log)
+    assert "0 bytes spill stores" in made.log and (version < (12, 1) or spilled == [])
 
 
 def test_a_source_that_does_not_compile_is_an_error_in_the_compilers_words(tmp_path: Path) -> None:
