@@ -67,5 +67,5 @@ def case_launch(
         pointers={name: getattr(FusedScoreParams, name).offset for name in arrays},
         arrays=arrays,
         tile=plan.tile,
-        cluster=getattr(plan, "cluster", 1),
+        cluster=plan.cluster,
     )

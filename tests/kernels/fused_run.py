@@ -30,7 +30,7 @@ class Launch:
     @property
     def shape(self) -> Shape:
         plan = self.plan
-        return Shape(plan.blocks, plan.threads, plan.shared_bytes, getattr(plan, "cluster", 1))
+        return Shape(plan.blocks, plan.threads, plan.shared_bytes, plan.cluster)
 
     @property
     def verdicts(self) -> NDArray[Any]:

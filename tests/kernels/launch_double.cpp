@@ -83,18 +83,7 @@ cudaError_t cudaLaunchKernelExC(cudaLaunchConfig_t const* config, void const*, v
 
 namespace edgeosr {
 
-PlanTable built_in_plans() {
-    return {nullptr, 0};
-}
-char const* make_plan(
-    PackedScorer const&, ScoreInput const& input, HostPlan* plan, PlanTable const&, bool clusters) {
-    *plan = HostPlan{};
-    plan->cluster = clusters && input.architecture >= 90 ? 8 : 1;
-    plan->blocks = 16 * input.batch;
-    plan->shared_bytes = plan->cluster > 1 ? 60000 : 50000;
-    plan->params.batch = input.batch;
-    return nullptr;
-}
+#include "plan_double.h"
 
 }  // namespace edgeosr
 

@@ -118,18 +118,7 @@ namespace edgeosr_kernels {
 std::size_t read_packed_scorer(void const*, std::size_t, PackedScorer*) {
     return 512;
 }
-PlanTable built_in_plans() {
-    return {nullptr, 0};
-}
-char const* make_plan(
-    PackedScorer const&, ScoreInput const& input, HostPlan* plan, PlanTable const&, bool clusters) {
-    *plan = HostPlan{};
-    plan->cluster = clusters && input.architecture >= 90 ? 8 : 1;
-    plan->blocks = 16 * input.batch;
-    plan->shared_bytes = plan->cluster > 1 ? 60000 : 50000;
-    plan->params.batch = input.batch;
-    return nullptr;
-}
+#include "../../kernels/plan_double.h"
 
 }  // namespace edgeosr_kernels
 
