@@ -2,7 +2,7 @@
 
     scorer = FusedScorer(read_scorer(path.read_bytes()))
     verdicts = scorer.score_map(y, stream=stream)     # y: CuPy, torch, PyCUDA, ...; nothing waits
-    verdicts.to_host()["score"]                       # waits for the stream
+    verdicts.to_host()["score"]                       # waits for the stream; once a launch
 
 Capturing a CUDA graph: make the room first (``room = scorer.room(batch)``), pass it as ``into``, and call
 once before the capture, so that the entry is loaded; a new ``set_threshold`` reaches captured graphs.
@@ -113,6 +113,9 @@ class FusedScorer:
         Raises:
             UsageError: the batch is not 0 to 1024.
         """
+        return self._room(batch, host, None)
+
+    def _room(self, batch: int, host: HostMemory | None, stream: int | None) -> DeviceVerdicts:
         shape: MapShape | TangentShape = TangentShape(probes=self.packed.probes)
         if self.packed.closed_form:
             shape = MapShape(height=1, width=1)
@@ -125,6 +128,7 @@ class FusedScorer:
             plan.counter_bytes,
             parts=len(self.packed.parts),
             host=host,
+            stream=stream,
         )
 
     def score_map(
@@ -212,7 +216,7 @@ class FusedScorer:
         inputs = with_logits(self.packed, params, inputs, logits, stream)
         require_one_device(inputs, self.device.ordinal, self.driver.current_device())
         self.last_plan = plan
-        room = into or self.room(params.batch)
+        room = into or self._room(params.batch, None, stream)
         room.require(params.batch, plan.workspace_bytes, plan.counter_bytes)
         if params.batch == 0:
             return room
@@ -222,6 +226,7 @@ class FusedScorer:
             if (other := other_stream(stream, array)) is not None:
                 self.driver.follow(stream, other)
         params.scorer, params.workspace, params.verdicts = self._weights, room.workspace, room.address
+        params.numbered = room.numbered
         room.begin(stream)
         size = (plan.blocks, plan.threads, plan.shared_bytes)
         self.driver.launch(function, *size, stream, params, cluster=plan.cluster)

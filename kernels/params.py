@@ -98,4 +98,5 @@ class FusedScoreParams(ctypes.Structure):
         ("own_at", ctypes.c_int32),
         ("own_bias_at", ctypes.c_int32 * LAYERS),
         ("own_layer_at", ctypes.c_int32 * LAYERS),
+        ("numbered", ctypes.c_int32),
     )

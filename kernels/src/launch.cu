@@ -1,5 +1,5 @@
-// The launcher of edgeosr/fused_score.h: checks, clears the flags, one launch. The kernel itself is included,
-// so that one translation unit holds it.
+// The launcher of edgeosr/fused_score.h: checks, clears verdicts without a number, one launch. The kernel
+// itself is included, so that one translation unit holds it.
 #include <edgeosr/fused_score.h>
 
 #include <cstdint>
@@ -123,8 +123,10 @@ cudaError_t launch_fused_score(PackedScorer const& scorer,
     p.scorer = static_cast<unsigned char const*>(scorer_data);
     p.workspace = static_cast<unsigned char*>(workspace);
     p.verdicts = reinterpret_cast<FusedVerdict*>(verdicts);
-    error = cudaMemsetAsync(verdicts, 0, sizeof(Verdict) * static_cast<std::size_t>(input.batch), stream);
-    if (error != cudaSuccess) return error;
+    if (!input.numbered) {
+        error = cudaMemsetAsync(verdicts, 0, sizeof(Verdict) * static_cast<std::size_t>(input.batch), stream);
+        if (error != cudaSuccess) return error;
+    }
     cudaLaunchAttribute size{};
     cudaLaunchConfig_t const config = config_of(plan, stream, &size);
     void* arguments[] = {&p};

@@ -4,6 +4,7 @@
 // the discriminator's logit changes.
 #pragma once
 #include "classes.cuh"
+#include "launch_number.cuh"
 
 namespace edgeosr {
 
@@ -159,6 +160,7 @@ EDGEOSR_DEVICE void write_own_verdict(FusedScoreParams const& p,
                                       int column) {
     constexpr int kFirst = 4;  // words before the values
     int const lane = lane_again(), own = lane - kFirst;
+    unsigned const before = flags_before(p, sample);
     Sample where = sample_at(p, partials, column, 0);
     bool const listed = own >= 0 && own < p.parts;
     bool const late = listed && needs_discriminator(p.part[own].code);
@@ -191,8 +193,8 @@ EDGEOSR_DEVICE void write_own_verdict(FusedScoreParams const& p,
         if (those) next = late_part(p, those);
     }
     if (!sound) score = float_from_bits(0x7fc00000u);
-    unsigned const flags = kWritten | (!sound ? kNotFinite : score <= threshold ? kAccepted : 0u);
-    if (lane == 1) word = float_from_bits(flags);
+    unsigned const said = kWritten | (!sound ? kNotFinite : score <= threshold ? kAccepted : 0u);
+    if (lane == kFlagsLane) word = float_from_bits(next_number(before) | said);
     if (lane == 2) word = score;
     if (lane < kFirst + kMaxParts) store_f32(to, word);
 }

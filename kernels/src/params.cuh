@@ -44,12 +44,13 @@ enum Activation : int {
     kGelu = 6,
     kGeluTanh = 7,
 };
-enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u };
+enum Flag : unsigned { kWritten = 1u, kAccepted = 2u, kNotFinite = 4u, kFlagBits = 255u };
 
 constexpr unsigned kVerdictLayout = 1;  // version of FusedVerdict
 
-// One sample's answer, 80 bytes, aligned to 16. `flags` are cleared before a launch (of host memory by who
-// expects it): without kWritten nothing was said.
+// One sample's answer, 80 bytes, aligned to 16. Without kWritten nothing was said. A launch whose params say
+// `numbered` needs cleared verdicts once: it puts the number before, and 1, into bits 8 to 31 of `flags`,
+// modulo 2^24. Without, these bits are 0, and who expects a verdict clears it before each launch.
 struct alignas(16) FusedVerdict {
     int label;  // of the top logit, also if not accepted; any class if kNotFinite
     unsigned flags;
@@ -163,6 +164,8 @@ struct FusedScoreParams {
     int own_at;                    // the constants
     int own_bias_at[kMaxLayers];   // float, biases of its rows
     int own_layer_at[kMaxLayers];  // their weights
+    // of the launch; among the others of it, ptxas 13.0 spilled on sm_87 and sm_89
+    int numbered;  // 1: verdicts have their launch's number (launch_number.cuh)
 };
 
 }  // namespace edgeosr

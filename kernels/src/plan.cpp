@@ -207,6 +207,7 @@ char const* plan_with(PlanRow const* row,
             take_stride("logits_stride", input.logits_stride, scorer.classes, &p.logits_stride))
         return error;
     p.logits_half = input.logits_half ? 1 : 0;
+    p.numbered = input.numbered ? 1 : 0;
     int const most = scorer.half ? kTileMma : kTileFma;
     p.slab_width = slab_width;
     p.cluster = plan->cluster = cluster;

@@ -3,6 +3,7 @@
 #pragma once
 #include "classes.cuh"
 #include "hidden.cuh"
+#include "launch_number.cuh"
 #include "parts.cuh"
 
 namespace edgeosr {
@@ -103,7 +104,8 @@ EDGEOSR_DEVICE void add_rows(FusedScoreParams const& p, int valid, float* partia
 
 // One warp: the parts that waited for the discriminator, the fused score, the threshold; 80 bytes out, a word
 // a lane. Lane 4 + i has part i.
-EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partials, int sample, int column) {
+EDGEOSR_DEVICE void write_verdict(
+    FusedScoreParams const& p, float const* partials, int sample, int column, unsigned before) {
     constexpr int kFirst = 4;  // words before the values
     Sample where = sample_at(p, partials, column, 0);
 #pragma unroll 1
@@ -123,11 +125,11 @@ EDGEOSR_DEVICE void write_verdict(FusedScoreParams const& p, float const* partia
     bool const sound = finite(where.top) && finite(norm_of(where)) && finite(jacobian_of(where)) &&
                        !any(listed && !finite(value));
     if (!sound) score = float_from_bits(0x7fc00000u);
-    unsigned flags = kWritten;
+    unsigned flags = next_number(before) | kWritten;
     if (!sound) flags |= kNotFinite;
     if (sound && score <= shared_load_f32(&kept_constants()->threshold)) flags |= kAccepted;
     if (lane == 0) value = float_from_bits(static_cast<unsigned>(where.label));
-    if (lane == 1) value = float_from_bits(flags);
+    if (lane == kFlagsLane) value = float_from_bits(flags);
     if (lane == 2) value = score;
     if (lane == 3) value = float_from_bits(kVerdictLayout | static_cast<unsigned>(p.parts) << 16);
     if (lane < kFirst + kMaxParts) store_f32(reinterpret_cast<float*>(p.verdicts + sample) + lane, value);
@@ -182,13 +184,14 @@ EDGEOSR_DEVICE void finish_tile(FusedScoreParams const& p) {
     Block const block = this_block(p);
     int const warp = thread_index_again() >> 5;
     if (warp >= block.valid) return;
+    unsigned const before = flags_before(p, block.first + warp);
     if (p.layers > 1) {
         float const logit = last_layer<kMma>(p, hidden_values(p, p.layers - 2), warp);
         if (lane_again() == 0)
             shared_store_f32(result(kLogit, warp), logit + shared_load_f32(&kept_constants()->last_bias));
         warp_sync();
     }
-    write_verdict(p, slab_partials(p, block.tile, 0), block.first + warp, warp);
+    write_verdict(p, slab_partials(p, block.tile, 0), block.first + warp, warp, before);
 }
 
 }  // namespace edgeosr

@@ -26,6 +26,7 @@ class Launch:
     plan: LaunchPlan
     arrays: dict[str, NDArray[Any]]  # by the name of the pointer in FusedScoreParams
     room: NDArray[np.uint8]  # the verdicts and guard bytes behind them
+    flags_before: NDArray[np.uint32] | None = None  # what lies in the verdicts' slots; None: no numbers
 
     @property
     def shape(self) -> Shape:
@@ -43,6 +44,7 @@ class Launch:
 
     def parameters(self, *, addresses: bool = True) -> bytes:
         params = FusedScoreParams.from_buffer_copy(bytes(self.plan.params))
+        params.numbered = self.flags_before is not None
         if addresses:
             for name, array in self.arrays.items():
                 setattr(params, name, array.ctypes.data)
@@ -54,6 +56,8 @@ class Launch:
         The rest of the workspace is not a number again: what the launch before left there would be right.
         """
         self.room[: self.plan.params.batch * VERDICT.itemsize] = 0
+        if self.flags_before is not None:
+            self.verdicts["flags"] = self.flags_before
         self.arrays["workspace"][self.plan.counter_bytes // 4 :] = 0xFFFFFFFF
 
     def run(self, library: Library, *, schedule: ScheduleName = "shuffled", seed: int = 1) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from fused_run import Launch, prepared
 from fused_values import wrong_part
 from simt_run import SCHEDULES, Library, SimtError
 
-from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, WRITTEN
+from edgeosr.kernels.device_verdicts import ACCEPTED, NOT_FINITE, NUMBER_FROM, WRITTEN
 from edgeosr.kernels.packing import (
     CONSTANTS_BYTES,
     PackedScorer,
@@ -96,6 +96,9 @@ def _problem(library: Library, architecture: str) -> str | None:
                 return f"{schedule}: {wrong}"
         if len(bits) > 1:
             return "the bits depend on the order of threads and blocks"
+        wrong = wrong_numbers(library, launch, verdicts)
+        if wrong:
+            return wrong
         wrong = follows_a_new_threshold(library, launch, scorer, expected)
         if wrong:
             return wrong
@@ -136,6 +139,8 @@ def depends_on_the_device(
 def difference(case: Case, scorer: Scorer, verdicts: np.ndarray, expected: dict) -> str | None:
     """Compare with the reference; NaN scores are "not finite" and nothing else."""
     flags, finite = verdicts["flags"], np.isfinite(expected["score"])
+    if (flags >> NUMBER_FROM).any():
+        return "a number that nobody asked for"
     tolerance = 1e-2 if case.half_weights else 2e-5
     if not (flags & WRITTEN).all():
         return "a verdict was not written"
@@ -154,6 +159,22 @@ def difference(case: Case, scorer: Scorer, verdicts: np.ndarray, expected: dict)
     if not ((flags & ACCEPTED != 0) == expected["accepted"])[far].all():
         return "accepted"
     return None
+
+
+def wrong_numbers(library: Library, launch: Launch, verdicts: np.ndarray) -> str | None:
+    """Launches with numbers: one more than each slot had, modulo 2^24, and of old flags nothing is left."""
+    numbers = (np.arange(len(verdicts)) * 5 + 0xFFFFFD) & 0xFFFFFF  # no two are the same
+    launch.flags_before = (numbers << NUMBER_FROM | WRITTEN | ACCEPTED | NOT_FINITE).astype(np.uint32)
+    try:
+        found = launch.run(library)
+    except (SimtError, AssertionError) as error:
+        return f"with numbers: {error}"
+    finally:
+        launch.flags_before = None
+    if not (found["flags"] >> NUMBER_FROM == numbers + 1 & 0xFFFFFF).all():
+        return "the number is not the next one of its slot"
+    found["flags"] &= (1 << NUMBER_FROM) - 1
+    return None if found.tobytes() == verdicts.tobytes() else "the bits depend on the number"
 
 
 def follows_a_new_threshold(library: Library, launch: Launch, scorer: Scorer, expected: dict) -> str | None:

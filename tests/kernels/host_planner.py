@@ -70,6 +70,7 @@ class ScoreInput(ctypes.Structure):
         ("logits_stride", ctypes.c_int64),
         ("multiprocessors", ctypes.c_int32),
         ("architecture", ctypes.c_int32),
+        ("numbered", ctypes.c_int32),
     )
 
 

@@ -1,6 +1,6 @@
 // The launcher of kernels/src/launch.cu without a device: each call of CUDA is printed, and answered as
-// main's words say: PTX_VERSION CLUSTERS FAILING_CALL DEVICES LAUNCHES. Its plans have clusters of 8 from
-// sm_90 on.
+// main's words say: PTX_VERSION CLUSTERS FAILING_CALL DEVICES LAUNCHES NUMBERED. Its plans have clusters of 8
+// from sm_90 on.
 #include <cuda_runtime_api.h>
 #include <edgeosr/fused_score.h>
 
@@ -13,6 +13,7 @@
 namespace {
 
 int ptx_version, clusters, devices, launches;
+std::size_t cleared;
 char const* failing;
 std::size_t allowed = 48 * 1024;
 cudaError_t last = cudaSuccess;
@@ -66,7 +67,8 @@ cudaError_t cudaOccupancyMaxActiveClusters(int* found, void const*, cudaLaunchCo
     *found = code == cudaSuccess ? clusters : 0;
     return code;
 }
-cudaError_t cudaMemsetAsync(void*, int, std::size_t, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void*, int, std::size_t bytes, cudaStream_t) {
+    cleared += bytes;
     return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void*, void const*, std::size_t, cudaMemcpyKind, cudaStream_t) {
@@ -77,6 +79,9 @@ cudaError_t cudaLaunchKernelExC(cudaLaunchConfig_t const* config, void const*, v
     auto const& params = *static_cast<edgeosr::FusedScoreParams const*>(arguments[0]);
     print(*config);
     std::printf("  batch %d, verdicts at %p\n", params.batch, static_cast<void*>(params.verdicts));
+    if (params.numbered) std::printf("  numbered\n");
+    std::printf("  cleared: %zu bytes\n", cleared);
+    cleared = 0;
     return code;
 }
 }
@@ -98,6 +103,7 @@ int main(int, char** words) {
     edgeosr::ScoreInput input;
     input.batch = 3;
     input.architecture = architecture;
+    input.numbered = std::atoi(words[6]);
     alignas(16) static unsigned char data[16], workspace[16];
     alignas(16) static edgeosr::Verdict verdicts[3];
     input.data = data;

@@ -77,6 +77,30 @@ OF_OWN_VERDICT = [
     Mutant("the part that waited has no share", FILE, "score += next.gain * (value - next.mean);", ""),
     Mutant("the part that waited is not said", FILE, "if (own == next.part) word = value;", ""),
     Mutant(
+        "the number of the launch before",
+        "launch_number.cuh",
+        "(before | kFlagBits) + 1u;",
+        "(before + 1u) & ~kFlagBits;",
+    ),
+    Mutant(
+        "flags of the launch before stay",
+        "launch_number.cuh",
+        "(before | kFlagBits) + 1u;",
+        "before == ~0u ? 0u : before + kFlagBits + 1u;",
+    ),
+    Mutant(
+        "a number that nobody asked for",
+        "launch_number.cuh",
+        "p.numbered && lane_again()",
+        "lane_again()",
+    ),
+    Mutant(
+        "the number of the first tile's slot",
+        FILE,
+        "flags_before(p, sample)",
+        "flags_before(p, column)",
+    ),
+    Mutant(
         "a verdict in the first tile's place",
         FILE,
         "partials, block.first + column, column);",

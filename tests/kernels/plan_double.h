@@ -9,5 +9,6 @@ char const* make_plan(
     plan->blocks = 16 * input.batch;
     plan->shared_bytes = plan->cluster > 1 ? 60000 : 50000;
     plan->params.batch = input.batch;
+    plan->params.numbered = input.numbered;
     return nullptr;
 }

@@ -262,7 +262,24 @@ MUTANTS = [
         "score <= shared_load_f32(&kept_constants()->threshold)",
         "!(score > shared_load_f32(&kept_constants()->threshold))",
     ),
-    Mutant("never says written", "verdict.cuh", "unsigned flags = kWritten;", "unsigned flags = 0u;"),
+    Mutant(
+        "never says written",
+        "verdict.cuh",
+        "unsigned flags = next_number(before) | kWritten;",
+        "unsigned flags = next_number(before);",
+    ),
+    Mutant(
+        "verdicts never have a number",
+        "verdict.cuh",
+        "unsigned flags = next_number(before) | kWritten;",
+        "unsigned flags = kWritten;",
+    ),
+    Mutant(
+        "the number of another sample's slot",
+        "verdict.cuh",
+        "flags_before(p, block.first + warp)",
+        "flags_before(p, warp)",
+    ),
     Mutant(
         "a slab is left out of the sums",
         "tile.cuh",

@@ -35,14 +35,24 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     run("g++", *strict, *include, *sources, "-o", str(folder / "launcher"))
 
     def lines(
-        *, ptx: int = 90, clusters: int = 2, failing: str = "-", devices: int = 1, launches: int = 1
+        *,
+        ptx: int = 90,
+        clusters: int = 2,
+        failing: str = "-",
+        devices: int = 1,
+        launches: int = 1,
+        numbered: bool = False,
     ) -> list[str]:
-        words = [str(folder / "launcher"), str(ptx), str(clusters), failing, str(devices), str(launches)]
+        said = (ptx, clusters, failing, devices, launches, int(numbered))
+        words = [str(folder / "launcher"), *map(str, said)]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         kernels = re.findall(r"^  batch 3, verdicts at 0x\w+$", done.stdout, re.MULTILINE)
-        found = [line for line in done.stdout.splitlines() if line not in kernels]
-        assert len(kernels) == found.count("cudaLaunchKernelExC")
+        # Verdicts have a number, or were cleared, never both.
+        last = ["  numbered", "  cleared: 0 bytes"] if numbered else [f"  cleared: {3 * 80} bytes"]
+        found = [line for line in done.stdout.splitlines() if line not in (*kernels, *last)]
+        for line in ("cudaLaunchKernelExC", *last):
+            assert len(kernels) == done.stdout.splitlines().count(line)
         return found
 
     return lines
@@ -50,6 +60,12 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
 
 def test_a_plan_without_clusters_is_launched_and_nothing_is_asked(launched: Launched) -> None:
     assert launched(ptx=0) == ["cudaLaunchKernelExC", PLAIN, FINE]
+
+
+def test_verdicts_with_a_number_are_not_cleared(launched: Launched) -> None:
+    each = ["cudaLaunchKernelExC", PLAIN, FINE]
+    assert launched(ptx=0, launches=2, numbered=True) == [*each, *each]
+    assert launched(numbered=True)[-3:] == ["cudaLaunchKernelExC", CLUSTERED, FINE]
 
 
 def test_a_plan_with_clusters_is_launched_so_and_the_device_is_asked_once(launched: Launched) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.kernels.device_verdicts import VERDICT, DeviceVerdicts, written_verdicts
+from edgeosr.kernels.device_verdicts import VERDICT, DeviceVerdicts
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.memory import HostMemory
 from edgeosr.kernels.fused_score import FusedScorer
@@ -87,11 +87,11 @@ class VerdictBuffer:
         """Return a copy of the verdicts, ``[batch]`` of ``VERDICT``; the stream must be synchronised.
 
         Raises:
-            DeviceError: one was not written.
+            DeviceError: one was not written since the last were read.
         """
         assert self._host is not None
         found = self._host.bytes()[: self._batch * VERDICT.itemsize].view(VERDICT).copy()
-        return written_verdicts(found, self.room.parts)
+        return self.room.taken(found)
 
     def close(self) -> None:
         """Free both places."""

@@ -61,9 +61,17 @@ struct ScoreInput {
     // plan that was measured on such a device is taken, where there is one. From 90 on blocks work in
     // clusters, where the device has a place for one; a score may then differ in its last bits. 0: not known.
     int architecture = 0;
+    // 0: the verdicts are cleared in the stream before each launch. 1: they are not, which saves a node of a
+    // graph. Each launch then puts the next number into bits 8 to 31 of each verdict's flags (modulo 2^24);
+    // clear the verdicts once, when they are allocated (cudaMemsetAsync(verdicts, 0, B * sizeof(Verdict),
+    // stream)), and take a batch only if all its verdicts have flag 1 and one number, and it is not the
+    // number of the batch that was taken last. After a batch that was not taken, clear the verdicts again and
+    // the workspace (init_fused_score). Verdicts of mapped host memory: leave 0, for old flags are read.
+    int numbered = 0;
 };
 
-/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown.
+/// One sample's answer, 80 bytes. Without flag 1 the launch did not get there: take it as unknown. Mask the
+/// flags: bits 8 to 31 may have a number, see ScoreInput::numbered.
 struct alignas(16) Verdict {
     std::int32_t label;       // of the top logit, also if not accepted
     std::uint32_t flags;      // 1 written, 2 accepted, 4 not finite
@@ -92,7 +100,7 @@ char const* plan_fused_score(PackedScorer const& scorer, ScoreInput const& input
 /// scorer. One workspace serves one launch at a time: give each graph in flight its own. Aligned to 16 bytes.
 cudaError_t init_fused_score(ScorePlan const& plan, void* workspace, cudaStream_t stream);
 
-/// Score a batch: clear the verdicts' flags, then one kernel. Returns
+/// Score a batch: clear the verdicts unless they are numbered, then one kernel. Returns
 /// cudaErrorInvalidValue where plan_fused_score has words, a pointer is missing or misaligned; cudaSuccess
 /// for an empty batch. data, verdicts and workspace: device memory; verdicts [B] and workspace aligned to 16
 /// bytes.

@@ -92,8 +92,7 @@ class Wrong(CudaDouble):
 
     def _launched(self, launch: Launch) -> None:
         super()._launched(launch)
-        verdicts = [call for call in self.calls if call[0] == "cuMemsetD32Async"][-1][1]
-        first = np.ctypeslib.as_array((ctypes.c_float * 20).from_address(verdicts))
+        first = np.ctypeslib.as_array((ctypes.c_float * 20).from_address(launch.params.verdicts))
         self.change(first, self.count("cuLaunchKernel"))
 
 

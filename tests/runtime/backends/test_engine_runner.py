@@ -14,7 +14,7 @@ from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.scoring.scorer_file import read_scorer
 
 Make = Callable[..., Any]
-DISCRETE = ["copy in {0}", "engine", "clear", "kernel", "copy out {1}"]
+DISCRETE = ["copy in {0}", "engine", "kernel", "copy out {1}"]
 
 
 @functools.lru_cache
