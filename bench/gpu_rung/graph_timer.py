@@ -7,7 +7,12 @@ import numpy as np
 
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.driver.graphs import Graph
-from edgeosr.kernels.driver.interleaved import interleaved_us
+from edgeosr.kernels.driver.interleaved import how, interleaved_us
+
+
+def graphs_how(rounds: int, warm_up: int) -> str:
+    """Return the conditions of times of the kernel, for a report: nothing is cleared before a launch."""
+    return f"CUDA graphs of the kernel alone; median of {how(rounds, warm_up)}"
 
 
 def graph_microseconds(

@@ -1,7 +1,7 @@
 """Which plan is fastest on this card: every one that a row of the plan table may hold, timed in turn.
 
-One process, one set of weights and inputs; each plan is a captured graph of a clear and the kernel, and in
-every round each is replayed. ``python -m edgeosr.bench.plan_table --measured RECORD`` makes the table of it.
+One process, one set of weights and inputs; each plan is a captured graph of the kernel alone, and in every
+round each is replayed. ``python -m edgeosr.bench.plan_table --measured RECORD`` makes the table of it.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeosr.bench.gpu_rung.clocks import clocks_meanwhile, pci_id
+from edgeosr.bench.gpu_rung.graph_timer import graphs_how
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.bench.kernel_counts import row_name
 from edgeosr.bench.plan_rows import (
@@ -30,7 +31,7 @@ from edgeosr.kernels.build.images import image_for
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.driver.driver import Device, Driver, open_driver
 from edgeosr.kernels.driver.graphs import Graph
-from edgeosr.kernels.driver.interleaved import how, interleaved_us
+from edgeosr.kernels.driver.interleaved import interleaved_us
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.plan import LaunchPlan, MapShape, plan_launch
@@ -57,7 +58,7 @@ def time_plans(report: StepReport, options: argparse.Namespace) -> None:
     device = driver.device(None)
     timed = Timed(2, 1) if options.small else Timed(40, 5)
     report.put("source", device_source().digest)
-    report.put("how", f"CUDA graphs; median of {how(timed.rounds, timed.warm_up)}; plans in turn")
+    report.put("how", f"{graphs_how(timed.rounds, timed.warm_up)}; plans in turn")
     rows: list[dict[str, Any]] = []
     with clocks_meanwhile(pci_id(driver, device)) as clocks:
         for half in (True, False) if device.architecture >= (7, 5) else (False,):

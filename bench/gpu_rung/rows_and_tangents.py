@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgeosr.bench.gpu_rung.graph_timer import graph_microseconds
+from edgeosr.bench.gpu_rung.graph_timer import graph_microseconds, graphs_how
 from edgeosr.bench.gpu_rung.step_report import StepReport, step_main
 from edgeosr.kernels.driver.driver import Driver, open_driver
-from edgeosr.kernels.driver.interleaved import how
 from edgeosr.kernels.fused_score import FusedScorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
@@ -26,7 +25,7 @@ def time_lists(report: StepReport, options: argparse.Namespace) -> None:
     rounds, warm_up = (2, 1) if options.small else (30, 5)
     driver = open_driver()
     driver.device(None)  # the inputs are there before the scorer, which would make a context current
-    report.put("how", f"CUDA graphs; median of {how(rounds, warm_up)}")
+    report.put("how", graphs_how(rounds, warm_up))
     rows: list[dict[str, Any]] = []
 
     def timed(what: str, scorer: Scorer, case: SelftestCase) -> None:

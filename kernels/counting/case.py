@@ -47,6 +47,7 @@ def case_launch(
         architecture=architecture,
         table=table or PlanTable(),
     )
+    plan.params.numbered = 1  # as FusedScorer launches into device memory
     workspace = np.full(plan.workspace_bytes // 4, NOT_A_NUMBER, np.uint32)
     workspace[: plan.counter_bytes // 4] = 0
     arrays = {

@@ -51,7 +51,7 @@ Rival = Callable[[SelftestCase, Driver, int], Contender]
 
 
 class FusedContender:
-    """The fused kernel, the clearing of its flags included."""
+    """The fused kernel; nothing is cleared before a launch."""
 
     def __init__(self, scorer: FusedScorer, case: SelftestCase, stream: int):
         self._scorer = scorer
@@ -63,7 +63,7 @@ class FusedContender:
 
         work()  # loads the entry
         self._graph = Graph(scorer.driver, stream, work)
-        self.conditions = f"{scorer.origin}, one CUDA graph of a clear and the kernel"
+        self.conditions = f"{scorer.origin}, one CUDA graph of the kernel alone"
 
     def launch(self) -> None:
         """See ``Contender``."""

@@ -19,7 +19,7 @@ from edgeosr.kernels.counting.counts import counts_from_record
 from edgeosr.kernels.counting.launch import run_launch
 from edgeosr.kernels.counting.listing import Instruction, listing_of
 from edgeosr.kernels.counting.phases import phase_lines, phases_of
-from edgeosr.kernels.device_verdicts import VERDICT
+from edgeosr.kernels.device_verdicts import NOT_FINITE, NUMBER_FROM, VERDICT, WRITTEN
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer
 from edgeosr.scoring.reference import reference_scores
 
@@ -57,13 +57,16 @@ def test_the_machine_code_gives_the_references_verdicts(
     architecture: str, multiprocessors: int, case: SelftestCase, builds: dict[str, Compiled]
 ) -> None:
     launch = case_launch(case, multiprocessors=multiprocessors, architecture=architecture)
+    before = np.arange(case.batch) + 0xFFFFFE  # the last number, and what comes next
+    launch.arrays["verdicts"].view(VERDICT)["flags"] = before << NUMBER_FROM & 0xFFFFFFFF | NOT_FINITE
     verdicts = run_launch(builds[architecture], launch, every_tile=True).verdicts.view(VERDICT)
     expected = reference_scores(case_scorer(case), **case_inputs(case))
     np.testing.assert_allclose(
         verdicts["score"], expected["score"], rtol=0, atol=TOLERANCE[case.half_weights]
     )
     np.testing.assert_array_equal(verdicts["label"], expected["label"])
-    assert (verdicts["flags"] & 1).all()
+    assert (verdicts["flags"] & (WRITTEN | NOT_FINITE) == WRITTEN).all()
+    np.testing.assert_array_equal(verdicts["flags"] >> NUMBER_FROM, before + 1 & 0xFFFFFF)
 
 
 def test_the_kept_counts_are_of_the_present_source(builds: dict[str, Compiled]) -> None:
