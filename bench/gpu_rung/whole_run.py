@@ -27,7 +27,7 @@ from edgeosr.bench.gpu_rung.step_report import StepReport
 from edgeosr.bench.gpu_rung.torch_device import CaptureFailedError, Replayed, TorchDevice, open_torch
 from edgeosr.bench.kernel_torch import TorchChain
 from edgeosr.errors import CudaError
-from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
+from edgeosr.kernels.device_verdicts import NUMBER_FROM, VERDICT, WRITTEN
 from edgeosr.kernels.driver.driver import open_driver
 from edgeosr.kernels.driver.interleaved import TRAIN, how, interleaved_us
 from edgeosr.kernels.fused_score import FusedScorer
@@ -239,13 +239,15 @@ def labels_that_differ(
     if not {KERNEL, other} <= set(graphs):
         return None
     ends.spoil()
-    for name in (KERNEL, other):
+    found = ends.verdicts.numpy().view(VERDICT)
+    for name in (other, KERNEL):
         for _ in range(2):
+            before = found["flags"] >> NUMBER_FROM
             with device.on(own):
                 graphs[name].replay()
             device.driver.synchronize(own)
-    found = ends.verdicts.numpy().view(VERDICT)
-    missing = (found["flags"] & WRITTEN == 0) | (ends.labels.numpy() < 0)
+    old = found["flags"] >> NUMBER_FROM == before  # a graph whose kernel does not run brings these
+    missing = old | (found["flags"] & WRITTEN == 0) | (ends.labels.numpy() < 0)
     return int((missing | (found["label"] != ends.labels.numpy())).sum())
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeosr.bench.gpu_rung import kernel_check
 from edgeosr.bench.gpu_rung.whole_run import COMPILED, KERNEL, UNFUSED, Ends, labels_that_differ, ways
 from edgeosr.errors import UsageError
-from edgeosr.kernels.device_verdicts import VERDICT, WRITTEN
+from edgeosr.kernels.device_verdicts import NUMBER_FROM, VERDICT, WRITTEN
 
 OWN, BATCH = 7, 4
 
@@ -68,7 +68,8 @@ def found(kernel: Callable[[Any, np.ndarray], None], torch: Callable[[np.ndarray
 
 
 def writes(verdicts: Any, labels: np.ndarray) -> None:
-    verdicts["label"], verdicts["flags"] = np.arange(BATCH), WRITTEN
+    number = (verdicts["flags"] >> NUMBER_FROM) + 1
+    verdicts["label"], verdicts["flags"] = np.arange(BATCH), number << NUMBER_FROM | WRITTEN
 
 
 def labels_of_torch(labels: np.ndarray) -> None:
@@ -81,13 +82,18 @@ def test_labels_are_compared_as_the_replayed_graphs_have_written_them() -> None:
     def another(verdicts: Any, labels: np.ndarray) -> None:
         writes(verdicts, labels)
         verdicts["label"][1] += 1
-        verdicts["flags"][2] = 0
+        verdicts["flags"][2] &= ~np.uint32(WRITTEN)
 
     assert found(another, labels_of_torch) == 2
 
 
 def test_graphs_that_write_nothing_differ_in_every_label_whatever_the_buffers_held() -> None:
     assert found(lambda verdicts, labels: None, labels_of_torch) == BATCH
+
+    def brings_old_verdicts(verdicts: Any, labels: np.ndarray) -> None:
+        verdicts["label"], verdicts["flags"] = np.arange(BATCH), 7 << NUMBER_FROM | WRITTEN
+
+    assert found(brings_old_verdicts, labels_of_torch) == BATCH
     assert found(writes, lambda labels: None) == BATCH
     assert found(lambda verdicts, labels: None, lambda labels: None) == BATCH
 
