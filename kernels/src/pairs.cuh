@@ -93,10 +93,12 @@ EDGEOSR_DEVICE void pool_pairs(Adders const& adders,
     unsigned const bytes = there ? 0x5410u : 0x3232u;  // a half that was loaded has zeros above it
     unsigned y[kRows / 2];
     rows += (there ? position : positions - 1) * 2;
+    int const next = held(2 * pitch);  // else a compiler goes from one row to the next
 #pragma unroll
-    for (int pair = 0; pair < kRows / 2; ++pair)
-        y[pair] = bytes_of(
-            shared_load_u16(rows + 2 * pair * pitch), shared_load_u16(rows + (2 * pair + 1) * pitch), bytes);
+    for (int pair = 0; pair < kRows / 2; ++pair) {
+        y[pair] = bytes_of(shared_load_u16(rows), shared_load_u16(rows + pitch), bytes);
+        rows += next;
+    }
     unsigned const low = !has_sides(kKind) ? 0u
                          : there           ? bytes_of(adders.sides, 0u, 0x1010u)
                                            : kInfinite,

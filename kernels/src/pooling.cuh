@@ -49,7 +49,7 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 TableRow own,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
-    int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
+    int const pitch = held_if_many(p.row_pitch * (kHalf ? 2 : 4)), row = (warp_index() & (kBatches - 1)) * kRows;
     // Anew: what is given would stay in registers while the map is staged.
     constexpr bool kSides = kKind == kPoolLeaky || kKind == kPoolClip || kKind == kPoolCounted;
     Piecewise const pieces = kOldCompiler && kSides ? piecewise(p) : given;
