@@ -79,24 +79,26 @@ EDGEOSR_DEVICE float sum_of_groups(RowSums const& sums) {
     return (one + shuffle_xor(one, 4)) * float_from_bits(power << 23);
 }
 
-// One word of 32 positions of the rows: adds to their sums, returns their mask bits. kWhole: all of them are
-// in the map; else those beyond are zeros, on no side of anything.
+// One word of 32 positions of the rows: adds to their sums, returns their mask bits. `from`: the lane's
+// position of the first row; `left`: positions from the word's first one on. kWhole: 32 or more; else those
+// beyond are zeros, on no side of anything.
 template <PoolKind kKind, bool kWhole>
 EDGEOSR_DEVICE void pool_pairs(Adders const& adders,
-                               unsigned char const* rows,
+                               unsigned char const* from,
                                int pitch,
-                               int position,
-                               int positions,
+                               int left,
                                RowSums& sums,
                                unsigned (&bits)[kRows]) {
-    bool const there = kWhole || position < positions;
+    bool const there = kWhole || lane_index() < left;
     unsigned const bytes = there ? 0x5410u : 0x3232u;  // a half that was loaded has zeros above it
     unsigned y[kRows / 2];
-    rows += (there ? position : positions - 1) * 2;
+    if (!there) from += (left - 1 - lane_index()) * 2;
 #pragma unroll
-    for (int pair = 0; pair < kRows / 2; ++pair)
-        y[pair] = bytes_of(
-            shared_load_u16(rows + 2 * pair * pitch), shared_load_u16(rows + (2 * pair + 1) * pitch), bytes);
+    for (int pair = 0; pair < kRows / 2; ++pair) {
+        // A compiler that knew how far rows are from one another would go from each to the next.
+        y[pair] = bytes_of(shared_load_u16(from), shared_load_u16(from + held(pitch)), bytes);
+        from += held(2 * pitch);
+    }
     unsigned const low = !has_sides(kKind) ? 0u
                          : there           ? bytes_of(adders.sides, 0u, 0x1010u)
                                            : kInfinite,

@@ -49,7 +49,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
                                 TableRow own,
                                 TapWeights weights) {
     constexpr int kBatches = kGroup / kRows, kStep = kWarps / kBatches;
-    int const pitch = p.row_pitch * (kHalf ? 2 : 4), row = (warp_index() & (kBatches - 1)) * kRows;
+    constexpr bool kMany = kHalf && kTile == kTileMma;  // registers to spare
+    int const bytes = p.row_pitch * (kHalf ? 2 : 4), pitch = kMany ? held_if_many(bytes) : bytes;
+    int const row = (warp_index() & (kBatches - 1)) * kRows;
     // Anew: what is given would stay in registers while the map is staged.
     constexpr bool kSides = kKind == kPoolLeaky || kKind == kPoolClip || kKind == kPoolCounted;
     Piecewise const pieces = kOldCompiler && kSides ? piecewise(p) : given;
@@ -59,7 +61,7 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
         if (has_sides(kKind)) set_sides(pieces, adding);
     }
     float const outside = kKind == kPoolLeaky ? pieces.outside : 0.0f;
-    int const z = p.z_at + (row + own_row()) * 4, own_z = kHalf && kTile == kTileMma ? held_if_many(z) : z;
+    int const z = p.z_at + (row + own_row()) * 4, own_z = kMany ? held_if_many(z) : z;
     stage = held(stage + row * pitch);
     int group = (number * lane.inverse) >> 16;
 #pragma unroll 1

@@ -44,21 +44,22 @@ EDGEOSR_DEVICE unsigned own_of_rows(unsigned const (&value)[kRows]) {
     return upper ? high : low;
 }
 
-// One word of 32 positions of the rows: adds to their sums, returns their mask bits. kWhole: all of them are
-// in the map; else those beyond are the last one again, and not counted.
+// One word of 32 positions of the rows: adds to their sums, returns their mask bits. `from`: the lane's
+// position of the first row; `left`: positions from the word's first one on. kWhole: 32 or more; else those
+// beyond are the last one again, and not counted.
 template <PoolKind kKind, bool kHalf, bool kWhole>
 EDGEOSR_DEVICE void pool_word(Piecewise const& pieces,
-                              unsigned char const* rows,
+                              unsigned char const* from,
                               int pitch,
-                              int position,
-                              int positions,
+                              int left,
                               float (&sum)[kRows],
                               unsigned (&bits)[kRows]) {
-    bool const there = kWhole || position < positions;
+    bool const there = kWhole || lane_index() < left;
+    int const position = there ? 0 : left - 1 - lane_index();
     float y[kRows];
 #pragma unroll
     for (int row = 0; row < kRows; ++row)
-        y[row] = load_staged<kHalf>(rows + row * pitch, there ? position : positions - 1);
+        y[row] = load_staged<kHalf>(from + row * pitch, position);
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
         bool const inside =
@@ -81,13 +82,13 @@ constexpr bool kPairs = kHalf && EDGEOSR_TENSOR_CORES;
 // How a warp's rows are added up: by position and row in fp32.
 template <PoolKind kKind, bool kHalf>
 struct ByValue {
+    static constexpr int kBytes = kHalf ? 2 : 4;
     Piecewise const& pieces;
     float sum[kRows] = {};
 
     template <bool kWhole>
-    EDGEOSR_DEVICE void add(
-        unsigned char const* rows, int pitch, int position, int positions, unsigned (&bits)[kRows]) {
-        pool_word<kKind, kHalf, kWhole>(pieces, rows, pitch, position, positions, sum, bits);
+    EDGEOSR_DEVICE void add(unsigned char const* from, int pitch, int left, unsigned (&bits)[kRows]) {
+        pool_word<kKind, kHalf, kWhole>(pieces, from, pitch, left, sum, bits);
     }
     EDGEOSR_DEVICE float total(int) const { return sums_of_rows(sum); }
 };
@@ -95,14 +96,14 @@ struct ByValue {
 // By pairs of rows (pairs.cuh).
 template <PoolKind kKind>
 struct ByPair {
+    static constexpr int kBytes = 2;
     Adders const& adders;
     float outside;
     RowSums sums = {};
 
     template <bool kWhole>
-    EDGEOSR_DEVICE void add(
-        unsigned char const* rows, int pitch, int position, int positions, unsigned (&bits)[kRows]) {
-        pool_pairs<kKind, kWhole>(adders, rows, pitch, position, positions, sums, bits);
+    EDGEOSR_DEVICE void add(unsigned char const* from, int pitch, int left, unsigned (&bits)[kRows]) {
+        pool_pairs<kKind, kWhole>(adders, from, pitch, left, sums, bits);
     }
     EDGEOSR_DEVICE float total(int positions) const {
         return activations<kKind>(adders, outside, sums, positions).sum;
@@ -129,28 +130,30 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
                                      int pitch,
                                      TapWeights const& weights,
                                      TableRow const& own) {
-    int const positions = p.positions, lane = lane_index();
+    constexpr int kWord = 32 * Rows::kBytes;
+    int const positions = p.positions;
+    int const lane = lane_index() * Rows::kBytes;  // into each word anew: it takes fewer registers
     Pooled found;
     if (p.words == 2) {
         unsigned bits[kRows], first, second;
-        sums.template add<false>(rows, pitch, lane, positions, bits);
+        sums.template add<false>(rows + lane, pitch, positions, bits);
         first = own_of_rows(bits);
-        sums.template add<false>(rows, pitch, lane + 32, positions, bits);
+        sums.template add<false>(rows + kWord + lane, pitch, positions - 32, bits);
         second = own_of_rows(bits);
         found.sum = sums.total(positions);  // before the bits are counted: it takes fewer registers
         found.jacobian = counted_in_two_words(p, first, second, outside, weights, own);
     } else {
         unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
-        int first = lane;
+        int left = positions;
 #pragma unroll 1
-        for (; first - lane + 32 <= positions; first += 32, masks += kRows) {
+        for (; left >= 32; left -= 32, masks += kRows, rows += kWord) {
             unsigned bits[kRows];
-            sums.template add<true>(rows, pitch, first, positions, bits);
+            sums.template add<true>(rows + lane, pitch, left, bits);
             keep_masks(masks, bits);
         }
-        if (first - lane < positions) {
+        if (left > 0) {
             unsigned bits[kRows];
-            sums.template add<false>(rows, pitch, first, positions, bits);
+            sums.template add<false>(rows + lane, pitch, left, bits);
             keep_masks(masks, bits);
         }
         found.sum = sums.total(positions);
@@ -167,12 +170,12 @@ EDGEOSR_DEVICE Pooled pool_counted(
     Adders const& adders, unsigned char const* rows, int pitch, int positions, TapWeights const& weights) {
     RowSums sums = {};
     unsigned bits[kRows];  // not set
-    int first = 0;
+    int left = positions;
+    rows += lane_index() * 2;
 #pragma unroll 1
-    for (; first + 32 <= positions; first += 32)
-        pool_pairs<kPoolCounted, true>(adders, rows, pitch, first + lane_index(), positions, sums, bits);
-    if (first < positions)
-        pool_pairs<kPoolCounted, false>(adders, rows, pitch, first + lane_index(), positions, sums, bits);
+    for (; left >= 32; left -= 32, rows += 64)
+        pool_pairs<kPoolCounted, true>(adders, rows, pitch, left, sums, bits);
+    if (left > 0) pool_pairs<kPoolCounted, false>(adders, rows, pitch, left, sums, bits);
     Activations const found = activations<kPoolCounted>(adders, 0.0f, sums, positions);
     return {found.sum, static_cast<float>(found.inside) * weights.value[0]};
 }
