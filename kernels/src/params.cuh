@@ -163,6 +163,7 @@ struct FusedScoreParams {
     int own_at;                    // the constants
     int own_bias_at[kMaxLayers];   // float, biases of its rows
     int own_layer_at[kMaxLayers];  // their weights
+    int columns_at, kept_steps;    // the first of the slab's columns (kept_columns.cuh): so many steps of k
 };
 
 }  // namespace edgeosr
