@@ -98,5 +98,7 @@ class FusedScoreParams(ctypes.Structure):
         ("own_at", ctypes.c_int32),
         ("own_bias_at", ctypes.c_int32 * LAYERS),
         ("own_layer_at", ctypes.c_int32 * LAYERS),
+        ("columns_at", ctypes.c_int32),
+        ("kept_steps", ctypes.c_int32),
         ("numbered", ctypes.c_int32),
     )

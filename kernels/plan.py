@@ -30,6 +30,7 @@ from edgeosr.kernels.sharing import (
     WARPS,
     Tiling,
     cluster_of,
+    cluster_room,
     cut_of,
     samples_of_tile,
     share_layers,
@@ -52,8 +53,6 @@ SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
 MAILBOX_BYTES = 48 + 192  # a mailbox for each hidden layer, and a word of each block for each
 CONSTANTS_BYTES = 192
-# Of a block of a cluster, with the hidden layers' weights: two fit a multiprocessor, but for those of sm_120.
-MOST_CLUSTER_BYTES = 96 * 1024
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.
 EVEN_AT = 4 * (5 * 8 + 5 * 8 * 16 + 48 + 8 * KEPT_CLASSES + 4)
@@ -185,7 +184,8 @@ def _plan(
             f"{MOST_SHARED_BYTES}; score with model.onnx"
         )
     if cluster > 1:
-        shared = _place_own(params, packed, shared)
+        room, columns = cluster_room(asked.architecture, tiles * cluster, asked.multiprocessors)
+        shared = _place_own(params, packed, shared, room, columns=columns)
     source = "map" if isinstance(shape, MapShape) else "tangents"
     how = "fma" if not packed.half else "mma" if cluster == 1 else "cluster"
     return LaunchPlan(
@@ -265,8 +265,16 @@ def _phase_b_bytes(params: FusedScoreParams, packed: PackedScorer) -> int:
     return int(params.sums_at) + 4 * sums
 
 
-def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int) -> int:
-    """Place what a block of a cluster has of the scorer, behind both phases; return the end."""
+def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int, room: int, *, columns: bool) -> int:
+    """Place what a block of a cluster has of the scorer, behind both phases; return the end.
+
+    Args:
+        params: takes it.
+        packed: the scorer.
+        at: where it may begin.
+        room: where weights must end; the hidden layers' are kept whole or not at all.
+        columns: whether as many steps of the slab's columns of the split matrix as fit are kept, too.
+    """
     params.own_at = at = padded_size(at)
     at += CONSTANTS_BYTES
     if len(packed.widths) > 1:
@@ -282,5 +290,9 @@ def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int) -> int:
     for layer in layers:
         params.own_layer_at[layer] = end
         end += 512 * params.layer_tiles[layer] * (padded_size(packed.widths[layer - 1]) // 16)
-    params.keeps_layers = int(bool(layers) and end <= MOST_CLUSTER_BYTES)
-    return end if params.keeps_layers else at
+    params.keeps_layers = int(bool(layers) and end <= room)
+    params.columns_at = at = end if params.keeps_layers else at
+    step = packed.rows * 32
+    if step and columns:
+        params.kept_steps = min(params.slab_width // 16, max(0, room - at) // step)
+    return at + params.kept_steps * step

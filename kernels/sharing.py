@@ -30,6 +30,11 @@ CLASS_WARPS = 4
 # Blocks of a cluster, on devices that have them: as many as each of these can place.
 CLUSTER = 8
 CLUSTERS_FROM = 90  # sm_90
+# Shared memory of a block of a cluster: alone on a multiprocessor, of two, and where there are but 100 KB.
+ALONE_BYTES = 227 * 1024
+SHARED_BYTES = 113 * 1024
+SMALL_BYTES = 96 * 1024
+WIDE_UNTIL, SMALL_FROM = 110, 120  # architectures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,27 @@ def cluster_of(packed: PackedScorer, architecture: str) -> int:
     """
     digits = architecture.removeprefix("sm_")
     return CLUSTER if packed.half and digits.isdecimal() and int(digits) >= CLUSTERS_FROM else 1
+
+
+def cluster_room(architecture: str, blocks: int, multiprocessors: int) -> tuple[int, bool]:
+    """Return where a cluster's block may end in shared memory, and whether it keeps columns.
+
+    A block that keeps more than half of a multiprocessor's memory has it alone. So it may where all blocks of
+    the launch have one each, and one cluster more would: not all multiprocessors can be used (an H200 places
+    15 clusters on 132). Only on data-centre devices: on others it is not known whether eight blocks that have
+    a multiprocessor each find their place. Where two do not fit anyway (sm_120), columns are kept under the
+    same rule. No result depends on it.
+
+    Args:
+        architecture: of the device, which has clusters.
+        blocks: of the launch.
+        multiprocessors: of the device; 0: not known.
+    """
+    number = int(architecture.removeprefix("sm_"))
+    alone = blocks + CLUSTER <= multiprocessors
+    if number >= SMALL_FROM:
+        return SMALL_BYTES, alone
+    return (ALONE_BYTES if alone and number < WIDE_UNTIL else SHARED_BYTES), True
 
 
 def slab_width(dimension: int, rows: int, cluster: int = 1) -> int:

@@ -50,6 +50,55 @@ def send(operands: Operands, modifiers: list[str]) -> Made:
     return run, [], [(f"R{pair_at}", 2), (operands[1], WORD // 4)]
 
 
+def copy(operands: Operands, modifiers: list[str]) -> Made:
+    """UBLKCP [UR], [UR], UR: a run of global memory to shared memory, once a warp.
+
+    The first pair is where to, and its mailbox; the second, where from; then the size in 16 bytes.
+    """
+    to, source, size = (re.fullmatch(r"\[?UR(\d+)\]?", text) for text in operands)
+    if modifiers != ["S", "G"] or to is None or source is None or size is None:
+        raise NotModelledError(f"UBLKCP.{'.'.join(modifiers)} {', '.join(operands)}")
+    to_at, from_at = int(to[1]), int(source[1])
+    place, mailbox = unsigned(f"UR{to_at}"), unsigned(f"UR{to_at + 1}")
+    where, units = pair(f"UR{from_at}"), unsigned(f"UR{size[1]}")
+
+    def run(s: Any, ix: Lanes) -> None:
+        lanes = np.arange(s.lanes)[ix]
+        values = [_of_each(value(s, ix), lanes) for value in (place, mailbox, where, units)]
+        warps, first = np.unique(lanes >> 5, return_index=True)
+        found = []
+        for lane, *one in zip(lanes[first], *(value[first] for value in values), strict=True):
+            to, box, at, many = (int(value) for value in one)
+            words = s.memory.run_of(at, 16 * (many & 0xFFFF), int(lane))
+            found.append(s.memory.request)
+            s.mail.copy(int(lane), to, box, words)
+        s.memory.request = Request(
+            warps,
+            np.concatenate([request.units for request in found]),
+            np.zeros(len(warps), bool),
+            np.concatenate([request.cold for request in found]),
+        )
+
+    return run, [], [(f"UR{to_at}", 2), (f"UR{from_at}", 2), (f"UR{size[1]}", 1)]
+
+
+def elect(operands: Operands, modifiers: list[str]) -> Made:
+    """ELECT: one of the lanes that are there; which, no code may ask."""
+    out, to, mask = operands
+    if to != "URZ" or mask != "PT":
+        raise NotModelledError(f"ELECT {', '.join(operands)}")
+    put = to_predicate(out)
+
+    def run(s: Any, ix: Lanes) -> None:
+        lanes = np.arange(s.lanes)[ix]
+        _, first = np.unique(lanes >> 5, return_index=True)
+        chosen = np.zeros(len(lanes), bool)
+        chosen[first] = True
+        put(s, ix, chosen)
+
+    return run, ones(out), []
+
+
 def mailbox(operands: Operands, modifiers: list[str]) -> Made:
     """SYNCS: .EXCH.64 opens a mailbox, .ARRIVE.TRANS64 arrives and says how many bytes will come.
 
@@ -115,6 +164,8 @@ def _of_each(value: Any, lanes: Array) -> Array:
 
 CLUSTERS: dict[str, Callable[[Operands, list[str]], Made]] = {
     "STAS": send,
+    "UBLKCP": copy,
+    "ELECT": elect,
     "SYNCS": mailbox,
     "UCGABAR_ARV": arrive,
 }

@@ -17,7 +17,7 @@ KINDS = {
     "global memory": ("LDG", "STG", "LDGSTS", "CCTL", "LDGDEPBAR", "DEPBAR"),
     "shared memory": ("LDS", "STS"),
     "atomics, fences": ("ATOMG", "MEMBAR", "ERRBAR", "CGAERRBAR", "FENCE"),
-    "clusters": ("STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT"),
+    "clusters": ("STAS", "SYNCS", "UBLKCP", "ELECT", "UCGABAR_ARV", "UCGABAR_WAIT"),
     "between lanes": ("SHFL", "VOTE", "REDUX", "WARPSYNC"),
     "tensor cores": ("HMMA",),
     "float": ("FADD", "FMUL", "FFMA", "FSETP", "FSET", "FSEL", "FMNMX", "FCHK", "HADD2", "HFMA2", "F2FP"),

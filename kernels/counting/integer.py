@@ -66,7 +66,17 @@ def clear(operands: Operands, modifiers: list[str]) -> Made:
 
 
 def add(operands: Operands, modifiers: list[str]) -> Made:
-    """IADD3, VIADD and their kin: up to three addends, carries out, with ``.X`` carries in."""
+    """IADD3, VIADD and their kin: up to three addends, carries out, with ``.X`` carries in.
+
+    ``.64``: pairs of registers, no carries.
+    """
+    if "64" in modifiers:
+        whole, keep = [pair(text) for text in operands[1:]], to_pair(operands[0])
+        return (
+            lambda s, ix: keep(s, ix, sum(read(s, ix) for read in whole)),
+            [(operands[0], 2)],
+            [(text, 2) for text in operands[1:]],
+        )
     to, rest = operands[0], list(operands[1:])
     outs: list[str] = []
     while is_predicate(rest[0]):

@@ -126,7 +126,7 @@ class Machine:
             self._no_register(instruction, warps)
             return
         one.run(self.state, ix)
-        if base in ("LDG", "STG", "LDS", "STS", "LDGSTS", "ATOMG", "STAS"):
+        if base in ("LDG", "STG", "LDS", "STS", "LDGSTS", "ATOMG", "STAS", "UBLKCP"):
             self._remembered(at, instruction, one, lanes, depth, warps)
         else:
             who = warps if guard is None else np.unique(lanes >> 5)

@@ -118,6 +118,27 @@ class Mail:
             self._timeline.bring(box.meeting, np.unique(lanes[mine] >> 5), Wait.MAIL)
             self._close(box)
 
+    def copy(self, lane: int, address: int, mailbox: int, words: Array) -> None:
+        """Copy words to the lane's own block, counted by a mailbox that it opened or may know to be open.
+
+        In a chain a copy takes as long as a load: its bytes' time is the floor by bytes'.
+        """
+        here = np.array([lane])
+        (block,), (key,) = self._blocks(np.array([address]), here), self._own(np.array([mailbox]), here)
+        if block != lane // self._threads:
+            raise MemoryFault("a copy to another block of the cluster")
+        first = int(self._memory.place_in(block, np.array([address & _OFFSET]), 16)[0])
+        last = self._memory.place_in(block, np.array([(address & _OFFSET) + WORD * len(words) - 16]), 16)
+        box = self._box(int(key))
+        box.letters.append((np.arange(first, int(last[0]) + 16, WORD), words))
+        box.owed -= WORD * len(words)
+        box.mail = True
+        if box.owed < 0:
+            raise MemoryFault(f"the mailbox at {key & _OFFSET:#x} got more bytes than it is open for")
+        wait = Wait.COLD if self._memory.request.cold.any() else Wait.FAR
+        self._timeline.bring(box.meeting, here >> 5, wait)
+        self._close(box)
+
     def there(self, lanes: Array, addresses: Array, parities: Array) -> Array:
         """Return whether the phase of that parity is over, of a mailbox of each lane's block."""
         keys = self._own(addresses, lanes)

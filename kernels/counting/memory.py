@@ -98,6 +98,17 @@ class Memory:
         self.request = self._sectors(at, ix, size, cached=False)
         _put(self.bytes, at, size, values)
 
+    def run_of(self, at: int, size: int, lane: int) -> Array:
+        """Return the words of a run of global memory that a lane's block copies past its registers."""
+        self._check(np.arange(at, at + size, 16), 16)
+        sectors = np.arange(at // SECTOR, (at + size - 1) // SECTOR + 1)
+        cold = bool((~self._known[sectors]).any())
+        self._known[sectors] = True
+        warp = self._lane_warp[[lane]]
+        self.request = Request(warp, np.array([len(sectors)]), np.zeros(1, bool), np.array([cold]))
+        found: Array = self.bytes[at : at + size].view(np.uint32).copy()
+        return found
+
     def atomic(self, at: Array, ix: Lanes) -> Request:
         """Check a word for an atomic; return what the warps ask for."""
         self._check(at, 4)

@@ -31,7 +31,7 @@ _KNOWN = {
     "S2R": "",
     "S2UR": "",
     "IADD3": "X",
-    "UIADD3": "X",
+    "UIADD3": "X 64",
     "VIADD": "",
     "IADD": "X",
     "IMAD": f"{_MOVES} X WIDE HI",
@@ -109,6 +109,8 @@ _KNOWN = {
     "DEPBAR": "LE",
     # Clusters. Which of its words go together: clusters.py.
     "STAS": "",
+    "UBLKCP": "S G",
+    "ELECT": "",
     "SYNCS": "EXCH 64 ARRIVE TRANS64 PHASECHK TRYWAIT CCTL IVALL",
     "UCGABAR_ARV": "",
     "UCGABAR_WAIT": "",

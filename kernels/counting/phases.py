@@ -25,7 +25,7 @@ _BEGINS = (
     (4, "together.cuh", "stops_after(4)"),
 )
 _FEW = 4
-_IN_ORDER = ("BAR", "MEMBAR", "ATOMG", "STAS", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT")
+_IN_ORDER = ("BAR", "MEMBAR", "ATOMG", "STAS", "UBLKCP", "SYNCS", "UCGABAR_ARV", "UCGABAR_WAIT")
 Begins = Sequence[tuple[int, str, int]]
 
 

@@ -22,6 +22,10 @@ inline void cluster_sync(Site site = Site::here()) {
 inline void send(void* shared, unsigned word, Mailbox* mailbox, int rank, Site site = Site::here()) {
     simt::send(shared, word, mailbox, rank, site);
 }
+__attribute__((noinline)) inline void copy_by_mail(
+    void* shared, void const* global, unsigned bytes, Mailbox* mailbox, Site site = Site::here()) {
+    simt::copy_by_mail(shared, global, bytes, mailbox, __builtin_return_address(0), site);
+}
 inline void wait_for_mail(Mailbox* mailbox, Site site = Site::here()) {
     simt::wait_for_mail(mailbox, site);
 }

@@ -1,9 +1,11 @@
-// Mail: words that blocks of a cluster send one another (kernels/src/cluster.cuh).
+// Mail: words that blocks of a cluster send one another, and copies of global memory that a block asks for
+// itself (kernels/src/cluster.cuh).
 //
 // No more is promised than cluster.cuh says. A word comes to its place some time between its send and the end
 // of the wait for its mailbox, and words come in any order, as the schedule chooses: forward at once, reverse
-// as late as they can and the last one first, shuffled at random. From the send on, a thread of the receiver
-// that uses the place races with the word, until it has waited, or has met at a barrier one that has.
+// as late as they can and the last one first, shuffled at random. So do 16 bytes of a copy, whose place is
+// poisoned until then. From the send on, a thread of the receiver that uses the place races with the mail,
+// until it has waited, or has met at a barrier one that has.
 //
 // A fault that shows in one order only is refused in every order.
 #include <algorithm>
@@ -12,6 +14,10 @@
 #include "machine.h"
 #include "primitives.h"
 
+#if defined(EDGEOSR_SIMT_COUNT)
+#include "counters.h"
+#endif
+
 namespace simt {
 
 namespace {
@@ -19,9 +25,11 @@ namespace {
 constexpr uint8_t kMailbox = 0xff;               // of Inbox::places
 constexpr unsigned kMostBoxes = 64;              // of a block: bits of Known
 constexpr unsigned kMostBytes = (1u << 20) - 1;  // that an mbarrier counts
+constexpr unsigned kPiece = 16;                  // bytes of a copy that come at once
+constexpr int kPoison = 0xff;
 
 struct Sent {
-    unsigned word, block, thread;
+    unsigned word, words, block, thread;
     Site site;
 };
 
@@ -30,7 +38,7 @@ struct Box {
     Site opened;
     unsigned sent, came;  // bytes
     bool waited;          // by some thread
-    std::vector<Sent> words;
+    std::vector<Sent> mail;
 };
 
 /// A block's.
@@ -40,24 +48,25 @@ struct Inbox {
 };
 
 struct UnderWay {
-    unsigned rank, box, word;
-    uint32_t value;
+    unsigned rank, box, word, bytes;
+    unsigned char value[kPiece];
 };
 
 struct Mail {
     std::vector<Inbox> inboxes;  // by rank
     std::vector<UnderWay> under_way;
-    uint64_t patience = 0;  // shuffled: one word comes in so many switches, less 1
+    uint64_t patience = 0;  // shuffled: one piece comes in so many switches, less 1
 } mail;
 
 std::string mailbox_at(unsigned at) {
     return "the mailbox at byte " + std::to_string(at);
 }
 
-/// Offset in the running block's shared memory of what is aligned to its size.
-unsigned offset_of(void const* address, unsigned bytes, char const* what, Site const& site) {
+/// Offset in the running block's shared memory of so many bytes, aligned.
+unsigned offset_of(
+    void const* address, unsigned bytes, unsigned alignment, char const* what, Site const& site) {
     auto const offset = static_cast<unsigned char const*>(address) - shared_window.begin;
-    if (offset < 0 || static_cast<size_t>(offset) + bytes > shared_window.bytes || offset % bytes)
+    if (offset < 0 || static_cast<size_t>(offset) + bytes > shared_window.bytes || offset % alignment)
         fail(site,
              std::string(what) + " at byte " + std::to_string(offset) + " of " +
                  std::to_string(shared_window.bytes) + " of shared memory: misaligned, or outside");
@@ -72,6 +81,19 @@ unsigned box_at(Inbox const& inbox, unsigned at) {
     return i;
 }
 
+/// The running block's box, which the thread knows to be open.
+unsigned own_box(Inbox const& inbox, unsigned at, char const* what, Site const& site) {
+    unsigned const number = box_at(inbox, at);
+    if (number == inbox.boxes.size()) fail(site, std::string(what) + mailbox_at(at) + ", which is not open");
+    Box const& box = inbox.boxes[number];
+    if (!(machine.current->known.opened >> number & 1))
+        fail(site,
+             std::string(what) + mailbox_at(at) +
+                 ", but the thread has met no one at a barrier since thread " + std::to_string(box.opener) +
+                 " opened it at " + text(box.opened));
+    return number;
+}
+
 void deliver(size_t number) {
     Unjudged const guard;
     UnderWay const it = mail.under_way[number];
@@ -79,13 +101,55 @@ void deliver(size_t number) {
     mail.under_way.pop_back();
     machine.under_way = mail.under_way.size();
     Block& block = machine.blocks[it.rank];
-    std::memcpy(block.shared.begin + 4 * it.word, &it.value, 4);
+    std::memcpy(block.shared.begin + 4 * it.word, it.value, it.bytes);
     Box& box = mail.inboxes[it.rank].boxes[it.box];
-    box.came += 4;
+    box.came += it.bytes;
     if (box.came < box.bytes) return;
     for (unsigned i = 0; i < machine.launch.threads; ++i)
         if (block.threads[i].state == State::for_mail && block.threads[i].number == it.box)
             wake(block.threads[i]);
+}
+
+/// Mail to the place of a block, if there is room in the box and no one's mail under way to it.
+void post(Block const& to,
+          unsigned number,
+          unsigned place,
+          void const* value,
+          unsigned bytes,
+          char const* what,
+          Site const& site) {
+    Thread const& me = *machine.current;
+    Inbox& inbox = mail.inboxes[to.rank];
+    Box& box = inbox.boxes[number];
+    std::string const whose = " of block " + std::to_string(to.index);
+    if (bytes > box.bytes - box.sent)
+        fail(site,
+             std::string(what) + " of more than the " + std::to_string(box.bytes) + " bytes for which " +
+                 mailbox_at(box.at) + whose + " was opened");
+    for (unsigned word = place / 4; word < (place + bytes) / 4; ++word) {
+        uint8_t const there = inbox.places[word];
+        // Once a thread has waited for what came there, other mail may follow. Who reads too late is refused.
+        if (there && (there == kMailbox || !inbox.boxes[there - 1u].waited))
+            fail(site,
+                 std::string(what) + " to byte " + std::to_string(4 * word) + whose +
+                     (there == kMailbox ? ", where a mailbox is" : ", to which other mail is under way"));
+    }
+    Unjudged const guard;
+    box.sent += bytes;
+    box.mail.push_back({place / 4, bytes / 4, me.block->index, me.linear, site});
+    std::fill_n(inbox.places.begin() + place / 4, bytes / 4, static_cast<uint8_t>(1 + number));
+    for (unsigned from = 0; from < bytes; from += kPiece) {
+        UnderWay piece{to.rank, number, (place + from) / 4, std::min(bytes - from, kPiece), {}};
+        std::memcpy(piece.value, static_cast<unsigned char const*>(value) + from, piece.bytes);
+        mail.under_way.push_back(piece);
+    }
+    machine.under_way = mail.under_way.size();
+#if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_release(to.shared.begin + box.at);
+#endif
+    if (machine.launch.schedule == Schedule::forward)
+        while (!mail.under_way.empty())
+            deliver(mail.under_way.size() - 1);
 }
 
 }  // namespace
@@ -98,7 +162,7 @@ void begin_mail() {
 }
 
 void open_mailbox(void* mailbox, unsigned bytes, Site site) {
-    unsigned const at = offset_of(mailbox, 8, "a mailbox", site);
+    unsigned const at = offset_of(mailbox, 8, 8, "a mailbox", site);
     Thread& me = *machine.current;
     Inbox& inbox = mail.inboxes[me.block->rank];
     unsigned const number = box_at(inbox, at);
@@ -109,6 +173,8 @@ void open_mailbox(void* mailbox, unsigned bytes, Site site) {
     if (me.synced) fail(site, mailbox_at(at) + " is opened after cluster_sync: others may send before");
     if (bytes > kMostBytes) fail(site, mailbox_at(at) + " is opened for more bytes than it counts");
     if (number == kMostBoxes) fail(site, "more mailboxes than the emulation tells apart");
+    if (!inbox.places.empty() && (inbox.places[at / 4] || inbox.places[at / 4 + 1]))
+        fail(site, mailbox_at(at) + " is opened where mail comes");
     Unjudged const guard;
     inbox.places.resize(shared_window.bytes / 4);
     inbox.boxes.push_back({at, bytes, me.linear, site, 0, 0, false, {}});
@@ -127,41 +193,54 @@ void send(void* shared, uint32_t word, void* mailbox, int rank, Site site) {
         fail(site,
              "send to rank " + std::to_string(rank) + " of a cluster of " +
                  std::to_string(machine.blocks.size()) + " blocks");
-    unsigned const place = offset_of(shared, 4, "send to a place", site),
-                   at = offset_of(mailbox, 8, "send with a mailbox", site);
+    unsigned const place = offset_of(shared, 4, 4, "send to a place", site),
+                   at = offset_of(mailbox, 8, 8, "send with a mailbox", site);
     Block const& to = machine.blocks[static_cast<size_t>(rank)];
     if (to.done == machine.launch.threads)
         fail(site, "send to block " + std::to_string(to.index) + ", which has ended");
-    Inbox& inbox = mail.inboxes[to.rank];
-    std::string const whose = " of block " + std::to_string(to.index);
+    Inbox const& inbox = mail.inboxes[to.rank];
     unsigned const number = box_at(inbox, at);
     if (number == inbox.boxes.size())
-        fail(site, "send with " + mailbox_at(at) + whose + ", which is not open");
-    Box& box = inbox.boxes[number];
-    if (box.sent + 4 > box.bytes)
         fail(site,
-             "send of more than the " + std::to_string(box.bytes) + " bytes for which " + mailbox_at(at) +
-                 whose + " was opened");
-    uint8_t const there = inbox.places[place / 4];
-    // Once a thread has waited for what came there, another word may follow. Who reads too late is refused.
-    if (there && (there == kMailbox || !inbox.boxes[there - 1u].waited))
-        fail(site,
-             "send to byte " + std::to_string(place) + whose +
-                 (there == kMailbox ? ", where a mailbox is" : ", to which another word is under way"));
-    {
-        Thread const& me = *machine.current;
-        Unjudged const guard;
-        box.sent += 4;
-        box.words.push_back({place / 4, me.block->index, me.linear, site});
-        inbox.places[place / 4] = static_cast<uint8_t>(1 + number);
-        mail.under_way.push_back({to.rank, number, place / 4, word});
-        machine.under_way = mail.under_way.size();
-    }
+             "send with " + mailbox_at(at) + " of block " + std::to_string(to.index) + ", which is not open");
 #if defined(EDGEOSR_SIMT_TSAN)
     __tsan_write_range(to.shared.begin + place, 4);
-    __tsan_release(to.shared.begin + at);
 #endif
-    if (machine.launch.schedule == Schedule::forward) deliver(mail.under_way.size() - 1);
+    post(to, number, place, &word, 4, "send", site);
+}
+
+void copy_by_mail(void* shared,
+                  void const* global,
+                  unsigned bytes,
+                  void* mailbox,
+                  [[maybe_unused]] void const* code,
+                  Site site) {
+    if (!bytes || bytes % 16)
+        fail(site, "copy_by_mail of " + std::to_string(bytes) + " bytes: no multiple of 16, or none");
+    unsigned const place = offset_of(shared, bytes, 16, "copy_by_mail to a place", site),
+                   at = offset_of(mailbox, 8, 8, "copy_by_mail with a mailbox", site);
+    auto const* from = static_cast<unsigned char const*>(global);
+    require_read_only(from, 16, site);
+    require_read_only(from + bytes - 16, 16, site);
+    Block const& block = *machine.current->block;
+    unsigned const number = own_box(mail.inboxes[block.rank], at, "copy_by_mail with ", site);
+#if defined(EDGEOSR_SIMT_TSAN)
+    __tsan_read_range(const_cast<void*>(global), bytes);
+    __tsan_write_range(shared, bytes);
+#endif
+#if defined(EDGEOSR_SIMT_COUNT)
+    count_access(global, bytes, false, code);
+#endif
+    std::vector<unsigned char> value;
+    {
+        Unjudged const guard;
+        value.resize(bytes);
+        std::memcpy(value.data(), global, bytes);
+    }
+    post(block, number, place, value.data(), bytes, "copy_by_mail", site);
+    if (machine.launch.schedule == Schedule::forward) return;
+    Unjudged const guard;
+    std::memset(shared, kPoison, bytes);
 }
 
 bool bring_mail() {
@@ -177,15 +256,9 @@ void perhaps_bring_mail() {
 
 void wait_for_mail(void* mailbox, Site site) {
     Thread& me = *machine.current;
-    unsigned const at = offset_of(mailbox, 8, "wait for a mailbox", site);
+    unsigned const at = offset_of(mailbox, 8, 8, "wait for a mailbox", site);
     Inbox& inbox = mail.inboxes[me.block->rank];
-    unsigned const number = box_at(inbox, at);
-    if (number == inbox.boxes.size()) fail(site, "wait for " + mailbox_at(at) + ", which is not open");
-    if (!(me.known.opened >> number & 1))
-        fail(site,
-             "wait for " + mailbox_at(at) + ", but the thread has met no one at a barrier since thread " +
-                 std::to_string(inbox.boxes[number].opener) + " opened it at " +
-                 text(inbox.boxes[number].opened));
+    unsigned const number = own_box(inbox, at, "wait for ", site);
     step_together(site, number);
     if (inbox.boxes[number].came < inbox.boxes[number].bytes) {
         me.state = State::for_mail;
@@ -208,10 +281,10 @@ void mail_at(size_t word, Site site) {
     unsigned const number = inbox.places[word] - 1u;
     if (me.known.waited >> number & 1) return;
     Box const& box = inbox.boxes[number];
-    for (Sent const& sent : box.words)
-        if (sent.word == word)
+    for (Sent const& sent : box.mail)
+        if (sent.word <= word && word < sent.word + sent.words)
             fail(site,
-                 access() + " races with the word that block " + std::to_string(sent.block) + ", thread " +
+                 access() + " races with the mail that block " + std::to_string(sent.block) + ", thread " +
                      std::to_string(sent.thread) + " sent there at " + text(sent.site) +
                      ": the thread has not waited for " + mailbox_at(box.at));
 }

@@ -57,6 +57,9 @@ unsigned cluster_rank();
 void open_mailbox(void* mailbox, unsigned bytes, Site site);
 void cluster_sync(Site site);
 void send(void* shared, uint32_t word, void* mailbox, int rank, Site site);
+/// `code`: the instruction, for counting.
+void copy_by_mail(
+    void* shared, void const* global, unsigned bytes, void* mailbox, void const* code, Site site);
 void wait_for_mail(void* mailbox, Site site);
 void group_sync(int number, int threads, Site site);
 

@@ -52,6 +52,13 @@ EDGEOSR_DEVICE Block this_block(FusedScoreParams const& p) {
     return block;
 }
 
+// 16 bytes of weights that a lane has in shared memory.
+EDGEOSR_DEVICE Words4 shared_words(unsigned char const* address) {
+    Floats4 const kept = shared_load_x4(address);
+    return {
+        bits_from_float(kept.x), bits_from_float(kept.y), bits_from_float(kept.z), bits_from_float(kept.w)};
+}
+
 EDGEOSR_DEVICE int pitch_of_halves(FusedScoreParams const& p) {
     return p.slab_width + 8;
 }

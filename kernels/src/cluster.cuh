@@ -9,6 +9,9 @@
 //   or global memory, is seen behind it; all mailboxes are open
 // - send: behind cluster_sync, a word to the same place in the shared memory of block `rank` (its own too),
 //   counted by the same mailbox there. Orders nothing else
+// - copy_by_mail: `bytes` bytes of global memory that no one writes to this block's shared memory, counted by
+//   its mailbox; addresses and bytes multiples of 16; by the thread that opened the mailbox, or behind a
+//   barrier
 // - wait_for_mail: of whole warps that read what came with a mailbox: it is there. A block ends when all its
 //   mail has come
 // - group_sync: a barrier of `threads` threads, whole warps that all name the same number, 1 .. 15
@@ -70,6 +73,15 @@ EDGEOSR_DEVICE void send(void* shared, unsigned word, Mailbox* mailbox, int rank
                  : "memory");
 }
 
+EDGEOSR_DEVICE void copy_by_mail(void* shared, void const* global, unsigned bytes, Mailbox* mailbox) {
+    asm volatile(
+        "fence.proxy.async.shared::cta;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+        :
+        : "r"(shared_address(shared)), "l"(global), "r"(bytes), "r"(shared_address(mailbox))
+        : "memory");
+}
+
 EDGEOSR_DEVICE void wait_for_mail(Mailbox* mailbox) {
     unsigned there;
     do {
@@ -102,6 +114,7 @@ EDGEOSR_DEVICE int cluster_rank() {
 EDGEOSR_DEVICE void open_mailbox(Mailbox*, unsigned) {}
 EDGEOSR_DEVICE void cluster_sync() {}
 EDGEOSR_DEVICE void send(void*, unsigned, Mailbox*, int) {}
+EDGEOSR_DEVICE void copy_by_mail(void*, void const*, unsigned, Mailbox*) {}
 EDGEOSR_DEVICE void wait_for_mail(Mailbox*) {}
 EDGEOSR_DEVICE void group_sync(int, int) {}
 

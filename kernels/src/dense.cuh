@@ -2,7 +2,8 @@
 // order [k / 16, row / 16, lane, 16 bytes]. fp32 weights: FMAs on [k / 4, row, 4]. Both orders run along k,
 // so that the columns of a slab are one piece of memory, and every weight load is 16 bytes a lane.
 #pragma once
-#include "block.cuh"
+#include "kept_columns.cuh"
+#include "split_embedding.cuh"
 
 namespace edgeosr {
 
@@ -57,10 +58,6 @@ EDGEOSR_DEVICE unsigned char const* ask_for_tiles(
     return from;
 }
 
-EDGEOSR_DEVICE unsigned char const* split_tiles(FusedScoreParams const& p, Block const& block) {
-    return p.scorer + p.split_at + static_cast<long long>(block.channel >> 4) * (p.rows >> 4) * 512;
-}
-
 // Ask for a warp's first weights of the slab's share: they arrive while the embedding is waited for.
 template <bool kMma>
 EDGEOSR_DEVICE void ask_for_slab(FusedScoreParams const& p, Block const& block, AskedTiles& asked) {
@@ -75,9 +72,32 @@ EDGEOSR_DEVICE void ask_for_slab(FusedScoreParams const& p, Block const& block, 
                   asked);
 }
 
+// c += the products of steps k and k + 1 < steps. columns hold a high and a low half of z, `low_at` elements
+// apart; `column`: the lane's place in that of step k.
+EDGEOSR_DEVICE void multiply_asked(float (&c)[kTilesAtOnce][4],
+                                   AskedTiles const& asked,
+                                   unsigned short const* column,
+                                   int low_at,
+                                   int k,
+                                   int steps) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+        if (k + step < steps) {
+            unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
+            unsigned const low_0 = shared_load_u32(column + low_at),
+                           low_1 = shared_load_u32(column + low_at + 8);
+#pragma unroll
+            for (int i = 0; i < kTilesAtOnce; ++i) {
+                mma_f16(c[i], asked.word[step][i], high_0, high_1);
+                mma_f16(c[i], asked.word[step][i], low_0, low_1);
+            }
+        }
+        column += 16;
+    }
+}
+
 // The same for row tiles warp, warp + 16, .. < rows, several at a time: steps k and k + 1 of all of them are
-// in flight together, and share their columns. columns hold a high and a low half of z, `low_at` elements
-// apart. c goes to sink(row tile, c). asked: what ask_for_slab did.
+// in flight together, and share their columns. c goes to sink(row tile, c). asked: what ask_for_slab did.
 template <class Sink>
 EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
                                    int rows,
@@ -103,20 +123,58 @@ EDGEOSR_DEVICE void multiply_tiles(unsigned char const* weights,
             else
                 from = ask_for_tiles(from, jump, row, rows, k, steps, asked);
             there = false;
+            multiply_asked(c, asked, column, low_at, k, steps);
+            column += 32;
+        }
 #pragma unroll
-            for (int step = 0; step < 2; ++step) {
-                if (k + step < steps) {
-                    unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
-                    unsigned const low_0 = shared_load_u32(column + low_at),
-                                   low_1 = shared_load_u32(column + low_at + 8);
+        for (int i = 0; i < kTilesAtOnce; ++i)
+            if (row + i * kWarps < rows) sink(row + i * kWarps, c[i]);
+    }
+}
+
+// The same additions in a cluster's block, which keeps the columns of the first `kept` steps.
+template <class Sink>
+EDGEOSR_DEVICE void multiply_kept_tiles(unsigned char const* weights,
+                                        unsigned char const* kept_weights,
+                                        int kept,
+                                        int rows,
+                                        int steps,
+                                        unsigned short const* columns,
+                                        int pitch,
+                                        int low_at,
+                                        Sink const& sink) {
+    int const lane = thread_index_again() & 31;
+    unsigned const jump = static_cast<unsigned>(rows) * 512u;
+    unsigned short const* const first_column = column_of_lane(columns, pitch, lane);
+#pragma unroll 1
+    for (int row = thread_index_again() >> 5; row < rows; row += kTilesAtOnce * kWarps) {
+        unsigned const place = static_cast<unsigned>(row) * 512u + static_cast<unsigned>(lane) * 16u;
+        unsigned char const* from = weights + place + static_cast<unsigned>(kept) * jump;
+        unsigned char const* own = kept_weights + place;
+        unsigned short const* column = first_column;
+        float c[kTilesAtOnce][4] = {};
+#pragma unroll 1
+        for (int k = 0; k < kept; ++k) {
+            unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
+            unsigned const low_0 = shared_load_u32(column + low_at),
+                           low_1 = shared_load_u32(column + low_at + 8);
 #pragma unroll
-                    for (int i = 0; i < kTilesAtOnce; ++i) {
-                        mma_f16(c[i], asked.word[step][i], high_0, high_1);
-                        mma_f16(c[i], asked.word[step][i], low_0, low_1);
-                    }
+            for (int i = 0; i < kTilesAtOnce; ++i) {
+                if (row + i * kWarps < rows) {
+                    Words4 const word = shared_words(own + i * (kWarps * 512));
+                    mma_f16(c[i], word, high_0, high_1);
+                    mma_f16(c[i], word, low_0, low_1);
                 }
-                column += 16;
             }
+            own += jump;
+            column += 16;
+        }
+#pragma unroll 1
+        for (int k = kept; k < steps; k += 2) {
+            AskedTiles asked;
+            from = ask_for_tiles(from, jump, row, rows, k, steps, asked);
+            multiply_asked(c, asked, column, low_at, k, steps);
+            column += 32;
         }
 #pragma unroll
         for (int i = 0; i < kTilesAtOnce; ++i)
@@ -165,41 +223,6 @@ EDGEOSR_DEVICE void multiply_row(unsigned char const* weights,
     }
 }
 
-// z of the slab as high and low halves, scaled so that the largest is below 1 (the power of two is kept in
-// scales()). Warps 0 .. 7, one a sample.
-EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& block) {
-    int const sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
-    if (sample >= kTileMma) return;
-    bool const there = sample < block.valid;
-    float const* z = embedding(p, sample);
-    int largest = 0;  // bits of |z|: ordered as the values are
-    if (there)
-#pragma unroll 1
-        for (int k = lane; k < block.channels; k += 32) {
-            int const bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
-            largest = bits > largest ? bits : largest;
-        }
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes >>= 1) {
-        int const other = shuffle_xor(largest, lanes);
-        largest = other > largest ? other : largest;
-    }
-    int exponent = (largest >> 23) - 126;
-    exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent;
-    float const shrink = float_from_bits(static_cast<unsigned>(127 - exponent) << 23);
-    if (lane == 0)
-        shared_store_f32(scales() + sample, float_from_bits(static_cast<unsigned>(127 + exponent) << 23));
-    unsigned short* high = embedding_halves(p) + sample * pitch;
-    unsigned short* low = high + kTileMma * pitch;
-#pragma unroll 1
-    for (int k = lane; k < block.channels; k += 32) {
-        float const value = there ? shared_load_f32(z + k) * shrink : 0.0f;
-        unsigned short const upper = half_from_float(value);
-        shared_store_u16(high + k, upper);
-        shared_store_u16(low + k, half_from_float(value - float_from_half(upper)));
-    }
-}
-
 // Where a lane's first sum of the first row tile goes.
 EDGEOSR_DEVICE float* own_place(FusedScoreParams const& p, float* partials) {
     int const lane = thread_index_again() & 31;
@@ -207,7 +230,7 @@ EDGEOSR_DEVICE float* own_place(FusedScoreParams const& p, float* partials) {
 }
 
 // The slab's share of layer 1 and of the head -> partials [samples, rows].
-template <bool kMma>
+template <bool kMma, bool kCluster>
 EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
                                   Block const& block,
                                   AskedTiles& asked,
@@ -220,30 +243,39 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
             scale = shared_load_f32(scales() + sample);
             next_scale = shared_load_f32(scales() + sample + 1);
         }
-        multiply_tiles(split_tiles(p, block),
-                       p.rows >> 4,
-                       block.channels >> 4,
-                       embedding_halves(p),
-                       pitch_of_halves(p),
-                       kTileMma * pitch_of_halves(p),
-                       asked,
-                       [&](int row, float const(&c)[4]) {
-                           // Found anew where, kept, they would take registers from the weights in flight.
-                           Block const here = kFewRegisters ? this_block(p) : block;
-                           float* const at =
-                               (kFewRegisters ? own_place(p, slab_partials(p, here.tile, here.slab)) : own) +
-                               static_cast<unsigned>(row) * 16u;
-                           if (sample < here.valid) {
-                               if (kFewRegisters) scale = shared_load_f32(scales() + sample);
-                               store_f32(at, c[0] * scale);
-                               store_f32(at + 8, c[2] * scale);
-                           }
-                           if (sample + 1 < here.valid) {
-                               if (kFewRegisters) next_scale = shared_load_f32(scales() + sample + 1);
-                               store_f32(at + p.rows, c[1] * next_scale);
-                               store_f32(at + p.rows + 8, c[3] * next_scale);
-                           }
-                       });
+        auto const keep = [&](int row, float const(&c)[4]) {
+            // Found anew where, kept, they would take registers from the weights in flight.
+            Block const here = kFewRegisters ? this_block(p) : block;
+            float* const at = (kFewRegisters ? own_place(p, slab_partials(p, here.tile, here.slab)) : own) +
+                              static_cast<unsigned>(row) * 16u;
+            if (sample < here.valid) {
+                if (kFewRegisters) scale = shared_load_f32(scales() + sample);
+                store_f32(at, c[0] * scale);
+                store_f32(at + 8, c[2] * scale);
+            }
+            if (sample + 1 < here.valid) {
+                if (kFewRegisters) next_scale = shared_load_f32(scales() + sample + 1);
+                store_f32(at + p.rows, c[1] * next_scale);
+                store_f32(at + p.rows + 8, c[3] * next_scale);
+            }
+        };
+        int const pitch = pitch_of_halves(p), rows = p.rows >> 4, steps = block.channels >> 4;
+        unsigned char const* const weights = split_tiles(p, block);
+        unsigned short const* const columns = embedding_halves(p);
+        if constexpr (kCluster) {
+            wait_for_columns(p, block);
+            multiply_kept_tiles(weights,
+                                kept_columns(p),
+                                kept_steps(p, block),
+                                rows,
+                                steps,
+                                columns,
+                                pitch,
+                                kTileMma * pitch,
+                                keep);
+        } else {
+            multiply_tiles(weights, rows, steps, columns, pitch, kTileMma * pitch, asked, keep);
+        }
     } else {
         unsigned char const* weights =
             p.scorer + p.split_at + static_cast<long long>(block.channel >> 2) * p.rows * 16;

@@ -69,8 +69,9 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
     if (block.tile != 0) return;
     unsigned const column = static_cast<unsigned>(p.rows) * (kMma ? 2u : 4u);
     unsigned const end = static_cast<unsigned>(block.channels) * column;
+    unsigned const kept = kCluster ? static_cast<unsigned>(kept_steps(p, block)) * 16u * column : 0u;
 #pragma unroll 1
-    for (unsigned at = static_cast<unsigned>(thread_index()) * 128u; at < end; at += kThreads * 128u)
+    for (unsigned at = kept + static_cast<unsigned>(thread_index()) * 128u; at < end; at += kThreads * 128u)
         prefetch_l2(p.scorer + p.split_at + static_cast<unsigned>(block.channel) * column + at);
 #pragma unroll 1
     for (unsigned at = (static_cast<unsigned>(block.slab * kThreads + thread_index())) * 128u;
@@ -81,8 +82,10 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
 
 // The end of a build that stops early.
 template <bool kCluster>
-EDGEOSR_DEVICE void drop_copies() {
-    if (kCluster) copy_async_wait<0>();
+EDGEOSR_DEVICE void drop_copies(FusedScoreParams const& p) {
+    if (!kCluster) return;
+    copy_async_wait<0>();
+    wait_for_columns(p, this_block(p));
 }
 
 template <bool kMap, bool kMma, bool kHalf, bool kCluster>
@@ -99,6 +102,7 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
+    if (kCluster) ask_for_columns(p, block);
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
         pool_map<kTile, kHalf, kCluster>(p, block, by);
@@ -106,19 +110,19 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         load_embedding<kTile, kHalf>(p, block);
     if (kCluster) ask_for_own(p, this_block(p).valid);
     AskedTiles asked;
-    ask_for_slab<kMma>(p, block, asked);
+    if (!kCluster) ask_for_slab<kMma>(p, block, asked);
     block_sync();
     reduce_embedding<kTile, kMap>(p, block, slab_stats(p, block.tile, block.slab));
     if (!kMap) reduce_tangents<kTile, kHalf>(p, block, slab_stats(p, block.tile, block.slab));
-    if (stops_after(1)) return drop_copies<kCluster>();
+    if (stops_after(1)) return drop_copies<kCluster>(p);
     if (p.rows > 0) {
         if (kMma) {
             split_embedding(p, block);
             block_sync();
         }
-        multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab));
+        multiply_slab<kMma, kCluster>(p, block, asked, slab_partials(p, block.tile, block.slab));
     }
-    if (stops_after(2)) return drop_copies<kCluster>();
+    if (stops_after(2)) return drop_copies<kCluster>(p);
 
     if (kCluster) {
         copy_async_wait<0>();

@@ -50,8 +50,7 @@ cudaLaunchConfig_t config_of(HostPlan const& plan, cudaStream_t stream, cudaLaun
 
 // As much as any plan of the entry takes: other threads launch it too.
 cudaError_t allow_shared_memory(void const* entry, HostPlan const& plan) {
-    int const most = plan.cluster > 1 ? kMostClusterBytes : kMostSharedBytes;
-    return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.most_shared);
 }
 
 // Whether the entry was compiled with clusters, and the device has a place for one of the plan's: a slice of

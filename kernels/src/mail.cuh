@@ -45,13 +45,6 @@ EDGEOSR_DEVICE unsigned char* own_weights(FusedScoreParams const& p,
     return shared_memory() + p.own_layer_at[layer];
 }
 
-// 16 bytes of weights that a lane has in shared memory.
-EDGEOSR_DEVICE Words4 shared_words(unsigned char const* address) {
-    Floats4 const kept = shared_load_x4(address);
-    return {
-        bits_from_float(kept.x), bits_from_float(kept.y), bits_from_float(kept.z), bits_from_float(kept.w)};
-}
-
 // Open the mailboxes, and ask for the scorer's constants, the last layer's weights, biases of the block's
 // rows, and where there is room their weights. By the last warps, which have least to do while a small map is
 // pooled.

@@ -135,7 +135,7 @@ int place_hidden(PackedScorer const& scorer, FusedScoreParams* p, int tile) {
 }
 
 // What a block of a cluster has of the scorer, behind both phases; returns the end.
-int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at) {
+int place_own(PackedScorer const& scorer, ClusterRoom const& room, FusedScoreParams* p, int at) {
     p->own_at = at = rounded(at);
     at += static_cast<int>(sizeof(ScorerConstants));
     if (scorer.layers > 1) {
@@ -153,8 +153,12 @@ int place_own(PackedScorer const& scorer, FusedScoreParams* p, int at) {
         p->own_layer_at[layer] = end;
         end += 512 * p->layer_tiles[layer] * (rounded(scorer.width[layer - 1]) / 16);
     }
-    p->keeps_layers = scorer.layers > 2 && end <= kMostClusterBytes ? 1 : 0;
-    return p->keeps_layers ? end : at;
+    p->keeps_layers = scorer.layers > 2 && end <= room.bytes ? 1 : 0;
+    p->columns_at = at = p->keeps_layers ? end : at;
+    int const step = scorer.rows * 32;
+    if (step && room.columns)
+        p->kept_steps = std::min(p->slab_width / 16, std::max(0, room.bytes - at) / step);
+    return at + p->kept_steps * step;
 }
 
 int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
@@ -245,7 +249,11 @@ char const* plan_with(PlanRow const* row,
             "model.onnx",
             shared,
             kMostSharedBytes);
-    if (cluster > 1) shared = place_own(scorer, &p, shared);
+    if (cluster > 1) {
+        ClusterRoom const room = cluster_room(input.architecture, tiles * cluster, input.multiprocessors);
+        shared = place_own(scorer, room, &p, shared);
+        plan->most_shared = std::max(shared, room.most);
+    }
     int const how =
         cluster > 1 ? 8 + (scorer.closed_form ? 0 : 2) : (scorer.closed_form ? 0 : 4) + (scorer.half ? 0 : 2);
     plan->entry = how + (input.half ? 0 : 1);

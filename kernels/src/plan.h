@@ -10,16 +10,16 @@ namespace edgeosr {
 struct PackedScorer;
 struct ScoreInput;
 
-// Shared memory of a block, at most; of one in a cluster with the hidden layers' weights.
-constexpr int kMostSharedBytes = 64 * 1024, kMostClusterBytes = 96 * 1024;
+constexpr int kMostSharedBytes = 64 * 1024;  // of a block, without what one of a cluster keeps
 
 struct HostPlan {
     int entry;  // into the twelve entries: tangents 4, fp32 weights 2, fp32 input 1; clusters 8, tangents 2
     int blocks, tile;
     std::size_t shared_bytes, workspace_bytes, counter_bytes;
-    FusedScoreParams params;  // pointers null
-    char const* origin;       // of the tiles: "rule", or "table, measured on NAME"
-    int cluster = 1;          // blocks of a cluster; 1: launched without
+    FusedScoreParams params;             // pointers null
+    char const* origin;                  // of the tiles: "rule", or "table, measured on NAME"
+    int cluster = 1;                     // blocks of a cluster; 1: launched without
+    int most_shared = kMostSharedBytes;  // of any plan of the entry on the device, bytes
 };
 
 /// A row of the plan table, as in kernels/plan_table.py: what one device does best with a range of shapes.

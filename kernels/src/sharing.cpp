@@ -9,7 +9,8 @@ namespace {
 
 // As in kernels/sharing.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
-              kClustersFrom = 90;
+              kClustersFrom = 90, kAloneBytes = 227 * 1024, kSharedBytes = 113 * 1024,
+              kSmallBytes = 96 * 1024, kWideUntil = 110, kSmallFrom = 120;
 
 // Into how many parts along k a layer is cut, so that its warps have about as many steps each.
 int parts_of_layer(int tiles, int steps, int warps, int most) {
@@ -50,6 +51,13 @@ int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int 
 
 int cluster_of(PackedScorer const& scorer, ScoreInput const& input) {
     return scorer.half && input.architecture >= kClustersFrom ? static_cast<int>(kMostCluster) : 1;
+}
+
+ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors) {
+    bool const alone = blocks + static_cast<int>(kMostCluster) <= multiprocessors;
+    if (architecture >= kSmallFrom) return {kSmallBytes, kSmallBytes, alone};
+    int const most = architecture < kWideUntil ? kAloneBytes : kSharedBytes;
+    return {alone ? most : kSharedBytes, most, true};
 }
 
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {

@@ -11,6 +11,13 @@ int cluster_of(PackedScorer const& scorer, ScoreInput const& input);
 /// Channels of a slab, and into how many slabs D is cut.
 int slab_width_of(PackedScorer const& scorer, int cluster);
 int slabs_of(PackedScorer const& scorer, int slab_width, int cluster);
+/// Where a block of a cluster may end in shared memory, in this launch and in any on the device; whether it
+/// keeps columns of the split matrix.
+struct ClusterRoom {
+    int bytes, most;
+    bool columns;
+};
+ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors);
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int cluster);
 /// Floats of shared memory for one part's sums of a hidden layer, tensor cores.
 int sums_of_part(FusedScoreParams const& params, int layer);

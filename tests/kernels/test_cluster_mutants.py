@@ -15,18 +15,54 @@ MUTANTS = [
     Mutant(
         "blocks wait for one another before they have multiplied",
         "fused_score.cu",
-        "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (stops_after(2)) return drop_copies<kCluster>(); "
+        "multiply_slab<kMma, kCluster>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
+        "if (stops_after(2)) return drop_copies<kCluster>(p); "
         "if (kCluster) { copy_async_wait<0>(); cluster_sync();",
         "if (kCluster) { copy_async_wait<0>(); cluster_sync(); } "
-        "multiply_slab<kMma>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
-        "if (stops_after(2)) return drop_copies<kCluster>(); if (kCluster) {",
+        "multiply_slab<kMma, kCluster>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
+        "if (stops_after(2)) return drop_copies<kCluster>(p); if (kCluster) {",
     ),
     Mutant(
         "no barrier behind the wait for what the block asked for",
         "fused_score.cu",
         "copy_async_wait<0>(); cluster_sync();",
         "cluster_sync(); copy_async_wait<0>();",
+    ),
+    Mutant(
+        "no wait for the slab's columns",
+        "kept_columns.cuh",
+        "if (kept_steps(p, block) > 0 && p.rows > 0) wait_for_mail(columns_mailbox(p));",
+        "",
+    ),
+    Mutant(
+        "each warp asks for the slab's columns",
+        "kept_columns.cuh",
+        "if (thread_index() != kThreads - 1 || bytes == 0)",
+        "if (lane_index() != 31 || bytes == 0)",
+    ),
+    Mutant(
+        "the slab's columns come a row tile too late",
+        "kept_columns.cuh",
+        "copy_by_mail(kept_columns(p), split_tiles(p, block), bytes,",
+        "copy_by_mail(kept_columns(p), split_tiles(p, block) + 512, bytes,",
+    ),
+    Mutant(
+        "a slab of fewer channels asks for as many columns",
+        "kept_columns.cuh",
+        "return smaller(p.kept_steps, block.channels >> 4);",
+        "return p.kept_steps;",
+    ),
+    Mutant(
+        "the columns that are not kept are those of the first steps",
+        "dense.cuh",
+        "weights + place + static_cast<unsigned>(kept) * jump;",
+        "weights + place;",
+    ),
+    Mutant(
+        "kept columns meet the same part of z",
+        "dense.cuh",
+        "own += jump; column += 16; }",
+        "own += jump; }",
     ),
     Mutant("each warp opens the mailboxes", "mail.cuh", "if (thread == kAskers * 32 - 1)", "if (lane == 31)"),
     Mutant("the last biases are not asked for", "mail.cuh", "lane < tiles * 4)", "lane < tiles * 4 - 1)"),

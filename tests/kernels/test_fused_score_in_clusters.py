@@ -91,12 +91,18 @@ def test_verdicts_are_those_of_the_float64_reference_in_every_order(case: Case) 
     assert_right(case, scorer, inputs, found[0], expected)
 
 
-def test_the_cases_hold_every_pair_of_values_and_both_homes_of_the_layers_weights() -> None:
+def test_the_cases_hold_every_pair_of_values_and_all_homes_of_weights() -> None:
     rows = [{**vars(case), "tile": tile} for case, tile in cluster_cases().items()]
     for a, b in itertools.combinations(CLUSTER_AXES, 2):
         seen = {(row[a], row[b]) for row in rows}
         assert len(seen) == len(CLUSTER_AXES[a]) * len(CLUSTER_AXES[b]), (a, b)
     assert {row["probes"] for row in rows if not row["positions"]} == set(TANGENT_PROBES)
+    columns = set()  # of a slab: how many a block keeps
+    for case, tile in cluster_cases().items():
+        params = planned(case, pack_scorer(scorer_of(case), half=True), random_inputs(case), tile).plan.params
+        steps = params.slab_width // 16
+        columns.add("none" if not params.kept_steps else "all" if params.kept_steps == steps else "some")
+    assert columns == {"none", "some", "all"}
     kept = set()
     for discriminator in CLUSTER_AXES["discriminator"]:
         case = next(case for case in cluster_cases() if case.discriminator == discriminator)

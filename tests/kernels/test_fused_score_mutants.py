@@ -329,8 +329,8 @@ MUTANTS = [
     Mutant(
         "no barrier between the map and z in its place",
         "fused_score.cu",
-        "ask_for_slab<kMma>(p, block, asked); block_sync();",
-        "ask_for_slab<kMma>(p, block, asked);",
+        "if (!kCluster) ask_for_slab<kMma>(p, block, asked); block_sync();",
+        "if (!kCluster) ask_for_slab<kMma>(p, block, asked);",
     ),
     Mutant(
         "a tile has as many samples as it may",

@@ -100,12 +100,12 @@ def test_a_block_may_be_many_barriers_ahead_of_another(library):
         (18, r"deadlock: block 0, thread 0 waits at .*byte 8: 0 of 8 bytes came; block 1, thread 0 waits"),
         (
             19,
-            r"access at byte 64 races with the word that block 0, thread 0 sent there at cluster_probe",
+            r"access at byte 64 races with the mail that block 0, thread 0 sent there at cluster_probe",
         ),
         (20, r"access at byte (64|68) races .* the thread has not waited for the mailbox at byte 0"),
         (21, r"shared access at byte 8, where a mailbox is"),
         (22, r"send to byte 0 of block [01], where a mailbox is"),
-        (23, r"send to byte 6[48] of block 0, to which another word is under way"),
+        (23, r"send to byte 6[48] of block 0, to which other mail is under way"),
         (26, r"lanes of a warp are at different program points"),
         (27, r"deadlock: block 0, thread 0 waits at .* cluster_sync of all: 64 of 128 threads came; block 0"),
         (28, r"opened for more bytes than it counts"),
@@ -117,7 +117,7 @@ def test_a_block_may_be_many_barriers_ahead_of_another(library):
         (31, r"access at byte 64 races .* the thread has not waited for the mailbox at byte 0"),
         (32, r"send to rank -1 of a cluster of 2 blocks"),
         (33, r"send with a mailbox at byte 4 of 1024"),
-        (34, r"access at byte 64 races with the word"),
+        (34, r"access at byte 64 races with the mail"),
         (35, r"lanes of a warp are at different program points"),
         (36, r"the block ends without a wait for the mailbox at byte 0"),
         (37, r"lanes of a warp name different mailboxes or groups"),
@@ -344,4 +344,4 @@ def test_the_thread_sanitizer_sees_a_place_of_mail_that_is_used_too_early(schedu
     case = cluster_case(tmp_path / "race", "place_used_before", 1, shape, schedule=schedule)
     code, _, said = run_case(program, case)
     # Whichever comes first: the word is under way already, or the sanitizer alone can know.
-    assert (code == 66 and "data race" in said) or (code == 3 and "races with the word" in said)
+    assert (code == 66 and "data race" in said) or (code == 3 and "races with the mail" in said)
