@@ -12,7 +12,7 @@ from largest_row import DEFINE, HEADER, known, random_constants
 from simt_build import ADDRESS, CACHE, DEVICE, THREAD, built
 from simt_run import run_case, write_case
 
-from edgeosr.kernels.device_verdicts import VERDICT
+from edgeosr.kernels.device_verdicts import NUMBER_FROM, VERDICT
 from edgeosr.kernels.packing import pack_scorer, unpacked_weights
 
 _SMALL = 4_000  # numbers of an input
@@ -95,6 +95,8 @@ def run(program, case, folder, schedule="shuffled", architecture=""):
     packed = pack_scorer(scorer, half=case.half_weights)
     launch = prepared(case, packed, inputs, architecture=architecture)
     assert launch.plan.cluster == (8 if architecture else 1)
+    numbers = np.arange(len(launch.verdicts), dtype=np.uint32)
+    launch.flags_before = numbers << NUMBER_FROM
     launch.clear()
     path = folder / "case"
     write_case(
@@ -109,6 +111,7 @@ def run(program, case, folder, schedule="shuffled", architecture=""):
     code, out, said = run_case(program, path)
     assert code == 0, f"{case}: {said[:3000]}"
     verdicts = np.frombuffer(out, VERDICT)
+    assert (verdicts["flags"] >> NUMBER_FROM == numbers + 1).all()
     expected = reference_of(unpacked_weights(scorer, half=case.half_weights), inputs)
     assert np.abs(verdicts["score"] - expected["score"]).max() <= (1e-2 if case.half_weights else 2e-5)
 
