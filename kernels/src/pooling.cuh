@@ -83,7 +83,9 @@ EDGEOSR_DEVICE void pool_chunks(FusedScoreParams const& p,
             float const mean = multiply_add(found.sum, p.position_share, found.sum * 0.0f);
             float* at = reinterpret_cast<float*>(shared_memory() + own_z) + to;
             shared_store_f32(at, own.there ? mean : 0.0f);
-            shared_store_f32(at + kTile * p.z_pitch, own.there ? found.jacobian : 0.0f);
+            // Of rows by pairs a number, and without a channel of the map times a weight of 0.
+            bool const exact = kPairs<kHalf> && kKind != kPoolSmooth;
+            shared_store_f32(at + kTile * p.z_pitch, exact || own.there ? found.jacobian : 0.0f);
         }
         number += kStep;
         stage += kStep * p.chunk_bytes;

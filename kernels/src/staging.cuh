@@ -13,6 +13,10 @@ struct Chunk {
     int channels;                 // 1 .. 16; 0: all of them are padding
 };
 
+EDGEOSR_DEVICE unsigned offset_in_16(unsigned char const* address) {
+    return static_cast<unsigned>(reinterpret_cast<unsigned long long>(address)) & 15u;
+}
+
 template <bool kHalf, bool kRowsFirst>
 EDGEOSR_DEVICE Chunk
 chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int number, int slot) {
@@ -30,24 +34,44 @@ chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int
     chunk.global =
         static_cast<unsigned char const*>(p.input) + static_cast<unsigned long long>(element) * kBytes;
     chunk.shared = half + slot * p.chunk_bytes;
-    if (kRowsFirst) chunk.shared += reinterpret_cast<unsigned long long>(chunk.global) & 15u;
+    if (kRowsFirst) chunk.shared += offset_in_16(chunk.global);
     return chunk;
 }
 
-// Threads `thread` of `threads` copy `bytes` bytes, a multiple of 16, aligned to 16. A warp takes 1,024 bytes
-// in a row: two copies behind one another, for the compiler puts three instructions before the first one.
-EDGEOSR_DEVICE void stage_whole(
-    unsigned char const* global, unsigned char* shared, int bytes, int thread, int threads) {
-    constexpr int kPiece = 16, kWarp = 32 * kPiece;
-    int const at = thread * kPiece + (thread & ~31) * kPiece;
-    global += at;
-    shared += at;
+// How warps share a half's chunks out: as many groups of them as it has, but a power of two.
+struct Sharing {
+    int sharers, threads;  // groups of warps; threads of one
+    int share;             // the thread's group
+    int place;             // and where in a whole chunk its first 16 bytes are: a warp has 1,024 in a row
+};
+
+EDGEOSR_DEVICE Sharing sharing(FusedScoreParams const& p) {
+    int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(p.chunks_per_half, kWarps)));
+    int const sharers = 1 << bits;
+    return {sharers,
+            kThreads >> bits,
+            held(warp_index() & (sharers - 1)),
+            held((warp_index() >> bits) * 1024 + lane_index() * 16)};
+}
+
+EDGEOSR_DEVICE int thread_of(Sharing const& by) {  // its place in its group
+    return (by.place >> 10) * 32 + lane_index();
+}
+
+// A group's threads copy `bytes` bytes, a multiple of 16, aligned to 16. Two copies behind one another, for
+// the compiler puts three instructions before the first one.
+EDGEOSR_DEVICE void stage_whole(unsigned char const* global,
+                                unsigned char* shared,
+                                int bytes,
+                                Sharing const& by) {
+    global += by.place;
+    shared += by.place;
 #pragma unroll 1
-    for (int left = bytes - at; left > 0; left -= 2 * threads * kPiece) {
+    for (int left = bytes - by.place; left > 0; left -= by.threads * 32) {
         copy_async_16(shared, global);
-        if (left > kWarp) copy_async_16(shared + kWarp, global + kWarp);
-        global += 2 * threads * kPiece;
-        shared += 2 * threads * kPiece;
+        if (left > 512) copy_async_16(shared + 512, global + 512);
+        global += by.threads * 32;
+        shared += by.threads * 32;
     }
 }
 
@@ -127,21 +151,6 @@ EDGEOSR_DEVICE void clear_rows(FusedScoreParams const& p, Chunk const& chunk, in
         shared_store_u16(chunk.shared + at * 2, 0);
 }
 
-// How warps share a half's chunks out: as many groups of them as it has, but a power of two.
-struct Sharing {
-    int sharers, threads;  // groups of warps; threads of one
-    int share, thread;     // the thread's group, and its place there
-};
-
-EDGEOSR_DEVICE Sharing sharing(FusedScoreParams const& p) {
-    int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(p.chunks_per_half, kWarps)));
-    int const sharers = 1 << bits;
-    return {sharers,
-            kThreads >> bits,
-            held(warp_index() & (sharers - 1)),
-            held((warp_index() >> bits) * 32 + lane_index())};
-}
-
 // Start the copies of chunks first .. first + count - 1 into one half.
 template <bool kHalf, bool kRowsFirst>
 EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
@@ -150,16 +159,16 @@ EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
                                 unsigned char* half,
                                 int first,
                                 int count) {
-    int const threads = by.threads, thread = by.thread;
+    int const threads = by.threads;
 #pragma unroll 1
     for (int slot = by.share; slot < count; slot += by.sharers) {
         Chunk const chunk = chunk_at<kHalf, kRowsFirst>(p, block, half, first + slot, slot);
         constexpr int kBytes = kHalf ? 2 : 4;
-        if (kRowsFirst && chunk.channels == kGroup &&
-            (reinterpret_cast<unsigned long long>(chunk.global) & 15u) == 0) {
-            stage_whole(chunk.global, chunk.shared, kGroup * kBytes * p.positions, thread, threads);
+        if (kRowsFirst && chunk.channels == kGroup && offset_in_16(chunk.global) == 0) {
+            stage_whole(chunk.global, chunk.shared, kGroup * kBytes * p.positions, by);
             continue;
         }
+        int const thread = thread_of(by);
         if (kRowsFirst)
             stage_flat<kHalf>(
                 chunk.global, chunk.shared, chunk.channels * p.positions * kBytes, thread, threads);

@@ -61,9 +61,13 @@ MUTANTS = [
         "held_if_many(rows ? stride & 15 : 0)",
         "held_if_many(0)",
     ),
-    Mutant(
-        "positions beyond the map count", "pairs.cuh", "kWhole || position < positions;", "position >= 0;"
-    ),
+    Mutant("positions beyond the map count", "pairs.cuh", "kWhole || lane_index() < left;", "left > -256;"),
+    Mutant("a pair's second row is its first", "pairs.cuh", "from + held(pitch)", "from"),
+    Mutant("pairs a row apart", "pairs.cuh", "from += held(2 * pitch);", "from += held(pitch);"),
+    Mutant("a second word as long as the first", "rows.cuh", "positions - 32, bits)", "positions, bits)"),
+    Mutant("a whole chunk's second pieces are not copied", "staging.cuh", "if (left > 512)", "if (false)"),
+    Mutant("nor the last of them", "staging.cuh", "if (left > 512)", "if (left > 528)"),
+    Mutant("chunks that are not aligned as those that are", "staging.cuh", ") == 0) {", ") < 16) {"),
     Mutant(
         "wrong mask: neighbours across the map's edge",
         "taps.cuh",
