@@ -5,17 +5,19 @@
   (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1), then the same at input + 8;
 - fp32 weights: ``[inputs / 4, outputs, 4]``.
 
-Both run along the inputs, so that a block's part of z meets one piece of memory.
+Both run along the inputs, so that a block's part of z meets one piece of memory. Of a hidden layer in fp16 a
+block has some of the rows instead: ``[outputs / 16, inputs / 16, ..]``, so that these are one piece.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def pack_matrix(matrix: NDArray[np.float32], *, half: bool) -> bytes:
+def pack_matrix(matrix: NDArray[np.float32], *, half: bool, hidden: bool = False) -> bytes:
     """Return ``matrix``, ``[outputs, inputs]``, both multiples of 16, in the order of the module's docstring.
 
-    With ``half`` every weight is within fp16's range (``packing.require_supported``).
+    ``hidden``: of a hidden layer. With ``half`` every weight is within fp16's range
+    (``packing.require_supported``).
     """
     outputs, inputs = matrix.shape
     if not half:
@@ -23,7 +25,8 @@ def pack_matrix(matrix: NDArray[np.float32], *, half: bool) -> bytes:
     halves = matrix.astype(np.float16)
     # output = 16 r + 8 high_row + g, input = 16 k + 8 high_input + 2 t + e; lane = 4 g + t.
     tiles = halves.reshape(outputs // 16, 2, 8, inputs // 16, 2, 4, 2)
-    return tiles.transpose(3, 0, 2, 5, 4, 1, 6).tobytes()
+    order = (0, 3) if hidden else (3, 0)
+    return tiles.transpose(*order, 2, 5, 4, 1, 6).tobytes()
 
 
 def padded_size(size: int) -> int:

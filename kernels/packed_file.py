@@ -2,7 +2,7 @@
 
     python -m edgeosr.kernels.packed_file NAME.edgeosr/scorer.npz scorer.bin [--fp32]
 
-512 bytes of header (``EDGEOSR2``, the fields of C++'s ``PackedScorer`` in order, zeros), then the data.
+512 bytes of header (``EDGEOSR3``, the fields of C++'s ``PackedScorer`` in order, zeros), then the data.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from edgeosr.kernels.packing import PackedScorer, pack_scorer
 from edgeosr.scoring.limits import KERNEL_LIMITS
 from edgeosr.scoring.scorer_file import read_scorer
 
-MAGIC = b"EDGEOSR2"
+MAGIC = b"EDGEOSR3"
 HEADER_BYTES = 512
 
 

@@ -144,7 +144,8 @@ def pack_scorer(scorer: Scorer, *, half: bool) -> PackedScorer:
         if number == len(scorer.layers) - 1:
             layer_at[number] = pieces.add(np.asarray(weight[0], np.float32).tobytes())
         else:
-            layer_at[number] = pieces.add(pack_matrix(padded_matrix(weight, weight.shape[1]), half=half))
+            matrix = padded_matrix(weight, weight.shape[1])
+            layer_at[number] = pieces.add(pack_matrix(matrix, half=half, hidden=True))
             bias_at[number] = pieces.add(padded_bias(bias).tobytes())
     later_bytes = pieces.length - later_at
     closed_form = scorer.closed_form

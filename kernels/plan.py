@@ -51,7 +51,7 @@ MOST_SHARED_BYTES = 64 * 1024
 SUMS_FULL = (512 + 16) * 4  # parts of a hidden layer, fp32 weights: 512 threads and a gap, 4 samples
 
 STAGE_AT = 4 * (8 + 4)  # phase A: scales, and four words that nothing uses
-MAILBOX_BYTES = 48 + 192  # a mailbox for each hidden layer, and a word of each block for each
+MAILBOX_BYTES = 96 + 192  # two mailboxes for each layer, and a word of each block for each
 CONSTANTS_BYTES = 192
 # Phase B: five results a sample; three a sample and warp; sums and values a part; the scorer's constants; the
 # logits of up to KEPT_CLASSES; whether the block is its tile's last.

@@ -71,11 +71,12 @@ def add(operands: Operands, modifiers: list[str]) -> Made:
     ``.64``: pairs of registers, no carries.
     """
     if "64" in modifiers:
-        whole, keep = [pair(text) for text in operands[1:]], to_pair(operands[0])
+        pairs = [text for text in operands[1:] if text != "UPT"]
+        whole, keep = [pair(text) for text in pairs], to_pair(operands[0])
         return (
             lambda s, ix: keep(s, ix, sum(read(s, ix) for read in whole)),
             [(operands[0], 2)],
-            [(text, 2) for text in operands[1:]],
+            [(text, 2) for text in pairs],
         )
     to, rest = operands[0], list(operands[1:])
     outs: list[str] = []

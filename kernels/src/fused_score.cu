@@ -84,15 +84,16 @@ EDGEOSR_DEVICE void prefetch_weights(FusedScoreParams const& p, Block const& blo
 template <bool kCluster>
 EDGEOSR_DEVICE void drop_copies(FusedScoreParams const& p) {
     if (!kCluster) return;
-    copy_async_wait<0>();
     wait_for_columns(p, this_block(p));
+    wait_for_mail(copies_mailbox(p, 0));
+    drop_own(p);
 }
 
 template <bool kMap, bool kMma, bool kHalf, bool kCluster>
 EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     constexpr int kTile = kMma ? kTileMma : kTileFma;
     Block const block = this_block(p);
-    // FMAs run over all columns of a tile; tensor cores get their zeros in split_embedding.
+    // FMAs run over all columns of a tile.
     if (!kMma && warp_index() >= block.valid && warp_index() < kTile)
         for (int k = lane_index(); k < p.slab_width; k += 32)
             shared_store_f32(embedding(p, warp_index()) + k, 0.0f);
@@ -102,13 +103,12 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
         ask_for_map<kHalf>(p, block, by);
     }
 
-    if (kCluster) ask_for_columns(p, block);
+    if (kCluster) ask_for_own(p, block);
     prefetch_weights<kMma, kCluster>(p, block);
     if (kMap)
         pool_map<kTile, kHalf, kCluster>(p, block, by);
     else
         load_embedding<kTile, kHalf>(p, block);
-    if (kCluster) ask_for_own(p, this_block(p).valid);
     AskedTiles asked;
     if (!kCluster) ask_for_slab<kMma>(p, block, asked);
     block_sync();
@@ -125,9 +125,9 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
     if (stops_after(2)) return drop_copies<kCluster>(p);
 
     if (kCluster) {
-        copy_async_wait<0>();
+        wait_for_mail(copies_mailbox(p, 0));
         cluster_sync();
-        if (stops_after(3)) return;
+        if (stops_after(3)) return drop_own(p);
         finish_together<kMap>(p);
         return;
     }

@@ -60,7 +60,7 @@ EDGEOSR_DEVICE Unit unit_at(FusedScoreParams const& p, int layer, int number, in
     Unit unit = {number, first, number - part * tiles, part, smaller(share - first, steps - from), nullptr};
     if (part >= p.layer_parts[layer]) unit.steps = 0;
     unit.weights = p.scorer + p.layer_at[layer] +
-                   (static_cast<unsigned>(from * tiles + unit.tile) * 512u + lane_again() * 16u);
+                   (static_cast<unsigned>(unit.tile * steps + from) * 512u + lane_again() * 16u);
     return unit;
 }
 
@@ -71,12 +71,11 @@ EDGEOSR_DEVICE void ask_for_layer(FusedScoreParams const& p, int layer, Asked& a
     int const warp = thread_index_again() >> 5;
     if (!kMma || layer >= p.layers - 1 || warp >= layer_warps(p)) return;
     Unit const unit = unit_at(p, layer, warp, 0);
-    unsigned const jump = static_cast<unsigned>(padded16(p.width[layer])) * 32u;
     unsigned char const* from = unit.weights;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
         if (i < unit.steps) asked.word[i] = load_16(from);
-        from = stepped(from, jump);
+        from = stepped(from, 512u);
     }
 }
 
@@ -86,7 +85,6 @@ template <class Sink>
 EDGEOSR_DEVICE void multiply_units(
     FusedScoreParams const& p, int layer, unsigned short const* columns, Asked& asked, Sink const& sink) {
     int const lane = lane_again(), pitch = padded16(p.width[layer - 1]) + 8;
-    unsigned const jump = static_cast<unsigned>(padded16(p.width[layer])) * 32u;
     unsigned short const* const own = column_of_lane(columns, pitch, lane);
     Unit unit = unit_at(p, layer, thread_index_again() >> 5, 0);
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -103,7 +101,7 @@ EDGEOSR_DEVICE void multiply_units(
                 mma_f16(c, asked.word[i], shared_load_u32(column), shared_load_u32(column + 8));
             if (i < next.steps) asked.word[i] = load_16(from);
             column += 16;
-            from = stepped(from, jump);
+            from = stepped(from, 512u);
         }
         if (last) {
             sink(unit, c);

@@ -16,25 +16,21 @@ EDGEOSR_DEVICE int kept_steps(FusedScoreParams const& p, Block const& block) {
     return smaller(p.kept_steps, block.channels >> 4);
 }
 
-// The last one: hidden layers have one fewer than there may be (mail.cuh).
-EDGEOSR_DEVICE Mailbox* columns_mailbox(FusedScoreParams const& p) {
-    return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + kMaxLayers - 1;
+EDGEOSR_DEVICE Mailbox* columns_mailbox(FusedScoreParams const& p) {  // behind those of mail (mail.cuh)
+    return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + kMaxLayers;
 }
 
 EDGEOSR_DEVICE unsigned char* kept_columns(FusedScoreParams const& p) {  // [kept_steps, rows / 16, 512]
     return shared_memory() + p.columns_at;
 }
 
-EDGEOSR_DEVICE void ask_for_columns(FusedScoreParams const& p, Block const& block) {
-    unsigned const bytes = static_cast<unsigned>(kept_steps(p, block) * p.rows) * 32u;
-    if (thread_index() != kThreads - 1 || bytes == 0) return;
-    open_mailbox(columns_mailbox(p), bytes);
-    copy_by_mail(kept_columns(p), split_tiles(p, block), bytes, columns_mailbox(p));
+EDGEOSR_DEVICE unsigned kept_bytes(FusedScoreParams const& p, Block const& block) {
+    return static_cast<unsigned>(kept_steps(p, block) * p.rows) * 32u;
 }
 
-// Behind a barrier after they were asked for.
+// Behind a barrier after they were asked for (mail.cuh).
 EDGEOSR_DEVICE void wait_for_columns(FusedScoreParams const& p, Block const& block) {
-    if (kept_steps(p, block) > 0 && p.rows > 0) wait_for_mail(columns_mailbox(p));
+    if (kept_bytes(p, block) > 0) wait_for_mail(columns_mailbox(p));
 }
 
 }  // namespace edgeosr

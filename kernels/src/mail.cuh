@@ -8,6 +8,7 @@
 // room. Values of layer 0 are sent behind cluster_sync, where every block has left phase A.
 #pragma once
 #include "cluster.cuh"
+#include "kept_columns.cuh"
 #include "tile.cuh"
 
 namespace edgeosr {
@@ -16,9 +17,14 @@ EDGEOSR_DEVICE Mailbox* mailbox(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + layer;
 }
 
+// What brings the copies that a block asks for itself: of layer 0's the constants and the last weights.
+EDGEOSR_DEVICE Mailbox* copies_mailbox(FusedScoreParams const& p, int layer) {
+    return columns_mailbox(p) + 1 + layer;
+}
+
 // A word of each block that has no rows of a hidden layer.
 EDGEOSR_DEVICE unsigned* idle_words(FusedScoreParams const& p, int layer) {
-    return reinterpret_cast<unsigned*>(shared_memory() + p.mailboxes_at + kMaxLayers * 8) +
+    return reinterpret_cast<unsigned*>(shared_memory() + p.mailboxes_at + 2 * kMaxLayers * 8) +
            (layer - 1) * kMostCluster;
 }
 
@@ -41,48 +47,57 @@ EDGEOSR_DEVICE float* own_biases(FusedScoreParams const& p, int layer) {  // of 
     return reinterpret_cast<float*>(shared_memory() + p.own_bias_at[layer]);
 }
 EDGEOSR_DEVICE unsigned char* own_weights(FusedScoreParams const& p,
-                                          int layer) {  // [steps, layer_tiles, 512]
+                                          int layer) {  // [layer_tiles, steps, 512]
     return shared_memory() + p.own_layer_at[layer];
 }
 
-// Open the mailboxes, and ask for the scorer's constants, the last layer's weights, biases of the block's
-// rows, and where there is room their weights. By the last warps, which have least to do while a small map is
-// pooled.
-EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, int valid) {
-    constexpr int kAskers = kWarps / 2;
-    constexpr int kPiece = 16, kConstants = static_cast<int>(sizeof(ScorerConstants)) / kPiece;
-    int const thread = thread_index_again() - (kWarps - kAskers) * 32, lane = lane_again(),
-              warp = thread >> 5;
-    if (warp < 0) return;
-    if (thread == kAskers * 32 - 1)
-#pragma unroll 1
-        for (int layer = 0; layer + 1 < p.layers; ++layer)
-            open_mailbox(mailbox(p, layer),
-                         static_cast<unsigned>(padded16(p.width[layer]) * valid) * 2u +
-                             static_cast<unsigned>(p.layer_idle[layer]) * 4u);
-    if (thread < kConstants)
-        copy_async_16(shared_memory() + p.own_at + thread * kPiece, p.scorer + thread * kPiece);
-    if (p.layers > 1 && thread < (p.width[p.layers - 2] + 3) / 4)
-        copy_async_16(reinterpret_cast<unsigned char*>(last_weights(p)) + thread * kPiece,
-                      p.scorer + p.layer_at[p.layers - 1] + thread * kPiece);
-#pragma unroll 1
-    for (int layer = 1; layer < p.layers - 1; ++layer) {
-        int const tiles = own_tiles(p, layer), first = first_tile(p, layer);
-        if (warp == layer && lane < tiles * 4)
-            copy_async_16(reinterpret_cast<unsigned char*>(own_biases(p, layer)) + lane * kPiece,
-                          p.scorer + p.bias_at[layer] + first * 64 + lane * kPiece);
-        int const all = padded16(p.width[layer]) >> 4, steps = p.keeps_layers ? steps_of(p, layer) : 0;
-#pragma unroll 1
-        for (int step = warp; step < steps; step += kAskers) {
-            unsigned char* to = own_weights(p, layer) + step * p.layer_tiles[layer] * 512 + lane * kPiece;
-            unsigned char const* from = p.scorer + p.layer_at[layer] +
-                                        static_cast<unsigned>(step * all + first) * 512u + lane * kPiece;
-#pragma unroll 1
-            for (int tile = 0; tile < tiles; ++tile)
-                copy_async_16(to + tile * 512, from + tile * 512);
-        }
+// A run of global memory, and where in shared memory it goes; 0 bytes: none.
+struct Run {
+    int to;
+    unsigned char const* from;
+    unsigned bytes;
+};
+
+// Open the mailboxes, and ask for the slab's columns, for the scorer's constants and the last layer's
+// weights, and of each hidden layer for the biases of the block's rows, and where there is room their
+// weights: whole runs, by a thread of a warp of its own for each of these, while the map is on its way. A
+// copy of 512 bytes takes as long to ask for as one of 50 KB.
+EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
+    int const layer = kWarps - 2 - (thread_index_again() >> 5);  // the last warp asks for columns
+    if (lane_again() != 0 || layer > (p.layers > 1 ? p.layers - 2 : 0)) return;
+    if (layer >= 0 && layer + 1 < p.layers)
+        open_mailbox(mailbox(p, layer),
+                     static_cast<unsigned>(padded16(p.width[layer]) * block.valid) * 2u +
+                         static_cast<unsigned>(p.layer_idle[layer]) * 4u);
+    Run run = {p.columns_at, split_tiles(p, block), kept_bytes(p, block)}, next = {0, nullptr, 0u};
+    if (layer == 0) {
+        run = {p.own_at, p.scorer, sizeof(ScorerConstants)};
+        if (p.layers > 1)
+            next = {p.last_at,
+                    p.scorer + p.layer_at[p.layers - 1],
+                    static_cast<unsigned>(p.width[p.layers - 2] + 3) / 4u * 16u};
+    } else if (layer > 0) {
+        unsigned const tiles = static_cast<unsigned>(own_tiles(p, layer)),
+                       first = static_cast<unsigned>(first_tile(p, layer)),
+                       step_bytes = static_cast<unsigned>(steps_of(p, layer)) * 512u;
+        run = {p.own_bias_at[layer], p.scorer + p.bias_at[layer] + first * 64u, tiles * 64u};
+        next = {p.own_layer_at[layer],
+                p.scorer + p.layer_at[layer] + first * step_bytes,
+                p.keeps_layers ? tiles * step_bytes : 0u};
     }
-    copy_async_commit();
+    if (run.bytes == 0) return;
+    Mailbox* const box = copies_mailbox(p, layer);
+    open_mailbox(box, run.bytes + next.bytes);
+#pragma unroll 1
+    for (; run.bytes; run = next, next.bytes = 0u)
+        copy_by_mail(shared_memory() + run.to, run.from, run.bytes, box);
+}
+
+// All that was asked for is there: for a block that ends before it uses it.
+EDGEOSR_DEVICE void drop_own(FusedScoreParams const& p) {
+#pragma unroll 1
+    for (int layer = 1; layer < p.layers - 1; ++layer)
+        if (own_tiles(p, layer) > 0) wait_for_mail(copies_mailbox(p, layer));
 }
 
 // Two neighbouring fp16 values of a sample to every block of the cluster.

@@ -9,7 +9,7 @@
 namespace edgeosr {
 namespace {
 
-constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '2'};
+constexpr char kMagic[8] = {'E', 'D', 'G', 'E', 'O', 'S', 'R', '3'};
 constexpr std::size_t kHeaderBytes = 512;  // magic, PackedScorer, zeros
 
 int rounded(int size) {

@@ -29,7 +29,7 @@ enum Limit : int {
     kStageAt = 48,        // shared memory of phase A: what has a fixed size comes first
     kEvenAt = 4976,       // of phase B: outputs of the hidden layers 0, 2, ..
     kMostCluster = 8,     // blocks of a cluster: as many as every device with clusters can place
-    kMailboxBytes = 240,  // a mailbox for each hidden layer, and a word of each block for each
+    kMailboxBytes = 288,  // two mailboxes for each layer, and a word of each block for each
 };
 
 enum Head : int { kHeadCosine = 0, kHeadLinear = 1, kHeadExternal = 2 };

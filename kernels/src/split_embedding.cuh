@@ -5,19 +5,18 @@
 namespace edgeosr {
 
 // z of the slab as high and low halves, scaled so that the largest is below 1 (the power of two is kept in
-// scales()). Warps 0 .. 7, one a sample.
+// scales()). Warps 0 .. 7, one a sample. Columns of samples that are not there
+// hold whatever was there before: their products go nowhere.
 EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& block) {
     int const sample = warp_index(), lane = lane_index(), pitch = pitch_of_halves(p);
-    if (sample >= kTileMma) return;
-    bool const there = sample < block.valid;
+    if (sample >= block.valid) return;
     float const* z = embedding(p, sample);
     int largest = 0;  // bits of |z|: ordered as the values are
-    if (there)
 #pragma unroll 1
-        for (int k = lane; k < block.channels; k += 32) {
-            int const bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
-            largest = bits > largest ? bits : largest;
-        }
+    for (int k = lane; k < block.channels; k += 32) {
+        int const bits = static_cast<int>(bits_from_float(shared_load_f32(z + k)) & 0x7fffffffu);
+        largest = bits > largest ? bits : largest;
+    }
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes >>= 1) {
         int const other = shuffle_xor(largest, lanes);
@@ -32,7 +31,7 @@ EDGEOSR_DEVICE void split_embedding(FusedScoreParams const& p, Block const& bloc
     unsigned short* low = high + kTileMma * pitch;
 #pragma unroll 1
     for (int k = lane; k < block.channels; k += 32) {
-        float const value = there ? shared_load_f32(z + k) * shrink : 0.0f;
+        float const value = shared_load_f32(z + k) * shrink;
         unsigned short const upper = half_from_float(value);
         shared_store_u16(high + k, upper);
         shared_store_u16(low + k, half_from_float(value - float_from_half(upper)));

@@ -132,10 +132,12 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, u
     }
 }
 
-// c [16 rows, 8 samples] += steps of k of one row tile; jump: from one step's weights to the next one's.
+// c [16 rows, 8 samples] += steps of k of one row tile, whose weights follow one another.
 template <bool kKept>
-EDGEOSR_DEVICE void multiply_steps(
-    float (&c)[4], unsigned char const* weights, unsigned jump, int steps, unsigned short const* column) {
+EDGEOSR_DEVICE void multiply_steps(float (&c)[4],
+                                   unsigned char const* weights,
+                                   int steps,
+                                   unsigned short const* column) {
 #pragma unroll 4
     for (int step = 0; step < steps; ++step) {
         Words4 word;
@@ -145,7 +147,7 @@ EDGEOSR_DEVICE void multiply_steps(
             word = load_16(weights);
         }
         mma_f16(c, word, shared_load_u32(column), shared_load_u32(column + 8));
-        weights += jump;
+        weights += 512;
         column += 16;
     }
 }
@@ -159,6 +161,7 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
         if (thread < kMostCluster) send(idle_words(p, layer) + cluster_rank(), 0u, mailbox(p, layer), thread);
         return;
     }
+    wait_for_mail(copies_mailbox(p, layer));
     int const units = own_tiles(p, layer) * parts, inputs = hidden_pitch<true>(p.width[layer - 1]);
     unsigned short const* const columns =
         column_of_lane(reinterpret_cast<unsigned short const*>(hidden_values(p, layer - 1)), inputs, lane);
@@ -169,24 +172,20 @@ EDGEOSR_DEVICE void own_layer(FusedScoreParams const& p, int layer, int valid) {
         int const tile = unit * p.parts_inverse[layer] >> 20, part = unit - tile * parts;
         int const first = part * share, steps = smaller(share, steps_of(p, layer) - first);
         float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        unsigned const all = static_cast<unsigned>(padded16(p.width[layer])) >> 4;
         if (p.keeps_layers)
             multiply_steps<true>(
                 c,
-                own_weights(p, layer) + (first * p.layer_tiles[layer] + tile) * 512 + lane * 16,
-                static_cast<unsigned>(p.layer_tiles[layer]) * 512u,
+                own_weights(p, layer) + (tile * steps_of(p, layer) + first) * 512 + lane * 16,
                 steps,
                 columns + first * 16);
         else
-            multiply_steps<false>(c,
-                                  p.scorer + p.layer_at[layer] +
-                                      (static_cast<unsigned>(first) * all +
-                                       static_cast<unsigned>(first_tile(p, layer) + tile)) *
-                                          512u +
-                                      lane * 16,
-                                  all * 512u,
-                                  steps,
-                                  columns + first * 16);
+            multiply_steps<false>(
+                c,
+                p.scorer + p.layer_at[layer] +
+                    static_cast<unsigned>((first_tile(p, layer) + tile) * steps_of(p, layer) + first) * 512u +
+                    lane * 16,
+                steps,
+                columns + first * 16);
         if (parts == 1) {
             warp_sync();  // all lanes have read the layer before, in whose place others' values come later
             send_tile(p, layer, valid, to, tile, c);
@@ -238,7 +237,7 @@ EDGEOSR_DEVICE void finish_together(FusedScoreParams const& p) {
     }
     if (stops_after(4)) {
         if (p.layers > 1) wait_for_mail(mailbox(p, 0));
-        return;
+        return drop_own(p);
     }
     if (thread_index_again() >> 5 >= kLayerTeamWarps)
         own_classes(p);

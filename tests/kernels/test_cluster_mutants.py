@@ -17,34 +17,28 @@ MUTANTS = [
         "fused_score.cu",
         "multiply_slab<kMma, kCluster>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
         "if (stops_after(2)) return drop_copies<kCluster>(p); "
-        "if (kCluster) { copy_async_wait<0>(); cluster_sync();",
-        "if (kCluster) { copy_async_wait<0>(); cluster_sync(); } "
+        "if (kCluster) { wait_for_mail(copies_mailbox(p, 0)); cluster_sync();",
+        "if (kCluster) { wait_for_mail(copies_mailbox(p, 0)); cluster_sync(); } "
         "multiply_slab<kMma, kCluster>(p, block, asked, slab_partials(p, block.tile, block.slab)); } "
         "if (stops_after(2)) return drop_copies<kCluster>(p); if (kCluster) {",
     ),
     Mutant(
-        "no barrier behind the wait for what the block asked for",
+        "no wait for the constants",
         "fused_score.cu",
-        "copy_async_wait<0>(); cluster_sync();",
-        "cluster_sync(); copy_async_wait<0>();",
+        "wait_for_mail(copies_mailbox(p, 0)); cluster_sync();",
+        "cluster_sync();",
     ),
     Mutant(
         "no wait for the slab's columns",
         "kept_columns.cuh",
-        "if (kept_steps(p, block) > 0 && p.rows > 0) wait_for_mail(columns_mailbox(p));",
+        "if (kept_bytes(p, block) > 0) wait_for_mail(columns_mailbox(p));",
         "",
     ),
     Mutant(
-        "each warp asks for the slab's columns",
-        "kept_columns.cuh",
-        "if (thread_index() != kThreads - 1 || bytes == 0)",
-        "if (lane_index() != 31 || bytes == 0)",
-    ),
-    Mutant(
         "the slab's columns come a row tile too late",
-        "kept_columns.cuh",
-        "copy_by_mail(kept_columns(p), split_tiles(p, block), bytes,",
-        "copy_by_mail(kept_columns(p), split_tiles(p, block) + 512, bytes,",
+        "mail.cuh",
+        "{p.columns_at, split_tiles(p, block),",
+        "{p.columns_at, split_tiles(p, block) + 512,",
     ),
     Mutant(
         "a slab of fewer channels asks for as many columns",
@@ -64,8 +58,14 @@ MUTANTS = [
         "own += jump; column += 16; }",
         "own += jump; }",
     ),
-    Mutant("each warp opens the mailboxes", "mail.cuh", "if (thread == kAskers * 32 - 1)", "if (lane == 31)"),
-    Mutant("the last biases are not asked for", "mail.cuh", "lane < tiles * 4)", "lane < tiles * 4 - 1)"),
+    Mutant("each thread opens the mailboxes", "mail.cuh", "if (lane_again() != 0 || layer >", "if (layer >"),
+    Mutant(
+        "the last layer's last weights are not asked for",
+        "mail.cuh",
+        "static_cast<unsigned>(p.width[p.layers - 2] + 3) / 4u",
+        "static_cast<unsigned>(p.width[p.layers - 2]) / 4u",
+    ),
+    Mutant("no wait for a layer's weights", "together.cuh", "wait_for_mail(copies_mailbox(p, layer));", ""),
     Mutant(
         "values of all columns in the count of bytes",
         "mail.cuh",
@@ -87,14 +87,14 @@ MUTANTS = [
     Mutant(
         "biases of the first block's rows",
         "mail.cuh",
-        "p.scorer + p.bias_at[layer] + first * 64 +",
-        "p.scorer + p.bias_at[layer] +",
+        "p.scorer + p.bias_at[layer] + first * 64u,",
+        "p.scorer + p.bias_at[layer],",
     ),
     Mutant(
         "weights of the first block's rows",
         "mail.cuh",
-        "static_cast<unsigned>(step * all + first) * 512u",
-        "static_cast<unsigned>(step * all) * 512u",
+        "p.layer_at[layer] + first * step_bytes,",
+        "p.layer_at[layer],",
     ),
     Mutant("the last block gets nothing", "mail.cuh", "rank < kMostCluster; ++rank)", "rank < 7; ++rank)"),
     Mutant(

@@ -270,7 +270,7 @@ def test_the_packing_command_writes_the_file_and_words_its_errors(tmp_path: Path
     (tmp_path / "scorer.npz").write_bytes(write_scorer(random_scorer(map_case())))
     words = [str(tmp_path / "scorer.npz"), str(tmp_path / "scorer.bin")]
     assert packed_file_main(words) == 0
-    assert (tmp_path / "scorer.bin").read_bytes()[:8] == b"EDGEOSR2"
+    assert (tmp_path / "scorer.bin").read_bytes()[:8] == b"EDGEOSR3"
     (tmp_path / "scorer.npz").write_bytes(b"damaged")
     assert packed_file_main(words) == 1
     assert "scorer.npz cannot be read" in capsys.readouterr().err

@@ -118,6 +118,14 @@ def test_fragments_are_the_a_operand_of_m16n8k16() -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_rows_of_a_hidden_layer_are_one_piece_in_fp16_and_lie_as_others_in_fp32() -> None:
+    matrix = np.random.default_rng(2).standard_normal((48, 32)).astype(np.float32)
+    tiles = np.frombuffer(pack_matrix(matrix, half=True), np.uint8).reshape(2, 3, 512)
+    hidden = np.frombuffer(pack_matrix(matrix, half=True, hidden=True), np.uint8).reshape(3, 2, 512)
+    np.testing.assert_array_equal(hidden, tiles.transpose(1, 0, 2))
+    assert pack_matrix(matrix, half=False, hidden=True) == pack_matrix(matrix, half=False)
+
+
 def test_fp32_rows_lie_in_quads_along_the_inputs() -> None:
     matrix = np.arange(32 * 16, dtype=np.float32).reshape(32, 16)
     packed = np.frombuffer(pack_matrix(matrix, half=False), np.float32).reshape(4, 32, 4)
@@ -147,7 +155,7 @@ def test_every_part_is_found_where_the_offsets_say(half: bool) -> None:
     assert not biases[20:32].any() and not biases[38:].any()
     second = np.zeros((48, 32), np.float32)
     second[:33, :20] = scorer.layers[1][0]
-    expected = pack_matrix(second, half=half)
+    expected = pack_matrix(second, half=half, hidden=True)
     assert len(expected) == second.size * np.dtype(element).itemsize
     assert packed.data[packed.layer_at[1] : packed.layer_at[1] + len(expected)] == expected
     np.testing.assert_array_equal(floats(packed.bias_at[1], 33), scorer.layers[1][1])

@@ -11,7 +11,7 @@
 namespace edgeosr::trt {
 namespace {
 
-constexpr char kMagic[] = "EDGEOSR2";
+constexpr char kMagic[] = "EDGEOSR3";
 constexpr std::size_t kHeaderBytes = 512, kMagicBytes = 8, kConstants = 48;
 constexpr char kInstead[] = "; take the back end onnxruntime, whose model.onnx takes any";
 
@@ -139,8 +139,9 @@ struct Matrix {
     }
 };
 
-/// Append a matrix in the order of kernels/matrices.py.
-std::uint32_t add_matrix(Pieces& pieces, Matrix const& matrix, bool half, std::string const& what) {
+/// Append a matrix in the order of kernels/matrices.py; hidden: of a hidden layer.
+std::uint32_t add_matrix(
+    Pieces& pieces, Matrix const& matrix, bool half, bool hidden, std::string const& what) {
     std::size_t const inputs = matrix.inputs, outputs = matrix.rows();
     if (!half) {
         Floats packed;
@@ -153,11 +154,14 @@ std::uint32_t add_matrix(Pieces& pieces, Matrix const& matrix, bool half, std::s
     }
     std::vector<std::uint16_t> packed;
     packed.reserve(matrix.weight.size());
-    for (std::size_t k = 0; k < inputs; k += 16)
-        for (std::size_t r = 0; r < outputs; r += 16)
+    std::size_t const steps = inputs / 16, tiles = outputs / 16;
+    for (std::size_t outer = 0; outer < (hidden ? tiles : steps); ++outer)
+        for (std::size_t inner = 0; inner < (hidden ? steps : tiles); ++inner)
             for (std::size_t lane = 0; lane < 32; ++lane)
                 for (std::size_t high = 0; high < 4; ++high)
                     for (std::size_t e = 0; e < 2; ++e) {
+                        std::size_t const k = 16 * (hidden ? inner : outer),
+                                          r = 16 * (hidden ? outer : inner);
                         std::size_t const row = r + lane / 4 + 8 * (high & 1);
                         std::size_t const input = k + 2 * (lane % 4) + 8 * (high >> 1) + e;
                         float const value = matrix.weight[row * inputs + input];
@@ -220,7 +224,7 @@ std::vector<std::uint8_t> packed_scorer(Scorer const& scorer, bool half) {
         split.add(own.rows, own.biases, scorer.dimension);
     }
     if (split.rows() > 0) {
-        head.split_at = add_matrix(pieces, split, half, "the layers that read the embedding");
+        head.split_at = add_matrix(pieces, split, half, false, "the layers that read the embedding");
         head.split_bias_at = pieces.add(split.bias);
     }
     head.later_at = static_cast<std::uint32_t>(pieces.bytes.size());
@@ -235,7 +239,7 @@ std::vector<std::uint8_t> packed_scorer(Scorer const& scorer, bool half) {
         Matrix later;
         later.inputs = rounded(given);
         later.add(layer.weight, layer.bias, given);
-        head.layer_at[i] = add_matrix(pieces, later, half, joined("the discriminator's layer ", i));
+        head.layer_at[i] = add_matrix(pieces, later, half, true, joined("the discriminator's layer ", i));
         head.bias_at[i] = pieces.add(later.bias);
     }
     head.later_bytes = static_cast<std::uint32_t>(pieces.bytes.size()) - head.later_at;
