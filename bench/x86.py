@@ -14,7 +14,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
 from edgeosr.bench.table_command import faster_than, table_command
 from edgeosr.bench.timer import Candidate, interleave
+from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
@@ -50,12 +51,15 @@ WARMUP = 5
 
 @dataclass(frozen=True)
 class Row:
-    """One way to run the network: ``judge`` takes a frame ``[1, h, w, 3]`` and gives class and score."""
+    """One way to run the network: ``judge`` takes a frame ``[1, h, w, 3]`` and gives class and score.
+
+    ``body``: of the bundle, with what its decision gate found; None in float32.
+    """
 
     name: str
     judge: Judge
     threshold: float
-    gate: str
+    body: BodyRecord | None = None
 
 
 class NativeChain:
@@ -98,8 +102,8 @@ def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
         return judge
 
     rows = [
-        Row(BASE, portable(OnnxRuntimeGraph(model, parts=parts, threads=1)), limit, ""),
-        Row("openvino, f32", portable(OpenVinoGraph(model, parts=parts, threads=1)), limit, ""),
+        Row(BASE, portable(OnnxRuntimeGraph(model, parts=parts, threads=1)), limit),
+        Row("openvino, f32", portable(OpenVinoGraph(model, parts=parts, threads=1)), limit),
     ]
     native: list[Row] = []
     for bundle in bundles:
@@ -116,12 +120,11 @@ def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
         body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
         own = limit if record.threshold is None else record.threshold.value
         graph = OpenVinoGraph(model, parts=parts, threads=1, body=body, fusion=record.fusion)
-        gate = f"{record.gate.agreements()}"
-        rows.append(Row(f"openvino, {record.precision}", portable(graph), own, gate))
+        rows.append(Row(f"openvino, {record.precision}", portable(graph), own, record))
         chain = NativeChain(front, bundle, body, record.fusion)
-        native.append(Row(f"native + {record.precision}", chain, own, gate))
+        native.append(Row(f"native + {record.precision}", chain, own, record))
     # Not a body in float32: the biases of one for bf16 are made for that.
-    return [*rows, Row("native + f32", NativeChain(front, first, None, None), limit, ""), *native]
+    return [*rows, Row("native + f32", NativeChain(front, first, None, None), limit), *native]
 
 
 def decisions(row: Row, frames: Frame) -> NDArray[np.int64]:
@@ -157,10 +160,15 @@ def measure(
                 "name": row.name,
                 **faster_than(BASE, row.name, samples),
                 "golden_frames_decided_alike": float(np.mean(said[row.name] == said[BASE])),
-                "gate": row.gate,
+                "gate": "" if row.body is None else row.body.gate.agreements(),
+                "body": None if row.body is None else _found_at_export(row.body),
             }
         )
     return found
+
+
+def _found_at_export(body: BodyRecord) -> dict[str, Any]:
+    return {"converter": body.converter, "gate": asdict(body.gate)}
 
 
 def measure_front_ends(bundle: Bundle, library: Path, turns: int, limit_s: float) -> Any:

@@ -1,7 +1,7 @@
 """The x86 table: every row decides before it is timed, and stands beside the same base."""
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +93,15 @@ def test_every_row_decides_as_the_base_and_is_timed_in_the_same_turns(report: An
         assert row["golden_frames_decided_alike"] >= (0.98 if exact else 0.8)
     assert report["rows"][0]["faster_cpu"] == 1.0
     assert [one["frame"] for one in report["front_ends"]] == [[480, 640], [720, 1280], [1080, 1920]]
+
+
+def test_rows_with_a_body_keep_what_its_gate_found(report: Any) -> None:
+    for row in report["rows"]:
+        if row["name"].endswith("f32"):
+            assert row["gate"] == "" and row["body"] is None
+        else:
+            assert row["gate"] == GATE.agreements()
+            assert row["body"] == {"converter": "none", "gate": asdict(GATE)}
 
 
 def test_the_text_says_on_what_it_was_measured(report: Any) -> None:

@@ -2,9 +2,11 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <thread>
 #include <vector>
 
 namespace card {
@@ -220,6 +222,8 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, char const* 
 CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute, int value) {
     NEEDS_CONTEXT("cuFuncSetAttribute");
     auto& own = *reinterpret_cast<card::Function*>(function);
+    // Long enough for other lanes to come to it meanwhile.
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
     own.shared_bytes.store(static_cast<unsigned>(value), card::kRelaxed);
     return CUDA_SUCCESS;
 }

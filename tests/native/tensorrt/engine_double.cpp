@@ -18,9 +18,7 @@ namespace {
 
 namespace kernels = edgeosr::kernels;
 
-constexpr std::size_t kFrameBytes = std::size_t{3} * kHeight * kWidth;
 constexpr std::int64_t kDimension = 12, kSide = 4, kActivationBytes = 1000;
-constexpr std::size_t kMapBytes = kDimension * kSide * kSide * 2;  // of a frame, float16
 constexpr char const* kNames[] = {"frames", "channel_order", "map", "logits"};
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
@@ -31,6 +29,20 @@ void check(bool good, char const* what) {
     if (good) return;
     std::fprintf(stderr, "not so: %s\n", what);
     std::abort();
+}
+
+std::size_t frame_bytes(std::int64_t height) {
+    return std::size_t{3} * kWidth * static_cast<std::size_t>(height);
+}
+
+/// Positions of the map from top to bottom: soon so many that the kernel takes more shared memory for them.
+std::int64_t rows_of(std::int64_t height) {
+    return kSide * (height - kHeight + 1);
+}
+
+/// Of a frame's map, float16.
+std::size_t map_bytes(std::int64_t positions) {
+    return static_cast<std::size_t>(kDimension * positions * 2);
 }
 
 bool refused(char const* what) {
@@ -48,7 +60,7 @@ struct Engine {
 
 struct Context {
     Engine* engine;
-    std::int64_t batch = 0;
+    std::int64_t batch = 0, height = 0;
     std::map<std::string, void*> addresses{};
     void* activations = nullptr;
 };
@@ -67,9 +79,9 @@ std::int64_t number_of(Made* made) {
     return reinterpret_cast<std::int64_t>(made);
 }
 
-std::uint32_t sum_of(std::uint8_t const* pixels, std::int64_t const* order) {
+std::uint32_t sum_of(std::uint8_t const* pixels, std::size_t bytes, std::int64_t const* order) {
     std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < kFrameBytes; ++i)
+    for (std::size_t i = 0; i < bytes; ++i)
         sum += pixels[i / 3 * 3 + static_cast<std::size_t>(order[i % 3])] * (i % 251 + 1);
     return static_cast<std::uint32_t>(sum % 65521);
 }
@@ -80,17 +92,20 @@ Verdict verdict_from(std::uint32_t sum, char plan) {
 }
 
 /// What the stream does when it gets there: the first bytes of each row hold the frame's verdict.
-void run(Engine const& of, std::int64_t batch, std::map<std::string, void*> const& addresses, void* memory) {
-    auto* const activations = static_cast<std::uint8_t*>(memory);
+void run(Context const& own) {
+    std::int64_t const batch = own.batch;
+    auto const& addresses = own.addresses;
+    std::size_t const bytes = frame_bytes(own.height), in_map = map_bytes(rows_of(own.height) * kSide);
+    auto* const activations = static_cast<std::uint8_t*>(own.activations);
     activations[0] = activations[kActivationBytes - 1] = static_cast<std::uint8_t>(batch);
     auto const* const frames = static_cast<std::uint8_t const*>(addresses.at("frames"));
     auto const* const order = static_cast<std::int64_t const*>(addresses.at("channel_order"));
     auto* const map = static_cast<std::uint8_t*>(addresses.at("map"));
     auto* const logits = static_cast<float*>(addresses.at("logits"));
     for (std::size_t i = 0; i < static_cast<std::size_t>(batch); ++i) {
-        Verdict const said = verdict_from(sum_of(frames + i * kFrameBytes, order), of.plan);
-        std::memset(map + i * kMapBytes, 0, kMapBytes);
-        std::memcpy(map + i * kMapBytes, &said.score, sizeof said.score);
+        Verdict const said = verdict_from(sum_of(frames + i * bytes, bytes, order), own.engine->plan);
+        std::memset(map + i * in_map, 0, in_map);
+        std::memcpy(map + i * in_map, &said.score, sizeof said.score);
         for (int k = 0; k < kClasses; ++k)
             logits[i * kClasses + static_cast<std::size_t>(k)] = k == said.label ? 1.0f : 0.0f;
     }
@@ -105,9 +120,10 @@ void score(kernels::FusedScoreParams const& params) {
     float gain;  // of ScorerConstants: 1 without probes
     std::memcpy(&gain, params.scorer + 5 * sizeof gain, sizeof gain);
     check(gain == 1, "the scorer's weights");
+    std::size_t const in_map = map_bytes(params.positions);
     for (int i = 0; i < params.batch; ++i) {
         auto const row = static_cast<std::size_t>(i);
-        auto const* const map = static_cast<std::uint8_t const*>(params.input) + row * kMapBytes;
+        auto const* const map = static_cast<std::uint8_t const*>(params.input) + row * in_map;
         auto const* const logits = static_cast<float const*>(params.logits) + row * kClasses;
         auto& made = reinterpret_cast<kernels::Verdict*>(params.verdicts)[i];
         std::memcpy(&made.score, map, sizeof made.score);
@@ -159,7 +175,7 @@ std::int32_t fact(std::int64_t, char const* tensor, char const* what) {
 
 std::int32_t profile(std::int64_t, char const*, std::int32_t, std::int32_t which, std::int64_t* sizes) {
     sizes[0] = which == 0 ? 1 : kMostFrames;
-    sizes[1] = kHeight;
+    sizes[1] = which == 2 ? kMostHeight : kHeight;
     sizes[2] = kWidth;
     sizes[3] = 3;
     return 4;
@@ -177,12 +193,14 @@ void set_memory(std::int64_t context, void* address, std::int64_t bytes) {
 std::int32_t set_shape(std::int64_t context, char const*, std::int32_t, std::int64_t const* sizes) {
     if (refused("shape")) return 0;
     context_of(context)->batch = sizes[0];
+    context_of(context)->height = sizes[1];
     return 1;
 }
 
 std::int32_t shape(std::int64_t context, char const* tensor, std::int64_t* sizes) {
     bool const map = std::strcmp(tensor, "map") == 0;
-    std::int64_t const found[] = {context_of(context)->batch, map ? kDimension : kClasses, kSide, kSide};
+    Context const& own = *context_of(context);
+    std::int64_t const found[] = {own.batch, map ? kDimension : kClasses, rows_of(own.height), kSide};
     std::copy(found, found + (map ? 4 : 2), sizes);
     return map ? 4 : 2;
 }
@@ -197,8 +215,7 @@ std::int32_t enqueue(std::int64_t number, void* stream) {
     if (refused("enqueue")) return 0;
     Context const own = *context_of(number);
     check(own.addresses.size() == 4 && own.activations != nullptr, "every address");
-    card::put(static_cast<CUstream>(stream),
-              [own] { run(*own.engine, own.batch, own.addresses, own.activations); });
+    card::put(static_cast<CUstream>(stream), [own] { run(own); });
     return 1;
 }
 
@@ -219,9 +236,9 @@ void said(char* text) {
 
 }  // namespace
 
-Verdict verdict_of(std::uint8_t const* pixels, bool bgr, char plan) {
+Verdict verdict_of(std::uint8_t const* pixels, int height, bool bgr, char plan) {
     std::int64_t const order[] = {bgr ? 2 : 0, 1, bgr ? 0 : 2};
-    return verdict_from(sum_of(pixels, order), plan);
+    return verdict_from(sum_of(pixels, frame_bytes(height), order), plan);
 }
 
 void install() {

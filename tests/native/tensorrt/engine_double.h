@@ -6,16 +6,17 @@
 
 namespace engine {
 
-constexpr int kHeight = 20, kWidth = 30, kMostFrames = 12, kClasses = 4;
+// A frame of kHeight, or of up to kMostHeight: the taller, the larger the map.
+constexpr int kHeight = 20, kMostHeight = 35, kWidth = 30, kMostFrames = 12, kClasses = 4;
 
 struct Verdict {
     std::int32_t label;
     float score;
 };
 
-/// What the engine of a plan says of a frame, uint8 [kHeight, kWidth, 3]. plan: its first letter. The same
+/// What the engine of a plan says of a frame, uint8 [height, kWidth, 3]. plan: its first letter. The same
 /// formula is in sanitizers_tensorrt.py, for the golden frames.
-Verdict verdict_of(std::uint8_t const* pixels, bool bgr, char plan);
+Verdict verdict_of(std::uint8_t const* pixels, int height, bool bgr, char plan);
 
 /// Make the doubles of libnvinfer and of the card call this; before the plug-in is opened.
 void install();

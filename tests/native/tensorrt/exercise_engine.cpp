@@ -1,8 +1,8 @@
 // The plug-in for TensorRT over doubles, for the sanitizers: exercise_engine LIBRARY ONE TWO [integrated].
 // LIBRARY is nvinfer_double.cpp's; ONE and TWO are bundles with an engine, whose golden frames are those that
-// engine_double.cpp judges. Several threads on one handle; a swap under load; every call of the driver, and
-// everything that TensorRT can refuse, fails once; memory that runs out, and a device that is lost, under
-// load.
+// engine_double.cpp judges. Several threads on one handle, with frames of a height that is new to all of
+// them, too; a swap under load; every call of the driver, and everything that TensorRT can refuse, fails
+// once; memory that runs out, and a device that is lost, under load.
 #include <unistd.h>
 
 #include <atomic>
@@ -18,7 +18,6 @@ namespace {
 
 constexpr int kThreads = 6;              // lanes are four
 constexpr std::size_t kMostInCall = 14;  // in two runs; of more sizes than a lane keeps
-constexpr std::size_t kPixels = std::size_t{3} * engine::kHeight * engine::kWidth;
 
 void check(bool good, char const* what) {
     if (good) return;
@@ -38,13 +37,14 @@ edgeosr_options options_with(char const* library) {
 /// Frames of a call, each of its own content and exactly as many bytes as it needs.
 class Call {
   public:
-    explicit Call(unsigned seed) : count_(seed % kMostInCall + 1), bgr_(seed % 2 == 1) {
+    explicit Call(unsigned seed, int height = engine::kHeight)
+        : count_(seed % kMostInCall + 1), height_(height), bgr_(seed % 2 == 1) {
         for (std::size_t i = 0; i < count_; ++i) {
-            pixels_.emplace_back(kPixels);
+            pixels_.emplace_back(std::size_t{3} * engine::kWidth * static_cast<std::size_t>(height));
             for (auto& each : pixels_.back())
                 each = static_cast<unsigned char>((seed = seed * 1664525 + 1013904223) >> 24);
             frames_.push_back(edgeosr::frame(
-                bgr_ ? EDGEOSR_BGR8 : EDGEOSR_RGB8, engine::kHeight, engine::kWidth, pixels_.back().data()));
+                bgr_ ? EDGEOSR_BGR8 : EDGEOSR_RGB8, height, engine::kWidth, pixels_.back().data()));
         }
     }
 
@@ -60,7 +60,7 @@ class Call {
         }
         for (std::size_t i = 0; i < count_; ++i) {
             auto const wanted =
-                engine::verdict_of(pixels_[i].data(), bgr_, said[i].generation % 2 == 1 ? 'o' : 't');
+                engine::verdict_of(pixels_[i].data(), height_, bgr_, said[i].generation % 2 == 1 ? 'o' : 't');
             check(said[i].index == wanted.label && said[i].score == wanted.score, "its own verdict");
             check(said[i].parts[0] == wanted.score, "its own parts");
         }
@@ -69,6 +69,7 @@ class Call {
 
   private:
     std::size_t count_;
+    int height_;
     bool bgr_;
     std::vector<std::vector<unsigned char>> pixels_;
     std::vector<edgeosr_frame> frames_;
@@ -110,6 +111,24 @@ bool is_good(edgeosr_status status) {
 
 void several_threads(edgeosr_runtime* runtime) {
     Load(runtime, is_good).wait(200);
+}
+
+/// Frames taller than any before, in all lanes at once: each lane plans the kernel's launch for them, which
+/// takes more shared memory than those before.
+void taller_frames_at_once(edgeosr_runtime* runtime) {
+    for (int height = engine::kHeight + 3; height <= engine::kMostHeight; height += 3) {
+        std::atomic<int> ready{0};
+        std::vector<std::thread> threads;
+        for (unsigned i = 0; i < kThreads; ++i)
+            threads.emplace_back([&ready, runtime, height, i] {
+                Call const call(i, height);
+                for (++ready; ready < kThreads;)
+                    std::this_thread::yield();
+                check(is_good(call.judged(runtime)), "frames of another height");
+            });
+        for (auto& thread : threads)
+            thread.join();
+    }
 }
 
 void swap_under_load(edgeosr::Runtime& runtime, char const* one, char const* two) {
@@ -216,6 +235,7 @@ int main(int argc, char** argv) {
     {
         edgeosr::Runtime runtime(one, options_with(library));
         several_threads(runtime.get());
+        taller_frames_at_once(runtime.get());
         swap_under_load(runtime, one, two);
         memory_runs_out(runtime.get());
         check(Call(5).judged(runtime.get()) == EDGEOSR_OK, "it goes on");
