@@ -3,7 +3,7 @@
 //
 // No more is promised than cluster.cuh says. A word comes to its place some time between its send and the end
 // of the wait for its mailbox, and words come in any order, as the schedule chooses: forward at once, reverse
-// as late as they can and the last one first, shuffled at random. So do 16 bytes of a copy, whose place is
+// as late as they can and the last one first, shuffled at random. So do the pieces of a copy, whose place is
 // poisoned until then. From the send on, a thread of the receiver that uses the place races with the mail,
 // until it has waited, or has met at a barrier one that has.
 //
@@ -25,7 +25,8 @@ namespace {
 constexpr uint8_t kMailbox = 0xff;               // of Inbox::places
 constexpr unsigned kMostBoxes = 64;              // of a block: bits of Known
 constexpr unsigned kMostBytes = (1u << 20) - 1;  // that an mbarrier counts
-constexpr unsigned kPiece = 16;                  // bytes of a copy that come at once
+constexpr unsigned kPiece = 16;  // bytes of a copy that come at once, but at most kPieces pieces
+constexpr unsigned kPieces = 16;
 constexpr int kPoison = 0xff;
 
 struct Sent {
@@ -49,7 +50,8 @@ struct Inbox {
 
 struct UnderWay {
     unsigned rank, box, word, bytes;
-    unsigned char value[kPiece];
+    unsigned char const* value;  // of a copy: no one writes it
+    uint32_t sent;               // else
 };
 
 struct Mail {
@@ -101,7 +103,8 @@ void deliver(size_t number) {
     mail.under_way.pop_back();
     machine.under_way = mail.under_way.size();
     Block& block = machine.blocks[it.rank];
-    std::memcpy(block.shared.begin + 4 * it.word, it.value, it.bytes);
+    void const* const value = it.value ? static_cast<void const*>(it.value) : &it.sent;
+    std::memcpy(block.shared.begin + 4 * it.word, value, it.bytes);
     Box& box = mail.inboxes[it.rank].boxes[it.box];
     box.came += it.bytes;
     if (box.came < box.bytes) return;
@@ -138,10 +141,16 @@ void post(Block const& to,
     box.sent += bytes;
     box.mail.push_back({place / 4, bytes / 4, me.block->index, me.linear, site});
     std::fill_n(inbox.places.begin() + place / 4, bytes / 4, static_cast<uint8_t>(1 + number));
-    for (unsigned from = 0; from < bytes; from += kPiece) {
-        UnderWay piece{to.rank, number, (place + from) / 4, std::min(bytes - from, kPiece), {}};
-        std::memcpy(piece.value, static_cast<unsigned char const*>(value) + from, piece.bytes);
-        mail.under_way.push_back(piece);
+    auto const* const first = static_cast<unsigned char const*>(value);
+    if (bytes == 4) {
+        uint32_t word;
+        std::memcpy(&word, first, 4);
+        mail.under_way.push_back({to.rank, number, place / 4, 4, nullptr, word});
+    } else {
+        unsigned const most = std::max(kPiece, (bytes / kPieces + kPiece - 1) / kPiece * kPiece);
+        for (unsigned from = 0; from < bytes; from += most)
+            mail.under_way.push_back(
+                {to.rank, number, (place + from) / 4, std::min(bytes - from, most), first + from, 0});
     }
     machine.under_way = mail.under_way.size();
 #if defined(EDGEOSR_SIMT_TSAN)
@@ -231,16 +240,11 @@ void copy_by_mail(void* shared,
 #if defined(EDGEOSR_SIMT_COUNT)
     count_access(global, bytes, false, code);
 #endif
-    std::vector<unsigned char> value;
     {
         Unjudged const guard;
-        value.resize(bytes);
-        std::memcpy(value.data(), global, bytes);
+        std::memset(shared, kPoison, bytes);
     }
-    post(block, number, place, value.data(), bytes, "copy_by_mail", site);
-    if (machine.launch.schedule == Schedule::forward) return;
-    Unjudged const guard;
-    std::memset(shared, kPoison, bytes);
+    post(block, number, place, global, bytes, "copy_by_mail", site);
 }
 
 bool bring_mail() {

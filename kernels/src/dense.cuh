@@ -72,8 +72,22 @@ EDGEOSR_DEVICE void ask_for_slab(FusedScoreParams const& p, Block const& block, 
                   asked);
 }
 
-// c += the products of steps k and k + 1 < steps. columns hold a high and a low half of z, `low_at` elements
-// apart; `column`: the lane's place in that of step k.
+// c += the products of a step. columns hold a high and a low half of z, `low_at` elements apart; `column`:
+// the lane's place in that of the step.
+EDGEOSR_DEVICE void multiply_step(float (&c)[kTilesAtOnce][4],
+                                  Words4 const (&word)[kTilesAtOnce],
+                                  unsigned short const* column,
+                                  int low_at) {
+    unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
+    unsigned const low_0 = shared_load_u32(column + low_at), low_1 = shared_load_u32(column + low_at + 8);
+#pragma unroll
+    for (int i = 0; i < kTilesAtOnce; ++i) {
+        mma_f16(c[i], word[i], high_0, high_1);
+        mma_f16(c[i], word[i], low_0, low_1);
+    }
+}
+
+// The same of steps k and k + 1 < steps.
 EDGEOSR_DEVICE void multiply_asked(float (&c)[kTilesAtOnce][4],
                                    AskedTiles const& asked,
                                    unsigned short const* column,
@@ -82,16 +96,7 @@ EDGEOSR_DEVICE void multiply_asked(float (&c)[kTilesAtOnce][4],
                                    int steps) {
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-        if (k + step < steps) {
-            unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
-            unsigned const low_0 = shared_load_u32(column + low_at),
-                           low_1 = shared_load_u32(column + low_at + 8);
-#pragma unroll
-            for (int i = 0; i < kTilesAtOnce; ++i) {
-                mma_f16(c[i], asked.word[step][i], high_0, high_1);
-                mma_f16(c[i], asked.word[step][i], low_0, low_1);
-            }
-        }
+        if (k + step < steps) multiply_step(c, asked.word[step], column, low_at);
         column += 16;
     }
 }
@@ -153,6 +158,10 @@ EDGEOSR_DEVICE void multiply_kept_tiles(unsigned char const* weights,
         unsigned char const* own = kept_weights + place;
         unsigned short const* column = first_column;
         float c[kTilesAtOnce][4] = {};
+        Words4 ahead[kTilesAtOnce] = {};  // of the first step that is not kept
+#pragma unroll
+        for (int i = 0; i < kTilesAtOnce; ++i)
+            if (kept < steps && row + i * kWarps < rows) ahead[i] = load_16(from + i * (kWarps * 512));
 #pragma unroll 1
         for (int k = 0; k < kept; ++k) {
             unsigned const high_0 = shared_load_u32(column), high_1 = shared_load_u32(column + 8);
@@ -169,8 +178,11 @@ EDGEOSR_DEVICE void multiply_kept_tiles(unsigned char const* weights,
             own += jump;
             column += 16;
         }
+        if (kept < steps) multiply_step(c, ahead, column, low_at);
+        from = stepped(from, jump);
+        column += 16;
 #pragma unroll 1
-        for (int k = kept; k < steps; k += 2) {
+        for (int k = kept + 1; k < steps; k += 2) {
             AskedTiles asked;
             from = ask_for_tiles(from, jump, row, rows, k, steps, asked);
             multiply_asked(c, asked, column, low_at, k, steps);

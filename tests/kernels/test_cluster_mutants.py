@@ -60,16 +60,16 @@ MUTANTS = [
     ),
     Mutant("each thread opens the mailboxes", "mail.cuh", "if (lane_again() != 0 || layer >", "if (layer >"),
     Mutant(
-        "the last layer's last weights are not asked for",
+        "half of the last layer's weights are not asked for",
         "mail.cuh",
         "static_cast<unsigned>(p.width[p.layers - 2] + 3) / 4u",
-        "static_cast<unsigned>(p.width[p.layers - 2]) / 4u",
+        "static_cast<unsigned>(p.width[p.layers - 2] + 3) / 8u",
     ),
     Mutant("no wait for a layer's weights", "together.cuh", "wait_for_mail(copies_mailbox(p, layer));", ""),
     Mutant(
         "values of all columns in the count of bytes",
         "mail.cuh",
-        "(padded16(p.width[layer]) * valid) * 2u",
+        "(padded16(p.width[layer]) * block.valid) * 2u",
         "(padded16(p.width[layer]) * 8) * 2u",
     ),
     Mutant(
