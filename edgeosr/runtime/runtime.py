@@ -28,7 +28,7 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, require_unedited
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
@@ -132,6 +132,7 @@ class Runtime:
         except InferenceError as error:
             if backend != AUTO or chosen.backend.name != "openvino":
                 raise
+            require_unedited(checked)
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
             self._take(replace(portable, why=f"openvino: {error}"), checked, warmup, warmup_limit_s)
 
