@@ -120,7 +120,8 @@ def choose_backend(
         except NOT_HERE as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
             require_unedited(bundle)
-            reasons.append(f"openvino: {error}")
+            # First what this machine lacks, then what the bundle does.
+            reasons.insert(len(reasons) if bundle.manifest.engines else 0, f"openvino: {error}")
     elif importlib.util.find_spec("openvino") is not None:
         again = export_again(bundle.manifest, "--precision bf16 --for openvino")
         reasons.append(f"it has no body for openvino ({again} makes one)")
