@@ -86,6 +86,7 @@ class Runtime:
 
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer; or the trial of its network crashed.
+        StorageError: it may not be read.
         MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
         InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
             openvino or a provider decides otherwise.
