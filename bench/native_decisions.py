@@ -174,7 +174,9 @@ def as_text(report: Report) -> str:
 def main() -> int:
     """Compare, print, and write the record; returns 1 if a decision differs outside the band."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m edgeosr.bench.native_decisions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     parser.add_argument("--frames", type=whole_number, default=10_000, help="in all")
