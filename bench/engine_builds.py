@@ -11,9 +11,9 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from edgeosr.bench.device import describe_device, load_average, versions
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.backbone import PRECISIONS
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", default=",".join(SIZES), metavar="A,B", help=f"some of {', '.join(SIZES)}")
     parser.add_argument("--target", default="sm_86", metavar="sm_86,...", help="architectures of each plan")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--json", type=written_file, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     with user_errors():
         archs = [require_choice("--only", name.strip(), SIZES) for name in options.only.split(",")]

@@ -19,6 +19,7 @@ from edgeosr.bench.figure import Figure, not_measured, table_from_figures
 from edgeosr.bench.fresh_process import measure_memory, time_import, time_program
 from edgeosr.bench.latency import frames_from_bundle, measure_latency, measure_preprocessing
 from edgeosr.bench.latency_report import thread_words
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.random_bundle import write_random_bundle
 from edgeosr.bench.samples import Ratio, Samples, percentile
 from edgeosr.bench.session import open_session
@@ -224,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", default=",".join(GROUPS), metavar="A,B", help=f"some of {', '.join(GROUPS)}"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for each set of rows")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--json", type=written_file, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     with user_errors():
         if not 0 < options.seconds <= 3600:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.errors import DataError, UsageError
 from edgeosr.files import storage_errors, write_text
@@ -107,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m edgeosr.bench.jacobian_curves", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    parser.add_argument("--json", type=Path, metavar="FILE.json", help="write the numbers as well")
+    parser.add_argument("--out", type=written_file, required=True, metavar="FILE.png")
+    parser.add_argument("--json", type=written_file, metavar="FILE.json", help="write the numbers as well")
     options = parser.parse_args(arguments)
     with user_errors():
         document = curves(options.runs, options.out)

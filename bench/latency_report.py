@@ -10,6 +10,7 @@ from edgeosr.bench.samples import PERCENTILE_RULE, UNSTABLE_CV, Ratio, Samples, 
 from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.timer import Paced
 from edgeosr.bench.torch_baseline import TorchLatency
+from edgeosr.bundle.manifest import BODY
 from edgeosr.printed import json_text
 
 RUNTIME = "Runtime call"
@@ -18,6 +19,7 @@ CLASSIFIER = "plain classifier"
 FRONT_END = "preprocessing in the graph"
 PILLOW = "Pillow's resize alone"
 WIDTH = 98
+TIMED = "model.onnx on onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class LatencyReport:
             "device": self.device.as_json(),
             "load_after": self.load_after,
             "versions": self.versions,
+            "timed": TIMED,
             "providers": list(self.providers),
             "percentile_rule": PERCENTILE_RULE,
             "checked_frames": self.checked,
@@ -156,6 +159,11 @@ class LatencyReport:
 
 def _warnings(report: LatencyReport) -> Iterator[str]:
     device = report.device
+    if BODY in report.files:
+        yield (
+            f"timed is {TIMED}; edgeosr.Runtime runs {BODY} on openvino where it can: "
+            "python -m edgeosr.bench.x86 BUNDLE times that"
+        )
     loads = [load for load in (device.load, report.load_after) if load is not None]
     # Our own measurement puts up to one core's worth of load on the machine, plus its worker threads.
     if device.load is not None and device.load > device.cores:
@@ -195,8 +203,9 @@ def _table(report: LatencyReport) -> Iterator[str]:
     )
     yield from _wrapped(
         ", ".join(f"{name} {version}" for name, version in report.versions.items())
-        + f"; {', '.join(report.providers)}, {threads}; frame {_size(report.frame)}, network input "
-        f"{_size(report.network)}; warm-up {settings.warmup} calls; outputs equal on {report.checked} frames"
+        + f"; timed: {TIMED}, {', '.join(report.providers)}, {threads}; frame {_size(report.frame)}, network "
+        f"input {_size(report.network)}; warm-up {settings.warmup} calls; outputs equal on "
+        f"{report.checked} frames"
     )
     yield ""
     yield _cells("latency, ms", "batch", "p50", "p90", "p99", "max", "mean", "CPU p50", "n")

@@ -23,6 +23,7 @@ import numpy as np
 from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.native_frames import FORMATS, RandomFrame, random_frames
 from edgeosr.bench.native_handle import NativeHandle
+from edgeosr.bench.option_values import random_seed, whole_number, written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY
@@ -173,12 +174,14 @@ def as_text(report: Report) -> str:
 def main() -> int:
     """Compare, print, and write the record; returns 1 if a decision differs outside the band."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m edgeosr.bench.native_decisions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
-    parser.add_argument("--frames", type=int, default=10_000, help="in all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the record here, as JSON")
+    parser.add_argument("--frames", type=whole_number, default=10_000, help="in all")
+    parser.add_argument("--seed", type=random_seed, default=0)
+    parser.add_argument("--out", type=written_file, help="write the record here, as JSON")
     given = parser.parse_args()
     with user_errors():
         report = decisions_report(given.bundles, frames=given.frames, seed=given.seed)

@@ -10,6 +10,7 @@ import numpy as np
 from edgeosr import __version__
 from edgeosr.arguments import path_from, require_kind
 from edgeosr.bench.plots import draw_histograms, draw_oscr, draw_roc
+from edgeosr.bench.quality_graph import measured_graph
 from edgeosr.bench.quality_images import images_to_test, of_size
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.quality_settings import QualitySettings
@@ -22,12 +23,10 @@ from edgeosr.class_report import class_report
 from edgeosr.errors import UsageError, require_extra
 from edgeosr.export.conformal import groups_needed
 from edgeosr.export.false_accepts_picture import false_accepts_png
-from edgeosr.export.measure import GraphRunner, Measured
+from edgeosr.export.measure import Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.printed import say
-from edgeosr.runtime.runtime import WARMUP_LIMIT_S
-from edgeosr.runtime.trial import Trial, require_tried
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -46,10 +45,11 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     Raises:
         BundleError: the bundle is damaged.
         DataError: images are missing, changed since training, or of the wrong classes.
+        InferenceError: the back end that was named cannot run the bundle here.
         FrameError: the bundle is for one size of frames, and an image has another.
         UsageError: the folder holds a ``report.json`` that no evaluation wrote.
         StorageError: the report cannot be written.
-        MissingDependencyError: the extra ``export`` is not installed.
+        MissingDependencyError: the extra ``export`` is not installed, or a back end that was named.
     """
     require_extra("matplotlib", extra="export", purpose="evaluating, which draws its plots,")
     settings, bundle_path = QualitySettings() if settings is None else settings, path_from("bundle", bundle)
@@ -64,14 +64,15 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     known_title, known, unknown_title, unknown = images_to_test(checked, settings)
     if replaced is not None:
         say(replaced)
-    require_tried(checked, Trial(limit_s=WARMUP_LIMIT_S), threads=settings.threads)
-    runner = GraphRunner(checked.files["model.onnx"], threads=settings.threads)
     fixed = checked.manifest.frame
-    known_measured = runner.measure(of_size(known, fixed), "scoring known test images")
-    unknown_measured = runner.measure(of_size(unknown, fixed), "scoring unknown test images")
-    threshold = checked.manifest.threshold
+    with measured_graph(checked, settings) as (runner, graph):
+        known_measured = runner.measure(of_size(known, fixed), "scoring known test images")
+        unknown_measured = runner.measure(of_size(unknown, fixed), "scoring unknown test images")
+    threshold = graph.threshold
+    manifest = replace(checked.manifest, fusion=graph.fusion, threshold=threshold)
+    checked = replace(checked, manifest=manifest)
     figures = class_figures(
-        checked.manifest.classes,
+        manifest.classes,
         threshold,
         labels=known_measured.labels,
         predictions=known_measured.predictions,
@@ -84,7 +85,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         part="test images",
         in_sample=False,
         needed=groups_needed(threshold.target_false_reject_rate),
-        made_of=made_of(checked.manifest),
+        made_of=made_of(manifest),
     )
     known_measured, unknown_measured = (
         _decided(one, threshold) for one in (known_measured, unknown_measured)
@@ -105,7 +106,8 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
         rows=rows,
         by_class=by_class,
         trade_off=trade_off_rows(_scored(known_measured), _scored(unknown_measured), rates),
-        manifest=checked.manifest,
+        graph=graph,
+        manifest=manifest,
         out=out,
         plots=tuple(out / f"{name}.png" for name in ("scores", "roc", "oscr", "false-accepts")),
     )

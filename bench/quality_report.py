@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.quality_graph import MeasuredGraph
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.left_out import LeftOutRecord, mean_spread
 from edgeosr.bundle.made_of import export_again
@@ -54,7 +55,8 @@ class QualityReport:
         rows: the fused score first, then every part the bundle carries.
         by_class: every known class on the known test images, and what that warns of.
         trade_off: what other thresholds give, by rising false-reject rate.
-        manifest: the bundle's.
+        graph: which of the bundle's was measured, and on what.
+        manifest: the bundle's, with the fusion and the threshold of that graph.
         out: folder of report.json and the plots.
         plots: PNG files.
     """
@@ -68,6 +70,7 @@ class QualityReport:
     rows: tuple[PartRow, ...]
     by_class: ClassReport
     trade_off: tuple[TradeOffRow, ...]
+    graph: MeasuredGraph
     manifest: Manifest
     out: Path
     plots: tuple[Path, ...]
@@ -84,7 +87,7 @@ class QualityReport:
 
     def as_json(self) -> str:
         """Return one JSON document."""
-        manifest = self.manifest
+        manifest, written = self.manifest, self.manifest.as_json()
         plain: dict[str, Any] = {
             "kind": "quality",
             "bundle": self.bundle,
@@ -93,20 +96,18 @@ class QualityReport:
             "known": self.known,
             "unknown": self.unknown,
             "skipped": self.skipped,
+            "measured": self.graph.as_json(),
             "sign": "larger score = more unknown; unknown is the positive class of AUROC",
             "scores": {row.name: row.metrics.as_json() for row in self.rows},
-            "threshold": manifest.as_json()["threshold"],
+            "threshold": written["threshold"],
             "decides": "score minus the threshold of the predicted class; a threshold of trade_off shifts all"
             if manifest.threshold.by_class
             else "score",
             "by_class": self.by_class.as_json(),
             "trade_off": [row.as_json() for row in self.trade_off],
-            "left_out": manifest.as_json()["left_out"],
+            "left_out": written["left_out"],
             "warnings": list(self.warnings),
-            "fusion": manifest.as_json()["fusion"],
-            "jacobian": manifest.as_json()["jacobian"],
-            "data": manifest.as_json()["data"],
-            "outliers": manifest.as_json()["outliers"],
+            **{name: written[name] for name in ("fusion", "jacobian", "data", "outliers")},
             "training": manifest.training,
             "versions": manifest.versions,
             "model_sha256": manifest.files["model.onnx"].sha256,
@@ -126,6 +127,7 @@ class QualityReport:
                     if self.skipped
                     else []
                 ),
+                *self.graph.as_lines(WIDTH),
                 "",
                 _table(self.rows, self.manifest),
                 "kn+ / unk+: known / unknown is the positive class. The fused score is the one that decides.",

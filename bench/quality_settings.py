@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeosr.arguments import keep_paths, require_truth
-from edgeosr.errors import require_text, require_threads
+from edgeosr.errors import require_choice, require_text, require_threads
+
+AUTO, ONNXRUNTIME, OPENVINO = BACKENDS = ("auto", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,9 @@ class QualitySettings:
         known: path or name of labelled images of known classes; None: the recorded test part.
         data_root: where named sets are looked for. Paths may be given as texts.
         out: folder for report and plots; None: ``NAME-evaluation`` beside the bundle.
-        threads: processor threads of onnxruntime; None: by the size of the work.
+        backend: ``auto`` measures the body of the bundle where ``edgeosr.Runtime`` runs it here, on openvino,
+            else ``model.onnx`` on onnxruntime; the others measure what they run, and raise if they cannot.
+        threads: processor threads of it; None: by the size of the work.
         trust_source: open the images that the bundle names, though somebody else may have made it.
     """
 
@@ -24,6 +28,7 @@ class QualitySettings:
     known: str | None = None
     data_root: Path | None = None
     out: Path | None = None
+    backend: str = AUTO
     threads: int | None = None
     trust_source: bool = False
 
@@ -32,4 +37,5 @@ class QualitySettings:
         require_text("known", self.known)
         keep_paths(self, "data_root", "out")
         require_truth("trust_source", self.trust_source)
+        require_choice("backend", self.backend, BACKENDS)
         require_threads("threads", self.threads)

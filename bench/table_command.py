@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeosr.bench.option_values import frame_size, some_seconds, whole_number, written_file
 from edgeosr.bench.samples import Samples, ratio_from_samples
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.files import write_bytes
@@ -37,18 +39,23 @@ def table_command(
         as_text: the record for a terminal.
     """
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m {__package__}.{Path(sys.argv[0]).stem}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
-    parser.add_argument("--frame", default="480x640", help="HxW of the frames")
-    parser.add_argument("--turns", type=int, default=200, help="most timed calls of each row")
-    parser.add_argument("--seconds", type=float, default=60, help="most of the rows; 10 turns at least")
-    parser.add_argument("--out", type=Path, help="write the record here, as JSON")
+    parser.add_argument(
+        "--frame", type=frame_size, default="480x640", metavar="HxW", help="of the frames; default 480x640"
+    )
+    parser.add_argument("--turns", type=whole_number, default=200, help="most timed calls of each row")
+    parser.add_argument(
+        "--seconds", type=some_seconds, default=60.0, help="most of the rows; 10 turns at least"
+    )
+    parser.add_argument("--out", type=written_file, help="write the record here, as JSON")
     given = parser.parse_args()
     bundles: Sequence[Path] = given.bundles
     with user_errors():
-        height, _, width = given.frame.partition("x")
-        report = measure(bundles, frame=(int(height), int(width)), turns=given.turns, limit_s=given.seconds)
+        report = measure(bundles, frame=given.frame, turns=given.turns, limit_s=given.seconds)
         print(as_text(report))
         if given.out is not None:
             write_bytes(given.out, (json.dumps(report, indent=1) + "\n").encode())

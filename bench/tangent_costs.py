@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeosr.bench.device import describe_device, load_average, versions
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.samples import Ratio, Samples, ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", default=",".join(SIZES), metavar="A,B", help=f"some of {', '.join(SIZES)}")
     parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for each cut")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--json", type=written_file, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     with user_errors():
         if not 0 < options.seconds <= 3600:

@@ -1,5 +1,6 @@
 """The last step of an export: golden frames, scorer, manifest and bundle."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -8,13 +9,13 @@ from typing import Any
 
 from edgeosr import __version__
 from edgeosr.bundle.data import DataRecord, OutliersRecord
-from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.directory import MANIFEST_NAME, read_manifest, write_bundle
 from edgeosr.bundle.left_out import LeftOutRecord
 from edgeosr.bundle.manifest import BACKBONE, BODY, Manifest
 from edgeosr.bundle.network import DiscriminatorRecord, EmbeddingRecord, HeadRecord
 from edgeosr.class_report import ClassReport
 from edgeosr.data.outlier_weighing import too_few_to_weigh
-from edgeosr.errors import StorageError
+from edgeosr.errors import BundleError, StorageError
 from edgeosr.export.calibrate import SelectFit
 from edgeosr.export.conformal import is_largest
 from edgeosr.export.false_accepts_picture import estimate_png
@@ -128,6 +129,7 @@ def write_calibrated(
     drawn = None
     if left_out is not None and left_out.false_accepts:
         drawn = estimate_png(manifest, left_out)
+    replaced = replaced_bundle(provenance.out)
     manifest = write_bundle(provenance.out, manifest, files)
     select_auroc, few, picture = None, "", _picture(provenance.out, drawn)
     if fit.unknown is not None:
@@ -144,7 +146,21 @@ def write_calibrated(
         too_few_outliers=few,
         threshold_is_largest=is_largest(threshold, calibrate.scores),
         estimate_picture=picture,
+        replaced=replaced,
     )
+
+
+def replaced_bundle(path: Path) -> str:
+    """Return what the bundle at ``path`` is, which will be replaced; "" if there is none."""
+    if not os.path.isfile(path / MANIFEST_NAME):
+        return ""
+    try:
+        old = read_manifest(path)
+    except BundleError:
+        return f"a bundle at {path} that could not be read"
+    typed = "" if old.backbone is None else f", with a backbone in {old.backbone.precision}"
+    body = "" if old.body is None else f", with a body in {old.body.precision}"
+    return f"the bundle made {old.created}{typed}{body}; to keep one, write the other with --out"
 
 
 def _judged_body(body: BodyExport | None, fit: SelectFit, threshold: Threshold) -> JudgedBody | None:

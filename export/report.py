@@ -43,6 +43,7 @@ class ExportReport:
             if it could not be written.
         threshold_is_largest: the common threshold is the largest of the calibrate part's scores.
         notes: what was found in a foreign model and is worth telling, a sentence each.
+        replaced: the bundle that was there before, in words; empty without one.
         known_check: what the known images of a deployed model say of its wrapping; None for a run.
     """
 
@@ -57,6 +58,7 @@ class ExportReport:
     estimate_picture: Path | None = None
     threshold_is_largest: bool = False
     notes: tuple[str, ...] = ()
+    replaced: str = ""
     known_check: KnownCheck | None = None
 
     @property
@@ -80,6 +82,7 @@ class ExportReport:
                 "threshold_is_largest": self.threshold_is_largest,
                 "estimate_picture": None if self.estimate_picture is None else str(self.estimate_picture),
                 "notes": list(self.notes),
+                "replaced": self.replaced,
                 "known_check": None if self.known_check is None else self.known_check.as_json(),
                 "manifest": self.manifest.as_json(),
             },
@@ -128,10 +131,13 @@ class ExportReport:
         if manifest.backbone is not None:
             lines.append(f"backbone         {manifest.backbone.described()}")
             lines.append(f"decision gate    {manifest.backbone.gate.described()}")
+            lines += _own_threshold("its threshold", manifest.backbone.threshold)
         if manifest.body is not None:
             lines.append(f"body             {manifest.body.described()}; on {manifest.body.processor}")
             lines.append(f"body's gate      {manifest.body.gate.described()}")
+            lines += _own_threshold("body's threshold", manifest.body.threshold)
         size = sum(record.bytes for record in manifest.files.values())
+        lines += _labelled("replaced", _wrapped(self.replaced))
         lines.append(f"size             {size / 1e6:.1f} MB in {len(manifest.files)} files")
         for warning in self.by_class.warnings:
             lines += textwrap.wrap(f"warning          {warning}", WIDTH, subsequent_indent=" " * 17)
@@ -156,15 +162,25 @@ def _jacobian(record: JacobianRecord) -> str:
     return "\n                 ".join(lines)
 
 
-def _threshold(classes: Sequence[str], threshold: Threshold, *, largest: bool) -> list[str]:
+def _common(threshold: Threshold) -> list[str]:
     low, high = threshold.interval
     rate = f"{threshold.target_false_reject_rate:.1%}"
-    own = len(classes) - len(threshold.without_own(classes)) if threshold.by_class else 0
     interval = f"{threshold.confidence:.0%} interval of that rate: {low:.1%} to {high:.1%}"
-    common = [
+    return [
         f"{threshold.value:.4g}, for at most {rate} of known images rejected",
         f"({interval}, from {threshold.groups} independent groups)",
     ]
+
+
+def _own_threshold(label: str, threshold: Threshold | None) -> list[str]:
+    """Return the lines of what a typed graph was calibrated with; none where it takes the bundle's."""
+    return [] if threshold is None else _labelled(label, _common(threshold))
+
+
+def _threshold(classes: Sequence[str], threshold: Threshold, *, largest: bool) -> list[str]:
+    rate = f"{threshold.target_false_reject_rate:.1%}"
+    own = len(classes) - len(threshold.without_own(classes)) if threshold.by_class else 0
+    common = _common(threshold)
     if largest:
         common += _wrapped(
             "it is the largest score of these groups, so a single odd image sets it and much that is unknown "

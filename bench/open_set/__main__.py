@@ -16,6 +16,7 @@ from edgeosr.bench.open_set.protocols import PROTOCOLS
 from edgeosr.bench.open_set.rivals import pytorch_ood
 from edgeosr.bench.open_set.suite import SuiteSettings, document_of, run_lists
 from edgeosr.bench.open_set.table import every_score, tables
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.errors import UsageError, require_choice, require_extra, require_threads
 from edgeosr.files import write_text
@@ -94,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"default: {WORK}")
     parser.add_argument("--again", action="store_true", help="run finished lists again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw every list")
+    parser.add_argument("--json", type=written_file, metavar="FILE", help="write every figure here too")
+    parser.add_argument("--picture", type=written_file, metavar="FILE.png", help="draw every list")
     parser.add_argument(
         "--markdown", metavar="TAG", help="print the tables once more, with tags of a page's short name"
     )

@@ -23,6 +23,7 @@ from edgeosr.bench.open_set.kept_features import kept_features
 from edgeosr.bench.open_set.protocols import PROTOCOLS, Protocol
 from edgeosr.bench.open_set.store import file_of, read_list
 from edgeosr.bench.open_set.trained import run_folder
+from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m edgeosr.bench.open_set.estimates", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"default: {WORK}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
+    parser.add_argument("--json", type=written_file, metavar="FILE", help="write every figure here too")
     parser.add_argument("--threads", type=int, help="processor threads; default: by the size of the work")
     options = parser.parse_args(arguments)
     with user_errors():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.device import versions
+from edgeosr.bench.option_values import random_seed, whole_number, written_file
 from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
 from edgeosr.bench.reliability.killed_commands import kill_command
 from edgeosr.bench.reliability.killed_replacement import kill_at_every_step, kill_at_random
@@ -29,13 +30,13 @@ def main() -> int:
         help="a good bundle; for frames one with a backbone in fp32; commands make their own, and a run",
     )  # fmt: skip
     parser.add_argument(
-        "--count", type=int, default=1000,
+        "--count", type=whole_number, default=1000,
         help="bundles, frames or kills, or kills of each command; default 1000",
     )  # fmt: skip
     parser.add_argument("--only", help="commands: some of them, separated by commas")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=random_seed, default=0)
     parser.add_argument("--first", type=int, default=0, help="bundles: number of the first one")
-    parser.add_argument("--json", type=Path, help="write the counts here too")
+    parser.add_argument("--json", type=written_file, help="write the counts here too")
     arguments = parser.parse_args()
     started = time.monotonic()
     try:

@@ -190,7 +190,19 @@ def bundles_near(root: Path) -> list[Path]:
 
 
 def _require_bundle_directory(path: Path) -> None:
-    """Raise a BundleError that helps, unless ``path`` is a directory with a manifest."""
+    """Raise a BundleError that helps, unless ``path`` is a directory with a manifest.
+
+    A folder that may not be looked into is a StorageError: nobody can say what it holds.
+    """
+    try:
+        os.lstat(path / MANIFEST_NAME)
+    except PermissionError as error:
+        raise StorageError(
+            f"{path} may not be looked into: {error.strerror}; check the permissions of it and of the "
+            "folders above it, for the user that runs this"
+        ) from error
+    except (OSError, ValueError):  # what it is instead is said below
+        pass
     if os.path.isdir(path):
         if os.path.lexists(path / MANIFEST_NAME):
             return

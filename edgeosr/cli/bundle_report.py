@@ -9,6 +9,7 @@ from edgeosr.printed import counted, json_text, printable
 from edgeosr.scoring.decides import decides
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.probes import Probes
+from edgeosr.scoring.thresholds import Threshold
 
 # Letters of a line, the name of the fact before it left out.
 WIDTH = 92
@@ -51,6 +52,7 @@ def text_from_bundle(bundle: Bundle) -> str:
 def _typed(manifest: Manifest) -> dict[str, str]:
     if manifest.backbone is None:
         return {}
+    own = manifest.backbone.threshold
     built = [
         f"{engine.file} ({engine.builder} {engine.version}, {', '.join(engine.targets)}, batch "
         f"{engine.batch[0]} to {engine.batch[2]}, {engine.bytes:,} bytes)"
@@ -59,6 +61,7 @@ def _typed(manifest: Manifest) -> dict[str, str]:
     return {
         "backbone": manifest.backbone.described(),
         "decision gate": manifest.backbone.gate.described(),
+        **({} if own is None else {"engines' threshold": _common(own, ", their own")}),
         "engines": "; ".join(built) or "none yet; on the device: edgeosr build BUNDLE",
     }
 
@@ -71,7 +74,7 @@ def _body(manifest: Manifest) -> dict[str, str]:
     return {
         "body": f"{body.described()} ({body.converter}; judged on {body.processor})",
         "body's gate": body.gate.described(),
-        **({} if own is None else {"body's threshold": f"accept if score <= {own.value:.4g}, its own"}),
+        **({} if own is None else {"body's threshold": _common(own, ", its own")}),
     }
 
 
@@ -151,15 +154,20 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _threshold(manifest: Manifest) -> str:
-    threshold = manifest.threshold
+def _common(threshold: Threshold, whose: str = "") -> str:
+    """Return what one threshold for all classes promises; ``whose``: behind its value."""
     low, high = threshold.interval
-    target = 100 * threshold.target_false_reject_rate
-    common = (
-        f"accept if score <= {threshold.value:.4g}: rejects {target:g} % of known images or fewer "
+    return (
+        f"accept if score <= {threshold.value:.4g}{whose}: rejects "
+        f"{100 * threshold.target_false_reject_rate:g} % of known images or fewer "
         f"({100 * threshold.confidence:g} % interval {100 * low:.1f} to {100 * high:.1f} %; "
         f"{counted(threshold.images, 'image')}, {counted(threshold.groups, 'group')})"
     )
+
+
+def _threshold(manifest: Manifest) -> str:
+    threshold = manifest.threshold
+    target, common = 100 * threshold.target_false_reject_rate, _common(threshold)
     if not threshold.by_class:
         return common
     lines = [

@@ -32,6 +32,14 @@ def evaluate(
         typer.Option("--trust-source", help="Open the images that a bundle from elsewhere names."),
     ] = False,
     out: Out = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Measure what this runs: onnxruntime, openvino, or auto: a body where it runs here, as "
+            "edgeosr.Runtime takes it, else model.onnx.",
+        ),
+    ] = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -42,13 +50,14 @@ def evaluate(
     Examples:
         edgeosr evaluate                                    the newest bundle
         edgeosr evaluate cats.edgeosr --unknown dtd10
+        edgeosr evaluate cats.edgeosr --backend onnxruntime --out portable      model.onnx, not the body
     """
     from edgeosr import QualitySettings, evaluate_bundle
     from edgeosr.cli.newest import bundle_or_newest
 
     settings = settings_from(
-        QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, threads=threads,
-        trust_source=trust_source,
+        QualitySettings, unknown=unknown, known=known, data_root=data_root, out=out, backend=backend,
+        threads=threads, trust_source=trust_source,
     )  # fmt: skip
     path = bundle_or_newest(bundle)
     _require_places(path, settings)

@@ -1,11 +1,16 @@
 """``edgeosr verify``."""
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeosr.cli.options import Bundle, Json, RuntimeThreads, names_from
 from edgeosr.cli.output import command_line, results_only, show
+
+if TYPE_CHECKING:
+    from edgeosr.runtime.verify_report import VerifyReport
 
 
 def verify(
@@ -14,7 +19,8 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Check only these: onnxruntime, openvino, tensorrt, tensorrt_rtx; they must be available.",
+            help="Check only these: onnxruntime, openvino, tensorrt, tensorrt_rtx, native (libedgeosr); they "
+            "must be available.",
         ),
     ] = None,
     native: Annotated[
@@ -40,6 +46,21 @@ def verify(
     path = bundle_or_newest(bundle)
     with results_only():
         report = verify_bundle(path, backends=names_from(backend) or (), native=native, threads=threads)
-    then = command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))
+    then = _next(path, report)
     show(text=report.as_text(), document=report.as_json(), json=json, written=None, then=then)
     raise typer.Exit(0 if report.passed else 1)
+
+
+def _next(path: Path, report: "VerifyReport") -> str:
+    """Return what to type next: where the C library was asked for and is not here, what builds it."""
+    from edgeosr.errors import MissingDependencyError
+    from edgeosr.runtime.backends.backend import NATIVE
+    from edgeosr.runtime.native.library import LIBRARY_VARIABLE, load_library
+
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if not named and any(check.backend == NATIVE and not check.available for check in report.checks):
+        try:
+            load_library()
+        except MissingDependencyError:
+            return command_line("python", "-m", "edgeosr.runtime.native.build")
+    return command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))

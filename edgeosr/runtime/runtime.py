@@ -28,7 +28,7 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, require_unedited
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
@@ -86,6 +86,7 @@ class Runtime:
 
     Raises:
         BundleError: no bundle there, or damaged, foreign or newer; or the trial of its network crashed.
+        StorageError: it may not be read.
         MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
         InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
             openvino or a provider decides otherwise.
@@ -132,6 +133,7 @@ class Runtime:
         except InferenceError as error:
             if backend != AUTO or chosen.backend.name != "openvino":
                 raise
+            require_unedited(checked)
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
             self._take(replace(portable, why=f"openvino: {error}"), checked, warmup, warmup_limit_s)
 

@@ -80,6 +80,15 @@ def test_the_table_fits_a_terminal_and_names_its_conditions(report) -> None:
         assert needed in text, needed
 
 
+def test_it_says_what_was_timed_and_who_times_a_body(report) -> None:
+    assert "timed: model.onnx on onnxruntime" in " ".join(report.as_text().split())
+    assert report.as_dict()["timed"] == "model.onnx on onnxruntime"
+    assert not any("body.onnx" in warning for warning in report.warnings)
+    with_body = replace(report, files={**report.files, "body.onnx": 1})
+    (told,) = [warning for warning in with_body.warnings if "body.onnx" in warning]
+    assert told.endswith("python -m edgeosr.bench.x86 BUNDLE times that")
+
+
 def test_few_samples_are_said_to_be_few(report) -> None:
     assert any("p99 of 12 samples is their maximum" in warning for warning in report.warnings)
 

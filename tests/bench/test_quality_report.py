@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeosr.bench.quality_graph import MeasuredGraph
 from edgeosr.bench.quality_report import PartRow, QualityReport
 from edgeosr.bench.trade_off import TradeOffRow
 from edgeosr.bundle.data import OutliersRecord
@@ -85,6 +86,15 @@ def report(
         trade_off=tuple(
             TradeOffRow(at_most=at, threshold=1.5, false_reject=rate, false_accept=rate)
             for at in (0.02, 0.05, 0.1)
+        ),
+        graph=MeasuredGraph(
+            file="model.onnx",
+            backend="onnxruntime",
+            runs="1.32.0, float32",
+            sha256="0" * 64,
+            fusion=manifest.fusion,
+            threshold=manifest.threshold,
+            note="",
         ),
         manifest=manifest,
         out=Path("evaluation"),

@@ -1,6 +1,9 @@
 """Every message and every error class has its row in docs/troubleshooting.md, and no row is out of date."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from error_messages import FEWEST_LETTERS, ROOT, VALUE, Message, error_classes, messages, messages_of
@@ -68,3 +71,20 @@ def test_the_class_of_an_error_is_read_from_a_call_and_from_a_base() -> None:
 
 def test_a_message_without_a_row_is_noticed() -> None:
     assert not covered(Message("nowhere", "DataError", f"the moon is in the way of {VALUE}"))
+
+
+def test_what_python_says_beside_a_folder_named_like_the_package_is_what_the_page_says(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "edgeosr").mkdir()
+    for code in ("import edgeosr; edgeosr.Runtime", "from edgeosr import Runtime"):
+        beside, inside = (
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+            for folder in (tmp_path, ROOT)
+        )
+        said = beside.stderr.splitlines()[-1]
+        assert any(
+            pattern(words).search(said)
+            for words in re.findall(r"Python itself says `(.*?)`, or `(.*?)`", PAGE)[0]
+        )
+        assert inside.returncode == 0, inside.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.runtime.backends import native as python_native
 from edgeosr.runtime.native import library
 from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
 
 import body_bundles  # noqa: E402  # the folder comes first
+from handle import options  # noqa: E402
 
 
 def tiny_bundles():
@@ -78,3 +80,12 @@ def body_bundle(typed_bundle, tmp_path_factory):
         return body_bundles.write_body_bundle(path, typed_bundle(method, head))
 
     return made
+
+
+@pytest.fixture
+def as_python_opens_it(native, monkeypatch):
+    """``backend="native"`` opens the library that is tested, as with an onnxruntime wheel before 1.20."""
+    monkeypatch.setenv(library.ONNXRUNTIME_VARIABLE, options().backend_library.decode())
+    monkeypatch.setenv(library.OPENVINO_VARIABLE, library.openvino_library())
+    monkeypatch.setattr(python_native, "load_library", lambda: native)
+    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)

@@ -223,7 +223,28 @@ def test_the_page_has_blocks_of_c():
 
 def test_the_example_is_as_short_as_the_page_says():
     lines = (HERE / "examples" / "judge_file.c").read_text("utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 55 and "in 55 lines of C" in PAGE
+    assert len(lines) <= 60 and "in one page of C" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({0: "/nowhere/libedgeosr.so"}, "cannot load /nowhere/libedgeosr.so: "),
+        ({0: "libm.so.6"}, "cannot load libm.so.6: "),
+        ({2: "x"}, "HEIGHT and WIDTH must be whole numbers from 1; got x 20"),
+        ({3: "y"}, "HEIGHT and WIDTH must be whole numbers from 1; got 30 y"),
+        ({2: "0"}, "HEIGHT and WIDTH must be whole numbers from 1; got 0 20"),
+        ({2: "-1", 3: "-1"}, "HEIGHT and WIDTH must be whole numbers from 1; got -1 -1"),
+    ],
+)
+def test_the_example_in_python_tells_a_wrong_argument_in_a_line(built, bundle_path, changed, words):
+    given = [str(built), str(bundle_path), "30", "20"]
+    for place, value in changed.items():
+        given[place] = value
+    command = [sys.executable, str(HERE / "examples" / "judge_ctypes.py"), *given]
+    done = subprocess.run(command, input="", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(words) and done.stderr.count("\n") == 1
 
 
 def test_the_class_for_cpp_has_the_functions_of_the_header(tmp_path, built, environment, bundle_path):

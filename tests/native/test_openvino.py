@@ -20,11 +20,9 @@ from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime import openvino_module
 from edgeosr.runtime.agreement import SAME_GRAPH
-from edgeosr.runtime.backends import native as python_native
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import (
     BGR8,
-    ONNXRUNTIME_VARIABLE,
     OPENVINO_VARIABLE,
     RGB8,
     openvino_library,
@@ -211,15 +209,6 @@ def test_threads_that_wait_for_a_network_that_fails_are_told_and_it_goes_on_late
     shim.shim_set(0)
     assert handle.judge(one)["score"] == before
     handle.close()
-
-
-@pytest.fixture
-def as_python_opens_it(native, monkeypatch):
-    """``backend="native"`` opens the library that is tested, as with an onnxruntime wheel before 1.20."""
-    monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
-    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
-    monkeypatch.setattr(python_native, "load_library", lambda: native)
-    monkeypatch.setattr(python_native, "onnxruntime_library", lambda: None)
 
 
 def test_pythons_native_backend_runs_the_body_with_its_threshold(

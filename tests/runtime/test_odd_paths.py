@@ -103,6 +103,27 @@ def test_a_path_that_may_not_be_looked_at_is_no_defect(run: Run, monkeypatch, tm
     assert "Permission denied" in said and "check the path" in said and "\x1b" not in said
 
 
+def test_a_bundle_that_may_not_be_looked_into_is_not_called_none(
+    run: Run, monkeypatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "closed.edgeosr"
+    folder.mkdir()
+    real = os.lstat
+
+    def closed(path, *rest, **named):
+        if "closed.edgeosr/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "lstat", closed)
+    with pytest.raises(
+        StorageError, match=r"closed\.edgeosr may not be looked into: Permission denied; check"
+    ):
+        Runtime(folder)
+    code, said = run("inspect", folder)
+    assert code == 1 and "may not be looked into: Permission denied" in said and "no bundle" not in said
+
+
 def test_an_error_of_the_system_about_a_path_is_told_without_a_traceback(run: Run, monkeypatch) -> None:
     def gone(*_):
         raise FileNotFoundError(2, "No such file or directory", b"gone\xff.png")

@@ -13,6 +13,7 @@ from edgeosr.bundle.manifest import BODY, Manifest
 from edgeosr.errors import (
     EdgeosrError,
     InferenceError,
+    MissingDependencyError,
     UsageError,
     require_choice,
     require_names,
@@ -28,6 +29,8 @@ from edgeosr.scoring.thresholds import Limit
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
+# What keeps a body from running on this machine alone. Other errors are the bundle's or the caller's.
+NOT_HERE = (MissingDependencyError, InferenceError)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def choose_backend(
 
     Raises:
         UsageError: unknown or conflicting arguments.
+        BundleError: the manifest was edited, which is no reason to run something else.
         EdgeosrError: the named backend cannot run here; says why and what to do.
     """
     require_choice("backend", backend, (AUTO, *BACKENDS, NATIVE))
@@ -108,17 +112,36 @@ def choose_backend(
                 return _on_engine(bundle, name, build, "it is the fastest that runs here")
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
+                require_unedited(bundle)
                 reasons.append(f"{name}: {error}")
     if bundle.manifest.body is not None:
         try:
             return _on_openvino(bundle, threads, trial, auto=True)
-        except EdgeosrError as error:
+        except NOT_HERE as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
-            reasons.append(f"openvino: {error}")
+            require_unedited(bundle)
+            # First what this machine lacks, then what the bundle does.
+            reasons.insert(len(reasons) if bundle.manifest.engines else 0, f"openvino: {error}")
     elif importlib.util.find_spec("openvino") is not None:
         again = export_again(bundle.manifest, "--precision bf16 --for openvino")
         reasons.append(f"it has no body for openvino ({again} makes one)")
     return on_onnxruntime("; ".join(reasons))
+
+
+def require_unedited(bundle: Bundle) -> None:
+    """Hold the manifest against what lies beside it, before something else than the best is run.
+
+    A bundle whose manifest was edited is refused alike on machines with and without the back end it is for.
+
+    Raises:
+        BundleError: ``golden.npz`` or ``scorer.npz`` is not that of the manifest.
+    """
+    # Imported on use: a bundle for onnxruntime alone costs nothing of this.
+    from edgeosr.bundle.scorer import bundle_scorer
+    from edgeosr.runtime.bundle_golden import bundle_golden
+
+    bundle_golden(bundle)
+    bundle_scorer(bundle)
 
 
 def _on_onnxruntime(
@@ -199,8 +222,9 @@ def _on_native(bundle: Bundle, threads: int | None, trial: Trial) -> Chosen:
                 raise _not_for_here(bundle, reason)
             require_tried(bundle, trial, threads=threads, on="openvino", body=body)
             opened = NativeBackend(bundle, on="openvino", threads=threads)
-        except EdgeosrError as error:
+        except NOT_HERE as error:
             _log.info("libedgeosr does not run the body of %s: %s", bundle.path, error)
+            require_unedited(bundle)
             why += f"; model.onnx on onnxruntime, because openvino: {error}"
     if opened is None:
         require_tried(bundle, trial, threads=threads)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from edgeosr import __version__
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
+from edgeosr.kernels.build.images import cache_folder
 from edgeosr.runtime.native.library import ABI
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "libedgeosr.so"
+CHECKOUT = HERE.parents[2]
 # Of a checkout, from its root.
 OBJECTS = Path("build") / "native-objects"
 COMPILERS = ("c++", "g++", "clang++")
@@ -36,6 +38,13 @@ LINKED = ("-shared", "-pthread", "-Wl,--as-needed", "-Wl,-z,relro", "-Wl,-z,now"
 NAMED = (f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={HERE / 'src' / 'libedgeosr.map'}")
 PLAIN = ("-O2", "-g0")
 HEADERS = (HERE / "include", HERE / "src")
+
+
+def kept_objects() -> Path:
+    """Return where objects are kept unless told: never in the folder that one happens to be in."""
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return CHECKOUT / OBJECTS
+    return cache_folder() / OBJECTS.name
 
 
 def sources() -> list[Path]:
@@ -151,9 +160,18 @@ def _run(command: list[str]) -> None:
 
 def main() -> int:
     """Build it beside this file, where Python finds it."""
-    parser = argparse.ArgumentParser(prog="python -m edgeosr.runtime.native.build", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m edgeosr.runtime.native.build",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=LIBRARY, help="the library's file")
-    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
+    parser.add_argument(
+        "--objects",
+        type=Path,
+        default=kept_objects(),
+        help="a folder where objects are kept for the next time",
+    )
     arguments = parser.parse_args()
     try:
         print(build(arguments.out, objects=arguments.objects))

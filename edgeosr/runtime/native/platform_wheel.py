@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
-from edgeosr.runtime.native.build import OBJECTS, build
+from edgeosr.runtime.native.build import build, kept_objects
 
 GLIBC = (2, 28)
 MACHINES = ("x86_64", "aarch64")
@@ -101,7 +101,9 @@ def main() -> int:
     )
     parser.add_argument("pure", type=Path, help="the pure wheel")
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one only; default: all")
-    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
+    parser.add_argument(
+        "--objects", type=Path, default=kept_objects(), help="a folder for objects; default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, help="the folder for the wheels; default: beside the pure one")
     arguments = parser.parse_args()
     try:

@@ -16,7 +16,7 @@ from edgeosr.errors import EdgeosrError, MissingDependencyError
 from edgeosr.kernels.build.sources import FOLDER as KERNEL
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.build.toolchain import find_nvcc
-from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build
+from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build, kept_objects
 
 PLUGIN = HERE / "libedgeosr_tensorrt.so"
 OWN = HERE / "tensorrt"
@@ -102,7 +102,9 @@ def main() -> int:
     parser.add_argument("include", type=Path, help="the folder of TensorRT's headers")
     parser.add_argument("--cuda", type=Path, help="the folder of CUDA's headers")
     parser.add_argument("--out", type=Path, default=PLUGIN, help="the plug-in's file")
-    parser.add_argument("--objects", type=Path, default=OBJECTS, help="a folder for objects")
+    parser.add_argument(
+        "--objects", type=Path, default=kept_objects(), help="a folder for objects; default: %(default)s"
+    )
     arguments = parser.parse_args()
     try:
         print(build_plugin(arguments.out, arguments.include, cuda=arguments.cuda, objects=arguments.objects))

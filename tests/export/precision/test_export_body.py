@@ -1,6 +1,8 @@
 """``edgeosr export --precision P --for openvino``: what is in the bundle, and what runs it."""
 
 import contextlib
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.cli.export import _body_from
 from edgeosr.data.recorded import reopen_parts
 from edgeosr.errors import BundleError, DecisionGateError, ExportError, UsageError
+from edgeosr.export.bundling import replaced_bundle
 from edgeosr.export.calibrate import fit_on_select, score_select, threshold_on_calibrate
 from edgeosr.export.export_run import export_run
 from edgeosr.export.measure import GraphRunner
@@ -68,9 +71,37 @@ def test_the_bundle_holds_the_body_and_says_what_it_is(bundle: Bundle, report: A
     assert "OpenVINO 20" in record.converter and record.processor
     assert record.fusion is not None and record.threshold is not None
     assert record.gate.known > 100 and record.gate.unknown > 100 and record.gate.recalibrated
-    assert record.gate.described() in report.as_text()
+    assert record.gate.described() in report.as_text() and "replaced" not in report.as_text()
     graph = onnx.load_model_from_string(bundle.files[BODY]).graph
     assert [value.name for value in graph.input] == ["pixels"]
+
+
+def test_the_bodys_threshold_is_told_with_what_it_promises(bundle: Bundle, report: Any) -> None:
+    assert bundle.manifest.body is not None and bundle.manifest.body.threshold is not None
+    own = bundle.manifest.body.threshold
+    low, high = own.interval
+    said = " ".join(report.as_text().split())
+    assert (
+        f"body's threshold {own.value:.4g}, for at most 5.0% of known images rejected (95% interval of that "
+        f"rate: {low:.1%} to {high:.1%}, from {own.groups} independent groups)" in said
+    )
+    shown = (
+        f"its own: rejects 5 % of known images or fewer (95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+    )
+    assert f"accept if score <= {own.value:.4g}, {shown}" in text_from_bundle(bundle)
+
+
+def test_an_export_says_which_bundle_it_replaced(bundle: Bundle, digits_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.edgeosr"
+    shutil.copytree(bundle.path, path)
+    again = export_run(digits_run, ExportSettings(out=path, threads=1))
+    words = f"the bundle made {bundle.manifest.created}, with a body in bf16"
+    assert again.replaced.startswith(words) and "--out" in again.replaced
+    assert f"replaced         {words}" in again.as_text()
+    assert json.loads(again.as_json())["replaced"] == again.replaced
+    assert read_bundle(path).manifest.body is None
+    (path / "manifest.json").write_text("{}")
+    assert replaced_bundle(path) == f"a bundle at {path} that could not be read"
 
 
 def test_auto_takes_the_body_with_its_own_threshold_and_it_decides_like_model_onnx(

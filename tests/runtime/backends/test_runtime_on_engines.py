@@ -209,6 +209,23 @@ def test_the_typed_threshold_is_the_one_in_force(
         assert portable.threshold == checked.threshold.value
 
 
+def test_an_edited_threshold_is_refused_where_the_engine_runs_and_where_it_does_not(machine: Machine) -> None:
+    bundle = read_bundle(machine.path)
+    edited = replace(bundle.manifest, threshold=replace(bundle.manifest.threshold, value=123.0))
+    write_bundle(machine.path, edited, bundle.files)
+    machine.add()
+    words = r"scorer.npz is not the scorer of its manifest: the threshold must be 123\.0"
+    for backend in ("auto", machine.builder):
+        with pytest.raises(BundleError, match=words):
+            edgeosr.Runtime(machine.path, backend=backend)
+    probe = importlib.import_module("edgeosr.runtime.engines.gpu").probe_gpus
+    machine.patch.setattr(
+        "edgeosr.runtime.backends.open_engine.probe_gpus", lambda: probe("libcuda-that-is-not-there.so")
+    )
+    with pytest.raises(BundleError, match=words):
+        edgeosr.Runtime(machine.path)
+
+
 def test_arrays_on_the_device_are_taken_by_engines_and_refused_by_the_cpu(
     machine: Machine, frames: np.ndarray
 ) -> None:

@@ -37,8 +37,12 @@ class Verdict(ctypes.Structure):
 
 def main(path: str, bundle: str, height: int, width: int) -> int:
     """Judge one frame."""
-    library = ctypes.CDLL(path)
-    library.edgeosr_last_error.restype = ctypes.c_char_p
+    try:
+        library = ctypes.CDLL(path)
+        library.edgeosr_last_error.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as error:
+        print(f"cannot load {path}: {error}", file=sys.stderr)
+        return 2
     runtime, verdict = ctypes.c_void_p(), Verdict()
     read = sys.stdin.buffer.read(height * width * 3)
     if len(read) != height * width * 3:
@@ -65,4 +69,7 @@ def main(path: str, bundle: str, height: int, width: int) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 5:
         sys.exit("judge_ctypes.py LIBEDGEOSR.so BUNDLE.edgeosr HEIGHT WIDTH < frame.rgb")
+    if not all(side.isdecimal() and int(side) for side in sys.argv[3:]):
+        print(f"HEIGHT and WIDTH must be whole numbers from 1; got {' '.join(sys.argv[3:])}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
