@@ -3,9 +3,9 @@
 // rank) for classes, parts and the verdict.
 //
 // Mailbox n brings the hidden values of layer n, and a word of each block that has no rows of it; of the last
-// layer that goes by mail to the blocks that have a sample alone. No word comes too early: who sends values of
-// layer n + 1 has heard of layer n from every block, and a block that has sent its own of layer n has all of
-// layer n - 1 and reads none of it any more; layer n + 1 takes its room. Values of layer 0 are sent behind
+// layer that goes by mail to the blocks that have a sample alone. No word comes too early: who sends values
+// of layer n + 1 has heard of layer n from every block, and a block that has sent its own of layer n has all
+// of layer n - 1 and reads none of it any more; layer n + 1 takes its room. Values of layer 0 are sent behind
 // cluster_sync, where every block has left phase A.
 #pragma once
 #include "cluster.cuh"
