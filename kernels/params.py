@@ -78,6 +78,7 @@ class FusedScoreParams(ctypes.Structure):
         ("row_pitch", ctypes.c_int32),
         ("cluster", ctypes.c_int32),
         ("mailboxes_at", ctypes.c_int32),
+        ("mailed_layers", ctypes.c_int32),
         ("hidden_quads", ctypes.c_int32),
         ("keeps_layers", ctypes.c_int32),
         ("class_warps", ctypes.c_int32),

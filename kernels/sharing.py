@@ -5,6 +5,7 @@ whether it has clusters alone; how many samples a tile has changes no result, no
 of their own. ``src/sharing.cpp`` holds the same arithmetic.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeosr.kernels.matrices import padded_size
@@ -35,6 +36,11 @@ ALONE_BYTES = 227 * 1024
 SHARED_BYTES = 113 * 1024
 SMALL_BYTES = 96 * 1024
 WIDE_UNTIL, SMALL_FROM = 110, 120  # architectures
+# Of a last hidden layer that each block of a cluster computes for its own sample: row tiles, which have a
+# warp each, steps of k, which follow one another, and both (512 bytes of weights each: 16 KB).
+MOST_LONE_TILES = 8
+MOST_LONE_STEPS = 16
+MOST_LONE_PIECES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +134,22 @@ def samples_of_tile(columns: int, batch: int, slabs: int, multiprocessors: int, 
     return samples
 
 
+def mailed_layers(widths: Sequence[int]) -> int:
+    """Return of how many hidden layers the blocks of a cluster send one another the values, the first ones.
+
+    All, or all but the last: a small one costs each block less than what mail takes.
+
+    Args:
+        widths: of the discriminator's layers, the last one's 1 included.
+    """
+    last = len(widths) - 2
+    if last < 1:
+        return max(last + 1, 0)
+    tiles, steps = padded_size(widths[last]) // 16, padded_size(widths[last - 1]) // 16
+    lone = tiles <= MOST_LONE_TILES and steps <= MOST_LONE_STEPS and tiles * steps <= MOST_LONE_PIECES
+    return last if lone else last + 1
+
+
 def share_layers(
     params: FusedScoreParams, packed: PackedScorer, room: int, class_warps: int | None = None
 ) -> None:
@@ -144,14 +166,17 @@ def share_layers(
     """
     few = packed.half and packed.classes <= KEPT_CLASSES and params.samples <= CLASS_WARPS
     params.class_warps = (CLASS_WARPS if few else 0) if class_warps is None else class_warps
+    params.mailed_layers = mailed_layers(packed.widths)
     for layer in range(1, len(packed.widths) - 1):
         rows, inputs = padded_size(packed.widths[layer]), padded_size(packed.widths[layer - 1])
         if packed.half:
             steps = inputs // 16
-            pieces = params.layer_tiles[layer] = -(-rows // 16 // params.cluster)
-            params.layer_idle[layer] = params.cluster + -(rows // 16) // pieces
+            lone = params.cluster > 1 and layer >= params.mailed_layers
+            blocks = 1 if lone else params.cluster
+            pieces = params.layer_tiles[layer] = -(-rows // 16 // blocks)
+            params.layer_idle[layer] = blocks + -(rows // 16) // pieces
             most = min(MOST_LAYER_SUMS, room) // sums_of_part(params, layer)
-            parts = _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
+            parts = 1 if lone else _parts_of_layer(pieces, steps, WARPS - CLASS_WARPS, most)
         else:
             pieces, steps = rows, inputs // 4
             parts = min(THREADS // pieces, steps) if 2 * pieces <= THREADS else 1

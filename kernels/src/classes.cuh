@@ -72,6 +72,12 @@ EDGEOSR_DEVICE void sync_classes() {
         block_sync();
 }
 
+// By the warps that may have row tiles of a lone last hidden layer, and the one that writes the verdict: the
+// shares of the logit are there.
+EDGEOSR_DEVICE void meet_for_logit() {
+    group_sync(kLogitBarrier, (kMostLoneTiles + 1) * 32);
+}
+
 EDGEOSR_DEVICE float external_logit(FusedScoreParams const& p, int sample, int label) {
     long long const at = sample * p.logits_stride + label;
     if (p.logits_half) return float_from_half(load_u16(static_cast<unsigned short const*>(p.logits) + at));

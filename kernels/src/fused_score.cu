@@ -21,7 +21,8 @@
 // order, position in the batch, batch size, alignment and number of multiprocessors.
 //
 // In a cluster (sm_90 and later, fp16 weights) a tile has kMostCluster slabs, whose blocks meet in the
-// cluster's barrier and do phase B together: together.cuh, mail.cuh, own_verdict.cuh. There is no counter.
+// cluster's barrier and do phase B together: together.cuh, mail.cuh, own_layers.cuh, own_verdict.cuh. There
+// is no counter.
 //
 // fp16 weights: z of a slab is scaled by a power of two to at most 1 and split into a high and a low half
 // (two mma a fragment: z keeps about 22 bits); hidden values are one fp16 each, and beyond 65504 "not

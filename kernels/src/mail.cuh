@@ -2,16 +2,21 @@
 // one tile: a slab each in phase A, then a share of every hidden layer's rows, and a sample each (that of its
 // rank) for classes, parts and the verdict.
 //
-// Mailbox n brings the hidden values of layer n, and a word of each block that has no rows of it. No word
-// comes too early: who sends values of layer n + 1 has heard of layer n from every block, and a block that
-// has sent its own of layer n has all of layer n - 1 and reads none of it any more; layer n + 1 takes its
-// room. Values of layer 0 are sent behind cluster_sync, where every block has left phase A.
+// Mailbox n brings the hidden values of layer n, and a word of each block that has no rows of it; of the last
+// layer that goes by mail to the blocks that have a sample alone. No word comes too early: who sends values
+// of layer n + 1 has heard of layer n from every block, and a block that has sent its own of layer n has all
+// of layer n - 1 and reads none of it any more; layer n + 1 takes its room. Values of layer 0 are sent behind
+// cluster_sync, where every block has left phase A.
 #pragma once
 #include "cluster.cuh"
 #include "kept_columns.cuh"
 #include "tile.cuh"
 
 namespace edgeosr {
+
+// The cluster is one size: shifts instead of divisions.
+constexpr int kClusterBits = 3;
+static_assert(1 << kClusterBits == kMostCluster, "blocks of a cluster");
 
 EDGEOSR_DEVICE Mailbox* mailbox(FusedScoreParams const& p, int layer) {
     return reinterpret_cast<Mailbox*>(shared_memory() + p.mailboxes_at) + layer;
@@ -28,11 +33,22 @@ EDGEOSR_DEVICE unsigned* idle_words(FusedScoreParams const& p, int layer) {
            (layer - 1) * kMostCluster;
 }
 
+// Whether each block that has a sample computes the whole hidden layer for it: the last one, if it is small.
+EDGEOSR_DEVICE bool is_lone(FusedScoreParams const& p, int layer) {
+    return layer >= p.mailed_layers;
+}
+
+// Blocks that hear of a mailed layer, ranks 0 ..: of the last one those that have a sample.
+EDGEOSR_DEVICE int hearers(FusedScoreParams const& p, int layer, int valid) {
+    return layer + 1 < p.mailed_layers ? static_cast<int>(kMostCluster) : valid;
+}
+
 // A block's row tiles of a hidden layer: the first one, and how many.
 EDGEOSR_DEVICE int first_tile(FusedScoreParams const& p, int layer) {
-    return cluster_rank() * p.layer_tiles[layer];
+    return is_lone(p, layer) ? 0 : cluster_rank() * p.layer_tiles[layer];
 }
-EDGEOSR_DEVICE int own_tiles(FusedScoreParams const& p, int layer) {
+EDGEOSR_DEVICE int own_tiles(FusedScoreParams const& p, int layer, int valid) {
+    if (is_lone(p, layer)) return cluster_rank() < valid ? p.layer_tiles[layer] : 0;
     int const left = (padded16(p.width[layer]) >> 4) - first_tile(p, layer);
     return smaller(left < 0 ? 0 : left, p.layer_tiles[layer]);
 }
@@ -77,7 +93,7 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
                     p.scorer + p.layer_at[p.layers - 1],
                     static_cast<unsigned>(p.width[p.layers - 2] + 3) / 4u * 16u};
     } else if (layer > 0) {
-        unsigned const tiles = static_cast<unsigned>(own_tiles(p, layer)),
+        unsigned const tiles = static_cast<unsigned>(own_tiles(p, layer, block.valid)),
                        first = static_cast<unsigned>(first_tile(p, layer)),
                        step_bytes = static_cast<unsigned>(steps_of(p, layer)) * 512u;
         run = {p.own_bias_at[layer], p.scorer + p.bias_at[layer] + first * 64u, tiles * 64u};
@@ -97,14 +113,15 @@ EDGEOSR_DEVICE void ask_for_own(FusedScoreParams const& p, Block const& block) {
 EDGEOSR_DEVICE void drop_own(FusedScoreParams const& p) {
 #pragma unroll 1
     for (int layer = 1; layer < p.layers - 1; ++layer)
-        if (own_tiles(p, layer) > 0) wait_for_mail(copies_mailbox(p, layer));
+        if (own_tiles(p, layer, this_block(p).valid) > 0) wait_for_mail(copies_mailbox(p, layer));
 }
 
-// Two neighbouring fp16 values of a sample to every block of the cluster.
-EDGEOSR_DEVICE void send_to_all(FusedScoreParams const& p, void* place, unsigned word, int layer) {
-#pragma unroll 1
+// Two neighbouring fp16 values of a sample to every block that hears of the layer.
+EDGEOSR_DEVICE void send_to_all(FusedScoreParams const& p, int valid, void* place, unsigned word, int layer) {
+    int const those = hearers(p, layer, valid);
+#pragma unroll
     for (int rank = 0; rank < kMostCluster; ++rank)
-        send(place, word, mailbox(p, layer), rank);
+        if (rank < those) send(place, word, mailbox(p, layer), rank);
 }
 
 EDGEOSR_DEVICE unsigned halves_from(float low, float high) {

@@ -4,7 +4,9 @@
 // the discriminator's logit changes.
 #pragma once
 #include "classes.cuh"
+#include "hidden.cuh"
 #include "launch_number.cuh"
+#include "mail.cuh"
 
 namespace edgeosr {
 
@@ -133,9 +135,23 @@ EDGEOSR_DEVICE void own_parts(FusedScoreParams const& p,
     }
 }
 
-// By the warp that has the discriminator's logit and the one that writes the verdict: it is there.
-EDGEOSR_DEVICE void meet_for_logit() {
-    group_sync(kLogitBarrier, 64);
+// The discriminator's logit of "known", by the warp that writes the verdict: the shares of who has the last
+// hidden layer, or the last layer itself.
+EDGEOSR_DEVICE float own_known(FusedScoreParams const& p, int column) {
+    int const last = p.layers - 2;
+    if (last < 0) return p.layers > 0 ? shared_load_f32(result(kLogit, column)) : 0.0f;
+    float const bias = shared_load_f32(&kept_constants()->last_bias);
+    if (!is_lone(p, last)) {
+        wait_for_mail(mailbox(p, last));
+        return last_layer<true>(p, hidden_values(p, last), column) + bias;
+    }
+    int const tiles = p.layer_tiles[last];
+    meet_for_logit();
+    float logit = 0.0f;
+#pragma unroll
+    for (int tile = 0; tile < kMostLoneTiles; ++tile)
+        if (tile < tiles) logit += shared_load_f32(result(kLogit, tile));
+    return logit + bias;
 }
 
 // A part that waits for the discriminator.
@@ -181,7 +197,8 @@ EDGEOSR_DEVICE void write_own_verdict(FusedScoreParams const& p,
     unsigned those = ballot(late) >> kFirst;
     LatePart next = {};
     if (those) next = late_part(p, those);
-    if (p.layers > 1) meet_for_logit();
+    where.known = own_known(p, column);
+    where.heard = true;
 #pragma unroll 1
     while (those) {
         where.part = next.part;

@@ -29,6 +29,7 @@ enum Limit : int {
     kStageAt = 48,        // shared memory of phase A: what has a fixed size comes first
     kEvenAt = 4976,       // of phase B: outputs of the hidden layers 0, 2, ..
     kMostCluster = 8,     // blocks of a cluster: as many as every device with clusters can place
+    kMostLoneTiles = 8,   // row tiles of a last hidden layer that each block has for itself
     kMailboxBytes = 288,  // two mailboxes for each layer, and a word of each block for each
 };
 
@@ -139,6 +140,7 @@ struct FusedScoreParams {
     int row_pitch;        // channels last: elements between two channels in a chunk; else Q
     int cluster;          // blocks of a cluster, which have one tile: kMostCluster; 1: no cluster
     int mailboxes_at;     // shared memory: what the blocks of a cluster send one another (mail.cuh)
+    int mailed_layers;    // hidden layers whose values go by mail, the first ones: all, or all but the last
     int hidden_quads;     // rows of layer 1 that a block of the cluster adds up, in fours
     int keeps_layers;  // 1: a block of a cluster has its rows' weights of the hidden layers in shared memory
     // How the threads of the block that finishes a tile share a hidden layer (hidden.cuh).

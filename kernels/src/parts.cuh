@@ -20,6 +20,8 @@ struct Sample {
     bool summed =
         false;  // whether the part's sum over classes, and what it lost, are here: else in shared memory
     Floats2 sum = {0.0f, 0.0f};
+    bool heard = false;  // whether the discriminator's logit is here: else in shared memory
+    float known = 0.0f;
 };
 
 EDGEOSR_DEVICE float norm_of(Sample const& s) {  // |z|, not below FLOOR
@@ -29,6 +31,7 @@ EDGEOSR_DEVICE float jacobian_of(Sample const& s) {  // J; 1 without a Jacobian 
     return shared_load_f32(result(kJacobian, s.column));
 }
 EDGEOSR_DEVICE float known_of(Sample const& s) {  // the discriminator's logit of "known"; 0 without one
+    if (s.heard) return s.known;
     return s.p.layers > 0 ? shared_load_f32(result(kLogit, s.column)) : 0.0f;
 }
 EDGEOSR_DEVICE float sum_of(Sample const& s) {  // the part's term, over all classes but the top one

@@ -10,7 +10,8 @@ namespace {
 // As in kernels/sharing.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
               kClustersFrom = 90, kAloneBytes = 227 * 1024, kSharedBytes = 113 * 1024,
-              kSmallBytes = 96 * 1024, kWideUntil = 110, kSmallFrom = 120;
+              kSmallBytes = 96 * 1024, kWideUntil = 110, kSmallFrom = 120, kMostLoneSteps = 16,
+              kMostLonePieces = 32;
 
 // Into how many parts along k a layer is cut, so that its warps have about as many steps each.
 int parts_of_layer(int tiles, int steps, int warps, int most) {
@@ -22,6 +23,16 @@ int parts_of_layer(int tiles, int steps, int warps, int most) {
         if (parts == 1 || longest < least) best = parts, least = longest;
     }
     return best;
+}
+
+// Hidden layers whose values the blocks of a cluster send one another: the last one they compute for
+// themselves if that is little.
+int mailed_layers_of(PackedScorer const& scorer) {
+    int const last = scorer.layers - 2;
+    if (last < 1) return std::max(last + 1, 0);
+    int const tiles = rounded(scorer.width[last]) / 16, steps = rounded(scorer.width[last - 1]) / 16;
+    bool const lone = tiles <= kMostLoneTiles && steps <= kMostLoneSteps && tiles * steps <= kMostLonePieces;
+    return lone ? last : last + 1;
 }
 
 }  // namespace
@@ -63,15 +74,18 @@ ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors) {
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {
     bool const few = scorer.half && scorer.classes <= kKeptClasses && p->samples <= kClassWarps;
     p->class_warps = row ? row->class_warps : few ? kClassWarps : 0;
+    p->mailed_layers = mailed_layers_of(scorer);
     for (int layer = 1; layer + 1 < scorer.layers; ++layer) {
         int const rows = rounded(scorer.width[layer]), inputs = rounded(scorer.width[layer - 1]);
         int const steps = inputs / (scorer.half ? 16 : 4);
         int pieces = rows, parts = 2 * rows <= kThreads ? std::min(kThreads / rows, steps) : 1;
         if (scorer.half) {
-            pieces = p->layer_tiles[layer] = (rows / 16 + p->cluster - 1) / p->cluster;
-            p->layer_idle[layer] = p->cluster - (rows / 16 + pieces - 1) / pieces;
+            bool const lone = p->cluster > 1 && layer >= p->mailed_layers;
+            int const blocks = lone ? 1 : p->cluster;
+            pieces = p->layer_tiles[layer] = (rows / 16 + blocks - 1) / blocks;
+            p->layer_idle[layer] = blocks - (rows / 16 + pieces - 1) / pieces;
             int const most = std::min(kMostLayerSums, room) / sums_of_part(*p, layer);
-            parts = parts_of_layer(pieces, steps, kWarps - kClassWarps, most);
+            parts = lone ? 1 : parts_of_layer(pieces, steps, kWarps - kClassWarps, most);
         }
         int const share = (steps + parts - 1) / parts;
         p->layer_share[layer] = share;

@@ -43,6 +43,39 @@ EDGEOSR_DEVICE Floats4 quad_over_slabs(float const* from, int stride, int slabs)
     return sum;
 }
 
+// In a cluster, which has kMostCluster slabs: the sums of two or of four neighbouring floats by one lane, in
+// slab order, all loads in flight.
+EDGEOSR_DEVICE Floats2 pair_over_slabs(float const* from, int stride) {
+    Floats2 value[kMostCluster], sum = {0.0f, 0.0f};
+#pragma unroll
+    for (int slab = 0; slab < kMostCluster; ++slab) {
+        value[slab] = load_shared_by_blocks_x2(from);
+        from = stepped(from, static_cast<unsigned>(stride));
+    }
+#pragma unroll
+    for (int slab = 0; slab < kMostCluster; ++slab) {
+        sum.x += value[slab].x;
+        sum.y += value[slab].y;
+    }
+    return sum;
+}
+EDGEOSR_DEVICE Floats4 quad_over_slabs_alone(float const* from, int stride) {
+    Floats4 value[kMostCluster], sum = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+    for (int slab = 0; slab < kMostCluster; ++slab) {
+        value[slab] = load_shared_by_blocks_x4(from);
+        from = stepped(from, static_cast<unsigned>(stride));
+    }
+#pragma unroll
+    for (int slab = 0; slab < kMostCluster; ++slab) {
+        sum.x += value[slab].x;
+        sum.y += value[slab].y;
+        sum.z += value[slab].z;
+        sum.w += value[slab].w;
+    }
+    return sum;
+}
+
 // Sums over slabs, in slab order, of the floats at from[slab * stride]; eight slabs' loads in flight.
 EDGEOSR_DEVICE float sum_over_slabs(float const* from, int stride, int slabs) {
     constexpr int kLoads = 8;

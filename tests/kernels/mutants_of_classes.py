@@ -72,7 +72,12 @@ OF_OWN_VERDICT = [
         "own_parts(p, block, column, partials); sync_classes<true>();",
         "own_parts(p, block, column, partials);",
     ),
-    Mutant("the verdict does not wait for the logit", FILE, "group_sync(kLogitBarrier, 64);", "warp_sync();"),
+    Mutant(
+        "the verdict does not wait for the logit",
+        "classes.cuh",
+        "group_sync(kLogitBarrier, (kMostLoneTiles + 1) * 32);",
+        "warp_sync();",
+    ),
     Mutant("classes and logit meet at one number", "classes.cuh", "kLogitBarrier = 3;", "kLogitBarrier = 1;"),
     Mutant("the part that waited has no share", FILE, "score += next.gain * (value - next.mean);", ""),
     Mutant("the part that waited is not said", FILE, "if (own == next.part) word = value;", ""),

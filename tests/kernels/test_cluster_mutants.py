@@ -4,6 +4,7 @@ import pytest
 from fused_suite import problem
 from mutant_builds import Entry, Mutant, compiled, occurrences
 from mutants_of_classes import OF_OWN_VERDICT
+from mutants_of_layers import OF_OWN_LAYERS
 from simt_run import Library
 
 ENTRIES = (
@@ -80,8 +81,8 @@ MUTANTS = [
     ),
     Mutant(
         "blocks without rows say nothing",
-        "together.cuh",
-        "if (thread < kMostCluster) send(idle_words",
+        "own_layers.cuh",
+        "if (thread < hearers(p, layer, valid)) send(idle_words",
         "if (thread < 0) send(idle_words",
     ),
     Mutant(
@@ -98,16 +99,16 @@ MUTANTS = [
     ),
     Mutant("the last block gets nothing", "mail.cuh", "rank < kMostCluster; ++rank)", "rank < 7; ++rank)"),
     Mutant(
-        "a block's share of layer 1 begins a row too late",
+        "each block has the first rows of layer 1",
         "together.cuh",
-        "return {sample, first + number, true};",
-        "return {sample, first + (number ^ 1), true};",
+        "first = cluster_rank() * p.hidden_quads,",
+        "first = 0 * p.hidden_quads,",
     ),
     Mutant(
         "the rows of another sample",
         "together.cuh",
-        "return {rank, hidden + number, rank < valid",
-        "return {rank ^ 1, hidden + number, rank < valid",
+        "place = partials + column * p.rows + row;",
+        "place = partials + (column ^ 1) * p.rows + row;",
     ),
     Mutant(
         "the norm of the tile's first sample",
@@ -118,34 +119,36 @@ MUTANTS = [
     Mutant(
         "no barrier behind the sums over slabs",
         "together.cuh",
-        "add_own_rows(p, block.valid, slab_partials(p, block.tile, 0)); block_sync();",
-        "add_own_rows(p, block.valid, slab_partials(p, block.tile, 0));",
+        "sync_classes<true>();",
+        "",
     ),
     Mutant(
         "neighbouring rows change places",
-        "together.cuh",
+        "own_layers.cuh",
         "odd ? first : second, 4)",
         "odd ? second : first, 4)",
     ),
     Mutant(
         "no barrier of the layers' warps",
-        "together.cuh",
+        "own_layers.cuh",
         "group_sync(kLayerBarrier, kLayerTeamWarps * 32);",
         "",
     ),
     Mutant(
         "the layers' barrier lacks a warp",
-        "together.cuh",
+        "own_layers.cuh",
         "group_sync(kLayerBarrier, kLayerTeamWarps * 32);",
         "group_sync(kLayerBarrier, kLayerTeamWarps * 32 - 32);",
     ),
     Mutant(
         "the next layer's sums come before the last lane has read",
-        "together.cuh",
-        "from += kTileMma * pitch; } warp_sync();",
-        "from += kTileMma * pitch; }",
+        "own_layers.cuh",
+        "value.y += sum[i].y; } } warp_sync();",
+        "value.y += sum[i].y; } }",
     ),
-    Mutant("parts of other samples are added", "together.cuh", "from += kTileMma * pitch;", "from += pitch;"),
+    Mutant(
+        "parts of other samples are added", "own_layers.cuh", "from += kTileMma * pitch;", "from += pitch;"
+    ),
     Mutant(
         "no barrier of the classes' warps",
         "classes.cuh",
@@ -158,19 +161,7 @@ MUTANTS = [
         "kClassBarrier = 1, kLayerBarrier = 2,",
         "kClassBarrier = 1, kLayerBarrier = 1,",
     ),
-    Mutant(
-        "no wait for layer 1",
-        "together.cuh",
-        "if (p.layers < 2) return; wait_for_mail(mailbox(p, 0));",
-        "if (p.layers < 2) return;",
-    ),
-    Mutant("no wait for a hidden layer", "together.cuh", "wait_for_mail(mailbox(p, layer));", ""),
-    Mutant(
-        "the logit of the tile's first sample",
-        "together.cuh",
-        "last_layer<true>(p, hidden_values(p, p.layers - 2), column);",
-        "last_layer<true>(p, hidden_values(p, p.layers - 2), 0);",
-    ),
+    *OF_OWN_LAYERS,
     *OF_OWN_VERDICT,
 ]
 
