@@ -295,4 +295,4 @@ def _place_own(params: FusedScoreParams, packed: PackedScorer, at: int, room: in
     step = packed.rows * 32
     if step and columns:
         params.kept_steps = min(params.slab_width // 16, max(0, room - at) // step)
-    return at + params.kept_steps * step
+    return int(at + params.kept_steps * step)

@@ -248,25 +248,26 @@ EDGEOSR_DEVICE void multiply_slab(FusedScoreParams const& p,
                                   AskedTiles& asked,
                                   float* partials) {
     if (kMma) {
+        constexpr bool kAnew = kFewRegisters || (kCluster && kFewInClusters);
         int const sample = (thread_index_again() & 3) * 2;
         float* const own = own_place(p, partials);
         float scale = 0.0f, next_scale = 0.0f;
-        if (!kFewRegisters) {
+        if (!kAnew) {
             scale = shared_load_f32(scales() + sample);
             next_scale = shared_load_f32(scales() + sample + 1);
         }
         auto const keep = [&](int row, float const(&c)[4]) {
             // Found anew where, kept, they would take registers from the weights in flight.
-            Block const here = kFewRegisters ? this_block(p) : block;
-            float* const at = (kFewRegisters ? own_place(p, slab_partials(p, here.tile, here.slab)) : own) +
+            Block const here = kAnew ? this_block(p) : block;
+            float* const at = (kAnew ? own_place(p, slab_partials(p, here.tile, here.slab)) : own) +
                               static_cast<unsigned>(row) * 16u;
             if (sample < here.valid) {
-                if (kFewRegisters) scale = shared_load_f32(scales() + sample);
+                if (kAnew) scale = shared_load_f32(scales() + sample);
                 store_f32(at, c[0] * scale);
                 store_f32(at + 8, c[2] * scale);
             }
             if (sample + 1 < here.valid) {
-                if (kFewRegisters) next_scale = shared_load_f32(scales() + sample + 1);
+                if (kAnew) next_scale = shared_load_f32(scales() + sample + 1);
                 store_f32(at + p.rows, c[1] * next_scale);
                 store_f32(at + p.rows + 8, c[3] * next_scale);
             }

@@ -19,6 +19,13 @@ constexpr bool kFewRegisters = true;
 constexpr bool kFewRegisters = kOldCompiler;
 #endif
 
+// Whether clusters have fewer of them for layer 1's sums: compilers for these devices spill otherwise.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr bool kFewInClusters = true;
+#else
+constexpr bool kFewInClusters = kOldCompiler;
+#endif
+
 // Whether layer 1's first weights are asked for while the embedding is waited for.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr bool kAsksAhead = false;
