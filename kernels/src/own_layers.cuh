@@ -33,7 +33,7 @@ EDGEOSR_DEVICE Stripe stripe_at(FusedScoreParams const& p, int layer, int tiles,
 }
 
 // Weights of as many steps, in registers.
-constexpr int kHeld = 6;
+constexpr int kHeld = 4;
 template <bool kKept>
 EDGEOSR_DEVICE void take_weights(FusedScoreParams const& p, Stripe const& stripe, Words4 (&held)[kHeld]) {
     unsigned at = stripe.at;
