@@ -84,8 +84,10 @@ def to_uniform(operands: Operands, modifiers: list[str]) -> Made:
     So a loop goes through the values of a warp. The register is the whole warp's: lanes that the guard leaves
     out have it too.
     """
-    if len(operands) == 2:
+    if len(operands) == 2 and not modifiers:
         return move(operands, modifiers)
+    if modifiers:
+        return _broadcast(operands)
     out, to, source = operands
     read, write, put = word(source), to_word(to), to_predicate(out)
 
@@ -97,6 +99,22 @@ def to_uniform(operands: Operands, modifiers: list[str]) -> Made:
         put(s, ix, values != values[first][which])
 
     return run, ones(to, out), ones(source)
+
+
+def _broadcast(operands: Operands) -> Made:
+    """R2UR.BROADCAST: to the whole warp's uniform register, what the lanes that are there all have."""
+    to, source = operands
+    read, write = word(source), to_word(to)
+
+    def run(s: Any, ix: Lanes) -> None:
+        lanes = np.arange(s.lanes)[ix]
+        values = np.broadcast_to(read(s, ix), lanes.shape)
+        warps, first, which = np.unique(lanes >> 5, return_index=True, return_inverse=True)
+        if (values != values[first][which]).any():
+            raise NotModelledError("R2UR.BROADCAST of lanes with different values")
+        write(s, (warps[:, None] * 32 + np.arange(32)).ravel(), np.repeat(values[first], 32))
+
+    return run, ones(to), ones(source)
 
 
 LANES: dict[str, Callable[[Operands, list[str]], Made]] = {

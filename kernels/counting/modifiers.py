@@ -26,7 +26,7 @@ _KNOWN = {
     # Integers, moves.
     "MOV": "",
     "UMOV": "",
-    "R2UR": "",
+    "R2UR": "BROADCAST",
     "CS2R": "32",
     "S2R": "",
     "S2UR": "",

@@ -107,8 +107,8 @@ MUTANTS = [
     Mutant(
         "swapped fragment registers",
         "dense.cuh",
-        "mma_f16(c[i], asked.word[step][i], high_0, high_1);",
-        "mma_f16(c[i], asked.word[step][i], high_1, high_0);",
+        "mma_f16(c[i], word[i], high_0, high_1);",
+        "mma_f16(c[i], word[i], high_1, high_0);",
     ),
     Mutant(
         "the weights that were asked for are those of the next steps",
@@ -328,7 +328,10 @@ MUTANTS = [
         "return p.class_warps > 0 ? p.class_warps + 1",
     ),
     Mutant(
-        "the second step of a slab is left out", "dense.cuh", "if (k + step < steps) {", "if (step < 1) {"
+        "the second step of a slab is left out",
+        "dense.cuh",
+        "if (k + step < steps) multiply_step",
+        "if (step < 1) multiply_step",
     ),
     Mutant(
         "no barrier between the map and z in its place",
