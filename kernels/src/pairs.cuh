@@ -95,9 +95,12 @@ EDGEOSR_DEVICE void pool_pairs(Adders const& adders,
     if (!there) from += (left - 1 - lane_index()) * 2;
 #pragma unroll
     for (int pair = 0; pair < kRows / 2; ++pair) {
-        // A compiler that knew how far rows are from one another would go from each to the next.
-        y[pair] = bytes_of(shared_load_u16(from), shared_load_u16(from + held(pitch)), bytes);
-        from += held(2 * pitch);
+        // A compiler that knew how far rows are from one another would go from each to the next; old ones
+        // have fewer registers to fill if they do.
+        unsigned char const* const first = kOldCompiler ? from + 2 * pair * pitch : from;
+        unsigned char const* const second = kOldCompiler ? from + (2 * pair + 1) * pitch : from + held(pitch);
+        y[pair] = bytes_of(shared_load_u16(first), shared_load_u16(second), bytes);
+        if (!kOldCompiler) from += held(2 * pitch);
     }
     unsigned const low = !has_sides(kKind) ? 0u
                          : there           ? bytes_of(adders.sides, 0u, 0x1010u)

@@ -145,15 +145,18 @@ EDGEOSR_DEVICE Pooled pool_piecewise(FusedScoreParams const& p,
     } else {
         unsigned* masks = shared_memory_of(held(masks_of_warp(p)));
         int left = positions;
+        auto const word = [&]() {  // where it is: reckoned anew it takes fewer registers
+            return rows + (kOldCompiler ? (positions - left) * Rows::kBytes : 0) + lane;
+        };
 #pragma unroll 1
-        for (; left >= 32; left -= 32, masks += kRows, rows += kWord) {
+        for (; left >= 32; left -= 32, masks += kRows, rows += kOldCompiler ? 0 : kWord) {
             unsigned bits[kRows];
-            sums.template add<true>(rows + lane, pitch, left, bits);
+            sums.template add<true>(word(), pitch, left, bits);
             keep_masks(masks, bits);
         }
         if (left > 0) {
             unsigned bits[kRows];
-            sums.template add<false>(rows + lane, pitch, left, bits);
+            sums.template add<false>(word(), pitch, left, bits);
             keep_masks(masks, bits);
         }
         found.sum = sums.total(positions);
@@ -171,11 +174,12 @@ EDGEOSR_DEVICE Pooled pool_counted(
     RowSums sums = {};
     unsigned bits[kRows];  // not set
     int left = positions;
+    auto const word = [&]() { return rows + (kOldCompiler ? (positions - left) * 2 : 0); };
     rows += lane_index() * 2;
 #pragma unroll 1
-    for (; left >= 32; left -= 32, rows += 64)
-        pool_pairs<kPoolCounted, true>(adders, rows, pitch, left, sums, bits);
-    if (left > 0) pool_pairs<kPoolCounted, false>(adders, rows, pitch, left, sums, bits);
+    for (; left >= 32; left -= 32, rows += kOldCompiler ? 0 : 64)
+        pool_pairs<kPoolCounted, true>(adders, word(), pitch, left, sums, bits);
+    if (left > 0) pool_pairs<kPoolCounted, false>(adders, word(), pitch, left, sums, bits);
     Activations const found = activations<kPoolCounted>(adders, 0.0f, sums, positions);
     return {found.sum, static_cast<float>(found.inside) * weights.value[0]};
 }

@@ -168,7 +168,8 @@ EDGEOSR_DEVICE void stage_share(FusedScoreParams const& p,
     for (int slot = by.share; slot < count; slot += by.sharers) {
         Chunk const chunk = chunk_at<kHalf, kRowsFirst>(p, block, half, first + slot, slot);
         constexpr int kBytes = kHalf ? 2 : 4;
-        if (kRowsFirst && chunk.channels == kGroup && offset_in_16(chunk.global) == 0) {
+        // Old compilers have no registers for both ways.
+        if (!kOldCompiler && kRowsFirst && chunk.channels == kGroup && offset_in_16(chunk.global) == 0) {
             stage_whole(chunk.global, chunk.shared, kGroup * kBytes * p.positions, by);
             continue;
         }
