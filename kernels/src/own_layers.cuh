@@ -150,12 +150,12 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, i
             pair -= pairs;
             ++sample;
         }
-        bool const there = sample < valid && hears;
+        bool const there = sample < valid;
         Floats2 const bias = shared_load_x2(own_biases(p, layer) + (there ? pair * 2 : 0));
         float const* from = sums_of_parts(p) + (there ? sample * pitch + pair * 2 : 0);
         if (!met) group_sync(kLayerBarrier, kLayerTeamWarps * 32);
         met = true;
-        if (!any(sample < valid)) return;
+        if (!any(there)) return;
         Floats2 value = {0.0f, 0.0f};
 #pragma unroll 1
         for (int part = 0; part < parts; part += kLoads) {
@@ -163,7 +163,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, i
 #pragma unroll
             for (int i = 0; i < kLoads; ++i) {
                 sum[i] = {0.0f, 0.0f};
-                if (part + i < parts) sum[i] = shared_load_x2(from);
+                if (there && part + i < parts) sum[i] = shared_load_x2(from);
                 from += kTileMma * pitch;
             }
 #pragma unroll
@@ -173,7 +173,7 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, i
             }
         }
         warp_sync();  // words to this block let its warps store the next layer's sums: all lanes have read
-        if (there)
+        if (there && hears)
             send(to + sample * hidden_pitch<true>(p.width[layer]) + pair * 2,
                  halves_from(leaky(value.x + bias.x, slope), leaky(value.y + bias.y, slope)),
                  mailbox(p, layer),

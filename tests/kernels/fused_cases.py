@@ -28,7 +28,7 @@ DISCRIMINATORS = {
 # Of clusters: rows that only some of 8 blocks have, that some have fewer of, weights beyond shared memory.
 CLUSTER_DISCRIMINATORS = {
     "narrow": (16, 1),
-    "ragged": (48, 144, 20, 1),
+    "ragged": (48, 144, 144, 20, 1),
     "widest": (1024, 1024, 144, 1),
 }
 MAP_AXES: dict[str, tuple[Any, ...]] = {

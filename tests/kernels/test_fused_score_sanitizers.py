@@ -174,6 +174,7 @@ def test_no_two_threads_race(case, said):
     assert said[case] is None
 
 
+OWN_LAYERS = "own_layers.cuh"
 DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
 
 
@@ -183,12 +184,12 @@ DEEP = replace(racing_cases()[0], batch=2, discriminator="deep")
         ("pooling.cuh", r"copy_async_wait<0>\(\);\s+\}\s+block_sync\(\);", DEEP),
         ("verdict.cuh", r"turn \+ 2, asked\);\s+block_sync\(\);", DEEP),
         ("classes.cuh", r"if \(!alone<kOwn>\(p\)\) sync_classes<kOwn>\(\);", classes_that_warps_share()[1]),
-        ("together.cuh", r"if \(parts == 1\) \{\s+warp_sync\(\);", clusters()[0]),
+        (OWN_LAYERS, r"warp_sync\(\);  // all lanes have read the layer before", clusters()[0]),
     ],
     ids=["the map", "layers", "sums over classes", "a cluster's layers"],
 )
 def test_the_thread_sanitizer_sees_a_barrier_that_is_missing(file, before, case, tmp_path):
-    in_cluster = file == "together.cuh"
+    in_cluster = file == OWN_LAYERS
     folder = CACHE / "mutants" / f"race-{file.removesuffix('.cuh')}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in DEVICE.glob("*.cu*"):
