@@ -121,6 +121,11 @@ char const* library(edgeosr_tensorrt_engine const* engine) {
 
 constexpr char kJudging[] = "frames are judged";
 
+edgeosr_tensorrt_run run_of(trt::Engine const& engine, trt::Lane& lane) {
+    trt::Call const& call = lane.call;
+    return {&lane, engine.at_once(), call.label.data(), call.score.data(), call.values.data()};
+}
+
 std::int32_t begin(edgeosr_tensorrt_engine* of,
                    std::size_t count,
                    std::int32_t height_px,
@@ -129,14 +134,15 @@ std::int32_t begin(edgeosr_tensorrt_engine* of,
                    Words* words) {
     trt::Engine& engine = of->engine;
     return guarded(&engine, kJudging, words, [&](trt::Cuda const&) {
-        trt::Lane* const lane = engine.take();
+        auto const first = static_cast<std::int64_t>(std::min(count, engine.at_once()));
+        trt::Lane* const lane = engine.take({first, height_px, width_px});
         try {
             lane->begin(count, height_px, width_px);
         } catch (...) {
             engine.give_back(lane);
             throw;
         }
-        *run = {lane, engine.at_once(), lane->label.data(), lane->score.data(), lane->values.data()};
+        *run = run_of(engine, *lane);
     });
 }
 
@@ -146,7 +152,14 @@ std::int32_t room(edgeosr_tensorrt_engine* of,
                   std::uint8_t** frames,
                   Words* words) {
     return guarded(&of->engine, kJudging, words, [&](trt::Cuda const&) {
-        *frames = static_cast<trt::Lane*>(run->lane)->room(count);
+        auto* lane = static_cast<trt::Lane*>(run->lane);
+        try {
+            *frames = of->engine.room(lane, count);
+        } catch (...) {
+            run->lane = lane;
+            throw;
+        }
+        *run = run_of(of->engine, *lane);
     });
 }
 
@@ -157,7 +170,7 @@ std::int32_t judge(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run, std::
 }
 
 void end(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run) {
-    of->engine.give_back(static_cast<trt::Lane*>(run->lane));
+    if (run->lane != nullptr) of->engine.give_back(static_cast<trt::Lane*>(run->lane));
 }
 
 void close(edgeosr_tensorrt_engine* engine) {
