@@ -183,6 +183,7 @@ extern "C" __attribute__((visibility("default"))) edgeosr_tensorrt_plugin const*
     std::uint32_t abi) {
     static edgeosr_tensorrt_plugin const kPlugin = {EDGEOSR_TENSORRT_ABI,
                                                     sizeof(edgeosr_tensorrt_plugin),
+                                                    EDGEOSR_VERSION,
                                                     trt::made_for(),
                                                     open,
                                                     frame,
