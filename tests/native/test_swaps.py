@@ -2,7 +2,11 @@
 
 import ctypes
 import os
+import re
+import shutil
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from handle import FAILED, frame, opened, options
@@ -47,6 +51,35 @@ def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
         shim.shim_set(0)
         info, after = handle.info(), handle.judge(one)[0]
         assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
+
+
+def test_a_body_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
+    native, processor_of_bodies, body_bundle, tmp_path
+):
+    path = tmp_path / "replaced.edgeosr"
+    shutil.copytree(body_bundle().path, path)
+    one, data = frame(frames_of()[3]), (path / "body.onnx").read_bytes()
+    with opened(native, path, backend=b"openvino", backend_library=LIBRARY) as handle:
+        (path / "body.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        read, gate, said = bytes_read(), threading.Barrier(3), []
+
+        def judge():
+            gate.wait()
+            said.extend(handle.status_of(one)[0] for _ in range(150))
+
+        threads = [threading.Thread(target=judge) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert said == [0] * 450
+        # As many at once as there are processors, before the first has found it.
+        assert bytes_read() - read <= (3 + 1) * len(data)
+
+
+def bytes_read():
+    """What this process has read of files so far."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
 
 
 @pytest.fixture
