@@ -117,8 +117,21 @@ def test_a_body_says_why_the_engine_before_it_does_not_run(
         assert runtime.graph == "body.onnx" and runtime.why.startswith(why)
 
 
-def test_model_onnx_says_why_neither_engine_nor_body_runs(native, engine_and_body, monkeypatch):
-    monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
+@pytest.mark.parametrize("fault", ["the processor", "the golden frames"])
+def test_model_onnx_says_why_neither_engine_nor_body_runs(
+    native, processor_of_bodies, engine_and_body, monkeypatch, fault
+):
+    if fault == "the processor":
+        monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
+    else:
+        bundle = read_bundle(engine_and_body)
+        golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+        other = replace(golden.body, label=(golden.body.label + 1) % 4, second=(golden.body.label + 2) % 4)
+        files = {**bundle.files, "golden.npz": write_golden(replace(golden, body=other))}
+        write_bundle(engine_and_body, bundle.manifest, files)
     with edgeosr.Runtime(engine_and_body) as runtime:
         assert runtime.graph == "model.onnx"
         assert runtime.why.startswith("tensorrt: ") and "; openvino: " in runtime.why
+        assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
+            fault
+        ] in runtime.why
