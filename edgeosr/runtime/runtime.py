@@ -135,7 +135,8 @@ class Runtime:
                 raise
             require_unedited(checked)
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
-            self._take(replace(portable, why=f"openvino: {error}"), checked, warmup, warmup_limit_s)
+            why = "; ".join((*chosen.before, f"openvino: {error}"))
+            self._take(replace(portable, why=why), checked, warmup, warmup_limit_s)
 
     def _take(self, chosen: Chosen, bundle: Bundle, warmup: int, limit_s: float) -> None:
         """Run this backend from now on, if it warms up in time and decides as it must."""

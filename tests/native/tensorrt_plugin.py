@@ -17,7 +17,14 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FILES = ("on_doubles.py", "failing_on_doubles.py", "packing_as_python.py", "lanes_and_sizes.py")
+FILES = (
+    "on_doubles.py",
+    "failing_on_doubles.py",
+    "packing_as_python.py",
+    "lanes_and_sizes.py",
+    "full_memory.py",
+    "swaps.py",
+)
 sys.path.insert(0, str(HERE / "tensorrt"))
 
 from edgeosr.errors import EdgeosrError  # noqa: E402  # the folder comes first

@@ -4,7 +4,6 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import threading
 from dataclasses import replace
 
@@ -14,11 +13,9 @@ from handle import (
     ARGUMENT,
     BUNDLE,
     FRAME,
-    NO_BACKEND,
     NO_PREVIOUS,
     NOT_VERIFIED,
     frame,
-    in_child,
     opened,
     options,
     said_on_opening,
@@ -27,7 +24,7 @@ from handle import (
 from onnx import helper, numpy_helper
 
 from edgeosr.bundle.directory import write_bundle
-from edgeosr.runtime.native.library import GRAY8, NV12, VERDICT, YUYV, Verification, onnxruntime_library
+from edgeosr.runtime.native.library import GRAY8, NV12, VERDICT, YUYV, Verification
 from edgeosr.scoring.thresholds import ClassThreshold
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
@@ -58,54 +55,6 @@ def test_options_that_cannot_be_used_are_refused(native, bundle_path, changes, w
     assert status == ARGUMENT and words in said
 
 
-LOOKED_FOR = """
-import sys
-from handle import options, said_on_opening
-from edgeosr.runtime.native.library import load_library
-
-print(*said_on_opening(load_library(sys.argv[1]), sys.argv[2], options(backend_library=None)))
-"""
-
-
-def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monkeypatch):
-    # In a process of its own: one that is loaded already is found by its name.
-    (said,) = in_child(LOOKED_FOR, built, bundle_path, EDGEOSR_ONNXRUNTIME="")
-    assert said.startswith(f"{NO_BACKEND} ") and "libonnxruntime.so.1 (" in said
-    assert "; libonnxruntime.so (" in said and "name the file in EDGEOSR_ONNXRUNTIME" in said
-    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
-    with opened(native, bundle_path, backend_library=None) as found:
-        assert found.info()["backend"] == "onnxruntime"
-    status, said = said_on_opening(
-        native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
-    )
-    assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
-
-
-def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
-    source = """
-    struct base { const void *(*api)(unsigned); const char *(*version)(void); };
-    static int asked;
-    static const void *api(unsigned number) { asked = 1; return number > 17 ? 0 : &api; }
-    int was_asked(void) { return asked; }
-    static const char *version(void) { return "1.17.3"; }
-    static const struct base made = {api, version};
-    """
-    for name, more, words in (
-        (
-            "old",
-            "const struct base *OrtGetApiBase(void) { return &made; }",
-            "is onnxruntime 1.17.3, which is too old",
-        ),
-        ("none", "const struct base *other(void) { return &made; }", "it has no function OrtGetApiBase"),
-    ):
-        path = tmp_path / f"{name}.so"
-        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)]
-        subprocess.run(command, input=source + more, text=True, check=True)
-        status, said = said_on_opening(native, bundle_path, options(backend_library=os.fsencode(path)))
-        assert status == NO_BACKEND and words in said
-        assert ctypes.CDLL(str(path)).was_asked() == 0  # else it would write a line to the terminal
-
-
 def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     for path, words in (
         (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
@@ -115,6 +64,14 @@ def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     ):
         status, said = said_on_opening(native, path, options())
         assert status == BUNDLE and words in said
+
+
+def test_words_that_are_cut_end_at_a_letter(native, tmp_path):
+    for more in range(3):  # of a letter of three bytes, which may lie across the end in two ways
+        path = tmp_path.joinpath("y" + "x" * more, *["\u20ac" * 80] * 9)
+        path.mkdir(parents=True)
+        status, said = said_on_opening(native, path, options())
+        assert status == BUNDLE and 2044 < len(said.encode()) < 2048
 
 
 def test_nulls_are_refused_by_name(native, handle, bundle_path):

@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
@@ -42,12 +42,14 @@ class Chosen:
         why: why it is this one, a sentence without a full stop.
         threshold: what its scores were calibrated with; one number, or one a class.
         frame: (height, width) of the only frames it takes; None for any.
+        before: why each engine that there is does not run, where a body does.
     """
 
     backend: Backend
     why: str
     threshold: Limit
     frame: tuple[int, int] | None
+    before: tuple[str, ...] = ()
 
 
 def choose_backend(
@@ -96,7 +98,7 @@ def choose_backend(
         return _on_native(bundle, threads, trial)
     if backend in BUILDERS:
         return _on_engine(bundle, backend, build, "it was asked for")
-    reasons = []
+    reasons, tried = [], []  # tried: of engines that there are
     if bundle.manifest.threshold.by_class:
         reasons.append("the bundle has a threshold a class, which engines do not take yet")
     elif bundle.manifest.backbone is None:
@@ -113,10 +115,12 @@ def choose_backend(
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
                 require_unedited(bundle)
-                reasons.append(f"{name}: {error}")
+                tried.append(f"{name}: {error}")
+    reasons += tried
     if bundle.manifest.body is not None:
         try:
-            return _on_openvino(bundle, threads, trial, auto=True)
+            opened = _on_openvino(bundle, threads, trial, auto=True)
+            return replace(opened, why="; ".join((opened.why, *tried)), before=tuple(tried))
         except NOT_HERE as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
             require_unedited(bundle)

@@ -30,7 +30,10 @@ endforeach()
 
 message(STATUS "libedgeosr with its plug-in for TensorRT: headers of ${EDGEOSR_TENSORRT_INCLUDE}")
 
-# As edgeosr.kernels.build.sources says it: what a build of the kernel must have been made from.
+# As edgeosr.kernels.build.sources says it: what a build of the kernel must have been made from. An edited, new
+# or removed one makes CMake take it anew.
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${EDGEOSR_KERNELS}/src/fused_score.cu ${EDGEOSR_KERNELS}/src/*.cuh)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${kernel_sources})
 execute_process(COMMAND sh -c
   "cat fused_score.cu && for name in $(LC_ALL=C ls *.cuh); do printf '\\0%s\\0' $name && cat $name; done"
   COMMAND sha256sum WORKING_DIRECTORY ${EDGEOSR_KERNELS}/src OUTPUT_VARIABLE digest

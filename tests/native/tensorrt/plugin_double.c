@@ -18,7 +18,7 @@ struct edgeosr_tensorrt_engine {
 int double_status[4]; /* open, begin, room, judge */
 int double_open, double_runs, double_bgr, double_abi = EDGEOSR_TENSORRT_ABI, double_height = 20,
                                           double_width = 30;
-char double_seen[4000];
+char double_seen[4000], double_version[40] = EDGEOSR_VERSION;
 
 static int32_t answer(int which, edgeosr_tensorrt_words* words) {
     if (double_status[which] != EDGEOSR_OK) strcpy(words->text, "the double was told to fail; do nothing");
@@ -109,6 +109,7 @@ static void close_engine(edgeosr_tensorrt_engine* engine) {
 edgeosr_tensorrt_plugin const* edgeosr_tensorrt_open_plugin(uint32_t abi) {
     static edgeosr_tensorrt_plugin table = {EDGEOSR_TENSORRT_ABI,
                                             sizeof table,
+                                            double_version,
                                             "nothing",
                                             open_engine,
                                             frame_of,

@@ -7,7 +7,7 @@ from typing import Any
 from edgeosr.bundle.backbone import ENDINGS
 from edgeosr.bundle.directory import read_bundle
 
-ABI = 1
+ABI = 2
 P, I32, SIZE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
 
 
@@ -36,7 +36,8 @@ _KINDS = {
 
 class Table(ctypes.Structure):
     _fields_ = (
-        ("abi", ctypes.c_uint32), ("table_bytes", ctypes.c_uint32), ("made_for", ctypes.c_char_p),
+        ("abi", ctypes.c_uint32), ("table_bytes", ctypes.c_uint32), ("version", ctypes.c_char_p),
+        ("made_for", ctypes.c_char_p),
         *((name, ctypes.CFUNCTYPE(*kinds)) for name, kinds in _KINDS.items()),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from handle import BUNDLE, FAILED, FRAME, MEMORY, NO_BACKEND, Handle, frame, options, said_on_opening
 
+from edgeosr import __version__
 from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
@@ -44,7 +45,13 @@ def in_c(tmp_path_factory):
         "-Werror",
         str(source),
     ]
-    command += [f"-I{HERE / 'src'}", f"-I{HERE / 'include'}", "-o", str(out)]
+    command += [
+        f'-DEDGEOSR_VERSION="{__version__}"',
+        f"-I{HERE / 'src'}",
+        f"-I{HERE / 'include'}",
+        "-o",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out
@@ -100,7 +107,13 @@ def test_another_library_and_another_abi_are_refused(native, built, in_c, path, 
     status, said = said_on_opening(native, path, options(**NAMED))
     assert status == NO_BACKEND and f"{built} is no plug-in of edgeosr; build both from one version" in said
     monkeypatch.setenv(VARIABLE, str(in_c))
-    ctypes.c_int.in_dll(ctypes.CDLL(str(in_c)), "double_abi").value = 2
+    double = ctypes.CDLL(str(in_c))
+    version = (ctypes.c_char * 40).in_dll(double, "double_version")
+    version.value = b"0.0.9"
+    status, said = said_on_opening(native, path, options(**NAMED))
+    assert status == NO_BACKEND and f"{in_c} is of another version than this library" in said
+    version.value = __version__.encode()
+    ctypes.c_int.in_dll(double, "double_abi").value = 1
     status, said = said_on_opening(native, path, options(**NAMED))
     assert status == NO_BACKEND and f"{in_c} is of another version than this library" in said
 
@@ -119,7 +132,7 @@ class Double:
     def __init__(self, path):
         self.library = ctypes.CDLL(str(path))
         self.status = (ctypes.c_int * 4).in_dll(self.library, "double_status")
-        self["abi"], self["height"], self["width"] = 1, *SIZE
+        self["abi"], self["height"], self["width"] = 2, *SIZE
         self.status[:] = [0, 0, 0, 0]
 
     def __getitem__(self, name):

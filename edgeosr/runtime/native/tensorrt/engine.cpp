@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <algorithm>
 #include <exception>
 
 #include "base/failure.h"
@@ -9,11 +10,12 @@ namespace {
 
 std::unique_ptr<nvinfer1::IRuntime> runtime_of(Library const& library) {
     logger().forget();
-    std::uint64_t const before = logger().errors();  // a lane of another engine may forget them meanwhile
+    std::uint64_t const before =
+        Logger::errors();  // of this thread: another engine's lanes may fail meanwhile
     void* const made = library.create(static_cast<nvinfer1::ILogger*>(&logger()), NV_TENSORRT_VERSION);
     // Where CUDA does not start, such as with a driver that is too old, there is an object all the same, and
     // the first use of it ends the process (TensorRT 10.16 and 11.4): it is left alone, not freed either.
-    if (made == nullptr || logger().errors() != before)
+    if (made == nullptr || Logger::errors() != before)
         fail(EDGEOSR_NO_BACKEND,
              "TensorRT ",
              library.version(),
@@ -118,10 +120,12 @@ void Engine::require_alive() const {
     if (!lost_.empty()) throw Failure(EDGEOSR_BACKEND_FAILED, lost_);
 }
 
-Lane* Engine::take() {
+Lane* Engine::take(Shape const& first) {
     std::unique_lock<std::mutex> lock(mutex_);
     require_alive();
-    if (free_.empty() && made_ < kMostLanes) {
+    if (free_.empty() && patience_ > 0) {
+        --patience_;
+    } else if (free_.empty() && made_ < kMostLanes) {
         ++made_;
         lock.unlock();
         std::unique_ptr<Lane> made;
@@ -141,11 +145,15 @@ Lane* Engine::take() {
             free_.push_back(lanes_.back().get());
         } else {
             --made_;
+            patience_ = kPatience;
         }
         if (why != nullptr) std::rethrow_exception(why);
     }
     changed_.wait(lock, [this] { return !free_.empty() || !lost_.empty(); });
     require_alive();
+    auto const ready =
+        std::find_if(free_.rbegin(), free_.rend(), [&](Lane const* one) { return one->has(first); });
+    if (ready != free_.rend()) std::swap(*ready, free_.back());
     Lane* const lane = free_.back();
     free_.pop_back();
     lock.unlock();
@@ -168,6 +176,41 @@ void Engine::give_back(Lane* lane) noexcept {
         free_.push_back(lane);
     }
     changed_.notify_one();
+}
+
+/// Take a lane from those that there are, unless it is the only one.
+std::unique_ptr<Lane> Engine::out_of_use(Lane const* lane) {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    if (lanes_.size() < 2) return nullptr;
+    auto const place =
+        std::find_if(lanes_.begin(), lanes_.end(), [&](auto const& one) { return one.get() == lane; });
+    std::unique_ptr<Lane> found = std::move(*place);
+    lanes_.erase(place);
+    --made_;
+    patience_ = kPatience;
+    return found;
+}
+
+std::uint8_t* Engine::room(Lane*& lane, std::size_t count) {
+    for (;;) {
+        std::unique_ptr<Lane> poor;
+        try {
+            return lane->room(count);
+        } catch (CudaError const& error) {
+            if (error.code == CUDA_ERROR_OUT_OF_MEMORY) poor = out_of_use(lane);
+            if (poor == nullptr) throw;
+        } catch (Failure const& failure) {
+            if (failure.status() == EDGEOSR_NO_MEMORY) poor = out_of_use(lane);
+            if (poor == nullptr) throw;
+        }
+        lane = nullptr;
+        Call call = std::move(poor->call);
+        poor.reset();  // its memory is another one's before that is waited for
+        CUcontext popped;
+        shared_.cuda.pop(&popped);
+        lane = take({static_cast<std::int64_t>(count), call.height, call.width});
+        lane->call = std::move(call);
+    }
 }
 
 void Engine::lose(std::string const& words) {

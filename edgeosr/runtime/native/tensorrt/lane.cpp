@@ -176,19 +176,19 @@ void Lane::begin(std::size_t count, std::int64_t height, std::int64_t width) {
     std::size_t const rest = count % most;
     shared_.io.require_frames(
         height, width, static_cast<std::int64_t>(rest > 0 ? rest : std::max(least, most)));
-    height_ = height;
-    width_ = width;
-    done_ = 0;
-    if (label.size() >= count) return;
+    call.height = height;
+    call.width = width;
+    call.done = 0;
+    if (call.label.size() >= count) return;
     // The labels last: their number says that there is room for all, also after a growth without memory.
-    score.resize(count);
-    values.resize(count * shared_.parts);
-    label.resize(count);
+    call.score.resize(count);
+    call.values.resize(count * shared_.parts);
+    call.label.resize(count);
 }
 
 std::uint8_t* Lane::room(std::size_t count) {
     settle();  // the stream may still read what was put there
-    slot_ = &slot_for({static_cast<std::int64_t>(count), height_, width_});
+    slot_ = &slot_for({static_cast<std::int64_t>(count), call.height, call.width});
     return slot_->frames();
 }
 
@@ -212,22 +212,25 @@ Slot& Lane::slot_for(Shape const& shape) {
             std::rotate(slot, slot + 1, slots_.end());
             return *slots_.back();
         }
-    if (slots_.size() >= kMostSlots) slots_.erase(slots_.begin());
-    slots_.reserve(kMostSlots);
-    auto const make = [&] {
-        return std::make_unique<Slot>(shared_, activations_.address(), activation_bytes_, shape);
-    };
-    try {
-        slots_.push_back(make());
-        return *slots_.back();
-    } catch (CudaError const& error) {
-        if (error.code != CUDA_ERROR_OUT_OF_MEMORY || slots_.empty()) throw;
-    } catch (Failure const& failure) {  // a context that TensorRT did not make
-        if (failure.status() != EDGEOSR_NO_MEMORY || slots_.empty()) throw;
+    slots_.reserve(kMostSlots + 1);
+    for (bool made = false; !made;) {
+        try {
+            slots_.push_back(
+                std::make_unique<Slot>(shared_, activations_.address(), activation_bytes_, shape));
+            made = true;
+        } catch (CudaError const& error) {
+            if (error.code != CUDA_ERROR_OUT_OF_MEMORY || slots_.empty()) throw;
+        } catch (Failure const& failure) {  // a context that TensorRT did not make
+            if (failure.status() != EDGEOSR_NO_MEMORY || slots_.empty()) throw;
+        }
+        // Only now, for there may be room for all: the size that was used longest ago.
+        if (!made || slots_.size() > kMostSlots) slots_.erase(slots_.begin());
     }
-    slots_.clear();  // the memory that other sizes hold
-    slots_.push_back(make());
     return *slots_.back();
+}
+
+bool Lane::has(Shape const& shape) const {
+    return std::any_of(slots_.begin(), slots_.end(), [&](auto const& slot) { return slot->shape == shape; });
 }
 
 /// Turn the verdicts of the run into rows behind those that are there.
@@ -243,10 +246,10 @@ void Lane::take_rows() {
                  "another version; look for an earlier CUDA error, or make its builds again: python -m "
                  "edgeosr.kernels.build_cubins");
         }
-        label[done_] = one.label;
-        score[done_] = one.score;
-        std::copy_n(one.value, shared_.parts, values.data() + done_ * shared_.parts);
-        ++done_;
+        call.label[call.done] = one.label;
+        call.score[call.done] = one.score;
+        std::copy_n(one.value, shared_.parts, call.values.data() + call.done * shared_.parts);
+        ++call.done;
     }
 }
 

@@ -72,6 +72,14 @@ class Slot {
     bool counters_clear_ = false, bgr_ = false;
 };
 
+/// What a lane has of the call that it is taken for; the room for rows stays for the next one.
+struct Call {
+    std::int64_t height = 0, width = 0;
+    std::size_t done = 0;  // rows that are there
+    std::vector<std::int64_t> label;
+    std::vector<float> score, values;
+};
+
 class Lane {
   public:
     /// The context must be current. Throws CudaError; Failure.
@@ -84,9 +92,10 @@ class Lane {
     void begin(std::size_t count, std::int64_t height, std::int64_t width);
     std::uint8_t* room(std::size_t count);
     void judge(bool bgr);
+    /// Say whether a run of this shape allocates nothing; of a lane that nobody has taken.
+    bool has(Shape const& shape) const;
 
-    std::vector<std::int64_t> label;
-    std::vector<float> score, values;
+    Call call;
 
   private:
     void settle();
@@ -99,9 +108,7 @@ class Lane {
     DeviceMemory activations_;
     std::vector<std::unique_ptr<Slot>> slots_;  // the one that was used last comes last
     Slot* slot_ = nullptr;                      // of the run that is being made
-    std::int64_t height_ = 0, width_ = 0;
-    std::size_t done_ = 0;  // rows that are there
-    bool busy_ = false;     // what the stream holds was not waited for
+    bool busy_ = false;                         // what the stream holds was not waited for
 };
 
 }  // namespace edgeosr::trt

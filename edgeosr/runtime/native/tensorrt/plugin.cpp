@@ -1,6 +1,5 @@
 // The plug-in's table of functions: the C boundary, where nothing is thrown across.
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <string_view>
 
@@ -26,12 +25,7 @@ using Words = edgeosr_tensorrt_words;
 constexpr char kGoesOn[] = "; this runtime can go on";
 
 void put(Words* words, std::string_view text) {
-    std::size_t count = std::min(text.size(), sizeof words->text - 1);
-    // Not in the middle of a letter: bytes 10xxxxxx go on one.
-    while (count > 0 && count < text.size() && (text[count] & 0xC0) == 0x80)
-        --count;
-    std::memcpy(words->text, text.data(), count);
-    words->text[count] = '\0';
+    edgeosr::put_words(words->text, sizeof words->text, text);
 }
 
 /// Words for a driver's call that failed; a lost device ends the engine. engine: null while it is opened.
@@ -121,6 +115,11 @@ char const* library(edgeosr_tensorrt_engine const* engine) {
 
 constexpr char kJudging[] = "frames are judged";
 
+edgeosr_tensorrt_run run_of(trt::Engine const& engine, trt::Lane& lane) {
+    trt::Call const& call = lane.call;
+    return {&lane, engine.at_once(), call.label.data(), call.score.data(), call.values.data()};
+}
+
 std::int32_t begin(edgeosr_tensorrt_engine* of,
                    std::size_t count,
                    std::int32_t height_px,
@@ -129,14 +128,15 @@ std::int32_t begin(edgeosr_tensorrt_engine* of,
                    Words* words) {
     trt::Engine& engine = of->engine;
     return guarded(&engine, kJudging, words, [&](trt::Cuda const&) {
-        trt::Lane* const lane = engine.take();
+        auto const first = static_cast<std::int64_t>(std::min(count, engine.at_once()));
+        trt::Lane* const lane = engine.take({first, height_px, width_px});
         try {
             lane->begin(count, height_px, width_px);
         } catch (...) {
             engine.give_back(lane);
             throw;
         }
-        *run = {lane, engine.at_once(), lane->label.data(), lane->score.data(), lane->values.data()};
+        *run = run_of(engine, *lane);
     });
 }
 
@@ -146,7 +146,14 @@ std::int32_t room(edgeosr_tensorrt_engine* of,
                   std::uint8_t** frames,
                   Words* words) {
     return guarded(&of->engine, kJudging, words, [&](trt::Cuda const&) {
-        *frames = static_cast<trt::Lane*>(run->lane)->room(count);
+        auto* lane = static_cast<trt::Lane*>(run->lane);
+        try {
+            *frames = of->engine.room(lane, count);
+        } catch (...) {
+            run->lane = lane;
+            throw;
+        }
+        *run = run_of(of->engine, *lane);
     });
 }
 
@@ -157,7 +164,7 @@ std::int32_t judge(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run, std::
 }
 
 void end(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run) {
-    of->engine.give_back(static_cast<trt::Lane*>(run->lane));
+    if (run->lane != nullptr) of->engine.give_back(static_cast<trt::Lane*>(run->lane));
 }
 
 void close(edgeosr_tensorrt_engine* engine) {
@@ -170,6 +177,7 @@ extern "C" __attribute__((visibility("default"))) edgeosr_tensorrt_plugin const*
     std::uint32_t abi) {
     static edgeosr_tensorrt_plugin const kPlugin = {EDGEOSR_TENSORRT_ABI,
                                                     sizeof(edgeosr_tensorrt_plugin),
+                                                    EDGEOSR_VERSION,
                                                     trt::made_for(),
                                                     open,
                                                     frame,

@@ -1,6 +1,6 @@
 /* What libedgeosr and its plug-in for TensorRT, libedgeosr_tensorrt.so, say to each other: C99, structures of
    numbers and pointers, no C++ and nothing thrown across. Internal, and not installed: both come of one
-   version, which `abi` holds them to.
+   version of edgeosr, which `abi` and `version` hold them to.
 
    Every function that can fail returns an edgeosr_status and, where it is not EDGEOSR_OK, fills `words` with
    what is wrong, why, and what to do. Texts are UTF-8, end with a zero, and live as long as what gave them.
@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Another one with each change of anything below. */
-#define EDGEOSR_TENSORRT_ABI 1u
+#define EDGEOSR_TENSORRT_ABI 2u
 /* The plug-in's only function, an edgeosr_tensorrt_plugin_function. */
 #define EDGEOSR_TENSORRT_ENTRY "edgeosr_tensorrt_open_plugin"
 
@@ -50,6 +50,7 @@ typedef struct edgeosr_tensorrt_run {
 typedef struct edgeosr_tensorrt_plugin {
     uint32_t abi;         /* EDGEOSR_TENSORRT_ABI */
     uint32_t table_bytes; /* of this structure */
+    char const* version;  /* EDGEOSR_VERSION: of another one's plug-in the meaning may be another */
     char const* made_for; /* the headers it was compiled against, such as "TensorRT 10.3.0" */
 
     /* Find the newest engine of the bundle that can run here, hold it against the manifest, load it, the

@@ -101,12 +101,12 @@ std::vector<double> calibrated(Manifest const& manifest) {
 }
 
 Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
-    current_.loaded = load(path, settings_.verify, settings_.verify);
+    current_.loaded = load(path, {settings_.verify, settings_.verify, Graph::kModel});
     current_.limits = std::make_shared<std::vector<double> const>(calibrated(current_.loaded->manifest));
     current_.generation = 1;
 }
 
-std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify, bool strict) {
+std::shared_ptr<Loaded> Runtime::load(std::string const& path, Demand demand) {
     Bundle bundle = read_bundle(path);
     auto made = std::make_shared<Loaded>();
     made->path = path;
@@ -119,26 +119,32 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, bool verify, bool
         made->scorer_fault = failure;
     }
     // Before the network is loaded, which takes longer.
-    if (verify) {
+    if (demand.verify) {
         if (made->scorer_fault) throw Failure(*made->scorer_fault);
         read_golden(made->golden.text(), bundle.manifest, made->portable, path);
     }
+    let_go_of_previous();
     auto ways = choices(bundle.manifest, settings_.backend);
+    bool const above = demand.running != Graph::kModel;
     std::string reasons;  // why those before do not run it
     for (std::size_t i = 0; i < ways.size(); ++i) {
-        if (ways[i].why.empty()) ways[i].why = reasons;
+        bool const engine = ways[i].on == Choice::On::kTensorRt, last = i + 1 == ways.size();
+        if (!reasons.empty()) ways[i].why += joined(ways[i].why.empty() ? "" : "; ", reasons);
+        if (above && bundle.manifest.body) ways[i].body_only = true;
         try {
-            start(*made, bundle, ways[i], verify);
+            start(*made, bundle, ways[i], demand.verify);
             break;
         } catch (Failure const& failure) {
-            bool const engine = ways[i].on == Choice::On::kTensorRt;
             // Whatever keeps an engine from running here is no error of the bundle's other files.
             bool const other = engine || failure.status() == EDGEOSR_NO_BACKEND ||
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
             if (!other || ways.size() == 1) throw;
-            if (strict && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
-            if (i + 1 == ways.size()) fail(failure.status(), failure.what(), "; before that, ", reasons);
+            if (demand.strict && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
+            bool const kept = above && ((engine && demand.running == Graph::kBackbone) ||
+                                        (!last && ways[i + 1].on == Choice::On::kOnnxRuntime));
+            if (kept && reasons.empty()) throw;
+            if (kept || last) fail(failure.status(), failure.what(), "; before that, ", reasons);
             reasons +=
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
@@ -225,25 +231,28 @@ std::vector<double> Runtime::limits() const {
 void Runtime::swap(std::string const& path) {
     std::lock_guard<std::mutex> const changing(changing_);
     State next;
-    // What runs an engine or a body must not come to run model.onnx unasked.
-    bool const strict = settings_.verify || state().loaded->backend->graph() != Graph::kModel;
-    next.loaded = load(path, true, strict);
+    Graph const running = state().loaded->backend->graph();
+    next.loaded = load(path, {true, settings_.verify || running != Graph::kModel, running});
     next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
+    std::lock_guard<std::mutex> const lock(mutex_);
+    next.generation = current_.generation + 1;
+    previous_ = std::move(current_);
+    current_ = std::move(next);
+}
+
+void Runtime::let_go_of_previous() {
     State old;  // let go after the lock is: freeing a network takes a while
-    {
-        std::lock_guard<std::mutex> const lock(mutex_);
-        next.generation = current_.generation + 1;
-        old = std::move(previous_);
-        previous_ = std::move(current_);
-        current_ = std::move(next);
-    }
+    std::lock_guard<std::mutex> const lock(mutex_);
+    std::swap(old, previous_);
 }
 
 void Runtime::roll_back() {
     std::lock_guard<std::mutex> const changing(changing_);
     std::lock_guard<std::mutex> const lock(mutex_);
     if (previous_.loaded == nullptr)
-        fail(EDGEOSR_NO_PREVIOUS, "there is no bundle before this one; roll back after a swap only");
+        fail(
+            EDGEOSR_NO_PREVIOUS,
+            "there is no bundle before this one; roll back after a swap only; a swap that failed keeps none");
     std::swap(current_, previous_);
     current_.generation = previous_.generation + 1;
 }

@@ -69,10 +69,16 @@ class Runtime {
         std::uint32_t generation = 0;
     };
 
+    struct Demand {
+        bool verify;    // judge the golden frames on onnxruntime too
+        bool strict;    // a network that does not judge them as it must is no reason to take another back end
+        Graph running;  // now: what runs an engine or a body must not come to run model.onnx unasked
+    };
+
     State state() const;
-    /// strict: a network that does not judge the golden frames as it must is an error, and no reason to take
-    /// another back end.
-    std::shared_ptr<Loaded> load(std::string const& path, bool verify, bool strict);
+    std::shared_ptr<Loaded> load(std::string const& path, Demand demand);
+    /// A device has room for two networks, which it shows from the first swap on, and not always for three.
+    void let_go_of_previous();
     void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
     void set_limits(std::vector<double> limits, bool by_class);
 

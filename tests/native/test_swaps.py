@@ -1,0 +1,137 @@
+"""Swaps from a body, and what is said where an engine and a body are there: nothing less is taken unasked."""
+
+import ctypes
+import os
+import re
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from handle import FAILED, frame, opened, options
+from openvino_shim import build_shim
+from test_openvino import LIBRARY, frames_of
+
+import edgeosr
+from edgeosr.bundle.directory import read_bundle, write_bundle
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE
+from edgeosr.files import sha256_of
+from edgeosr.runtime import openvino_module
+from edgeosr.runtime.engines.store import add_engine, engine_lock
+from edgeosr.runtime.golden import read_golden, write_golden
+from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, OPENVINO_VARIABLE
+
+PLAN = b"no plan at all"
+
+
+@pytest.fixture
+def processor_of_bodies():
+    """Skips where no body in bf16 runs."""
+    import openvino
+
+    if openvino_module.why_not("bf16", openvino.Core()):
+        pytest.skip("this processor has no bf16 instructions")
+
+
+@pytest.mark.parametrize("backend", [b"auto", b"openvino"])
+def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
+    native, processor_of_bodies, body_bundle, monkeypatch, tmp_path, backend
+):
+    shim = ctypes.CDLL(str(build_shim(tmp_path, LIBRARY.decode())))
+    monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, shim._name)
+    one, path = frame(frames_of()[3]), os.fsencode(body_bundle().path)
+    with opened(native, body_bundle().path, backend=backend, backend_library=None) as handle:
+        before = handle.judge(one)[0]
+        shim.shim_set(2)
+        assert native.edgeosr_swap(handle.pointer, path) == FAILED
+        assert "OpenVINO" in handle.last_error()
+        shim.shim_set(0)
+        info, after = handle.info(), handle.judge(one)[0]
+        assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
+
+
+def test_a_body_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
+    native, processor_of_bodies, body_bundle, tmp_path
+):
+    path = tmp_path / "replaced.edgeosr"
+    shutil.copytree(body_bundle().path, path)
+    one, data = frame(frames_of()[3]), (path / "body.onnx").read_bytes()
+    with opened(native, path, backend=b"openvino", backend_library=LIBRARY) as handle:
+        (path / "body.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        read, gate, said = bytes_read(), threading.Barrier(3), []
+
+        def judge():
+            gate.wait()
+            said.extend(handle.status_of(one)[0] for _ in range(150))
+
+        threads = [threading.Thread(target=judge) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert said == [0] * 450
+        # As many at once as there are processors, before the first has found it.
+        assert bytes_read() - read <= (3 + 1) * len(data)
+
+
+def bytes_read():
+    """What this process has read of files so far."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+@pytest.fixture
+def engine_and_body(typed_bundle, body_bundle, tmp_path):
+    """A bundle with a body, and with an engine that no machine runs."""
+    typed, bundle = typed_bundle(), body_bundle()
+    path = tmp_path / "both.edgeosr"
+    golden = read_golden(typed.files["golden.npz"], typed.manifest)
+    with_body = read_golden(bundle.files["golden.npz"], bundle.manifest)
+    golden = replace(golden, body=with_body.body, body_rounding=with_body.body_rounding)
+    files = {**bundle.files, BACKBONE: typed.files[BACKBONE], "golden.npz": write_golden(golden)}
+    write_bundle(path, replace(bundle.manifest, backbone=typed.manifest.backbone), files)
+    manifest = read_bundle(path).manifest
+    record = EngineRecord(
+        file="none.plan", sha256=sha256_of(PLAN), bytes=len(PLAN), builder="tensorrt", version="10.3.0",
+        device="No Such Device", targets=("sm_87",), precision=manifest.backbone.precision, batch=(1, 1, 4),
+        frame=(20, 30), backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z", seconds=1.0,
+    )  # fmt: skip
+    with engine_lock(path):
+        add_engine(path, record, PLAN)
+    return path
+
+
+def test_a_body_says_why_the_engine_before_it_does_not_run(
+    native, processor_of_bodies, engine_and_body, monkeypatch
+):
+    monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
+    monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
+    why = "this processor has the instructions for its body; tensorrt: "
+    with opened(native, engine_and_body, backend=b"auto", backend_library=None) as handle:
+        assert handle.info()["graph"] == "body.onnx" and handle.info()["why"].startswith(why)
+        handle.swap(engine_and_body)  # the engine did not run before either
+        assert handle.info()["graph"] == "body.onnx"
+    with edgeosr.Runtime(engine_and_body) as runtime:
+        assert runtime.graph == "body.onnx" and runtime.why.startswith(why)
+
+
+@pytest.mark.parametrize("fault", ["the processor", "the golden frames"])
+def test_model_onnx_says_why_neither_engine_nor_body_runs(
+    native, processor_of_bodies, engine_and_body, monkeypatch, fault
+):
+    if fault == "the processor":
+        monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
+    else:
+        bundle = read_bundle(engine_and_body)
+        golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+        other = replace(golden.body, label=(golden.body.label + 1) % 4, second=(golden.body.label + 2) % 4)
+        files = {**bundle.files, "golden.npz": write_golden(replace(golden, body=other))}
+        write_bundle(engine_and_body, bundle.manifest, files)
+    with edgeosr.Runtime(engine_and_body) as runtime:
+        assert runtime.graph == "model.onnx"
+        assert runtime.why.startswith("tensorrt: ") and "; openvino: " in runtime.why
+        assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
+            fault
+        ] in runtime.why
