@@ -13,7 +13,7 @@
 namespace edgeosr {
 
 constexpr bool kOldCompiler = EDGEOSR_OLD_COMPILER != 0;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 900 || __CUDA_ARCH__ >= 1200)
 constexpr bool kFewRegisters = true;
 #else
 constexpr bool kFewRegisters = kOldCompiler;
