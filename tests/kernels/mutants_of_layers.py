@@ -20,7 +20,7 @@ OF_OWN_LAYERS = [
     Mutant(
         "steps behind those held take the same weights",
         FILE,
-        "stripe.at += kHeld * stripe.jump;",
+        "stripe.at += kHeld * kStepBytes;",
         "",
     ),
     Mutant(

@@ -66,7 +66,12 @@ MUTANTS = [
         "static_cast<unsigned>(p.width[p.layers - 2] + 3) / 4u",
         "static_cast<unsigned>(p.width[p.layers - 2] + 3) / 8u",
     ),
-    Mutant("no wait for a layer's weights", "together.cuh", "wait_for_mail(copies_mailbox(p, layer));", ""),
+    Mutant(
+        "no wait for a layer's weights",
+        "own_layers.cuh",
+        "if (tiles > 0) wait_for_mail(copies_mailbox(p, layer));",
+        "",
+    ),
     Mutant(
         "values of all columns in the count of bytes",
         "mail.cuh",
