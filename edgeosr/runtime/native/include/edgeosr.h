@@ -155,8 +155,10 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
  * and the new bundle has one, or an engine or a body runs and it has either, nothing less is taken: "auto"
- * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already. Swaps and
- * rollbacks wait for each other; edgeosr_judge waits for none of them. */
+ * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already.
+ * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
+ * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
+ * Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
