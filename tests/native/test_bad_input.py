@@ -1,10 +1,8 @@
 """Whatever is wrong is a status with words that say what to do; the runtime goes on."""
 
 import ctypes
-import json
 import os
 import shutil
-import subprocess
 import threading
 from dataclasses import replace
 
@@ -14,11 +12,9 @@ from handle import (
     ARGUMENT,
     BUNDLE,
     FRAME,
-    NO_BACKEND,
     NO_PREVIOUS,
     NOT_VERIFIED,
     frame,
-    in_child,
     opened,
     options,
     said_on_opening,
@@ -27,7 +23,7 @@ from handle import (
 from onnx import helper, numpy_helper
 
 from edgeosr.bundle.directory import write_bundle
-from edgeosr.runtime.native.library import GRAY8, NV12, VERDICT, YUYV, Verification, onnxruntime_library
+from edgeosr.runtime.native.library import GRAY8, NV12, VERDICT, YUYV, Verification
 from edgeosr.scoring.thresholds import ClassThreshold
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
@@ -56,65 +52,6 @@ def handle(native, bundle_path):
 def test_options_that_cannot_be_used_are_refused(native, bundle_path, changes, words):
     status, said = said_on_opening(native, bundle_path, options(**changes))
     assert status == ARGUMENT and words in said
-
-
-LOOKED_FOR = """
-import sys
-from handle import options, said_on_opening
-from edgeosr.runtime.native.library import load_library
-
-print(*said_on_opening(load_library(sys.argv[1]), sys.argv[2], options(backend_library=None)))
-"""
-
-
-def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monkeypatch):
-    # In a process of its own: one that is loaded already is found by its name.
-    (said,) = in_child(LOOKED_FOR, built, bundle_path, EDGEOSR_ONNXRUNTIME="")
-    assert said.startswith(f"{NO_BACKEND} ") and "libonnxruntime.so.1 (" in said
-    assert "; libonnxruntime.so (" in said and "name the file in EDGEOSR_ONNXRUNTIME" in said
-    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
-    with opened(native, bundle_path, backend_library=None) as found:
-        assert found.info()["backend"] == "onnxruntime"
-    status, said = said_on_opening(
-        native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
-    )
-    assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
-
-
-def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
-    source = """
-    struct base { const void *(*api)(unsigned); const char *(*version)(void); };
-    static int asked;
-    static const void *api(unsigned number) { asked = 1; return number > 17 ? 0 : &api; }
-    int was_asked(void) { return asked; }
-    static const char *version(void) { return "1.17.3"; }
-    static const struct base made = {api, version};
-    """
-    for name, more, words in (
-        (
-            "old",
-            "const struct base *OrtGetApiBase(void) { return &made; }",
-            "is onnxruntime 1.17.3, which is too old",
-        ),
-        ("none", "const struct base *other(void) { return &made; }", "it has no function OrtGetApiBase"),
-    ):
-        path = tmp_path / f"{name}.so"
-        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)]
-        subprocess.run(command, input=source + more, text=True, check=True)
-        status, said = said_on_opening(native, bundle_path, options(backend_library=os.fsencode(path)))
-        assert status == NO_BACKEND and words in said
-        assert ctypes.CDLL(str(path)).was_asked() == 0  # else it would write a line to the terminal
-
-
-def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
-    for path, words in (
-        (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
-        ("", "there is no bundle at ''; a bundle is a directory NAME.edgeosr"),
-        (tmp_path, "manifest.json is missing"),
-        (bundle_path / "model.onnx", "a bundle is a directory NAME.edgeosr"),
-    ):
-        status, said = said_on_opening(native, path, options())
-        assert status == BUNDLE and words in said
 
 
 def test_nulls_are_refused_by_name(native, handle, bundle_path):
@@ -183,6 +120,16 @@ def test_frames_of_one_call_are_of_one_size_and_format(handle):
     assert found == ARGUMENT and "the size of edgeosr_verdict must be" in handle.last_error()
 
 
+@pytest.mark.parametrize("count", [(1 << 20) + 1, 2**32 - 1, 2**64 - 1])
+def test_a_count_that_is_none_is_told_before_a_frame_is_read(native, handle, count):
+    given, said = frame(PIXELS), np.zeros(1, VERDICT)
+    status = native.edgeosr_judge(
+        handle.pointer, given.ctypes.data, count, said.ctypes.data, VERDICT.itemsize
+    )
+    assert status == ARGUMENT and said.tobytes() == bytes(said.nbytes)
+    assert handle.last_error() == f"count must be at most 1048576 frames in one call; got {count}"
+
+
 def test_a_bundle_for_one_size_refuses_frames_of_another(native, make_bundle, tiny):
     with opened(native, make_bundle(frame=(20, 30))) as fixed:
         assert fixed.info()["frame"] == [20, 30]
@@ -211,34 +158,6 @@ def test_thresholds_are_set_for_all_or_for_each_class(native, make_bundle, manif
         assert "4 classes; got 3" in handle.last_error() and handle.thresholds() == limits
 
 
-def with_manifest(path, to, **changes):
-    """Copy a bundle, with its manifest edited as with a text editor."""
-    shutil.copytree(path, to)
-    document = json.loads((to / "manifest.json").read_bytes())
-    for where, value in changes.items():
-        *way, last = where.split("__")
-        node = document
-        for key in way:
-            node = node[key]
-        node[last] = value
-    (to / "manifest.json").write_text(json.dumps(document), "utf-8")
-    return to
-
-
-@pytest.mark.parametrize("value", [50.0, -5.0, 0.2])
-def test_verify_finds_an_edited_threshold_as_opening_with_verify_and_a_swap_do(
-    native, bundle_path, tmp_path, value
-):
-    edited = with_manifest(bundle_path, tmp_path / "edited.edgeosr", threshold__value=value)
-    with opened(native, edited) as handle:
-        assert handle.verify()[0] == BUNDLE
-        said = handle.last_error()
-        assert f"{edited}/scorer.npz is not the scorer" in said and f"must be {value:g}; got" in said
-    assert said_on_opening(native, edited, options(verify=1)) == (BUNDLE, said)
-    with opened(native, bundle_path) as handle:
-        assert native.edgeosr_swap(handle.pointer, os.fsencode(edited)) == BUNDLE
-
-
 def wrong_golden(tiny):
     """Golden verdicts of another network: every score is another one."""
     golden = tiny.golden_verdicts()
@@ -259,7 +178,7 @@ def test_a_swap_to_a_bundle_that_decides_otherwise_leaves_the_old_one_at_work(
         before = handle.judge(one)
         for path, status, words in (
             (bad, NOT_VERIFIED, "bad.edgeosr does not decide here as where it was made ("),
-            (tmp_path, BUNDLE, "manifest.json is missing"),
+            (tmp_path, BUNDLE, "is no bundle: it has no manifest.json"),
         ):
             assert native.edgeosr_swap(handle.pointer, os.fsencode(path)) == status
             assert words in handle.last_error()

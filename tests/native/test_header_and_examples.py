@@ -162,7 +162,7 @@ def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_pat
     done = subprocess.run(
         [programs / "judge_file", tmp_path, picture], capture_output=True, text=True, env=environment
     )
-    assert done.returncode == 1 and "manifest.json is missing" in done.stderr
+    assert done.returncode == 1 and "it has no manifest.json" in done.stderr
     picture.write_bytes(picture.read_bytes()[:-1])
     done = subprocess.run(
         [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment

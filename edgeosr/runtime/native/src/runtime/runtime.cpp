@@ -112,23 +112,19 @@ Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::mo
     current_.generation = 1;
 }
 
-std::shared_ptr<Loaded> Runtime::load(std::string const& path, Demand demand) {
+std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
+    // Of a program that changes its folder later, as daemons do, networks are read from the bundle again.
+    std::string const path = absolute_path(given);
     Bundle bundle = read_bundle(path);
     auto made = std::make_shared<Loaded>();
     made->path = path;
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     made->portable = bundle.manifest.threshold;
-    try {
-        read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
-    } catch (Failure const& failure) {
-        made->scorer_fault = failure;
-    }
-    // Before the network is loaded, which takes longer.
-    if (demand.verify) {
-        if (made->scorer_fault) throw Failure(*made->scorer_fault);
-        read_golden(made->golden.text(), bundle.manifest, made->portable, path);
-    }
+    // What was edited in the manifest alone shows in these, whatever runs; before the network is loaded,
+    // which takes longer.
+    read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    read_golden(made->golden.text(), bundle.manifest, made->portable, path);
     require_frame(path, bundle.manifest.frame, demand.frame);
     let_go_of_previous();
     auto ways = choices(bundle.manifest, settings_.backend);
@@ -166,7 +162,6 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
             bundle.take_file(name);
     made.backend = nullptr;  // one that does not decide as it must holds a network
     bool const engine = way.on == Choice::On::kTensorRt;
-    if (engine && made.scorer_fault) throw Failure(*made.scorer_fault);  // the kernel scores with it
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
     made.manifest = bundle.manifest;

@@ -40,8 +40,6 @@ struct Loaded {
     std::string manifest_sha256;
     Bytes golden;        // the bytes of golden.npz
     Threshold portable;  // of model.onnx, whatever graph runs
-    std::optional<Failure>
-        scorer_fault;  // why scorer.npz is not the manifest's; it does not judge on onnxruntime
     std::unique_ptr<Backend> backend;
     std::vector<char const*> classes, parts;
 };
