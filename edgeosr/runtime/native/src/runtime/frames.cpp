@@ -123,7 +123,11 @@ Frames::Frames(edgeosr_frame const* frames, std::size_t count, std::optional<Siz
     if (frames == nullptr) fail(EDGEOSR_BAD_ARGUMENT, "frames is NULL; pass the address of an edgeosr_frame");
     // Before they are read: a wrong count reaches beyond them.
     if (count > kMostInOneCall)
-        fail(EDGEOSR_BAD_ARGUMENT, "count must be at most ", kMostInOneCall, " frames in one call; got ", count);
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "count must be at most ",
+             kMostInOneCall,
+             " frames in one call; got ",
+             count);
     for (std::size_t i = 0; i < count; ++i) {
         auto const& frame = frames_[i];
         if (frame.struct_bytes != sizeof(edgeosr_frame))
