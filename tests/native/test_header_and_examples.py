@@ -168,6 +168,11 @@ def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_pat
         [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 2 and done.stderr == f"{picture} is no binary PPM of 8 bits\n"
+    picture.unlink()
+    done = subprocess.run(
+        [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2 and done.stderr == f"{picture}: No such file or directory\n"
 
 
 def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment, bundle_path, tiny):
@@ -181,6 +186,17 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     assert [line.split()[:-2] for line in lines] == [
         [*one.label.split(), f"{one.score:.3f}"] for one in expected
     ]
+    assert (done.returncode, done.stderr) == (0, b"")
+    for cut, said in (
+        (b"", "0 came after 0 frames"),
+        (frames[:2].tobytes()[:-1], "1799 came after 1 frames"),
+    ):
+        done = subprocess.run(command, input=cut, capture_output=True, env=environment)
+        assert done.returncode == 2 and done.stderr.decode() == f"a frame has 1800 bytes; {said}\n"
+        assert len(done.stdout.splitlines()) == len(cut) // 1800
+    command[2:] = ["2147483647"] * 2  # no vector is as long as such a frame
+    done = subprocess.run(command, input=b"", capture_output=True, env=environment)
+    assert done.returncode == 1 and b"vector" in done.stderr
     command = [
         sys.executable,
         str(HERE / "examples" / "judge_ctypes.py"),
@@ -199,6 +215,8 @@ def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, 
     command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "cannot open" in done.stderr and "video9" in done.stderr
+    done = subprocess.run([command[0], "--help"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "camera_v4l2 BUNDLE.edgeosr [/dev/video0]\n")
 
 
 PAGE = (HERE.parents[2] / "docs" / "embed-c.md").read_text("utf-8")
