@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handle import opened
 
 import edgeosr
 from edgeosr.runtime.native import library
@@ -237,6 +238,23 @@ def test_a_block_of_c_on_the_page_compiles(number):
 
 def test_the_page_has_blocks_of_c():
     assert len(BLOCKS) >= 2
+
+
+def test_the_block_of_cpp_on_the_page_compiles():
+    (block,) = re.findall(r"^```cpp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    include, body = block.split("\n", 1)
+    text = f"{include}\n#include <cstdio>\nvoid example(void const* pixels);\n"
+    text += f"void example(void const* pixels) {{\n{body}}}\n"
+    command = ["c++", "-std=c++17", *STRICT, "-fsyntax-only", "-x", "c++", "-", "-I", HERE / "include"]
+    run(command, input=text)
+
+
+def test_the_page_lists_what_a_runtime_says_of_itself(native, bundle_path):
+    with opened(native, bundle_path) as handle:
+        said = list(handle.info())
+    (table,) = re.findall(r"^\| key \| value \|\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    rows = [line.split("|")[1] for line in table.splitlines()[1:]]
+    assert re.findall(r"`(\w+)`", "".join(rows)) == said
 
 
 def test_the_example_is_as_short_as_the_page_says():
