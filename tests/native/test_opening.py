@@ -60,7 +60,7 @@ def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_p
         (
             "none",
             "const struct base *other(void) { return &made; }",
-            "name libonnxruntime.so itself, or set backend to what it is",
+            "name libonnxruntime.so itself, or set backend to openvino or tensorrt",
         ),
     ):
         path = tmp_path / f"{name}.so"

@@ -47,8 +47,7 @@ Library opened(void* handle, std::string const& path) {
         fail(EDGEOSR_NO_BACKEND,
              path,
              " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself, or set "
-             "backend "
-             "to what it is");
+             "backend to openvino or tensorrt, if it is theirs");
     Library made;
     made.path = path;
     made.version = base()->version();
