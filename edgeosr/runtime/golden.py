@@ -287,13 +287,15 @@ def _entries(data: bytes, wanted: tuple[str, ...], optional: tuple[str, ...]) ->
         missing = [name for name in wanted if name not in found]
         if missing:
             raise NpzError(f"it lacks {', '.join(missing)}")
-        more = [name for name in found if name not in (*wanted, *optional)]
-        if more:
-            raise NpzError(f"it has an entry that edgeosr does not know, {more[0]!r}")
     except NpzError as error:
         raise BundleError(
             f"golden.npz holds no frames with their verdicts: {error}; export the bundle again"
         ) from error
+    for more in (name for name in found if name not in (*wanted, *optional)):
+        raise BundleError(
+            f"golden.npz has an entry that edgeosr does not know, {more!r}, made by a newer edgeosr: install "
+            "it, or export the bundle again with this one"
+        )
     return found
 
 

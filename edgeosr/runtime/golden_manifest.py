@@ -65,7 +65,7 @@ def _require_preprocessing(found: NDArray[Any], made: Preprocessing) -> None:
     numbers = numbers_of_preprocessing(made)
     if found.dtype != np.float64 or found.shape != numbers.shape:
         refuse_array("preprocessing must be the manifest's, float64 [12]", found)
-    edited = sorted({_FIELDS[place] for place in np.flatnonzero(found != numbers)})
+    edited = dict.fromkeys(_FIELDS[place] for place in np.flatnonzero(found != numbers))
     if edited:
         refuse_array(
             f"preprocessing must be the manifest's, whose {', '.join(edited)} was edited after the export",

@@ -54,6 +54,14 @@ def test_options_that_cannot_be_used_are_refused(native, bundle_path, changes, w
     assert status == ARGUMENT and words in said
 
 
+def test_words_that_are_cut_end_at_a_letter(native, tmp_path):
+    for more in range(3):  # of a letter of three bytes, which may lie across the end in two ways
+        path = tmp_path.joinpath("y" + "x" * more, *["\u20ac" * 80] * 9)
+        path.mkdir(parents=True)
+        status, said = said_on_opening(native, path, options())
+        assert status == BUNDLE and 2044 < len(said.encode()) < 2048
+
+
 def test_nulls_are_refused_by_name(native, handle, bundle_path):
     assert said_on_opening(native, None, None) == (ARGUMENT, "bundle is NULL; pass an address")
     assert native.edgeosr_open(os.fsencode(bundle_path), None, None) == ARGUMENT

@@ -4,71 +4,18 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from handle import BUNDLE, NO_BACKEND, frame, in_child, opened, options, said_on_opening
+from handle import BUNDLE, frame, opened, options, said_on_opening
 from openvino_shim import build_shim
 
 from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.runtime.golden import read_golden, write_golden
-from edgeosr.runtime.native.library import onnxruntime_library, openvino_library
-
-LOOKED_FOR = """
-import sys
-from handle import options, said_on_opening
-from edgeosr.runtime.native.library import load_library
-
-print(*said_on_opening(load_library(sys.argv[1]), sys.argv[2], options(backend_library=None)))
-"""
-
-
-def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monkeypatch):
-    # In a process of its own: one that is loaded already is found by its name.
-    (said,) = in_child(LOOKED_FOR, built, bundle_path, EDGEOSR_ONNXRUNTIME="")
-    assert said.startswith(f"{NO_BACKEND} ") and "libonnxruntime.so.1 (" in said
-    assert "; libonnxruntime.so (" in said and "name the file in EDGEOSR_ONNXRUNTIME" in said
-    assert "onnxruntime/capi/libonnxruntime.so.VERSION" in said and "or set backend to openvino" in said
-    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
-    with opened(native, bundle_path, backend_library=None) as found:
-        assert found.info()["backend"] == "onnxruntime"
-    status, said = said_on_opening(
-        native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
-    )
-    assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
-
-
-def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
-    source = """
-    struct base { const void *(*api)(unsigned); const char *(*version)(void); };
-    static int asked;
-    static const void *api(unsigned number) { asked = 1; return number > 17 ? 0 : &api; }
-    int was_asked(void) { return asked; }
-    static const char *version(void) { return "1.17.3"; }
-    static const struct base made = {api, version};
-    """
-    for name, more, words in (
-        (
-            "old",
-            "const struct base *OrtGetApiBase(void) { return &made; }",
-            "is onnxruntime 1.17.3, which is too old",
-        ),
-        (
-            "none",
-            "const struct base *other(void) { return &made; }",
-            "name libonnxruntime.so itself, or set backend to openvino or tensorrt",
-        ),
-    ):
-        path = tmp_path / f"{name}.so"
-        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)]
-        subprocess.run(command, input=source + more, text=True, check=True)
-        status, said = said_on_opening(native, bundle_path, options(backend_library=os.fsencode(path)))
-        assert status == NO_BACKEND and words in said
-        assert ctypes.CDLL(str(path)).was_asked() == 0  # else it would write a line to the terminal
+from edgeosr.runtime.native.library import openvino_library
 
 
 def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
@@ -80,17 +27,6 @@ def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     ):
         status, said = said_on_opening(native, path, options())
         assert status == BUNDLE and words in said
-
-
-def test_a_library_of_the_current_folder_is_named_with_a_slash(native, bundle_path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "libmine.so").symlink_to(onnxruntime_library())
-    status, said = said_on_opening(native, bundle_path, options(backend_library=b"libmine.so"))
-    assert status == NO_BACKEND and "is named with a slash, ./libmine.so; install onnxruntime" in said
-    with opened(native, bundle_path, backend_library=b"./libmine.so") as handle:
-        assert handle.info()["why"] == "it runs everywhere"
-    status, said = said_on_opening(native, bundle_path, options(backend_library=b"libnobodys.so"))
-    assert status == NO_BACKEND and "with a slash" not in said
 
 
 def test_auto_says_that_a_body_is_left_for_a_library_that_was_given(native, body_bundle):

@@ -181,7 +181,69 @@ def test_a_preprocessing_that_is_not_the_bodys_any_more_fails_both(native, body_
     with pytest.raises(BundleError, match=r"golden\.npz: preprocessing must be the manifest's"):
         verify_bundle(path, backends=["openvino"])
     status, said = opened(native, path)
-    assert status == 2 and f"{path}/golden.npz: preprocessing must be the manifest's, which was" in said
+    assert status == 2 and f"{path}/golden.npz: preprocessing must be the manifest's, whose mean was" in said
+
+
+CASES = (
+    {"fit": "crop", "crop_fraction": 0.875},
+    {"fit": "stretch"},
+    {"fit": "letterbox"},
+    {"color": "bgr"},
+    {"fit": "crop", "resize_to": 37},
+    {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.7)},
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_field_of_a_preprocessing_that_was_edited_is_named_by_both(native, make_bundle, tmp_path, case):
+    bundle = read_bundle(make_bundle())
+    made = replace(bundle.manifest.preprocessing, **{"crop_fraction": 1.0, **case})
+    golden = replace(read_golden(bundle.files["golden.npz"], bundle.manifest), preprocessing=made)
+    path = tmp_path / "a.edgeosr"
+    manifest = replace(bundle.manifest, preprocessing=made)
+    write_bundle(path, manifest, {**bundle.files, "golden.npz": write_golden(golden)})
+    assert opened(native, path)[0] == 4  # it is read whole; no back end is named
+    document = json.loads((path / "manifest.json").read_bytes())
+    now = document["preprocessing"]
+    edits = {
+        "height": {"height": now["height"] + 1},
+        "width": {"width": now["width"] + 1},
+        "color": {"color": "rgb" if now["color"] == "bgr" else "bgr"},
+        "mean": {"mean": [*now["mean"][:2], now["mean"][2] + 0.01]},
+        "std": {"std": [now["std"][0], now["std"][1] * 1.01, now["std"][2]]},
+        "height, mean": {"height": now["height"] + 1, "mean": [0.5, 0.25, 0.125]},
+    }
+    if now["fit"] == "crop" and "resize_to" not in now:
+        edits["crop_fraction"] = {"crop_fraction": 0.77}
+    if now["fit"] != "letterbox" and "resize_to" not in now:
+        fit = {"fit": "letterbox", "crop_fraction": 1.0}
+        edits["fit, crop_fraction" if now["crop_fraction"] != 1 else "fit"] = fit
+    if "resize_to" in now:
+        edits["resize_to"] = {"resize_to": 38}
+    for fields, edit in edits.items():
+        (path / "manifest.json").write_text(json.dumps({**document, "preprocessing": {**now, **edit}}))
+        changed = read_bundle(path)
+        words = (
+            f"golden.npz: preprocessing must be the manifest's, whose {fields} was edited after the export"
+        )
+        with pytest.raises(BundleError, match=words):
+            read_golden(changed.files["golden.npz"], changed.manifest)
+        status, said = opened(native, path)
+        assert status == 2 and words in said
+
+
+def test_an_entry_of_a_newer_edgeosr_is_told_alike(native, make_bundle, tmp_path):
+    bundle = read_bundle(make_bundle())
+    path = tmp_path / "newer.edgeosr"
+    more = without(bundle.files["golden.npz"], lighting=np.zeros(3, np.float32))
+    write_bundle(path, bundle.manifest, {**bundle.files, "golden.npz": more})
+    words = (
+        f"{path}/golden.npz has an entry that edgeosr does not know, 'lighting', made by a newer edgeosr: "
+        "install it, or export the bundle again with this one"
+    )
+    with pytest.raises(BundleError) as said:
+        verify_bundle(path)
+    assert (str(said.value), (2, words)) == (words, opened(native, path))
 
 
 def without(data, *names, **changes):

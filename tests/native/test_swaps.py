@@ -2,7 +2,11 @@
 
 import ctypes
 import os
+import re
+import shutil
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +54,35 @@ def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
         assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
 
 
+def test_a_body_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
+    native, processor_of_bodies, body_bundle, tmp_path
+):
+    path = tmp_path / "replaced.edgeosr"
+    shutil.copytree(body_bundle().path, path)
+    one, data = frame(frames_of()[3]), (path / "body.onnx").read_bytes()
+    with opened(native, path, backend=b"openvino", backend_library=LIBRARY) as handle:
+        (path / "body.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        read, gate, said = bytes_read(), threading.Barrier(3), []
+
+        def judge():
+            gate.wait()
+            said.extend(handle.status_of(one)[0] for _ in range(150))
+
+        threads = [threading.Thread(target=judge) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert said == [0] * 450
+        # As many at once as there are processors, before the first has found it.
+        assert bytes_read() - read <= (3 + 1) * len(data)
+
+
+def bytes_read():
+    """What this process has read of files so far."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
 @pytest.fixture
 def engine_and_body(typed_bundle, body_bundle, tmp_path):
     """A bundle with a body, and with an engine that no machine runs."""
@@ -85,11 +118,24 @@ def test_a_body_says_why_the_engine_before_it_does_not_run(
         assert runtime.graph == "body.onnx" and runtime.why.startswith(why)
 
 
-def test_model_onnx_says_why_neither_engine_nor_body_runs(native, engine_and_body, monkeypatch):
-    monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
+@pytest.mark.parametrize("fault", ["the processor", "the golden frames"])
+def test_model_onnx_says_why_neither_engine_nor_body_runs(
+    native, processor_of_bodies, engine_and_body, monkeypatch, fault
+):
+    if fault == "the processor":
+        monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
+    else:
+        bundle = read_bundle(engine_and_body)
+        golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
+        other = replace(golden.body, label=(golden.body.label + 1) % 4, second=(golden.body.label + 2) % 4)
+        files = {**bundle.files, "golden.npz": write_golden(replace(golden, body=other))}
+        write_bundle(engine_and_body, bundle.manifest, files)
     with edgeosr.Runtime(engine_and_body) as runtime:
         assert runtime.graph == "model.onnx"
         assert runtime.why.startswith("tensorrt: ") and "; openvino: " in runtime.why
+        assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
+            fault
+        ] in runtime.why
 
 
 def pixels(height, width):

@@ -4,11 +4,13 @@ Over the doubles, some of it by the plug-in's table alone; in a process of its o
 """
 
 import ctypes
+import functools
 import re
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import doubles
 import numpy as np
 import pytest
 from cuda_double import Result
@@ -211,6 +213,31 @@ def test_where_tensorrt_only_says_no_a_lost_device_is_told_as_what_it_is(machine
     made.cuda.lose_at(("cuStreamSynchronize", 0), Result.CUDA_ERROR_LAUNCH_FAILED)
     assert handle.status_of(frame(frames[0]))[0] == FAILED
     assert handle.last_error().startswith("the GPU failed while frames are judged: cuStreamSynchronize:")
+
+
+def test_what_another_thread_makes_tensorrt_say_fails_no_start_of_it(machine, frames, monkeypatch):
+    plain, failing = doubles.TensorRT.started, []
+
+    def started(self, version):
+        if failing:
+            self.lock.release()  # for the other thread
+            thread = threading.Thread(target=lambda: failing.append(handle.status_of(frame(frames[0]))[0]))
+            thread.start()
+            thread.join()
+            self.lock.acquire()
+        return plain(self, version)
+
+    monkeypatch.setattr(doubles.TensorRT, "started", functools.wraps(plain)(started))
+    made = machine()
+    engine = made.add()
+    handle = made.open()
+    engine.fails.add("execute_async_v3")
+    made.trt.words = b"it does not want to"
+    failing.append(None)
+    another = made.open()
+    assert failing == [None, FAILED]
+    engine.fails.clear()
+    assert another.judge(frame(frames[0]))["finite"] == 1
 
 
 def test_contexts_are_made_and_let_go_one_by_one(machine, frames):

@@ -1,12 +1,13 @@
 """Swaps from an engine, over the doubles: nothing less comes in its place, and no third one is loaded."""
 
+import ctypes
 import os
 
 import pytest
 from cuda_double import Result
-from handle import BUNDLE, MEMORY, NO_BACKEND, NO_PREVIOUS, frame
+from handle import BUNDLE, MEMORY, NO_BACKEND, NO_PREVIOUS, NOT_VERIFIED, frame
 
-from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library
+from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, Verification, onnxruntime_library
 
 GOLDEN = (20, 30)  # of the golden frames, so that they are judged
 
@@ -51,6 +52,15 @@ def test_a_swap_whose_engine_does_not_open_goes_on_with_the_old_one(running, fra
     info, after = handle.info(), handle.judge(frame(shown))[0]
     assert (info["backend"], info["graph"], info["generation"]) == ("tensorrt", "backbone.onnx", 1)
     assert after["score"] == before["score"]
+
+
+def test_what_cannot_be_verified_leaves_nothing_of_an_earlier_verification(machine):
+    made = machine()
+    made.add()  # of another size than the golden frames
+    sizes = {"struct_bytes": ctypes.sizeof(Verification)}
+    out = Verification(**sizes, verdicts=7, agreed=7, score_band=7.0)
+    assert made.native.edgeosr_verify(made.open().pointer, ctypes.byref(out)) == NOT_VERIFIED
+    assert bytes(out) == bytes(Verification(**sizes))
 
 
 class Watched(list):

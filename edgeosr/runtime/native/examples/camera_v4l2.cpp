@@ -28,7 +28,9 @@ std::sig_atomic_t volatile ended = 0;
 
 class Camera {
   public:
-    explicit Camera(char const* path) : file_(open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
+    /// By the other constructor first, so that what throws here leaves nothing open.
+    explicit Camera(char const* path) : Camera() {
+        file_ = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
         if (file_ < 0) fail(std::string("cannot open ") + path);
         v4l2_format format = {};
         format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
@@ -92,6 +94,7 @@ class Camera {
     }
 
   private:
+    Camera() = default;
     static v4l2_buffer made(unsigned index) {
         v4l2_buffer buffer = {};
         buffer.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
@@ -104,7 +107,7 @@ class Camera {
             if (errno != EINTR) fail(what);
     }
 
-    int file_, held_ = -1;
+    int file_ = -1, held_ = -1;
     v4l2_pix_format picture_ = {};
     std::vector<std::pair<void*, std::size_t>> memory_;
 };

@@ -55,7 +55,7 @@ def main(path: str, bundle: str, height: int, width: int) -> int:
         ctypes.c_size_t(ctypes.sizeof(Verdict)),
     )
     if failed:
-        print(library.edgeosr_last_error().decode(), file=sys.stderr)
+        print(library.edgeosr_last_error().decode(errors="replace"), file=sys.stderr)
     else:
         print(f"{verdict.label.decode()} {verdict.score:.3f}")
     library.edgeosr_close(runtime)

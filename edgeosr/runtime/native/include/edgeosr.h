@@ -169,7 +169,8 @@ EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
 
 /* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set, and hold those
  * against scorer.npz and golden.npz: EDGEOSR_BAD_BUNDLE if the manifest was edited.
- * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one; out is filled then too. */
+ * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one, and out is filled then too; or
+ * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
 
 /* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s

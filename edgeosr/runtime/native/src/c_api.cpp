@@ -29,8 +29,7 @@ constexpr std::int32_t kMostWarmUps = 10000;
 thread_local char last_error[2048] = "";
 
 edgeosr_status told(edgeosr_status status, char const* text) noexcept {
-    std::strncpy(last_error, text, sizeof last_error - 1);
-    last_error[sizeof last_error - 1] = '\0';
+    edgeosr::put_words(last_error, sizeof last_error, text);
     return status;
 }
 
@@ -191,6 +190,7 @@ edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* ou
     return guarded([&] {
         require(runtime, "runtime");
         if (out != nullptr) require_size(out->struct_bytes, sizeof *out, "edgeosr_verification");
+        if (out != nullptr) *out = {sizeof *out, 0, 0, 0, 0, 0, 0};
         runtime->runtime.verify(out);
     });
 }

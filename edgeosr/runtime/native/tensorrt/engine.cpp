@@ -10,11 +10,12 @@ namespace {
 
 std::unique_ptr<nvinfer1::IRuntime> runtime_of(Library const& library) {
     logger().forget();
-    std::uint64_t const before = logger().errors();  // a lane of another engine may forget them meanwhile
+    std::uint64_t const before =
+        Logger::errors();  // of this thread: another engine's lanes may fail meanwhile
     void* const made = library.create(static_cast<nvinfer1::ILogger*>(&logger()), NV_TENSORRT_VERSION);
     // Where CUDA does not start, such as with a driver that is too old, there is an object all the same, and
     // the first use of it ends the process (TensorRT 10.16 and 11.4): it is left alone, not freed either.
-    if (made == nullptr || logger().errors() != before)
+    if (made == nullptr || Logger::errors() != before)
         fail(EDGEOSR_NO_BACKEND,
              "TensorRT ",
              library.version(),

@@ -16,6 +16,8 @@ constexpr char kInstall[] =
 // Newer headers have functions that an older library has not.
 constexpr int kHeaders = NV_TENSORRT_MAJOR * 10000 + NV_TENSORRT_MINOR * 100 + NV_TENSORRT_PATCH;
 
+thread_local std::uint64_t said = 0;  // errors, by this thread
+
 Library opened(void* handle, std::string const& path) {
     using Number = std::int32_t (*)() noexcept;
     Library made;
@@ -70,9 +72,9 @@ bool Library::is(std::string const& version) const {
 
 void Logger::log(Severity severity, nvinfer1::AsciiChar const* text) noexcept {
     if (severity > Severity::kERROR || text == nullptr) return;
+    ++said;
     try {
         std::lock_guard<std::mutex> const lock(mutex_);
-        ++errors_;
         if (first_.empty()) first_ = shown(text, 600);  // what follows is what came of it
     } catch (...) {
         // Without memory for the words the failure itself is told.
@@ -80,8 +82,7 @@ void Logger::log(Severity severity, nvinfer1::AsciiChar const* text) noexcept {
 }
 
 std::uint64_t Logger::errors() {
-    std::lock_guard<std::mutex> const lock(mutex_);
-    return errors_;
+    return said;
 }
 
 void Logger::forget() {

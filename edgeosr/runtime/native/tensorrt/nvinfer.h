@@ -27,8 +27,8 @@ struct Library {
 class Logger final : public nvinfer1::ILogger {
   public:
     void log(Severity severity, nvinfer1::AsciiChar const* text) noexcept override;
-    /// How many there were, forgotten ones too.
-    std::uint64_t errors();
+    /// How many this thread has said, forgotten ones too.
+    static std::uint64_t errors();
     void forget();
     /// Return it and forget it; "it says not why" without one.
     std::string taken();
@@ -36,7 +36,6 @@ class Logger final : public nvinfer1::ILogger {
   private:
     std::mutex mutex_;
     std::string first_;
-    std::uint64_t errors_ = 0;
 };
 
 /// The only one of the process, never freed: TensorRT keeps the first that it is given for whatever it makes

@@ -1,6 +1,5 @@
 // The plug-in's table of functions: the C boundary, where nothing is thrown across.
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <string_view>
 
@@ -26,12 +25,7 @@ using Words = edgeosr_tensorrt_words;
 constexpr char kGoesOn[] = "; this runtime can go on";
 
 void put(Words* words, std::string_view text) {
-    std::size_t count = std::min(text.size(), sizeof words->text - 1);
-    // Not in the middle of a letter: bytes 10xxxxxx go on one.
-    while (count > 0 && count < text.size() && (text[count] & 0xC0) == 0x80)
-        --count;
-    std::memcpy(words->text, text.data(), count);
-    words->text[count] = '\0';
+    edgeosr::put_words(words->text, sizeof words->text, text);
 }
 
 /// Words for a driver's call that failed; a lost device ends the engine. engine: null while it is opened.

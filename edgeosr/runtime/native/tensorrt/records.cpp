@@ -6,13 +6,13 @@
 #include "base/failure.h"
 #include "base/sha256.h"
 #include "bundle/json.h"
+#include "bundle/limits.inc"
 
 namespace edgeosr::trt {
 namespace {
 
 // A plan is read, then copied to the device beside its activations.
 constexpr std::uint64_t kMemoryFactor = 3, kMostBytes = std::uint64_t{1} << 62;
-constexpr std::size_t kMostEngines = 64;
 constexpr char kBuild[] = "; build one here: edgeosr build BUNDLE";
 
 /// The records of TensorRT, and the digest of the backbone that the bundle holds, of a checked manifest.

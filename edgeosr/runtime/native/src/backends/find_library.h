@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,17 +41,25 @@ Library const& find_library(Sought const& sought,
         places = {variable};
     std::lock_guard<std::mutex> const lock(mutex);
     std::string looked;
+    std::optional<Failure> unusable;  // such as an old one, behind which a newer one may be found
     for (auto const& path : places) {
         auto const found = libraries.find(path);
         if (found != libraries.end()) return found->second;
-        if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
-            return libraries.emplace(path, opened(handle, path)).first->second;
+        if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+            try {
+                return libraries.emplace(path, opened(handle, path)).first->second;
+            } catch (Failure const& failure) {
+                if (!unusable) unusable = failure;
+                continue;
+            }
+        }
         char const* why = dlerror();
         looked += joined(
             looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
         if (path.find('/') == std::string::npos && exists(path))
             looked += joined(": one in the current folder is named with a slash, ./", path);
     }
+    if (unusable) throw Failure(*unusable);
     fail(EDGEOSR_NO_BACKEND, sought.missing, "; looked for ", looked, "; ", sought.way_out);
 }
 

@@ -1,6 +1,7 @@
 #include "backends/openvino.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -136,17 +137,19 @@ class OpenVino final : public Backend {
     }
 
     /// The weights are not kept beside those that OpenVINO has, so a further network is read from the bundle.
-    std::unique_ptr<Context> another_context() const {
+    std::unique_ptr<Context> another_context() {
         Bytes const data =
             read_plain_file(plan_.directory, plan_.file.name, plan_.file.bytes, plan_.file.bytes);
-        if (sha256_hex(data.data(), data.size()) != plan_.file.sha256)
+        if (sha256_hex(data.data(), data.size()) != plan_.file.sha256) {
+            replaced_ = true;
             fail(EDGEOSR_BAD_BUNDLE, plan_.directory, " was replaced; open it again");
+        }
         return make_context(data.text());
     }
 
     std::unique_ptr<Context> take_context() {
         std::unique_lock<std::mutex> lock(mutex_);
-        if (free_.empty() && contexts_ < most_) {
+        if (free_.empty() && contexts_ < most_ && !replaced_) {
             ++contexts_;
             lock.unlock();
             try {
@@ -183,7 +186,8 @@ class OpenVino final : public Backend {
     Plan plan_;
     std::size_t const most_;
     Scorer scorer_;
-    std::mutex mutex_;  // of what follows, held for moments
+    std::atomic<bool> replaced_{false};  // the bundle: it need not be read at each call
+    std::mutex mutex_;                   // of what follows, held for moments
     std::condition_variable changed_;
     std::vector<SizedFrontEnd> front_ends_;
     std::vector<std::unique_ptr<Context>> free_;

@@ -1,12 +1,10 @@
 #include "base/failure.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 namespace edgeosr {
-
-void append(std::string& text, std::string_view part) {
-    text.append(part);
-}
 
 namespace {
 
@@ -19,24 +17,48 @@ void append_digits(std::string& text, double number, int digits) {
 
 }  // namespace
 
-void append(std::string& text, double number) {
-    append_digits(text, number, 9);
-}
-
 void append_exact(std::string& text, double number) {
     append_digits(text, number, 17);
 }
 
-void append_whole(std::string& text, long long number) {
-    text += std::to_string(number);
+void Piece::append_to(std::string& text) const {
+    switch (kind_) {
+        case Kind::kWords:
+            text += words_;
+            return;
+        case Kind::kSigned:
+            text += std::to_string(signed_);
+            return;
+        case Kind::kUnsigned:
+            text += std::to_string(unsigned_);
+            return;
+        case Kind::kReal:
+            append_digits(text, real_, 9);
+    }
 }
 
-void append_whole(std::string& text, unsigned long long number) {
-    text += std::to_string(number);
+std::string joined_pieces(Piece const* pieces, std::size_t count) {
+    std::string text;
+    for (std::size_t i = 0; i < count; ++i)
+        pieces[i].append_to(text);
+    return text;
+}
+
+void fail_pieces(edgeosr_status status, Piece const* pieces, std::size_t count) {
+    throw Failure(status, joined_pieces(pieces, count));
 }
 
 void fail_within(std::string const& folder, Failure const& failure) {
     throw Failure(failure.status(), joined(folder, folder.empty() ? "" : "/", failure.what()));
+}
+
+void put_words(char* room, std::size_t bytes, std::string_view text) noexcept {
+    std::size_t count = std::min(text.size(), bytes - 1);
+    // Not in the middle of a letter: bytes 10xxxxxx go on one.
+    while (count > 0 && count < text.size() && (text[count] & 0xC0) == 0x80)
+        --count;
+    std::memcpy(room, text.data(), count);
+    room[count] = '\0';
 }
 
 std::string shown(std::string_view text, std::size_t most) {

@@ -24,39 +24,61 @@ class Failure : public std::exception {
     std::string text_;
 };
 
-void append(std::string& text, std::string_view part);
-void append(std::string& text, double number);        // as %.9g
 void append_exact(std::string& text, double number);  // as %.17g, from which the same number is read
-void append_whole(std::string& text, long long number);
-void append_whole(std::string& text, unsigned long long number);
+
+/// Words or a number; so that a message is a list at its place, and not a function of its own.
+class Piece {
+  public:
+    template <class Any>
+    Piece(Any const& part) {
+        if constexpr (std::is_integral_v<Any> && std::is_signed_v<Any>) {
+            kind_ = Kind::kSigned;
+            signed_ = part;
+        } else if constexpr (std::is_integral_v<Any>) {
+            kind_ = Kind::kUnsigned;
+            unsigned_ = part;
+        } else if constexpr (std::is_floating_point_v<Any>) {
+            kind_ = Kind::kReal;
+            real_ = static_cast<double>(part);
+        } else {
+            kind_ = Kind::kWords;
+            words_ = std::string_view(part);
+        }
+    }
+    void append_to(std::string& text) const;
+
+  private:
+    enum class Kind { kWords, kSigned, kUnsigned, kReal } kind_;
+    union {
+        std::string_view words_;
+        long long signed_;
+        unsigned long long unsigned_;
+        double real_;
+    };
+};
+
+std::string joined_pieces(Piece const* pieces, std::size_t count);
+[[noreturn]] void fail_pieces(edgeosr_status status, Piece const* pieces, std::size_t count);
 
 /// One text of words and numbers.
 template <class... Parts>
 std::string joined(Parts const&... parts) {
-    std::string text;
-    auto add = [&text](auto const& part) {
-        using Part = std::decay_t<decltype(part)>;
-        if constexpr (std::is_integral_v<Part> && std::is_signed_v<Part>)
-            append_whole(text, static_cast<long long>(part));
-        else if constexpr (std::is_integral_v<Part>)
-            append_whole(text, static_cast<unsigned long long>(part));
-        else if constexpr (std::is_floating_point_v<Part>)
-            append(text, static_cast<double>(part));
-        else
-            append(text, std::string_view(part));
-    };
-    (add(parts), ...);
-    return text;
+    Piece const list[] = {parts...};
+    return joined_pieces(list, sizeof...(parts));
 }
 
 /// Throw a Failure of this status whose text is the parts in a row.
 template <class... Parts>
 [[noreturn]] void fail(edgeosr_status status, Parts const&... parts) {
-    throw Failure(status, joined(parts...));
+    Piece const list[] = {parts...};
+    fail_pieces(status, list, sizeof...(parts));
 }
 
 /// Throw a failure again, which begins with the name of a file; with the folder before it, unless that is "".
 [[noreturn]] void fail_within(std::string const& folder, Failure const& failure);
+
+/// Fill room with as much of a text as it holds, whole letters of UTF-8 and a zero behind them.
+void put_words(char* room, std::size_t bytes, std::string_view text) noexcept;
 
 /// A text from outside, for a message: short, and without what a terminal would act upon.
 std::string shown(std::string_view text, std::size_t most = 60);

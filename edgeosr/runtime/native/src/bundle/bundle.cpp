@@ -22,7 +22,7 @@ Bytes manifest_data(std::string const& path) {
     }
     if (!exists(path + "/manifest.json"))
         fail(EDGEOSR_BAD_BUNDLE,
-             shown(path, 400),
+             path,
              " is no bundle: it has no manifest.json; name a directory NAME.edgeosr, or copy it again");
     return read_plain_file(path, "manifest.json", std::nullopt, kManifestLimit);
 }

@@ -104,20 +104,45 @@ void require_threshold(Npz const& file, std::string const& name, Threshold const
         file, name, wanted.by_class.empty() ? std::vector<double>{wanted.value} : wanted.by_class);
 }
 
-/// In the order of edgeosr/runtime/golden_manifest.py.
-std::vector<double> numbers_of(Preprocessing const& made) {
-    return {static_cast<double>(made.height_px),
-            static_cast<double>(made.width_px),
-            static_cast<double>(made.fit),
-            made.crop_fraction,
-            static_cast<double>(made.resize_to_px),
-            made.mean[0],
-            made.mean[1],
-            made.mean[2],
-            made.std[0],
-            made.std[1],
-            made.std[2],
-            made.bgr ? 1.0 : 0.0};
+/// The numbers of golden_manifest.py, and the field of the manifest that each is of.
+void require_preprocessing(Npz const& file, Preprocessing const& made) {
+    Array const* array = file.find("preprocessing");
+    if (array == nullptr) return;
+    constexpr char const* kFields[] = {"height",
+                                       "width",
+                                       "fit",
+                                       "crop_fraction",
+                                       "resize_to",
+                                       "mean",
+                                       "mean",
+                                       "mean",
+                                       "std",
+                                       "std",
+                                       "std",
+                                       "color"};
+    double const wanted[] = {static_cast<double>(made.height_px),
+                             static_cast<double>(made.width_px),
+                             static_cast<double>(made.fit),
+                             made.crop_fraction,
+                             static_cast<double>(made.resize_to_px),
+                             made.mean[0],
+                             made.mean[1],
+                             made.mean[2],
+                             made.std[0],
+                             made.std[1],
+                             made.std[2],
+                             made.bgr ? 1.0 : 0.0};
+    if (!array->is("<f8", {std::size(wanted)})) refuse("preprocessing must be the manifest's, float64 [12]");
+    std::string edited;
+    char const* last = "";
+    for (std::size_t i = 0; i < std::size(wanted); ++i)
+        if (array->numbers<double>()[i] != wanted[i] && std::string_view(last) != kFields[i]) {
+            edited += joined(edited.empty() ? "" : ", ", kFields[i]);
+            last = kFields[i];
+        }
+    if (!edited.empty())
+        refuse(
+            joined("preprocessing must be the manifest's, whose ", edited, " was edited after the export"));
 }
 
 /// The digest that the file may hold of the classes' names is that of the manifest's, in their order.
@@ -156,7 +181,10 @@ bool is_known(std::string_view name, Manifest const& manifest) {
 void require_no_other(Npz const& file, Manifest const& manifest) {
     for (auto const& name : file.names())
         if (!is_known(name, manifest))
-            refuse(joined("it has an entry that edgeosr does not know, '", shown(name), "'"));
+            fail(EDGEOSR_BAD_BUNDLE,
+                 "golden.npz has an entry that edgeosr does not know, '",
+                 shown(name),
+                 "', made by a newer edgeosr: install it, or export the bundle again with this one");
 }
 
 Golden parsed(std::string_view data, Manifest const& manifest, Threshold const& portable) {
@@ -188,7 +216,7 @@ Golden parsed(std::string_view data, Manifest const& manifest, Threshold const& 
         refuse(joined("bgr must be bool [", made.count, "], with frames of both channel orders"));
     require_threshold(file, "threshold", portable);
     require_names(file, manifest.classes);
-    require_numbers(file, "preprocessing", numbers_of(manifest.preprocessing));
+    require_preprocessing(file, manifest.preprocessing);
     if (manifest.body && manifest.body->threshold)
         require_threshold(file, "body_threshold", *manifest.body->threshold);
     made.portable = expected_from(file, "", made.count, classes, parts);
