@@ -87,7 +87,7 @@ class Runtime:
             openvino's version and precision.
 
     Raises:
-        BundleError: no bundle there, or damaged, edited, foreign or newer; or the trial of its network crashed.
+        BundleError: no bundle there; damaged, edited, foreign or newer; or the trial of its network crashed.
         MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
         InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
             openvino or a provider decides otherwise.
