@@ -16,6 +16,7 @@ from edgeosr.arguments import path_from
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
+from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
     BundleError,
     FrameError,
@@ -30,6 +31,7 @@ from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
 from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, require_unedited
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
+from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY
@@ -85,7 +87,7 @@ class Runtime:
             openvino's version and precision.
 
     Raises:
-        BundleError: no bundle there, or damaged, foreign or newer; or the trial of its network crashed.
+        BundleError: no bundle there; damaged, edited, foreign or newer; or the trial of its network crashed.
         StorageError: it may not be read.
         MissingDependencyError: onnxruntime, openvino, TensorRT or a wanted provider is missing.
         InferenceError: onnxruntime or openvino cannot load or run ``model.onnx``, a warm-up took too long, or
@@ -124,6 +126,9 @@ class Runtime:
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
+        # What was edited in the manifest alone shows in these, whatever runs.
+        bundle_scorer(checked)
+        bundle_golden(checked)
         first = Trial(wanted=trial, limit_s=warmup_limit_s if warmup else None)
         chosen = choose_backend(
             checked, backend=backend, build=build, threads=threads, providers=providers, trial=first

@@ -1,6 +1,5 @@
 """A tiny scoring graph with the contract's tensor names, and a bundle around it: nothing is trained."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,10 @@ from edgeosr.bundle.directory import write_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.bundle.network import EmbeddingRecord, HeadRecord, JacobianRecord
 from edgeosr.preprocessing import Preprocessing
+from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, write_golden
 from edgeosr.scoring.fusion import Fusion
+from edgeosr.scoring.scorer import ClosedForm, Head, Scorer
+from edgeosr.scoring.scorer_file import write_scorer
 from edgeosr.scoring.thresholds import Threshold
 
 SIDE = 16
@@ -70,10 +72,46 @@ def scoring_graph(*, label_operator: str = "ArgMax", seed: int = 0) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def scorer_of(manifest: Manifest) -> Scorer:
+    """What the manifest says, of constants that nothing here looks at."""
+    return Scorer(
+        dimension=WIDTH,
+        classes=len(CLASSES),
+        head=Head(
+            kind=manifest.head.kind,
+            weight=np.eye(len(CLASSES), WIDTH, dtype=np.float32),
+            bias=np.zeros(len(CLASSES), np.float32),
+            temperature=manifest.head.temperature,
+            margin=manifest.head.margin,
+        ),
+        fusion=manifest.fusion,
+        threshold=manifest.threshold.value,
+        closed_form=ClosedForm(
+            activation="relu",
+            parameters=np.zeros(0, np.float32),
+            table=np.ones((WIDTH, 1), np.float32),
+            offsets=np.zeros((1, 2), np.int32),
+        ),
+        layers=((np.ones((1, WIDTH), np.float32), np.zeros(1, np.float32)),),
+    )
+
+
+def golden_of(manifest: Manifest) -> Golden:
+    """Frames with verdicts that nothing here judges."""
+    count = LEAST_FRAMES
+    frames = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+    said = Expected(
+        label=np.zeros(count, np.int64),
+        second=np.ones(count, np.int64),
+        gap=np.ones(count, np.float32),
+        score=np.zeros(count, np.float32),
+        values=np.zeros((count, len(PARTS)), np.float32),
+    )
+    size = manifest.frame or (SIDE, SIDE)
+    return Golden(frames=frames, size=size, bgr=np.arange(count) % 2 == 1, portable=said)
+
+
 def write_tiny_bundle(path: Path, model: bytes, *, frame: tuple[int, int] | None = None) -> Path:
-    random = np.random.default_rng(1)
-    golden = io.BytesIO()
-    np.savez(golden, frames=random.integers(0, 256, (4, SIDE, SIDE, 3), np.uint8))
     manifest = Manifest(
         name="tiny",
         edgeosr="0.1.0",
@@ -109,7 +147,8 @@ def write_tiny_bundle(path: Path, model: bytes, *, frame: tuple[int, int] | None
         files={},
         versions={"onnx": onnx.__version__},
     )
-    write_bundle(path, manifest, {"model.onnx": model, "scorer.npz": b"-", "golden.npz": golden.getvalue()})
+    files = {"scorer.npz": write_scorer(scorer_of(manifest)), "golden.npz": write_golden(golden_of(manifest))}
+    write_bundle(path, manifest, {"model.onnx": model, **files})
     return path
 
 

@@ -1,3 +1,4 @@
+import io
 import json
 from dataclasses import replace
 
@@ -171,10 +172,13 @@ def test_a_bundle_without_the_promised_tensors_is_refused_before_timing(
 
 
 def test_frames_are_the_golden_ones_and_then_noise_the_same_for_one_seed(tiny_bundle) -> None:
-    bundle = read_bundle(tiny_bundle)
+    whole, four = read_bundle(tiny_bundle), io.BytesIO()
+    golden = np.random.default_rng(1).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    np.testing.assert_array_equal(frames_from_bundle(whole, (16, 16), 3)[:4], golden)
+    np.savez(four, frames=golden)
+    bundle = replace(whole, files={**whole.files, "golden.npz": four.getvalue()})
     frames = frames_from_bundle(bundle, (16, 16), 3)
     assert frames.shape == (INPUTS, 16, 16, 3) and frames.dtype == np.uint8
-    golden = np.random.default_rng(1).integers(0, 256, (4, 16, 16, 3), np.uint8)
     np.testing.assert_array_equal(frames[:4], golden)
     np.testing.assert_array_equal(frames, frames_from_bundle(bundle, (16, 16), 3))
     assert (frames[4:] != frames_from_bundle(bundle, (16, 16), 4)[4:]).any()

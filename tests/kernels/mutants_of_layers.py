@@ -38,8 +38,8 @@ OF_OWN_LAYERS = [
     Mutant(
         "each block that has weights in L2 takes the first block's",
         FILE,
-        "row += static_cast<unsigned>(first_tile(p, layer));",
-        "",
+        "(tile + (kKept ? 0 : first_tile(p, layer)))",
+        "tile",
     ),
     Mutant(
         "blocks without a sample hear of the last layer that goes by mail",

@@ -84,7 +84,7 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for word, place in (("build/libedgeosr", folder / "build"), ("PLACE", folder / "place")):
+        for word, place in (("build/libedgeosr", folder / "build"), ("PREFIX", folder / "place")):
             assert word in commands
             commands = commands.replace(word, str(place))
         subprocess.run(commands, shell=True, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)

@@ -1,7 +1,6 @@
 """Whatever is wrong is a status with words that say what to do; the runtime goes on."""
 
 import ctypes
-import json
 import os
 import shutil
 import threading
@@ -53,17 +52,6 @@ def handle(native, bundle_path):
 def test_options_that_cannot_be_used_are_refused(native, bundle_path, changes, words):
     status, said = said_on_opening(native, bundle_path, options(**changes))
     assert status == ARGUMENT and words in said
-
-
-def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
-    for path, words in (
-        (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
-        ("", "there is no bundle at ''; a bundle is a directory NAME.edgeosr"),
-        (tmp_path, "manifest.json is missing"),
-        (bundle_path / "model.onnx", "a bundle is a directory NAME.edgeosr"),
-    ):
-        status, said = said_on_opening(native, path, options())
-        assert status == BUNDLE and words in said
 
 
 def test_words_that_are_cut_end_at_a_letter(native, tmp_path):
@@ -140,6 +128,16 @@ def test_frames_of_one_call_are_of_one_size_and_format(handle):
     assert found == ARGUMENT and "the size of edgeosr_verdict must be" in handle.last_error()
 
 
+@pytest.mark.parametrize("count", [(1 << 20) + 1, 2**32 - 1, 2**64 - 1])
+def test_a_count_that_is_none_is_told_before_a_frame_is_read(native, handle, count):
+    given, said = frame(PIXELS), np.zeros(1, VERDICT)
+    status = native.edgeosr_judge(
+        handle.pointer, given.ctypes.data, count, said.ctypes.data, VERDICT.itemsize
+    )
+    assert status == ARGUMENT and said.tobytes() == bytes(said.nbytes)
+    assert handle.last_error() == f"count must be at most 1048576 frames in one call; got {count}"
+
+
 def test_a_bundle_for_one_size_refuses_frames_of_another(native, make_bundle, tiny):
     with opened(native, make_bundle(frame=(20, 30))) as fixed:
         assert fixed.info()["frame"] == [20, 30]
@@ -168,34 +166,6 @@ def test_thresholds_are_set_for_all_or_for_each_class(native, make_bundle, manif
         assert "4 classes; got 3" in handle.last_error() and handle.thresholds() == limits
 
 
-def with_manifest(path, to, **changes):
-    """Copy a bundle, with its manifest edited as with a text editor."""
-    shutil.copytree(path, to)
-    document = json.loads((to / "manifest.json").read_bytes())
-    for where, value in changes.items():
-        *way, last = where.split("__")
-        node = document
-        for key in way:
-            node = node[key]
-        node[last] = value
-    (to / "manifest.json").write_text(json.dumps(document), "utf-8")
-    return to
-
-
-@pytest.mark.parametrize("value", [50.0, -5.0, 0.2])
-def test_verify_finds_an_edited_threshold_as_opening_with_verify_and_a_swap_do(
-    native, bundle_path, tmp_path, value
-):
-    edited = with_manifest(bundle_path, tmp_path / "edited.edgeosr", threshold__value=value)
-    with opened(native, edited) as handle:
-        assert handle.verify()[0] == BUNDLE
-        said = handle.last_error()
-        assert f"{edited}/scorer.npz is not the scorer" in said and f"must be {value:g}; got" in said
-    assert said_on_opening(native, edited, options(verify=1)) == (BUNDLE, said)
-    with opened(native, bundle_path) as handle:
-        assert native.edgeosr_swap(handle.pointer, os.fsencode(edited)) == BUNDLE
-
-
 def wrong_golden(tiny):
     """Golden verdicts of another network: every score is another one."""
     golden = tiny.golden_verdicts()
@@ -216,7 +186,7 @@ def test_a_swap_to_a_bundle_that_decides_otherwise_leaves_the_old_one_at_work(
         before = handle.judge(one)
         for path, status, words in (
             (bad, NOT_VERIFIED, "bad.edgeosr does not decide here as where it was made ("),
-            (tmp_path, BUNDLE, "manifest.json is missing"),
+            (tmp_path, BUNDLE, "is no bundle: it has no manifest.json"),
         ):
             assert native.edgeosr_swap(handle.pointer, os.fsencode(path)) == status
             assert words in handle.last_error()

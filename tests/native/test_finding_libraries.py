@@ -45,6 +45,7 @@ def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monk
     (said,) = in_child(LOOKED_FOR, built, bundle_path, EDGEOSR_ONNXRUNTIME="")
     assert said.startswith(f"{NO_BACKEND} ") and "libonnxruntime.so.1 (" in said
     assert "; libonnxruntime.so (" in said and "name the file in EDGEOSR_ONNXRUNTIME" in said
+    assert "onnxruntime/capi/libonnxruntime.so.VERSION" in said and "or set backend to openvino" in said
     monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
     with opened(native, bundle_path, backend_library=None) as found:
         assert found.info()["backend"] == "onnxruntime"
@@ -61,7 +62,11 @@ def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_p
             ITS_ENTRY,
             "is onnxruntime 1.17.3, which is too old",
         ),
-        ("none", "const struct base *other(void) { return &made; }", "it has no function OrtGetApiBase"),
+        (
+            "none",
+            "const struct base *other(void) { return &made; }",
+            "name libonnxruntime.so itself, or set backend to openvino or tensorrt",
+        ),
     ):
         path = tmp_path / f"{name}.so"
         compiled(path, OLD + more)
@@ -78,3 +83,14 @@ def test_one_that_is_too_old_is_no_end_of_the_search(built, bundle_path, tmp_pat
     (tmp_path / "libonnxruntime.so").symlink_to(onnxruntime_library())
     (said,) = in_child(OPENED, built, bundle_path, **found)
     assert said.startswith("libonnxruntime.so (onnxruntime ")
+
+
+def test_a_library_of_the_current_folder_is_named_with_a_slash(native, bundle_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "libmine.so").symlink_to(onnxruntime_library())
+    status, said = said_on_opening(native, bundle_path, options(backend_library=b"libmine.so"))
+    assert status == NO_BACKEND and "is named with a slash, ./libmine.so; install onnxruntime" in said
+    with opened(native, bundle_path, backend_library=b"./libmine.so") as handle:
+        assert handle.info()["why"] == "it runs everywhere"
+    status, said = said_on_opening(native, bundle_path, options(backend_library=b"libnobodys.so"))
+    assert status == NO_BACKEND and "with a slash" not in said

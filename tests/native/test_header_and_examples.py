@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handle import opened
 
 import edgeosr
 from edgeosr.runtime.native import library
@@ -162,12 +163,17 @@ def test_a_picture_is_judged_in_c_as_in_python(programs, environment, bundle_pat
     done = subprocess.run(
         [programs / "judge_file", tmp_path, picture], capture_output=True, text=True, env=environment
     )
-    assert done.returncode == 1 and "manifest.json is missing" in done.stderr
+    assert done.returncode == 1 and "it has no manifest.json" in done.stderr
     picture.write_bytes(picture.read_bytes()[:-1])
     done = subprocess.run(
         [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 2 and done.stderr == f"{picture} is no binary PPM of 8 bits\n"
+    picture.unlink()
+    done = subprocess.run(
+        [programs / "judge_file", bundle_path, picture], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2 and done.stderr == f"{picture}: No such file or directory\n"
 
 
 def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment, bundle_path, tiny):
@@ -181,6 +187,17 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     assert [line.split()[:-2] for line in lines] == [
         [*one.label.split(), f"{one.score:.3f}"] for one in expected
     ]
+    assert (done.returncode, done.stderr) == (0, b"")
+    for cut, said in (
+        (b"", "0 came after 0 frames"),
+        (frames[:2].tobytes()[:-1], "1799 came after 1 frames"),
+    ):
+        done = subprocess.run(command, input=cut, capture_output=True, env=environment)
+        assert done.returncode == 2 and done.stderr.decode() == f"a frame has 1800 bytes; {said}\n"
+        assert len(done.stdout.splitlines()) == len(cut) // 1800
+    command[2:] = ["2147483647"] * 2  # no vector is as long as such a frame
+    done = subprocess.run(command, input=b"", capture_output=True, env=environment)
+    assert done.returncode == 1 and b"vector" in done.stderr
     command = [
         sys.executable,
         str(HERE / "examples" / "judge_ctypes.py"),
@@ -199,6 +216,8 @@ def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, 
     command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "cannot open" in done.stderr and "video9" in done.stderr
+    done = subprocess.run([command[0], "--help"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "camera_v4l2 BUNDLE.edgeosr [/dev/video0]\n")
 
 
 PAGE = (HERE.parents[2] / "docs" / "embed-c.md").read_text("utf-8")
@@ -219,6 +238,23 @@ def test_a_block_of_c_on_the_page_compiles(number):
 
 def test_the_page_has_blocks_of_c():
     assert len(BLOCKS) >= 2
+
+
+def test_the_block_of_cpp_on_the_page_compiles():
+    (block,) = re.findall(r"^```cpp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    include, body = block.split("\n", 1)
+    text = f"{include}\n#include <cstdio>\nvoid example(void const* pixels);\n"
+    text += f"void example(void const* pixels) {{\n{body}}}\n"
+    command = ["c++", "-std=c++17", *STRICT, "-fsyntax-only", "-x", "c++", "-", "-I", HERE / "include"]
+    run(command, input=text)
+
+
+def test_the_page_lists_what_a_runtime_says_of_itself(native, bundle_path):
+    with opened(native, bundle_path) as handle:
+        said = list(handle.info())
+    (table,) = re.findall(r"^\| key \| value \|\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    rows = [line.split("|")[1] for line in table.splitlines()[1:]]
+    assert re.findall(r"`(\w+)`", "".join(rows)) == said
 
 
 def test_the_example_is_as_short_as_the_page_says():

@@ -8,8 +8,9 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from handle import FAILED, frame, opened, options
+from handle import FAILED, FRAME, NO_PREVIOUS, frame, opened, options
 from openvino_shim import build_shim
 from test_openvino import LIBRARY, frames_of
 
@@ -135,3 +136,37 @@ def test_model_onnx_says_why_neither_engine_nor_body_runs(
         assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
             fault
         ] in runtime.why
+
+
+def pixels(height, width):
+    return frame(np.zeros((height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("old", [(24, 32), None])
+def test_a_swap_to_a_bundle_that_would_refuse_the_frames_that_come_leaves_the_old_one_at_work(
+    native, make_bundle, old
+):
+    other = os.fsencode(make_bundle(frame=(16, 24)))
+    with opened(native, make_bundle(frame=old)) as handle:
+        if old is None:  # then it is known of the frames that were judged last
+            handle.judge(pixels(16, 24))
+        assert handle.judge(pixels(24, 32))["generation"] == 1
+        assert native.edgeosr_swap(handle.pointer, other) == FRAME
+        said = handle.last_error()
+        assert said.startswith(f"{other.decode()} takes frames of 16x24 only (height x width), and this ")
+        assert "judges those of 24x32: export it without --frame, or with this size" in said
+        assert handle.judge(pixels(24, 32))["generation"] == 1
+        assert native.edgeosr_rollback(handle.pointer) == NO_PREVIOUS
+
+
+def test_a_swap_to_a_bundle_for_one_size_is_taken_where_its_frames_come_or_none_came_yet(native, make_bundle):
+    fixed, free = make_bundle(frame=(24, 32)), make_bundle()
+    with opened(native, free) as handle:
+        handle.swap(fixed)  # the warm-up's and the golden frames are not the application's
+        assert handle.info()["frame"] == [24, 32]
+        handle.swap(free)
+        assert handle.judge(pixels(24, 32))["generation"] == 3
+        handle.swap(fixed)
+        assert handle.judge(pixels(24, 32))["generation"] == 4
+        assert handle.status_of(pixels(16, 24))[0] == FRAME
+        handle.swap(fixed)  # what was refused is not what comes

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
 import edgeosr
+from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError, MissingDependencyError, UsageError
+from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.scoring.fusion import Fusion
@@ -196,10 +199,37 @@ def test_a_graph_that_breaks_the_contract_is_refused_at_once(
     for model in (graph_bytes(order="built in"), graph_bytes(outputs=("label", "score"))):
         with pytest.raises(BundleError, match=r"its (inputs|outputs) must be .*; got"):
             Runtime(make_bundle(model=model))
-    data = replace(manifest.data, known=("zero",))
-    few = Runtime(make_bundle(classes=("zero",), data=data), warmup=0)
-    with pytest.raises(BundleError, match="its manifest names 1 classes"):
-        few(frames)
+    model = onnx.load_model_from_string(graph_bytes())
+    next(node for node in model.graph.node if "label" in node.output).output[0] = "top_class"
+    model.graph.node.append(onnx.helper.make_node("Add", ["top_class", "four"], ["label"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([4]), "four"))
+    beyond = Runtime(make_bundle(model=model.SerializeToString()), warmup=0)
+    with pytest.raises(BundleError, match=r"gave class [4-7], but its manifest names 4 classes"):
+        beyond(frames)
+
+
+def test_a_manifest_that_was_edited_is_found_on_opening(
+    make_bundle: Callable[..., Path], manifest: Manifest, tmp_path: Path
+) -> None:
+    whole = read_bundle(make_bundle())
+    golden = read_golden(whole.files["golden.npz"], manifest)
+    golden = replace(golden, classes=manifest.classes, preprocessing=manifest.preprocessing)
+    files = {**whole.files, "golden.npz": write_golden(golden)}
+    preprocessing = replace(manifest.preprocessing, mean=(0.1, 0.2, 0.3))
+    edits: tuple[tuple[dict[str, Any], str | None], ...] = (
+        ({}, None),
+        ({"threshold": replace(manifest.threshold, value=9.5)}, r"scorer\.npz is not the .* must be 9\.5"),
+        ({"classes": manifest.classes[::-1]}, r"golden\.npz: classes must be the digest"),
+        ({"preprocessing": preprocessing}, r"golden\.npz: preprocessing .* whose mean was edited"),
+    )
+    for changes, words in edits:
+        path = tmp_path / "a.edgeosr"
+        write_bundle(path, replace(manifest, **changes), files)
+        if words is None:
+            Runtime(path).close()
+            continue
+        with pytest.raises(BundleError, match=words):
+            Runtime(path)
 
 
 def test_a_missing_or_half_removed_onnxruntime_says_what_to_install(

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from edgeosr.errors import (
     MissingDependencyError,
     UsageError,
 )
+from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.scoring.scorer_file import read_scorer, write_scorer
 
 TypedBundle = Callable[..., Bundle]
@@ -342,10 +342,11 @@ def test_without_a_gpu_a_named_engine_says_why_and_auto_runs_on_the_cpu(
 def test_a_bundle_without_a_backbone_asks_no_driver(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = machine.path / "manifest.json"
-    plain = json.loads(path.read_text("utf-8"))
-    del plain["files"]["backbone.onnx"]
-    path.write_text(json.dumps({**plain, "backbone": None, "engines": []}), "utf-8")
+    whole = read_bundle(machine.path)
+    golden = replace(read_golden(whole.files["golden.npz"], whole.manifest), typed=None, rounding=None)
+    files = {"model.onnx": whole.files["model.onnx"], "scorer.npz": whole.files["scorer.npz"]}
+    plain = replace(whole.manifest, backbone=None, engines=())
+    write_bundle(machine.path, plain, {**files, "golden.npz": write_golden(golden)})
 
     def asked() -> None:
         raise AssertionError("the driver was asked")

@@ -115,9 +115,10 @@ class Camera {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 2 || argc > 3) {
-        std::fprintf(stderr, "camera_v4l2 BUNDLE.edgeosr [/dev/video0]\n");
-        return 2;
+    bool const help = argc == 2 && std::strcmp(argv[1], "--help") == 0;
+    if (help || argc < 2 || argc > 3) {
+        std::fprintf(help ? stdout : stderr, "camera_v4l2 BUNDLE.edgeosr [/dev/video0]\n");
+        return help ? 0 : 2;
     }
     std::signal(SIGINT, [](int) { ended = 1; });
     try {
@@ -131,6 +132,7 @@ int main(int argc, char** argv) {
             camera.give_back();
             if (shown != said.label)
                 std::printf("%s (score %.3f)\n", said.label, static_cast<double>(said.score));
+            std::fflush(stdout);  // into a pipe or a log too, when it is said
             shown = said.label;
         }
     } catch (std::exception const& error) {

@@ -14,10 +14,11 @@ static int number(FILE *file) {
     return fscanf(file, "%d", &found) == 1 ? found : -1;
 }
 
-/* Return the pixels, RGB without gaps; NULL if it is no such file. */
+/* Return the pixels, RGB without gaps; NULL, with a line on stderr, if it is no such file. */
 static unsigned char *read_ppm(const char *path, int *height, int *width) {
     unsigned char *pixels = NULL;
     FILE *file = fopen(path, "rb");
+    if (file == NULL) perror(path);
     if (file != NULL && getc(file) == 'P' && getc(file) == '6' && (*width = number(file)) > 0 &&
         (*height = number(file)) > 0 && number(file) == 255 && *width < 16384 && *height < 16384) {
         size_t bytes = (size_t)*width * (size_t)*height * 3;
@@ -28,6 +29,7 @@ static unsigned char *read_ppm(const char *path, int *height, int *width) {
             pixels = NULL;
         }
     }
+    if (file != NULL && pixels == NULL) fprintf(stderr, "%s is no binary PPM of 8 bits\n", path);
     if (file != NULL) fclose(file);
     return pixels;
 }
@@ -37,13 +39,8 @@ int main(int argc, char **argv) {
     edgeosr_verdict verdict;
     int height = 0, width = 0, failed;
     unsigned char *pixels = argc == 3 ? read_ppm(argv[2], &height, &width) : NULL;
-    if (pixels == NULL) {
-        if (argc == 3)
-            fprintf(stderr, "%s is no binary PPM of 8 bits\n", argv[2]);
-        else
-            fprintf(stderr, "judge_file BUNDLE.edgeosr PICTURE.ppm\n");
-        return 2;
-    }
+    if (argc != 3) fprintf(stderr, "judge_file BUNDLE.edgeosr PICTURE.ppm\n");
+    if (pixels == NULL) return 2;
     edgeosr_frame frame = {sizeof frame, EDGEOSR_RGB8, height, width, {pixels, NULL}, {0, 0}};
     failed = edgeosr_open(argv[1], NULL, &runtime) || edgeosr_judge(runtime, &frame, 1, &verdict, sizeof verdict);
     if (failed)

@@ -15,14 +15,20 @@ int main(int argc, char** argv) {
         edgeosr::Runtime runtime(argv[1]);
         std::vector<unsigned char> pixels(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
                                           3);
-        while (std::fread(pixels.data(), 1, pixels.size(), stdin) == pixels.size()) {
+        std::size_t read = 0, frames = 0;
+        for (; (read = std::fread(pixels.data(), 1, pixels.size(), stdin)) == pixels.size(); ++frames) {
             auto const said = runtime.judge(edgeosr::frame(EDGEOSR_BGR8, height, width, pixels.data()));
             std::printf("%s %.3f %.2f ms\n",
                         said.label,
                         static_cast<double>(said.score),
                         static_cast<double>(said.latency_ns) / 1e6);
         }
-    } catch (edgeosr::Error const& error) {
+        if (read > 0 || frames == 0) {
+            std::fprintf(
+                stderr, "a frame has %zu bytes; %zu came after %zu frames\n", pixels.size(), read, frames);
+            return 2;
+        }
+    } catch (std::exception const& error) {
         std::fprintf(stderr, "%s\n", error.what());
         return 1;
     }

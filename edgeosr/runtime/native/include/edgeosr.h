@@ -70,9 +70,10 @@ typedef enum edgeosr_format {
 typedef struct edgeosr_options {
     size_t struct_bytes;         /* sizeof(edgeosr_options) */
     char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt" */
-    char const* backend_library; /* path of its library (with "auto": of onnxruntime, which is then taken);
-                                    NULL: EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then
-                                    the usual names */
+    char const* backend_library; /* path of its library, with a slash in it, or a name for the system to find
+                                    (with "auto": of onnxruntime, which is then taken); NULL:
+                                    EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then the usual
+                                    names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;
@@ -117,7 +118,8 @@ typedef struct edgeosr_verification {
     double score_band;     /* what rounding explains */
 } edgeosr_verification;
 
-/* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first.
+/* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first, and its manifest, which has no
+ * checksum, held against scorer.npz and golden.npz. A relative path is made an absolute one at once.
  * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close.
  * At its end, and at that of a swap, glibc's malloc_trim gives free memory of the whole process's heap back
  * to the system: what your program has freed, too. */
@@ -126,7 +128,7 @@ EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
                                         edgeosr_runtime** out);
 
 /* Judge frames of one size and format: one, or a batch, in one inference on onnxruntime.
- * frames: [count]. count: 0 does nothing. verdicts: [count], filled; untouched on an error.
+ * frames: [count]. count: 0 does nothing; at most 2^20. verdicts: [count], filled; untouched on an error.
  * verdict_bytes: sizeof(edgeosr_verdict). A call sees one bundle and one set of thresholds. */
 EDGEOSR_API edgeosr_status edgeosr_judge(edgeosr_runtime* runtime,
                                          edgeosr_frame const* frames,
@@ -155,8 +157,10 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
  * and the new bundle has one, or an engine or a body runs and it has either, nothing less is taken: "auto"
- * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already. Swaps and
- * rollbacks wait for each other; edgeosr_judge waits for none of them. */
+ * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already.
+ * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
+ * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
+ * Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.

@@ -23,7 +23,12 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
         if (manifest.body)
             made.push_back({On::kOpenVino, true, "this processor has the instructions for its body"});
     }
-    made.push_back({On::kOnnxRuntime, false, made.empty() ? "it runs everywhere" : ""});
+    bool const passed_over = !options.library.empty() && (has_engine(manifest) || manifest.body);
+    made.push_back({On::kOnnxRuntime,
+                    false,
+                    passed_over    ? "backend_library was given, which auto takes for onnxruntime's alone"
+                    : made.empty() ? "it runs everywhere"
+                                   : ""});
     return made;
 }
 

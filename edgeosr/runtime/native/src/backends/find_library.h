@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/failure.h"
+#include "base/file.h"
 
 namespace edgeosr {
 
@@ -55,6 +56,8 @@ Library const& find_library(Sought const& sought,
         char const* why = dlerror();
         looked += joined(
             looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
+        if (path.find('/') == std::string::npos && exists(path))
+            looked += joined(": one in the current folder is named with a slash, ./", path);
     }
     if (unusable) throw Failure(*unusable);
     fail(EDGEOSR_NO_BACKEND, sought.missing, "; looked for ", looked, "; ", sought.way_out);

@@ -46,7 +46,8 @@ Library opened(void* handle, std::string const& path) {
     if (base == nullptr)
         fail(EDGEOSR_NO_BACKEND,
              path,
-             " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself");
+             " is no onnxruntime: it has no function OrtGetApiBase; name libonnxruntime.so itself, or set "
+             "backend to openvino or tensorrt, if it is theirs");
     Library made;
     made.path = path;
     made.version = base()->version();
@@ -73,9 +74,9 @@ Library const& library(std::string const& named) {
     static Sought const sought{"EDGEOSR_ONNXRUNTIME",
                                {"libonnxruntime.so.1", "libonnxruntime.so"},
                                "no library that runs networks was found",
-                               "install onnxruntime (its wheel holds libonnxruntime.so), and name the file "
-                               "in EDGEOSR_ONNXRUNTIME or in "
-                               "backend_library of the options"};
+                               "install onnxruntime (its wheel holds onnxruntime/capi/libonnxruntime.so."
+                               "VERSION), and name the file in EDGEOSR_ONNXRUNTIME or in backend_library of "
+                               "the options; or set backend to openvino, if that is installed"};
     return find_library<Library>(sought, named, opened);
 }
 

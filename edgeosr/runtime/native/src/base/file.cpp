@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -76,6 +77,17 @@ void FreeBytes::operator()(std::uint8_t* data) const {
 bool is_directory(std::string const& path) {
     struct stat status;
     return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+bool exists(std::string const& path) {
+    struct stat status;
+    return lstat(path.c_str(), &status) == 0;
+}
+
+std::string absolute_path(std::string const& path) {
+    if (path.empty() || path[0] == '/') return path;
+    std::unique_ptr<char, decltype(&std::free)> const folder(getcwd(nullptr, 0), &std::free);
+    return folder == nullptr ? path : joined(folder.get(), "/", path);
 }
 
 Bytes read_plain_file(std::string const& directory,

@@ -46,4 +46,10 @@ Bytes read_plain_file(std::string const& directory,
 
 bool is_directory(std::string const& path);
 
+/// Tell whether something has this name, if only a link that leads nowhere.
+bool exists(std::string const& path);
+
+/// The path from the root, links and all; as it is where it is empty, or the current folder is gone.
+std::string absolute_path(std::string const& path);
+
 }  // namespace edgeosr

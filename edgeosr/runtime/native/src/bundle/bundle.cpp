@@ -1,5 +1,7 @@
 #include "bundle/bundle.h"
 
+#include <unistd.h>
+
 #include "base/failure.h"
 #include "base/sha256.h"
 #include "bundle/onnx/rules.h"
@@ -10,11 +12,18 @@ namespace {
 constexpr int kMostAttempts = 20;  // of reading a bundle that is replaced again and again meanwhile
 
 Bytes manifest_data(std::string const& path) {
-    if (!is_directory(path))
+    if (!is_directory(path)) {
+        bool const file = access(path.c_str(), F_OK) == 0;
         fail(EDGEOSR_BAD_BUNDLE,
-             "there is no bundle at '",
+             file ? "'" : "there is no bundle at '",
              shown(path, 400),
-             "'; a bundle is a directory NAME.edgeosr, made by edgeosr export");
+             file ? "' is a file" : "'",
+             "; a bundle is a directory NAME.edgeosr, made by edgeosr export");
+    }
+    if (!exists(path + "/manifest.json"))
+        fail(EDGEOSR_BAD_BUNDLE,
+             path,
+             " is no bundle: it has no manifest.json; name a directory NAME.edgeosr, or copy it again");
     return read_plain_file(path, "manifest.json", std::nullopt, kManifestLimit);
 }
 

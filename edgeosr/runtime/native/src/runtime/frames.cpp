@@ -9,6 +9,7 @@ namespace edgeosr {
 namespace {
 
 constexpr std::size_t kLargestStride = std::size_t{1} << 31;
+constexpr std::size_t kMostInOneCall = std::size_t{1} << 20;  // more is no batch, but such as a -1
 
 char const* format_name(PixelFormat format) {
     static char const* const kNames[] = {"RGB8", "BGR8", "NV12", "YUYV", "GRAY8"};
@@ -120,6 +121,13 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
 Frames::Frames(edgeosr_frame const* frames, std::size_t count, std::optional<Size> fixed)
     : frames_(frames), count_(count) {
     if (frames == nullptr) fail(EDGEOSR_BAD_ARGUMENT, "frames is NULL; pass the address of an edgeosr_frame");
+    // Before they are read: a wrong count reaches beyond them.
+    if (count > kMostInOneCall)
+        fail(EDGEOSR_BAD_ARGUMENT,
+             "count must be at most ",
+             kMostInOneCall,
+             " frames in one call; got ",
+             count);
     for (std::size_t i = 0; i < count; ++i) {
         auto const& frame = frames_[i];
         if (frame.struct_bytes != sizeof(edgeosr_frame))

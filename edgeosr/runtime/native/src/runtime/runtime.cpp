@@ -80,6 +80,12 @@ void warm_up_bundle(Loaded& loaded, int frames, double limit_s) {
     }
 }
 
+/// The only frames that a bundle takes as it runs.
+std::optional<Size> frame_of(Loaded const& loaded) {
+    std::optional<Size> const taken = loaded.backend->frame();
+    return taken ? taken : loaded.manifest.frame;
+}
+
 /// What loading a network leaves free in the heap, up to its size again, goes back to the system: it is not
 /// needed before the next swap.
 void give_back_free_memory() {
@@ -101,28 +107,25 @@ std::vector<double> calibrated(Manifest const& manifest) {
 }
 
 Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
-    current_.loaded = load(path, {settings_.verify, settings_.verify, Graph::kModel});
+    current_.loaded = load(path, {settings_.verify, settings_.verify, Graph::kModel, std::nullopt});
     current_.limits = std::make_shared<std::vector<double> const>(calibrated(current_.loaded->manifest));
     current_.generation = 1;
 }
 
-std::shared_ptr<Loaded> Runtime::load(std::string const& path, Demand demand) {
+std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
+    // Of a program that changes its folder later, as daemons do, networks are read from the bundle again.
+    std::string const path = absolute_path(given);
     Bundle bundle = read_bundle(path);
     auto made = std::make_shared<Loaded>();
     made->path = path;
     made->manifest_sha256 = bundle.manifest_sha256;
     made->golden = bundle.take_file("golden.npz");
     made->portable = bundle.manifest.threshold;
-    try {
-        read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
-    } catch (Failure const& failure) {
-        made->scorer_fault = failure;
-    }
-    // Before the network is loaded, which takes longer.
-    if (demand.verify) {
-        if (made->scorer_fault) throw Failure(*made->scorer_fault);
-        read_golden(made->golden.text(), bundle.manifest, made->portable, path);
-    }
+    // What was edited in the manifest alone shows in these, whatever runs; before the network is loaded,
+    // which takes longer.
+    read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    read_golden(made->golden.text(), bundle.manifest, made->portable, path);
+    require_frame(path, bundle.manifest.frame, demand.frame);
     let_go_of_previous();
     auto ways = choices(bundle.manifest, settings_.backend);
     bool const above = demand.running != Graph::kModel;
@@ -132,7 +135,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, Demand demand) {
         if (!reasons.empty()) ways[i].why += joined(ways[i].why.empty() ? "" : "; ", reasons);
         if (above && bundle.manifest.body) ways[i].body_only = true;
         try {
-            start(*made, bundle, ways[i], demand.verify);
+            start(*made, bundle, ways[i], demand);
             break;
         } catch (Failure const& failure) {
             // Whatever keeps an engine from running here is no error of the bundle's other files.
@@ -153,16 +156,16 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& path, Demand demand) {
     return made;
 }
 
-void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
+void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& demand) {
     if (way.on == Choice::On::kOnnxRuntime)  // nothing is tried after it: networks it does not run are let go
         for (auto const* name : {"body.onnx", "backbone.onnx"})
             bundle.take_file(name);
     made.backend = nullptr;  // one that does not decide as it must holds a network
     bool const engine = way.on == Choice::On::kTensorRt;
-    if (engine && made.scorer_fault) throw Failure(*made.scorer_fault);  // the kernel scores with it
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
     made.manifest = bundle.manifest;
+    require_frame(made.path, frame_of(made), demand.frame);
     auto const calibrated_anew = [&made](auto const& record) {
         if (!record->fusion) return;
         made.manifest.fusion = *record->fusion;
@@ -178,8 +181,8 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, bool verify) {
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
     warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
-    if (verify || way.on != Choice::On::kOnnxRuntime)
-        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && !verify);
+    if (demand.verify || way.on != Choice::On::kOnnxRuntime)
+        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && !demand.verify);
 }
 
 Runtime::State Runtime::state() const {
@@ -193,6 +196,7 @@ void Runtime::judge(edgeosr_frame const* frames, std::size_t count, edgeosr_verd
     Frames const checked(frames, count, now.loaded->manifest.frame);
     Verdicts sink(*now.loaded, *now.limits, now.generation, started, verdicts);
     now.loaded->backend->run(checked, sink, 0);
+    last_frame_.set({checked.height_px(), checked.width_px()});
 }
 
 void Runtime::set_limit(double limit) {
@@ -231,8 +235,10 @@ std::vector<double> Runtime::limits() const {
 void Runtime::swap(std::string const& path) {
     std::lock_guard<std::mutex> const changing(changing_);
     State next;
-    Graph const running = state().loaded->backend->graph();
-    next.loaded = load(path, {true, settings_.verify || running != Graph::kModel, running});
+    std::shared_ptr<Loaded> const now = state().loaded;
+    Graph const running = now->backend->graph();
+    std::optional<Size> const fixed = frame_of(*now), coming = fixed ? fixed : last_frame_.size();
+    next.loaded = load(path, {true, settings_.verify || running != Graph::kModel, running, coming});
     next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
     std::lock_guard<std::mutex> const lock(mutex_);
     next.generation = current_.generation + 1;

@@ -12,6 +12,7 @@
 #include "backends/backend.h"
 #include "base/failure.h"
 #include "edgeosr.h"
+#include "runtime/coming_frame.h"
 
 namespace edgeosr {
 
@@ -39,8 +40,6 @@ struct Loaded {
     std::string manifest_sha256;
     Bytes golden;        // the bytes of golden.npz
     Threshold portable;  // of model.onnx, whatever graph runs
-    std::optional<Failure>
-        scorer_fault;  // why scorer.npz is not the manifest's; it does not judge on onnxruntime
     std::unique_ptr<Backend> backend;
     std::vector<char const*> classes, parts;
 };
@@ -73,13 +72,14 @@ class Runtime {
         bool verify;    // judge the golden frames on onnxruntime too
         bool strict;    // a network that does not judge them as it must is no reason to take another back end
         Graph running;  // now: what runs an engine or a body must not come to run model.onnx unasked
+        std::optional<Size> frame;  // that comes, as far as is known: must be taken
     };
 
     State state() const;
     std::shared_ptr<Loaded> load(std::string const& path, Demand demand);
     /// A device has room for two networks, which it shows from the first swap on, and not always for three.
     void let_go_of_previous();
-    void start(Loaded& made, Bundle& bundle, Choice& way, bool verify);
+    void start(Loaded& made, Bundle& bundle, Choice& way, Demand const& demand);
     void set_limits(std::vector<double> limits, bool by_class);
 
     Settings const settings_;
@@ -87,6 +87,7 @@ class Runtime {
     std::mutex changing_;       // held while a bundle is opened: swaps wait for each other
     mutable std::mutex mutex_;  // of the two states, held for moments
     State current_, previous_;
+    mutable LastFrame last_frame_;
 };
 
 /// The bundle's own thresholds.

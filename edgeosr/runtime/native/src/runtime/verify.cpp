@@ -150,7 +150,6 @@ std::string other_size(Backend const& backend, Size golden) {
 }  // namespace
 
 void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verification* out, bool may_miss) {
-    if (loaded.scorer_fault) throw Failure(*loaded.scorer_fault);
     Golden const golden = read_golden(loaded.golden.text(), loaded.manifest, loaded.portable, loaded.path);
     std::vector<double> const limits = calibrated(loaded.manifest);
     if (std::string const words = other_size(*loaded.backend, golden.size); !words.empty()) {

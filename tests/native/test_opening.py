@@ -1,0 +1,123 @@
+"""What opening looks at and says: the path, the manifest beside the other files, and the back end."""
+
+import ctypes
+import json
+import os
+import shutil
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from handle import BUNDLE, frame, opened, options, said_on_opening
+from openvino_shim import build_shim
+
+from edgeosr.bundle.directory import read_bundle, write_bundle
+from edgeosr.runtime.golden import read_golden, write_golden
+from edgeosr.runtime.native.library import openvino_library
+
+
+def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
+    for path, words in (
+        (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
+        ("", "there is no bundle at ''; a bundle is a directory NAME.edgeosr"),
+        (tmp_path, f"{tmp_path} is no bundle: it has no manifest.json; name a directory NAME.edgeosr"),
+        (bundle_path / "model.onnx", "model.onnx' is a file; a bundle is a directory NAME.edgeosr"),
+    ):
+        status, said = said_on_opening(native, path, options())
+        assert status == BUNDLE and words in said
+
+
+def test_auto_says_that_a_body_is_left_for_a_library_that_was_given(native, body_bundle):
+    with opened(native, body_bundle().path, backend=b"auto") as handle:
+        said = handle.info()
+    assert said["backend"] == "onnxruntime"
+    assert said["why"] == "backend_library was given, which auto takes for onnxruntime's alone"
+
+
+def test_a_path_is_kept_from_the_root_for_programs_that_change_their_folder(
+    native, bundle_path, tmp_path, monkeypatch
+):
+    shutil.copytree(bundle_path, tmp_path / "a.edgeosr")
+    monkeypatch.chdir(tmp_path)
+    with opened(native, "a.edgeosr") as handle:
+        assert handle.info()["path"] == f"{tmp_path}/a.edgeosr"
+        handle.swap("./a.edgeosr")
+        assert handle.info()["path"] == f"{tmp_path}/./a.edgeosr"
+    status, said = said_on_opening(native, "b.edgeosr", options())
+    assert status == BUNDLE and f"there is no bundle at '{tmp_path}/b.edgeosr'" in said
+
+
+def test_calls_on_openvino_run_at_once_after_the_program_changed_its_folder(
+    native, typed_bundle, tmp_path, monkeypatch
+):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor runs one network")
+    path = typed_bundle().path
+    shim = ctypes.CDLL(str(build_shim(tmp_path, openvino_library())))
+    monkeypatch.chdir(path.parent)
+    with opened(native, path.name, backend=b"openvino", backend_library=os.fsencode(shim._name)) as handle:
+        monkeypatch.chdir("/")
+        one = frame(np.zeros((20, 30, 3), np.uint8))
+        before = shim.shim_inside()  # runs that began
+        shim.shim_set(1)  # a run waits, so that a second call needs a network of its own
+        calls = [threading.Thread(target=handle.judge, args=(one,)) for _ in range(2)]
+        for call in calls:
+            call.start()
+        end = time.monotonic() + 60
+        while shim.shim_inside() < before + 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        at_once = shim.shim_inside() - before
+        shim.shim_set(0)
+        for call in calls:
+            call.join()
+    assert at_once == 2
+
+
+def with_manifest(path, to, **changes):
+    """Copy a bundle, with its manifest edited as with a text editor."""
+    shutil.copytree(path, to)
+    document = json.loads((to / "manifest.json").read_bytes())
+    for where, value in changes.items():
+        *way, last = where.split("__")
+        node = document
+        for key in way:
+            node = node[key]
+        node[last] = value
+    (to / "manifest.json").write_text(json.dumps(document), "utf-8")
+    return to
+
+
+@pytest.mark.parametrize("value", [50.0, -5.0, 0.2])
+def test_an_edited_threshold_is_found_on_opening_and_by_a_swap(native, bundle_path, tmp_path, value):
+    edited = with_manifest(bundle_path, tmp_path / "edited.edgeosr", threshold__value=value)
+    status, said = said_on_opening(native, edited, options())
+    assert status == BUNDLE
+    assert f"{edited}/scorer.npz is not the scorer" in said and f"must be {value:g}; got" in said
+    assert said_on_opening(native, edited, options(verify=1)) == (BUNDLE, said)
+    with opened(native, bundle_path) as handle:
+        assert native.edgeosr_swap(handle.pointer, os.fsencode(edited)) == BUNDLE
+
+
+def test_exchanged_names_of_classes_and_an_edited_preprocessing_are_found_on_opening(
+    native, bundle_path, tmp_path
+):
+    bundle = read_bundle(bundle_path)
+    manifest = bundle.manifest
+    golden = replace(
+        read_golden(bundle.files["golden.npz"], manifest),
+        classes=manifest.classes,
+        preprocessing=manifest.preprocessing,
+    )
+    whole = tmp_path / "whole.edgeosr"
+    write_bundle(whole, manifest, {**bundle.files, "golden.npz": write_golden(golden)})
+    with opened(native, whole) as handle:
+        assert handle.info()["classes"] == list(manifest.classes)
+    for name, changes, words in (
+        ("names", {"classes": list(manifest.classes[::-1])}, "golden.npz: classes must be the digest"),
+        ("input", {"preprocessing__mean": [0.1, 0.2, 0.3]}, "golden.npz: preprocessing must be the manifest"),
+    ):
+        edited = with_manifest(whole, tmp_path / f"{name}.edgeosr", **changes)
+        status, said = said_on_opening(native, edited, options())
+        assert status == BUNDLE and f"{edited}/{words}" in said
