@@ -101,8 +101,8 @@ MUTANTS = [
     Mutant(
         "a tile's verdicts all in one place",
         "verdict.cuh",
-        "slab_partials(p, block.tile, 0), block.first + warp, warp);",
-        "slab_partials(p, block.tile, 0), block.first, warp);",
+        "slab_partials(p, block.tile, 0), block.first + warp, warp, before);",
+        "slab_partials(p, block.tile, 0), block.first, warp, before);",
     ),
     Mutant(
         "swapped fragment registers",
