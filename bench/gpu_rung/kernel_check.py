@@ -60,6 +60,7 @@ def _run(
             report.fail(
                 f"{case['case']}: score off by {case['score_error']:.3g}, {case['decisions_that_differ']} "
                 f"decisions differ, same bits again: {case['same_bits_again']}"
+                + (f", {case['differs_again']}" if case["differs_again"] else "")
             )
     if not found["passed"] and not report.failures:
         report.fail(

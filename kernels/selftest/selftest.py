@@ -167,10 +167,28 @@ def checked_case(scorer: FusedScorer, case: SelftestCase) -> dict[str, Any]:
         "inside_band": int(band.sum()),
         "decisions_that_differ": int((differ & ~band).sum()),
         "same_bits_again": found.tobytes() == again.tobytes(),
+        "differs_again": differences(found, again),
     }
     exact = case.half_weights or case.probes > 0 or bool((relative <= JACOBIAN_TOLERANCE).all())
     right = bool((error <= tolerance).all()) and exact and not result["decisions_that_differ"]
     return {**result, "passed": right and result["same_bits_again"]}
+
+
+def differences(found: NDArray[Any], again: NDArray[Any]) -> dict[str, dict[str, Any]]:
+    """Return in what fields two launches' verdicts ``[B]`` differ: in which samples, and how far at most."""
+    told: dict[str, dict[str, Any]] = {}
+    for field in found.dtype.names or ():
+        one, other = found[field].reshape(len(found), -1), again[field].reshape(len(found), -1)
+        bits = [np.ascontiguousarray(values).view(np.uint32) for values in (one, other)]
+        rows, columns = np.nonzero(bits[0] != bits[1])
+        if len(rows):
+            apart = np.abs(one[rows, columns].astype(np.float64) - other[rows, columns])
+            told[field] = {
+                "samples": np.unique(rows).tolist(),
+                "columns": np.unique(columns).tolist(),
+                "most": float(apart.max()),
+            }
+    return told
 
 
 def _jacobian_errors(

@@ -69,6 +69,18 @@ def test_a_sanitizer_s_finding_and_a_process_that_fails_under_it_are_failures(fo
     assert judged(found)["failed"]
 
 
+def test_what_a_sanitizer_found_first_is_kept_and_which_case_failed(tmp_path: Path) -> None:
+    stack = [f"=========     Host Frame: call in calls.py:{line}" for line in range(50)]
+    found = ["========= Invalid __shared__ read of size 16 bytes", "=========     at k+0x10 in mail.cuh:9"]
+    printed = "\n".join([*found, "========= ", *stack, '  "passed": false,', *stack])
+    assert sanitizers.said(printed) == found
+    assert len(sanitizers.said("\n".join(found * 50))) == 40
+    assert sanitizers.failures_in(tmp_path / "none") == []
+    report = StepReport(tmp_path / "kept")
+    report.fail("map: wrong")
+    assert sanitizers.failures_in(tmp_path / "kept") == ["map: wrong"]
+
+
 def test_a_slow_tool_costs_the_later_ones_their_time_and_fails_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,6 +12,7 @@ from graph_double import GraphDouble
 
 from edgeosr.errors import LARGEST_SEED
 from edgeosr.kernels.build.images import Image
+from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.driver.driver import Driver
 from edgeosr.kernels.selftest import cases, selftest
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer, random_cases
@@ -51,6 +52,18 @@ def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.Captur
     kernel = timing["kernel"]
     assert kernel["least_us"] <= kernel["median_us"] <= kernel["p99_us"]
     assert "2 rounds" in timing["how"] and "the emulation" in kernel["conditions"]
+
+
+def test_launches_that_differ_are_told_apart_by_field_and_sample() -> None:
+    found = np.zeros(3, VERDICT)
+    found["values"][:, 2:] = np.nan
+    again = found.copy()
+    assert selftest.differences(found, again) == {}
+    again["score"][1], again["values"][2, 1] = 0.25, -0.5
+    assert selftest.differences(found, again) == {
+        "score": {"samples": [1], "columns": [0], "most": 0.25},
+        "values": {"samples": [2], "columns": [1], "most": 0.5},
+    }
 
 
 def test_one_case_has_every_part_with_constants_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
