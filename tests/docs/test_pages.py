@@ -163,6 +163,7 @@ def test_what_the_kernel_page_counts_is_what_the_kernel_s_tests_do() -> None:
     mutants = listed("tests/kernels/test_fused_score_mutants.py", "MUTANTS")
     mutants += listed("tests/kernels/mutants_of_classes.py", "OF_CLASSES")
     mutants += listed("tests/kernels/mutants_of_classes.py", "OF_OWN_VERDICT")
+    mutants += listed("tests/kernels/mutants_of_layers.py", "OF_OWN_LAYERS")
     mutants += listed("tests/kernels/test_cluster_mutants.py", "MUTANTS")
     assert f" {mutants} seeded faults must each be caught" in text
     # Under a name of its own: the kernel's tests import this file too.
