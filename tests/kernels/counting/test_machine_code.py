@@ -136,7 +136,8 @@ def test_the_command_prints_one_launch(
     (phase,) = document["phases"]  # no line numbers in this build: all is one phase
     table = table_of(counts_from_record(document["phases"]))
     assert f"{sum(phase['instructions'].values()):11,d}{phase['busiest']:11,d}" in table
-    assert f"far {phase['waits']['far']}, cold {phase['waits']['cold']}" in table
+    waits = [f"{name} {many}" for name, many in phase["waits"].items() if many]  # what is 0 is left out
+    assert len(waits) > 4 and ", ".join(waits) in table
     assert main(["--dimension", "16", "--probes", "40"]) == 2
     assert "K must be from 1 to 32" in capsys.readouterr().err
     with pytest.raises(SystemExit):
