@@ -27,6 +27,7 @@ from edgeosr.export.measure import Measured
 from edgeosr.files import storage_errors, write_bytes, write_text
 from edgeosr.metrics import OpenSetMetrics, open_set_report, oscr_curve, roc_curve
 from edgeosr.printed import say
+from edgeosr.runtime.bundle_golden import require_unedited
 from edgeosr.scoring.thresholds import Threshold, margins_of
 
 FUSED = "fused"
@@ -55,6 +56,7 @@ def evaluate_bundle(bundle: Path | str, settings: QualitySettings | None = None)
     settings, bundle_path = QualitySettings() if settings is None else settings, path_from("bundle", bundle)
     require_kind("settings", settings, QualitySettings)
     checked = read_bundle(bundle_path)
+    require_unedited(checked)
     # A relative path stays relative, for a readable last line; "." and ".." have no place beside them.
     beside = bundle_path.resolve() if bundle_path.name in ("", "..") else bundle_path
     # Of the name alone: model.v1.edgeosr and model.v2.edgeosr have evaluations of their own.

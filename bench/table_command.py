@@ -10,6 +10,8 @@ from typing import Any
 from edgeosr.bench.option_values import frame_size, some_seconds, whole_number, written_file
 from edgeosr.bench.samples import Samples, ratio_from_samples
 from edgeosr.bench.user_errors import user_errors
+from edgeosr.bundle.directory import Bundle
+from edgeosr.errors import BundleError
 from edgeosr.files import write_bytes
 
 Report = dict[str, Any]
@@ -26,6 +28,24 @@ def faster_than(base: str, name: str, samples: dict[str, Samples]) -> Report:
         "faster_wall": ratio.paired,
         "turns": ratio.turns,
     }
+
+
+def require_one_network(bundles: Sequence[Bundle]) -> None:
+    """Raise BundleError unless these are exports of one network, each of another precision: a row each."""
+    first, seen = bundles[0], dict[str, Path]()
+    for bundle in bundles:
+        if bundle.files["model.onnx"] != first.files["model.onnx"]:
+            raise BundleError(
+                f"{bundle.path} and {first.path} must be exports of one network with the same options; got "
+                "another model.onnx; time them one by one"
+            )
+        precision = "f32" if bundle.manifest.body is None else bundle.manifest.body.precision
+        if precision in seen:
+            raise BundleError(
+                f"each bundle of a table must have another precision; got {precision} in {seen[precision]} "
+                f"and {bundle.path}; time them one by one"
+            )
+        seen[precision] = bundle.path
 
 
 def table_command(

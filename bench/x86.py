@@ -26,7 +26,7 @@ from edgeosr.bench.native_front_end import NativeFrontEnd, build_front_end
 from edgeosr.bench.samples import ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
-from edgeosr.bench.table_command import faster_than, table_command
+from edgeosr.bench.table_command import faster_than, require_one_network, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
@@ -91,6 +91,7 @@ class NativeChain:
 
 def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
     """Return all rows, the base first."""
+    require_one_network(bundles)
     first, parts = bundles[0], len(bundles[0].manifest.parts)
     model, limit = first.files["model.onnx"], first.manifest.threshold.value
 
@@ -111,11 +112,6 @@ def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
         if record is None:
             raise BundleError(
                 f"{bundle.path} holds no body for OpenVINO; export it with: --precision bf16 --for openvino"
-            )
-        if bundle.files["model.onnx"] != model:
-            raise BundleError(
-                f"{bundle.path} and {first.path} must be exports of one network with the same options; got "
-                "another model.onnx; time them one by one"
             )
         body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
         own = limit if record.threshold is None else record.threshold.value

@@ -156,7 +156,7 @@ def replaced_bundle(path: Path) -> str:
         return ""
     try:
         old = read_manifest(path)
-    except BundleError:
+    except (BundleError, StorageError):
         return f"a bundle at {path} that could not be read"
     typed = "" if old.backbone is None else f", with a backbone in {old.backbone.precision}"
     body = "" if old.body is None else f", with a body in {old.body.precision}"

@@ -16,7 +16,6 @@ from edgeosr.arguments import path_from
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import Manifest
-from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import (
     BundleError,
     FrameError,
@@ -29,9 +28,9 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, require_unedited
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
-from edgeosr.runtime.bundle_golden import bundle_golden
+from edgeosr.runtime.bundle_golden import require_unedited
 from edgeosr.runtime.frames import as_batch
 from edgeosr.runtime.rows import Rows
 from edgeosr.runtime.sessions import CPU_ONLY
@@ -126,9 +125,7 @@ class Runtime:
         checked = read_bundle(self.path)
         self.manifest: Manifest = checked.manifest
         self.classes: tuple[str, ...] = checked.manifest.classes
-        # What was edited in the manifest alone shows in these, whatever runs.
-        bundle_scorer(checked)
-        bundle_golden(checked)
+        require_unedited(checked)
         first = Trial(wanted=trial, limit_s=warmup_limit_s if warmup else None)
         chosen = choose_backend(
             checked, backend=backend, build=build, threads=threads, providers=providers, trial=first
@@ -138,7 +135,6 @@ class Runtime:
         except InferenceError as error:
             if backend != AUTO or chosen.backend.name != "openvino":
                 raise
-            require_unedited(checked)
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
             why = "; ".join((*chosen.before, f"openvino: {error}"))
             self._take(replace(portable, why=why), checked, warmup, warmup_limit_s)

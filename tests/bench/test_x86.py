@@ -15,6 +15,7 @@ from typed_bundle import CLASSES, GATE, HEIGHT, WIDTH, deployed_classifier, samp
 
 from edgeosr.bench import x86
 from edgeosr.bench.native_front_end import build_front_end
+from edgeosr.bench.table_command import require_one_network
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY, parse_manifest
@@ -118,6 +119,14 @@ def test_bundles_without_a_body_or_of_another_network_are_refused(bundles: list[
     other = replace(bundles[1], files={**bundles[1].files, "model.onnx": b""})
     with pytest.raises(BundleError, match="must be exports of one network"):
         x86.rows_of([bundles[0], other], SimpleNamespace(pixels=np.zeros((1, 3, 8, 8), np.float32)))
+
+
+def test_two_bundles_of_one_precision_are_refused_before_anything_is_timed(bundles: list[Bundle]) -> None:
+    bare = replace(bundles[0], manifest=replace(bundles[0].manifest, body=None))
+    require_one_network([bare, *bundles])
+    for twice in ([bare, bare], [bundles[0], bundles[0]]):
+        with pytest.raises(BundleError, match=r"must have another precision; got .* time them one by one"):
+            require_one_network(twice)
 
 
 def test_without_a_compiler_it_is_said_how_to_name_one(

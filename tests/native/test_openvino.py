@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from handle import FAILED, MEMORY, Handle, frame, opened, options, text_at
+from openvino_frames import LIBRARY, OPENVINO, frames_of
 from openvino_shim import build_shim
 
 import edgeosr
@@ -25,23 +26,10 @@ from edgeosr.runtime.native.library import (
     BGR8,
     OPENVINO_VARIABLE,
     RGB8,
-    openvino_library,
 )
 from edgeosr.runtime.verify import verify_bundle
 
 METHODS = (("closed-form", "cosine"), ("closed-form", "external"), ("probes", "cosine"), ("none", "external"))
-LIBRARY = openvino_library().encode()
-OPENVINO = {"backend": b"openvino", "backend_library": LIBRARY}
-
-
-def frames_of(count=10, seed=3):
-    """Frames of all sorts of sizes, with a colour cast each."""
-    rng = np.random.default_rng(seed)
-    sizes = [(1, 1), (8, 8), (7, 90), (20, 30), (64, 48), (480, 3), *rng.integers(2, 70, (count, 2)).tolist()]
-    return [
-        (rng.integers(0, 256, (height, width, 3)) * rng.uniform(0.1, 1, 3)).astype(np.uint8)
-        for height, width in sizes
-    ]
 
 
 def require_same_decisions(handle, python, *, apart=SAME_GRAPH):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handle import FAILED, FRAME, NO_PREVIOUS, frame, opened, options
+from openvino_frames import LIBRARY, frames_of
 from openvino_shim import build_shim
-from test_openvino import LIBRARY, frames_of
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
@@ -154,7 +154,7 @@ def test_a_swap_to_a_bundle_that_would_refuse_the_frames_that_come_leaves_the_ol
         assert native.edgeosr_swap(handle.pointer, other) == FRAME
         said = handle.last_error()
         assert said.startswith(f"{other.decode()} takes frames of 16x24 only (height x width), and this ")
-        assert "judges those of 24x32: export it without --frame, or with this size" in said
+        assert "judges those of 24x32: export it without --frame or with this size" in said
         assert handle.judge(pixels(24, 32))["generation"] == 1
         assert native.edgeosr_rollback(handle.pointer) == NO_PREVIOUS
 

@@ -114,7 +114,6 @@ def choose_backend(
                 return _on_engine(bundle, name, build, "it is the fastest that runs here")
             except EdgeosrError as error:
                 _log.info("%s does not run %s: %s", name, bundle.path, error)
-                require_unedited(bundle)
                 tried.append(f"{name}: {error}")
     reasons += tried
     if bundle.manifest.body is not None:
@@ -123,29 +122,12 @@ def choose_backend(
             return replace(opened, why="; ".join((opened.why, *tried)), before=tuple(tried))
         except NOT_HERE as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
-            require_unedited(bundle)
             # First what this machine lacks, then what the bundle does.
             reasons.insert(len(reasons) if bundle.manifest.engines else 0, f"openvino: {error}")
     elif importlib.util.find_spec("openvino") is not None:
         again = export_again(bundle.manifest, "--precision bf16 --for openvino")
         reasons.append(f"it has no body for openvino ({again} makes one)")
     return on_onnxruntime("; ".join(reasons))
-
-
-def require_unedited(bundle: Bundle) -> None:
-    """Hold the manifest against what lies beside it, before something else than the best is run.
-
-    A bundle whose manifest was edited is refused alike on machines with and without the back end it is for.
-
-    Raises:
-        BundleError: ``golden.npz`` or ``scorer.npz`` is not that of the manifest.
-    """
-    # Imported on use: a bundle for onnxruntime alone costs nothing of this.
-    from edgeosr.bundle.scorer import bundle_scorer
-    from edgeosr.runtime.bundle_golden import bundle_golden
-
-    bundle_golden(bundle)
-    bundle_scorer(bundle)
 
 
 def _on_onnxruntime(
@@ -228,7 +210,6 @@ def _on_native(bundle: Bundle, threads: int | None, trial: Trial) -> Chosen:
             opened = NativeBackend(bundle, on="openvino", threads=threads)
         except NOT_HERE as error:
             _log.info("libedgeosr does not run the body of %s: %s", bundle.path, error)
-            require_unedited(bundle)
             why += f"; model.onnx on onnxruntime, because openvino: {error}"
     if opened is None:
         require_tried(bundle, trial, threads=threads)

@@ -156,7 +156,7 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * expected; on any error the old one goes on. Calls in flight end with the old one, which is kept for
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
- * and the new bundle has one, or an engine or a body runs and it has either, nothing less is taken: "auto"
+ * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: it
  * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already.
  * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
  * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
@@ -164,11 +164,10 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
- */
+ * Nothing is asked of it: if it takes frames of another size only than come now, each is refused. */
 EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
 
-/* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set, and hold those
- * against scorer.npz and golden.npz: EDGEOSR_BAD_BUNDLE if the manifest was edited.
+/* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set.
  * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one, and out is filled then too; or
  * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);

@@ -79,6 +79,11 @@ bool is_directory(std::string const& path) {
     return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+bool is_missing(std::string const& path) {
+    struct stat status;
+    return stat(path.c_str(), &status) != 0 && errno != EACCES && errno != EPERM;
+}
+
 bool exists(std::string const& path) {
     struct stat status;
     return lstat(path.c_str(), &status) == 0;

@@ -46,6 +46,9 @@ Bytes read_plain_file(std::string const& directory,
 
 bool is_directory(std::string const& path);
 
+/// Tell whether nothing is there, rather than something that may not be looked at.
+bool is_missing(std::string const& path);
+
 /// Tell whether something has this name, if only a link that leads nowhere.
 bool exists(std::string const& path);
 

@@ -12,15 +12,15 @@ namespace {
 constexpr int kMostAttempts = 20;  // of reading a bundle that is replaced again and again meanwhile
 
 Bytes manifest_data(std::string const& path) {
-    if (!is_directory(path)) {
-        bool const file = access(path.c_str(), F_OK) == 0;
+    bool const missing = is_missing(path);
+    if (missing || (access(path.c_str(), F_OK) == 0 && !is_directory(path))) {
         fail(EDGEOSR_BAD_BUNDLE,
-             file ? "'" : "there is no bundle at '",
+             missing ? "there is no bundle at '" : "'",
              shown(path, 400),
-             file ? "' is a file" : "'",
+             missing ? "'" : "' is a file",
              "; a bundle is a directory NAME.edgeosr, made by edgeosr export");
     }
-    if (!exists(path + "/manifest.json"))
+    if (is_missing(path + "/manifest.json"))
         fail(EDGEOSR_BAD_BUNDLE,
              path,
              " is no bundle: it has no manifest.json; name a directory NAME.edgeosr, or copy it again");

@@ -30,7 +30,9 @@ void require_frame(std::string const& path, std::optional<Size> taken, std::opti
          coming->height_px,
          "x",
          coming->width_px,
-         ": export it without --frame, or with this size; for another camera, open it instead");
+         ": export it without --frame or with this size, or build its engine for this size; for another "
+         "camera, "
+         "open it instead");
 }
 
 }  // namespace edgeosr
