@@ -4,15 +4,15 @@
  *   camera_gstreamer cats.edgeosr "rtspsrc location=rtsp://camera/stream latency=50 ! decodebin"
  *   camera_gstreamer cats.edgeosr "v4l2src ! decodebin"
  *
- * The sink keeps one frame and drops the older one, so a slow network never falls behind. Without a frame for five
- * seconds the pipeline is built anew: cameras restart, and networks fail. */
+ * The sink keeps one frame and drops the older one, so a slow network never falls behind. Without a frame for
+ * five seconds the pipeline is built anew: cameras restart, and networks fail. */
 #include <edgeosr.h>
 #include <gst/app/gstappsink.h>
 #include <gst/video/video.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char SINK[] =
+static char const SINK[] =
     "%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=sink max-buffers=1 drop=true sync=false";
 
 /* Judge one sample; return whether it was judged. The strides are the decoder's own. */
@@ -43,7 +43,7 @@ static int judge(edgeosr_runtime* runtime, GstSample* sample) {
 }
 
 /* Judge what comes until the source falls silent; return how many frames that were. */
-static long run(edgeosr_runtime* runtime, const char* source, long most) {
+static long run(edgeosr_runtime* runtime, char const* source, long most) {
     long count = 0;
     GError* error = NULL;
     char* text = g_strdup_printf(SINK, source);
