@@ -158,12 +158,12 @@ EDGEOSR_DEVICE void send_sums(FusedScoreParams const& p, int layer, int valid, i
         if (!any(there)) return;
         Floats2 value = {0.0f, 0.0f};
 #pragma unroll 1
-        for (int part = 0; part < parts; part += kLoads) {
+        for (int left = parts; left > 0; left -= kLoads) {
             Floats2 sum[kLoads];
 #pragma unroll
             for (int i = 0; i < kLoads; ++i) {
                 sum[i] = {0.0f, 0.0f};
-                if (there && part + i < parts) sum[i] = shared_load_x2(from);
+                if (there && i < left) sum[i] = shared_load_x2(from);
                 from += kTileMma * pitch;
             }
 #pragma unroll
