@@ -102,4 +102,5 @@ class FusedScoreParams(ctypes.Structure):
         ("columns_at", ctypes.c_int32),
         ("kept_steps", ctypes.c_int32),
         ("numbered", ctypes.c_int32),
+        ("sharer_bits", ctypes.c_int32),
     )

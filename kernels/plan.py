@@ -34,6 +34,7 @@ from edgeosr.kernels.sharing import (
     cut_of,
     samples_of_tile,
     share_layers,
+    sharer_bits,
     sums_of_part,
 )
 
@@ -230,6 +231,7 @@ def _place_phase_a(
         samples = min(params.samples, max(params.batch, 1))
         halves = 1 if params.chunks_per_half == params.slab_width // GROUP * samples else 2
         at += halves * params.chunks_per_half * params.chunk_bytes
+        params.sharer_bits = sharer_bits(params)
         params.slopes_at = at
         at += WARPS * positions * 4 if packed.smooth and shape.half else 0
         params.masks_at = at

@@ -36,6 +36,7 @@ ALONE_BYTES = 227 * 1024
 SHARED_BYTES = 113 * 1024
 SMALL_BYTES = 96 * 1024
 WIDE_UNTIL, SMALL_FROM = 110, 120  # architectures
+SMALL_CHUNK = 2048  # bytes of a chunk of the map that are not worth more than a warp
 # Of a last hidden layer that each block of a cluster computes for its own sample: row tiles, which have a
 # warp each, steps of k, which follow one another, and both (512 bytes of weights each: 16 KB).
 MOST_LONE_TILES = 8
@@ -148,6 +149,17 @@ def mailed_layers(widths: Sequence[int]) -> int:
     tiles, steps = padded_size(widths[last]) // 16, padded_size(widths[last - 1]) // 16
     lone = tiles <= MOST_LONE_TILES and steps <= MOST_LONE_STEPS and tiles * steps <= MOST_LONE_PIECES
     return last if lone else last + 1
+
+
+def sharer_bits(params: FusedScoreParams) -> int:
+    """Return of how many groups of warps, a power of two, each copies chunks of its own: its exponent.
+
+    As many as there are chunks at a time; of eight or more small ones each is one warp's: finding addresses
+    takes longer than the copies do. No result depends on it.
+    """
+    chunks: int = params.chunks_per_half
+    one_warp = params.chunk_bytes <= SMALL_CHUNK and chunks >= WARPS // 2
+    return (WARPS if one_warp else min(chunks, WARPS)).bit_length() - 1
 
 
 def share_layers(

@@ -168,7 +168,8 @@ struct FusedScoreParams {
     int own_layer_at[kMaxLayers];  // their weights
     int columns_at, kept_steps;    // the first of the slab's columns (kept_columns.cuh): so many steps of k
     // of the launch; among the others of it, ptxas 13.0 spilled on sm_87 and sm_89
-    int numbered;  // 1: verdicts have their launch's number (launch_number.cuh)
+    int numbered;     // 1: verdicts have their launch's number (launch_number.cuh)
+    int sharer_bits;  // groups of warps that share a half's chunks out: 2 to this (staging.cuh)
 };
 
 }  // namespace edgeosr

@@ -108,6 +108,7 @@ int place_phase_a(PackedScorer const& scorer, ScoreInput const& input, FusedScor
     int const positions = p->positions;
     if (scorer.closed_form) {
         at += (p->chunks_per_half == chunks_of(*p) ? 1 : 2) * p->chunks_per_half * p->chunk_bytes;
+        p->sharer_bits = sharer_bits(*p);
         p->slopes_at = at;
         at += scorer.smooth && input.half ? kWarps * positions * 4 : 0;
         p->masks_at = at;

@@ -11,7 +11,7 @@ namespace {
 constexpr int kMostPartialRows = 16 * 1536, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
               kClustersFrom = 90, kAloneBytes = 227 * 1024, kSharedBytes = 113 * 1024,
               kSmallBytes = 96 * 1024, kWideUntil = 110, kSmallFrom = 120, kMostLoneSteps = 16,
-              kMostLonePieces = 32;
+              kMostLonePieces = 32, kSmallChunk = 2048;
 
 // Into how many parts along k a layer is cut, so that its warps have about as many steps each.
 int parts_of_layer(int tiles, int steps, int warps, int most) {
@@ -69,6 +69,15 @@ ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors) {
     if (architecture >= kSmallFrom) return {kSmallBytes, kSmallBytes, alone};
     int const most = architecture < kWideUntil ? kAloneBytes : kSharedBytes;
     return {alone ? most : kSharedBytes, most, true};
+}
+
+int sharer_bits(FusedScoreParams const& p) {
+    int const groups =
+        p.chunk_bytes <= kSmallChunk && p.chunks_per_half >= kWarps / 2 ? kWarps : p.chunks_per_half;
+    int bits = 0;
+    while (2 << bits <= std::min<int>(groups, kWarps))
+        ++bits;
+    return bits;
 }
 
 void share_layers(PackedScorer const& scorer, FusedScoreParams* p, int room, PlanRow const* row) {

@@ -19,6 +19,8 @@ struct ClusterRoom {
 };
 ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors);
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int cluster);
+/// Of how many groups of warps each copies chunks of the map of its own: 2 to this.
+int sharer_bits(FusedScoreParams const& params);
 /// Floats of shared memory for one part's sums of a hidden layer, tensor cores.
 int sums_of_part(FusedScoreParams const& params, int layer);
 /// Share the hidden layers out; room: floats for the sums of parts; row: what class warps are taken from,

@@ -38,8 +38,7 @@ chunk_at(FusedScoreParams const& p, Block const& block, unsigned char* half, int
     return chunk;
 }
 
-// How warps share a half's chunks out: as many groups of them as it has, but a power of two. Of eight or more
-// small chunks each is one warp's: finding addresses takes longer than the copies do.
+// How warps share a half's chunks out: by as many groups of them as the plan has, a power of two.
 struct Sharing {
     int sharers, threads;  // groups of warps; threads of one
     int share;             // the thread's group
@@ -47,11 +46,7 @@ struct Sharing {
 };
 
 EDGEOSR_DEVICE Sharing sharing(FusedScoreParams const& p) {
-    constexpr int kSmall = 2048;  // bytes
-    int const chunks =
-        p.chunk_bytes <= kSmall && p.chunks_per_half >= kWarps / 2 ? kWarps : p.chunks_per_half;
-    int const bits = 31 - leading_zeros(static_cast<unsigned>(smaller(chunks, kWarps)));
-    int const sharers = 1 << bits;
+    int const bits = p.sharer_bits, sharers = 1 << bits;
     return {sharers,
             kThreads >> bits,
             held(warp_index() & (sharers - 1)),

@@ -67,6 +67,18 @@ MUTANTS = [
     Mutant("a second word as long as the first", "rows.cuh", "positions - 32, bits)", "positions, bits)"),
     Mutant("a whole chunk's second pieces are not copied", "staging.cuh", "if (left > 512)", "if (false)"),
     Mutant("nor the last of them", "staging.cuh", "if (left > 512)", "if (left > 528)"),
+    Mutant(
+        "every second group of warps copies nothing",
+        "staging.cuh",
+        "held(warp_index() & (sharers - 1))",
+        "held(warp_index() & (sharers / 2 - 1))",
+    ),
+    Mutant(
+        "a group's warps copy the same pieces",
+        "staging.cuh",
+        "held((warp_index() >> bits) * 1024 +",
+        "held(0 * bits +",
+    ),
     Mutant("chunks that are not aligned as those that are", "staging.cuh", ") == 0) {", ") < 16) {"),
     Mutant(
         "wrong mask: neighbours across the map's edge",
