@@ -12,6 +12,8 @@ from edgeosr.kernels.packing import PackedScorer, require_within
 from edgeosr.kernels.params import FusedScoreParams
 from edgeosr.kernels.plan_inputs import (
     GROUP,
+    LEAST_SPARED,
+    WIDE_STAGE_BYTES,
     MapShape,
     TangentShape,
     chunks_at_once,
@@ -174,6 +176,10 @@ def _plan(
     most = -(-batch // columns) * columns * (max(alone, CLUSTER) if packed.half else alone)
     params.stats_at = padded_size(4 * batch)
     params.partials_at = params.stats_at + padded_size(4 * most * params.stats)
+    if cluster > 1:
+        own = cluster_room(asked.architecture, tiles * cluster, asked.multiprocessors)
+        if isinstance(shape, MapShape) and tile == TILE_HALF:
+            _widen_stage(params, packed, shape, own)
     phase_a = _place_phase_a(params, packed, shape, columns)
     while phase_a > MOST_SHARED_BYTES and params.chunks_per_half > 1:
         params.chunks_per_half //= 2
@@ -185,8 +191,7 @@ def _plan(
             f"{MOST_SHARED_BYTES}; score with model.onnx"
         )
     if cluster > 1:
-        room, columns = cluster_room(asked.architecture, tiles * cluster, asked.multiprocessors)
-        shared = _place_own(params, packed, shared, room, columns=columns)
+        shared = _place_own(params, packed, shared, own[0], columns=own[1])
     source = "map" if isinstance(shape, MapShape) else "tangents"
     how = "fma" if not packed.half else "mma" if cluster == 1 else "cluster"
     return LaunchPlan(
@@ -202,6 +207,21 @@ def _plan(
         origin=tiling.origin,
         why=tiling.why,
     )
+
+
+def _widen_stage(
+    params: FusedScoreParams, packed: PackedScorer, shape: MapShape, own: tuple[int, bool]
+) -> None:
+    """Stage more of the map at once where that is worth the room that hidden layers lose."""
+    narrow = params.chunks_per_half
+    chunks = params.slab_width // GROUP * min(params.samples, max(params.batch, 1))
+    params.chunks_per_half = chunks_at_once(chunks, params.chunk_bytes, WIDE_STAGE_BYTES)
+    phase_a = _place_phase_a(params, packed, shape, TILE_HALF)
+    _place_own(params, packed, max(phase_a, _phase_b_bytes(params, packed)), own[0], columns=own[1])
+    spared = -(-chunks // narrow) - -(-chunks // params.chunks_per_half)
+    kept = params.keeps_layers or params.layers < 3
+    if phase_a > MOST_SHARED_BYTES or spared < (1 if kept else LEAST_SPARED):
+        params.chunks_per_half = narrow
 
 
 def _fill_scorer(params: FusedScoreParams, packed: PackedScorer) -> None:

@@ -12,6 +12,10 @@ GROUP = 16  # channels of a chunk of the map
 # Of the map in shared memory: all of a block's chunks if they are no more than this, else two halves in
 # flight.
 STAGE_BYTES = 26 * 1024
+# The same of a full tile's block in a cluster: it has more chunks, and each time between two halves costs it
+# some 80 instructions a warp. Where hidden layers then find no room, as many such times are to be spared.
+WIDE_STAGE_BYTES = 52 * 1024
+LEAST_SPARED = 4
 TURN = 8  # chunks that keep every warp busy: 16 channels each, of which a warp takes eight at a time
 LARGEST_ELEMENTS = 2**31 - 1
 LAYOUTS = ("nchw", "nhwc")
@@ -97,12 +101,12 @@ def fill_map(params: FusedScoreParams, packed: PackedScorer, shape: MapShape) ->
     params.chunks_per_half = chunks_at_once(params.slab_width // GROUP * samples, params.chunk_bytes)
 
 
-def chunks_at_once(chunks: int, chunk_bytes: int) -> int:
+def chunks_at_once(chunks: int, chunk_bytes: int, stage_bytes: int = STAGE_BYTES) -> int:
     """Return how many of a block's chunks of the map are staged together: all, or one of two halves.
 
     No result depends on it.
     """
-    fit = STAGE_BYTES // chunk_bytes
+    fit = stage_bytes // chunk_bytes
     if chunks <= fit:
         return chunks
     half = fit // 2 // TURN * TURN  # whole turns of the warps

@@ -12,7 +12,8 @@ namespace edgeosr {
 namespace {
 
 // As in kernels/plan.py and plan_inputs.py, where each is explained.
-constexpr int kStageBytes = 26 * 1024, kTurn = 8, kSumsFull = (512 + 16) * 4, kMostMultiprocessors = 4096;
+constexpr int kStageBytes = 26 * 1024, kWideStageBytes = 52 * 1024, kLeastSpared = 4,
+              kSumsFull = (512 + 16) * 4, kMostMultiprocessors = 4096;
 constexpr long long kLargestElements = 2147483647LL;
 
 thread_local char message[256];
@@ -43,18 +44,6 @@ char const* too_many(long long elements) {
                   elements);
 }
 
-// The chunks of the map that a block goes through, at most.
-int chunks_of(FusedScoreParams const& p) {
-    return p.slab_width / kGroup * std::min(p.samples, std::max(p.batch, 1));
-}
-
-int chunks_at_once(int chunks, int chunk_bytes) {
-    int const fit = kStageBytes / chunk_bytes;
-    if (chunks <= fit) return chunks;
-    int const half = fit / 2 / kTurn * kTurn;
-    return half ? half : std::max(1, std::min(fit, kTurn));
-}
-
 char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedScoreParams* p) {
     int const dimension = scorer.dimension, element = input.half ? 2 : 4;
     if (char const* error = outside("the map's height", input.height, 1, kMaxPositions)) return error;
@@ -79,7 +68,7 @@ char const* fill_map(PackedScorer const& scorer, ScoreInput const& input, FusedS
     int const remainder = input.half ? 4 : 2;
     p->row_pitch = input.channels_last ? positions + ((remainder - positions) % 8 + 8) % 8 : positions;
     p->chunk_bytes = rounded(kGroup * p->row_pitch * element) + (input.channels_last ? 0 : 16);
-    p->chunks_per_half = chunks_at_once(chunks_of(*p), p->chunk_bytes);
+    p->chunks_per_half = chunks_at_once(chunks_of(*p), p->chunk_bytes, kStageBytes);
     return nullptr;
 }
 
@@ -169,6 +158,21 @@ int phase_b_bytes(PackedScorer const& scorer, FusedScoreParams const& p) {
     return p.sums_at + 4 * sums;
 }
 
+// Stage more of the map at once where that is worth the room that hidden layers lose.
+void widen_stage(PackedScorer const& scorer,
+                 ScoreInput const& input,
+                 ClusterRoom const& room,
+                 FusedScoreParams* p) {
+    int const narrow = p->chunks_per_half, chunks = chunks_of(*p);
+    p->chunks_per_half = chunks_at_once(chunks, p->chunk_bytes, kWideStageBytes);
+    int const phase_a = place_phase_a(scorer, input, p, kTileMma);
+    place_own(scorer, room, p, std::max(phase_a, phase_b_bytes(scorer, *p)));
+    int const spared =
+        (chunks + narrow - 1) / narrow - (chunks + p->chunks_per_half - 1) / p->chunks_per_half;
+    bool const kept = p->keeps_layers || scorer.layers < 3;
+    if (phase_a > kMostSharedBytes || spared < (kept ? 1 : kLeastSpared)) p->chunks_per_half = narrow;
+}
+
 void fill_scorer(PackedScorer const& scorer, FusedScoreParams* p) {
     p->split_at = scorer.split_at;
     p->split_bias_at = scorer.split_bias_at;
@@ -238,6 +242,8 @@ char const* plan_with(PlanRow const* row,
         static_cast<unsigned long long>((input.batch + most - 1) / most * most) * slabs;
     p.stats_at = static_cast<unsigned long long>(rounded(4 * input.batch));
     p.partials_at = p.stats_at + (4 * columns * p.stats + 15) / 16 * 16;
+    ClusterRoom const room = cluster_room(input.architecture, tiles * cluster, input.multiprocessors);
+    if (cluster > 1 && scorer.closed_form && tile == kTileMma) widen_stage(scorer, input, room, &p);
     int phase_a = place_phase_a(scorer, input, &p, most);
     while (phase_a > kMostSharedBytes && p.chunks_per_half > 1) {
         p.chunks_per_half /= 2;
@@ -251,7 +257,6 @@ char const* plan_with(PlanRow const* row,
             shared,
             kMostSharedBytes);
     if (cluster > 1) {
-        ClusterRoom const room = cluster_room(input.architecture, tiles * cluster, input.multiprocessors);
         shared = place_own(scorer, room, &p, shared);
         plan->most_shared = std::max(shared, room.most);
     }

@@ -7,11 +7,11 @@
 namespace edgeosr {
 namespace {
 
-// As in kernels/sharing.py, where each is explained.
+// As in kernels/sharing.py and plan_inputs.py, where each is explained.
 constexpr int kMostPartialRows = 16 * 1536, kMostLayerSums = 6 * 1024, kPartsCost = 2, kClassWarps = 4,
               kClustersFrom = 90, kAloneBytes = 227 * 1024, kSharedBytes = 113 * 1024,
               kSmallBytes = 96 * 1024, kWideUntil = 110, kSmallFrom = 120, kMostLoneSteps = 16,
-              kMostLonePieces = 32, kSmallChunk = 2048;
+              kMostLonePieces = 32, kSmallChunk = 2048, kTurn = 8;
 
 // Into how many parts along k a layer is cut, so that its warps have about as many steps each.
 int parts_of_layer(int tiles, int steps, int warps, int most) {
@@ -69,6 +69,17 @@ ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors) {
     if (architecture >= kSmallFrom) return {kSmallBytes, kSmallBytes, alone};
     int const most = architecture < kWideUntil ? kAloneBytes : kSharedBytes;
     return {alone ? most : kSharedBytes, most, true};
+}
+
+int chunks_of(FusedScoreParams const& p) {
+    return p.slab_width / kGroup * std::min(p.samples, std::max(p.batch, 1));
+}
+
+int chunks_at_once(int chunks, int chunk_bytes, int stage_bytes) {
+    int const fit = stage_bytes / chunk_bytes;
+    if (chunks <= fit) return chunks;
+    int const half = fit / 2 / kTurn * kTurn;
+    return half ? half : std::max(1, std::min(fit, kTurn));
 }
 
 int sharer_bits(FusedScoreParams const& p) {

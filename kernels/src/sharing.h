@@ -19,6 +19,9 @@ struct ClusterRoom {
 };
 ClusterRoom cluster_room(int architecture, int blocks, int multiprocessors);
 int samples_of_tile(int columns, int batch, int slabs, int multiprocessors, int cluster);
+/// The chunks of the map that a block goes through, at most; and how many of them are staged together.
+int chunks_of(FusedScoreParams const& params);
+int chunks_at_once(int chunks, int chunk_bytes, int stage_bytes);
 /// Of how many groups of warps each copies chunks of the map of its own: 2 to this.
 int sharer_bits(FusedScoreParams const& params);
 /// Floats of shared memory for one part's sums of a hidden layer, tensor cores.

@@ -159,3 +159,26 @@ def taken(inputs: Inputs, chosen: NDArray[Any]) -> Inputs:
         tangents=None if inputs.tangents is None else inputs.tangents[:, chosen],
         logits=None if inputs.logits is None else inputs.logits[chosen],
     )
+
+
+def test_two_wide_halves_of_the_map_are_right() -> None:
+    """A slab of 160 channels, eight samples: 80 chunks in five rounds of 16, and the hidden layers in L2."""
+    case = Case(
+        dimension=1280,
+        batch=9,
+        classes=10,
+        head="cosine",
+        discriminator="wide",
+        half_weights=True,
+        half_input=True,
+        positions=49,
+        filter=1,
+    )
+    scorer, inputs = scorer_of(case), random_inputs(case)
+    packed = pack_scorer(scorer, half=True)
+    launch = planned(case, packed, inputs, 8)
+    params = launch.plan.params
+    assert (params.chunks_per_half, params.keeps_layers) == (16, 0)
+    verdicts = launch.run(library(), schedule="shuffled", seed=1)
+    expected = reference_of(unpacked_weights(scorer, half=True), inputs)
+    assert_right(case, scorer, inputs, verdicts, expected)

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -131,6 +132,28 @@ def test_a_workspace_serves_a_launch_with_clusters_and_without(host: ctypes.CDLL
             sizes.add((found.workspace_bytes, found.counter_bytes))
             clusters.add(found.cluster)
         assert clusters == {1, 8} and len(sizes) == 1, dimension
+
+
+def test_both_plans_stage_as_much_of_the_map_in_clusters(host: ctypes.CDLL) -> None:
+    staged = set()
+    for dimension in (512, 1280):
+        case = map_case(dimension=dimension, discriminator="wide", classes=10)
+        packed, shape = pack_scorer(random_scorer(case), half=True), MapShape(height=7, width=7)
+        for device, many, batch in itertools.product((90, 110, 120), (0, 132), (16, 64, 96)):
+            found, given = HostPlan(), c_input(shape, batch, many, device)
+            rows = (ctypes.byref(given), ctypes.byref(found), (CPlanRow * 0)(), 0)
+            assert host.host_plan_by(layout_of(packed), *rows) is None
+            expected = plan_launch(
+                packed,
+                shape,
+                batch,
+                multiprocessors=many,
+                architecture=f"sm_{device}",
+                table=PlanTable(),
+            )
+            require_same(found, expected, (dimension, device, many, batch))
+            staged.add((dimension, device, expected.tile, expected.params.chunks_per_half))
+    assert {(512, 90, 8, 32), (512, 120, 8, 8), (1280, 90, 8, 16), (1280, 90, 2, 8)} <= staged
 
 
 def random_rows(rng: np.random.Generator) -> tuple[PlanRow, ...]:

@@ -22,6 +22,7 @@ from edgeosr.kernels.plan import (
     chunks_at_once,
     plan_launch,
 )
+from edgeosr.kernels.plan_table import PlanTable
 from edgeosr.kernels.sharing import slab_width
 from edgeosr.scoring.limits import KERNEL_LIMITS
 
@@ -205,6 +206,35 @@ def test_a_block_stages_all_its_chunks_or_two_halves_that_keep_every_warp_busy(
     chunks: int, chunk_bytes: int, at_once: int
 ) -> None:
     assert chunks_at_once(chunks, chunk_bytes) == at_once
+
+
+@pytest.mark.parametrize(
+    ("dimension", "architecture", "multiprocessors", "batch", "at_once", "keeps_layers"),
+    [
+        (512, "sm_90", 0, 16, 32, 1),  # all, and the hidden layers beside them
+        (512, "sm_120", 0, 16, 8, 1),  # no room for both, and three times between halves are not worth it
+        (1280, "sm_90", 0, 16, 16, 0),  # five are
+        (1280, "sm_90", 132, 96, 16, 1),  # a block that has its multiprocessor alone
+        (1280, "sm_90", 132, 16, 8, 1),  # tiles of two
+        (1280, "", 0, 16, 8, 0),  # no clusters
+    ],
+)
+def test_a_full_tiles_block_in_a_cluster_stages_more_where_it_is_worth_the_room(
+    dimension: int, architecture: str, multiprocessors: int, batch: int, at_once: int, keeps_layers: int
+) -> None:
+    made = plan_launch(
+        a_packed(dimension=dimension),
+        MapShape(height=7, width=7),
+        batch,
+        architecture=architecture,
+        multiprocessors=multiprocessors,
+        table=PlanTable(),
+    )
+    assert made.params.chunks_per_half == at_once
+    assert made.params.keeps_layers == keeps_layers
+    if architecture:
+        room, _ = sharing.cluster_room(architecture, made.blocks, multiprocessors)
+        assert made.params.z_at < made.shared_bytes <= room
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 9, 16, 63, 1024])
