@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handle import FAILED, FRAME, NO_PREVIOUS, frame, opened, options
+from handle import FAILED, FRAME, NO_BACKEND, NO_PREVIOUS, frame, opened, options, said_on_opening
 from openvino_frames import LIBRARY, frames_of
 from openvino_shim import build_shim
 
@@ -136,6 +136,12 @@ def test_model_onnx_says_why_neither_engine_nor_body_runs(
         assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
             fault
         ] in runtime.why
+
+
+def test_the_plug_in_of_tensorrt_is_named_by_a_whole_path_too(native, engine_and_body, monkeypatch):
+    monkeypatch.setenv("EDGEOSR_TENSORRT_PLUGIN", "build/plugin.so")
+    status, said = said_on_opening(native, engine_and_body, options(backend=b"tensorrt"))
+    assert status == NO_BACKEND and said.startswith("EDGEOSR_TENSORRT_PLUGIN must be a whole path, or ")
 
 
 def pixels(height, width):

@@ -18,6 +18,7 @@ from edgeosr.errors import (
     StorageError,
     UsageError,
 )
+from edgeosr.printed import LONGEST_NAME, printable, shortened
 from edgeosr.verdict import MOST_PARTS
 
 ABI = 1
@@ -114,7 +115,7 @@ def load_library(path: str | None = None) -> Any:
         MissingDependencyError: it is not there, or cannot be loaded, or is of another ABI.
     """
     beside = Path(__file__).with_name(NAME)
-    named = os.environ.get(LIBRARY_VARIABLE)
+    named = None if path else _named_by(LIBRARY_VARIABLE)
     name = path or named or (str(beside) if beside.exists() else f"{NAME}.{ABI}")
     try:
         library = ctypes.CDLL(name)
@@ -122,7 +123,7 @@ def load_library(path: str | None = None) -> Any:
     except (OSError, AttributeError) as error:
         raise MissingDependencyError(
             f"the native backend needs libedgeosr, and {name}"
-            f"{f' of {LIBRARY_VARIABLE}' if named and not path else ''} cannot be loaded: {error}; install a "
+            f"{f' of {LIBRARY_VARIABLE}' if named else ''} cannot be loaded: {error}; install a "
             "wheel of edgeosr for this platform, build it in a checkout (python -m "
             f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
         ) from error
@@ -179,8 +180,23 @@ def openvino_library() -> str | None:
     return _in_wheel(OPENVINO_VARIABLE, "openvino", "libs", "libopenvino_c.so*")
 
 
-def _in_wheel(variable: str, package: str, folder: str, pattern: str) -> str | None:
+def _named_by(variable: str) -> str | None:
+    """Return the path, or the name for the system to find, of a variable; None if it is not set.
+
+    As the library reads it: a relative path would be another file once the program has changed its folder.
+    """
     named = os.environ.get(variable)
+    if named and os.sep in named and not named.startswith(os.sep):
+        raise MissingDependencyError(
+            f"{variable} must be a whole path, or a name without a slash for the system to find; got "
+            f"{shortened(printable(named), LONGEST_NAME)}: write the path from / on, which is the same file "
+            "wherever the program runs"
+        )
+    return named or None
+
+
+def _in_wheel(variable: str, package: str, folder: str, pattern: str) -> str | None:
+    named = _named_by(variable)
     if named:
         return named
     found = importlib.util.find_spec(package)

@@ -73,7 +73,7 @@ typedef struct edgeosr_options {
     char const* backend_library; /* path of its library, with a slash in it, or a name for the system to find
                                     (with "auto": of onnxruntime, which is then taken); NULL:
                                     EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then the usual
-                                    names */
+                                    names; there, relative paths are refused */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;

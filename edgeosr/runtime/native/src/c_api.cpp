@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "base/failure.h"
+#include "base/file.h"
 #include "edgeosr.h"
 #include "runtime/runtime.h"
 
@@ -78,7 +79,11 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
     if (options == nullptr) return made;
     require_size(options->struct_bytes, sizeof *options, "edgeosr_options");
     if (options->backend != nullptr) made.backend.name = options->backend;
-    if (options->backend_library != nullptr) made.backend.library = options->backend_library;
+    if (options->backend_library != nullptr) {
+        std::string const named = options->backend_library;
+        // So that a swap finds the same file after the program has changed its folder.
+        made.backend.library = named.find('/') != std::string::npos ? edgeosr::absolute_path(named) : named;
+    }
     if (options->threads < -1 || options->threads > 1024)
         fail(EDGEOSR_BAD_ARGUMENT,
              "threads must be from 1 to 1024, 0 for one, or -1 for one a physical core; got ",

@@ -3,9 +3,9 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <mutex>
 
+#include "backends/find_library.h"
 #include "backends/tensorrt_abi.h"
 #include "base/failure.h"
 
@@ -45,11 +45,10 @@ Plugin const& plugin() {
     static Plugin const* found = nullptr;
     std::lock_guard<std::mutex> const lock(mutex);
     if (found != nullptr) return *found;
-    char const* const variable = std::getenv("EDGEOSR_TENSORRT_PLUGIN");
-    bool const named = variable != nullptr && variable[0] != '\0';
-    std::string const beside = own_folder() + kFile;
+    std::string const given = named_by("EDGEOSR_TENSORRT_PLUGIN"), beside = own_folder() + kFile;
+    bool const named = !given.empty();
     std::string looked;
-    for (char const* path : {named ? variable : beside.c_str(), static_cast<char const*>(kFile)}) {
+    for (char const* path : {named ? given.c_str() : beside.c_str(), static_cast<char const*>(kFile)}) {
         if (void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)) return *(found = table_of(handle, path));
         char const* const why = dlerror();
         looked += joined(
