@@ -174,6 +174,7 @@ def as_text(report: Report) -> str:
 def main() -> int:
     """Compare, print, and write the record; returns 1 if a decision differs outside the band."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m edgeosr.bench.native_decisions",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

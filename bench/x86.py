@@ -26,7 +26,7 @@ from edgeosr.bench.native_front_end import NativeFrontEnd, build_front_end
 from edgeosr.bench.samples import ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
-from edgeosr.bench.table_command import faster_than, require_one_network, table_command
+from edgeosr.bench.table_command import faster_than, require_frame, require_one_network, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
@@ -170,7 +170,8 @@ def _found_at_export(body: BodyRecord) -> dict[str, Any]:
 def measure_front_ends(bundle: Bundle, library: Path, turns: int, limit_s: float) -> Any:
     """Time the native front end beside the graph's own on onnxruntime, one thread; returns plain records."""
     session, found = open_session(front_end(bundle.files["model.onnx"]), 1), []
-    for size in CAMERAS:
+    fixed = bundle.manifest.frame
+    for size in CAMERAS if fixed is None else (fixed,):
         frames = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
         native = NativeFrontEnd(library, bundle.manifest.preprocessing, size)
 
@@ -225,6 +226,7 @@ def x86_report(
 ) -> dict[str, Any]:
     """Measure exports of one network; returns plain values, with their conditions."""
     bundles = [read_bundle(path) for path in paths]
+    require_frame(bundles, frame)
     manifest, flags = bundles[0].manifest, processor_flags()
     with tempfile.TemporaryDirectory(prefix="edgeosr-x86-") as folder:
         library = build_front_end(Path(folder))

@@ -5,9 +5,10 @@
 //   footprint openvino LIBRARY NETWORK HxW PRECISION     a network from `pixels` on, f32 or bf16
 //   footprint edgeosr LIBRARY BUNDLE HxW BACKEND LIBRARY
 //
-// Prints a line a stage (load: the shared libraries; open: until frames can be judged; judge: one frame;
-// trim: free heap given back): its name, resident and anonymous memory and the peak in KiB, CPU and wall time
-// in ms.
+// Prints `version NAME NUMBER`, as the library that was loaded says it, which may be another file than is
+// meant (LD_LIBRARY_PATH). Then a line a stage (load: the shared libraries; open: until frames can be judged;
+// judge: one frame; trim: free heap given back): its name, resident and anonymous memory and the peak in KiB,
+// CPU and wall time in ms.
 #include <dlfcn.h>
 #include <sys/resource.h>
 #if defined(__GLIBC__)
@@ -79,6 +80,10 @@ class Stages {
     double cpu_ = cpu_ms(), wall_ = wall_ms();
 };
 
+void tell_version(char const* name, char const* number) {
+    std::printf("version %s %.*s\n", name, static_cast<int>(std::strcspn(number, "-")), number);
+}
+
 void* opened(char const* path) {
     void* const handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) stop(path, dlerror());
@@ -109,6 +114,7 @@ void run_onnxruntime(char const* library, char const* model, Frame& frame) {
     Stages stages;
     ort::ApiBase const* (*base)() = nullptr;
     find(opened(library), "OrtGetApiBase", &base);
+    tell_version("onnxruntime", base()->version());
     ort::Api const api(base()->api(ort::kApiVersion));
     auto const require = [&](ort::Status* status) {
         if (status != nullptr) stop(model, api.message(status));
@@ -153,6 +159,10 @@ void run_openvino(char const* library, char const* network, Frame const& size, c
     auto const require = [&](int status) {
         if (status != ov::kOk) stop(network, api.last_error());
     };
+    ov::Version version{};
+    require(api.version(&version));
+    tell_version("openvino", version.number);
+    api.free_version(&version);
     stages.end("load");
     ov::Core* core = nullptr;
     require(api.create_core(&core));
@@ -203,9 +213,12 @@ void run_edgeosr(char const* library,
     decltype(&edgeosr_open) open = nullptr;
     decltype(&edgeosr_judge) judge = nullptr;
     decltype(&edgeosr_last_error) last_error = nullptr;
+    decltype(&edgeosr_version) version = nullptr;
     find(handle, "edgeosr_open", &open);
     find(handle, "edgeosr_judge", &judge);
     find(handle, "edgeosr_last_error", &last_error);
+    find(handle, "edgeosr_version", &version);
+    tell_version("edgeosr", version());
     opened(backend_library);
     stages.end("load");
     edgeosr_options options{};
