@@ -28,7 +28,7 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, not_on_openvino
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.bundle_golden import require_unedited
 from edgeosr.runtime.frames import as_batch
@@ -57,8 +57,9 @@ class Runtime:
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
         backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the
-            bundle that can run here, else the body for openvino if it has one that can, else onnxruntime; or
-            ``native``, the C library, which runs the body likewise. One that is named and cannot run raises.
+            bundle that can run here, else the body for openvino if it has one that can (and memory for it),
+            else onnxruntime; or ``native``, the C library, which runs the body likewise. One that is named
+            and cannot run raises.
             ``openvino`` first judges the golden frames, once, and is refused if it decides otherwise.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
@@ -132,11 +133,11 @@ class Runtime:
         )
         try:
             self._take(chosen, checked, warmup, warmup_limit_s)
-        except InferenceError as error:
+        except (InferenceError, MemoryError) as error:
             if backend != AUTO or chosen.backend.name != "openvino":
                 raise
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
-            why = "; ".join((*chosen.before, f"openvino: {error}"))
+            why = "; ".join((*chosen.before, not_on_openvino(error)))
             self._take(replace(portable, why=why), checked, warmup, warmup_limit_s)
 
     def _take(self, chosen: Chosen, bundle: Bundle, warmup: int, limit_s: float) -> None:

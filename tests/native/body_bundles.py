@@ -12,7 +12,10 @@ from onnx.utils import Extractor
 from edgeosr.bundle.backbone import GateRecord
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import read_bundle, write_bundle
-from edgeosr.bundle.manifest import BODY
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE, BODY
+from edgeosr.files import sha256_of
+from edgeosr.runtime.engines.store import add_engine, engine_lock
 from edgeosr.runtime.golden import Expected, Rounding, read_golden, runner_up, write_golden
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.openvino_stages import Body
@@ -38,6 +41,21 @@ def body_bytes(model, outputs):
     """Cut the network between the ends out of ``model.onnx``; not with the code that is tested."""
     cut = Extractor(onnx.load_model_from_string(model)).extract_model(["pixels"], list(outputs))
     return bytes(cut.SerializeToString())
+
+
+PLAN = b"no plan at all"
+
+
+def add_engine_of_no_machine(path):
+    """Add an engine to the bundle at ``path`` that no machine runs."""
+    manifest = read_bundle(path).manifest
+    record = EngineRecord(
+        file="none.plan", sha256=sha256_of(PLAN), bytes=len(PLAN), builder="tensorrt", version="10.3.0",
+        device="No Such Device", targets=("sm_87",), precision=manifest.backbone.precision, batch=(1, 1, 4),
+        frame=(20, 30), backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z", seconds=1.0,
+    )  # fmt: skip
+    with engine_lock(path):
+        add_engine(path, record, PLAN)
 
 
 def write_body_bundle(path, plain, *, shift=0.25):

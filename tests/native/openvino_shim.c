@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <unistd.h>
-enum { GENUINE, WAITING, FAILING };
+enum { GENUINE, WAITING, FAILING, NO_MEMORY };
 static atomic_int mode, inside;
 void shim_set(int to) { mode = to; }
 int shim_inside(void) { return inside; }
@@ -11,10 +11,19 @@ int ov_infer_request_infer(void *request) {
     int (*genuine)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "ov_infer_request_infer");
     ++inside;
     while (mode == WAITING) usleep(1000);
-    return mode == FAILING ? -1 : genuine(request);
+    return mode >= FAILING ? -1 : genuine(request);
+}
+static char const out_of_memory[] = "Exception from src/core: std::bad_alloc";
+char const *ov_get_last_err_msg(void) {
+    char const *(*genuine)(void) = (char const *(*)(void))dlsym(RTLD_NEXT, "ov_get_last_err_msg");
+    return mode == NO_MEMORY ? out_of_memory : genuine();
+}
+void ov_free(char const *text) {
+    void (*genuine)(char const *) = (void (*)(char const *))dlsym(RTLD_NEXT, "ov_free");
+    if (text != out_of_memory) genuine(text);
 }
 int ov_compiled_model_create_infer_request(void const *compiled, void **made) {
     int (*genuine)(void const *, void **) =
         (int (*)(void const *, void **))dlsym(RTLD_NEXT, "ov_compiled_model_create_infer_request");
-    return mode == FAILING ? -1 : genuine(compiled, made);
+    return mode >= FAILING ? -1 : genuine(compiled, made);
 }

@@ -10,21 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from body_bundles import add_engine_of_no_machine
 from handle import FAILED, FRAME, NO_BACKEND, NO_PREVIOUS, frame, opened, options, said_on_opening
 from openvino_frames import LIBRARY, frames_of
 from openvino_shim import build_shim
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
-from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
-from edgeosr.files import sha256_of
 from edgeosr.runtime import openvino_module
-from edgeosr.runtime.engines.store import add_engine, engine_lock
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, OPENVINO_VARIABLE
-
-PLAN = b"no plan at all"
 
 
 @pytest.fixture
@@ -93,14 +89,7 @@ def engine_and_body(typed_bundle, body_bundle, tmp_path):
     golden = replace(golden, body=with_body.body, body_rounding=with_body.body_rounding)
     files = {**bundle.files, BACKBONE: typed.files[BACKBONE], "golden.npz": write_golden(golden)}
     write_bundle(path, replace(bundle.manifest, backbone=typed.manifest.backbone), files)
-    manifest = read_bundle(path).manifest
-    record = EngineRecord(
-        file="none.plan", sha256=sha256_of(PLAN), bytes=len(PLAN), builder="tensorrt", version="10.3.0",
-        device="No Such Device", targets=("sm_87",), precision=manifest.backbone.precision, batch=(1, 1, 4),
-        frame=(20, 30), backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z", seconds=1.0,
-    )  # fmt: skip
-    with engine_lock(path):
-        add_engine(path, record, PLAN)
+    add_engine_of_no_machine(path)
     return path
 
 

@@ -69,7 +69,9 @@ typedef enum edgeosr_format {
 /* How to open a bundle. Yours; read during the call only. */
 typedef struct edgeosr_options {
     size_t struct_bytes;         /* sizeof(edgeosr_options) */
-    char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt" */
+    char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt"; "auto" passes
+                                    over what cannot run here, for lack of memory too, and edgeosr_info says
+                                    why; one that is named runs, or opening fails */
     char const* backend_library; /* path of its library, with a slash in it, or a name for the system to find
                                     (with "auto": of onnxruntime, which is then taken); NULL:
                                     EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then the usual
@@ -157,7 +159,9 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
  * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: it
- * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already.
+ * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already. A back end that
+ * the options name stays the only one, and what it cannot run does not count: where a body runs, "openvino"
+ * must run that of the new bundle, or model.onnx in float32 if it has none, whether it has engines or not.
  * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
  * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
  * Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */

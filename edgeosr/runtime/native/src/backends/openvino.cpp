@@ -202,9 +202,15 @@ std::unique_ptr<Backend> open_openvino(Bundle const& bundle,
                                        std::string& why) {
     ov::Library const& library = ov::library(options.library);
     auto const& body = bundle.manifest.body;
-    std::string const reason = body ? ov::why_not(library, body->int8) : "the bundle has no body for it";
-    if (body_only && !reason.empty()) fail(EDGEOSR_NO_BACKEND, reason);
-    if (body && !reason.empty()) why += joined("; in float32, because ", reason);
+    std::string const reason = body ? ov::why_not(library, body->int8) : "the bundle has no body";
+    if (body_only && !reason.empty())
+        fail(EDGEOSR_NO_BACKEND,
+             "the ",
+             body && body->int8 ? "int8" : "bf16",
+             " body is not for this processor: ",
+             reason,
+             "; take a bundle without a body, or a machine that has them");
+    if (!reason.empty()) why += joined("; in float32, because ", reason);
     return std::make_unique<OpenVino>(library, bundle, options, plan_of(bundle, reason.empty()));
 }
 

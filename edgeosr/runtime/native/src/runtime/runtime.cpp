@@ -135,12 +135,17 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
         if (!reasons.empty()) ways[i].why += joined(ways[i].why.empty() ? "" : "; ", reasons);
         if (above && bundle.manifest.body) ways[i].body_only = true;
         try {
-            start(*made, bundle, ways[i], demand);
-            break;
+            try {
+                start(*made, bundle, ways[i], demand);
+                break;
+            } catch (std::bad_alloc const&) {  // as a back end says it of itself
+                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it; give the process more");
+            }
         } catch (Failure const& failure) {
             // Whatever keeps an engine from running here is no error of the bundle's other files.
             bool const other = engine || failure.status() == EDGEOSR_NO_BACKEND ||
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
+                               failure.status() == EDGEOSR_NO_MEMORY ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
             if (!other || ways.size() == 1) throw;
             if (demand.strict && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
