@@ -257,6 +257,23 @@ def test_the_page_lists_what_a_runtime_says_of_itself(native, bundle_path):
     assert re.findall(r"`(\w+)`", "".join(rows)) == said
 
 
+EXAMPLES = sorted(path for path in (HERE / "examples").iterdir() if path.suffix in (".c", ".cpp"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_an_example_compiles_without_a_warning_and_fits_the_page(path):
+    more = []
+    if "gst/" in path.read_text("utf-8"):
+        modules = ("gstreamer-app-1.0", "gstreamer-video-1.0")
+        found = subprocess.run(["pkg-config", "--cflags", *modules], capture_output=True, text=True)
+        if found.returncode != 0:
+            pytest.skip(f"needs {' and '.join(modules)}")
+        more = found.stdout.replace("-I", "-isystem").split()  # its own headers are not pedantic
+    command = ["cc", "-std=c99"] if path.suffix == ".c" else ["c++", "-std=c++17"]
+    run([*command, *STRICT, "-O2", "-c", path, "-o", os.devnull, "-I", HERE / "include", *more])
+    assert [line for line in path.read_text("utf-8").splitlines() if len(line) > 110] == []
+
+
 def test_the_example_is_as_short_as_the_page_says():
     lines = (HERE / "examples" / "judge_file.c").read_text("utf-8").splitlines()
     assert len(lines) <= 60 and "in one page of C" in PAGE
