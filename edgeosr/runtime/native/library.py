@@ -27,6 +27,11 @@ NAME = "libedgeosr.so"
 # ``openvino_library``.
 LIBRARY_VARIABLE, ONNXRUNTIME_VARIABLE = "EDGEOSR_LIBRARY", "EDGEOSR_ONNXRUNTIME"
 OPENVINO_VARIABLE = "EDGEOSR_OPENVINO"
+_INSTALL = (
+    "install a wheel of edgeosr for this platform, build it in a checkout (python -m "
+    f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
+)
+_NAME_ANOTHER = "name the file of libedgeosr itself there, or unset the variable, for the one of this edgeosr"
 RGB8, BGR8, NV12, YUYV, GRAY8 = range(5)  # edgeosr_format
 OK, NOT_VERIFIED = 0, 6
 # edgeosr_status, as the error that Python raises for it.
@@ -117,23 +122,25 @@ def load_library(path: str | None = None) -> Any:
     beside = Path(__file__).with_name(NAME)
     named = None if path else _named_by(LIBRARY_VARIABLE)
     name = path or named or (str(beside) if beside.exists() else f"{NAME}.{ABI}")
+    shown, way_out = (f"{name} of {LIBRARY_VARIABLE}", _NAME_ANOTHER) if named else (name, _INSTALL)
     try:
         library = ctypes.CDLL(name)
-        version, abi = library.edgeosr_version, library.edgeosr_abi()
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr, and {name}"
-            f"{f' of {LIBRARY_VARIABLE}' if named else ''} cannot be loaded: {error}; install a "
-            "wheel of edgeosr for this platform, build it in a checkout (python -m "
-            f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
+            f"the native backend needs libedgeosr, and {shown} cannot be loaded: {error}; {way_out}"
         ) from error
-    version.restype = ctypes.c_char_p
-    if abi != ABI:
+    try:
+        abi = library.edgeosr_abi()
+        if abi != ABI:
+            raise MissingDependencyError(
+                f"the native backend needs libedgeosr of ABI {ABI}; {shown} has {abi}; install both of one "
+                f"version, or {way_out}"
+            )
+        _declare(library)
+    except AttributeError as error:  # one of its functions is not there
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr of ABI {ABI}; {name} ({version().decode()}) has {abi}; "
-            "install both of one version"
-        )
-    _declare(library)
+            f"the native backend needs libedgeosr of this version, and {shown} is none: {error}; {way_out}"
+        ) from error
     return library
 
 
@@ -156,6 +163,7 @@ def _declare(library: Any) -> None:
         function.argtypes, function.restype = types, ctypes.c_int
     library.edgeosr_close.argtypes, library.edgeosr_close.restype = (pointer,), None
     library.edgeosr_last_error.restype = text
+    library.edgeosr_version.restype = text
     for name in ("part_name", "class_name"):
         function = getattr(library, f"edgeosr_{name}")
         function.argtypes, function.restype = (pointer, size), text
