@@ -28,7 +28,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
 from edgeosr.bench.table_command import faster_than, require_frame, require_one_network, table_command
 from edgeosr.bench.timer import Candidate, interleave
-from edgeosr.bundle.body import BodyRecord
+from edgeosr.bundle.body import F32, BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
@@ -116,9 +116,10 @@ def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
         body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
         own = limit if record.threshold is None else record.threshold.value
         graph = OpenVinoGraph(model, parts=parts, threads=1, body=body, fusion=record.fusion)
-        rows.append(Row(f"openvino, {record.precision}", portable(graph), own, record))
+        name = "f32 body" if record.precision == F32 else record.precision  # beside model.onnx in f32
+        rows.append(Row(f"openvino, {name}", portable(graph), own, record))
         chain = NativeChain(front, bundle, body, record.fusion)
-        native.append(Row(f"native + {record.precision}", chain, own, record))
+        native.append(Row(f"native + {name}", chain, own, record))
     # Not a body in float32: the biases of one for bf16 are made for that.
     return [*rows, Row("native + f32", NativeChain(front, first, None, None), limit), *native]
 

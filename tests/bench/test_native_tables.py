@@ -141,6 +141,17 @@ def test_decisions_are_python_s_in_every_format(bundle: Bundle) -> None:
     assert "outside" in native_decisions.as_text(report)
 
 
+def test_a_body_in_f32_is_a_row_whose_map_the_library_scores_itself(tmp_path: Path) -> None:
+    small = read_bundle(small_bundle(tmp_path / "f32.edgeosr", "f32"))
+    other = read_bundle(small_bundle(tmp_path / "bf16.edgeosr", "bf16"))
+    report = native_decisions.decisions_report([small.path, other.path], frames=60, seed=3)
+    row = report["total"]["openvino-body"]
+    assert (row["frames"], row["differing_outside"]) == (30, 0)
+    assert 0 < row["largest_distance"] < 1e-3
+    assert report["total"]["openvino"]["frames"] == 60
+    assert "openvino-body" in native_decisions.as_text(report)
+
+
 def test_a_decision_that_differs_is_counted_and_one_near_the_threshold_apart() -> None:
     tally = native_decisions.Tally()
     verdict = SimpleNamespace(score=1.0, threshold=1.0 + 5e-5, index=2, accepted=True)

@@ -58,18 +58,19 @@ def add_engine_of_no_machine(path):
         add_engine(path, record, PLAN)
 
 
-def write_body_bundle(path, plain, *, shift=0.25):
-    """Write a bundle like ``plain``, with a body in bf16 whose fusion and threshold are its own.
+def write_body_bundle(path, plain, *, shift=0.25, precision="bf16"):
+    """Write a bundle like ``plain``, with a body whose fusion and threshold are its own.
 
     Args:
         path: a name that ends in ``.edgeosr``.
         plain: with a backbone, whose end is the body's.
         shift: of the fusion's means, so that the scores are none of the bundle's.
+        precision: of the body.
     """
     manifest, backbone = plain.manifest, plain.manifest.backbone
     fusion = replace(manifest.fusion, means=tuple(mean + shift for mean in manifest.fusion.means))
     record = BodyRecord(
-        precision="bf16", ending=backbone.ending, logits=backbone.logits, converter="none",
+        precision=precision, ending=backbone.ending, logits=backbone.logits, converter="none",
         processor="any", fusion=fusion, threshold=replace(manifest.threshold, value=0.0), gate=GATE,
     )  # fmt: skip
     model = plain.files["model.onnx"]
@@ -77,7 +78,7 @@ def write_body_bundle(path, plain, *, shift=0.25):
     golden = read_golden(plain.files["golden.npz"], manifest)
     graph = OpenVinoGraph(
         model, parts=len(fusion.parts), fusion=fusion, expose=("logits",),
-        body=Body(model=data, precision="bf16", outputs=record.outputs),
+        body=Body(model=data, precision=precision, outputs=record.outputs),
     )  # fmt: skip
     said = [
         graph.run_exposed(np.ascontiguousarray(frame[None]), bgr=bool(bgr))

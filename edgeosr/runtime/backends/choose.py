@@ -163,7 +163,7 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
     graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
-    opened = OpenVinoBackend(graph)
+    opened = OpenVinoBackend(graph, "model.onnx" if body is None else BODY)
     return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
 
 

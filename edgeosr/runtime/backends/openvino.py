@@ -2,21 +2,19 @@
 
 from typing import Any
 
-from edgeosr.bundle.manifest import BODY
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
-from edgeosr.runtime.openvino_module import F32
 from edgeosr.runtime.rows import Rows
 
 
 class OpenVinoBackend:
-    """See ``Backend``; ``graph``: loaded, with the body or without."""
+    """See ``Backend``; ``graph``: loaded; ``file``: that runs, ``model.onnx`` alone or ``body.onnx``."""
 
     name = "openvino"
     takes_cuda_arrays = False
 
-    def __init__(self, graph: OpenVinoGraph) -> None:
+    def __init__(self, graph: OpenVinoGraph, file: str) -> None:
         self._graph = graph
-        self.graph = "model.onnx" if graph.precision == F32 else BODY
+        self.graph = file
         self.providers: tuple[str, ...] = (f"OpenVINO {graph.version} on the CPU, {graph.precision}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:

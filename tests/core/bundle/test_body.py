@@ -52,7 +52,7 @@ def test_a_manifest_without_a_body_is_written_as_before() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"precision": "fp16"}, "body.precision: expected one of bf16, int8"),
+        ({"precision": "fp16"}, "body.precision: expected one of f32, bf16, int8"),
         ({"ending": "logits"}, "body.ending"),
         ({"logits": 0}, "body.logits"),
         ({"processor": ""}, "body.processor"),

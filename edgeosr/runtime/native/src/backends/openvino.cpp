@@ -46,8 +46,8 @@ class OpenVino final : public Backend {
     char const* name() const override { return "openvino"; }
     Graph graph() const override { return plan_.body ? Graph::kBody : Graph::kModel; }
     std::string library() const override {
-        char const* const precision = !plan_.body ? "f32" : plan_.bf16 ? "bf16" : "int8";
-        return joined(library_.path, " (OpenVINO ", library_.version, ", ", precision, ")");
+        return joined(
+            library_.path, " (OpenVINO ", library_.version, ", ", ov::name_of(plan_.precision), ")");
     }
 
     void run(Frames const& frames, RowSink& sink, double limit_s) override {
@@ -202,11 +202,11 @@ std::unique_ptr<Backend> open_openvino(Bundle const& bundle,
                                        std::string& why) {
     ov::Library const& library = ov::library(options.library);
     auto const& body = bundle.manifest.body;
-    std::string const reason = body ? ov::why_not(library, body->int8) : "the bundle has no body";
+    std::string const reason = body ? ov::why_not(library, body->precision) : "the bundle has no body";
     if (body_only && !reason.empty())
         fail(EDGEOSR_NO_BACKEND,
              "the ",
-             body && body->int8 ? "int8" : "bf16",
+             ov::name_of(body ? body->precision : BodyPrecision::kF32),
              " body is not for this processor: ",
              reason,
              "; take a bundle without a body, or a machine that has them");

@@ -89,15 +89,21 @@ Library const& library(std::string const& named) {
     return find_library<Library>(sought, named, opened);
 }
 
-std::string why_not(Library const& library, bool int8) {
+char const* name_of(BodyPrecision precision) {
+    static char const* const kNames[] = {"f32", "bf16", "int8"};
+    return kNames[static_cast<int>(precision)];
+}
+
+std::string why_not(Library const& library, BodyPrecision precision) {
     std::string const name = property(library, "FULL_DEVICE_NAME");
-    if (!int8 && !has_word(property(library, "OPTIMIZATION_CAPABILITIES"), "BF16"))
+    if (precision == BodyPrecision::kBf16 &&
+        !has_word(property(library, "OPTIMIZATION_CAPABILITIES"), "BF16"))
         return joined("the processor (", name, ") has no bf16 instructions (avx512_bf16 or amx_bf16)");
     std::string const flags = processor_flags();
     bool vnni = flags.empty();
     for (auto flag : {"avx512_vnni", "avx_vnni", "amx_int8"})
         vnni = vnni || has_word(flags, flag);
-    if (int8 && !vnni)
+    if (precision == BodyPrecision::kInt8 && !vnni)
         return joined("the processor (", name, ") has no VNNI (avx512_vnni, avx_vnni or amx_int8)");
     return "";
 }

@@ -27,7 +27,7 @@ Plan plan_of(Bundle const& bundle, bool with_body) {
         return plan;
     }
     BodyRecord const& record = *bundle.manifest.body;
-    plan.bf16 = !record.int8;
+    plan.precision = record.precision;
     plan.outputs.push_back(record.ending == Ending::kMap ? "map" : "embedding");
     if (record.ending == Ending::kTangents) plan.outputs.push_back("tangents");
     if (record.logits) plan.outputs.push_back("logits");
