@@ -7,8 +7,7 @@ import pytest
 import edgeosr
 from edgeosr.bundle.directory import write_bundle
 from edgeosr.errors import BundleError
-from edgeosr.runtime import openvino_module, runtime
-from edgeosr.runtime.backends import choose
+from edgeosr.runtime import runtime
 from edgeosr.runtime.golden import read_golden, write_golden
 
 EDITS = {
@@ -54,20 +53,6 @@ def test_an_edited_manifest_is_refused_before_any_network_is_opened(edited, monk
     }
     with pytest.raises(BundleError, match=words.get(place, "body_threshold must be the manifest's")):
         edgeosr.Runtime(edited(place), backend=backend)
-
-
-@pytest.mark.parametrize("backend", ["native", "auto"])
-def test_a_body_that_crashed_the_process_that_tried_it_is_told_and_not_passed_over(
-    as_python_opens_it, edited, monkeypatch, backend
-):
-    def crashed(*_, on="onnxruntime", **__):
-        if on == "openvino":
-            raise BundleError("it crashed the process that tried it first")
-
-    monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "")
-    monkeypatch.setattr(choose, "require_tried", crashed)
-    with pytest.raises(BundleError, match="crashed the process"):
-        edgeosr.Runtime(edited(None), backend=backend)
 
 
 def test_the_same_bundle_unedited_opens_on_every_back_end(as_python_opens_it, edited):
