@@ -11,9 +11,10 @@
  * may use it. Join your threads before the process ends. On onnxruntime no call waits for another's
  * inference; on OpenVINO as many run at once as there are processors, each with a network of its own, which
  * is compiled when it is first needed and kept; on TensorRT four run at once. After the first frame of a
- * size, edgeosr_judge allocates nothing of its own, but for such a network, and for a size that is not among
- * the last 16 (OpenVINO) or 8 (TensorRT, of each of the four); what the back end does inside is its own
- * affair.
+ * size, edgeosr_judge allocates nothing of its own, but for such a network, for a size that is not among
+ * the last 16 (OpenVINO) or 8 (TensorRT, of each of the four), and where more calls run at once than ever
+ * before: each of them has room of its own, which is made in its first frame of a size. What the back end
+ * does inside is its own affair.
  *
  * Sizes: a structure begins with its size, or its size is passed along, so that a program that was compiled
  * with another header is refused, and not misread. Set what you do not use to zero: in a structure, zero
@@ -73,9 +74,10 @@ typedef struct edgeosr_options {
                                     over what cannot run here, for lack of memory too, and edgeosr_info says
                                     why; one that is named runs, or opening fails */
     char const* backend_library; /* path of its library, with a slash in it, or a name for the system to find
-                                    (with "auto": of onnxruntime, which is then taken); NULL:
-                                    EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then the usual
-                                    names; there, relative paths are refused */
+                                    (with "auto": of onnxruntime, which is then taken); it alone is
+                                    tried. NULL: what EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or
+                                    EDGEOSR_TENSORRT names, alone, if it is set (relative paths are refused);
+                                    else the usual names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;
@@ -158,8 +160,12 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * expected; on any error the old one goes on. Calls in flight end with the old one, which is kept for
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
- * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: it
- * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already. A back end that
+ * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: past
+ * an engine that does not run or decides otherwise it goes to the body where a body runs, and it falls back
+ * to model.onnx only where the new bundle has neither, or model.onnx runs already. An engine for frames of
+ * another size than the golden ones cannot judge them, and counts as one that decides otherwise; but where
+ * such an engine runs, which opening took unverified, the new bundle's is taken so too, and "why" of
+ * edgeosr_info says it. With "verify" of the options whatever decides otherwise fails the swap. A back end that
  * the options name stays the only one, and what it cannot run does not count: where a body runs, "openvino"
  * must run that of the new bundle, or model.onnx in float32 if it has none, whether it has engines or not.
  * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or

@@ -107,7 +107,7 @@ std::vector<double> calibrated(Manifest const& manifest) {
 }
 
 Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
-    current_.loaded = load(path, {settings_.verify, settings_.verify, Graph::kModel, std::nullopt});
+    current_.loaded = load(path, {settings_.verify, !settings_.verify, Graph::kModel, std::nullopt});
     current_.limits = std::make_shared<std::vector<double> const>(calibrated(current_.loaded->manifest));
     current_.generation = 1;
 }
@@ -148,7 +148,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
                                failure.status() == EDGEOSR_NO_MEMORY ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
             if (!other || ways.size() == 1) throw;
-            if (demand.strict && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
+            if (settings_.verify && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
             bool const kept = above && ((engine && demand.running == Graph::kBackbone) ||
                                         (!last && ways[i + 1].on == Choice::On::kOnnxRuntime));
             if (kept && reasons.empty()) throw;
@@ -166,6 +166,7 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
         for (auto const* name : {"body.onnx", "backbone.onnx"})
             bundle.take_file(name);
     made.backend = nullptr;  // one that does not decide as it must holds a network
+    made.unverified = false;
     bool const engine = way.on == Choice::On::kTensorRt;
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
@@ -187,7 +188,7 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
         made.parts.push_back(names_.keep(name));
     warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
     if (demand.verify || way.on != Choice::On::kOnnxRuntime)
-        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && !demand.verify);
+        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && demand.unverified);
 }
 
 Runtime::State Runtime::state() const {
@@ -243,7 +244,7 @@ void Runtime::swap(std::string const& path) {
     std::shared_ptr<Loaded> const now = state().loaded;
     Graph const running = now->backend->graph();
     std::optional<Size> const fixed = frame_of(*now), coming = fixed ? fixed : last_frame_.size();
-    next.loaded = load(path, {true, settings_.verify || running != Graph::kModel, running, coming});
+    next.loaded = load(path, {true, now->unverified, running, coming});
     next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
     std::lock_guard<std::mutex> const lock(mutex_);
     next.generation = current_.generation + 1;

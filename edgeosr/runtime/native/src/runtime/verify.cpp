@@ -155,6 +155,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
     if (std::string const words = other_size(*loaded.backend, golden.size); !words.empty()) {
         if (!may_miss) fail(EDGEOSR_NOT_VERIFIED, loaded.path, " cannot be verified: ", words);
         loaded.why += joined("; it was not verified: ", words);
+        loaded.unverified = true;
         return;
     }
     Graph const graph = loaded.backend->graph();
