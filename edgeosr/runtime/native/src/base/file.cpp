@@ -81,7 +81,8 @@ bool is_directory(std::string const& path) {
 
 bool is_missing(std::string const& path) {
     struct stat status;
-    return stat(path.c_str(), &status) != 0 && errno != EACCES && errno != EPERM;
+    if (stat(path.c_str(), &status) == 0) return false;
+    return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENAMETOOLONG;
 }
 
 bool exists(std::string const& path) {
