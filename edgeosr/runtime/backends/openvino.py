@@ -47,6 +47,6 @@ def enough_memory() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise InferenceError(
-            f"openvino has not enough memory ({str(error) or 'nothing more is said'}); give the process more, "
-            "judge fewer frames in one call, or take backend='onnxruntime'"
+            f"openvino has not enough memory ({str(error) or 'nothing more is said'}); give the process "
+            "more, judge fewer frames in one call, or take backend='onnxruntime'"
         ) from error
