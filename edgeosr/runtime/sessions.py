@@ -118,7 +118,8 @@ def run_session(
     except Exception as error:  # onnxruntime's errors share no base class of their own
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feed.items())
         raise InferenceError(
-            f"onnxruntime could not run {name} on {shapes}: {shortened(error, LONGEST_REASON)}"
+            f"onnxruntime could not run {name} on {shapes}: {shortened(error, LONGEST_REASON)}; try one "
+            "smaller frame, or another version of onnxruntime"
         ) from error
 
 

@@ -31,7 +31,10 @@ _INSTALL = (
     "install a wheel of edgeosr for this platform, build it in a checkout (python -m "
     f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
 )
-_NAME_ANOTHER = "name the file of libedgeosr itself there, or unset the variable, for the one of this edgeosr"
+_NAME_ANOTHER = (
+    "name the file of libedgeosr itself there, or unset the variable, for a wheel's own, or build it in a "
+    "checkout (python -m edgeosr.runtime.native.build)"
+)
 RGB8, BGR8, NV12, YUYV, GRAY8 = range(5)  # edgeosr_format
 OK, NOT_VERIFIED = 0, 6
 # edgeosr_status, as the error that Python raises for it.
@@ -194,7 +197,7 @@ def _named_by(variable: str) -> str | None:
     As the library reads it: a relative path would be another file once the program has changed its folder.
     """
     named = os.environ.get(variable)
-    if named and os.sep in named and not named.startswith(os.sep):
+    if named and os.path.dirname(named) and not os.path.isabs(named):
         raise MissingDependencyError(
             f"{variable} must be a whole path, or a name without a slash for the system to find; got "
             f"{shortened(printable(named), LONGEST_NAME)}: write the path from / on, which is the same file "

@@ -25,12 +25,17 @@ using edgeosr::fail;
 using edgeosr::Failure;
 
 constexpr std::int32_t kMostWarmUps = 10000;
+constexpr char kNoMemory[] =
+    "there is not enough memory; judge fewer or smaller frames in one call, or give the process more";
+constexpr char kReport[] = ": a fault of libedgeosr " EDGEOSR_VERSION "; please report it";
 
 // Plain bytes: telling an error allocates nothing, and a thread that ends has nothing to free.
 thread_local char last_error[2048] = "";
 
-edgeosr_status told(edgeosr_status status, char const* text) noexcept {
+edgeosr_status told(edgeosr_status status, char const* text, char const* more = "") noexcept {
     edgeosr::put_words(last_error, sizeof last_error, text);
+    std::size_t const used = std::strlen(last_error);
+    edgeosr::put_words(last_error + used, sizeof last_error - used, more);
     return status;
 }
 
@@ -42,15 +47,13 @@ edgeosr_status guarded(Work&& work) noexcept {
     } catch (Failure const& failure) {
         return told(failure.status(), failure.what());
     } catch (std::bad_alloc const&) {
-        return told(EDGEOSR_NO_MEMORY,
-                    "there is not enough memory; judge fewer or smaller frames in one call");
+        return told(EDGEOSR_NO_MEMORY, kNoMemory);
     } catch (std::length_error const&) {
-        return told(EDGEOSR_NO_MEMORY,
-                    "there is not enough memory; judge fewer or smaller frames in one call");
+        return told(EDGEOSR_NO_MEMORY, kNoMemory);
     } catch (std::exception const& error) {
-        return told(EDGEOSR_INTERNAL, error.what());
+        return told(EDGEOSR_INTERNAL, error.what(), kReport);
     } catch (...) {
-        return told(EDGEOSR_INTERNAL, "something was thrown that is no exception; please report it");
+        return told(EDGEOSR_INTERNAL, "something was thrown that is no exception", kReport);
     }
 }
 
@@ -171,7 +174,8 @@ edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
                  "thresholds must have room for ",
                  limits.size(),
                  " numbers; got ",
-                 capacity);
+                 capacity,
+                 "; ask for their number first, with thresholds NULL and capacity 0");
         std::memcpy(thresholds, limits.data(), limits.size() * sizeof(double));
     });
 }
@@ -219,7 +223,12 @@ edgeosr_status edgeosr_info(edgeosr_runtime const* runtime, char* json, size_t c
         if (json == nullptr && capacity == 0) return;
         require(json, "json");
         if (capacity < text.size() + 1)
-            fail(EDGEOSR_BAD_ARGUMENT, "json must have room for ", text.size() + 1, " bytes; got ", capacity);
+            fail(EDGEOSR_BAD_ARGUMENT,
+                 "json must have room for ",
+                 text.size() + 1,
+                 " bytes; got ",
+                 capacity,
+                 "; ask for them first, with json NULL and capacity 0");
         std::memcpy(json, text.c_str(), text.size() + 1);
     });
 }

@@ -32,7 +32,12 @@ struct Library {
     bool const memory = said.find("bad_alloc") != std::string::npos ||
                         said.find("bad allocation") != std::string::npos ||
                         said.find("allocate memory") != std::string::npos;
-    fail(memory ? EDGEOSR_NO_MEMORY : kind, what, ": ", shown(said, 600));
+    fail(memory ? EDGEOSR_NO_MEMORY : kind,
+         what,
+         ": ",
+         shown(said, 600),
+         memory ? "; give the process more memory, or judge fewer frames in one call"
+                : "; try one smaller frame, or another version of onnxruntime");
 }
 
 void require(Api const& api, ort::Status* status, char const* what) {

@@ -76,7 +76,8 @@ void require(Library const& library, int status, char const* what, std::string_v
          file,
          ": ",
          said.empty() ? joined("status ", status) : shown(said, 600),
-         "; take the back end onnxruntime, or another version of OpenVINO");
+         memory ? "; give the process more memory, or take the back end onnxruntime"
+                : "; take the back end onnxruntime, or another version of OpenVINO");
 }
 
 Library const& library(std::string const& named) {

@@ -117,7 +117,8 @@ Bytes read_plain_file(std::string const& directory,
              found,
              " bytes; at most ",
              limit,
-             " are read: this is no bundle");
+             " are read: this is no bundle",
+             kAgain);
     Bytes bytes(found + 1);  // one more: a file that grows meanwhile is refused too
     std::size_t filled = 0;
     while (filled < bytes.size()) {

@@ -12,7 +12,9 @@ constexpr std::uint64_t kSchema = 5, kClassSchema = 6, kBodySchema = 7;
 
 std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
     if (!root.has("schema"))
-        fail(EDGEOSR_BAD_BUNDLE, document, " is no edgeosr manifest: it has no field 'schema'");
+        fail(EDGEOSR_BAD_BUNDLE,
+             document,
+             " is no edgeosr manifest: it has no field 'schema'; name a bundle that edgeosr export made");
     std::uint64_t const schema = root.field("schema").whole(1, kLargestWhole);
     if (schema < kSchema || schema > kBodySchema)
         fail(EDGEOSR_BAD_BUNDLE,

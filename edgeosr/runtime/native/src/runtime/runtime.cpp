@@ -217,20 +217,24 @@ void Runtime::set_class_limits(double const* limits, std::size_t count) {
              "there must be one threshold for each of ",
              classes,
              " classes; got ",
-             count);
+             count,
+             ": pass them in the order of edgeosr_class_name");
     set_limits(std::vector<double>(limits, limits + count), true);
 }
 
 void Runtime::set_limits(std::vector<double> limits, bool by_class) {
     for (double limit : limits)
-        if (std::isnan(limit)) fail(EDGEOSR_BAD_ARGUMENT, "a threshold must be a number; got NaN");
+        if (std::isnan(limit))
+            fail(EDGEOSR_BAD_ARGUMENT, "a threshold must be a number; got NaN: INFINITY accepts all");
     auto made = std::make_shared<std::vector<double> const>(std::move(limits));
     std::lock_guard<std::mutex> const lock(mutex_);
     if (by_class && made->size() != current_.loaded->classes.size())
         fail(EDGEOSR_BAD_ARGUMENT,
              "the bundle was swapped meanwhile for one of ",
              current_.loaded->classes.size(),
-             " classes");
+             " classes; got ",
+             made->size(),
+             " thresholds: set those of the new one");
     current_.limits = std::move(made);
 }
 
