@@ -207,7 +207,7 @@ def _require_bundle_directory(path: Path) -> None:
     except OSError as error:
         if error.errno not in _NOTHING_THERE:
             raise StorageError(
-                f"{path} cannot be looked into: {error.strerror}; check the disk, or the network that it lies on"
+                f"{path} cannot be looked into: {error.strerror}; check the disk or the network"
             ) from error
     except ValueError:  # what it is instead is said below
         pass

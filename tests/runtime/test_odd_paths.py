@@ -1,5 +1,6 @@
 """Paths that no file can have, that lead in circles, or that are no text: said in words, never a crash."""
 
+import errno
 import os
 import shutil
 import sys
@@ -124,6 +125,25 @@ def test_a_bundle_that_may_not_be_looked_into_is_not_called_none(
         Runtime(folder)
     code, said = run("inspect", folder)
     assert code == 1 and "may not be looked into: Permission denied" in said and "no bundle" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_bundle_on_a_disk_that_fails_is_not_called_none(
+    run: Run, monkeypatch, tmp_path: Path, number: int
+) -> None:
+    real = os.lstat
+
+    def failing(path, *rest, **named):
+        if "away.edgeosr/" in os.fspath(path):
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    words = f"away.edgeosr cannot be looked into: {os.strerror(number)}; check the disk"
+    with pytest.raises(StorageError, match=words):
+        Runtime(tmp_path / "away.edgeosr")
+    code, said = run("inspect", tmp_path / "away.edgeosr")
+    assert code == 1 and "cannot be looked into" in said and "no bundle" not in said
 
 
 def test_the_parser_leaves_a_path_that_may_not_be_read_to_who_says_what_to_do(

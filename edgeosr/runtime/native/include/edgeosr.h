@@ -165,12 +165,12 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * to model.onnx only where the new bundle has neither, or model.onnx runs already. An engine for frames of
  * another size than the golden ones cannot judge them, and counts as one that decides otherwise; but where
  * such an engine runs, which opening took unverified, the new bundle's is taken so too, and "why" of
- * edgeosr_info says it. With "verify" of the options whatever decides otherwise fails the swap. A back end that
- * the options name stays the only one, and what it cannot run does not count: where a body runs, "openvino"
- * must run that of the new bundle, or model.onnx in float32 if it has none, whether it has engines or not.
- * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
- * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
- * Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
+ * edgeosr_info says it. With "verify" of the options whatever decides otherwise fails the swap. A back end
+ * that the options name stays the only one, and what it cannot run does not count: where a body runs,
+ * "openvino" must run that of the new bundle, or model.onnx in float32 if it has none, whether it has engines
+ * or not. EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another
+ * only, or judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info
+ * then. Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
