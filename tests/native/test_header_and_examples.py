@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,34 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     assert (done.returncode, done.stdout) == (2, b"") and b"must have 1800 bytes; got 100" in done.stderr
 
 
+def test_who_reads_the_lines_over_a_pipe_gets_each_before_the_next_frame(
+    programs, environment, bundle_path, tiny
+):
+    command = [str(programs / "judge_rows"), str(bundle_path), "20", "30"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as running:
+        try:
+            for one in tiny.sample_frames(2):
+                running.stdin.write(one.tobytes())
+                running.stdin.flush()
+                assert select.select([running.stdout], [], [], 60)[0], (
+                    "no line came while it waits for frames"
+                )
+                assert os.read(running.stdout.fileno(), 4096).endswith(b" ms\n")
+        finally:
+            running.stdin.close()
+    assert running.returncode == 0
+
+
+def test_the_loop_for_gstreamer_ends_with_a_file_and_tells_what_fails():
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("gstreamer_example.py")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if done.stdout.startswith("not run: "):
+        pytest.skip(done.stdout)
+
+
 def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, tmp_path):
     command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -234,6 +263,13 @@ def test_a_block_of_c_on_the_page_compiles(number):
     text += [line for line in lines if not line.startswith("#")]
     command = ["cc", "-std=c99", *STRICT, "-fsyntax-only", "-x", "c", "-", "-I", HERE / "include"]
     run(command, input="\n".join([*text, "return 0;", "}"]) + "\n")
+
+
+def test_what_cmake_builds_has_pythons_version():
+    # A plug-in of another version is refused, and either may have been built by the other way.
+    for path in (HERE / "CMakeLists.txt", HERE.parents[2] / "CMakeLists.txt"):
+        (version,) = re.findall(r"^project\(\w+ VERSION (\S+)", path.read_text("utf-8"), re.MULTILINE)
+        assert version == edgeosr.__version__
 
 
 def test_the_page_has_blocks_of_c():
