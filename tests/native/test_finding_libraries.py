@@ -49,10 +49,6 @@ def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monk
     assert said.startswith(f"{NO_BACKEND} ") and "libonnxruntime.so.1 (" in said
     assert "; libonnxruntime.so (" in said and "name the file in EDGEOSR_ONNXRUNTIME" in said
     assert "onnxruntime/capi/libonnxruntime.so.VERSION" in said and "or set backend to openvino" in said
-    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", "/nowhere/libonnxruntime.so.9")  # then it alone
-    status, said = said_on_opening(native, bundle_path, options(backend_library=None))
-    assert status == NO_BACKEND and "looked for /nowhere/libonnxruntime.so.9 (" in said
-    assert "libonnxruntime.so.1 (" not in said and "libonnxruntime.so (" not in said
     monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", onnxruntime_library())
     with opened(native, bundle_path, backend_library=None) as found:
         assert found.info()["backend"] == "onnxruntime"
@@ -60,6 +56,10 @@ def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monk
         native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
     )
     assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", "/nowhere/libonnxruntime.so.9")  # then it alone
+    status, said = said_on_opening(native, bundle_path, options(backend_library=None))
+    assert status == NO_BACKEND and "looked for /nowhere/libonnxruntime.so.9 (" in said
+    assert "libonnxruntime.so.1 (" not in said and "libonnxruntime.so (" not in said
 
 
 def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
