@@ -152,6 +152,27 @@ def test_a_body_in_f32_is_a_row_whose_map_the_library_scores_itself(tmp_path: Pa
     assert "openvino-body" in native_decisions.as_text(report)
 
 
+@pytest.mark.parametrize("words", [native_decisions.NOT_VERIFIED, "cannot compile body.onnx"])
+def test_a_back_end_that_its_golden_frames_refuse_is_told_and_what_fails_otherwise_ends_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    real = native_decisions.NativeHandle
+
+    def opened(path: Path, backend: str, place: str | None) -> Any:
+        if backend == "openvino":
+            raise InferenceError(f"{path} {words}")
+        return real(path, backend, place)
+
+    monkeypatch.setattr(native_decisions, "NativeHandle", opened)
+    if words != native_decisions.NOT_VERIFIED:
+        with pytest.raises(InferenceError, match="cannot compile"):
+            native_decisions.decisions_report([bundle.path], frames=5, seed=3)
+        return
+    report = native_decisions.decisions_report([bundle.path], frames=5, seed=3)
+    assert list(report["total"]) == ["onnxruntime"] and report["bundles"][0]["refused"] == ["openvino"]
+    assert "refused, for its golden frames tell that it differs: openvino" in native_decisions.as_text(report)
+
+
 def test_a_decision_that_differs_is_counted_and_one_near_the_threshold_apart() -> None:
     tally = native_decisions.Tally()
     verdict = SimpleNamespace(score=1.0, threshold=1.0 + 5e-5, index=2, accepted=True)
