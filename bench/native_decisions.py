@@ -40,7 +40,7 @@ from edgeosr.verdict import Verdict
 BAND = 1e-4
 BODY_ROW = "openvino-body"
 # What the library says of a back end that its golden frames refuse, which nobody gets to run.
-NOT_VERIFIED = "does not decide here as where it was made"
+NOT_VERIFIED = "where it was made"
 Report = dict[str, Any]
 
 
