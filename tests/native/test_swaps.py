@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from body_bundles import add_engine_of_no_machine
+from body_bundles import add_engine_of_no_machine, write_body_bundle
 from handle import FAILED, FRAME, NO_BACKEND, NO_PREVIOUS, frame, in_child, opened, options, said_on_opening
 from openvino_frames import LIBRARY, frames_of
 from openvino_shim import build_shim
@@ -48,13 +48,14 @@ def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
         assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
 
 
-# Four processors, of whichever there are, and how often body.onnx was opened.
+# Four processors, of whichever there are, and how often the network was opened.
 COUNTING = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 static atomic_int opened;
 int count_opened(void) { return opened; }
@@ -65,13 +66,13 @@ int open(const char *path, int flags, ...) {
     va_start(more, flags);
     int mode = flags & O_CREAT ? va_arg(more, int) : 0;
     va_end(more);
-    if (strstr(path, "/body.onnx") != NULL) ++opened;
+    if (strstr(path, getenv("COUNTED")) != NULL) ++opened;
     return real(path, flags, mode);
 }
 """
 # A run that waits holds the one network that there is: each call beside it needs another.
 JUDGING = """
-import ctypes, sys, threading, time
+import ctypes, os, sys, threading, time
 from pathlib import Path
 from edgeosr.runtime.native.library import load_library
 from handle import frame, opened
@@ -101,7 +102,7 @@ with opened(load_library(library), bundle, **chosen) as handle:
             thread.join()
         print(counting.count_opened() - before, *said)
         said.clear()
-    path = Path(bundle, "body.onnx")
+    path = Path(bundle + os.environ["COUNTED"])
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     before = counting.count_opened()
@@ -110,15 +111,20 @@ with opened(load_library(library), bundle, **chosen) as handle:
 """
 
 
-def test_a_body_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
-    built, processor_of_bodies, body_bundle, tmp_path
+@pytest.mark.parametrize("precision", ["", "f32"], ids=["model.onnx", "body.onnx"])
+def test_a_network_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
+    built, typed_bundle, tmp_path, precision
 ):
     path, counting = tmp_path / "replaced.edgeosr", tmp_path / "counting.so"
-    shutil.copytree(body_bundle().path, path)
+    if precision:
+        write_body_bundle(path, typed_bundle(), precision=precision)
+    else:
+        shutil.copytree(typed_bundle().path, path)
     command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(counting), "-ldl"]
     subprocess.run(command, input=COUNTING, text=True, check=True)
     shim = build_shim(tmp_path, LIBRARY.decode())
-    said = in_child(JUDGING, built, path, shim, counting, LD_PRELOAD=str(counting))
+    counted = {"LD_PRELOAD": str(counting), "COUNTED": "/body.onnx" if precision else "/model.onnx"}
+    said = in_child(JUDGING, built, path, shim, counting, **counted)
     assert said == ["1 0 0", "1 0 0 0 0"]  # opened once, and every call was answered
 
 
