@@ -1,11 +1,13 @@
 """A manifest that was edited after the export is refused, whatever runs here: nothing else is run instead."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from handle import BUNDLE, options, said_on_opening
 
 import edgeosr
-from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.errors import BundleError
 from edgeosr.runtime import openvino_module, runtime
 from edgeosr.runtime.backends import choose
@@ -74,3 +76,45 @@ def test_the_same_bundle_unedited_opens_on_every_back_end(as_python_opens_it, ed
     path = edited(None)
     for backend in ("native", "auto", "openvino", "onnxruntime"):
         edgeosr.Runtime(path, backend=backend).close()
+
+
+def edit_of_text(path, way, value):
+    """Edit a manifest as with a text editor; returns what is refused of it, by Python."""
+    document = json.loads((path / "manifest.json").read_bytes())
+    node = document
+    for key in way[:-1]:
+        node = node[key]
+    assert node[way[-1]] != value
+    node[way[-1]] = value
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (path / "manifest.json").write_text(text, "utf-8")
+    with pytest.raises(BundleError) as error:
+        read_bundle(path)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("body", "precision"), "int8"),
+        (("body", "gate", "agreement"), 0.1),
+        (("threshold", "value"), 9.5),
+        (("threshold", "interval"), [0.0, 0.01]),
+        (("head", "temperature"), 3.5),
+        (("frame",), [480, 640]),
+        (("preprocessing", "color"), "bgr"),
+        (("name",), "another"),
+    ],
+)
+def test_an_edit_of_any_field_is_refused_in_the_same_words(native, edited, way, value):
+    path = edited(None)
+    good = json.loads((path / "manifest.json").read_bytes())["digest"]
+    said = edit_of_text(path, way, value)
+    assert f"{path}/manifest.json was edited after the export: its digest must be " in said
+    assert said.endswith(f"...; got {good[:12]}...; export the bundle again, or copy it again")
+    for asked in (options(), options(verify=1)):
+        assert said_on_opening(native, path, asked) == (BUNDLE, said)
+    for backend in ("native", "auto", "openvino", "onnxruntime"):
+        with pytest.raises(BundleError) as error:
+            edgeosr.Runtime(path, backend=backend)
+        assert str(error.value) == said
