@@ -3,9 +3,11 @@
 A class or a decision that differs is a difference, whatever the score: only where the expected score is so
 near to the threshold, or the second class so near to the first, that rounding decides, it cannot be told. A
 score or a value may differ by what rounding can do, a ``Band``; it never comes from how far two graphs of
-different precision are apart at most. Frames that were judged alone and in a batch are counted apart: a fault
-of batches touches half of all verdicts at most. So are batches of different sizes: an engine has buffers of
-its own for each.
+different precision are apart at most. A Jacobian norm counts masks of the map: where rounding moves a number
+over a kink it jumps, by a step that no band of sums bounds, and nothing else of that frame moves.
+
+Frames that were judged alone and in a batch are counted apart: a fault of batches touches half of all
+verdicts at most. So are batches of different sizes: an engine has buffers of its own for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,6 +50,9 @@ class Band:
         relative: and, on top of that, to any value, as a share of it.
         most_outside: share of the frames, of those judged alone and of those judged in a batch, whose score
             (or value) may lie outside, by up to ``CEILING`` bands. 0 to 1.
+        steps: of each part, whether rounding of the map may move it by a step; empty: of none. Of
+            ``MOST_OUTSIDE`` of the frames such a part may lie outside, by up to ``CEILING`` bands, if all
+            others are inside and the score differs by what follows of the step alone.
     """
 
     score: float
@@ -55,16 +60,18 @@ class Band:
     values: tuple[float, ...]
     relative: float
     most_outside: float
+    steps: tuple[bool, ...] = ()
 
 
-def same_graph_band(parts: int) -> Band:
-    """Return the band of one graph that runs elsewhere; ``parts``: their number."""
+def same_graph_band(parts: int, steps: tuple[bool, ...] = ()) -> Band:
+    """Return the band of one graph that runs elsewhere; ``parts``: their number; ``steps``: see ``Band``."""
     return Band(
         score=SAME_GRAPH,
         gap=SAME_GRAPH,
         values=(SAME_GRAPH,) * parts,
         relative=SAME_GRAPH_RELATIVE,
         most_outside=0.0,
+        steps=steps,
     )
 
 
@@ -226,8 +233,13 @@ def _far_away(
     scores = np.array([one.verdict.score for one in group], np.float64)
     values = np.array([[one.verdict.parts[name] for name in fusion.parts] for one in group], np.float64)
     score, wanted = expected.score[frames].astype(np.float64), expected.values[frames].astype(np.float64)
-    kinds = [("scores", np.abs(scores - score), band.score)]
     apart = np.maximum(np.abs(values - wanted) - band.relative * np.abs(wanted), 0.0) / fusion.stds
+    off = np.abs(scores - score)
+    if any(band.steps):
+        stepped = _stepped(off, apart, band, fusion)
+        if stepped.sum() <= max(least, MOST_OUTSIDE * len(group)):
+            off, apart = np.where(stepped, 0.0, off), np.where(stepped[:, None], 0.0, apart)
+    kinds = [("scores", off, band.score)]
     kinds += [(f"values of {name}", apart[:, i], band.values[i]) for i, name in enumerate(fusion.parts)]
     for kind, distance, allowed in kinds:
         outside, worst = int((distance > allowed).sum()), int(distance.argmax())
@@ -238,6 +250,28 @@ def _far_away(
             f"ones, which rounding does not explain ({float(np.median(distance)):.3g} in the median, "
             f"{distance[worst]:.3g} at most, golden frame {frames[worst]}{_place(group[worst])})"
         )
+
+
+def _stepped(
+    off: NDArray[np.float64], apart: NDArray[np.float64], band: Band, fusion: Fusion
+) -> NDArray[np.bool_]:
+    """Tell in which frames a step of the Jacobian norm, and nothing else, is what lies outside, ``[n]``.
+
+    Args:
+        off: distances of the scores, ``[n]``.
+        apart: of the values, ``[n, parts]``, in the fusion's ``stds``.
+        band: with ``steps``.
+        fusion: of the scores.
+    """
+    steps, allowed = np.array(band.steps), np.array(band.values)
+    follows = apart[:, steps] @ np.abs(np.array(fusion.weights)[steps])
+    outside = apart > allowed
+    return np.asarray(
+        outside.any(axis=1)
+        & ~outside[:, ~steps].any(axis=1)
+        & (apart <= CEILING * allowed).all(axis=1)
+        & (off - follows <= band.score)
+    )
 
 
 def _place(one: Found) -> str:

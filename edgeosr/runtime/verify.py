@@ -32,8 +32,8 @@ from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
 
-# What libedgeosr says of a body whose golden verdicts differ (verify.cpp).
-_DECIDES_OTHERWISE = "does not decide here as where it was made"
+# What libedgeosr says of a body that is not as its golden verdicts (verify.cpp).
+_DECIDES_OTHERWISE = "golden verdicts differ"
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
 

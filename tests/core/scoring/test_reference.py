@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from edgeosr.errors import UsageError
-from edgeosr.scoring.activations import activate
+from edgeosr.scoring.activations import KINKED, activate
 from edgeosr.scoring.fusion import unfitted_fusion
 from edgeosr.scoring.parts import carried_parts
 from edgeosr.scoring.parts.movr_loss import one_vs_rest_loss, with_margin
@@ -80,6 +80,13 @@ def test_activations_and_derivatives_are_those_of_torch_kinks_included(name):
     value, slope = activate(name, np.array(parameters, np.float32), y)
     np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(slope, tensor.grad.numpy(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_activations_with_a_kink_are_those_whose_derivative_jumps(name):
+    points = np.arange(-9, 9, 1e-4)
+    _, slope = activate(name, np.array(TORCH[name][0], np.float32), np.stack([points] * 3)[None, :, :, None])
+    assert (np.abs(np.diff(slope[0, 0, :, 0])).max() > 0.1) == (name in KINKED)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
