@@ -25,6 +25,11 @@ def manifest_with_digest(plain: dict[str, Any]) -> bytes:
     return f"{before}{sha256_of(blank.encode('utf-8'))}{after}".encode()
 
 
+def has_digest(data: bytes) -> bool:
+    """Tell whether a manifest that was found good has a digest; without bytes it has none."""
+    return bool(data) and DIGEST in json.loads(data)
+
+
 def require_digest(data: bytes, node: JsonNode, document: str) -> None:
     """Hold a manifest against its digest.
 
