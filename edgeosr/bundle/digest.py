@@ -25,9 +25,10 @@ def manifest_with_digest(plain: dict[str, Any]) -> bytes:
     return f"{before}{sha256_of(blank.encode('utf-8'))}{after}".encode()
 
 
-def has_digest(data: bytes) -> bool:
-    """Tell whether a manifest that was found good has a digest; without bytes it has none."""
-    return bool(data) and DIGEST in json.loads(data)
+def digest_within(data: bytes) -> dict[str, str]:
+    """Return the digest of a manifest that was found good, by its name; empty where it has none."""
+    plain = json.loads(data or b"{}")
+    return {DIGEST: plain[DIGEST]} if DIGEST in plain else {}
 
 
 def require_digest(data: bytes, node: JsonNode, document: str) -> None:

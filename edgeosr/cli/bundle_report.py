@@ -2,7 +2,7 @@
 
 import textwrap
 
-from edgeosr.bundle.digest import has_digest
+from edgeosr.bundle.digest import digest_within
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
@@ -20,7 +20,8 @@ LISTED_CLASSES = 20
 
 def document_from_bundle(bundle: Bundle) -> str:
     """Return its path and its manifest as one JSON document."""
-    return json_text({"path": bundle.path, **bundle.manifest.as_json()}, indent=1)
+    plain = {"path": bundle.path, **bundle.manifest.as_json(), **digest_within(bundle.manifest_data)}
+    return json_text(plain, indent=1)
 
 
 def text_from_bundle(bundle: Bundle) -> str:
@@ -50,7 +51,7 @@ def text_from_bundle(bundle: Bundle) -> str:
 
 
 def _of_the_manifest(bundle: Bundle) -> str:
-    if has_digest(bundle.manifest_data):
+    if digest_within(bundle.manifest_data):
         return "the manifest itself as its digest says, which is no signature"
     return "the manifest itself has no digest, so not every edit of it is found: export again"
 
