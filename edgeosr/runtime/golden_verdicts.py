@@ -11,7 +11,8 @@ from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
-from edgeosr.runtime.agreement import Band, Found, agreement, engine_band, same_graph_band
+from edgeosr.runtime.agreement import Found, agreement
+from edgeosr.runtime.bands import Band, engine_band, same_graph_band
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import Expected, Golden, enlarged, judged
 from edgeosr.runtime.sessions import CPU_ONLY

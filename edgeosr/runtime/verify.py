@@ -21,8 +21,9 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.runtime.agreement import Band, agreement, engine_band
+from edgeosr.runtime.agreement import agreement
 from edgeosr.runtime.backends.backend import BACKENDS, NATIVE
+from edgeosr.runtime.bands import Band, engine_band
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import Expected, Golden
 from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from edgeosr.bundle.manifest import manifest_bytes
-from edgeosr.runtime.agreement import (
-    CEILING,
-    KERNEL,
-    SAME_GRAPH,
-    Found,
-    agreement,
-    engine_band,
-    same_graph_band,
-)
+from edgeosr.runtime.agreement import Found, agreement
+from edgeosr.runtime.bands import CEILING, KERNEL, SAME_GRAPH, engine_band, same_graph_band
 from edgeosr.runtime.golden import Rounding, write_golden
 from edgeosr.scoring.parts import part
 from edgeosr.verdict import UNKNOWN, Verdict

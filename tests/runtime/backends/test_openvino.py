@@ -14,7 +14,7 @@ from typed_bundle import sample_frames
 from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import FrameError, InferenceError, MissingDependencyError, UsageError
 from edgeosr.runtime import openvino_graph
-from edgeosr.runtime.agreement import SAME_GRAPH
+from edgeosr.runtime.bands import SAME_GRAPH
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.verify import verify_bundle

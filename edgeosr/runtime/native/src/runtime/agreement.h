@@ -1,4 +1,5 @@
-// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py).
+// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py,
+// bands.py).
 #pragma once
 
 #include <string>
