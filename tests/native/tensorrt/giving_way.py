@@ -135,6 +135,19 @@ def test_a_lanes_own_sizes_go_before_other_lanes_those_used_longest_ago_first(ca
     assert one.slots() < 5
 
 
+def test_a_call_goes_over_to_an_idle_lane_that_has_its_size_and_nothing_is_let_go(card):
+    one = card()
+    small, holder = one.lanes_with((1,), (6,))
+    one.fill()
+    run = one.begin(200)
+    assert run.lane == small and one.judge(run, 1) == 0
+    first = scores(run, 1)
+    assert one.judge(run, 6) == 0 and run.lane == holder
+    assert scores(run, 2) == first * 2  # the frame that both pieces begin with
+    one.engine.end(run)
+    assert (one.lanes(), one.slots()) == (2, 2)
+
+
 class Call(threading.Thread):
     """A call on a thread of its own; ``status`` once it ended."""
 
@@ -209,7 +222,7 @@ def test_a_context_that_tensorrt_does_not_make_takes_the_place_of_one_other_alon
 
 def test_page_locked_memory_is_not_had_of_lanes_that_have_none(card):
     one = card(activations=1 << 20)
-    one.lanes_with((1,), (), (4,))
+    one.lanes_with((1,), (4,), ())
     one.made.cuda.failures["cuMemHostAlloc"] = FULL
     assert one.one(6) == MEMORY and (one.lanes(), one.slots()) == (3, 2)
     assert "the GPU's memory is full while frames are judged (cuMemHostAlloc)" in one.engine.words
