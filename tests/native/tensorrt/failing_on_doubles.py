@@ -210,8 +210,9 @@ def test_memory_that_other_sizes_hold_is_freed_for_a_new_one(machine, frames):
     made.cuda.fail_at = {("cuMemAlloc", 0): Result.CUDA_ERROR_OUT_OF_MEMORY}
     assert len(handle.judge(*map(frame, frames[:3]))) == 3
     assert sum("context" in name for name in made.trt.alive) == 2  # the size that was used longest ago
+    contexts = len(made.trt.contexts)
     handle.judge(*map(frame, frames[:2]))
-    assert len(made.trt.contexts) == 3
+    assert len(made.trt.contexts) == contexts
 
 
 def test_after_a_call_without_memory_for_its_rows_the_next_one_has_room_for_them(machine, frames):

@@ -212,7 +212,8 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
              : graph == Graph::kBody ? "body.onnx"
                                      : "backbone.onnx");
     json += ", \"why\": ";
-    put_text(json, loaded.why);
+    std::string const waits = loaded.backend->why_calls_wait();
+    put_text(json, waits.empty() ? loaded.why : joined(loaded.why, "; ", waits));
     json += ", \"classes\": ";
     put_texts(json, manifest.classes);
     json += ", \"parts\": ";
