@@ -18,14 +18,8 @@ from edgeosr.export.golden_choice import chosen_frames
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.threads import graph_threads
-from edgeosr.runtime.agreement import (
-    MOST_TIES,
-    SAME_GRAPH,
-    Band,
-    cannot_be_told,
-    engine_band,
-    same_graph_band,
-)
+from edgeosr.runtime.agreement import MOST_TIES, cannot_be_told
+from edgeosr.runtime.bands import SAME_GRAPH, Band, engine_band, same_graph_band
 from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, Rounding, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.typed_expected import typed_expected

@@ -20,7 +20,7 @@ from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import BundleError, InferenceError, MissingDependencyError
 from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime import openvino_module
-from edgeosr.runtime.agreement import SAME_GRAPH
+from edgeosr.runtime.bands import SAME_GRAPH
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import (
     BGR8,

@@ -21,31 +21,50 @@ from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, OPENVINO_VARIABLE
 
 
-@pytest.fixture
-def processor_of_bodies():
-    """Skips where no body in bf16 runs."""
+def no_bf16():
+    """Why no body in bf16 runs here; "" where one does."""
     import openvino
 
-    if openvino_module.why_not("bf16", openvino.Core()):
-        pytest.skip("this processor has no bf16 instructions")
+    return openvino_module.why_not("bf16", openvino.Core())
 
 
-@pytest.mark.parametrize("backend", [b"auto", b"openvino"])
-def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
-    native, processor_of_bodies, body_bundle, monkeypatch, tmp_path, backend
+def require_bf16():
+    if why := no_bf16():
+        pytest.skip(f"{why}, and without them no body in bf16 runs")
+
+
+@pytest.fixture
+def network(typed_bundle, body_bundle):
+    """Makes a bundle whose graph of this name OpenVINO runs: the body in bf16, or model.onnx in float32."""
+
+    def made(graph):
+        if graph == "body.onnx":
+            require_bf16()
+            return body_bundle()
+        return typed_bundle()
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("graph", "backend"), [("model.onnx", b"openvino"), ("body.onnx", b"openvino"), ("body.onnx", b"auto")]
+)
+def test_a_swap_whose_network_does_not_compile_goes_on_with_the_old_one(
+    native, network, monkeypatch, tmp_path, graph, backend
 ):
+    bundle = network(graph)
     shim = ctypes.CDLL(str(build_shim(tmp_path, LIBRARY.decode())))
     monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
     monkeypatch.setenv(OPENVINO_VARIABLE, shim._name)
-    one, path = frame(frames_of()[3]), os.fsencode(body_bundle().path)
-    with opened(native, body_bundle().path, backend=backend, backend_library=None) as handle:
+    one, path = frame(frames_of()[3]), os.fsencode(bundle.path)
+    with opened(native, bundle.path, backend=backend, backend_library=None) as handle:
         before = handle.judge(one)[0]
         shim.shim_set(2)
         assert native.edgeosr_swap(handle.pointer, path) == FAILED
         assert "OpenVINO" in handle.last_error()
         shim.shim_set(0)
         info, after = handle.info(), handle.judge(one)[0]
-        assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
+        assert (info["graph"], info["generation"]) == (graph, 1) and after["score"] == before["score"]
 
 
 # Four processors, of whichever there are, and how often the network was opened.
@@ -142,27 +161,29 @@ def engine_and_body(typed_bundle, body_bundle, tmp_path):
     return path
 
 
-def test_a_body_says_why_the_engine_before_it_does_not_run(
-    native, processor_of_bodies, engine_and_body, monkeypatch
-):
+def test_what_runs_says_why_the_engine_before_it_does_not(native, engine_and_body, monkeypatch):
+    """The body; and where the processor has no instructions for it, model.onnx, which says so too."""
     monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
     monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
-    why = "this processor has the instructions for its body; tensorrt: "
+    graph, why = "body.onnx", "this processor has the instructions for its body; tensorrt: "
+    if no_bf16():
+        graph, why = "model.onnx", "tensorrt: "
     with opened(native, engine_and_body, backend=b"auto", backend_library=None) as handle:
-        assert handle.info()["graph"] == "body.onnx" and handle.info()["why"].startswith(why)
+        said = handle.info()
+        assert said["graph"] == graph and said["why"].startswith(why)
+        assert not no_bf16() or f"; openvino: {no_bf16()}" in said["why"]
         handle.swap(engine_and_body)  # the engine did not run before either
-        assert handle.info()["graph"] == "body.onnx"
+        assert handle.info()["graph"] == graph
     with edgeosr.Runtime(engine_and_body) as runtime:
-        assert runtime.graph == "body.onnx" and runtime.why.startswith(why)
+        assert runtime.graph == graph and runtime.why.startswith(why)
 
 
 @pytest.mark.parametrize("fault", ["the processor", "the golden frames"])
-def test_model_onnx_says_why_neither_engine_nor_body_runs(
-    native, processor_of_bodies, engine_and_body, monkeypatch, fault
-):
+def test_model_onnx_says_why_neither_engine_nor_body_runs(engine_and_body, monkeypatch, fault):
     if fault == "the processor":
         monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
     else:
+        require_bf16()  # else no golden frame gets as far as that
         bundle = read_bundle(engine_and_body)
         golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
         other = replace(golden.body, label=(golden.body.label + 1) % 4, second=(golden.body.label + 2) % 4)

@@ -123,7 +123,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
     made->portable = bundle.manifest.threshold;
     // What was edited in the manifest alone shows in these, whatever runs; before the network is loaded,
     // which takes longer.
-    read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    made->kinked = is_kinked(read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path));
     read_golden(made->golden.text(), bundle.manifest, made->portable, path);
     require_frame(path, bundle.manifest.frame, demand.frame);
     let_go_of_previous();

@@ -38,8 +38,9 @@ struct Loaded {
     std::string path, why;
     Manifest manifest;  // fusion and threshold are those of the graph that runs
     std::string manifest_sha256;
-    Bytes golden;        // the bytes of golden.npz
-    Threshold portable;  // of model.onnx, whatever graph runs
+    Bytes golden;         // the bytes of golden.npz
+    Threshold portable;   // of model.onnx, whatever graph runs
+    bool kinked = false;  // the derivative of the last activation jumps
     std::unique_ptr<Backend> backend;
     bool unverified = false;  // an engine that takes none of the golden frames
     std::vector<char const*> classes, parts;

@@ -163,7 +163,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
                                : graph == Graph::kBody ? golden.body
                                                        : golden.typed;
     Band const band = graph == Graph::kModel
-                          ? same_graph_band(loaded.parts.size())
+                          ? same_graph_band(loaded.manifest.fusion.parts, loaded.kinked)
                           : engine_band(graph == Graph::kBody ? golden.body_rounding : golden.typed_rounding);
     Agreement const result = agreement(
         golden, expected, band, GoldenRun(loaded, golden, limits, limit_s).found(), loaded.manifest, limits);
@@ -178,7 +178,8 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
     if (!result.lines.empty() || result.agreed == 0)
         fail(EDGEOSR_NOT_VERIFIED,
              loaded.path,
-             " does not decide here as where it was made (",
+             result.differing > 0 ? " does not decide here as" : " decides here, but with other numbers than",
+             " where it was made (",
              result.differing,
              " of ",
              2 * golden.count,
@@ -186,7 +187,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
              result.lines.empty() ? "none can be told" : result.lines[0],
              "; do not use it with ",
              loaded.backend->library(),
-             "; try another version of it");
+             ": take another backend, or another version of it");
 }
 
 std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation) {
@@ -212,7 +213,8 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
              : graph == Graph::kBody ? "body.onnx"
                                      : "backbone.onnx");
     json += ", \"why\": ";
-    put_text(json, loaded.why);
+    std::string const waits = loaded.backend->why_calls_wait();
+    put_text(json, waits.empty() ? loaded.why : joined(loaded.why, "; ", waits));
     json += ", \"classes\": ";
     put_texts(json, manifest.classes);
     json += ", \"parts\": ";
