@@ -1,5 +1,6 @@
 """The openvino backend: ``model.onnx`` on an x86 processor, in float32 or with a faster body."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from edgeosr.bundle.manifest import BODY
@@ -26,6 +27,10 @@ class OpenVinoBackend:
     def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
         """Judge a first batch within ``limit_s`` seconds; an InferenceError says that it took longer."""
         return self._graph.run(frames, limit_s=limit_s)
+
+    def briefly(self, frame: Any) -> AbstractContextManager[None]:
+        """Let the networks for batches go that were compiled within it."""
+        return self._graph.briefly()
 
     def close(self) -> None:
         """Let the network go when the last call in another thread ends."""

@@ -7,6 +7,7 @@
 
 #include "base/failure.h"
 #include "base/file.h"
+#include "base/free_memory.h"
 #include "edgeosr.h"
 #include "runtime/runtime.h"
 
@@ -242,6 +243,7 @@ char const* edgeosr_class_name(edgeosr_runtime const* runtime, size_t index) {
 }
 
 void edgeosr_close(edgeosr_runtime* runtime) {
+    edgeosr::FreeMemoryGoesBack const after;
     delete runtime;
 }
 
