@@ -1,7 +1,7 @@
 """What golden frames take is let go with them: a service keeps its memory through verifications and swaps."""
 
 import pytest
-from handle import in_child
+from handle import MEMORY, in_child
 
 # Large enough to tell 32 frames from four: in float32, as the network takes them, a MiB each.
 SIZE = (240, 360)
@@ -51,15 +51,17 @@ def test_a_verification_and_swaps_leave_no_memory_of_golden_frames(built, large)
         assert peak < 0.6 * BATCH_MIB
 
 
+WITHIN = """
+def within(mib_more, change):
+    limit = int(mib("VmSize") + mib_more) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    said = change()
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    return said
+"""
 SHORT_OF_MEMORY = """
 with opened(native, path) as handle:
     first = handle.judge(one)[0]["score"]
-    def within(mib_more, change):
-        limit = int(mib("VmSize") + mib_more) << 20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-        said = change()
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-        return said
     swap = lambda: native.edgeosr_swap(handle.pointer, os.fsencode(path))
     print(within(float(sys.argv[3]), swap))
     print(handle.judge(one)[0]["generation"], handle.judge(one)[0]["score"] == first)
@@ -68,8 +70,54 @@ with opened(native, path) as handle:
 
 def test_a_swap_needs_room_for_few_frames_beside_the_bundle_that_runs(built, large):
     # One heap, so that none has room that was set aside. In batches of 32 it takes twice as much as is here.
-    found = in_child(BEGINNING + SHORT_OF_MEMORY, built, large, BATCH_MIB, MALLOC_ARENA_MAX="1")
+    found = in_child(BEGINNING + WITHIN + SHORT_OF_MEMORY, built, large, BATCH_MIB, MALLOC_ARENA_MAX="1")
     assert found == ["0", "2 True"]
+
+
+WORDS = """
+import ctypes
+from handle import options
+
+def open_and_close():
+    pointer, given = ctypes.c_void_p(), options(verify=1, warmup_limit_s=-1)
+    status = native.edgeosr_open(os.fsencode(path), ctypes.byref(given), ctypes.byref(pointer))
+    native.edgeosr_close(pointer)
+    return status
+
+with opened(native, path, warmup_limit_s=-1) as handle:
+    handle.judge(one)
+    many = np.concatenate([one] * 64)
+    calls = {  # what leaves room in the heap comes last
+        "verify": lambda: handle.verify()[0],
+        "open": open_and_close,
+        "swap": lambda: native.edgeosr_swap(handle.pointer, os.fsencode(path)),
+        "judge": lambda: handle.status_of(many)[0],
+    }
+    for name, call in calls.items():
+        for more in range(0, 12, 2):
+            status = within(more, call)
+            if status:
+                print(name, status, handle.last_error(), sep="|")
+"""
+WAYS_OUT = {
+    "open": ", or close what it does not need first",
+    "swap": ", or close this runtime and open the other bundle, for a swap has both open; this one goes on",
+    "verify": "",
+    "judge": ", or judge fewer or smaller frames in one call",
+}
+
+
+def test_too_little_memory_is_told_with_what_helps_in_this_call(built, large):
+    told = [
+        line.split("|") for line in in_child(BEGINNING + WITHIN + WORDS, built, large, MALLOC_ARENA_MAX="1")
+    ]
+    assert {name for name, _, _ in told} == set(WAYS_OUT)
+    # Of onnxruntime's nodes and of the library's own room.
+    for source in ("onnxruntime could not ", "there is not enough memory; "):
+        assert any(words.startswith(source) for _, _, words in told)
+    for name, status, words in told:
+        assert int(status) == MEMORY
+        assert words.endswith(f"; give the process more memory{WAYS_OUT[name]}")
 
 
 FREE_HEAP = """

@@ -36,8 +36,7 @@ struct Library {
          what,
          ": ",
          shown(said, 600),
-         memory ? "; give the process more memory, or judge fewer frames in one call"
-                : "; try one smaller frame, or another version of onnxruntime");
+         memory ? kMoreMemory : "; try one smaller frame, or another version of onnxruntime");
 }
 
 void require(Api const& api, ort::Status* status, char const* what) {

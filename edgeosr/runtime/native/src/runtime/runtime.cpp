@@ -130,7 +130,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
                 start(*made, bundle, ways[i], demand);
                 break;
             } catch (std::bad_alloc const&) {  // as a back end says it of itself
-                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it; give the process more");
+                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it", kMoreMemory);
             }
         } catch (Failure const& failure) {
             // Whatever keeps an engine from running here is no error of the bundle's other files.
