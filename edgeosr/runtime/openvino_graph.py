@@ -40,8 +40,9 @@ class OpenVinoGraph:
     """A loaded ``model.onnx``. ``run`` may be called from several threads at once; openvino queues them.
 
     A frame alone runs on a network compiled for one frame, a batch on another one that is compiled when the
-    first batch comes. The second frame of a size in a row has a front end compiled for that size: a camera's
-    frames are all alike, and a folder of pictures would wait at each.
+    first batch comes (``briefly``: that of golden frames does not count). The second frame of a size in a row
+    has a front end compiled for that size: a camera's frames are all alike, and a folder of pictures would
+    wait at each.
 
     Args:
         model: the file's bytes; not kept.

@@ -1,7 +1,10 @@
 """What golden frames take is let go with them: a service keeps its memory through verifications and swaps."""
 
+import threading
+
+import numpy as np
 import pytest
-from handle import MEMORY, in_child
+from handle import MEMORY, frame, in_child, opened
 
 # Large enough to tell 32 frames from four: in float32, as the network takes them, a MiB each.
 SIZE = (240, 360)
@@ -118,6 +121,24 @@ def test_too_little_memory_is_told_with_what_helps_in_this_call(built, large):
     for name, status, words in told:
         assert int(status) == MEMORY
         assert words.endswith(f"; give the process more memory{WAYS_OUT[name]}")
+
+
+def test_frames_are_judged_as_before_while_others_verify(native, large):
+    pictures = [frame(np.full((*SIZE, 3), 40 + 20 * index, np.uint8)) for index in range(3)]
+    with opened(native, large) as handle:
+        expected = [handle.judge(one)[0]["score"] for one in pictures]
+        said = [[] for _ in pictures]
+
+        def judge(index):
+            said[index].extend(handle.judge(pictures[index])[0]["score"] for _ in range(60))
+
+        threads = [threading.Thread(target=judge, args=(index,)) for index in range(3)]
+        for thread in threads:
+            thread.start()
+        verified = [handle.verify()[0] for _ in range(3)]
+        for thread in threads:
+            thread.join()
+    assert verified == [0] * 3 and said == [[score] * 60 for score in expected]
 
 
 FREE_HEAP = """
