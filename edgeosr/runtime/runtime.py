@@ -28,7 +28,7 @@ from edgeosr.errors import (
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.printed import brief
 from edgeosr.runtime.backends.backend import Backend
-from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend, not_on_openvino
+from edgeosr.runtime.backends.choose import AUTO, Chosen, choose_backend
 from edgeosr.runtime.backends.cuda_frames import HOW_TO_COPY, as_cuda_frames, is_cuda_array
 from edgeosr.runtime.bundle_golden import require_unedited
 from edgeosr.runtime.frames import as_batch
@@ -133,11 +133,11 @@ class Runtime:
         )
         try:
             self._take(chosen, checked, warmup, warmup_limit_s)
-        except (InferenceError, MemoryError) as error:
+        except InferenceError as error:
             if backend != AUTO or chosen.backend.name != "openvino":
                 raise
             portable = choose_backend(checked, backend="onnxruntime", threads=threads, trial=first)
-            why = "; ".join((*chosen.before, not_on_openvino(error)))
+            why = "; ".join((*chosen.before, f"openvino: {error}"))
             self._take(replace(portable, why=why), checked, warmup, warmup_limit_s)
 
     def _take(self, chosen: Chosen, bundle: Bundle, warmup: int, limit_s: float) -> None:

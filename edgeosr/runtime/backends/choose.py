@@ -30,7 +30,7 @@ from edgeosr.scoring.thresholds import Limit
 _log = logging.getLogger(__name__)
 AUTO = "auto"
 # What keeps a body from running on this machine alone. Other errors are the bundle's or the caller's.
-NOT_HERE = (MissingDependencyError, InferenceError, MemoryError)
+NOT_HERE = (MissingDependencyError, InferenceError)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def choose_backend(
         except NOT_HERE as error:
             _log.info("openvino does not run %s: %s", bundle.path, error)
             # First what this machine lacks, then what the bundle does.
-            reasons.insert(len(reasons) if bundle.manifest.engines else 0, not_on_openvino(error))
+            reasons.insert(len(reasons) if bundle.manifest.engines else 0, f"openvino: {error}")
     elif importlib.util.find_spec("openvino") is not None:
         again = export_again(bundle.manifest, "--precision bf16 --for openvino")
         reasons.append(f"it has no body for openvino ({again} makes one)")
@@ -146,7 +146,7 @@ def _on_onnxruntime(
 def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: bool = False) -> Chosen:
     """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
-    from edgeosr.runtime.backends.openvino import OpenVinoBackend
+    from edgeosr.runtime.backends.openvino import OpenVinoBackend, enough_memory
     from edgeosr.runtime.openvino_graph import OpenVinoGraph
 
     record, manifest, why = bundle.manifest.body, bundle.manifest, "it was asked for"
@@ -162,15 +162,10 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
     fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
-    graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    with enough_memory():
+        graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
     opened = OpenVinoBackend(graph)
     return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
-
-
-def not_on_openvino(error: Exception) -> str:
-    """Return why something else runs; of a MemoryError, which may say nothing, what it means."""
-    said = f"there is not enough memory to run it: {error}" if isinstance(error, MemoryError) else str(error)
-    return f"openvino: {said.removesuffix(': ')}"
 
 
 def _body_for_here(bundle: Bundle) -> tuple[Body | None, str]:
@@ -218,7 +213,7 @@ def _on_native(bundle: Bundle, threads: int | None, trial: Trial) -> Chosen:
             opened = NativeBackend(bundle, on="openvino", threads=threads)
         except NOT_HERE as error:
             _log.info("libedgeosr does not run the body of %s: %s", bundle.path, error)
-            why += f"; model.onnx on onnxruntime, because {not_on_openvino(error)}"
+            why += f"; model.onnx on onnxruntime, because openvino: {error}"
     if opened is None:
         require_tried(bundle, trial, threads=threads)
         opened = NativeBackend(bundle, threads=threads)

@@ -197,7 +197,7 @@ def _named_by(variable: str) -> str | None:
     As the library reads it: a relative path would be another file once the program has changed its folder.
     """
     named = os.environ.get(variable)
-    if named and os.sep in named and not named.startswith(os.sep):
+    if named and os.path.dirname(named) and not os.path.isabs(named):
         raise MissingDependencyError(
             f"{variable} must be a whole path, or a name without a slash for the system to find; got "
             f"{shortened(printable(named), LONGEST_NAME)}: write the path from / on, which is the same file "

@@ -21,11 +21,16 @@ Plugin const* table_of(void* handle, std::string const& path) {
     auto const entry =
         reinterpret_cast<edgeosr_tensorrt_plugin_function*>(dlsym(handle, EDGEOSR_TENSORRT_ENTRY));
     Plugin const* const found = entry != nullptr ? entry(EDGEOSR_TENSORRT_ABI) : nullptr;
-    if (found == nullptr || found->abi != EDGEOSR_TENSORRT_ABI || found->table_bytes != sizeof(Plugin) ||
-        std::string_view(found->version) != EDGEOSR_VERSION)
+    bool const legible =
+        found != nullptr && found->abi == EDGEOSR_TENSORRT_ABI && found->table_bytes == sizeof(Plugin);
+    if (!legible || std::string_view(found->version) != EDGEOSR_VERSION)
         fail(EDGEOSR_NO_BACKEND,
              path,
-             entry != nullptr ? " is of another version than this library" : " is no plug-in of edgeosr",
+             entry != nullptr ? " is of another version than this library: expected " EDGEOSR_VERSION "; got "
+                              : " is no plug-in of edgeosr",
+             legible            ? found->version
+             : entry != nullptr ? "another interface"
+                                : "",
              "; build both from one version (docs/embed-c.md)");
     return found;
 }
