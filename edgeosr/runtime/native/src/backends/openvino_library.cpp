@@ -78,7 +78,7 @@ void require(Library const& library, int status, char const* what, std::string_v
          file,
          ": ",
          said.empty() ? joined("status ", status) : shown(said, 600),
-         memory ? "; give the process more memory, or take the back end onnxruntime"
+         memory ? "; give the process more memory or threads, or take the back end onnxruntime"
                 : "; take the back end onnxruntime, or another version of OpenVINO");
 }
 
