@@ -9,7 +9,8 @@ For each bundle, in turn and each in a process of its own without Python, files 
 
 Told are medians: memory that is resident after the first frame, the same when free heap was given back (which
 the library does once it has opened a bundle), and at most; and what opening takes, without loading the shared
-libraries. The library judges one black frame when it opens, the back end alone does not.
+libraries. The library judges one black frame when it opens, the back end alone does not. Of the library, the
+same is told after ``edgeosr_verify``, and after a swap to the same bundle with a frame: two are open then.
 """
 
 import ctypes
@@ -33,6 +34,8 @@ from edgeosr.runtime.native.library import load_library, onnxruntime_library, op
 
 LEAST_TURNS = 5
 STAGES = ("load", "open", "judge", "trim")
+# Of the library alone.
+CHANGES = ("verify", "swap")
 VERSION = "version"
 Stage = dict[str, float]
 Program = tuple[str, ...]
@@ -52,7 +55,7 @@ def stages_from(text: str) -> dict[str, Stage]:
         resident, anonymous, peak, cpu, wall = map(float, numbers)
         memory = {"resident_mib": resident / 1024, "anonymous_mib": anonymous / 1024, "peak_mib": peak / 1024}
         found[name] = {**memory, "cpu_ms": cpu, "wall_ms": wall}
-    if tuple(found) != STAGES:
+    if tuple(found) not in (STAGES, STAGES + CHANGES):
         raise InferenceError(f"the program that opens bundles must tell of {STAGES}; got {tuple(found)}")
     return found
 
@@ -150,6 +153,9 @@ def measure(
             row["over_mib"] = row["resident_mib"] - found[-1]["resident_mib"]
             row["over_trimmed_mib"] = row["resident_trimmed_mib"] - found[-1]["resident_trimmed_mib"]
             row["over_open_cpu_ms"] = row["open_cpu_ms"] - found[-1]["open_cpu_ms"]
+            for change in CHANGES:
+                for key in ("resident_mib", "peak_mib", "cpu_ms"):
+                    row[f"{change}_{key}"] = median(name, change, key)
         found.append(row)
     return found, loaded
 
@@ -207,6 +213,13 @@ def as_text(report: dict[str, Any]) -> str:
                 f"{trimmed:>7}{row['peak_mib']:>7.0f}{row['open_cpu_ms']:>13.0f}{opening:>7}"
                 f"{row['first_frame_cpu_ms']:>7.1f}  {row['turns']}"
             )
+        lines += [
+            f"{row['name']}, then {change}: {row[f'{change}_resident_mib']:.1f} MiB, at most "
+            f"{row[f'{change}_peak_mib']:.0f}; {row[f'{change}_cpu_ms']:.0f} ms of CPU"
+            for row in one["rows"]
+            for change in CHANGES
+            if f"{change}_resident_mib" in row
+        ]
     return "\n".join(lines)
 
 

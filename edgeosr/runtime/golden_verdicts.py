@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.bundle.directory import Bundle
+from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.scorer import bundle_scorer
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.preprocessing import COLORS, Color
 from edgeosr.runtime.agreement import Found, agreement
 from edgeosr.runtime.bands import Band, engine_band, same_graph_band
+from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import Expected, Golden, enlarged, judged
 from edgeosr.runtime.sessions import CPU_ONLY
@@ -21,6 +23,10 @@ from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.parts import part
 from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import Verdict
+
+# Frames of a batch where no engine runs, which has its memory already: a few need less beside the frames that
+# an application judges.
+ON_PROCESSOR = 4
 
 
 class Judge(Protocol):
@@ -141,7 +147,8 @@ def _in_batches(runtime: Judge, golden: Golden, size: tuple[int, int]) -> list[F
         verdicts[:] = runtime(list(batch), color=COLORS[int(blue_first)])
         return verdicts, np.full(len(batch), len(batch)), np.arange(len(batch))
 
-    rows = judged(golden.frames, golden.bgr, size, judge)
+    most = frames_at_once(size) if runtime.backend in BUILDERS else min(ON_PROCESSOR, frames_at_once(size))
+    rows = judged(golden.frames, golden.bgr, size, judge, most=most)
     colors = [COLORS[int(blue_first)] for blue_first in golden.bgr]
     return [
         Found(index, colors[index], int(batch), int(place), verdict)

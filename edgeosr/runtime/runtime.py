@@ -151,14 +151,16 @@ class Runtime:
         self.frame: tuple[int, int] | None = chosen.frame
         preprocessing = bundle.manifest.preprocessing
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
+        black = np.zeros((1, height, width, 3), np.uint8)
         try:
             for _ in range(warmup):
-                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), limit_s)
+                self._warm_up(chosen.backend, black, limit_s)
             if self.backend == "openvino" or (self.backend == "onnxruntime" and self.providers != CPU_ONLY):
                 # Imported on use: on the CPU, opening a bundle costs nothing of this.
                 from edgeosr.runtime.golden_verdicts import require_golden_verdicts
 
-                require_golden_verdicts(self, bundle)
+                with chosen.backend.briefly(black):
+                    require_golden_verdicts(self, bundle)
         except BaseException:
             self.close()
             raise

@@ -63,7 +63,8 @@ def test_opening_is_told_beside_the_back_end_alone(bundle: Bundle) -> None:
         assert 0 < row["resident_mib"] <= row["peak_mib"]
         # What the issue allows; of this network there is next to nothing but the library itself.
         assert row["over_mib"] < 10 and row["over_trimmed_mib"] < 10
-    assert "libedgeosr on openvino" in native_opening.as_text(report)
+        assert row["verify_resident_mib"] < row["swap_peak_mib"] and row["swap_cpu_ms"] > 0
+    assert "libedgeosr on openvino, then swap: " in native_opening.as_text(report)
 
 
 OTHER = """

@@ -30,6 +30,10 @@ class OpenVinoBackend:
         with enough_memory():
             return self._graph.run(frames, limit_s=limit_s)
 
+    def briefly(self, frame: Any) -> contextlib.AbstractContextManager[None]:
+        """Let the networks for batches go that were compiled within it."""
+        return self._graph.briefly()
+
     def close(self) -> None:
         """Let the network go when the last call in another thread ends."""
 

@@ -188,6 +188,21 @@ def test_a_frame_alone_takes_one_thread_and_a_batch_all_unless_told(
         assert asked == expected[1] and graph._stages == ()  # nothing is kept to be compiled again
 
 
+def test_networks_for_the_golden_batches_are_let_go_and_compiled_again_for_an_applications(
+    typed_bundle: TypedBundle,
+) -> None:
+    frames = np.ascontiguousarray(sample_frames(3))
+    with Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino") as runtime:
+        graph = runtime._backend._graph  # type: ignore[union-attr]
+        assert set(graph._compiled) == {False} and True not in graph._idle and graph._stages
+        alone = [runtime(frame).score for frame in frames]
+        assert [one.score for one in runtime(frames)] == pytest.approx(alone, abs=SAME_GRAPH)
+        assert set(graph._compiled) == {False, True} and graph._stages == ()
+        with graph.briefly():  # what cannot be compiled again is kept
+            graph.run(frames)
+        assert [one.score for one in runtime(frames)] == pytest.approx(alone, abs=SAME_GRAPH)
+
+
 def test_a_network_that_is_too_slow_is_ended(typed_bundle: TypedBundle) -> None:
     path = typed_bundle("closed-form", "fp32", "cosine").path
     with pytest.raises(InferenceError, match=r"within 1e-09 s on openvino.*warmup_limit_s"):

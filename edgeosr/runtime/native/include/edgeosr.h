@@ -125,8 +125,9 @@ typedef struct edgeosr_verification {
 /* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first, and its manifest, which has no
  * checksum, held against scorer.npz and golden.npz. A relative path is made an absolute one at once.
  * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close.
- * At its end, and at that of a swap, glibc's malloc_trim gives free memory of the whole process's heap back
- * to the system: what your program has freed, too. */
+ * At its end, and at that of a swap, of edgeosr_verify and of edgeosr_close, whether they succeed or not,
+ * glibc's malloc_trim gives free memory of the whole process's heap back to the system: what your program has
+ * freed, too. */
 EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
                                         edgeosr_options const* options,
                                         edgeosr_runtime** out);
@@ -179,7 +180,9 @@ EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
 
 /* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set.
  * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one, and out is filled then too; or
- * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size. */
+ * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size.
+ * On onnxruntime they need room for four frames at once, which is let go; so is what frames before them took,
+ * and the next frame is as slow as a first one. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
 
 /* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s

@@ -49,6 +49,9 @@ class Backend {
     /// Judge frames and give the rows to the sink. limit_s: seconds that each frame may take before the run
     /// is stopped; 0: no limit. Throws Failure.
     virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
+    /// Free what earlier calls left for later ones, which then make it anew. A frame of this size must be
+    /// one that is taken.
+    virtual void let_go(Size) {}
 };
 
 /// A way to run a bundle.

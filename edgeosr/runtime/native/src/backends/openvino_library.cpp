@@ -66,8 +66,10 @@ void require(Library const& library, int status, char const* what, std::string_v
     char const* text = library.api.last_error();
     std::string const said = text != nullptr ? text : "";
     if (text != nullptr) library.api.free_text(text);
-    bool const memory =
-        said.find("bad_alloc") != std::string::npos || said.find("allocate memory") != std::string::npos;
+    // The last is said where no thread can be started, for want of memory or of threads (EAGAIN).
+    bool memory = false;
+    for (auto words : {"bad_alloc", "allocate memory", "Resource temporarily unavailable"})
+        memory = memory || said.find(words) != std::string::npos;
     fail(memory ? EDGEOSR_NO_MEMORY : EDGEOSR_BACKEND_FAILED,
          "OpenVINO ",
          library.version,
@@ -76,7 +78,7 @@ void require(Library const& library, int status, char const* what, std::string_v
          file,
          ": ",
          said.empty() ? joined("status ", status) : shown(said, 600),
-         memory ? "; give the process more memory, or take the back end onnxruntime"
+         memory ? "; give the process more memory or threads, or take the back end onnxruntime"
                 : "; take the back end onnxruntime, or another version of OpenVINO");
 }
 

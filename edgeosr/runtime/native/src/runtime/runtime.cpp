@@ -4,11 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <iterator>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include "base/failure.h"
+#include "base/free_memory.h"
 #include "runtime/decision.h"
 #include "scoring/scorer.h"
 
@@ -86,14 +84,6 @@ std::optional<Size> frame_of(Loaded const& loaded) {
     return taken ? taken : loaded.manifest.frame;
 }
 
-/// What loading a network leaves free in the heap, up to its size again, goes back to the system: it is not
-/// needed before the next swap.
-void give_back_free_memory() {
-#if defined(__GLIBC__)
-    malloc_trim(0);
-#endif
-}
-
 }  // namespace
 
 char const* Names::keep(std::string const& name) {
@@ -113,6 +103,7 @@ Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::mo
 }
 
 std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
+    FreeMemoryGoesBack const after;  // also where it fails
     // Of a program that changes its folder later, as daemons do, networks are read from the bundle again.
     std::string const path = absolute_path(given);
     Bundle bundle = read_bundle(path);
@@ -139,7 +130,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
                 start(*made, bundle, ways[i], demand);
                 break;
             } catch (std::bad_alloc const&) {  // as a back end says it of itself
-                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it; give the process more");
+                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it", kMoreMemory);
             }
         } catch (Failure const& failure) {
             // Whatever keeps an engine from running here is no error of the bundle's other files.
@@ -157,7 +148,6 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
     }
-    give_back_free_memory();
     return made;
 }
 
@@ -186,9 +176,10 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
         made.classes.push_back(names_.keep(name));
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
-    warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
     if (demand.verify || way.on != Choice::On::kOnnxRuntime)
         require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && demand.unverified);
+    // Last: the golden frames let go of what they took, which the first frame would have to take anew.
+    warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
 }
 
 Runtime::State Runtime::state() const {
@@ -278,6 +269,7 @@ void Runtime::warm_up(int frames, double limit_s) const {
 }
 
 void Runtime::verify(edgeosr_verification* out) const {
+    FreeMemoryGoesBack const after;
     require_golden_verdicts(*state().loaded, settings_.warmup_limit_s, out);
 }
 

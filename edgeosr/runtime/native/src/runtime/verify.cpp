@@ -47,15 +47,29 @@ class Collected final : public RowSink {
     std::vector<Found>& found_;
 };
 
+/// Batches are for the golden frames alone: an application's calls need none of what they took.
+struct LetGo {
+    Backend& backend;
+    Size size;
+    ~LetGo() {
+        try {
+            backend.let_go(size);
+        } catch (std::exception const&) {
+            // Without memory even for that: it stays until the bundle is let go.
+        }
+    }
+};
+
 class GoldenRun {
   public:
     GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits, double limit_s)
         : loaded_(loaded), golden_(golden), limits_(limits), limit_s_(limit_s) {}
 
     std::vector<Found> found() {
+        LetGo const after{*loaded_.backend, golden_.size};
         for (std::size_t i = 0; i < golden_.count; ++i)
             judge({i}, false);
-        std::size_t const most = frames_at_once(golden_.size);
+        std::size_t const most = frames_at_once(golden_.size, loaded_.backend->graph() == Graph::kBackbone);
         for (bool blue_first : {false, true}) {
             std::vector<std::size_t> batch;
             for (std::size_t i = 0; i < golden_.count; ++i) {
