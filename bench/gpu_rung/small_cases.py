@@ -22,6 +22,8 @@ CASES = (
     SelftestCase(dimension=64, batch=3, size=2, images=12, classes=3),
 )
 
+REPEATS = 4  # the tools slow each launch
+
 
 def run_cases(report: StepReport, options: argparse.Namespace) -> None:
     """Run and check them."""
@@ -30,7 +32,7 @@ def run_cases(report: StepReport, options: argparse.Namespace) -> None:
     found = []
     for case in CASES[:2] if options.small else CASES:
         with FusedScorer(case_scorer(case), half=case.half_weights, driver=driver) as scorer:
-            found.append(checked_case(scorer, case))
+            found.append(checked_case(scorer, case, REPEATS))
         report.put("cases", found)
         if not found[-1]["passed"]:
             report.fail(f"{case.name}: {found[-1]}")

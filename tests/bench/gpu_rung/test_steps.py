@@ -14,7 +14,7 @@ from edgeosr.bench.gpu_rung import counters, engine, sanitizers, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
-from edgeosr.bench.gpu_rung.kernel_check import summed
+from edgeosr.bench.gpu_rung.kernel_check import summed, words_of, worst_of_allowed
 from edgeosr.bench.gpu_rung.rows_and_tangents import LISTS, with_rows_of
 from edgeosr.bench.gpu_rung.sanitizers import judged
 from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
@@ -195,19 +195,49 @@ def test_a_number_that_json_cannot_say_is_none_in_the_file(tmp_path: Path) -> No
     }
 
 
-def test_the_self_test_s_cases_are_summed_up() -> None:
-    def case(name: str, error: float, *, passed: bool = True, differ: int = 0) -> dict[str, Any]:
-        return {"case": name, "score_error": error, "passed": passed, "decisions_that_differ": differ}
+def checked(name: str, error: float, *, passed: bool = True, differ: int = 0, of: float = 0.1) -> Any:
+    return {
+        "case": name,
+        "score_error": error,
+        "passed": passed,
+        "decisions_that_differ": differ,
+        "labels_that_differ": differ,
+        "labels_too_near": 1,
+        "value_errors": {"max_logit": {"error": 1e-7, "of_allowed": of}},
+        "values_that_differ": [] if of <= 1 else ["max_logit"],
+        "again": {
+            "launches": 32,
+            "differed": differ,
+            "told": [{"launch": 7, "fields": {"score": {}}}] * differ,
+        },
+    }
 
+
+def test_the_self_test_s_cases_are_summed_up() -> None:
+    bad = checked("b, 16-bit weights", 0.5, passed=False, differ=2, of=float("nan"))
     cases = [
-        case("a, 16-bit weights, 32-bit input", 0.004),
-        case("b, 16-bit weights", 0.5, passed=False, differ=2),
+        checked("a, 16-bit weights, 32-bit input", 0.004),
+        bad,
+        checked("c, 16-bit weights", 0.001, of=0.3),
     ]
     found = summed({"passed": False, "samples": 9, "cases": cases, "timings": [{"case": "a"}]})
-    assert found["cases"] == 2 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
+    assert found["cases"] == 3 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
     assert found["worst_score_error, 16-bit weights"] == 0.5
     assert found["worst_score_error, 32-bit weights"] is None
     assert found["samples"] == 9 and found["timings"] == [{"case": "a"}]
+    assert (found["labels_that_differ"], found["labels_too_near"]) == (2, 3)
+    assert (found["launches_again"], found["launches_that_differ"]) == (96, 2)
+    assert found["failed"] == [bad], "with the bytes of both verdicts"
+    assert worst_of_allowed(cases[::2]) == {"max_logit": 0.3}
+    assert np.isnan(worst_of_allowed(cases[:2])["max_logit"])
+
+
+def test_what_is_wrong_with_a_case_of_the_self_test_is_said_in_one_line() -> None:
+    words = words_of(checked("map", 0.5, passed=False, differ=2, of=3.0))
+    assert words == (
+        "map: score off by 0.5; 2 decisions and 2 labels differ; max_logit off by 1e-07, 3 times what is "
+        "allowed; 2 of 32 launches more have other bits; launch 7: score"
+    )
 
 
 def test_a_command_s_document_is_found_among_its_progress() -> None:
