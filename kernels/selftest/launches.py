@@ -77,7 +77,7 @@ def repeated(
         if len(told) < _MOST_LAUNCHES:
             copied_again = raw_verdicts(room).tobytes() == raw.tobytes()
             how = {"launch": launch, "room_filled": filled, "copied_again_the_same": copied_again}
-            told.append({**how, **_bytes(first, raw), "fields": differences(one, other)})
+            told.append({**how, **both_bytes(first, raw), "fields": differences(one, other)})
     return {"launches": count, "differed": differed, "told": told}
 
 
@@ -107,7 +107,8 @@ def differences(found: NDArray[Any], again: NDArray[Any]) -> dict[str, dict[str,
     return told
 
 
-def _bytes(first: NDArray[Any], this: NDArray[Any]) -> dict[str, Any]:
+def both_bytes(first: NDArray[Any], this: NDArray[Any]) -> dict[str, Any]:
+    """Return in how many ``samples`` two raw copies differ, and of some of them both verdicts' ``bytes``."""
     one, other = without_number(first), without_number(this)
     samples = [at for at in range(len(one)) if one[at].tobytes() != other[at].tobytes()]
     return {
