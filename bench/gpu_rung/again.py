@@ -72,7 +72,7 @@ def repeat_case(report: StepReport, options: argparse.Namespace) -> None:
     driver = open_driver()
     driver.device(None)
     case = replace(ORDER[AT], batch=3) if options.small else ORDER[AT]
-    many = 2 if options.small else REPEATS
+    many, seconds = (2, min(options.seconds, 1.0)) if options.small else (REPEATS, options.seconds)
     report.put("case", case.name)
     found: dict[str, Any] = {}
 
@@ -90,7 +90,7 @@ def repeat_case(report: StepReport, options: argparse.Namespace) -> None:
         name: str, share: float, case: SelftestCase, repeats: int = 1, before: Before | None = None
     ) -> None:
         with Watched(driver, case, repeats).open() as watched:
-            until = time.monotonic() + share * options.seconds
+            until = time.monotonic() + share * seconds
             while watched.launches < 2 or time.monotonic() < until:
                 if before is not None:
                     before(watched)
@@ -98,7 +98,7 @@ def repeat_case(report: StepReport, options: argparse.Namespace) -> None:
             keep(name, watched.report())
 
     order = (case,) if options.small else ORDER[AT - 5 : AT + 2]
-    keep("in the self-test's order", in_order(driver, order, 0.2 * options.seconds))
+    keep("in the self-test's order", in_order(driver, order, 0.2 * seconds))
     run("alone, in one room", 0.15, case)
     for what, word in (("NaN", NAN), ("infinity", INFINITY)):
         run(f"in a room of {what}", 0.05, case, before=filled(word))
