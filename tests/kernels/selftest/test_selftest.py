@@ -319,7 +319,16 @@ def test_every_part_that_the_kernel_has_is_held_to_a_bound_of_its_own() -> None:
     "case",
     [
         # Nothing is left of a tangent that lies along z; of cosines of 1, sqrt(1 - c^2) is steep.
-        SelftestCase(dimension=1, batch=15, size=0, probes=5, classes=1, head="linear", half_input=False),
+        SelftestCase(
+            dimension=1,
+            batch=64,
+            size=0,
+            probes=1,
+            head="linear",
+            classes=6,
+            half_weights=False,
+            half_input=False,
+        ),
         SelftestCase(dimension=1, batch=9, activation="silu", classes=100, margin=0.3, half_weights=False),
         SelftestCase(dimension=7, batch=9, taps=1, activation="gelu", classes=100, margin=0.3),
     ],
