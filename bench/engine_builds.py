@@ -120,7 +120,7 @@ def table(builds: Sequence[EngineBuild]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build, print a table and, on request, write JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.bench.engine_builds", description=__doc__.split("\n")[0]
+        allow_abbrev=False, prog="python -m edgeosr.bench.engine_builds", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--only", default=",".join(SIZES), metavar="A,B", help=f"some of {', '.join(SIZES)}")
     parser.add_argument("--target", default="sm_86", metavar="sm_86,...", help="architectures of each plan")

@@ -219,7 +219,7 @@ def _conditions(ratio: Ratio, base: Samples) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table and, on request, write JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.bench.figures", description=__doc__.split("\n")[0]
+        allow_abbrev=False, prog="python -m edgeosr.bench.figures", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
         "--only", default=",".join(GROUPS), metavar="A,B", help=f"some of {', '.join(GROUPS)}"

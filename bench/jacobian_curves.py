@@ -105,7 +105,8 @@ def table_from_curves(document: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``python -m edgeosr.bench.jacobian_curves``."""
-    parser = argparse.ArgumentParser(prog="python -m edgeosr.bench.jacobian_curves", description=__doc__,
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m edgeosr.bench.jacobian_curves",
+                                     description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=written_file, required=True, metavar="FILE.png")

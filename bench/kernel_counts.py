@@ -125,7 +125,9 @@ def text_of(kept: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Count the present source, keep what belongs to measured tables."""
-    argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").splitlines()[0]).parse_args(arguments)
+    argparse.ArgumentParser(
+        allow_abbrev=False, prog=COMMAND, description=(__doc__ or "").splitlines()[0]
+    ).parse_args(arguments)
     from edgeosr.bench.phase_table import measured_tables
     from edgeosr.kernels.counting.compiled import compiled
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edgeosr.bench.device import describe_device, load_average, versions
 from edgeosr.bench.native_handle import NativeHandle
-from edgeosr.bench.table_command import faster_than, require_one_network, table_command
+from edgeosr.bench.table_command import faster_than, require_frame, require_one_network, table_command
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
@@ -125,6 +125,7 @@ def native_report(
     """Measure exports of one network; returns plain values, with their conditions."""
     bundles = [read_bundle(path) for path in paths]
     require_one_network(bundles)
+    require_frame(bundles, frame)
     manifest, flags = bundles[0].manifest, processor_flags()
     rows = measure(bundles, golden_frames(bundles[0], frame), turns, limit_s)
     return {

@@ -9,9 +9,11 @@ For each bundle, in turn and each in a process of its own without Python, files 
 
 Told are medians: memory that is resident after the first frame, the same when free heap was given back (which
 the library does once it has opened a bundle), and at most; and what opening takes, without loading the shared
-libraries. The library judges one black frame when it opens, the back end alone does not.
+libraries. The library judges one black frame when it opens, the back end alone does not. Of the library, the
+same is told after ``edgeosr_verify``, and after a swap to the same bundle with a frame: two are open then.
 """
 
+import ctypes
 import os
 import statistics
 import subprocess
@@ -23,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.cpp_program import compiled
-from edgeosr.bench.device import describe_device, load_average, versions
-from edgeosr.bench.table_command import table_command
+from edgeosr.bench.device import describe_device, load_average
+from edgeosr.bench.table_command import require_frame, table_command
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.errors import InferenceError, MissingDependencyError
@@ -32,6 +34,9 @@ from edgeosr.runtime.native.library import load_library, onnxruntime_library, op
 
 LEAST_TURNS = 5
 STAGES = ("load", "open", "judge", "trim")
+# Of the library alone.
+CHANGES = ("verify", "swap")
+VERSION = "version"
 Stage = dict[str, float]
 Program = tuple[str, ...]
 
@@ -45,12 +50,39 @@ def stages_from(text: str) -> dict[str, Stage]:
     found = {}
     for line in text.splitlines():
         name, *numbers = line.split()
+        if name == VERSION:
+            continue
         resident, anonymous, peak, cpu, wall = map(float, numbers)
         memory = {"resident_mib": resident / 1024, "anonymous_mib": anonymous / 1024, "peak_mib": peak / 1024}
         found[name] = {**memory, "cpu_ms": cpu, "wall_ms": wall}
-    if tuple(found) != STAGES:
+    if tuple(found) not in (STAGES, STAGES + CHANGES):
         raise InferenceError(f"the program that opens bundles must tell of {STAGES}; got {tuple(found)}")
     return found
+
+
+def versions_from(text: str) -> dict[str, str]:
+    """Read which libraries the program loaded: names and versions, as they say it themselves."""
+    words = [line.split() for line in text.splitlines()]
+    return {line[1]: line[2] for line in words if line[:1] == [VERSION]}
+
+
+class _Symbol(ctypes.Structure):
+    """``Dl_info`` of dlfcn.h."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("name", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def file_of(library: Any) -> str:
+    """Return the file that ``load_library`` loaded; the name alone is looked up anew, perhaps elsewhere."""
+    found, function = _Symbol(), ctypes.cast(library.edgeosr_open, ctypes.c_void_p)
+    if not ctypes.CDLL(None).dladdr(function, ctypes.byref(found)):
+        raise AssertionError("a function that is loaded lies in no file")
+    return os.path.abspath(os.fsdecode(found.file or b""))
 
 
 def programs(
@@ -72,8 +104,8 @@ def programs(
     return found
 
 
-def run(program: Program) -> dict[str, Stage]:
-    """Run one; what it says is read.
+def run(program: Program) -> str:
+    """Run one, and return what it says.
 
     Raises:
         InferenceError: it failed; with its words.
@@ -83,18 +115,21 @@ def run(program: Program) -> dict[str, Stage]:
         raise InferenceError(
             f"the program that opens bundles failed: {done.stderr.strip() or done.returncode}"
         )
-    return stages_from(done.stdout)
+    return done.stdout
 
 
-def measure(rows: dict[str, Program], turns: int, limit_s: float) -> list[dict[str, Any]]:
-    """Run the rows in turn, at least ``LEAST_TURNS`` times; returns plain records."""
+def measure(
+    rows: dict[str, Program], turns: int, limit_s: float
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Run the rows in turn, at least ``LEAST_TURNS`` times; returns plain records, and what they loaded."""
     taken: dict[str, list[dict[str, Stage]]] = {name: [] for name in rows}
+    loaded: dict[str, str] = {}
     for program in rows.values():
-        run(program)  # the files are in memory from here on
+        loaded |= versions_from(run(program))  # the files are in memory from here on
     started = time.monotonic()
     for turn in range(max(turns, LEAST_TURNS)):
         for name, program in rows.items():
-            taken[name].append(run(program))
+            taken[name].append(stages_from(run(program)))
         if turn + 1 >= LEAST_TURNS and time.monotonic() - started > limit_s:
             break
 
@@ -118,37 +153,42 @@ def measure(rows: dict[str, Program], turns: int, limit_s: float) -> list[dict[s
             row["over_mib"] = row["resident_mib"] - found[-1]["resident_mib"]
             row["over_trimmed_mib"] = row["resident_trimmed_mib"] - found[-1]["resident_trimmed_mib"]
             row["over_open_cpu_ms"] = row["open_cpu_ms"] - found[-1]["open_cpu_ms"]
+            for change in CHANGES:
+                for key in ("resident_mib", "peak_mib", "cpu_ms"):
+                    row[f"{change}_{key}"] = median(name, change, key)
         found.append(row)
-    return found
+    return found, loaded
 
 
 def opening_report(
     paths: Sequence[Path], *, frame: tuple[int, int], turns: int, limit_s: float
 ) -> dict[str, Any]:
     """Measure bundles, ``limit_s`` for each; returns plain values, with their conditions."""
-    onnxruntime, library = onnxruntime_library(), load_library()._name
+    onnxruntime, library = onnxruntime_library(), file_of(load_library())
     if onnxruntime is None:
         raise MissingDependencyError(
             "the library of onnxruntime was not found; install onnxruntime, or name libonnxruntime.so in "
             "EDGEOSR_ONNXRUNTIME"
         )
-    measured = []
+    bundles = [read_bundle(path) for path in paths]
+    require_frame(bundles, frame)
+    measured, loaded = [], dict[str, str]()
     with tempfile.TemporaryDirectory() as folder:
         flags = ("-O2", "-ldl")
         program = compiled("footprint_driver.cpp", Path(folder) / "footprint", flags)
-        for path in paths:
-            bundle = read_bundle(path)
-            place = (str(program), os.path.abspath(library))
-            rows = programs(bundle, frame, place, onnxruntime, openvino_library())
+        for bundle in bundles:
+            rows = programs(bundle, frame, (str(program), library), onnxruntime, openvino_library())
             input_ = bundle.manifest.preprocessing
             network = f"{bundle.manifest.name}, input {input_.height}x{input_.width}"
-            measured.append({"network": network, "rows": measure(rows, turns, limit_s)})
+            told, versions = measure(rows, turns, limit_s)
+            measured.append({"network": network, "rows": told})
+            loaded |= versions
     return {
         "kind": "native-opening",
         "frame": list(frame),
         "device": describe_device().as_json(),
         "load": load_average() or 0.0,
-        "versions": versions(("edgeosr", "onnxruntime", "openvino")),
+        "versions": dict(sorted(loaded.items())),
         "bundles": measured,
     }
 
@@ -173,6 +213,13 @@ def as_text(report: dict[str, Any]) -> str:
                 f"{trimmed:>7}{row['peak_mib']:>7.0f}{row['open_cpu_ms']:>13.0f}{opening:>7}"
                 f"{row['first_frame_cpu_ms']:>7.1f}  {row['turns']}"
             )
+        lines += [
+            f"{row['name']}, then {change}: {row[f'{change}_resident_mib']:.1f} MiB, at most "
+            f"{row[f'{change}_peak_mib']:.0f}; {row[f'{change}_cpu_ms']:.0f} ms of CPU"
+            for row in one["rows"]
+            for change in CHANGES
+            if f"{change}_resident_mib" in row
+        ]
     return "\n".join(lines)
 
 

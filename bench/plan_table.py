@@ -243,7 +243,9 @@ def line_of(row: PlanRow) -> str:
 
 def main(arguments: Sequence[str] | None = None, *, file: Path = FILE, folder: Path = FOLDER) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog=MAKE, description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog=MAKE, description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--measured", type=Path, action="append", default=[], help="record of the rung")
     parser.add_argument("--keep", action="store_true", help="predict nothing, keep what is of this source")
     parser.add_argument(

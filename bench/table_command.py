@@ -11,7 +11,7 @@ from edgeosr.bench.option_values import frame_size, some_seconds, whole_number, 
 from edgeosr.bench.samples import Samples, ratio_from_samples
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import Bundle
-from edgeosr.errors import BundleError
+from edgeosr.errors import BundleError, FrameError
 from edgeosr.files import write_bytes
 
 Report = dict[str, Any]
@@ -48,6 +48,17 @@ def require_one_network(bundles: Sequence[Bundle]) -> None:
         seen[precision] = bundle.path
 
 
+def require_frame(bundles: Sequence[Bundle], frame: tuple[int, int]) -> None:
+    """Raise FrameError if one takes frames of another size only: its graph alone says it badly."""
+    for bundle in bundles:
+        fixed = bundle.manifest.frame
+        if fixed is not None and fixed != frame:
+            raise FrameError(
+                f"{bundle.path} takes frames of {fixed[0]}x{fixed[1]} only (height x width); got "
+                f"{frame[0]}x{frame[1]}; time it with --frame {fixed[0]}x{fixed[1]}"
+            )
+
+
 def table_command(
     description: str | None, measure: Callable[..., Report], as_text: Callable[[Report], str]
 ) -> int:
@@ -59,6 +70,7 @@ def table_command(
         as_text: the record for a terminal.
     """
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog=f"python -m {__package__}.{Path(sys.argv[0]).stem}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -266,7 +266,7 @@ def _require_equal_embeddings(sessions: dict[str, Any], images: np.ndarray, name
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table and, on request, write JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.bench.tangent_costs", description=__doc__.split("\n")[0]
+        allow_abbrev=False, prog="python -m edgeosr.bench.tangent_costs", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--only", default=",".join(SIZES), metavar="A,B", help=f"some of {', '.join(SIZES)}")
     parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for each cut")

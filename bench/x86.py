@@ -26,9 +26,9 @@ from edgeosr.bench.native_front_end import NativeFrontEnd, build_front_end
 from edgeosr.bench.samples import ratio_from_samples
 from edgeosr.bench.session import open_session
 from edgeosr.bench.subgraph import front_end
-from edgeosr.bench.table_command import faster_than, require_one_network, table_command
+from edgeosr.bench.table_command import faster_than, require_frame, require_one_network, table_command
 from edgeosr.bench.timer import Candidate, interleave
-from edgeosr.bundle.body import BodyRecord
+from edgeosr.bundle.body import F32, BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
@@ -116,9 +116,10 @@ def rows_of(bundles: Sequence[Bundle], front: NativeFrontEnd) -> list[Row]:
         body = Body(model=bundle.files[BODY], precision=record.precision, outputs=record.outputs)
         own = limit if record.threshold is None else record.threshold.value
         graph = OpenVinoGraph(model, parts=parts, threads=1, body=body, fusion=record.fusion)
-        rows.append(Row(f"openvino, {record.precision}", portable(graph), own, record))
+        name = "f32 body" if record.precision == F32 else record.precision  # beside model.onnx in f32
+        rows.append(Row(f"openvino, {name}", portable(graph), own, record))
         chain = NativeChain(front, bundle, body, record.fusion)
-        native.append(Row(f"native + {record.precision}", chain, own, record))
+        native.append(Row(f"native + {name}", chain, own, record))
     # Not a body in float32: the biases of one for bf16 are made for that.
     return [*rows, Row("native + f32", NativeChain(front, first, None, None), limit), *native]
 
@@ -170,7 +171,8 @@ def _found_at_export(body: BodyRecord) -> dict[str, Any]:
 def measure_front_ends(bundle: Bundle, library: Path, turns: int, limit_s: float) -> Any:
     """Time the native front end beside the graph's own on onnxruntime, one thread; returns plain records."""
     session, found = open_session(front_end(bundle.files["model.onnx"]), 1), []
-    for size in CAMERAS:
+    fixed = bundle.manifest.frame
+    for size in CAMERAS if fixed is None else (fixed,):
         frames = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
         native = NativeFrontEnd(library, bundle.manifest.preprocessing, size)
 
@@ -225,6 +227,7 @@ def x86_report(
 ) -> dict[str, Any]:
     """Measure exports of one network; returns plain values, with their conditions."""
     bundles = [read_bundle(path) for path in paths]
+    require_frame(bundles, frame)
     manifest, flags = bundles[0].manifest, processor_flags()
     with tempfile.TemporaryDirectory(prefix="edgeosr-x86-") as folder:
         library = build_front_end(Path(folder))

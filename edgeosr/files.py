@@ -15,6 +15,9 @@ from typing import BinaryIO
 from edgeosr.errors import StorageError
 from edgeosr.leftovers import temporary_file
 
+# Behind the system's reason why a file cannot be read.
+HOW_TO_READ = "check the file and its permissions, or copy it again"
+
 
 def sha256_of(data: bytes) -> str:
     """Return the SHA-256 of ``data`` as 64 lower-case hexadecimal digits."""

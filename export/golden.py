@@ -18,14 +18,9 @@ from edgeosr.export.golden_choice import chosen_frames
 from edgeosr.export.golden_frames import Frames, pictures, stored_size, unknown_looking, varied
 from edgeosr.export.scored_graph import ScoredGraph
 from edgeosr.export.threads import graph_threads
-from edgeosr.runtime.agreement import (
-    MOST_TIES,
-    SAME_GRAPH,
-    Band,
-    cannot_be_told,
-    engine_band,
-    same_graph_band,
-)
+from edgeosr.runtime.agreement import MOST_TIES, cannot_be_told
+from edgeosr.runtime.bands import SAME_GRAPH, Band, engine_band, same_graph_band
+from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.golden import LEAST_FRAMES, Expected, Golden, Rounding, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.runtime.typed_expected import typed_expected
@@ -168,9 +163,8 @@ def _of_body(calibrated: Calibrated, body: JudgedBody, golden: Golden) -> dict[s
     def judge(batch: Frames, blue_first: bool) -> tuple[NDArray[Any], ...]:
         return tuple(body.runner.run(batch, bgr=blue_first))
 
-    probes = calibrated.graph.scorer.probes
     label, score, values, logits = judged(
-        golden.frames, golden.bgr, calibrated.size, judge, tangents=probes.K if probes else 0
+        golden.frames, golden.bgr, calibrated.size, judge, most=_batch_of(calibrated)
     )
     second, gap = runner_up(logits, label)
     found = Expected(label=label, second=second, gap=gap, score=score, values=values)
@@ -212,8 +206,12 @@ def _judged(
         feed = feed_of(batch, bgr=blue_first)
         return tuple(run_session(session, outputs, feed, name="the exported graph"))
 
+    return judged(frames, bgr, calibrated.size, judge, most=_batch_of(calibrated))
+
+
+def _batch_of(calibrated: Calibrated) -> int:
     probes = calibrated.graph.scorer.probes
-    return judged(frames, bgr, calibrated.size, judge, tangents=probes.K if probes else 0)
+    return frames_at_once(calibrated.size, probes.K if probes else 0)
 
 
 def _pool(images: GoldenImages, tried: int, size: tuple[int, int]) -> Frames:

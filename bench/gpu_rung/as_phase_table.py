@@ -71,7 +71,7 @@ def _clock_ghz(phases: Any, card: Any) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("record", type=Path, help="gpu-NAME.json")
     parser.add_argument("--commit", required=True, help="of the source that ran")
     options = parser.parse_args(arguments)

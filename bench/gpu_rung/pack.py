@@ -212,7 +212,9 @@ def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Write the archive of the hardware rung.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description="Write the archive of the hardware rung."
+    )
     parser.add_argument("--jetson", action="store_true", help=f"for {JETSON.title}, not {CARDS.title}")
     parser.add_argument("--wheel", type=Path, required=True, help="the product's, of make wheel")
     parser.add_argument("--bundle", type=Path, required=True, help="a small one with a typed backbone")

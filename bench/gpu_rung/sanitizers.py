@@ -1,4 +1,8 @@
-"""compute-sanitizer's four tools over the small cases, each under a limit of its own."""
+"""compute-sanitizer's four tools over the small cases, and the cases without a tool.
+
+Each case has a process of its own under each tool: one that ends its process takes no other along, and what a
+tool says is of one case. Before them each tool is asked whether a launch in clusters is still marked as one.
+"""
 
 import argparse
 import json
@@ -11,16 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from edgeosr.bench.gpu_rung.child import Ended, python_words, run_child
+from edgeosr.bench.gpu_rung.small_cases import CASES
 from edgeosr.bench.gpu_rung.step_report import SLOWER, NotRunHereError, StepReport, step_main
-from edgeosr.bench.gpu_rung.tools import CRASHED, find_tool, forbidden
+from edgeosr.bench.gpu_rung.steps import ROOM
+from edgeosr.bench.gpu_rung.tools import CRASHED, ENDED_WELL, find_tool, forbidden
 
-# Most valuable first, seconds each. Together they get ALL_S: less than the rung's limit for the step, so that
+# Most valuable first, with options. Together they get ALL_S: less than the rung's limit for the step, so that
 # a slow tool is one that was not run and no step that failed.
-ALL_S = 70.0
-LIMITS = {"racecheck": 40.0, "memcheck": 25.0, "synccheck": 20.0, "initcheck": 20.0}
-CASES = "edgeosr.bench.gpu_rung.small_cases"
+ALL_S = 120.0
+LIMIT_S = 30.0  # of one process
+PLAIN = "no tool"
+TOOLS: dict[str, tuple[str, ...]] = {
+    PLAIN: (),
+    "memcheck": (),
+    "racecheck": ("--racecheck-report", "all"),
+    "initcheck": (),
+    "synccheck": (),
+}
+MARK = "cluster_mark"
 _SAID = re.compile(r"^========= (?!\s*Host Frame|\s*Saved host|\s*$).*")
-_MOST_SAID, _LONGEST = 40, 5000  # lines, letters
+_MOST_SAID, _LONGEST, _LINE = 40, 4000, 300  # lines, letters of all and of a failure of the step
 _SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards?)")
 
 
@@ -31,21 +45,41 @@ def sanitize(report: StepReport, options: argparse.Namespace) -> None:
         NotRunHereError: compute-sanitizer is missing, or this machine lets none of its tools work.
     """
     program = find_tool("compute-sanitizer")
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     slower, began = SLOWER if options.small else 1, time.monotonic()
-    for tool, limit in LIMITS.items():
-        started = time.monotonic()
-        left = slower * ALL_S - (started - began)
-        if left < 3:
-            found[tool] = {"not_run": f"the tools' {slower * ALL_S:.0f} seconds are over"}
-        else:
-            found[tool] = judged(_run(program, tool, min(slower * limit, left), options.small))
-            found[tool]["seconds"] = round(time.monotonic() - started, 1)
-        report.put("tools", found)
-        if found[tool].get("failed"):
-            report.fail(f"{tool}: {found[tool]['failed']}")
-    if all("not_run" in one for one in found.values()):
-        raise NotRunHereError(next(str(one["not_run"]) for one in found.values()))
+    cases = CASES[:1] if options.small else CASES
+    work = {MARK: [MARK], **{case.name: ["small_cases", "--case", str(at)] for at, case in enumerate(cases)}}
+    for tool in TOOLS:
+        found[tool] = {}
+        for name, words in work.items():
+            left = slower * ALL_S - (time.monotonic() - began)
+            if left < 3:
+                found[tool][name] = {"not_run": f"the tools' {slower * ALL_S:.0f} seconds are over"}
+            else:
+                found[tool][name] = _judged_run(program, tool, words, min(slower * LIMIT_S, left))
+            report.put("tools", found)
+            if "failed" in found[tool][name]:
+                report.fail(f"{tool}, {name}: {found[tool][name]['failed'][:_LINE]}")
+    tools = [one for tool, runs in found.items() if tool != PLAIN for one in runs.values()]
+    if all("not_run" in one for one in tools):
+        raise NotRunHereError(next(str(one["not_run"]) for one in tools))
+
+
+def _judged_run(program: str, tool: str, words: list[str], limit_s: float) -> dict[str, Any]:
+    ended, kept = _run(program, tool, words, limit_s)
+    result = judged_plain(ended) if tool == PLAIN else judged(ended)
+    if kept["not_run"] and "failed" not in result:
+        result = {"not_run": kept["not_run"]}
+    if words[0] == MARK:
+        result["marks"] = kept["figures"]
+    return {**result, "seconds": round(ended.seconds, 1)}
+
+
+def judged_plain(ended: Ended) -> dict[str, Any]:
+    """Return of a process without a tool what ``judged`` does of one under a tool."""
+    if ended.timed_out:
+        return {"not_run": f"not over in its {ended.seconds:.0f} seconds"}
+    return {"failed": f"exit code {ended.code}: {ended.tail[:_LONGEST]}"} if ended.code else {"errors": 0}
 
 
 def judged(ended: Ended) -> dict[str, Any]:
@@ -69,15 +103,18 @@ def judged(ended: Ended) -> dict[str, Any]:
     return {"errors": 0}
 
 
-def _run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
+def _run(program: str, tool: str, words: list[str], limit_s: float) -> tuple[Ended, dict[str, Any]]:
+    """Run one module of the rung under a tool; return how it ended, and what it had kept."""
     with tempfile.TemporaryDirectory() as scratch:
         log, kept = Path(scratch) / "log", Path(scratch) / "kept.json"
-        words = [*python_words(), "-m", CASES, "--report", str(kept), *(["--small"] if small else [])]
-        ended = run_child(
-            [program, "--tool", tool, "--error-exitcode", "9", *words], limit_s=limit_s, log=log
-        )
-        first = [*said(log.read_text("utf-8", "replace")), *failures_in(kept)]
-    return replace(ended, tail="\n".join([*first, ended.tail]))
+        under = [] if tool == PLAIN else [program, "--tool", tool, *TOOLS[tool], "--error-exitcode", "9"]
+        module = [*python_words(), "-m", f"{ROOM}.{words[0]}", "--report", str(kept), *words[1:]]
+        ended = run_child([*under, *module], limit_s=limit_s, log=log)
+        report = kept_in(kept)
+        first = [*said(log.read_text("utf-8", "replace")), *report["failures"]]
+        if report["figures"] and not report["failures"]:
+            first.append(ENDED_WELL)
+    return replace(ended, tail="\n".join([*first, ended.tail])), report
 
 
 def said(printed: str) -> list[str]:
@@ -85,11 +122,11 @@ def said(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if _SAID.match(line)][:_MOST_SAID]
 
 
-def failures_in(kept: Path) -> list[str]:
-    """Return which cases failed by the report that the process kept; none if it has kept none."""
+def kept_in(kept: Path) -> dict[str, Any]:
+    """Return the report that a process kept; an empty one if it has kept none."""
     if not kept.is_file():
-        return []
-    found: list[str] = json.loads(kept.read_text("utf-8"))["failures"]
+        return {"figures": {}, "failures": [], "not_run": ""}
+    found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
     return found
 
 

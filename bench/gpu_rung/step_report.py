@@ -86,7 +86,7 @@ def step_main(
         arguments: None: the process's.
         more: adds options.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
     parser.add_argument("--report", type=Path, help="where the figures are kept, as they come; JSON")
     parser.add_argument("--small", action="store_true", help="small cases, for a run without a card")
     more(parser)

@@ -36,7 +36,7 @@ MACHINE = Step(
 STEPS = (
     Step(
         name="kernel",
-        what="self-test: every verdict against float64, the same bits again",
+        what="self-test: label, parts, score against float64; the same bits 32 times more",
         module=f"{ROOM}.kernel_check",
         limit_s=90,
         arguments=("--seconds", "60"),
@@ -83,10 +83,17 @@ STEPS = (
         limit_s=60,
     ),
     Step(
+        name="again",
+        what="a case that once differed from itself: many thousand launches in many conditions",
+        module=f"{ROOM}.again",
+        limit_s=80,
+        arguments=("--seconds", "60"),
+    ),
+    Step(
         name="sanitizers",
-        what="compute-sanitizer: memcheck, racecheck, synccheck, initcheck on small cases",
+        what="compute-sanitizer: its four tools, each small case in a process of its own",
         module=f"{ROOM}.sanitizers",
-        limit_s=75,
+        limit_s=130,
     ),
     Step(
         name="counters",

@@ -20,7 +20,7 @@ _FORBIDDEN = (
 )
 # This they say of a process that crashed too. Of one that came to its end it says that they did not get in.
 _NEVER_IN = "Target application terminated before first instrumented API call"
-_ENDED_WELL = '"passed": true'  # of small_cases, which prints its figures at its end
+ENDED_WELL = '"passed": true'  # in the figures of small_cases
 _OWN_LINE = re.compile(r"^(==(ERROR|WARNING|PROF)==|={9})")
 CRASHED = "Traceback (most recent call last)"
 
@@ -45,6 +45,6 @@ def forbidden(printed: str) -> str:
     """
     if CRASHED in printed:
         return ""
-    wanted = (*_FORBIDDEN, *([_NEVER_IN] if _ENDED_WELL in printed else []))
+    wanted = (*_FORBIDDEN, *([_NEVER_IN] if ENDED_WELL in printed else []))
     lines = [line.strip(" =") for line in printed.splitlines() if _OWN_LINE.match(line)]
     return next((line[:200] for line in lines for words in wanted if words.lower() in line.lower()), "")

@@ -84,6 +84,7 @@ def json_text(document: dict[str, Any]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m edgeosr.bench.open_set",
         description=(__doc__ or "").split("\n")[0],
     )

@@ -62,7 +62,9 @@ class Estimate:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a list and, on request, write JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.bench.open_set.estimates", description=(__doc__ or "").split("\n")[0]
+        allow_abbrev=False,
+        prog="python -m edgeosr.bench.open_set.estimates",
+        description=(__doc__ or "").split("\n")[0],
     )
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"default: {WORK}")
     parser.add_argument("--json", type=written_file, metavar="FILE", help="write every figure here too")

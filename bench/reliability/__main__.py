@@ -23,7 +23,9 @@ from edgeosr.files import write_text
 
 def main() -> int:
     """Run one trial, print its counts as JSON, and return 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m edgeosr.bench.reliability", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m edgeosr.bench.reliability", description=__doc__
+    )
     parser.add_argument("trial", choices=("bundles", "frames", "kills", "commands"))
     parser.add_argument(
         "bundle", type=Path, nargs="?",

@@ -105,7 +105,9 @@ def _own_errors(parser: Parser) -> Parser:
 
 def main() -> int:
     """Fuzz the named parsers, or all, for some seconds each; print how many inputs each was given."""
-    parser = argparse.ArgumentParser(prog="python -m edgeosr.bench.reliability.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m edgeosr.bench.reliability.fuzz", description=__doc__
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--only", help="some of the targets, separated by commas")
     parser.add_argument("--seconds", type=float, default=20, help="for each parser; default 20")

@@ -31,7 +31,7 @@ def make_small_bundle(out: Path) -> Path:
 
 def main() -> int:
     """Make it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("out", type=Path)
     try:
         print(make_small_bundle(parser.parse_args().out))

@@ -4,6 +4,7 @@ Each spoiler changes the files of a good bundle, given as bytes by name, with a 
 ones get a manifest with the right hashes afterwards; ``DAMAGED`` ones keep the old.
 """
 
+import contextlib
 import io
 import json
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeosr.bundle.digest import DIGEST, manifest_with_digest
 from edgeosr.bundle.directory import MANIFEST_NAME
 from edgeosr.errors import import_extra
 from edgeosr.files import sha256_of
@@ -276,7 +278,7 @@ def spoilt(files: Files, number: int, seed: int) -> tuple[str, Files]:
 
 
 def with_hashes(files: Files) -> None:
-    """Give the manifest the hashes and sizes of the other files, if it can be read at all."""
+    """Give the manifest the hashes and sizes of the other files, and its own, if it can be read at all."""
     try:
         plain = json.loads(files[MANIFEST_NAME])
         for name, record in plain["files"].items():
@@ -284,6 +286,9 @@ def with_hashes(files: Files) -> None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
     files[MANIFEST_NAME] = json.dumps(plain).encode("utf-8", "surrogatepass")
+    if isinstance(plain.get(DIGEST), str):
+        with contextlib.suppress(ValueError):  # of text or a number that no JSON has
+            files[MANIFEST_NAME] = manifest_with_digest(plain)
 
 
 def _somewhere(plain: Any, random: Random) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from edgeosr.bundle.checked_json import JsonNode
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Threshold
 
-BF16, INT8 = BODY_PRECISIONS = ("bf16", "int8")
+F32, BF16, INT8 = BODY_PRECISIONS = ("f32", "bf16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +16,8 @@ class BodyRecord:
     """``body.onnx``: ``pixels`` in, float32; what the tail of ``model.onnx`` scores out, float32.
 
     Attributes:
-        precision: that the gate was passed in: ``bf16`` (the file is float32, OpenVINO computes in bf16), or
-            ``int8`` (Q/DQ pairs, the rest float32).
+        precision: that the gate was passed in: ``f32``, ``bf16`` (the file is float32, OpenVINO computes in
+            bf16), or ``int8`` (Q/DQ pairs, the rest float32).
         ending, logits: what it gives, as of ``BackboneRecord``.
         converter: what made it, and what ran it at the gate, with versions, in words.
         processor: that the gate ran on, by its own name.

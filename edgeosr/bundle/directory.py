@@ -6,6 +6,7 @@ attacker's with the right hashes (``graphs.py``). No links, no special files, no
 reader sees the whole old bundle or the whole new one, and starts over where one takes the other's place.
 """
 
+import errno
 import logging
 import os
 import stat
@@ -180,6 +181,8 @@ def newest_bundle(root: Path = Path(".")) -> Path:
 
 
 _AGAIN = "copy the bundle again or export it again"
+# A path that leads nowhere; what else goes wrong says nothing of what is there.
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 def bundles_near(root: Path) -> list[Path]:
@@ -201,7 +204,12 @@ def _require_bundle_directory(path: Path) -> None:
             f"{path} may not be looked into: {error.strerror}; check the permissions of it and of the "
             "folders above it, for the user that runs this"
         ) from error
-    except (OSError, ValueError):  # what it is instead is said below
+    except OSError as error:
+        if error.errno not in _NOTHING_THERE:
+            raise StorageError(
+                f"{path} cannot be looked into: {error.strerror}; check the disk or the network"
+            ) from error
+    except ValueError:  # what it is instead is said below
         pass
     if os.path.isdir(path):
         if os.path.lexists(path / MANIFEST_NAME):

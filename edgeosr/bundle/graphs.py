@@ -3,7 +3,7 @@
 from edgeosr.bundle.backbone import ENDINGS, BackboneRecord
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.manifest import BACKBONE, BODY, LARGEST_FILES, Manifest
-from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
+from edgeosr.bundle.onnx.rules import OPEN, GraphContract, TensorContract, require_graph
 from edgeosr.bundle.onnx.tensors import FLOAT, FLOAT16, INT64, UINT8
 from edgeosr.bundle.onnx.wire import WireError
 from edgeosr.bundle.tensors import (
@@ -72,7 +72,8 @@ def require_graphs(manifest: Manifest, files: dict[str, bytes], where: str) -> N
 
 
 def _inputs(frame: tuple[int, int] | None) -> dict[str, TensorContract]:
-    height, width = frame or (None, None)
+    # Without a frame the runtime takes any, and a network of one size would fail on the others.
+    height, width = frame or (OPEN, OPEN)
     return {
         FRAMES: TensorContract((UINT8,), (None, height, width, 3), open_axes=True),
         CHANNEL_ORDER: TensorContract((INT64,), (3,)),

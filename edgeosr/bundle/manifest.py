@@ -3,7 +3,6 @@
 Every field is checked by hand when it is read; an error names it, what was expected and what came.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +13,7 @@ from edgeosr.bundle.body import BodyRecord, body_from_json
 from edgeosr.bundle.calibration import fusion_from_json, threshold_from_json
 from edgeosr.bundle.checked_json import LARGEST, JsonNode, parse_json, parse_time
 from edgeosr.bundle.data import DataRecord, OutliersRecord, data_from_json, outliers_from_json
+from edgeosr.bundle.digest import DIGEST, manifest_with_digest, require_digest
 from edgeosr.bundle.engines import EngineRecord, engines_from_json
 from edgeosr.bundle.left_out import LeftOutRecord, left_out_from_json
 from edgeosr.bundle.network import (
@@ -152,9 +152,8 @@ class Manifest:
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """Return the manifest as UTF-8 JSON; ValueError for a NaN or an infinity in it."""
-    text = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8")
+    """Return the manifest as UTF-8 JSON with its digest; ValueError for a NaN or an infinity in it."""
+    return manifest_with_digest(manifest.as_json())
 
 
 def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
@@ -165,13 +164,14 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         document: what to call it in messages.
 
     Raises:
-        BundleError: it is not strict JSON, was made by an older or newer edgeosr, or a field is missing,
-            unknown or of the wrong type or range; the message names the field.
+        BundleError: it is not strict JSON, was made by an older or newer edgeosr, a field is missing,
+            unknown or of the wrong type or range (the message names it), or it is not that of its digest.
     """
     root = parse_json(data, document, BundleError, then="export the bundle again, or copy it again")
     schema = _read_schema(root, document)
     names = [name for name in Manifest.__dataclass_fields__ if name != "body" or schema == BODY_SCHEMA]
-    field = root.fields(("schema", *names))
+    # Bundles of before 2026-11-27 have no digest.
+    field = root.fields(("schema", *names, *((DIGEST,) if DIGEST in root.entries() else ())))
     classes = field["classes"].class_names(FILE_LIMITS.classes)
     training = field["training"]
     if not training.is_null:
@@ -198,7 +198,7 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         discriminator = discriminator_from_json(field["discriminator"])
         if discriminator.layers[0] != embedding.dimension:
             field["discriminator"].field("layers").fail(f"layers that begin at {embedding.dimension}")
-    return Manifest(
+    checked = Manifest(
         name=field["name"].text(),
         edgeosr=field["edgeosr"].text(),
         created=field["created"].time(),
@@ -221,6 +221,9 @@ def parse_manifest(data: bytes, document: str = "manifest.json") -> Manifest:
         engines=engines,
         versions={name: node.text() for name, node in field["versions"].entries().items()},
     )
+    if DIGEST in field:  # last: what is wrong with a field says more
+        require_digest(data, field[DIGEST], document)
+    return checked
 
 
 # There is no package of that name on any index to take it from.

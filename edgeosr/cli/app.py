@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from inspect import cleandoc
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -109,8 +109,17 @@ def help_from(function: Callable[..., None]) -> str:
     return cleandoc(function.__doc__ or "").replace("\n\nExamples:\n", "\n\n\b\nExamples:\n")
 
 
+def leave_reading_to(function: Callable[..., None]) -> None:
+    """Have the parser take a path that may not be read: it does not say what to do, and who reads it does."""
+    for hint in get_type_hints(function, include_extras=True).values():
+        for option in getattr(hint, "__metadata__", ()):
+            if hasattr(option, "readable"):
+                option.readable = False
+
+
 app.callback(help=help_from(edgeosr))(edgeosr)
 for command in (train, export, build, evaluate, predict, bench, inspect, verify, selftest, demo):
+    leave_reading_to(command)
     app.command(cls=Command, help=help_from(command))(command)
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from edgeosr.bundle.digest import digest_within
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.manifest import Manifest
 from edgeosr.cli.run_report import listed
@@ -19,15 +20,15 @@ LISTED_CLASSES = 20
 
 def document_from_bundle(bundle: Bundle) -> str:
     """Return its path and its manifest as one JSON document."""
-    return json_text({"path": bundle.path, **bundle.manifest.as_json()}, indent=1)
+    plain = {"path": bundle.path, **bundle.manifest.as_json(), **digest_within(bundle.manifest_data)}
+    return json_text(plain, indent=1)
 
 
 def text_from_bundle(bundle: Bundle) -> str:
     """Return one aligned line for each thing a user may want to know, and for each score part."""
     manifest = bundle.manifest
     facts = {
-        "bundle": printable(bundle.path)
-        + ", every file as its manifest says; the manifest itself is not signed",
+        "bundle": f"{printable(bundle.path)}, every file as its manifest says; {_of_the_manifest(bundle)}",
         "made": f"{manifest.created} by edgeosr {manifest.edgeosr}",
         "classes": f"{len(manifest.classes)}: {listed(manifest.classes)}",
         "frames": _frames(manifest),
@@ -47,6 +48,12 @@ def text_from_bundle(bundle: Bundle) -> str:
     width = max(map(len, facts))
     margin = "\n" + " " * (width + 2)
     return "\n".join(f"{name:<{width}}  {fact.replace(chr(10), margin)}" for name, fact in facts.items())
+
+
+def _of_the_manifest(bundle: Bundle) -> str:
+    if digest_within(bundle.manifest_data):
+        return "the manifest itself as its digest says, which is no signature"
+    return "the manifest itself has no digest, so not every edit of it is found: export again"
 
 
 def _typed(manifest: Manifest) -> dict[str, str]:

@@ -31,7 +31,7 @@ def export(
         str, typer.Option(help="onnx, or with a backbone for TensorRT: fp32, fp16 or int8.")
     ] = "onnx",
     precision: Annotated[
-        str | None, typer.Option(metavar="bf16|int8", help="With --for: of the network between the ends.")
+        str | None, typer.Option(metavar="f32|bf16|int8", help="With --for: of the network between the ends.")
     ] = None,
     target_library: Annotated[
         str | None,

@@ -52,15 +52,16 @@ def verify(
 
 
 def _next(path: Path, report: "VerifyReport") -> str:
-    """Return what to type next: where the C library was asked for and is not here, what builds it."""
+    """Return what to type next: where the C library was asked for and is not here, how it comes here."""
     from edgeosr.errors import MissingDependencyError
     from edgeosr.runtime.backends.backend import NATIVE
     from edgeosr.runtime.native.library import LIBRARY_VARIABLE, load_library
 
-    named = os.environ.get(LIBRARY_VARIABLE)
-    if not named and any(check.backend == NATIVE and not check.available for check in report.checks):
+    if any(check.backend == NATIVE and not check.available for check in report.checks):
         try:
             load_library()
         except MissingDependencyError:
+            if os.environ.get(LIBRARY_VARIABLE):
+                return command_line("unset", LIBRARY_VARIABLE)
             return command_line("python", "-m", "edgeosr.runtime.native.build")
     return command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))

@@ -14,6 +14,7 @@ from edgeosr.data.named_sets import NAMED_SETS, NamedSet, set_of_pack
 from edgeosr.data.packs import read_pack
 from edgeosr.data.parts import require_class
 from edgeosr.data.spelling import as_spelled
+from edgeosr.data.walk import unreadable_folder
 from edgeosr.errors import DataError, UsageError, suggestion
 from edgeosr.printed import printable, say
 from edgeosr.user_path import path_from_user
@@ -164,7 +165,10 @@ def _official(path: Path, expected: str = "") -> tuple[NamedSet, Opened] | None:
 def _open_path(source: str, path: Path) -> ImageSet:
     if path.exists() and not path.is_dir() and not path.is_file():
         raise UsageError(f"{path} is no folder and no regular file; expected a folder of images or a pack")
-    official = _official(path)
+    try:
+        official = _official(path)
+    except OSError as error:  # of looking for its files, whose names the user never typed
+        raise unreadable_folder(path, error) from error
     if official is not None:
         return _image_set(source, official[0].title, official[1], official[0])
     if path.is_dir():

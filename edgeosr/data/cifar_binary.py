@@ -14,7 +14,7 @@ import numpy as np
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
-from edgeosr.files import require_readable
+from edgeosr.files import HOW_TO_READ, require_readable
 
 _PIXELS = 3 * 32 * 32
 # data_batch_N.bin is 31 MB, train.bin of CIFAR-100 154 MB; nothing larger is read from an archive.
@@ -79,7 +79,7 @@ def read_cifar(path: Path) -> tuple[LabelledImages, LabelledImages]:
             return _images(version, lambda name: _member(archive, members, name, path), path)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+            raise DataError(f"cannot read {path}: {error.strerror}; {HOW_TO_READ}") from error
         raise _damaged(path, str(error)) from error
 
 

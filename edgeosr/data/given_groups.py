@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import DataError, UsageError
-from edgeosr.files import require_readable
+from edgeosr.files import HOW_TO_READ, require_readable
 from edgeosr.printed import brief, shortened
 from edgeosr.user_path import path_from_user
 
@@ -153,7 +153,7 @@ def _read(path: Path) -> dict[str, str]:
             raise DataError(f"--groups: {path} is larger than {_LARGEST_FILE >> 20} MiB: no list of images")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"--groups: cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"--groups: cannot read {path}: {error.strerror or error}; {HOW_TO_READ}") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"--groups: {path} is not UTF-8 text; expected lines NAME,GROUP; save it as UTF-8"

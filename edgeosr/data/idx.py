@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeosr.data.array_images import images_from_array
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import DataError
-from edgeosr.files import require_readable
+from edgeosr.files import HOW_TO_READ, require_readable
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 FASHION_NAMES = (
@@ -86,7 +86,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     # Only an error of the system has a number; a file that gzip cannot read has none.
     except (OSError, EOFError, zlib.error, struct.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+            raise DataError(f"cannot read {path}: {error.strerror}; {HOW_TO_READ}") from error
         raise _damaged(path, str(error)) from error
     if len(values) != size:
         raise _damaged(

@@ -25,7 +25,7 @@ from edgeosr.data.array_images import checked_labels, images_from_array
 from edgeosr.data.image_file import decode_image
 from edgeosr.data.labelled_images import Image, LabelledImages
 from edgeosr.errors import DataError
-from edgeosr.files import require_readable
+from edgeosr.files import HOW_TO_READ, require_readable
 
 SPLITS = ("train", "test", "all")
 Arrays = dict[str, NDArray[Any]]
@@ -81,7 +81,7 @@ def _load(path: Path) -> Arrays:
     # zipfile, zlib and NumPy's header parser raise nearly anything on changed bytes.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+            raise DataError(f"cannot read {path}: {error.strerror}; {HOW_TO_READ}") from error
         raise _damaged(path, str(error) or type(error).__name__) from error
     foreign = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
     if foreign is not None:

@@ -91,10 +91,11 @@ def folders_of(folder: Path, passed_over: PassedOver) -> list[Path]:
     try:
         return [entry.path for entry in entries_of(folder, passed_over) if entry.folder]
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable_folder(folder, error) from error
 
 
-def _unreadable(folder: Path, error: OSError) -> DataError:
+def unreadable_folder(folder: Path, error: OSError) -> DataError:
+    """Return the error of a folder that may not be read or looked into."""
     return DataError(f"cannot read the folder {folder}: {error.strerror}; check its path and permissions")
 
 
@@ -121,7 +122,7 @@ def pictures_below(folder: Path, passed_over: PassedOver, taken: Iterable[Path] 
     try:
         os.scandir(folder).close()
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable_folder(folder, error) from error
     for _, entries in _each_folder(folder, passed_over, taken):
         yield from (entry.path for entry in entries if not entry.folder and is_picture(entry.path))
 

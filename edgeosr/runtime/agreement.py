@@ -3,9 +3,10 @@
 A class or a decision that differs is a difference, whatever the score: only where the expected score is so
 near to the threshold, or the second class so near to the first, that rounding decides, it cannot be told. A
 score or a value may differ by what rounding can do, a ``Band``; it never comes from how far two graphs of
-different precision are apart at most. Frames that were judged alone and in a batch are counted apart: a fault
-of batches touches half of all verdicts at most. So are batches of different sizes: an engine has buffers of
-its own for each.
+different precision are apart at most.
+
+Frames that were judged alone and in a batch are counted apart: a fault of batches touches half of all
+verdicts at most. So are batches of different sizes: an engine has buffers of its own for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,68 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.runtime.golden import Expected, Rounding
+from edgeosr.runtime.bands import CEILING, MOST_OUTSIDE, Band
+from edgeosr.runtime.golden import Expected
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.thresholds import Limit, limits_of, margins_of
 from edgeosr.verdict import UNKNOWN, Verdict
 
-# One graph, two processors or two versions of onnxruntime: float32 sums in another order.
-SAME_GRAPH = 1e-3
-SAME_GRAPH_RELATIVE = 1e-5
-# The kernel's fp16 weights against the float64 reference (kernels/selftest).
-KERNEL = 1e-2
-KERNEL_RELATIVE = 1e-3  # 2 of the last bits of fp16
-# Of the typed graph's own rounding (its median on the golden frames), this much may come out differently:
-# an engine fuses and sums in another order, so it rounds some tensors at other places than the CPU does.
-OTHER_ORDER = 1.0
 # Verdicts that cannot be told, of all: with more, the frames prove too little.
 MOST_TIES = 0.25
-# Scores of an engine that may lie outside the band, of all: a mask that flips moves one frame, a fault moves
-# most. None may lie further away than this many bands.
-MOST_OUTSIDE = 0.1
-CEILING = 8.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """What rounding can do.
-
-    Attributes:
-        score: to a score, in standard deviations of known images.
-        gap: to the gap between the first two classes, in standard deviations of the logits.
-        values: to the value of each part, in the fusion's ``stds``;
-        relative: and, on top of that, to any value, as a share of it.
-        most_outside: share of the frames, of those judged alone and of those judged in a batch, whose score
-            (or value) may lie outside, by up to ``CEILING`` bands. 0 to 1.
-    """
-
-    score: float
-    gap: float
-    values: tuple[float, ...]
-    relative: float
-    most_outside: float
-
-
-def same_graph_band(parts: int) -> Band:
-    """Return the band of one graph that runs elsewhere; ``parts``: their number."""
-    return Band(
-        score=SAME_GRAPH,
-        gap=SAME_GRAPH,
-        values=(SAME_GRAPH,) * parts,
-        relative=SAME_GRAPH_RELATIVE,
-        most_outside=0.0,
-    )
-
-
-def engine_band(rounding: Rounding) -> Band:
-    """Return the band of an engine with the kernel; ``rounding`` as ``golden.npz`` records it."""
-    return Band(
-        score=KERNEL + OTHER_ORDER * rounding.score,
-        gap=KERNEL + OTHER_ORDER * rounding.gap,
-        values=tuple(KERNEL + OTHER_ORDER * share for share in rounding.values),
-        relative=KERNEL_RELATIVE,
-        most_outside=MOST_OUTSIDE,
-    )
 
 
 def cannot_be_told(expected: Expected, threshold: Limit, band: Band) -> NDArray[np.bool_]:
@@ -226,8 +173,13 @@ def _far_away(
     scores = np.array([one.verdict.score for one in group], np.float64)
     values = np.array([[one.verdict.parts[name] for name in fusion.parts] for one in group], np.float64)
     score, wanted = expected.score[frames].astype(np.float64), expected.values[frames].astype(np.float64)
-    kinds = [("scores", np.abs(scores - score), band.score)]
     apart = np.maximum(np.abs(values - wanted) - band.relative * np.abs(wanted), 0.0) / fusion.stds
+    off = np.abs(scores - score)
+    if any(band.steps):
+        stepped = _stepped(off, apart, band, fusion)
+        if stepped.sum() <= max(least, MOST_OUTSIDE * len(group)):
+            off, apart = np.where(stepped, 0.0, off), np.where(stepped[:, None], 0.0, apart)
+    kinds = [("scores", off, band.score)]
     kinds += [(f"values of {name}", apart[:, i], band.values[i]) for i, name in enumerate(fusion.parts)]
     for kind, distance, allowed in kinds:
         outside, worst = int((distance > allowed).sum()), int(distance.argmax())
@@ -238,6 +190,28 @@ def _far_away(
             f"ones, which rounding does not explain ({float(np.median(distance)):.3g} in the median, "
             f"{distance[worst]:.3g} at most, golden frame {frames[worst]}{_place(group[worst])})"
         )
+
+
+def _stepped(
+    off: NDArray[np.float64], apart: NDArray[np.float64], band: Band, fusion: Fusion
+) -> NDArray[np.bool_]:
+    """Tell in which frames a step of the Jacobian norm, and nothing else, is what lies outside, ``[n]``.
+
+    Args:
+        off: distances of the scores, ``[n]``.
+        apart: of the values, ``[n, parts]``, in the fusion's ``stds``.
+        band: with ``steps``.
+        fusion: of the scores.
+    """
+    steps, allowed = np.array(band.steps), np.array(band.values)
+    follows = apart[:, steps] @ np.abs(np.array(fusion.weights)[steps])
+    outside = apart > allowed
+    return np.asarray(
+        outside.any(axis=1)
+        & ~outside[:, ~steps].any(axis=1)
+        & (apart <= CEILING * allowed).all(axis=1)
+        & (off - follows <= band.score)
+    )
 
 
 def _place(one: Found) -> str:

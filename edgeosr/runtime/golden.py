@@ -39,7 +39,6 @@ from numpy.typing import NDArray
 from edgeosr.bundle.manifest import LARGEST_FILES, Manifest
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import LARGEST_FRAME, LARGEST_SIDE, Preprocessing
-from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.golden_manifest import CLASSES, PREPROCESSING, arrays_of_manifest, require_manifest
 from edgeosr.runtime.refused_array import refuse_array
 from edgeosr.scoring.npz import NpzError, npz_arrays
@@ -163,7 +162,7 @@ def judged(
     size: tuple[int, int],
     judge: Callable[[NDArray[np.uint8], bool], tuple[NDArray[Any], ...]],
     *,
-    tangents: int = 0,
+    most: int,
 ) -> tuple[NDArray[Any], ...]:
     """Judge stored frames in batches of one channel order each.
 
@@ -172,13 +171,13 @@ def judged(
         bgr: ``[n]``.
         size: (height, width) that they are judged at.
         judge: takes a batch and whether it is BGR; returns arrays with one row a frame.
-        tangents: K, computed beside each frame.
+        most: frames of a batch.
 
     Returns:
         The arrays of ``judge``, one row a frame, in the order of ``frames``.
     """
     order, rows = [], []
-    for indices in _batches(bgr, frames_at_once(size, tangents)):
+    for indices in _batches(bgr, most):
         order.append(indices)
         rows.append(judge(enlarged(frames[indices], size), bool(bgr[indices[0]])))
     back = np.argsort(np.concatenate(order))

@@ -1,5 +1,6 @@
 """What ``golden.npz`` holds of its manifest, so that a manifest that was edited later is noticed.
 
+It names what was edited where the manifest has no digest, or one that was made anew with the edit.
 Thresholds that were changed would change decisions, and names of classes that were exchanged every verdict.
 Another preprocessing is what libedgeosr would give a body: its front end is made of the manifest.
 """

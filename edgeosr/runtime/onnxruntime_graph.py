@@ -1,7 +1,8 @@
 """The scoring graph on onnxruntime: frames in, label, score and values out."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.runtime.rows import Rows, require_rows
-from edgeosr.runtime.sessions import CPU_ONLY, SessionSettings, open_session, run_session
+from edgeosr.runtime.sessions import (
+    CPU_ONLY,
+    SessionSettings,
+    let_go_of_memory,
+    open_session,
+    run_session,
+)
 from edgeosr.runtime.time_limit import time_limit
 
 _OUTPUTS = {LABEL: "tensor(int64)", SCORE: "tensor(float)", VALUES: "tensor(float)"}
@@ -79,6 +86,15 @@ class OnnxRuntimeGraph:
         if time.perf_counter() - started > limit_s:
             raise too_slow
         return rows
+
+    @contextlib.contextmanager
+    def briefly(self, frame: NDArray[np.uint8]) -> Iterator[None]:
+        """At its end, free what batches took, which the next one takes anew; ``frame``: a batch as any."""
+        try:
+            yield
+        finally:
+            feed: dict[str, NDArray[Any]] = {FRAMES: frame, CHANNEL_ORDER: self._orders[False]}
+            let_go_of_memory(self._session, tuple(_OUTPUTS), feed)
 
     def _rows(self, frames: NDArray[np.uint8], bgr: bool, options: Any) -> Rows:
         feed: dict[str, NDArray[Any]] = {FRAMES: frames, CHANNEL_ORDER: self._orders[bgr]}

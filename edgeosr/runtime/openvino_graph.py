@@ -1,8 +1,10 @@
 """The scoring graph on OpenVINO: frames in, label, score and values out."""
 
+import contextlib
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,8 +40,9 @@ class OpenVinoGraph:
     """A loaded ``model.onnx``. ``run`` may be called from several threads at once; openvino queues them.
 
     A frame alone runs on a network compiled for one frame, a batch on another one that is compiled when the
-    first batch comes. The second frame of a size in a row has a front end compiled for that size: a camera's
-    frames are all alike, and a folder of pictures would wait at each.
+    first batch comes (``briefly``: that of golden frames does not count). The second frame of a size in a row
+    has a front end compiled for that size: a camera's frames are all alike, and a folder of pictures would
+    wait at each.
 
     Args:
         model: the file's bytes; not kept.
@@ -78,6 +81,7 @@ class OpenVinoGraph:
         self._threads = {False: threads or ALONE, True: threads or usable_processors()}
         self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
         self._making = threading.Lock()
+        self._brief = False
         self._compiled: dict[bool, tuple[Any, ...]] = {}
         # Requests that nobody uses, by whether they are for a batch, or by the size of their front end.
         self._idle: dict[bool | Size, list[tuple[Any, ...]]] = {}
@@ -120,6 +124,20 @@ class OpenVinoGraph:
         idle.append(requests)  # one that failed is dropped
         require_rows(rows, len(frames), self._parts)
         return rows, exposed
+
+    @contextlib.contextmanager
+    def briefly(self) -> Iterator[None]:
+        """Within it, networks for batches are compiled for these alone, and freed at its end."""
+        with self._making:
+            self._brief = True
+        try:
+            yield
+        finally:
+            with self._making:
+                self._brief = False
+                if self._stages:  # or they could not be compiled again
+                    self._compiled.pop(True, None)
+                    self._idle.pop(True, None)
 
     def _rows(
         self, requests: tuple[Any, ...], frames: NDArray[np.uint8], bgr: bool, limit_s: float | None
@@ -175,7 +193,7 @@ class OpenVinoGraph:
                 )
                 for index, stage in enumerate(self._stages)
             )
-            if len(self._compiled) == len(self._threads):
+            if len(self._compiled) == len(self._threads) and not self._brief:
                 self._stages = ()  # their weights are needed no more
         return self._compiled[batch]
 

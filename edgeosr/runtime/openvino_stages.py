@@ -3,7 +3,7 @@
     front   frames, channel_order -> pixels           float32, any size of frame
     rest    pixels -> label, score, values            float32, one frame or any batch
 
-or, with a body in a lower precision, the ends stay float32:
+or, with a body in a precision of its own, the ends stay float32:
 
     body    pixels -> map | embedding, tangents | embedding (and logits)
     tail    these -> label, score, values
@@ -27,7 +27,7 @@ class Body:
 
     Attributes:
         model: the bytes of an ONNX graph from ``pixels``; what it gives is float32.
-        precision: ``bf16``; or ``int8``, of a graph with Q/DQ pairs.
+        precision: ``f32``, ``bf16``; or ``int8``, of a graph with Q/DQ pairs.
         outputs: names of what it gives, which ``model.onnx`` has too.
     """
 

@@ -57,8 +57,9 @@ class Runtime:
     Args:
         bundle: path of a ``NAME.edgeosr`` directory; every byte of it is checked first.
         backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: an engine of the
-            bundle that can run here, else the body for openvino if it has one that can, else onnxruntime; or
-            ``native``, the C library, which runs the body likewise. One that is named and cannot run raises.
+            bundle that can run here, else the body for openvino if it has one that can (and memory for it),
+            else onnxruntime; or ``native``, the C library, which runs the body likewise. One that is named
+            and cannot run raises.
             ``openvino`` first judges the golden frames, once, and is refused if it decides otherwise.
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
@@ -150,14 +151,16 @@ class Runtime:
         self.frame: tuple[int, int] | None = chosen.frame
         preprocessing = bundle.manifest.preprocessing
         height, width = chosen.frame or (preprocessing.height, preprocessing.width)
+        black = np.zeros((1, height, width, 3), np.uint8)
         try:
             for _ in range(warmup):
-                self._warm_up(chosen.backend, np.zeros((1, height, width, 3), np.uint8), limit_s)
+                self._warm_up(chosen.backend, black, limit_s)
             if self.backend == "openvino" or (self.backend == "onnxruntime" and self.providers != CPU_ONLY):
                 # Imported on use: on the CPU, opening a bundle costs nothing of this.
                 from edgeosr.runtime.golden_verdicts import require_golden_verdicts
 
-                require_golden_verdicts(self, bundle)
+                with chosen.backend.briefly(black):
+                    require_golden_verdicts(self, bundle)
         except BaseException:
             self.close()
             raise

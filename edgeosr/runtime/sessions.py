@@ -4,6 +4,7 @@ onnxruntime is imported on use. Which provider runs is asked from the session, n
 available ones: a provider that is available may still fail to load.
 """
 
+import contextlib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,8 +119,26 @@ def run_session(
     except Exception as error:  # onnxruntime's errors share no base class of their own
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in feed.items())
         raise InferenceError(
-            f"onnxruntime could not run {name} on {shapes}: {shortened(error, LONGEST_REASON)}"
+            f"onnxruntime could not run {name} on {shapes}: {shortened(error, LONGEST_REASON)}; try one "
+            "smaller frame, or another version of onnxruntime"
         ) from error
+
+
+def let_go_of_memory(session: Any, outputs: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> None:
+    """Free the memory that runs left in a session for later ones, which then take it anew.
+
+    Args:
+        session: on the CPU at least.
+        outputs: names, as a run takes them.
+        feed: likewise; nothing is computed.
+    """
+    options = load_onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    # onnxruntime gives it back only at the end of a run. This one ends before its first node, with an error
+    # that is none; as it is where a build of onnxruntime pools no memory.
+    options.terminate = True
+    with contextlib.suppress(Exception):
+        session.run(list(outputs), feed, options)
 
 
 def load_onnxruntime() -> ModuleType:

@@ -19,6 +19,7 @@ from typing import Any
 from edgeosr import __version__
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.made_here import was_made_here
+from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.notes import Notes
 from edgeosr.child_python import child_command
 from edgeosr.errors import BundleError, EdgeosrError, InferenceError
@@ -46,6 +47,9 @@ _TOLD_TO_END = ("SIGINT", "SIGTERM", "SIGHUP")
 _WAY_OUT = (
     "of a bundle that you trust, leave the trial out: edgeosr.Runtime(..., trial=False); or have it tried "
     "once by edgeosr verify, as the same user and with the same --threads"
+)
+_WITHOUT_BODY = (
+    "model.onnx, which is tried by itself, runs without it: edgeosr.Runtime(..., backend='onnxruntime')"
 )
 
 
@@ -89,7 +93,8 @@ def require_tried(
     Raises:
         BundleError: the process crashed, or loading took too long; or the graph is no bundle's.
         InferenceError: the graph cannot be loaded, the frame took too long, or the process could not be
-            started or was ended from outside.
+            started or was ended from outside. Of a body, whatever keeps it from being tried to the end: the
+            bundle has another graph.
         MissingDependencyError: onnxruntime or openvino is missing.
     """
     if trial.wanted is False or (trial.wanted is None and was_made_here(bundle.manifest_data)):
@@ -119,7 +124,7 @@ def require_tried(
         "load_limit_s": LOAD_LIMIT_S,
         "bytes": len(graphs[0]),
     }
-    _try(bundle.path / name, asked, b"".join(graphs), f"{on} {version}")
+    _try(bundle.path / (name if body is None else BODY), asked, b"".join(graphs), f"{on} {version}")
     _TRIED.remember(digests[judge])
 
 
@@ -147,7 +152,7 @@ def _try(path: Path, asked: dict[str, Any], graphs: bytes, by: str) -> None:
             )
         except subprocess.TimeoutExpired:
             child.kill()
-            raise _too_slow(path) from None
+            raise _too_slow(path, by) from None
         except BaseException:
             child.kill()
             raise
@@ -170,23 +175,33 @@ def _refused(path: Path, answers: list[dict[str, Any]], code: int, words: str, r
         return kind(str(answer.get("message")))
     by = signal.Signals(-code).name if code < 0 else ""
     if by == "SIGALRM":
-        return _too_slow(path)
+        return _too_slow(path, runs)
     if by in _TOLD_TO_END:
         return _no_process(path, f"it was told to end by {by}")
     if by == "SIGKILL":
         return _no_process(path, "it was ended by SIGKILL, perhaps for lack of memory")
     how = f"by {by}" if by else f"with exit code {code}"
+    if path.name == BODY:
+        return InferenceError(
+            f"{path} crashed the process that tried it first ({how}), while {runs} loaded or "
+            f"ran it{said}; it was made to do so, or {runs} has a fault; {_WITHOUT_BODY}"
+        )
     return BundleError(
         f"{path} crashed the process that tried it first ({how}), while {runs} loaded or "
         f"ran it{said}; do not open it: it was made to do so, or {runs} has a fault"
     )
 
 
-def _too_slow(path: Path) -> BundleError:
+def _too_slow(path: Path, runs: str) -> EdgeosrError:
+    took = f"{LOAD_LIMIT_S:.3g} s for {runs} to load it"
+    if path.name == BODY:
+        return InferenceError(
+            f"{path} was not loaded and judged in time in a process of its own, which was ended ({took}); it "
+            f"is too much for this machine, or made to be; {_WITHOUT_BODY}"
+        )
     return BundleError(
-        f"{path} was not loaded and judged in time in a process of its own, which was ended ("
-        f"{LOAD_LIMIT_S:.3g} s to load it); it is too much for this machine, or made to be; do not open it "
-        "unless you trust whoever made it"
+        f"{path} was not loaded and judged in time in a process of its own, which was ended ({took}); it is "
+        "too much for this machine, or made to be; do not open it unless you trust whoever made it"
     )
 
 

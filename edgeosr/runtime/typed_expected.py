@@ -13,6 +13,7 @@ from edgeosr.bundle.backbone import ENDINGS
 from edgeosr.bundle.manifest import BACKBONE
 from edgeosr.bundle.tensors import EMBEDDING, LOGITS, MAP, TANGENTS, feed_of
 from edgeosr.errors import BundleError
+from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.golden import Expected, judged, runner_up
 from edgeosr.runtime.sessions import SessionSettings, open_session, run_session
 from edgeosr.scoring.reference import reference_scores
@@ -61,7 +62,7 @@ def typed_expected(
         return said["label"], said["score"].astype(np.float32), said["values"], said["logits"]
 
     tangents = scorer.probes.K if scorer.probes else 0
-    label, score, values, logits = judged(frames, bgr, size, judge, tangents=tangents)
+    label, score, values, logits = judged(frames, bgr, size, judge, most=frames_at_once(size, tangents))
     second, gap = runner_up(logits, label)
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)

@@ -21,8 +21,9 @@ from edgeosr.errors import (
     NoDriverError,
     require_choice,
 )
-from edgeosr.runtime.agreement import Band, agreement, engine_band
+from edgeosr.runtime.agreement import agreement
 from edgeosr.runtime.backends.backend import BACKENDS, NATIVE
+from edgeosr.runtime.bands import Band, engine_band
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import Expected, Golden
 from edgeosr.runtime.golden_verdicts import found_by, half_of, limit_of, require_frame_size
@@ -32,8 +33,8 @@ from edgeosr.runtime.typed_expected import typed_expected
 from edgeosr.runtime.verify_report import BackendCheck, VerifyReport
 from edgeosr.scoring.scorer import Scorer
 
-# What libedgeosr says of a body whose golden verdicts differ (verify.cpp).
-_DECIDES_OTHERWISE = "does not decide here as where it was made"
+# What libedgeosr says of a body that is not as its golden verdicts (verify.cpp).
+_DECIDES_OTHERWISE = "golden verdicts differ"
 # It does not run here, which is no fault of the bundle; every other error is one.
 _NOT_HERE = (EngineError, MissingDependencyError, NoDriverError, NoDeviceError)
 

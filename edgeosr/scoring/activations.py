@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+# Their derivatives jump, so that rounding of the map moves what is computed of these by a whole step.
+KINKED = frozenset({"relu", "leaky_relu", "prelu", "clip", "elu", "hard_swish"})
 _Pair = tuple[Float64, Float64]
 
 _erf = np.frompyfunc(math.erf, 1, 1)

@@ -62,12 +62,14 @@ class Part:
         code: number of its function in ``kernels/src/parts.cuh``, unique.
         title: a word for people, in reports.
         meaning: what a larger value means, in a few words.
+        counts_masks: it is computed of the derivatives of the last activation, which may jump.
     """
 
     name: ClassVar[str]
     code: ClassVar[int]
     title: ClassVar[str]
     meaning: ClassVar[str]
+    counts_masks: ClassVar[bool] = False
 
     def carried_by(self, scorer: Scorer) -> bool:
         """Tell whether the scorer has what this part is computed from: by default, constants of its own."""

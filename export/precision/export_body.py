@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeosr.bundle.body import BF16, BodyRecord
+from edgeosr.bundle.body import BF16, F32, INT8, BodyRecord
 from edgeosr.bundle.tensors import LOGITS, PIXELS
 from edgeosr.data.labelled_images import evenly_spaced
 from edgeosr.errors import ExportError
@@ -128,7 +128,7 @@ def export_body(portable: Portable) -> BodyExport:
     fusion, limit = portable.fitted(runner)
     own_fusion, own_threshold = portable.own(fusion, limit)
     run = runner(own_fusion)
-    others = ("leave --precision out",) if precision == BF16 else (_BF16_OPTIONS,)
+    others = (_BF16_OPTIONS,) if precision == INT8 else ("leave --precision out",)
     gate = portable.gate(run, limit, precision, instead=others)
     openvino = load_openvino()
     record = BodyRecord(
@@ -149,6 +149,8 @@ def _made(
 ) -> tuple[bytes, str]:
     """Return ``body.onnx``, and what made it."""
     body, name = body_bytes(graph), graph.classifier.input_name
+    if settings.openvino == F32:
+        return _from_pixels(body, name), "as it is"
     batches = list(calibration_pixels(parts.train, graph.classifier.preprocessing))
     if settings.openvino == BF16:
         corrected, layers = for_bf16(body, name, batches, settings.threads)

@@ -83,4 +83,8 @@ class MemoryCalls(Calls):
 
     def clear(self, address: int, words: int, stream: int) -> None:
         """Set 32-bit words to zero."""
-        self.call("cuMemsetD32Async", address, 0, words, stream)
+        self.fill(address, 0, words, stream)
+
+    def fill(self, address: int, word: int, words: int, stream: int) -> None:
+        """Set 32-bit words to ``word``."""
+        self.call("cuMemsetD32Async", address, word, words, stream)

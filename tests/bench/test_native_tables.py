@@ -1,6 +1,9 @@
 """The tables of the C library: opening and memory beside the back end alone, decisions beside Python's."""
 
+import os
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_x86 import small_bundle
 
-from edgeosr.bench import native, native_decisions, native_opening
+from edgeosr.bench import native, native_decisions, native_opening, x86
 from edgeosr.bench.native_frames import FORMATS, random_frames, rgb_from_yuv
-from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY
-from edgeosr.errors import InferenceError, UsageError
+from edgeosr.errors import FrameError, InferenceError, UsageError
 from edgeosr.runtime.native import library
 from edgeosr.runtime.native.build import OBJECTS, build
 
@@ -60,14 +63,70 @@ def test_opening_is_told_beside_the_back_end_alone(bundle: Bundle) -> None:
         assert 0 < row["resident_mib"] <= row["peak_mib"]
         # What the issue allows; of this network there is next to nothing but the library itself.
         assert row["over_mib"] < 10 and row["over_trimmed_mib"] < 10
-    assert "libedgeosr on openvino" in native_opening.as_text(report)
+        assert row["verify_resident_mib"] < row["swap_peak_mib"] and row["swap_cpu_ms"] > 0
+    assert "libedgeosr on openvino, then swap: " in native_opening.as_text(report)
+
+
+OTHER = """
+struct base { const void *(*api)(unsigned); const char *(*version)(void); };
+static const char *version(void) { return "1.99.0-other"; }
+const void *(*the_api)(unsigned);
+static const void *api(unsigned number) { return the_api(number); }
+static const struct base made = {api, version};
+#include <dlfcn.h>
+const struct base *OrtGetApiBase(void) {
+    void *genuine = dlopen(GENUINE, RTLD_NOW | RTLD_LOCAL);
+    const struct base *(*entry)(void) = (const struct base *(*)(void))dlsym(genuine, "OrtGetApiBase");
+    the_api = entry()->api;
+    return &made;
+}
+"""
+
+
+def test_the_versions_told_are_those_that_the_measured_libraries_say(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, other = library.onnxruntime_library(), tmp_path / "libother.so"
+    command = ["cc", "-shared", "-fPIC", f'-DGENUINE="{genuine}"', "-x", "c", "-", "-o", str(other), "-ldl"]
+    subprocess.run(command, input=OTHER, text=True, check=True)
+    monkeypatch.setenv(library.ONNXRUNTIME_VARIABLE, str(other))
+    report = native_opening.opening_report([bundle.path], frame=(24, 32), turns=1, limit_s=0.0)
+    assert report["versions"]["onnxruntime"] == "1.99.0"
+    assert list(report["versions"]) == ["edgeosr", "onnxruntime", "openvino"]
+
+
+def test_a_library_that_the_system_finds_is_measured_from_the_file_that_was_loaded(
+    built: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "libedgeosr.so.1"
+    place.symlink_to(built)
+    program = (
+        "from edgeosr.bench.native_opening import file_of\n"
+        "from edgeosr.runtime.native.library import load_library\n"
+        "print(file_of(load_library('libedgeosr.so.1')))"
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd="/"
+    )
+    assert done.stdout.strip() == str(place), done.stderr
+
+
+@pytest.mark.parametrize("measured", [native_opening.opening_report, native.native_report, x86.x86_report])
+def test_a_bundle_of_another_size_of_frames_is_refused_before_anything_runs(
+    bundle: Bundle, tmp_path: Path, measured: Any
+) -> None:
+    path = tmp_path / "fixed.edgeosr"
+    write_bundle(path, replace(bundle.manifest, frame=(24, 32)), dict(bundle.files))
+    with pytest.raises(FrameError, match=r"frames of 24x32 only .* got 480x640; time it with --frame 24x32"):
+        measured([path], frame=(480, 640), turns=1, limit_s=0.0)
 
 
 def test_a_program_that_fails_or_says_too_little_is_told_with_its_words() -> None:
     with pytest.raises(InferenceError, match="failed: no such thing"):
         native_opening.run(("sh", "-c", "echo no such thing >&2; exit 3"))
     with pytest.raises(InferenceError, match="must tell of"):
-        native_opening.run(("sh", "-c", "echo load 1 2 3 4 5"))
+        native_opening.stages_from(native_opening.run(("sh", "-c", "echo load 1 2 3 4 5")))
 
 
 def test_decisions_are_python_s_in_every_format(bundle: Bundle) -> None:
@@ -81,6 +140,38 @@ def test_decisions_are_python_s_in_every_format(bundle: Bundle) -> None:
     assert report["total"]["openvino"]["differing_outside"] == 0
     assert 0 < report["total"]["openvino"]["largest_distance"] < 1e-3  # float32 in another order: no body
     assert "outside" in native_decisions.as_text(report)
+
+
+def test_a_body_in_f32_is_a_row_whose_map_the_library_scores_itself(tmp_path: Path) -> None:
+    small = read_bundle(small_bundle(tmp_path / "f32.edgeosr", "f32"))
+    other = read_bundle(small_bundle(tmp_path / "bf16.edgeosr", "bf16"))
+    report = native_decisions.decisions_report([small.path, other.path], frames=60, seed=3)
+    row = report["total"]["openvino-body"]
+    assert (row["frames"], row["differing_outside"]) == (30, 0)
+    assert 0 < row["largest_distance"] < 1e-3
+    assert report["total"]["openvino"]["frames"] == 60
+    assert "openvino-body" in native_decisions.as_text(report)
+
+
+@pytest.mark.parametrize("words", [native_decisions.NOT_VERIFIED, "cannot compile body.onnx"])
+def test_a_back_end_that_its_golden_frames_refuse_is_told_and_what_fails_otherwise_ends_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    real = native_decisions.NativeHandle
+
+    def opened(path: Path, backend: str, place: str | None) -> Any:
+        if backend == "openvino":
+            raise InferenceError(f"{path} {words}")
+        return real(path, backend, place)
+
+    monkeypatch.setattr(native_decisions, "NativeHandle", opened)
+    if words != native_decisions.NOT_VERIFIED:
+        with pytest.raises(InferenceError, match="cannot compile"):
+            native_decisions.decisions_report([bundle.path], frames=5, seed=3)
+        return
+    report = native_decisions.decisions_report([bundle.path], frames=5, seed=3)
+    assert list(report["total"]) == ["onnxruntime"] and report["bundles"][0]["refused"] == ["openvino"]
+    assert "refused, for its golden frames tell that it differs: openvino" in native_decisions.as_text(report)
 
 
 def test_a_decision_that_differs_is_counted_and_one_near_the_threshold_apart() -> None:

@@ -1,12 +1,15 @@
 """Programs of the bench refuse a bad option in one line and with exit code 2, before anything is measured."""
 
+import ast
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
 from edgeosr.bench.option_values import frame_size, random_seed, some_seconds, whole_number
 
+ROOT = Path(__file__).resolve().parents[2]
 TABLES = ("native", "native_opening", "x86")
 BAD = (
     ("--frame", "480", "expected HxW in pixels, each from 1 to 16384; got '480'"),
@@ -77,3 +80,28 @@ def test_the_other_programs_do_so_too(module, arguments, tmp_path, monkeypatch, 
 def test_good_values_are_read():
     assert (frame_size("480x640"), frame_size("1X16384")) == ((480, 640), (1, 16384))
     assert (whole_number("7"), random_seed("0"), some_seconds("0.5")) == (7, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "meant"),
+    [
+        ("native_decisions", ["B", "--frame", "480"], "--frame 480"),
+        ("native_opening", ["B", "--turn", "5"], "--turn 5"),
+        ("open_set.__main__", ["--pict", "x.png"], "--pict x.png"),
+    ],
+)
+def test_an_option_is_never_taken_for_another_whose_beginning_it_is(
+    module, given, meant, monkeypatch, capsys
+):
+    assert f"unrecognized arguments: {meant}" in refused(module, given, monkeypatch, capsys)
+
+
+def test_no_parser_of_a_program_takes_abbreviations():
+    found = []
+    for room in ("bench", "edgeosr"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ArgumentParser"):
+                    given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                    found.append((given.get("allow_abbrev"), str(path)))
+    assert len(found) > 15 and [path for abbreviates, path in found if abbreviates != "False"] == []

@@ -80,6 +80,14 @@ def report(bundles: list[Bundle]) -> Any:
     return x86.x86_report(paths, frame=(2 * HEIGHT, 2 * WIDTH), turns=10, limit_s=0.1)
 
 
+def test_a_body_in_f32_has_rows_beside_those_of_model_onnx_in_f32(tmp_path: Path) -> None:
+    path = small_bundle(tmp_path / "f32.edgeosr", "f32")
+    rows = x86.x86_report([path], frame=(2 * HEIGHT, 2 * WIDTH), turns=10, limit_s=0.1)["rows"]
+    names = ["openvino, f32", "openvino, f32 body", "native + f32", "native + f32 body"]
+    assert [row["name"] for row in rows] == ["onnxruntime, f32", *names]
+    assert min(row["golden_frames_decided_alike"] for row in rows) >= 0.98
+
+
 def test_every_row_decides_as_the_base_and_is_timed_in_the_same_turns(report: Any) -> None:
     names = ["onnxruntime, f32", *(f"openvino, {name}" for name in ("f32", "bf16", "int8"))]
     assert [row["name"] for row in report["rows"]] == [

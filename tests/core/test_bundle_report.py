@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.groups import GroupsRecord, packed_groups
-from edgeosr.bundle.manifest import parse_manifest
+from edgeosr.bundle.manifest import manifest_bytes, parse_manifest
 from edgeosr.cli.bundle_report import text_from_bundle
 from edgeosr.scoring.parts import part
 
@@ -28,8 +28,16 @@ def test_inspect_says_of_every_score_part_what_it_is_and_what_a_larger_value_mea
 
 def test_inspect_does_not_say_that_the_manifest_itself_is_protected() -> None:
     manifest = parse_manifest(SAMPLE.read_bytes())
-    first = text_from_bundle(Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={})).splitlines()[0]
-    assert first.endswith("cats.edgeosr, every file as its manifest says; the manifest itself is not signed")
+    for data, said in (
+        (manifest_bytes(manifest), "the manifest itself as its digest says, which is no signature"),
+        (
+            SAMPLE.read_bytes(),
+            "the manifest itself has no digest, so not every edit of it is found: export again",
+        ),
+    ):
+        bundle = Bundle(path=Path("cats.edgeosr"), manifest=manifest, files={}, manifest_data=data)
+        first = text_from_bundle(bundle).splitlines()[0]
+        assert first.endswith(f"cats.edgeosr, every file as its manifest says; {said}")
 
 
 def test_inspect_reads_a_negative_weight_in_words() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import library_messages
 import pytest
 from error_messages import FEWEST_LETTERS, ROOT, VALUE, Message, error_classes, messages, messages_of
 
@@ -22,7 +23,14 @@ def pattern(message: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(words.strip()) for words in message.split("...")), re.DOTALL)
 
 
-FOUND = messages()
+OF_THE_LIBRARY = library_messages.messages_of_the_library()
+FOUND = [*messages(), *OF_THE_LIBRARY]
+# How a next step begins, in a clause of its own: what to do, as one says it to somebody.
+NEXT_STEP = re.compile(
+    r"(?:[;:,] |, or |\bor |\band )(?:allow|ask|build|call|check|clear|copy|export|give|install|judge|leave|"
+    r"make|name|open|pass|please report|roll back|set|take|try|write) "
+)
+A_RANGE = re.compile(r"\bmust be .*; got ")
 SHOWN = [(message, pattern(message)) for message in shown()]
 
 
@@ -55,6 +63,29 @@ def test_every_row_says_what_to_do() -> None:
 def test_an_error_class_is_listed_with_its_exit_code(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| (\d+) \| .+ \|$", PAGE, re.MULTILINE)
     assert row and int(row[1]) == error_classes()[name].exit_code
+
+
+def test_a_message_of_the_library_says_what_to_do_or_what_may_be_given() -> None:
+    assert len(OF_THE_LIBRARY) > 60
+    # What they fill in says it: all places and a way out; a whole reason; what "auto" found, one by one.
+    filled_in = ("; looked for ", " cannot be verified: ", "; before that, ")
+    silent = [
+        f"{one.place}: {one.text.replace(VALUE, '...')}"
+        for one in OF_THE_LIBRARY
+        if not NEXT_STEP.search(one.text) and not A_RANGE.search(one.text)
+        if not any(words in one.text for words in filled_in)
+    ]
+    assert silent == []
+
+
+def test_a_message_in_c_is_read_with_its_constants_and_of_alternatives_the_first() -> None:
+    source = (
+        'constexpr char kAgain[] = "; do it"\n    " again";\n'
+        'void f() { fail(BAD, path, " is ", old ? "old" : "new", // why\n "; so", " be, it", kAgain); }\n'
+        "[[noreturn]] void fail(edgeosr_status status, Parts const&... parts);\n"
+    )
+    found = library_messages.messages_of(source, {"kAgain": "; do it again"})
+    assert list(found) == [(3, "BAD", f"{VALUE} is old; so be, it; do it again")]
 
 
 def test_the_class_of_an_error_is_read_from_a_call_and_from_a_base() -> None:

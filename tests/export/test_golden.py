@@ -24,7 +24,7 @@ from edgeosr.export.measure import GraphRunner
 from edgeosr.export.precision.typed import typed_graph
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.export.settings import ExportSettings
-from edgeosr.runtime.agreement import SAME_GRAPH, engine_band
+from edgeosr.runtime.bands import SAME_GRAPH, engine_band
 from edgeosr.runtime.golden import LARGEST_GOLDEN, LEAST_FRAMES, enlarged, read_golden, write_golden
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.sessions import open_session

@@ -31,6 +31,7 @@ from edgeosr.kernels.build import images
 from edgeosr.kernels.driver.driver import Driver
 
 MEMORY = 16 << 30
+MARK = "cluster_mark"
 assert fused_score  # its names are among those that are replaced
 
 
@@ -100,17 +101,32 @@ class Card(QueuedCudaDouble):
         return known[name] if name in known else super()._DeviceGetAttribute(attribute, ordinal)
 
     def _ModuleLoadData(self, image: bytes) -> str:
-        """A build that stops is a text that names its macro; any other is the kernel."""
+        """A build that stops is a text that names its macro, PTX cluster_mark's; any other is the kernel."""
+        if image.startswith(b".version"):
+            return MARK
         stop = image.rstrip(b"\0").decode() if image.startswith(b"EDGEOSR_STOP_AFTER=") else ""
         return stop or "module"
 
     def _ModuleGetFunction(self, module: str, name: bytes) -> tuple[Any, ...]:
         code, entry = super()._ModuleGetFunction(module, name)
+        if module == MARK:
+            code, entry = Result.CUDA_SUCCESS, name.decode()
         handle = f"{entry}|{module}" if module != "module" else entry
         self.stops[handle] = module
         return code, handle
 
     def _launched(self, launch: Launch) -> Any:
+        if self.stops[launch.function] == MARK:
+            ranks = [
+                (int(launch.cluster > 1), launch.cluster, at % launch.cluster) for at in range(launch.blocks)
+            ]
+            marks = np.array(ranks, np.uint32)
+            self.put(
+                launch.stream,
+                MARK,
+                lambda: ctypes.memmove(launch.params.verdicts, marks.ctypes.data, marks.nbytes),
+            )
+            return None
         if not self.on_device(launch.params.input, 1):
             self.lose_at(("cuStreamSynchronize", 0), Lost.CUDA_ERROR_ILLEGAL_ADDRESS)
             return None

@@ -90,6 +90,10 @@ class Launch:
         emulation(*machine, *defines).run(entry, bytes(self.params), self.shape, schedule="forward")
 
 
+def fill_words(address: int, word: int, words: int) -> None:
+    np.ctypeslib.as_array((ctypes.c_uint32 * words).from_address(address))[:] = word
+
+
 def params_at(arguments: int) -> FusedScoreParams:
     """Return a copy of the one parameter of a launch."""
     pointer = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_void_p))[0]
@@ -225,7 +229,7 @@ class CudaDouble:
         pass
 
     def _MemsetD32Async(self, address: int, value: int, words: int, stream: int) -> None:
-        ctypes.memset(address, value, words * 4)
+        fill_words(address, value, words)
 
     def _EventCreate(self, flags: int) -> str:
         return f"event {self.count('cuEventCreate')}"

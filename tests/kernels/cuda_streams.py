@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from cuda_double import CudaDouble, Launch, Result
+from cuda_double import CudaDouble, Launch, Result, fill_words
 
 from edgeosr.kernels.device_verdicts import VERDICT
 
@@ -249,7 +249,7 @@ class QueuedCudaDouble(CudaDouble):
 
     def _MemsetD32Async(self, address: int, value: int, words: int, stream: int) -> None:
         assert self.on_device(address, words * 4)
-        self.put(stream, "clear", lambda: ctypes.memset(address, value, words * 4) and None)
+        self.put(stream, "clear", lambda: fill_words(address, value, words))
 
     def _EventCreate(self, flags: int) -> Any:
         event = super()._EventCreate(flags)

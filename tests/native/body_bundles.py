@@ -12,7 +12,10 @@ from onnx.utils import Extractor
 from edgeosr.bundle.backbone import GateRecord
 from edgeosr.bundle.body import BodyRecord
 from edgeosr.bundle.directory import read_bundle, write_bundle
-from edgeosr.bundle.manifest import BODY
+from edgeosr.bundle.engines import EngineRecord
+from edgeosr.bundle.manifest import BACKBONE, BODY
+from edgeosr.files import sha256_of
+from edgeosr.runtime.engines.store import add_engine, engine_lock
 from edgeosr.runtime.golden import Expected, Rounding, read_golden, runner_up, write_golden
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.openvino_stages import Body
@@ -40,18 +43,34 @@ def body_bytes(model, outputs):
     return bytes(cut.SerializeToString())
 
 
-def write_body_bundle(path, plain, *, shift=0.25):
-    """Write a bundle like ``plain``, with a body in bf16 whose fusion and threshold are its own.
+PLAN = b"no plan at all"
+
+
+def add_engine_of_no_machine(path):
+    """Add an engine to the bundle at ``path`` that no machine runs."""
+    manifest = read_bundle(path).manifest
+    record = EngineRecord(
+        file="none.plan", sha256=sha256_of(PLAN), bytes=len(PLAN), builder="tensorrt", version="10.3.0",
+        device="No Such Device", targets=("sm_87",), precision=manifest.backbone.precision, batch=(1, 1, 4),
+        frame=(20, 30), backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z", seconds=1.0,
+    )  # fmt: skip
+    with engine_lock(path):
+        add_engine(path, record, PLAN)
+
+
+def write_body_bundle(path, plain, *, shift=0.25, precision="bf16"):
+    """Write a bundle like ``plain``, with a body whose fusion and threshold are its own.
 
     Args:
         path: a name that ends in ``.edgeosr``.
         plain: with a backbone, whose end is the body's.
         shift: of the fusion's means, so that the scores are none of the bundle's.
+        precision: of the body.
     """
     manifest, backbone = plain.manifest, plain.manifest.backbone
     fusion = replace(manifest.fusion, means=tuple(mean + shift for mean in manifest.fusion.means))
     record = BodyRecord(
-        precision="bf16", ending=backbone.ending, logits=backbone.logits, converter="none",
+        precision=precision, ending=backbone.ending, logits=backbone.logits, converter="none",
         processor="any", fusion=fusion, threshold=replace(manifest.threshold, value=0.0), gate=GATE,
     )  # fmt: skip
     model = plain.files["model.onnx"]
@@ -59,7 +78,7 @@ def write_body_bundle(path, plain, *, shift=0.25):
     golden = read_golden(plain.files["golden.npz"], manifest)
     graph = OpenVinoGraph(
         model, parts=len(fusion.parts), fusion=fusion, expose=("logits",),
-        body=Body(model=data, precision="bf16", outputs=record.outputs),
+        body=Body(model=data, precision=precision, outputs=record.outputs),
     )  # fmt: skip
     said = [
         graph.run_exposed(np.ascontiguousarray(frame[None]), bgr=bool(bgr))

@@ -1,8 +1,7 @@
 """The loop for GStreamer, built and run on its test pictures: ``python tests/native/gstreamer_example.py``.
 
 Needs Debian's libgstreamer1.0-dev, libgstreamer-plugins-base1.0-dev and gstreamer1.0-plugins-base; without
-them it says so and ends well. Rows of the pictures are longer than what is in them (638 pixels), and the
-source ends after a few frames and is opened again.
+them it says so and ends well. Rows of the pictures are longer than what is in them (638 pixels).
 """
 
 import os
@@ -20,8 +19,26 @@ from edgeosr.runtime.native.build import OBJECTS, SONAME, build  # noqa: E402
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, onnxruntime_library  # noqa: E402
 
 MODULES = ("gstreamer-app-1.0", "gstreamer-video-1.0")
-SOURCE = "videotestsrc num-buffers=3 pattern=ball ! video/x-raw,width=638,height=48"
-FRAMES = 5
+SIZE = "video/x-raw,width=638,height=48"
+THREE, LIVE = "videotestsrc num-buffers=3 pattern=ball", "videotestsrc num-buffers=3 is-live=true"
+AGAIN, BROKEN = "opening the source again", "identity error-after=3"
+# What is asked for, the exit code, the verdicts, and whether standard error has words, and how often.
+CASES = {
+    "a file that ends": ([f"{THREE} ! {SIZE}"], 0, 3, {AGAIN: 0}),
+    "a file and fewer frames": ([f"{THREE} ! {SIZE}", "2"], 0, 2, {AGAIN: 0}),
+    "a file in a loop": (["--loop", f"{THREE} ! {SIZE}", "5"], 0, 5, {AGAIN: 1, "five seconds": 0}),
+    "a live source that ends": ([f"{LIVE} ! {SIZE}", "5"], 0, 5, {AGAIN: 1, "five seconds": 0}),
+    "a file that fails": ([f"{THREE} ! {SIZE} ! {BROKEN}"], 1, 2, {"identity0: ": 1, AGAIN: 0}),
+    "a live source that fails": (
+        [f"{LIVE} ! {SIZE} ! {BROKEN}", "5"],
+        0,
+        5,
+        {"Failed after iterations": 2, AGAIN: 2},
+    ),
+    "no file": (["filesrc location=/nowhere ! decodebin"], 1, 0, {"filesrc0: ": 1, AGAIN: 0}),
+    "no element": (["nothingsrc"], 1, 0, {"nothingsrc": 1, AGAIN: 0}),
+    "no number of frames": ([f"{THREE} ! {SIZE}", "x"], 2, 0, {"[--loop] BUNDLE.edgeosr SOURCE [FRAMES]": 1}),
+}
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 
 
@@ -40,20 +57,28 @@ def main() -> int:
         command += [*found.stdout.split(), f"-Wl,-rpath,{folder}", "-o", str(program)]
         subprocess.run(command, check=True)
         bundle = small_bundles(folder, hostile=0)[0]
-        environment = {**os.environ, ONNXRUNTIME_VARIABLE: onnxruntime_library()}
-        done = subprocess.run(
-            [program, bundle, SOURCE, str(FRAMES)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=120,
-        )
-    lines = done.stdout.splitlines()
-    good = done.returncode == 0 and len(lines) == FRAMES and "opening the source again" in done.stderr
-    print(f"GStreamer: {f'{FRAMES} frames judged' if good else 'FAILED'}")
+        environment = {**os.environ, ONNXRUNTIME_VARIABLE: onnxruntime_library(), "GST_DEBUG": "0"}
+        failed = [name for name, case in CASES.items() if not passes(program, bundle, case, environment)]
+    print(f"GStreamer: {f'FAILED: {failed}' if failed else f'{len(CASES)} sources judged'}")
+    return len(failed)
+
+
+def passes(program, bundle, case, environment):
+    """Run it on a source, and tell whether it did what the case says."""
+    given, code, verdicts, words = case
+    loop = given[:1] if given[0] == "--loop" else []
+    done = subprocess.run(
+        [program, *loop, bundle, *given[len(loop) :]],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    good = (done.returncode, len(done.stdout.splitlines())) == (code, verdicts)
+    good &= all(done.stderr.count(said) == count for said, count in words.items())
     if not good:
-        print(done.stdout, done.stderr, file=sys.stderr)
-    return 0 if good else 1
+        print(case, done.returncode, done.stdout, done.stderr, file=sys.stderr)
+    return good
 
 
 if __name__ == "__main__":

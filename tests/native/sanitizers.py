@@ -25,6 +25,7 @@ import sanitizers_tensorrt  # noqa: E402  # the folder comes first
 from openvino_shim import build_shim  # noqa: E402
 
 from edgeosr.bench.reliability.spoil import spoilt  # noqa: E402  # the folder comes first
+from edgeosr.bundle.digest import manifest_with_digest  # noqa: E402
 from edgeosr.bundle.directory import write_bundle  # noqa: E402
 from edgeosr.bundle.manifest import parse_manifest  # noqa: E402
 from edgeosr.files import sha256_of  # noqa: E402
@@ -109,7 +110,7 @@ def with_an_endless_axis(files: dict[str, bytes]) -> dict[str, bytes]:
     made.graph.node.append(onnx.helper.make_node("MatMul", ["values", "w"], ["y"]))
     model, document = bytes(made.SerializeToString()), json.loads(files["manifest.json"])
     document["files"]["model.onnx"] = {"sha256": sha256_of(model), "bytes": len(model)}
-    return {**files, "model.onnx": model, "manifest.json": json.dumps(document).encode()}
+    return {**files, "model.onnx": model, "manifest.json": manifest_with_digest(document)}
 
 
 def program(kind: str, folder: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ FILES = (
     "packing_as_python.py",
     "lanes_and_sizes.py",
     "full_memory.py",
+    "giving_way.py",
     "swaps.py",
 )
 sys.path.insert(0, str(HERE / "tensorrt"))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from edgeosr.bundle.manifest import manifest_bytes
-from edgeosr.runtime.agreement import CEILING, KERNEL, Found, agreement, engine_band
+from edgeosr.runtime.agreement import Found, agreement
+from edgeosr.runtime.bands import CEILING, KERNEL, SAME_GRAPH, engine_band, same_graph_band
 from edgeosr.runtime.golden import Rounding, write_golden
+from edgeosr.scoring.parts import part
 from edgeosr.verdict import UNKNOWN, Verdict
 
 
@@ -23,36 +25,42 @@ def told(built, golden, manifest):
     data, document = write_golden(golden), manifest_bytes(manifest)
     limit, classes, expected = manifest.threshold.value, manifest.classes, golden.portable
 
-    def by_library(rows, score):
+    def by_library(rows, score, values, kinked):
         room = ctypes.create_string_buffer(1 << 16)
-        values = np.ascontiguousarray(expected.values)
+        values = np.ascontiguousarray(values, np.float32)
+        same_graph = 0 if kinked is None else 1 + kinked
         function(
             data, ctypes.c_size_t(len(data)), document, ctypes.c_size_t(len(document)),
             ctypes.c_size_t(len(rows)), np.ascontiguousarray(rows, np.int64).ctypes.data_as(ctypes.c_void_p),
-            score.ctypes.data_as(ctypes.c_void_p), values.ctypes.data_as(ctypes.c_void_p), room,
-            ctypes.c_size_t(len(room)),
+            score.ctypes.data_as(ctypes.c_void_p), values.ctypes.data_as(ctypes.c_void_p), same_graph,
+            room, ctypes.c_size_t(len(room)),
         )  # fmt: skip
         return room.value.decode().splitlines()
 
-    def by_python(rows, score):
+    def by_python(rows, score, values, kinked):
         found = []
         for (frame, batch, place, label), one in zip(rows.tolist(), score.tolist(), strict=True):
             accepted = one <= limit
             verdict = Verdict(
                 accepted=accepted, label=classes[label] if accepted else UNKNOWN, nearest=classes[label],
                 index=label, score=one, threshold=limit, latency_ms=1.0, finite=True,
-                parts=dict(zip(manifest.parts, expected.values[frame].tolist(), strict=True)),
+                parts=dict(zip(manifest.parts, values[frame].tolist(), strict=True)),
             )  # fmt: skip
             found.append(Found(frame, "bgr" if golden.bgr[frame] else "rgb", batch, place, verdict))
-        band = engine_band(Rounding(0.0, 0.0, (0.0,) * len(manifest.parts)))
+        steps = tuple(bool(kinked) and part(name).counts_masks for name in manifest.parts)
+        rounding = Rounding(0.0, 0.0, (0.0,) * len(manifest.parts))
+        band = engine_band(rounding) if kinked is None else same_graph_band(len(manifest.parts), steps)
         return agreement(
             expected, found, classes=classes, threshold=limit, band=band, fusion=manifest.fusion
         ).differences
 
-    def both(sizes, score, label=None):
+    def both(sizes, score, label=None, values=None, kinked=None):
+        """Without ``kinked`` as of an engine; else of the same graph, whose activation has a kink or none."""
         label = expected.label if label is None else label
+        values = (expected.values if values is None else values).astype(np.float32)
         rows = np.stack([np.arange(len(score)), sizes, np.arange(len(score)) % 7, label], axis=1)
-        return by_library(rows, score.astype(np.float32)), list(by_python(rows, score.astype(np.float32)))
+        given = rows, score.astype(np.float32), values, kinked
+        return by_library(*given), list(by_python(*given))
 
     return both
 
@@ -107,3 +115,60 @@ def test_a_verdict_of_a_batch_says_of_which_and_at_which_place(told, golden):
     assert what_of(by_library) == what_of(by_python) == [
         "golden frame 9 (bgr) in a batch of 16, at place 3", "golden frame 20 (rgb) alone",
     ]  # fmt: skip
+
+
+# Of log_jacobian (of weight 0.5) and max_logit: bands off, in how many of 64 frames; does the score follow?
+STEPS = [
+    ({"log_jacobian": 2.0}, 1, True, []),
+    ({"log_jacobian": 3.0}, 6, True, []),
+    ({"log_jacobian": 0.9 * CEILING}, 1, True, []),
+    ({"log_jacobian": 3.0}, 7, True, ["scores alone: 7 of 64", "values of log_jacobian alone: 7 of 64"]),
+    ({"log_jacobian": 1.1 * CEILING}, 1, True,
+     ["scores alone: 1 of 64", "values of log_jacobian alone: 1 of 64"]),
+    ({"log_jacobian": 2.0}, 1, False, []),
+    ({"max_logit": 2.0}, 1, False, ["values of max_logit alone: 1 of 64"]),
+    ({"log_jacobian": 2.0, "max_logit": 2.0}, 1, False,
+     ["values of log_jacobian alone: 1 of 64", "values of max_logit alone: 1 of 64"]),
+]  # fmt: skip
+
+
+def off_by(golden, manifest, bands, frames, follows):
+    """Scores and values of which some frames are so many bands off, no decision otherwise."""
+    values = golden.portable.values.astype(np.float64)
+    score = golden.portable.score.astype(np.float64)
+    away = np.where(score > manifest.threshold.value, 1, -1)
+    for name, count in bands.items():
+        place = manifest.parts.index(name)
+        distance = count * SAME_GRAPH * away[:frames]
+        relative = 1e-5 * np.abs(values[:frames, place]) * away[:frames]
+        values[:frames, place] += distance * manifest.fusion.stds[place] + relative
+        if follows:
+            score[:frames] += manifest.fusion.weights[place] * distance
+    return score, values
+
+
+@pytest.mark.parametrize(("bands", "frames", "follows", "said"), STEPS)
+def test_a_step_of_the_jacobian_norm_is_told_from_a_fault_as_in_python(
+    told, golden, manifest, bands, frames, follows, said
+):
+    """Rounding that moves one number of the map over a kink moves the norm by a step, and nothing else."""
+    assert manifest.fusion.used()["log_jacobian"] > 0
+    score, values = off_by(golden, manifest, bands, frames, follows)
+    by_library, by_python = told(np.zeros(64, np.int64), score, values=values, kinked=True)
+    assert what_of(by_library) == what_of(by_python) == said
+
+
+@pytest.mark.parametrize(("bands", "frames", "follows", "said"), STEPS)
+def test_where_the_activation_is_smooth_nothing_steps(told, golden, manifest, bands, frames, follows, said):
+    score, values = off_by(golden, manifest, bands, frames, follows)
+    by_library, by_python = told(np.zeros(64, np.int64), score, values=values, kinked=False)
+    assert what_of(by_library) == what_of(by_python)
+    assert {line.split(" alone")[0] for line in by_library} >= {f"values of {name}" for name in bands}
+
+
+def test_a_score_that_moves_by_more_than_follows_of_the_step_is_a_fault(told, golden, manifest):
+    score, values = off_by(golden, manifest, {"log_jacobian": 2.0}, 1, True)
+    score[0] += np.sign(score[0] - manifest.threshold.value) * 1.5 * SAME_GRAPH
+    by_library, by_python = told(np.zeros(64, np.int64), score, values=values, kinked=True)
+    assert what_of(by_library) == what_of(by_python)
+    assert what_of(by_library)[0] == "scores alone: 1 of 64"

@@ -1,10 +1,12 @@
 """What is told where the C library is asked for, and where it is built."""
 
+import subprocess
 import sys
 
 import pytest
 
 from edgeosr.cli import app as application
+from edgeosr.errors import MissingDependencyError
 from edgeosr.runtime.native import build, library
 
 
@@ -37,12 +39,40 @@ def test_verify_without_the_library_ends_with_the_command_that_builds_it(run, no
     assert said.splitlines()[-1] == "Next: python -m edgeosr.runtime.native.build"
 
 
+NONE_OF_OURS = 'int edgeosr_abi(void) { return 1; } const char *edgeosr_version(void) { return "0"; }'
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, r"cannot be loaded: .*; name the file of libedgeosr itself there, or unset the variable"),
+        ("int one;", r"of this version, and .* is none: .*edgeosr_abi; name the file of libedgeosr itself"),
+        (
+            NONE_OF_OURS,
+            r"of this version, and .* is none: .*edgeosr_open; name the file of libedgeosr itself",
+        ),
+        ("int edgeosr_abi(void) { return 7; }", r"of ABI 1; .* has 7; install both of one version, or name"),
+    ],
+)
+def test_a_file_that_is_no_library_of_ours_is_told_with_what_to_do(monkeypatch, tmp_path, source, words):
+    place = tmp_path / "wrong.so"
+    if source is None:
+        place.write_text("nothing")
+    else:
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(place)]
+        subprocess.run(command, input=source, text=True, check=True)
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(place))
+    with pytest.raises(MissingDependencyError, match=words) as said:
+        library.load_library.__wrapped__()
+    assert f"{place} of {library.LIBRARY_VARIABLE} " in str(said.value)
+
+
 def test_verify_whose_library_is_named_or_not_asked_for_does_not_tell_to_build_it(
     run, nowhere, bundle_path, monkeypatch
 ):
     assert "native.build" not in run("verify", bundle_path, "--backend", "onnxruntime")[1]
     monkeypatch.setenv(library.LIBRARY_VARIABLE, "/nowhere/libedgeosr.so")
-    assert run("verify", bundle_path, "--native")[1].splitlines()[-1].startswith("Next: edgeosr inspect")
+    assert run("verify", bundle_path, "--native")[1].splitlines()[-1] == "Next: unset EDGEOSR_LIBRARY"
 
 
 def test_verify_says_that_native_is_one_of_its_backends(run):

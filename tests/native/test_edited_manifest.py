@@ -1,14 +1,18 @@
 """A manifest that was edited after the export is refused, whatever runs here: nothing else is run instead."""
 
+import json
 from dataclasses import replace
 
+import onnx
 import pytest
+from handle import BUNDLE, options, said_on_opening
 
 import edgeosr
-from edgeosr.bundle.directory import write_bundle
+from edgeosr.bundle.digest import manifest_with_digest
+from edgeosr.bundle.directory import read_bundle, write_bundle
 from edgeosr.errors import BundleError
-from edgeosr.runtime import openvino_module, runtime
-from edgeosr.runtime.backends import choose
+from edgeosr.files import sha256_of
+from edgeosr.runtime import runtime
 from edgeosr.runtime.golden import read_golden, write_golden
 
 EDITS = {
@@ -56,21 +60,72 @@ def test_an_edited_manifest_is_refused_before_any_network_is_opened(edited, monk
         edgeosr.Runtime(edited(place), backend=backend)
 
 
-@pytest.mark.parametrize("backend", ["native", "auto"])
-def test_a_body_that_crashed_the_process_that_tried_it_is_told_and_not_passed_over(
-    as_python_opens_it, edited, monkeypatch, backend
-):
-    def crashed(*_, on="onnxruntime", **__):
-        if on == "openvino":
-            raise BundleError("it crashed the process that tried it first")
-
-    monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "")
-    monkeypatch.setattr(choose, "require_tried", crashed)
-    with pytest.raises(BundleError, match="crashed the process"):
-        edgeosr.Runtime(edited(None), backend=backend)
-
-
 def test_the_same_bundle_unedited_opens_on_every_back_end(as_python_opens_it, edited):
     path = edited(None)
     for backend in ("native", "auto", "openvino", "onnxruntime"):
         edgeosr.Runtime(path, backend=backend).close()
+
+
+def test_a_network_of_one_size_whose_manifest_says_any_is_refused_in_the_same_words(native, edited, tmp_path):
+    path, frame = edited(None), [33, 44]
+    bundle = read_bundle(path)
+    model = onnx.load_model_from_string(bundle.files["model.onnx"])
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[1:3], frame, strict=True):
+        dim.dim_value = size
+    data = model.SerializeToString()
+    document = json.loads(bundle.manifest_data)
+    document["files"]["model.onnx"] = {"sha256": sha256_of(data), "bytes": len(data)}
+    (path / "model.onnx").write_bytes(data)
+    (path / "manifest.json").write_bytes(manifest_with_digest({**document, "frame": None}))
+    said = (
+        f"model.onnx of {path} is not run, because frames must have the shape [any, any, any, 3]; got "
+        "[any, 33, 44, 3]; export the bundle again, or get it again from where you trust it"
+    )
+    with pytest.raises(BundleError) as error:
+        edgeosr.Runtime(path)
+    assert str(error.value) == said
+    assert said_on_opening(native, path, options()) == (BUNDLE, said)
+    (path / "manifest.json").write_bytes(manifest_with_digest({**document, "frame": frame}))
+    assert read_bundle(path).manifest.frame == (33, 44)
+
+
+def edit_of_text(path, way, value):
+    """Edit a manifest as with a text editor; returns what is refused of it, by Python."""
+    document = json.loads((path / "manifest.json").read_bytes())
+    node = document
+    for key in way[:-1]:
+        node = node[key]
+    assert node[way[-1]] != value
+    node[way[-1]] = value
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (path / "manifest.json").write_text(text, "utf-8")
+    with pytest.raises(BundleError) as error:
+        read_bundle(path)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("body", "precision"), "int8"),
+        (("body", "gate", "agreement"), 0.1),
+        (("threshold", "value"), 9.5),
+        (("threshold", "interval"), [0.0, 0.01]),
+        (("head", "temperature"), 3.5),
+        (("frame",), [480, 640]),
+        (("preprocessing", "color"), "bgr"),
+        (("name",), "another"),
+    ],
+)
+def test_an_edit_of_any_field_is_refused_in_the_same_words(native, edited, way, value):
+    path = edited(None)
+    good = json.loads((path / "manifest.json").read_bytes())["digest"]
+    said = edit_of_text(path, way, value)
+    assert f"{path}/manifest.json was edited after the export: its digest must be " in said
+    assert said.endswith(f"...; got {good[:12]}...; export the bundle again, or copy it again")
+    for asked in (options(), options(verify=1)):
+        assert said_on_opening(native, path, asked) == (BUNDLE, said)
+    for backend in ("native", "auto", "openvino", "onnxruntime"):
+        with pytest.raises(BundleError) as error:
+            edgeosr.Runtime(path, backend=backend)
+        assert str(error.value) == said

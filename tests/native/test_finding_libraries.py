@@ -4,8 +4,11 @@ import ctypes
 import os
 import subprocess
 
+import pytest
 from handle import NO_BACKEND, in_child, opened, options, said_on_opening
 
+from edgeosr.errors import MissingDependencyError
+from edgeosr.runtime.native import library
 from edgeosr.runtime.native.library import onnxruntime_library
 
 OLD = """
@@ -53,6 +56,10 @@ def test_no_back_end_says_which_were_looked_for(native, built, bundle_path, monk
         native, bundle_path, options(backend_library=b"/nowhere/libonnxruntime.so")
     )
     assert status == NO_BACKEND and "/nowhere/libonnxruntime.so (" in said
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", "/nowhere/libonnxruntime.so.9")  # then it alone
+    status, said = said_on_opening(native, bundle_path, options(backend_library=None))
+    assert status == NO_BACKEND and "looked for /nowhere/libonnxruntime.so.9 (" in said
+    assert "libonnxruntime.so.1 (" not in said and "libonnxruntime.so (" not in said
 
 
 def test_a_library_of_an_old_interface_or_of_none_is_told_apart(native, bundle_path, tmp_path):
@@ -94,3 +101,60 @@ def test_a_library_of_the_current_folder_is_named_with_a_slash(native, bundle_pa
         assert handle.info()["why"] == "it runs everywhere"
     status, said = said_on_opening(native, bundle_path, options(backend_library=b"libnobodys.so"))
     assert status == NO_BACKEND and "with a slash" not in said
+
+
+A_WHOLE_PATH = (
+    " must be a whole path, or a name without a slash for the system to find; got ./mine.so: write the path "
+    "from / on, which is the same file wherever the program runs"
+)
+
+
+@pytest.mark.parametrize(
+    ("variable", "backend", "found"),
+    [
+        (library.ONNXRUNTIME_VARIABLE, b"onnxruntime", library.onnxruntime_library),
+        (library.OPENVINO_VARIABLE, b"openvino", library.openvino_library),
+        (library.LIBRARY_VARIABLE, None, library.load_library.__wrapped__),
+    ],
+)
+def test_a_relative_path_in_a_variable_is_refused_for_it_is_another_file_after_a_chdir(
+    native, built, bundle_path, tmp_path, monkeypatch, variable, backend, found
+):
+    place = {b"onnxruntime": onnxruntime_library(), b"openvino": library.openvino_library(), None: built}
+    (tmp_path / "mine.so").symlink_to(place[backend])
+    unnamed = options(backend=backend, backend_library=None)
+    named = options(backend=backend, backend_library=b"/nowhere/mine.so")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "./mine.so")
+    with pytest.raises(MissingDependencyError) as refused:
+        found()
+    assert str(refused.value) == variable + A_WHOLE_PATH
+    if backend is not None:
+        assert said_on_opening(native, bundle_path, unnamed) == (NO_BACKEND, variable + A_WHOLE_PATH)
+        # What the options name goes first, and the variable is not read.
+        assert "looked for /nowhere/mine.so (" in said_on_opening(native, bundle_path, named)[1]
+
+
+def test_a_relative_path_in_the_options_is_that_of_the_opening(native, bundle_path, tmp_path, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+    (here / "own_ort.so").symlink_to(onnxruntime_library())
+    monkeypatch.chdir(here)
+    with opened(native, bundle_path, backend_library=b"./own_ort.so") as handle:
+        monkeypatch.chdir(elsewhere)
+        handle.swap(bundle_path)
+        assert handle.info()["backend_library"].startswith(f"{here}/./own_ort.so (onnxruntime ")
+    status, said = said_on_opening(native, bundle_path, options(backend_library=b"./own_ort.so"))
+    assert status == NO_BACKEND and f"{elsewhere}/./own_ort.so (" in said
+
+
+def test_a_name_of_the_current_folder_in_a_variable_is_told_to_be_written_whole(
+    native, bundle_path, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "libours.so").symlink_to(onnxruntime_library())
+    unnamed = options(backend_library=None)
+    monkeypatch.setenv(library.ONNXRUNTIME_VARIABLE, "libours.so")
+    status, said = said_on_opening(native, bundle_path, unnamed)
+    assert status == NO_BACKEND and "one in the current folder is named by its whole path; install" in said

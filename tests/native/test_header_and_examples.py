@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,34 @@ def test_frames_are_judged_from_cpp_and_from_ctypes(programs, built, environment
     assert (done.returncode, done.stdout) == (2, b"") and b"must have 1800 bytes; got 100" in done.stderr
 
 
+def test_who_reads_the_lines_over_a_pipe_gets_each_before_the_next_frame(
+    programs, environment, bundle_path, tiny
+):
+    command = [str(programs / "judge_rows"), str(bundle_path), "20", "30"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as running:
+        try:
+            for one in tiny.sample_frames(2):
+                running.stdin.write(one.tobytes())
+                running.stdin.flush()
+                assert select.select([running.stdout], [], [], 60)[0], (
+                    "no line came while it waits for frames"
+                )
+                assert os.read(running.stdout.fileno(), 4096).endswith(b" ms\n")
+        finally:
+            running.stdin.close()
+    assert running.returncode == 0
+
+
+def test_the_loop_for_gstreamer_ends_with_a_file_and_tells_what_fails():
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("gstreamer_example.py")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if done.stdout.startswith("not run: "):
+        pytest.skip(done.stdout)
+
+
 def test_a_camera_that_is_not_there_is_told(programs, environment, bundle_path, tmp_path):
     command = [str(programs / "camera_v4l2"), str(bundle_path), str(tmp_path / "video9")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -236,6 +265,13 @@ def test_a_block_of_c_on_the_page_compiles(number):
     run(command, input="\n".join([*text, "return 0;", "}"]) + "\n")
 
 
+def test_what_cmake_builds_has_pythons_version():
+    # A plug-in of another version is refused, and either may have been built by the other way.
+    for path in (HERE / "CMakeLists.txt", HERE.parents[2] / "CMakeLists.txt"):
+        (version,) = re.findall(r"^project\(\w+ VERSION (\S+)", path.read_text("utf-8"), re.MULTILINE)
+        assert version == edgeosr.__version__
+
+
 def test_the_page_has_blocks_of_c():
     assert len(BLOCKS) >= 2
 
@@ -255,6 +291,23 @@ def test_the_page_lists_what_a_runtime_says_of_itself(native, bundle_path):
     (table,) = re.findall(r"^\| key \| value \|\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
     rows = [line.split("|")[1] for line in table.splitlines()[1:]]
     assert re.findall(r"`(\w+)`", "".join(rows)) == said
+
+
+EXAMPLES = sorted(path for path in (HERE / "examples").iterdir() if path.suffix in (".c", ".cpp"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_an_example_compiles_without_a_warning_and_fits_the_page(path):
+    more = []
+    if "gst/" in path.read_text("utf-8"):
+        modules = ("gstreamer-app-1.0", "gstreamer-video-1.0")
+        found = subprocess.run(["pkg-config", "--cflags", *modules], capture_output=True, text=True)
+        if found.returncode != 0:
+            pytest.skip(f"needs {' and '.join(modules)}")
+        more = found.stdout.replace("-I", "-isystem").split()  # its own headers are not pedantic
+    command = ["cc", "-std=c99"] if path.suffix == ".c" else ["c++", "-std=c++17"]
+    run([*command, *STRICT, "-O2", "-c", path, "-o", os.devnull, "-I", HERE / "include", *more])
+    assert [line for line in path.read_text("utf-8").splitlines() if len(line) > 110] == []
 
 
 def test_the_example_is_as_short_as_the_page_says():

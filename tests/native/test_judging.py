@@ -2,12 +2,14 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from handle import frame, opened, text_at
 
 import edgeosr
+from edgeosr.bundle.manifest import manifest_bytes
 from edgeosr.errors import BundleError, FrameError, InferenceError, MissingDependencyError, UsageError
 from edgeosr.runtime.golden import read_golden
 from edgeosr.runtime.native import library
@@ -191,7 +193,8 @@ def test_a_bundle_that_is_replaced_between_the_two_readers_is_not_mixed_up(built
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(built))
     path = make_bundle()
     before = read_bundle(path)
-    (path / "manifest.json").write_bytes(before.manifest_data.replace(b"\n", b"\n "))
+    after = replace(before.manifest, created="2026-02-01T00:00:00Z")
+    (path / "manifest.json").write_bytes(manifest_bytes(after))
     with pytest.raises(BundleError, match="was replaced while it was opened"):
         backend.NativeBackend(before)
 

@@ -21,9 +21,9 @@ from edgeosr.runtime.native.library import openvino_library
 def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     for path, words in (
         (tmp_path / "none.edgeosr", f"there is no bundle at '{tmp_path}/none.edgeosr'"),
-        ("", "there is no bundle at ''; a bundle is a directory NAME.edgeosr"),
+        ("", "there is no bundle at ''; name a bundle: a directory NAME.edgeosr"),
         (tmp_path, f"{tmp_path} is no bundle: it has no manifest.json; name a directory NAME.edgeosr"),
-        (bundle_path / "model.onnx", "model.onnx' is a file; a bundle is a directory NAME.edgeosr"),
+        (bundle_path / "model.onnx", "model.onnx' is a file; name a bundle: a directory NAME.edgeosr"),
     ):
         status, said = said_on_opening(native, path, options())
         assert status == BUNDLE and words in said
@@ -76,9 +76,10 @@ def test_calls_on_openvino_run_at_once_after_the_program_changed_its_folder(
 
 
 def with_manifest(path, to, **changes):
-    """Copy a bundle, with its manifest edited as with a text editor."""
+    """Copy a bundle without a digest, as of before 2026-11-27, its manifest edited as with a text editor."""
     shutil.copytree(path, to)
     document = json.loads((to / "manifest.json").read_bytes())
+    del document["digest"]
     for where, value in changes.items():
         *way, last = where.split("__")
         node = document

@@ -12,6 +12,7 @@ from readers import Readers, require_same
 
 from edgeosr.bench.reliability.spoil import array_entries, array_headers, flipped_bits
 from edgeosr.errors import BundleError
+from edgeosr.scoring.activations import KINKED
 from edgeosr.scoring.parts import carried_parts, part_names
 from edgeosr.scoring.scorer import ACTIVATIONS, PartConstants
 from edgeosr.scoring.scorer_file import read_scorer, write_scorer
@@ -108,6 +109,21 @@ def test_an_activation_and_its_derivative_are_the_references_at_kinks_too(librar
     places = np.array([0, -3, 3, 6, -40, 40, -0.0, 1e-8], np.float32)
     inputs.map.reshape(5, -1)[:, : len(places)] = places
     require_reference(library, scorer, inputs)
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, None])
+def test_the_library_knows_the_activations_with_a_kink(library, activation):
+    scorer = random_scorer(replace(BASE, positions=16, filter=3))
+    parameters = {"leaky_relu": [0.1], "elu": [0.7], "clip": [0.0, 6.0], "prelu": np.linspace(-0.2, 0.4, 7)}
+    made = np.array(parameters.get(activation, []), np.float32)
+    form = replace(scorer.closed_form, activation=activation or "relu", parameters=made)
+    scorer = replace(scorer, closed_form=form)
+    if activation is None:  # no Jacobian norm, or one by probes
+        scorer = random_scorer(BASE)
+        assert scorer.closed_form is None
+    data = write_scorer(scorer)
+    found = library.edgeosr_test_is_kinked(data, ctypes.c_size_t(len(data)))
+    assert found == (activation in KINKED)
 
 
 def with_every_part(case):

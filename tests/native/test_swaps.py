@@ -2,85 +2,149 @@
 
 import ctypes
 import os
-import re
 import shutil
-import threading
+import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from handle import FAILED, FRAME, NO_PREVIOUS, frame, opened, options
+from body_bundles import add_engine_of_no_machine, write_body_bundle
+from handle import FAILED, FRAME, NO_BACKEND, NO_PREVIOUS, frame, in_child, opened, options, said_on_opening
 from openvino_frames import LIBRARY, frames_of
 from openvino_shim import build_shim
 
 import edgeosr
 from edgeosr.bundle.directory import read_bundle, write_bundle
-from edgeosr.bundle.engines import EngineRecord
 from edgeosr.bundle.manifest import BACKBONE
-from edgeosr.files import sha256_of
 from edgeosr.runtime import openvino_module
-from edgeosr.runtime.engines.store import add_engine, engine_lock
 from edgeosr.runtime.golden import read_golden, write_golden
 from edgeosr.runtime.native.library import ONNXRUNTIME_VARIABLE, OPENVINO_VARIABLE
 
-PLAN = b"no plan at all"
+
+def no_bf16():
+    """Why no body in bf16 runs here; "" where one does."""
+    import openvino
+
+    return openvino_module.why_not("bf16", openvino.Core())
+
+
+def require_bf16():
+    if why := no_bf16():
+        pytest.skip(f"{why}, and without them no body in bf16 runs")
 
 
 @pytest.fixture
-def processor_of_bodies():
-    """Skips where no body in bf16 runs."""
-    import openvino
+def network(typed_bundle, body_bundle):
+    """Makes a bundle whose graph of this name OpenVINO runs: the body in bf16, or model.onnx in float32."""
 
-    if openvino_module.why_not("bf16", openvino.Core()):
-        pytest.skip("this processor has no bf16 instructions")
+    def made(graph):
+        if graph == "body.onnx":
+            require_bf16()
+            return body_bundle()
+        return typed_bundle()
+
+    return made
 
 
-@pytest.mark.parametrize("backend", [b"auto", b"openvino"])
-def test_a_swap_whose_body_does_not_compile_goes_on_with_the_old_one(
-    native, processor_of_bodies, body_bundle, monkeypatch, tmp_path, backend
+@pytest.mark.parametrize(
+    ("graph", "backend"), [("model.onnx", b"openvino"), ("body.onnx", b"openvino"), ("body.onnx", b"auto")]
+)
+def test_a_swap_whose_network_does_not_compile_goes_on_with_the_old_one(
+    native, network, monkeypatch, tmp_path, graph, backend
 ):
+    bundle = network(graph)
     shim = ctypes.CDLL(str(build_shim(tmp_path, LIBRARY.decode())))
     monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
     monkeypatch.setenv(OPENVINO_VARIABLE, shim._name)
-    one, path = frame(frames_of()[3]), os.fsencode(body_bundle().path)
-    with opened(native, body_bundle().path, backend=backend, backend_library=None) as handle:
+    one, path = frame(frames_of()[3]), os.fsencode(bundle.path)
+    with opened(native, bundle.path, backend=backend, backend_library=None) as handle:
         before = handle.judge(one)[0]
         shim.shim_set(2)
         assert native.edgeosr_swap(handle.pointer, path) == FAILED
         assert "OpenVINO" in handle.last_error()
         shim.shim_set(0)
         info, after = handle.info(), handle.judge(one)[0]
-        assert (info["graph"], info["generation"]) == ("body.onnx", 1) and after["score"] == before["score"]
+        assert (info["graph"], info["generation"]) == (graph, 1) and after["score"] == before["score"]
 
 
-def test_a_body_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
-    native, processor_of_bodies, body_bundle, tmp_path
-):
-    path = tmp_path / "replaced.edgeosr"
-    shutil.copytree(body_bundle().path, path)
-    one, data = frame(frames_of()[3]), (path / "body.onnx").read_bytes()
-    with opened(native, path, backend=b"openvino", backend_library=LIBRARY) as handle:
-        (path / "body.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        read, gate, said = bytes_read(), threading.Barrier(3), []
-
-        def judge():
-            gate.wait()
-            said.extend(handle.status_of(one)[0] for _ in range(150))
-
-        threads = [threading.Thread(target=judge) for _ in range(3)]
-        for thread in threads:
+# Four processors, of whichever there are, and how often the network was opened.
+COUNTING = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+static atomic_int opened;
+int count_opened(void) { return opened; }
+int get_nprocs(void) { return 4; }
+int open(const char *path, int flags, ...) {
+    int (*real)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    va_list more;
+    va_start(more, flags);
+    int mode = flags & O_CREAT ? va_arg(more, int) : 0;
+    va_end(more);
+    if (strstr(path, getenv("COUNTED")) != NULL) ++opened;
+    return real(path, flags, mode);
+}
+"""
+# A run that waits holds the one network that there is: each call beside it needs another.
+JUDGING = """
+import ctypes, os, sys, threading, time
+from pathlib import Path
+from edgeosr.runtime.native.library import load_library
+from handle import frame, opened
+from openvino_frames import frames_of
+library, bundle, shim, counting = sys.argv[1:]
+shim, counting, one = ctypes.CDLL(shim), ctypes.CDLL(counting), frame(frames_of()[3])
+def until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.001)
+    return true()
+chosen = {"backend": b"openvino", "backend_library": shim._name.encode()}
+with opened(load_library(library), bundle, **chosen) as handle:
+    said = []
+    def beside(calls, more):
+        ran = shim.shim_inside()
+        shim.shim_set(1)
+        judge = lambda: said.append(handle.status_of(one)[0])
+        threads = [threading.Thread(target=judge) for _ in range(calls + 1)]
+        threads[0].start()
+        assert until(lambda: shim.shim_inside() > ran, 60)
+        for thread in threads[1:]:
             thread.start()
+        until(lambda: counting.count_opened() > before + more, 1 if more else 60)
+        shim.shim_set(0)
         for thread in threads:
             thread.join()
-        assert said == [0] * 450
-        # As many at once as there are processors, before the first has found it.
-        assert bytes_read() - read <= (3 + 1) * len(data)
+        print(counting.count_opened() - before, *said)
+        said.clear()
+    path = Path(bundle + os.environ["COUNTED"])
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    before = counting.count_opened()
+    beside(1, 0)
+    beside(3, 1)
+"""
 
 
-def bytes_read():
-    """What this process has read of files so far."""
-    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+@pytest.mark.parametrize("precision", ["", "f32"], ids=["model.onnx", "body.onnx"])
+def test_a_network_that_was_replaced_on_the_disk_is_read_once_more_and_not_at_each_call(
+    built, typed_bundle, tmp_path, precision
+):
+    path, counting = tmp_path / "replaced.edgeosr", tmp_path / "counting.so"
+    if precision:
+        write_body_bundle(path, typed_bundle(), precision=precision)
+    else:
+        shutil.copytree(typed_bundle().path, path)
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(counting), "-ldl"]
+    subprocess.run(command, input=COUNTING, text=True, check=True)
+    shim = build_shim(tmp_path, LIBRARY.decode())
+    counted = {"LD_PRELOAD": str(counting), "COUNTED": "/body.onnx" if precision else "/model.onnx"}
+    said = in_child(JUDGING, built, path, shim, counting, **counted)
+    assert said == ["1 0 0", "1 0 0 0 0"]  # opened once, and every call was answered
 
 
 @pytest.fixture
@@ -93,38 +157,33 @@ def engine_and_body(typed_bundle, body_bundle, tmp_path):
     golden = replace(golden, body=with_body.body, body_rounding=with_body.body_rounding)
     files = {**bundle.files, BACKBONE: typed.files[BACKBONE], "golden.npz": write_golden(golden)}
     write_bundle(path, replace(bundle.manifest, backbone=typed.manifest.backbone), files)
-    manifest = read_bundle(path).manifest
-    record = EngineRecord(
-        file="none.plan", sha256=sha256_of(PLAN), bytes=len(PLAN), builder="tensorrt", version="10.3.0",
-        device="No Such Device", targets=("sm_87",), precision=manifest.backbone.precision, batch=(1, 1, 4),
-        frame=(20, 30), backbone=manifest.files[BACKBONE].sha256, created="2026-02-01T00:00:00Z", seconds=1.0,
-    )  # fmt: skip
-    with engine_lock(path):
-        add_engine(path, record, PLAN)
+    add_engine_of_no_machine(path)
     return path
 
 
-def test_a_body_says_why_the_engine_before_it_does_not_run(
-    native, processor_of_bodies, engine_and_body, monkeypatch
-):
+def test_what_runs_says_why_the_engine_before_it_does_not(native, engine_and_body, monkeypatch):
+    """The body; and where the processor has no instructions for it, model.onnx, which says so too."""
     monkeypatch.setenv(ONNXRUNTIME_VARIABLE, options().backend_library.decode())
     monkeypatch.setenv(OPENVINO_VARIABLE, LIBRARY.decode())
-    why = "this processor has the instructions for its body; tensorrt: "
+    graph, why = "body.onnx", "this processor has the instructions for its body; tensorrt: "
+    if no_bf16():
+        graph, why = "model.onnx", "tensorrt: "
     with opened(native, engine_and_body, backend=b"auto", backend_library=None) as handle:
-        assert handle.info()["graph"] == "body.onnx" and handle.info()["why"].startswith(why)
+        said = handle.info()
+        assert said["graph"] == graph and said["why"].startswith(why)
+        assert not no_bf16() or f"; openvino: {no_bf16()}" in said["why"]
         handle.swap(engine_and_body)  # the engine did not run before either
-        assert handle.info()["graph"] == "body.onnx"
+        assert handle.info()["graph"] == graph
     with edgeosr.Runtime(engine_and_body) as runtime:
-        assert runtime.graph == "body.onnx" and runtime.why.startswith(why)
+        assert runtime.graph == graph and runtime.why.startswith(why)
 
 
 @pytest.mark.parametrize("fault", ["the processor", "the golden frames"])
-def test_model_onnx_says_why_neither_engine_nor_body_runs(
-    native, processor_of_bodies, engine_and_body, monkeypatch, fault
-):
+def test_model_onnx_says_why_neither_engine_nor_body_runs(engine_and_body, monkeypatch, fault):
     if fault == "the processor":
         monkeypatch.setattr(openvino_module, "why_not", lambda precision, core: "it is too old")
     else:
+        require_bf16()  # else no golden frame gets as far as that
         bundle = read_bundle(engine_and_body)
         golden = read_golden(bundle.files["golden.npz"], bundle.manifest)
         other = replace(golden.body, label=(golden.body.label + 1) % 4, second=(golden.body.label + 2) % 4)
@@ -136,6 +195,12 @@ def test_model_onnx_says_why_neither_engine_nor_body_runs(
         assert {"the processor": "too old", "the golden frames": "another version of openvino"}[
             fault
         ] in runtime.why
+
+
+def test_the_plug_in_of_tensorrt_is_named_by_a_whole_path_too(native, engine_and_body, monkeypatch):
+    monkeypatch.setenv("EDGEOSR_TENSORRT_PLUGIN", "build/plugin.so")
+    status, said = said_on_opening(native, engine_and_body, options(backend=b"tensorrt"))
+    assert status == NO_BACKEND and said.startswith("EDGEOSR_TENSORRT_PLUGIN must be a whole path, or ")
 
 
 def pixels(height, width):

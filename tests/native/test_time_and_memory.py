@@ -5,6 +5,8 @@ import subprocess
 import pytest
 from handle import ARGUMENT, FAILED, MEMORY, frame, in_child, opened, options, said_on_opening
 
+from edgeosr.runtime.native.library import openvino_library
+
 
 @pytest.fixture(scope="module")
 def handle(native, bundle_path):
@@ -57,13 +59,42 @@ with opened(native, sys.argv[2]) as handle:
 """
 
 
-def test_no_thread_for_a_time_limit_is_told_with_a_way_out(built, bundle_path, tmp_path):
-    shim = tmp_path / "nothread.so"
+def no_thread_shim(folder):
+    shim = folder / "nothread.so"
     command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(shim), "-ldl"]
     subprocess.run(command, input=NO_THREAD, text=True, check=True)
+    return shim
+
+
+def test_no_thread_for_a_time_limit_is_told_with_a_way_out(built, bundle_path, tmp_path):
+    shim = no_thread_shim(tmp_path)
     first, *others = in_child(WITHOUT_THREADS, built, bundle_path, LD_PRELOAD=str(shim))
     assert first.startswith(f"{MEMORY} no thread can be started") and "warmup_limit_s -1" in first
     assert others == ["0", "[5]"]
+
+
+WITHOUT_THREADS_ON_OPENVINO = """
+import os, sys
+import numpy as np
+from handle import frame, opened
+from edgeosr.runtime.native.library import load_library
+
+native, path = load_library(sys.argv[1]), sys.argv[2]
+with opened(native, path, backend=b"openvino", backend_library=os.fsencode(sys.argv[3])) as handle:
+    before = handle.judge(frame(np.zeros((8, 8, 3), np.uint8)))["score"]
+    os.environ["NO_THREAD"] = "1"
+    print(native.edgeosr_swap(handle.pointer, os.fsencode(path)), handle.last_error())
+    print(handle.judge(frame(np.zeros((8, 8, 3), np.uint8)))["score"] == before)
+"""
+
+
+def test_an_openvino_that_can_start_no_thread_has_too_little_memory(built, body_bundle, tmp_path):
+    """As where memory for the thread's stack is short: the same limit a little lower is told as memory."""
+    shim = no_thread_shim(tmp_path)
+    path, library = body_bundle().path, openvino_library()
+    first, second = in_child(WITHOUT_THREADS_ON_OPENVINO, built, path, library, LD_PRELOAD=str(shim))
+    assert first.startswith(f"{MEMORY} OpenVINO ") and "Resource temporarily unavailable" in first
+    assert second == "[ True]"
 
 
 CHILD = """

@@ -7,17 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.runtime.agreement import (
-    CEILING,
-    KERNEL,
-    Agreement,
-    Band,
-    Found,
-    agreement,
-    cannot_be_told,
-    engine_band,
-    same_graph_band,
-)
+from edgeosr.runtime.agreement import Agreement, Found, agreement, cannot_be_told
+from edgeosr.runtime.bands import CEILING, KERNEL, Band, engine_band, same_graph_band
 from edgeosr.runtime.golden import Expected, Rounding
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.verdict import UNKNOWN, Verdict

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeosr.bundle.digest import manifest_with_digest
 from edgeosr.cli import app as application
 from edgeosr.errors import DataError, KernelBuildError
 
@@ -151,7 +152,7 @@ def test_inspect_reads_every_file_as_the_runtime_does(bundle_path: Path, tmp_pat
         manifest = json.loads((changed / "manifest.json").read_bytes())
         found = (changed / name).read_bytes()
         manifest["files"][name] = {"bytes": len(found), "sha256": hashlib.sha256(found).hexdigest()}
-        (changed / "manifest.json").write_text(json.dumps(manifest))
+        (changed / "manifest.json").write_bytes(manifest_with_digest(manifest))
         done = subprocess.run(
             [sys.executable, "-c", "from edgeosr.cli.app import main; main()", "inspect", changed],
             capture_output=True,

@@ -17,6 +17,7 @@ from edgeosr.bundle.manifest import Manifest
 from edgeosr.errors import BundleError
 from edgeosr.preprocessing import LARGEST_FRAME
 from edgeosr.runtime import batch_size
+from edgeosr.runtime.batch_size import frames_at_once
 from edgeosr.runtime.golden import (
     LARGEST_GOLDEN,
     LEAST_FRAMES,
@@ -303,12 +304,12 @@ def test_batches_are_of_one_order_and_answers_go_back_to_their_frames(
         assert batch.shape[1:] == (4, 6, 3)
         return batch[:, 0, 0].astype(int), np.full(len(batch), blue_first)
 
-    first, order = judged(frames, bgr, (4, 6), judge, tangents=tangents)
+    first, order = judged(frames, bgr, (4, 6), judge, most=frames_at_once((4, 6), tangents))
     assert np.array_equal(first, frames[:, 0, 0]) and np.array_equal(order, bgr)
     assert max(seen) <= most
     monkeypatch.setattr(batch_size, "BATCH_PIXELS", 48)
     seen.clear()
-    judged(frames, bgr, (4, 6), judge)
+    judged(frames, bgr, (4, 6), judge, most=frames_at_once((4, 6)))
     assert max(seen) == 2
 
 

@@ -1,5 +1,6 @@
 """Paths that no file can have, that lead in circles, or that are no text: said in words, never a crash."""
 
+import errno
 import os
 import shutil
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeosr.cli import app as application
+from edgeosr.data import cifar_binary, idx, packs
+from edgeosr.data.catalogue import open_image_set
 from edgeosr.errors import DataError, EdgeosrError, StorageError
 from edgeosr.runtime.predict import predict_source
 from edgeosr.runtime.runtime import Runtime
@@ -122,6 +125,71 @@ def test_a_bundle_that_may_not_be_looked_into_is_not_called_none(
         Runtime(folder)
     code, said = run("inspect", folder)
     assert code == 1 and "may not be looked into: Permission denied" in said and "no bundle" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_bundle_on_a_disk_that_fails_is_not_called_none(
+    run: Run, monkeypatch, tmp_path: Path, number: int
+) -> None:
+    real = os.lstat
+
+    def failing(path, *rest, **named):
+        if "away.edgeosr/" in os.fspath(path):
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    words = f"away.edgeosr cannot be looked into: {os.strerror(number)}; check the disk"
+    with pytest.raises(StorageError, match=words):
+        Runtime(tmp_path / "away.edgeosr")
+    code, said = run("inspect", tmp_path / "away.edgeosr")
+    assert code == 1 and "cannot be looked into" in said and "no bundle" not in said
+
+
+def test_the_parser_leaves_a_path_that_may_not_be_read_to_who_says_what_to_do(
+    run: Run, monkeypatch, tmp_path: Path
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "model.onnx").write_bytes(b"none")
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_named: False)  # to root too
+    for arguments in (("inspect", "closed"), ("verify", "closed"), ("export", "model.onnx")):
+        code, said = run(*arguments[:-1], tmp_path / arguments[-1])
+        assert code == 1 and "is not readable" not in said and "; " in said
+
+
+@pytest.mark.parametrize("name", ["pack.npz", "cifar-10-binary.tar.gz", "train-images-idx3-ubyte"])
+def test_a_file_of_a_set_that_may_not_be_read_is_told_with_what_to_check(
+    monkeypatch, tmp_path: Path, name: str
+) -> None:
+    for each in (name, "train-labels-idx1-ubyte"):
+        (tmp_path / each).write_bytes(b"some")
+
+    def closed(path, *_rest, **_named):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    for module in (packs, cifar_binary, idx):
+        monkeypatch.setattr(module, "require_readable", closed)
+    place = tmp_path if name.startswith("train") else tmp_path / name
+    words = f"cannot read {tmp_path}/.*: Permission denied; check the file and its permissions, or copy it"
+    with pytest.raises(DataError, match=words):
+        open_image_set(str(place))
+
+
+def test_a_folder_of_images_that_may_not_be_looked_into_is_told_by_its_own_name(
+    run: Run, monkeypatch, tmp_path: Path
+) -> None:
+    (tmp_path / "closed").mkdir()
+    real = os.stat
+
+    def closed(path, *rest, **named):
+        if "closed/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", closed)
+    code, said = run("train", "--data", tmp_path / "closed")
+    assert code == 1 and f"cannot read the folder {tmp_path}/closed: Permission denied; check its" in said
+    assert "data_batch" not in said
 
 
 def test_an_error_of_the_system_about_a_path_is_told_without_a_traceback(run: Run, monkeypatch) -> None:

@@ -74,7 +74,10 @@ def test_a_provider_that_builds_the_channel_order_in_is_refused_by_its_name(
     order: str,
 ) -> None:
     bundle = make_bundle(model=graph_bytes(order=order))
-    with pytest.raises(InferenceError, match=rf"provider {OTHER} must decide.*\(bgr\).*leave providers out"):
+    with pytest.raises(
+        InferenceError,
+        match=rf"does not decide here.*\(bgr\).*with the provider {OTHER}: leave providers out",
+    ):
         opened_on(built_in=True)(bundle)
 
 

@@ -145,7 +145,7 @@ def test_a_graph_is_tried_on_what_will_run_it(
         ("leaves", BundleError, r"crashed the process.*with exit code 0"),
         ("lies", BundleError, r"crashed the process.*with exit code 0"),
         ("speaks", BundleError, r"with exit code 3.*its last words: its last line;"),
-        ("slow", BundleError, r"not loaded and judged in time.*90 s to load"),
+        ("slow", BundleError, r"not loaded and judged in time.*90 s for onnxruntime 1.* to load it"),
         # None of these accuses the bundle.
         ("asked", InferenceError, r"told to end by SIGTERM; of a bundle that you trust.*trial=False"),
         ("killed", InferenceError, r"by SIGKILL, perhaps for lack of memory.*trial=False"),

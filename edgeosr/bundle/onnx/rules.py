@@ -21,9 +21,13 @@ _IR_VERSIONS = range(7, 12)
 _ORT_FORMAT = b"ORTM"
 
 
+# Of an axis: it has no size, so that it takes any. An axis of any size (None) may have one.
+OPEN = -2
+
+
 @dataclass(frozen=True)
 class TensorContract:
-    """``types``: numbers of TensorProto.DataType; ``shape``: a size, or None for any, an axis.
+    """``types``: numbers of TensorProto.DataType; ``shape``: a size, None for any or ``OPEN``, an axis.
 
     ``open_axes``: an axis without a size is taken for any; ``batch``: the axis that must be open.
     """
@@ -109,8 +113,7 @@ def _require_type(name: str, value: Fields, contract: TensorContract) -> None:
         if "dim_value" in each and "dim_param" in each:
             raise WireError(f"an axis of {name} has a size and a name")
     fits = len(sizes) == len(contract.shape) and all(
-        wanted is None or got == wanted or (got is None and contract.open_axes)
-        for got, wanted in zip(sizes, contract.shape, strict=True)
+        _takes(wanted, got, contract.open_axes) for got, wanted in zip(sizes, contract.shape, strict=True)
     )
     if not fits:
         raise WireError(f"{name} must have the shape {_spelled(contract.shape)}; got {_spelled(sizes)}")
@@ -119,8 +122,14 @@ def _require_type(name: str, value: Fields, contract: TensorContract) -> None:
         raise WireError(f"{name} must take batches of any size; got one of {sizes[batch]}")
 
 
+def _takes(wanted: int | None, got: int | None, open_axes: bool) -> bool:
+    if wanted == OPEN:
+        return got is None
+    return wanted is None or got == wanted or (got is None and open_axes)
+
+
 def _spelled(shape: "list[int | None] | tuple[int | None, ...]") -> str:
-    return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+    return "[" + ", ".join("any" if size in (None, OPEN) else str(size) for size in shape) + "]"
 
 
 def _follow(graph: Fields, contract: GraphContract) -> None:

@@ -1,5 +1,6 @@
 """What the Runtime asks of a backend: frames in, one row a frame out."""
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,6 +54,13 @@ class Backend(Protocol):
         Raises:
             InferenceError: it took longer.
             EdgeosrError: as ``run``.
+        """
+
+    def briefly(self, frame: Any) -> AbstractContextManager[None]:
+        """Judge batches within it that leave no memory behind which a frame alone does not need.
+
+        Args:
+            frame: a batch of one, as ``run`` takes it; not judged.
         """
 
     def close(self) -> None:

@@ -146,7 +146,7 @@ def _on_onnxruntime(
 def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: bool = False) -> Chosen:
     """Open openvino with the body if this processor is for it; else in float32, but for ``auto``."""
     # Imported on use, as engines are.
-    from edgeosr.runtime.backends.openvino import OpenVinoBackend
+    from edgeosr.runtime.backends.openvino import OpenVinoBackend, enough_memory
     from edgeosr.runtime.openvino_graph import OpenVinoGraph
 
     record, manifest, why = bundle.manifest.body, bundle.manifest, "it was asked for"
@@ -155,13 +155,16 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
         if auto:
             raise _not_for_here(bundle, reason)
         why += f"; in float32, because {reason}"
+    elif record is None:
+        why += "; in float32, because the bundle has no body"
     elif auto:
         why = "this processor has the instructions for its body"
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
     fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]
-    graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
-    opened = OpenVinoBackend(graph)
+    with enough_memory():
+        graph = OpenVinoGraph(model, parts=parts, threads=threads, body=body, fusion=fusion)
+    opened = OpenVinoBackend(graph, "model.onnx" if body is None else BODY)
     return Chosen(opened, why, _limit_for(manifest, opened.graph), manifest.frame)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,10 @@ class EngineRunner:
     def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
         """Judge a first batch. TensorRT cannot be stopped, so ``limit_s`` is not kept."""
         return self.run(frames, bgr=False, threshold=threshold)
+
+    def briefly(self, frame: Any) -> AbstractContextManager[None]:
+        """Nothing: an engine has the memory of its largest batch from the start."""
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """Free everything; a call that runs in another thread finishes first. Calling it twice is fine."""

@@ -1,6 +1,7 @@
 """The onnxruntime backend: ``model.onnx`` on the CPU, or on what the installed onnxruntime brings."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph
@@ -33,6 +34,10 @@ class OnnxRuntimeBackend:
     def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
         """Judge a first batch within ``limit_s`` seconds; an InferenceError says that it took longer."""
         return self._graph.warm_up(frames, limit_s=limit_s)
+
+    def briefly(self, frame: Any) -> AbstractContextManager[None]:
+        """Let the memory go that batches took within it."""
+        return self._graph.briefly(frame)
 
     def close(self) -> None:
         """Let the session go when the last call in another thread ends."""

@@ -1,31 +1,54 @@
 """The openvino backend: ``model.onnx`` on an x86 processor, in float32 or with a faster body."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from edgeosr.bundle.manifest import BODY
+from edgeosr.errors import InferenceError
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
-from edgeosr.runtime.openvino_module import F32
 from edgeosr.runtime.rows import Rows
 
 
 class OpenVinoBackend:
-    """See ``Backend``; ``graph``: loaded, with the body or without."""
+    """See ``Backend``; ``graph``: loaded; ``file``: that runs, ``model.onnx`` alone or ``body.onnx``."""
 
     name = "openvino"
     takes_cuda_arrays = False
 
-    def __init__(self, graph: OpenVinoGraph) -> None:
+    def __init__(self, graph: OpenVinoGraph, file: str) -> None:
         self._graph = graph
-        self.graph = "model.onnx" if graph.precision == F32 else BODY
+        self.graph = file
         self.providers: tuple[str, ...] = (f"OpenVINO {graph.version} on the CPU, {graph.precision}",)
 
     def run(self, frames: Any, *, bgr: bool, threshold: float) -> Rows:
         """Judge a batch; decisions are left to the caller."""
-        return self._graph.run(frames, bgr=bgr)
+        with enough_memory():
+            return self._graph.run(frames, bgr=bgr)
 
     def warm_up(self, frames: Any, *, threshold: float, limit_s: float) -> Rows:
         """Judge a first batch within ``limit_s`` seconds; an InferenceError says that it took longer."""
-        return self._graph.run(frames, limit_s=limit_s)
+        with enough_memory():
+            return self._graph.run(frames, limit_s=limit_s)
+
+    def briefly(self, frame: Any) -> contextlib.AbstractContextManager[None]:
+        """Let the networks for batches go that were compiled within it."""
+        return self._graph.briefly()
 
     def close(self) -> None:
         """Let the network go when the last call in another thread ends."""
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn a MemoryError, which may have no words, into what a lack of memory is on onnxruntime, too.
+
+    Raises:
+        InferenceError: says what to do.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise InferenceError(
+            f"openvino has not enough memory ({str(error) or 'nothing more is said'}); give the process "
+            "more, judge fewer frames in one call, or take backend='onnxruntime'"
+        ) from error

@@ -161,6 +161,7 @@ def _run(command: list[str]) -> None:
 def main() -> int:
     """Build it beside this file, where Python finds it."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m edgeosr.runtime.native.build",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

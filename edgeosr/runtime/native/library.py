@@ -18,6 +18,7 @@ from edgeosr.errors import (
     StorageError,
     UsageError,
 )
+from edgeosr.printed import LONGEST_NAME, printable, shortened
 from edgeosr.verdict import MOST_PARTS
 
 ABI = 1
@@ -26,6 +27,14 @@ NAME = "libedgeosr.so"
 # ``openvino_library``.
 LIBRARY_VARIABLE, ONNXRUNTIME_VARIABLE = "EDGEOSR_LIBRARY", "EDGEOSR_ONNXRUNTIME"
 OPENVINO_VARIABLE = "EDGEOSR_OPENVINO"
+_INSTALL = (
+    "install a wheel of edgeosr for this platform, build it in a checkout (python -m "
+    f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
+)
+_NAME_ANOTHER = (
+    "name the file of libedgeosr itself there, or unset the variable, for a wheel's own, or build it in a "
+    "checkout (python -m edgeosr.runtime.native.build)"
+)
 RGB8, BGR8, NV12, YUYV, GRAY8 = range(5)  # edgeosr_format
 OK, NOT_VERIFIED = 0, 6
 # edgeosr_status, as the error that Python raises for it.
@@ -114,25 +123,27 @@ def load_library(path: str | None = None) -> Any:
         MissingDependencyError: it is not there, or cannot be loaded, or is of another ABI.
     """
     beside = Path(__file__).with_name(NAME)
-    named = os.environ.get(LIBRARY_VARIABLE)
+    named = None if path else _named_by(LIBRARY_VARIABLE)
     name = path or named or (str(beside) if beside.exists() else f"{NAME}.{ABI}")
+    shown, way_out = (f"{name} of {LIBRARY_VARIABLE}", _NAME_ANOTHER) if named else (name, _INSTALL)
     try:
         library = ctypes.CDLL(name)
-        version, abi = library.edgeosr_version, library.edgeosr_abi()
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr, and {name}"
-            f"{f' of {LIBRARY_VARIABLE}' if named and not path else ''} cannot be loaded: {error}; install a "
-            "wheel of edgeosr for this platform, build it in a checkout (python -m "
-            f"edgeosr.runtime.native.build), or name the file of one that is built in {LIBRARY_VARIABLE}"
+            f"the native backend needs libedgeosr, and {shown} cannot be loaded: {error}; {way_out}"
         ) from error
-    version.restype = ctypes.c_char_p
-    if abi != ABI:
+    try:
+        abi = library.edgeosr_abi()
+        if abi != ABI:
+            raise MissingDependencyError(
+                f"the native backend needs libedgeosr of ABI {ABI}; {shown} has {abi}; install both of one "
+                f"version, or {way_out}"
+            )
+        _declare(library)
+    except AttributeError as error:  # one of its functions is not there
         raise MissingDependencyError(
-            f"the native backend needs libedgeosr of ABI {ABI}; {name} ({version().decode()}) has {abi}; "
-            "install both of one version"
-        )
-    _declare(library)
+            f"the native backend needs libedgeosr of this version, and {shown} is none: {error}; {way_out}"
+        ) from error
     return library
 
 
@@ -155,6 +166,7 @@ def _declare(library: Any) -> None:
         function.argtypes, function.restype = types, ctypes.c_int
     library.edgeosr_close.argtypes, library.edgeosr_close.restype = (pointer,), None
     library.edgeosr_last_error.restype = text
+    library.edgeosr_version.restype = text
     for name in ("part_name", "class_name"):
         function = getattr(library, f"edgeosr_{name}")
         function.argtypes, function.restype = (pointer, size), text
@@ -179,8 +191,23 @@ def openvino_library() -> str | None:
     return _in_wheel(OPENVINO_VARIABLE, "openvino", "libs", "libopenvino_c.so*")
 
 
-def _in_wheel(variable: str, package: str, folder: str, pattern: str) -> str | None:
+def _named_by(variable: str) -> str | None:
+    """Return the path, or the name for the system to find, of a variable; None if it is not set.
+
+    As the library reads it: a relative path would be another file once the program has changed its folder.
+    """
     named = os.environ.get(variable)
+    if named and os.path.dirname(named) and not os.path.isabs(named):
+        raise MissingDependencyError(
+            f"{variable} must be a whole path, or a name without a slash for the system to find; got "
+            f"{shortened(printable(named), LONGEST_NAME)}: write the path from / on, which is the same file "
+            "wherever the program runs"
+        )
+    return named or None
+
+
+def _in_wheel(variable: str, package: str, folder: str, pattern: str) -> str | None:
+    named = _named_by(variable)
     if named:
         return named
     found = importlib.util.find_spec(package)

@@ -97,7 +97,7 @@ def _digest(data: bytes) -> str:
 def main() -> int:
     """Compile for all machines, and write their wheels."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.runtime.native.platform_wheel", description=__doc__
+        allow_abbrev=False, prog="python -m edgeosr.runtime.native.platform_wheel", description=__doc__
     )
     parser.add_argument("pure", type=Path, help="the pure wheel")
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one only; default: all")

@@ -18,7 +18,7 @@ from edgeosr.bundle.onnx import operators, wire
 from edgeosr.runtime import golden
 from edgeosr.scoring import npz, scorer_file
 from edgeosr.scoring.limits import FILE_LIMITS
-from edgeosr.scoring.parts import part_names
+from edgeosr.scoring.parts import part, part_names
 from edgeosr.scoring.scorer import ACTIVATIONS, HEADS
 from edgeosr.scoring.scorer_checks import LARGEST_MARGIN
 from edgeosr.verdict import UNKNOWN, reads_as_unknown
@@ -159,7 +159,14 @@ def _limits() -> str:
     lines += ["struct FileLimit {", "    std::string_view name;", "    std::uint64_t bytes;", "};"]
     files = ", ".join(f"{{{_text(name)}, {most}u}}" for name, most in LARGEST_FILES.items())
     lines.append(f"inline constexpr FileLimit kFiles[] = {{{files}}};")
-    for name, words in (("Parts", part_names()), ("Activations", ACTIVATIONS), ("Heads", HEADS)):
+    stepping = tuple(name for name in part_names() if part(name).counts_masks)
+    lists = (
+        ("Parts", part_names()),
+        ("SteppingParts", stepping),
+        ("Activations", ACTIVATIONS),
+        ("Heads", HEADS),
+    )
+    for name, words in lists:
         listed = ", ".join(map(_text, words))
         lines.append(f"inline constexpr std::string_view k{name}[] = {{{listed}}};")
     return "\n".join([*lines, "}  // namespace edgeosr"]) + "\n"

@@ -97,7 +97,7 @@ def _cuda_headers() -> Path:
 def main() -> int:
     """Build it beside this file, where ``libedgeosr.so`` looks for it."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgeosr.runtime.native.tensorrt_build", description=__doc__
+        allow_abbrev=False, prog="python -m edgeosr.runtime.native.tensorrt_build", description=__doc__
     )
     parser.add_argument("include", type=Path, help="the folder of TensorRT's headers")
     parser.add_argument("--cuda", type=Path, help="the folder of CUDA's headers")

@@ -25,6 +25,7 @@ class ClassJacobian(Part):
 
     name, code = "class_jacobian", 9
     title, meaning = "Jacobian norm for its class", "z changes more than is usual for this class"
+    counts_masks = True
 
     def carried_by(self, scorer: Scorer) -> bool:
         """A scorer with a closed form and with two numbers a class, the deviations above 0."""

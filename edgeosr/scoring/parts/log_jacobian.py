@@ -13,6 +13,7 @@ class LogJacobian(Part):
 
     name, code = "log_jacobian", 0
     title, meaning = "Jacobian norm", "z reacts strongly to small changes"
+    counts_masks = True
 
     def carried_by(self, scorer: Scorer) -> bool:
         """Any scorer with a Jacobian norm."""

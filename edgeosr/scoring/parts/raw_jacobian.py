@@ -16,6 +16,7 @@ class RawJacobian(Part):
 
     name, code = "raw_jacobian", 6
     title, meaning = "undivided Jacobian norm", "z changes much, however long it is"
+    counts_masks = True
 
     def carried_by(self, scorer: Scorer) -> bool:
         """Any scorer with a closed form; the probes' J_u has no such norm."""

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeosr.bench.gpu_rung import counters, engine, sanitizers, tools
+from edgeosr.bench.gpu_rung import cluster_mark, counters, engine, sanitizers, tools
 from edgeosr.bench.gpu_rung.child import Ended
 from edgeosr.bench.gpu_rung.command import document_in
 from edgeosr.bench.gpu_rung.counters import METRICS, counted
-from edgeosr.bench.gpu_rung.kernel_check import summed
+from edgeosr.bench.gpu_rung.kernel_check import summed, words_of, worst_of_allowed
 from edgeosr.bench.gpu_rung.rows_and_tangents import LISTS, with_rows_of
 from edgeosr.bench.gpu_rung.sanitizers import judged
+from edgeosr.bench.gpu_rung.small_cases import CASES
 from edgeosr.bench.gpu_rung.step_report import NotRunHereError, StepReport, step_main
 from edgeosr.bench.gpu_rung.training import images_per_second, write_pictures
 from edgeosr.data.cifar_binary import read_cifar
 from edgeosr.errors import CudaError, DataError, KernelBuildError, UsageError
+from edgeosr.kernels.driver.driver import Device
 from edgeosr.kernels.packing import pack_scorer
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 
@@ -75,10 +77,13 @@ def test_what_a_sanitizer_found_first_is_kept_and_which_case_failed(tmp_path: Pa
     printed = "\n".join([*found, "========= ", *stack, '  "passed": false,', *stack])
     assert sanitizers.said(printed) == found
     assert len(sanitizers.said("\n".join(found * 50))) == 40
-    assert sanitizers.failures_in(tmp_path / "none") == []
+    assert sanitizers.kept_in(tmp_path / "none")["failures"] == []
     report = StepReport(tmp_path / "kept")
     report.fail("map: wrong")
-    assert sanitizers.failures_in(tmp_path / "kept") == ["map: wrong"]
+    assert sanitizers.kept_in(tmp_path / "kept")["failures"] == ["map: wrong"]
+
+
+NOTHING: dict[str, Any] = {"figures": {}, "failures": [], "not_run": ""}
 
 
 def test_a_slow_tool_costs_the_later_ones_their_time_and_fails_nothing(
@@ -86,19 +91,114 @@ def test_a_slow_tool_costs_the_later_ones_their_time_and_fails_nothing(
 ) -> None:
     now, limits = [0.0], []
 
-    def run(program: str, tool: str, limit_s: float, small: bool) -> Ended:
+    def run(program: str, tool: str, words: list[str], limit_s: float) -> Any:
         limits.append(limit_s)
         now[0] += limit_s
-        return ended("half way", code=-15, timed_out=True)
+        return ended("half way", code=-15, timed_out=True), NOTHING
 
     monkeypatch.setattr(sanitizers, "find_tool", lambda name: name)
     monkeypatch.setattr(sanitizers, "_run", run)
     monkeypatch.setattr(sanitizers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sanitizers, "ALL_S", 70.0)
     report = StepReport(None)
-    with pytest.raises(NotRunHereError, match="not over in its 12 seconds"):
+    with pytest.raises(NotRunHereError, match="the tools' 70 seconds are over"):
         sanitizers.sanitize(report, argparse.Namespace(small=False))
-    assert limits == [40.0, 25.0, 5.0] and report.failures == []
-    assert report.figures["tools"]["initcheck"] == {"not_run": "the tools' 70 seconds are over"}
+    assert limits == [30.0, 30.0, 10.0] and report.failures == []
+    whole = report.figures["tools"]["initcheck"]
+    assert list(whole.values()) == [{"not_run": "the tools' 70 seconds are over"}] * 7
+
+
+def test_each_small_case_has_a_process_of_its_own_under_each_tool_and_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines, marks = [], {"in clusters": {"marked": [0]}}
+
+    def run_child(command: list[str], *, limit_s: float, log: Path) -> Ended:
+        lines.append(command)
+        at = command.index("--report")
+        kept = {**NOTHING, "figures": marks} if command[at - 1].endswith("cluster_mark") else NOTHING
+        Path(command[at + 1]).write_text(json.dumps(kept), "utf-8")
+        clean = "--case" not in command or command[-1] != "3" or "initcheck" not in command
+        said = "" if clean else "========= Uninitialized __global__ memory read of size 4 bytes\n"
+        errors = 0 if clean else 7
+        log.write_text(f"{said}========= ERROR SUMMARY: {errors} errors", "utf-8")
+        return ended(log.read_text("utf-8"), code=0 if clean else 9)
+
+    monkeypatch.setattr(sanitizers, "find_tool", lambda name: name)
+    monkeypatch.setattr(sanitizers, "python_words", lambda: ["python"])
+    monkeypatch.setattr(sanitizers, "run_child", run_child)
+    report = StepReport(None)
+    sanitizers.sanitize(report, argparse.Namespace(small=False))
+    found = report.figures["tools"]
+    assert list(found) == ["no tool", "memcheck", "racecheck", "initcheck", "synccheck"]
+    assert len(lines) == 5 * (1 + len(CASES)), "and whether a launch in clusters is marked as one"
+    assert all(runs["cluster_mark"]["marks"] == marks for runs in found.values())
+    assert not any("--tool" in line for line in lines[:7])
+    races = [line for line in lines if "racecheck" in line]
+    assert all(line[line.index("--racecheck-report") + 1] == "all" for line in races) and len(races) == 7
+    (words,) = report.failures
+    assert words.startswith(f"initcheck, {CASES[3].name}: 7 errors") and "Uninitialized" in words
+    assert "Uninitialized" in found["initcheck"][CASES[3].name]["failed"]
+
+
+def test_a_case_that_fails_without_a_tool_fails_too() -> None:
+    assert sanitizers.judged_plain(ended("")) == {"errors": 0}
+    assert "map: wrong" in sanitizers.judged_plain(ended("map: wrong", code=1))["failed"]
+    assert set(sanitizers.judged_plain(ended("", code=-15, timed_out=True))) == {"not_run"}
+
+
+class MarkingDriver:
+    """A device that says of each block what the launch was marked as; ``lost``: it never says clusters."""
+
+    def __init__(self, *, lost: bool = False, architecture: tuple[int, int] = (9, 0)):
+        self.lost, self.architecture = lost, architecture
+        self.image, self.room = b"", np.zeros(0, np.uint32)
+
+    def device(self, ordinal: None) -> Device:
+        return Device(0, "H100", self.architecture, False, (13, 0))
+
+    def load(self, image: bytes) -> str:
+        self.image = image
+        return "module"
+
+    def function(self, module: str, entry: str, shared_bytes: int) -> str:
+        assert f".entry {entry}(".encode() in self.image
+        return entry
+
+    def allocate(self, size: int) -> int:
+        self.room = np.full(size // 4, 0xFFFFFFFF, np.uint32)
+        return 4096
+
+    def free(self, address: int) -> None:
+        assert address == 4096
+
+    def launch(self, function: str, blocks: int, *size: Any, cluster: int) -> None:
+        params = size[-1]
+        assert params.verdicts == 4096 and f"[params+{type(params).verdicts.offset}]" in self.image.decode()
+        marked = cluster > 1 and not self.lost
+        self.room[:] = np.array([(marked, cluster, at % cluster) for at in range(blocks)]).reshape(-1)
+
+    def read(self, address: int, into: memoryview, stream: int) -> None:
+        np.asarray(into).reshape(-1)[:] = self.room.view(np.uint8)
+
+
+def test_a_launch_in_clusters_that_the_device_does_not_mark_as_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def marks(driver: MarkingDriver) -> StepReport:
+        monkeypatch.setattr(cluster_mark, "open_driver", lambda: driver)
+        report = StepReport(None)
+        cluster_mark.look_at_marks(report, argparse.Namespace(small=False))
+        return report
+
+    right = marks(MarkingDriver())
+    assert right.failures == []
+    assert right.figures["in clusters"] == {"marked": [1], "blocks": [8], "rank": list(range(8))}
+    assert right.figures["without clusters"] == {"marked": [0], "blocks": [1], "rank": [0]}
+    (words,) = marks(MarkingDriver(lost=True)).failures
+    assert words.startswith("in clusters the device says {'marked': [0]")
+    with pytest.raises(NotRunHereError, match="sm_87 has no clusters"):
+        marks(MarkingDriver(architecture=(8, 7)))
 
 
 NCU = """==PROF== Connected to process 7
@@ -195,19 +295,49 @@ def test_a_number_that_json_cannot_say_is_none_in_the_file(tmp_path: Path) -> No
     }
 
 
-def test_the_self_test_s_cases_are_summed_up() -> None:
-    def case(name: str, error: float, *, passed: bool = True, differ: int = 0) -> dict[str, Any]:
-        return {"case": name, "score_error": error, "passed": passed, "decisions_that_differ": differ}
+def checked(name: str, error: float, *, passed: bool = True, differ: int = 0, of: float = 0.1) -> Any:
+    return {
+        "case": name,
+        "score_error": error,
+        "passed": passed,
+        "decisions_that_differ": differ,
+        "labels_that_differ": differ,
+        "labels_too_near": 1,
+        "value_errors": {"max_logit": {"error": 1e-7, "of_allowed": of}},
+        "values_that_differ": [] if of <= 1 else ["max_logit"],
+        "again": {
+            "launches": 32,
+            "differed": differ,
+            "told": [{"launch": 7, "fields": {"score": {}}}] * differ,
+        },
+    }
 
+
+def test_the_self_test_s_cases_are_summed_up() -> None:
+    bad = checked("b, 16-bit weights", 0.5, passed=False, differ=2, of=float("nan"))
     cases = [
-        case("a, 16-bit weights, 32-bit input", 0.004),
-        case("b, 16-bit weights", 0.5, passed=False, differ=2),
+        checked("a, 16-bit weights, 32-bit input", 0.004),
+        bad,
+        checked("c, 16-bit weights", 0.001, of=0.3),
     ]
     found = summed({"passed": False, "samples": 9, "cases": cases, "timings": [{"case": "a"}]})
-    assert found["cases"] == 2 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
+    assert found["cases"] == 3 and found["cases_that_failed"] == 1 and found["decisions_that_differ"] == 2
     assert found["worst_score_error, 16-bit weights"] == 0.5
     assert found["worst_score_error, 32-bit weights"] is None
     assert found["samples"] == 9 and found["timings"] == [{"case": "a"}]
+    assert (found["labels_that_differ"], found["labels_too_near"]) == (2, 3)
+    assert (found["launches_again"], found["launches_that_differ"]) == (96, 2)
+    assert found["failed"] == [bad], "with the bytes of both verdicts"
+    assert worst_of_allowed(cases[::2]) == {"max_logit": 0.3}
+    assert np.isnan(worst_of_allowed(cases[:2])["max_logit"])
+
+
+def test_what_is_wrong_with_a_case_of_the_self_test_is_said_in_one_line() -> None:
+    words = words_of(checked("map", 0.5, passed=False, differ=2, of=3.0))
+    assert words == (
+        "map: score off by 0.5; 2 decisions and 2 labels differ; max_logit off by 1e-07, 3 times what is "
+        "allowed; 2 of 32 launches more have other bits; launch 7: score"
+    )
 
 
 def test_a_command_s_document_is_found_among_its_progress() -> None:

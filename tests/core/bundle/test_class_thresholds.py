@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written import written
 
-from edgeosr.bundle.manifest import CLASS_SCHEMA, SCHEMA, manifest_bytes, parse_manifest
+from edgeosr.bundle.manifest import CLASS_SCHEMA, SCHEMA, parse_manifest
 from edgeosr.errors import BundleError
 
 SAMPLE = json.loads(Path(__file__).with_name("sample_manifest.json").read_text("utf-8"))
@@ -27,9 +28,9 @@ def test_thresholds_of_classes_come_back_and_one_threshold_is_written_as_before(
     parsed = parse_manifest(json.dumps(plain).encode())
     assert [one.own for one in parsed.threshold.by_class] == [True, False, True, False]
     assert parsed.threshold.limit == (0.5, 1.25, 0.5, 1.25)
-    assert json.loads(manifest_bytes(parsed)) == plain
+    assert written(parsed) == plain
     common = replace(parsed, threshold=replace(parsed.threshold, by_class=()))
-    assert json.loads(manifest_bytes(common)) == SAMPLE and SAMPLE["schema"] == SCHEMA
+    assert written(common) == SAMPLE and SAMPLE["schema"] == SCHEMA
 
 
 @pytest.mark.parametrize(

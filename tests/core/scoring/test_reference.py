@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from edgeosr.errors import UsageError
-from edgeosr.scoring.activations import activate
+from edgeosr.scoring.activations import KINKED, activate
 from edgeosr.scoring.fusion import unfitted_fusion
-from edgeosr.scoring.parts import carried_parts
+from edgeosr.scoring.parts import carried_parts, part
 from edgeosr.scoring.parts.movr_loss import one_vs_rest_loss, with_margin
 from edgeosr.scoring.probes import Probes
 from edgeosr.scoring.reference import closed_form_squared, reference_scores
@@ -83,6 +83,13 @@ def test_activations_and_derivatives_are_those_of_torch_kinks_included(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_activations_with_a_kink_are_those_whose_derivative_jumps(name):
+    points = np.arange(-9, 9, 1e-4)
+    _, slope = activate(name, np.array(TORCH[name][0], np.float32), np.stack([points] * 3)[None, :, :, None])
+    assert (np.abs(np.diff(slope[0, 0, :, 0])).max() > 0.1) == (name in KINKED)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_never_hides_a_nan(name):
     value, slope = activate(name, np.array(TORCH[name][0], np.float32), np.full((1, 3, 2, 2), np.nan))
     assert np.isnan(value).all() and np.isnan(slope).all()
@@ -112,6 +119,26 @@ def test_the_closed_form_is_the_jacobian_norm_of_autograd_on_the_padded_input(na
     slopes = activate(name, closed_form.parameters, y.numpy())[1]
     got = closed_form_squared(closed_form, slopes)
     np.testing.assert_allclose(got, [float(jacobian.square().sum())], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_number_that_crosses_a_kink_moves_the_jacobian_norm_by_a_step_and_no_other_part(name):
+    """What runtime/agreement.py allows of these parts alone; float64, so nothing here is rounding."""
+    rng = np.random.default_rng(5)
+    parameters = np.array([SLOPES[0]] if name == "prelu" else TORCH[name][0], np.float32)
+    table, offsets = np.ones((4, 1), np.float32), np.zeros((1, 2), np.int32)
+    form = ClosedForm(activation=name, parameters=parameters, table=table, offsets=offsets)
+    scorer = small_scorer(closed_form=form, margin=0.3)
+    before, after = (rng.normal(1, 1, (1, 4, 5, 5)) for _ in range(2))
+    after[:] = before
+    kink = {"hard_swish": 3.0}.get(name, 0.0)
+    before[0, 2, 1, 3], after[0, 2, 1, 3] = kink + 1e-7, kink - 1e-7
+    values = [reference_scores(scorer, map=one)["values"][0] for one in (before, after)]
+    moved = dict(zip(scorer.fusion.parts, np.abs(values[0] - values[1]), strict=True))
+    steps = {part_name for part_name, distance in moved.items() if distance > 1e-3}
+    assert steps == ({"log_jacobian", "raw_jacobian"} if name in KINKED else set())
+    assert {part_name for part_name in moved if part(part_name).counts_masks} >= steps
+    assert max(moved[part_name] for part_name in set(moved) - steps) < 1e-6
 
 
 def test_probes_that_span_the_space_give_the_norm_of_the_unit_embeddings_jacobian():

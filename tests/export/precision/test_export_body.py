@@ -32,8 +32,11 @@ from edgeosr.export.settings import ExportSettings
 from edgeosr.runtime import openvino_module
 from edgeosr.runtime.golden import read_golden
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
+from edgeosr.runtime.openvino_module import Core
 from edgeosr.runtime.openvino_stages import Body
 from edgeosr.runtime.verify import verify_bundle
+
+WHY_NOT = openvino_module.why_not
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -206,7 +209,7 @@ def broken(data: bytes) -> bytes:
 def test_auto_leaves_a_body_that_decides_otherwise_and_says_so(bundle: Bundle, tmp_path: Path) -> None:
     path = changed(bundle, tmp_path, body=broken(bundle.files[BODY]))
     with Runtime(path, threads=1) as runtime:
-        assert runtime.backend == "onnxruntime" and "must decide as the CPU did" in runtime.why
+        assert runtime.backend == "onnxruntime" and "does not decide here as where it was made" in runtime.why
         assert runtime.threshold == bundle.manifest.threshold.value
     (check,) = verify_bundle(path, backends=["openvino"]).checks
     assert check.failed
@@ -276,6 +279,24 @@ def test_any_ending_runs_in_any_precision(graph: ScoredGraph, images: Any, preci
     assert distance.max() > 0 and (distance[smooth] < 0.3 * (1 + largest[smooth])).all()
 
 
+def test_a_body_in_f32_is_the_network_as_it_is_and_needs_no_instructions(
+    graph: ScoredGraph, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = CalibrationParts(train=images, select=images, calibrate=images, open_select=None)
+    data, converter = export_body._made(graph, graph.scorer.fusion, parts, ExportSettings(openvino="f32"))
+    assert data == export_body._from_pixels(body_bytes(graph), graph.classifier.input_name)
+    assert converter == "as it is"
+    monkeypatch.undo()
+    for module in (openvino_module, export_body):  # an old processor, as Linux and OpenVINO tell it
+        monkeypatch.setattr(module, "why_not", WHY_NOT)
+    monkeypatch.setattr(openvino_module, "processor_flags", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr(Core, "get_property", lambda core, device, name: ["FP32"])
+    export_body.require_body_here("f32")
+    for precision in ("bf16", "int8"):
+        with pytest.raises(ExportError, match=f"--precision {precision} is judged on the processor"):
+            export_body.require_body_here(precision)
+
+
 @pytest.mark.parametrize(
     ("precision", "library", "said"),
     [
@@ -295,7 +316,9 @@ def test_what_typed_graphs_cannot_do_is_refused_with_its_option() -> None:
         UsageError, match=r"per-class is for model\.onnx alone.*--precision int8 --for openvino"
     ):
         ExportSettings(openvino="int8", threshold_rule="per-class")
-    with pytest.raises(UsageError, match=r"--precision for openvino must be one of bf16, int8; got 'fp16'"):
+    with pytest.raises(
+        UsageError, match=r"--precision for openvino must be one of f32, bf16, int8; got 'fp16'"
+    ):
         ExportSettings(openvino="fp16")
     with pytest.raises(UsageError, match=r"decided in model\.onnx.*--precision bf16 --for openvino"):
         ExportSettings(openvino="bf16", unknown_outputs=("rest",))

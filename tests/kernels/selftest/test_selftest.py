@@ -14,8 +14,10 @@ from edgeosr.errors import LARGEST_SEED
 from edgeosr.kernels.build.images import Image
 from edgeosr.kernels.device_verdicts import VERDICT
 from edgeosr.kernels.driver.driver import Driver
-from edgeosr.kernels.selftest import cases, selftest
+from edgeosr.kernels.fused_score import FusedScorer
+from edgeosr.kernels.selftest import allowed, cases, launches, selftest
 from edgeosr.kernels.selftest.cases import SelftestCase, case_inputs, case_scorer, random_cases
+from edgeosr.scoring.parts import part_names
 
 IMAGE = Image(b"\x7fELF", "the emulation")
 SMALL = SelftestCase(dimension=37, batch=3, size=4)
@@ -35,7 +37,10 @@ def report(
     capsys: pytest.CaptureFixture[str], cuda: CudaDouble, *words: str, rivals: Any = None
 ) -> tuple[int, dict[str, Any]]:
     code = selftest.main(
-        ["--cases", "2", "--runs", "2", *words], driver=Driver(cuda), image=IMAGE, rivals=rivals or {}
+        ["--cases", "2", "--runs", "2", "--repeats", "2", *words],
+        driver=Driver(cuda),
+        image=IMAGE,
+        rivals=rivals or {},
     )
     return code, json.loads(capsys.readouterr().out)
 
@@ -47,6 +52,8 @@ def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.Captur
     assert found["build"] == "the emulation"
     assert len(found["cases"]) == 4
     assert all(case["same_bits_again"] and not case["decisions_that_differ"] for case in found["cases"])
+    assert all(not case["labels_that_differ"] and not case["values_that_differ"] for case in found["cases"])
+    assert all(case["again"] == {"launches": 2, "differed": 0, "told": []} for case in found["cases"])
     assert all(": rule (the plan table has no row" in case["plan"] for case in found["cases"])
     (timing,) = found["timings"]
     kernel = timing["kernel"]
@@ -58,12 +65,16 @@ def test_launches_that_differ_are_told_apart_by_field_and_sample() -> None:
     found = np.zeros(3, VERDICT)
     found["values"][:, 2:] = np.nan
     again = found.copy()
-    assert selftest.differences(found, again) == {}
+    assert launches.differences(found, again) == {}
     again["score"][1], again["values"][2, 1] = 0.25, -0.5
-    assert selftest.differences(found, again) == {
-        "score": {"samples": [1], "columns": [0], "most": 0.25},
-        "values": {"samples": [2], "columns": [1], "most": 0.5},
+    told = launches.differences(found, again)
+    assert told["score"] == {"samples": [1], "columns": [0], "most": 0.25, "first": [0.0], "this": [0.25]}
+    assert {name: told["values"][name] for name in ("samples", "columns", "most")} == {
+        "samples": [2],
+        "columns": [1],
+        "most": 0.5,
     }
+    assert told["values"]["this"][:2] == [0.0, -0.5]
 
 
 def test_one_case_has_every_part_with_constants_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,13 +136,130 @@ def test_a_wrong_score_and_bits_that_change_fail(capsys: pytest.CaptureFixture[s
     assert found["timings"] == []
 
 
+def one_case(cuda: CudaDouble, case: SelftestCase = SMALL, repeats: int = 2) -> dict[str, Any]:
+    with FusedScorer(case_scorer(case), half=case.half_weights, driver=Driver(cuda), image=IMAGE) as scorer:
+        return selftest.checked_case(scorer, case, repeats)
+
+
+def of_another_class(verdict: np.ndarray, launch: int) -> None:
+    verdict.view(np.uint32)[0] += 1
+
+
+def of_no_value(verdict: np.ndarray, launch: int) -> None:
+    verdict[5] = np.nan
+
+
+def a_little_off(verdict: np.ndarray, launch: int) -> None:
+    verdict[5] += 2e-2
+
+
+def test_a_wrong_label_and_a_part_that_is_off_fail_whatever_the_score_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = case_scorer(SMALL)
+    weights = (1.0, 0.0, *right.fusion.weights[2:])
+    part = right.fusion.parts[1]
+
+    def without_it(case: SelftestCase) -> Any:
+        return replace(right, fusion=replace(right.fusion, weights=weights))
+
+    label = one_case(Wrong(of_another_class))
+    assert not label["passed"] and (label["labels_that_differ"], label["labels_too_near"]) == (1, 0)
+    assert not label["values_that_differ"] and label["decisions_that_differ"] == 0
+    monkeypatch.setitem(globals(), "case_scorer", without_it)
+    assert one_case(CudaDouble())["passed"]
+    for change in (a_little_off, of_no_value):
+        value = one_case(Wrong(change))
+        assert not value["passed"] and value["values_that_differ"] == [part]
+        assert value["score_error"] < 1e-2 and value["same_bits_again"] and not value["labels_that_differ"]
+
+
+def test_classes_of_the_same_weights_are_told_apart_by_their_order_and_others_that_tie_are_not_compared() -> (
+    None
+):
+    one_channel = replace(SMALL, dimension=1, batch=5, half_weights=False, activation="leaky_relu")
+    found = one_case(CudaDouble(), one_channel)
+    assert found["passed"] and found["labels_too_near"] == 0, "its ten classes are 1 or -1"
+    assert not one_case(Wrong(of_another_class), one_channel)["passed"]
+    scorer = case_scorer(SMALL)
+    weight = scorer.head.weight.copy()
+    weight[1:] = weight[0] * (1 + 1e-7 * np.arange(1, 10, dtype=np.float32))[:, None]
+    exact = {}
+    for name, head in {"same": np.repeat(weight[:1], 10, axis=0), "near": weight}.items():
+        tied = replace(scorer, head=replace(scorer.head, weight=head))
+        reference = selftest.reference_scores(tied, **case_inputs(SMALL))
+        exact[name] = allowed.near_labels(
+            allowed.exact_batch(tied, case_inputs(SMALL), reference, half=False)
+        )
+    assert not exact["same"].any() and exact["near"].all()
+
+
+def test_one_launch_of_many_that_differs_is_kept_with_its_bytes_and_what_the_copy_says() -> None:
+    def once(verdict: np.ndarray, launch: int) -> None:
+        verdict[4] += 0.5 if launch == 4 else 0.0
+
+    found = one_case(Wrong(once), repeats=5)
+    assert not found["passed"] and not found["values_that_differ"], "the first launch was right"
+    again = found["again"]
+    assert (again["launches"], again["differed"]) == (5, 1)
+    (told,) = again["told"]
+    assert (told["launch"], told["room_filled"], told["copied_again_the_same"]) == (3, False, True)
+    assert told["fields"]["values"]["samples"] == [0] and told["samples"] == 1
+    raw = {name: np.frombuffer(bytes.fromhex(text), VERDICT) for name, text in told["bytes"]["0"].items()}
+    assert raw["this"]["values"][0, 0] == pytest.approx(raw["first"]["values"][0, 0] + 0.5)
+    assert raw["this"]["flags"][0] >> 8 == (raw["first"]["flags"][0] >> 8) + 3, "with the launch's number"
+
+
+class TornCopy(CudaDouble):
+    """Copies that bring another byte than the one in device memory, once."""
+
+    def _MemcpyDtoHAsync(self, into: int, address: int, size: int, stream: int) -> None:
+        super()._MemcpyDtoHAsync(into, address, size, stream)
+        if self.count("cuMemcpyDtoHAsync") == 2:
+            ctypes.c_uint8.from_address(into + 9).value ^= 1
+
+
+def test_a_copy_to_the_host_that_is_at_fault_is_told_from_a_launch() -> None:
+    (told,) = one_case(TornCopy())["again"]["told"]
+    assert not told["copied_again_the_same"] and set(told["fields"]) == {"score"}
+
+
+class ReadsWhatLiesThere(CudaDouble):
+    """A launch whose score depends on what lay in its room, as if it relied on an earlier launch."""
+
+    def __init__(self, of_the_workspace: bool):
+        super().__init__()
+        self.of_the_workspace = of_the_workspace
+
+    def _launched(self, launch: Launch) -> None:
+        before = ctypes.c_float.from_address(launch.params.verdicts + 8).value
+        if self.of_the_workspace:
+            before = ctypes.c_float.from_address(launch.params.workspace + launch.params.partials_at).value
+        number = self.count("cuLaunchKernel")
+        super()._launched(launch)
+        score = ctypes.c_float.from_address(launch.params.verdicts + 8)
+        score.value += float(number > 1 and np.isnan(before))
+
+
+@pytest.mark.parametrize("of_the_workspace", [True, False])
+def test_every_second_launch_finds_nan_in_verdicts_and_workspace(of_the_workspace: bool) -> None:
+    again = one_case(ReadsWhatLiesThere(of_the_workspace), repeats=4)["again"]
+    assert again["differed"] == 2 and all(told["room_filled"] for told in again["told"])
+
+
+def test_a_report_of_many_that_differ_stays_small() -> None:
+    found = one_case(Wrong(lambda verdict, launch: verdict.__setitem__(4, launch)), repeats=12)
+    assert found["again"]["differed"] == 12 and len(found["again"]["told"]) == 4
+    assert len(json.dumps(found["again"])) < 8000
+
+
 def test_more_random_cases_follow_until_the_seconds_are_over_and_each_one_is_kept_at_once() -> None:
     now = iter(range(0, 1000, 10))
     kept: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selftest.time, "monotonic", lambda: next(now))
         found = selftest.run_selftest(
-            selftest.SelftestSettings(cases=1, runs=0, seconds=25),
+            selftest.SelftestSettings(cases=1, runs=0, seconds=25, repeats=1),
             driver=Driver(GraphDouble()),
             image=IMAGE,
             rivals={},
@@ -152,7 +280,7 @@ def test_without_a_device_it_says_so_and_prints_no_report(capsys: pytest.Capture
     assert output.out == "" and "the driver sees 0" in output.err
 
 
-@pytest.mark.parametrize("option", ["--seed", "--cases", "--runs", "--seconds"])
+@pytest.mark.parametrize("option", ["--seed", "--cases", "--runs", "--seconds", "--repeats"])
 def test_a_number_below_zero_is_refused_before_the_device_is_looked_for(
     capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
@@ -181,3 +309,29 @@ def test_the_cases_are_the_same_on_every_machine_and_cover_both_sources() -> Non
     first, again = case_inputs(SMALL)["map"], case_inputs(SMALL)["map"]
     assert first.tobytes() == again.tobytes()
     assert abs(case_scorer(SMALL).threshold) < 5
+
+
+def test_every_part_that_the_kernel_has_is_held_to_a_bound_of_its_own() -> None:
+    assert allowed.RULES.keys() == set(part_names())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # Nothing is left of a tangent that lies along z; of cosines of 1, sqrt(1 - c^2) is steep.
+        SelftestCase(
+            dimension=1,
+            batch=64,
+            size=0,
+            probes=1,
+            head="linear",
+            classes=6,
+            half_weights=False,
+            half_input=False,
+        ),
+        SelftestCase(dimension=1, batch=9, activation="silu", classes=100, margin=0.3, half_weights=False),
+        SelftestCase(dimension=7, batch=9, taps=1, activation="gelu", classes=100, margin=0.3),
+    ],
+)
+def test_where_rounding_is_blown_up_the_bounds_follow_it(case: SelftestCase) -> None:
+    assert one_case(CudaDouble(), case)["passed"], case.name

@@ -17,10 +17,12 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // it orders nothing for those who call
 constexpr char kEveryCall[] = "";
+constexpr std::size_t kBefore = 256;  // a block, where its size is; as much as blocks are aligned to
+constexpr long kPlenty = 1L << 40;
 
 std::atomic<bool> integrated_memory{false};
 std::atomic<char const*> failing{nullptr};
-std::atomic<long> left{0}, living{0};
+std::atomic<long> calls_left{0}, living{0}, streams_living{0}, used{0}, limit{kPlenty};
 std::atomic<CUresult> code{CUDA_SUCCESS}, lost{CUDA_SUCCESS};
 
 thread_local std::vector<CUcontext> contexts;
@@ -50,24 +52,41 @@ CUresult refusal(char const* call) {
     if (CUresult const known = lost.load(kRelaxed); known != CUDA_SUCCESS) return known;
     char const* const planned = failing.load(kRelaxed);
     if (planned == nullptr || (planned != kEveryCall && std::strcmp(planned, call) != 0)) return CUDA_SUCCESS;
-    if (left.fetch_sub(1, kRelaxed) != 0) return CUDA_SUCCESS;
+    if (calls_left.fetch_sub(1, kRelaxed) != 0) return CUDA_SUCCESS;
     failing.store(nullptr, kRelaxed);
     CUresult const made = code.load(kRelaxed);
     if (made != CUDA_ERROR_OUT_OF_MEMORY && made != CUDA_ERROR_INVALID_VALUE) lost.store(made, kRelaxed);
     return made;
 }
 
-/// Of the size that was asked for, so that a byte beyond it is seen; fresh memory holds anything.
+std::size_t left() {
+    long const more = limit.load(kRelaxed) - used.load(kRelaxed);
+    return more > 0 ? static_cast<std::size_t>(more) : 0;
+}
+
+/// Of the size that was asked for, so that a byte beyond it is seen; fresh memory holds anything. The size
+/// lies before it. Null: there is no room.
 void* block(std::size_t bytes) {
+    auto const size = static_cast<long>(bytes);
+    if (used.fetch_add(size, kRelaxed) + size > limit.load(kRelaxed)) {
+        used.fetch_sub(size, kRelaxed);
+        return nullptr;
+    }
     void* made = nullptr;
-    if (posix_memalign(&made, 256, bytes) != 0) std::abort();
-    std::memset(made, 0xff, bytes);
+    if (posix_memalign(&made, kBefore, kBefore + bytes) != 0) std::abort();
+    std::memcpy(made, &size, sizeof size);
+    auto* const data = static_cast<unsigned char*>(made) + kBefore;
+    std::memset(data, 0xff, bytes);
     living.fetch_add(1, kRelaxed);
-    return made;
+    return data;
 }
 
 void give_back(void* data) {
-    std::free(data);
+    void* const made = static_cast<unsigned char*>(data) - kBefore;
+    long size = 0;
+    std::memcpy(&size, made, sizeof size);
+    std::free(made);
+    used.fetch_sub(size, kRelaxed);
     living.fetch_sub(1, kRelaxed);
 }
 
@@ -86,7 +105,7 @@ void put(CUstream stream, std::function<void()> work) {
 }
 
 void fail_after(char const* call, long calls, CUresult with) {
-    left.store(calls, kRelaxed);
+    calls_left.store(calls, kRelaxed);
     code.store(with, kRelaxed);
     failing.store(call != nullptr ? call : kEveryCall, kRelaxed);
 }
@@ -98,6 +117,14 @@ bool was_spared() {
 void restart() {
     lost.store(CUDA_SUCCESS, kRelaxed);
     failing.store(nullptr, kRelaxed);
+}
+
+void allow(long more) {
+    limit.store(more < 0 ? kPlenty : used.load(kRelaxed) + more, kRelaxed);
+}
+
+long streams() {
+    return streams_living.load(kRelaxed);
 }
 
 long alive() {
@@ -228,10 +255,18 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute, int value
     return CUDA_SUCCESS;
 }
 
+CUresult cuMemGetInfo(std::size_t* left, std::size_t* all) {
+    NEEDS_CONTEXT("cuMemGetInfo");
+    *left = card::left();
+    *all = *left;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuMemAlloc(CUdeviceptr* address, std::size_t bytes) {
     NEEDS_CONTEXT("cuMemAlloc");
-    *address = reinterpret_cast<CUdeviceptr>(card::block(bytes));
-    return CUDA_SUCCESS;
+    void* const made = card::block(bytes);
+    *address = reinterpret_cast<CUdeviceptr>(made);
+    return made != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult cuMemFree(CUdeviceptr address) {
@@ -243,7 +278,7 @@ CUresult cuMemFree(CUdeviceptr address) {
 CUresult cuMemHostAlloc(void** data, std::size_t bytes, unsigned) {
     NEEDS_CONTEXT("cuMemHostAlloc");
     *data = card::block(bytes);
-    return CUDA_SUCCESS;
+    return *data != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult cuMemFreeHost(void* data) {
@@ -286,6 +321,7 @@ CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
     if (flags != CU_STREAM_NON_BLOCKING) return CUDA_ERROR_INVALID_VALUE;
     *stream = reinterpret_cast<CUstream>(new card::Stream);
     card::living.fetch_add(1, card::kRelaxed);
+    card::streams_living.fetch_add(1, card::kRelaxed);
     return CUDA_SUCCESS;
 }
 
@@ -294,6 +330,7 @@ CUresult cuStreamDestroy(CUstream stream) {
     if (card::lost.load(card::kRelaxed) == CUDA_SUCCESS) card::drain(stream);
     delete reinterpret_cast<card::Stream*>(stream);
     card::living.fetch_sub(1, card::kRelaxed);
+    card::streams_living.fetch_sub(1, card::kRelaxed);
     REFUSED("cuStreamDestroy");
     return CUDA_SUCCESS;
 }

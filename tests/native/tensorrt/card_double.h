@@ -27,6 +27,11 @@ void fail_after(char const* call, long calls, CUresult code);
 bool was_spared();
 void restart();
 
+/// Let so many bytes more be allocated than are now, the host's too; below 0: as many as one wants.
+void allow(long more);
+
+/// Streams that are alive.
+long streams();
 /// Blocks of memory, streams and modules that were made and are not freed.
 long alive();
 /// Contexts that this thread has pushed and not popped.

@@ -33,6 +33,7 @@ CUDA = {
     "cuDevicePrimaryCtxRetain": "pi", "cuCtxGetCurrent": "p", "cuCtxGetDevice": "p",
     "cuCtxPushCurrent_v2": "p", "cuCtxPopCurrent_v2": "p", "cuModuleLoadData": "pp", "cuModuleUnload": "p",
     "cuModuleGetFunction": "ppp", "cuFuncSetAttribute": "pii", "cuMemAlloc_v2": "pp", "cuMemFree_v2": "p",
+    "cuMemGetInfo_v2": "pp",
     "cuMemHostAlloc": "ppi", "cuMemFreeHost": "p", "cuMemHostGetDevicePointer_v2": "ppi",
     "cuMemcpyHtoDAsync_v2": "pppp", "cuMemcpyDtoHAsync_v2": "pppp", "cuMemsetD32Async": "pipp",
     "cuStreamCreate": "pi", "cuStreamDestroy_v2": "p", "cuStreamSynchronize": "p",
@@ -49,6 +50,7 @@ GIVE = {
     "cuMemHostGetDevicePointer": ctypes.c_uint64, "cuStreamCreate": ctypes.c_uint64,
     "cuOccupancyMaxActiveClusters": ctypes.c_int,
 }  # fmt: skip
+MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 CTYPES = {"p": ctypes.c_uint64, "i": ctypes.c_int32}
 
 
@@ -153,6 +155,7 @@ class Card:
         self.lock = threading.RLock()
         self.names = {"": 0}  # what the double names, as numbers
         self.memory = 8 << 30
+        self.limit = 8 << 30  # of what can be allocated at once; the host's too where it is shared
         self.modules: list[int] = []  # loaded, and not unloaded
         for name, kinds in CUDA.items():
             call = functools.partial(self.call, name)
@@ -171,6 +174,13 @@ class Card:
                 return put(given[0], ctypes.c_int, given[1])
             if name == "cuDeviceTotalMem":
                 return put(given[0], ctypes.c_uint64, self.memory)
+            if name == "cuMemGetInfo":
+                put(given[0], ctypes.c_uint64, self.limit - self.used())
+                return put(given[1], ctypes.c_uint64, self.memory)
+            of_the_card = name == "cuMemAlloc" or (name == "cuMemHostAlloc" and given[2] & MAPPED)
+            if of_the_card and given[1] > self.limit - self.used():
+                self.cuda.calls.append((name, *given))
+                return int(genuine.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
             if name == "cuModuleUnload":
                 self.modules.remove(given[0])
                 return 0
@@ -180,6 +190,11 @@ class Card:
             if code == 0 and name in GIVE:
                 put(given[0], GIVE[name], found)
             return code
+
+    def used(self) -> int:
+        """Bytes that are allocated."""
+        mapped = sum(size for _, size, device in self.cuda.host.values() if device)
+        return mapped + sum(len(room) - 256 for room in self.cuda.memory.values())
 
     def forwarded(self, name: str, given: tuple[int, ...]) -> tuple[int, Any]:
         call = getattr(self.cuda, name)

@@ -2,7 +2,7 @@
 // LIBRARY is nvinfer_double.cpp's; ONE and TWO are bundles with an engine, whose golden frames are those that
 // engine_double.cpp judges. Several threads on one handle, with frames of a height that is new to all of
 // them, too; a swap under load; every call of the driver, and everything that TensorRT can refuse, fails
-// once; memory that runs out, and a device that is lost, under load.
+// once; memory that runs out, memory that is short, and a device that is lost, under load.
 #include <unistd.h>
 
 #include <atomic>
@@ -37,8 +37,8 @@ edgeosr_options options_with(char const* library) {
 /// Frames of a call, each of its own content and exactly as many bytes as it needs.
 class Call {
   public:
-    explicit Call(unsigned seed, int height = engine::kHeight)
-        : count_(seed % kMostInCall + 1), height_(height), bgr_(seed % 2 == 1) {
+    explicit Call(unsigned seed, int height = engine::kHeight, std::size_t count = 0)
+        : count_(count > 0 ? count : seed % kMostInCall + 1), height_(height), bgr_(seed % 2 == 1) {
         for (std::size_t i = 0; i < count_; ++i) {
             pixels_.emplace_back(std::size_t{3} * engine::kWidth * static_cast<std::size_t>(height));
             for (auto& each : pixels_.back())
@@ -109,6 +109,10 @@ bool is_good(edgeosr_status status) {
     return status == EDGEOSR_OK;
 }
 
+bool is_good_or_without_memory(edgeosr_status status) {
+    return status == EDGEOSR_OK || status == EDGEOSR_NO_MEMORY;
+}
+
 void several_threads(edgeosr_runtime* runtime) {
     Load(runtime, is_good).wait(200);
 }
@@ -145,8 +149,7 @@ void swap_under_load(edgeosr::Runtime& runtime, char const* one, char const* two
 }
 
 void memory_runs_out(edgeosr_runtime* runtime) {
-    Load const load(
-        runtime, [](edgeosr_status status) { return status == EDGEOSR_OK || status == EDGEOSR_NO_MEMORY; });
+    Load const load(runtime, is_good_or_without_memory);
     for (long turn = 0; turn < 60; ++turn) {
         char const* const calls[] = {"cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate"};
         card::fail_after(calls[turn % 3], turn % 7, CUDA_ERROR_OUT_OF_MEMORY);
@@ -155,6 +158,58 @@ void memory_runs_out(edgeosr_runtime* runtime) {
     }
     card::was_spared();
     engine::was_spared();
+}
+
+/// Lanes give memory to one another, and calls go over to where their size is.
+void memory_is_short(char const* library, char const* bundle) {
+    constexpr long kSpare = 3000;  // less than two frames
+    edgeosr::Runtime runtime(bundle, options_with(library));
+    for (std::size_t count : {std::size_t{engine::kMostFrames}, std::size_t{1}})
+        check(is_good(Call(1, engine::kHeight, count).judged(runtime.get())), "while there is plenty");
+    card::allow(kSpare);
+    {
+        Load const load(runtime.get(), is_good_or_without_memory);
+        for (unsigned turn = 0; turn < 30; ++turn) {
+            Call const tall(turn, engine::kMostHeight, engine::kMostFrames);
+            check(is_good_or_without_memory(tall.judged(runtime.get())), "frames that hardly fit");
+            load.wait(10);
+        }
+    }
+    check(is_good(Call(1, engine::kHeight, 1).judged(runtime.get())), "it goes on");
+    card::allow(-1);
+}
+
+/// A batch that fits nowhere is refused each time, and takes nothing, while others judge on.
+void batches_fit_nowhere(char const* library, char const* bundle) {
+    constexpr unsigned kFew = 2;  // of more lanes all memory together would be enough
+    edgeosr::Runtime runtime(bundle, options_with(library));
+    auto const single = [&runtime](unsigned seed) {
+        check(is_good(Call(seed, engine::kHeight, 1).judged(runtime.get())), "a single frame");
+    };
+    auto const by_all = [&single](std::atomic<bool> const& done) {
+        std::vector<std::thread> threads;
+        for (unsigned i = 0; i < kFew; ++i)
+            threads.emplace_back([&single, &done, i] {
+                for (unsigned turn = 0; turn < 20 || !done; ++turn)
+                    single(i + kFew * turn);
+            });
+        return threads;
+    };
+    std::atomic<bool> done{true};
+    for (auto& thread : by_all(done))
+        thread.join();
+    card::allow(0);
+    long const lanes = card::streams(), things = card::alive();
+    done = false;
+    auto threads = by_all(done);
+    for (unsigned turn = 0; turn < 20; ++turn)
+        check(Call(turn, engine::kMostHeight, engine::kMostFrames).judged(runtime.get()) == EDGEOSR_NO_MEMORY,
+              "frames that fit nowhere");
+    done = true;
+    for (auto& thread : threads)
+        thread.join();
+    check(card::streams() == lanes && card::alive() == things, "nothing was let go for them");
+    card::allow(-1);
 }
 
 /// Every thread is told, those that wait for a lane too; nothing judges after it.
@@ -240,6 +295,8 @@ int main(int argc, char** argv) {
         memory_runs_out(runtime.get());
         check(Call(5).judged(runtime.get()) == EDGEOSR_OK, "it goes on");
     }
+    memory_is_short(library, one);
+    batches_fit_nowhere(library, one);
     device_is_lost(library, one);
     check(card::alive() == 0 && engine::alive() == 0, "nothing is left behind");
     card::restart();

@@ -1,7 +1,11 @@
 """A GPU that is full after some lanes were made, over the doubles: calls go on in those that have memory."""
 
 import ctypes
+import faulthandler
+import os
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from failing_on_doubles import OTHER
 from handle import MEMORY, frame
 
 FULL = Result.CUDA_ERROR_OUT_OF_MEMORY
+SECONDS = 60  # of what takes a few
 
 
 def scores(run, count):
@@ -89,14 +94,20 @@ def judged_at_once(handle, batch, times):
     said, gate = [], threading.Barrier(2)
 
     def work():
-        gate.wait()
+        gate.wait(SECONDS)
         said.extend(handle.status_of(batch)[0] for _ in range(times))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
+    until = time.monotonic() + SECONDS
     for thread in threads:
-        thread.join()
+        thread.join(until - time.monotonic())
+    if any(thread.is_alive() for thread in threads):
+        # Closing the handle would wait for good, and the process would never end.
+        print(f"a call waits for a lane for {SECONDS} s; judged until then: {said}", file=sys.__stderr__)
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        os._exit(3)
     return said
 
 
@@ -105,12 +116,14 @@ def test_threads_share_what_fits_and_a_further_lane_is_not_tried_at_each_call(ma
     made.add()
     handle = made.open()
     one, two = frame(frames[0]), np.concatenate([frame(frames[0]), frame(frames[1])])
+    until = time.monotonic() + SECONDS
     while len(made.cuda.streams) - 1 < 2:
+        assert time.monotonic() < until, f"two threads took turns in one lane for {SECONDS} s"
         judged_at_once(handle, one, 3)
     assert handle.status_of(two)[0] == 0
-    made.cuda.failures["cuMemAlloc"] = FULL
+    made.card.limit = made.card.used()
     tried = made.cuda.count("cuStreamCreate")
     for batch in (two, one, two):
         assert judged_at_once(handle, batch, 15) == [0] * 30
     assert made.cuda.count("cuStreamCreate") <= tried + 2
-    made.cuda.failures.clear()
+    made.card.limit = 8 << 30

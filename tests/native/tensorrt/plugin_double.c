@@ -17,7 +17,7 @@ struct edgeosr_tensorrt_engine {
 /* Set by the test: the status that each call returns, and what was seen. */
 int double_status[4]; /* open, begin, room, judge */
 int double_open, double_runs, double_bgr, double_abi = EDGEOSR_TENSORRT_ABI, double_height = 20,
-                                          double_width = 30;
+                                          double_width = 30, double_classes = 256;
 char double_seen[4000], double_version[40] = EDGEOSR_VERSION;
 
 static int32_t answer(int which, edgeosr_tensorrt_words* words) {
@@ -87,7 +87,7 @@ static int32_t judge(edgeosr_tensorrt_engine* engine,
     double_bgr = bgr;
     for (size_t i = 0; i < engine->waiting; ++i, ++engine->done) {
         uint8_t const* pixels = engine->room + i * engine->frame_bytes;
-        engine->label[engine->done] = pixels[0];
+        engine->label[engine->done] = pixels[0] % double_classes;
         engine->score[engine->done] = pixels[1];
         for (size_t part = 0; part < engine->parts; ++part)
             engine->values[engine->done * engine->parts + part] = (float)(i + 10 * part);

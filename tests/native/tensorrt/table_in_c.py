@@ -111,11 +111,12 @@ def test_another_library_and_another_abi_are_refused(native, built, in_c, path, 
     version = (ctypes.c_char * 40).in_dll(double, "double_version")
     version.value = b"0.0.9"
     status, said = said_on_opening(native, path, options(**NAMED))
-    assert status == NO_BACKEND and f"{in_c} is of another version than this library" in said
+    words = f"{in_c} is of another version than this library: expected {__version__}; got "
+    assert status == NO_BACKEND and f"{words}0.0.9; build both" in said
     version.value = __version__.encode()
     ctypes.c_int.in_dll(double, "double_abi").value = 1
     status, said = said_on_opening(native, path, options(**NAMED))
-    assert status == NO_BACKEND and f"{in_c} is of another version than this library" in said
+    assert status == NO_BACKEND and f"{words}another interface; build both" in said
 
 
 def test_auto_says_why_no_engine_ran_where_nothing_else_opens_either(native, in_c, path, monkeypatch):

@@ -14,13 +14,14 @@ from typed_bundle import sample_frames
 from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import FrameError, InferenceError, MissingDependencyError, UsageError
 from edgeosr.runtime import openvino_graph
-from edgeosr.runtime.agreement import SAME_GRAPH
+from edgeosr.runtime.bands import SAME_GRAPH
 from edgeosr.runtime.openvino_graph import OpenVinoGraph
 from edgeosr.runtime.runtime import Runtime
 from edgeosr.runtime.verify import verify_bundle
 from edgeosr.usable_processors import usable_processors
 from edgeosr.verdict import Verdict
 
+F32_ASKED = "it was asked for; in float32, because the bundle has no body"
 TypedBundle = Callable[..., Bundle]
 
 
@@ -34,7 +35,7 @@ def test_openvino_says_what_onnxruntime_says(typed_bundle: TypedBundle, method: 
     frames = list(sample_frames(8))
     expected = Runtime(path, backend="onnxruntime", threads=1)
     with Runtime(path, backend="openvino") as runtime:
-        assert (runtime.backend, runtime.why) == ("openvino", "it was asked for")
+        assert (runtime.backend, runtime.why) == ("openvino", F32_ASKED)
         assert runtime.providers[0].startswith("OpenVINO 20") and runtime.providers[0].endswith("f32")
         for color in ("rgb", "bgr"):
             wanted = expected(frames, color=color)
@@ -104,10 +105,41 @@ def test_an_openvino_that_decides_otherwise_is_refused_before_the_first_frame(
 
     monkeypatch.setattr(OpenVinoGraph, "_rows", rows)
     path = typed_bundle("closed-form", "fp32", "cosine").path
-    with pytest.raises(InferenceError, match=r"OpenVINO .* f32 must decide .*backend='onnxruntime'"):
+    words = r"does not decide here as where .* OpenVINO .* f32: take backend='onnxruntime'"
+    with pytest.raises(InferenceError, match=words):
         Runtime(path, backend="openvino")
     (check,) = verify_bundle(path, backends=["openvino"]).checks
-    assert check.failed and "must decide" in check.detail
+    assert check.failed and "does not decide here" in check.detail
+
+
+@pytest.mark.parametrize(("name", "taken"), [("log_jacobian", True), ("max_logit", False)])
+def test_a_mask_that_flips_is_no_fault_and_another_part_that_is_off_is_told_as_such(
+    typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch, name: str, taken: bool
+) -> None:
+    bundle = typed_bundle("closed-form", "fp32", "cosine")
+    fusion, right, calls = bundle.manifest.fusion, OpenVinoGraph._rows, [0]
+    place = fusion.parts.index(name)
+    step = 2 * SAME_GRAPH
+
+    def rows(self: OpenVinoGraph, requests: Any, frames: Any, bgr: bool, limit_s: Any) -> Any:
+        found, exposed = right(self, requests, frames, bgr, limit_s)
+        calls[0] += 1
+        if calls[0] == 7:  # one frame, alone
+            found.values[0, place] += step * fusion.stds[place]
+            found.score[0] += step * fusion.weights[place]
+        return found, exposed
+
+    monkeypatch.setattr(OpenVinoGraph, "_rows", rows)
+    if taken:
+        Runtime(bundle.path, backend="openvino").close()
+        assert calls[0] > 64
+        return
+    words = (
+        r"tiny\.edgeosr decides here, but with other numbers than where it was made \(0 of \d+ golden "
+        r"verdicts differ\): .*golden frame 5.*; do not use it with OpenVINO .* f32: take backend="
+    )
+    with pytest.raises(InferenceError, match=words):
+        Runtime(bundle.path, backend="openvino")
 
 
 def test_without_the_package_the_line_that_installs_it_is_told(
@@ -154,6 +186,21 @@ def test_a_frame_alone_takes_one_thread_and_a_batch_all_unless_told(
         assert asked == expected[0]
         graph.run(frames)
         assert asked == expected[1] and graph._stages == ()  # nothing is kept to be compiled again
+
+
+def test_networks_for_the_golden_batches_are_let_go_and_compiled_again_for_an_applications(
+    typed_bundle: TypedBundle,
+) -> None:
+    frames = np.ascontiguousarray(sample_frames(3))
+    with Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino") as runtime:
+        graph = runtime._backend._graph  # type: ignore[union-attr]
+        assert set(graph._compiled) == {False} and True not in graph._idle and graph._stages
+        alone = [runtime(frame).score for frame in frames]
+        assert [one.score for one in runtime(frames)] == pytest.approx(alone, abs=SAME_GRAPH)
+        assert set(graph._compiled) == {False, True} and graph._stages == ()
+        with graph.briefly():  # what cannot be compiled again is kept
+            graph.run(frames)
+        assert [one.score for one in runtime(frames)] == pytest.approx(alone, abs=SAME_GRAPH)
 
 
 def test_a_network_that_is_too_slow_is_ended(typed_bundle: TypedBundle) -> None:

@@ -1,19 +1,24 @@
 /* Any source that GStreamer opens (a camera, RTSP, a file): judge its newest frame, print each verdict.
  *
- *   camera_gstreamer BUNDLE.edgeosr SOURCE [FRAMES]
+ *   camera_gstreamer [--loop] BUNDLE.edgeosr SOURCE [FRAMES]
  *   camera_gstreamer cats.edgeosr "rtspsrc location=rtsp://camera/stream latency=50 ! decodebin"
  *   camera_gstreamer cats.edgeosr "v4l2src ! decodebin"
+ *   camera_gstreamer cats.edgeosr "filesrc location=clip.mp4 ! decodebin"
  *
- * The sink keeps one frame and drops the older one, so a slow network never falls behind. Without a frame for
- * five seconds the pipeline is built anew: cameras restart, and networks fail. */
+ * Of a live source the sink keeps one frame and drops the older one, so a slow network never falls behind. It
+ * is opened again when it fails, ends, or gives no frame for five seconds: cameras restart, and networks
+ * fail. Of a file each frame is judged, once, and the program ends with 0; --loop begins it again. */
 #include <edgeosr.h>
 #include <gst/app/gstappsink.h>
 #include <gst/video/video.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static char const SINK[] =
-    "%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=sink max-buffers=1 drop=true sync=false";
+    "%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=sink max-buffers=1 sync=false";
+
+enum ending { ENOUGH, ENDED, SILENT, FAILED, NOT_OPENED };
 
 /* Judge one sample; return whether it was judged. The strides are the decoder's own. */
 static int judge(edgeosr_runtime* runtime, GstSample* sample) {
@@ -42,9 +47,23 @@ static int judge(edgeosr_runtime* runtime, GstSample* sample) {
     return 1;
 }
 
-/* Judge what comes until the source falls silent; return how many frames that were. */
-static long run(edgeosr_runtime* runtime, char const* source, long most) {
-    long count = 0;
+/* Print what a pipeline says of its failure; return whether there was one. */
+static int told_failure(GstElement* pipeline) {
+    GError* error = NULL;
+    GstBus* bus = gst_element_get_bus(pipeline);
+    GstMessage* message = gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR);
+    gst_object_unref(bus);
+    if (message == NULL) return 0;
+    gst_message_parse_error(message, &error, NULL);
+    fprintf(stderr, "%s: %s\n", GST_OBJECT_NAME(GST_MESSAGE_SRC(message)), error->message);
+    g_error_free(error);
+    gst_message_unref(message);
+    return 1;
+}
+
+/* Judge what comes until the source ends, fails or falls silent, or `left` frames were judged. */
+static enum ending run(edgeosr_runtime* runtime, char const* source, long* left, int* live) {
+    enum ending ending = ENOUGH;
     GError* error = NULL;
     char* text = g_strdup_printf(SINK, source);
     GstElement* pipeline = gst_parse_launch(text, &error);
@@ -53,42 +72,50 @@ static long run(edgeosr_runtime* runtime, char const* source, long most) {
         fprintf(stderr, "%s\n", error->message);
         g_error_free(error);
         if (pipeline != NULL) gst_object_unref(pipeline);
-        return -1;
+        return NOT_OPENED;
     }
     GstElement* sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
+    /* A live source gives nothing before it plays. */
+    if (gst_element_set_state(pipeline, GST_STATE_PAUSED) == GST_STATE_CHANGE_NO_PREROLL) *live = 1;
+    gst_app_sink_set_drop(GST_APP_SINK(sink), *live);
     gst_element_set_state(pipeline, GST_STATE_PLAYING);
-    while (count < most) {
+    while (*left > 0) {
         GstSample* sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink), 5 * GST_SECOND);
-        if (sample == NULL) break;
-        count += judge(runtime, sample);
+        if (sample == NULL) {
+            ending = gst_app_sink_is_eos(GST_APP_SINK(sink)) ? ENDED : SILENT;
+            if (told_failure(pipeline)) ending = FAILED;
+            break;
+        }
+        *left -= judge(runtime, sample);
         gst_sample_unref(sample);
     }
     gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_object_unref(sink);
     gst_object_unref(pipeline);
-    return count;
+    return ending;
 }
 
 int main(int argc, char** argv) {
     edgeosr_runtime* runtime = NULL;
-    long left = argc == 4 ? atol(argv[3]) : 0, count = 0;
-    gst_init(&argc, &argv);
-    if (argc < 3 || argc > 4) {
-        fprintf(stderr, "camera_gstreamer BUNDLE.edgeosr SOURCE [FRAMES]\n");
+    int live = 0, loop = argc > 1 && strcmp(argv[1], "--loop") == 0;
+    char** given = argv + loop;
+    long left = 1000000000L;
+    enum ending ending;
+    gst_init(NULL, NULL);
+    if (argc - loop < 3 || argc - loop > 4 || (argc - loop == 4 && (left = atol(given[3])) < 1)) {
+        fprintf(stderr, "camera_gstreamer [--loop] BUNDLE.edgeosr SOURCE [FRAMES]\n");
         return 2;
     }
-    if (edgeosr_open(argv[1], NULL, &runtime) != EDGEOSR_OK) {
+    if (edgeosr_open(given[1], NULL, &runtime) != EDGEOSR_OK) {
         fprintf(stderr, "%s\n", edgeosr_last_error());
         return 1;
     }
-    while (count >= 0 && (argc == 3 || left > 0)) {
-        count = run(runtime, argv[2], argc == 3 ? 1000000000L : left);
-        left -= count;
-        if (count >= 0 && (argc == 3 || left > 0)) {
-            fprintf(stderr, "no frame for five seconds; opening the source again\n");
-            g_usleep(500000);
-        }
+    while ((ending = run(runtime, given[2], &left, &live)) != ENOUGH && ending != NOT_OPENED) {
+        if (ending == SILENT) fprintf(stderr, "no frame for five seconds\n");
+        if (!live && !(loop && ending == ENDED)) break;
+        fprintf(stderr, "opening the source again\n");
+        g_usleep(500000);
     }
     edgeosr_close(runtime);
-    return count < 0 ? 1 : 0;
+    return ending == ENOUGH || ending == ENDED ? 0 : 1;
 }

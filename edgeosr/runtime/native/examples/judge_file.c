@@ -1,4 +1,4 @@
-/* Judge a picture: judge_file BUNDLE.edgeosr PICTURE.ppm (binary PPM, as ffmpeg, ImageMagick and GIMP write). */
+/* Judge a picture: judge_file BUNDLE.edgeosr PICTURE.ppm (binary PPM: ffmpeg or ImageMagick write it). */
 #include <ctype.h>
 #include <edgeosr.h>
 #include <stdio.h>
@@ -42,7 +42,8 @@ int main(int argc, char **argv) {
     if (argc != 3) fprintf(stderr, "judge_file BUNDLE.edgeosr PICTURE.ppm\n");
     if (pixels == NULL) return 2;
     edgeosr_frame frame = {sizeof frame, EDGEOSR_RGB8, height, width, {pixels, NULL}, {0, 0}};
-    failed = edgeosr_open(argv[1], NULL, &runtime) || edgeosr_judge(runtime, &frame, 1, &verdict, sizeof verdict);
+    failed = edgeosr_open(argv[1], NULL, &runtime) ||
+             edgeosr_judge(runtime, &frame, 1, &verdict, sizeof verdict);
     if (failed)
         fprintf(stderr, "%s\n", edgeosr_last_error());
     else

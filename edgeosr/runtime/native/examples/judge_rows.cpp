@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
                         said.label,
                         static_cast<double>(said.score),
                         static_cast<double>(said.latency_ns) / 1e6);
+            std::fflush(stdout);  // who reads the lines over a pipe waits for each
         }
         if (read > 0 || frames == 0) {
             std::fprintf(

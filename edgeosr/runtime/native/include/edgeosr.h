@@ -11,9 +11,10 @@
  * may use it. Join your threads before the process ends. On onnxruntime no call waits for another's
  * inference; on OpenVINO as many run at once as there are processors, each with a network of its own, which
  * is compiled when it is first needed and kept; on TensorRT four run at once. After the first frame of a
- * size, edgeosr_judge allocates nothing of its own, but for such a network, and for a size that is not among
- * the last 16 (OpenVINO) or 8 (TensorRT, of each of the four); what the back end does inside is its own
- * affair.
+ * size, edgeosr_judge allocates nothing of its own, but for such a network, for a size that is not among
+ * the last 16 (OpenVINO) or 8 (TensorRT, of each of the four), and where more calls run at once than ever
+ * before: each of them has room of its own, which is made in its first frame of a size. What the back end
+ * does inside is its own affair.
  *
  * Sizes: a structure begins with its size, or its size is passed along, so that a program that was compiled
  * with another header is refused, and not misread. Set what you do not use to zero: in a structure, zero
@@ -69,11 +70,14 @@ typedef enum edgeosr_format {
 /* How to open a bundle. Yours; read during the call only. */
 typedef struct edgeosr_options {
     size_t struct_bytes;         /* sizeof(edgeosr_options) */
-    char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt" */
+    char const* backend;         /* "auto" (also NULL), "onnxruntime", "openvino" or "tensorrt"; "auto" passes
+                                    over what cannot run here, for lack of memory too, and edgeosr_info says
+                                    why; one that is named runs, or opening fails */
     char const* backend_library; /* path of its library, with a slash in it, or a name for the system to find
-                                    (with "auto": of onnxruntime, which is then taken); NULL:
-                                    EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or EDGEOSR_TENSORRT, then the usual
-                                    names */
+                                    (with "auto": of onnxruntime, which is then taken); it alone is
+                                    tried. NULL: what EDGEOSR_ONNXRUNTIME, EDGEOSR_OPENVINO or
+                                    EDGEOSR_TENSORRT names, alone, if it is set (relative paths are refused);
+                                    else the usual names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
     int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;
@@ -121,8 +125,9 @@ typedef struct edgeosr_verification {
 /* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first, and its manifest, which has no
  * checksum, held against scorer.npz and golden.npz. A relative path is made an absolute one at once.
  * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close.
- * At its end, and at that of a swap, glibc's malloc_trim gives free memory of the whole process's heap back
- * to the system: what your program has freed, too. */
+ * At its end, and at that of a swap, of edgeosr_verify and of edgeosr_close, whether they succeed or not,
+ * glibc's malloc_trim gives free memory of the whole process's heap back to the system: what your program has
+ * freed, too. */
 EDGEOSR_API edgeosr_status edgeosr_open(char const* bundle,
                                         edgeosr_options const* options,
                                         edgeosr_runtime** out);
@@ -156,11 +161,17 @@ EDGEOSR_API edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
  * expected; on any error the old one goes on. Calls in flight end with the old one, which is kept for
  * edgeosr_rollback. There must be room for two bundles, not for three: the one before is let go once the new
  * one's files are found good, so a swap that fails later leaves nothing to roll back to. Where an engine runs
- * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: it
- * falls back to model.onnx only where the new bundle has neither, or model.onnx runs already.
- * EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another only, or
- * judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info then.
- * Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
+ * and the new bundle has one, or an engine or a body runs and it has either, "auto" takes nothing less: past
+ * an engine that does not run or decides otherwise it goes to the body where a body runs, and it falls back
+ * to model.onnx only where the new bundle has neither, or model.onnx runs already. An engine for frames of
+ * another size than the golden ones cannot judge them, and counts as one that decides otherwise; but where
+ * such an engine runs, which opening took unverified, the new bundle's is taken so too, and "why" of
+ * edgeosr_info says it. With "verify" of the options whatever decides otherwise fails the swap. A back end
+ * that the options name stays the only one, and what it cannot run does not count: where a body runs,
+ * "openvino" must run that of the new bundle, or model.onnx in float32 if it has none, whether it has engines
+ * or not. EDGEOSR_BAD_FRAME: the new bundle takes frames of one size only, and the old one takes another
+ * only, or judged another last. Before the first frame that is not known: look at "frame" of edgeosr_info
+ * then. Swaps and rollbacks wait for each other; edgeosr_judge waits for none of them. */
 EDGEOSR_API edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle);
 
 /* Go back to the bundle before, still loaded, with the thresholds it had; a second call comes forward again.
@@ -169,7 +180,9 @@ EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
 
 /* Judge the golden frames of the bundle, with its calibrated thresholds, whatever was set.
  * out: may be NULL. EDGEOSR_NOT_VERIFIED if a verdict is not the expected one, and out is filled then too; or
- * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size. */
+ * if the engine takes none of the golden frames. Where none was judged, out is all zero but for its size.
+ * On onnxruntime they need room for four frames at once, which is let go; so is what frames before them took,
+ * and the next frame is as slow as a first one. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
 
 /* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s

@@ -6,6 +6,8 @@
 #include <stdexcept>
 
 #include "base/failure.h"
+#include "base/file.h"
+#include "base/free_memory.h"
 #include "edgeosr.h"
 #include "runtime/runtime.h"
 
@@ -24,33 +26,59 @@ using edgeosr::fail;
 using edgeosr::Failure;
 
 constexpr std::int32_t kMostWarmUps = 10000;
+// What else helps where memory runs out, by call.
+constexpr char kFewerFrames[] = ", or judge fewer or smaller frames in one call";
+constexpr char kLessOpen[] = ", or close what it does not need first";
+constexpr char kNoSwap[] =
+    ", or close this runtime and open the other bundle, for a swap has both open; this one goes on";
+constexpr char kReport[] = ": a fault of libedgeosr " EDGEOSR_VERSION "; please report it";
 
 // Plain bytes: telling an error allocates nothing, and a thread that ends has nothing to free.
 thread_local char last_error[2048] = "";
 
-edgeosr_status told(edgeosr_status status, char const* text) noexcept {
-    edgeosr::put_words(last_error, sizeof last_error, text);
+edgeosr_status told(edgeosr_status status,
+                    char const* text,
+                    char const* more = "",
+                    char const* last = "") noexcept {
+    std::size_t used = 0;
+    for (char const* each : {text, more, last}) {
+        edgeosr::put_words(last_error + used, sizeof last_error - used, each);
+        used += std::strlen(last_error + used);
+    }
     return status;
 }
 
+edgeosr_status no_memory(char const* or_else) noexcept {
+    return told(EDGEOSR_NO_MEMORY, "there is not enough memory", edgeosr::kMoreMemory, or_else);
+}
+
+bool ends_with(std::string_view text, std::string_view end) {
+    return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+/// or_else: what helps beside more memory.
 template <class Work>
-edgeosr_status guarded(Work&& work) noexcept {
+edgeosr_status guarded(char const* or_else, Work&& work) noexcept {
     try {
         work();
         return EDGEOSR_OK;
     } catch (Failure const& failure) {
-        return told(failure.status(), failure.what());
+        bool const memory = ends_with(failure.what(), edgeosr::kMoreMemory);
+        return told(failure.status(), failure.what(), memory ? or_else : "");
     } catch (std::bad_alloc const&) {
-        return told(EDGEOSR_NO_MEMORY,
-                    "there is not enough memory; judge fewer or smaller frames in one call");
+        return no_memory(or_else);
     } catch (std::length_error const&) {
-        return told(EDGEOSR_NO_MEMORY,
-                    "there is not enough memory; judge fewer or smaller frames in one call");
+        return no_memory(or_else);
     } catch (std::exception const& error) {
-        return told(EDGEOSR_INTERNAL, error.what());
+        return told(EDGEOSR_INTERNAL, error.what(), kReport);
     } catch (...) {
-        return told(EDGEOSR_INTERNAL, "something was thrown that is no exception; please report it");
+        return told(EDGEOSR_INTERNAL, "something was thrown that is no exception", kReport);
     }
+}
+
+template <class Work>
+edgeosr_status guarded(Work&& work) noexcept {
+    return guarded("", work);
 }
 
 template <class Pointer>
@@ -78,7 +106,11 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
     if (options == nullptr) return made;
     require_size(options->struct_bytes, sizeof *options, "edgeosr_options");
     if (options->backend != nullptr) made.backend.name = options->backend;
-    if (options->backend_library != nullptr) made.backend.library = options->backend_library;
+    if (options->backend_library != nullptr) {
+        std::string const named = options->backend_library;
+        // So that a swap finds the same file after the program has changed its folder.
+        made.backend.library = named.find('/') != std::string::npos ? edgeosr::absolute_path(named) : named;
+    }
     if (options->threads < -1 || options->threads > 1024)
         fail(EDGEOSR_BAD_ARGUMENT,
              "threads must be from 1 to 1024, 0 for one, or -1 for one a physical core; got ",
@@ -111,7 +143,7 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
 extern "C" {
 
 edgeosr_status edgeosr_open(char const* bundle, edgeosr_options const* options, edgeosr_runtime** out) {
-    return guarded([&] {
+    return guarded(kLessOpen, [&] {
         require(out, "out");
         *out = nullptr;
         require(bundle, "bundle");
@@ -124,7 +156,7 @@ edgeosr_status edgeosr_judge(edgeosr_runtime* runtime,
                              size_t count,
                              edgeosr_verdict* verdicts,
                              size_t verdict_bytes) {
-    return guarded([&] {
+    return guarded(kFewerFrames, [&] {
         require(runtime, "runtime");
         require_size(verdict_bytes, sizeof *verdicts, "edgeosr_verdict");
         if (count == 0) return;
@@ -166,13 +198,14 @@ edgeosr_status edgeosr_thresholds(edgeosr_runtime const* runtime,
                  "thresholds must have room for ",
                  limits.size(),
                  " numbers; got ",
-                 capacity);
+                 capacity,
+                 "; ask for their number first, with thresholds NULL and capacity 0");
         std::memcpy(thresholds, limits.data(), limits.size() * sizeof(double));
     });
 }
 
 edgeosr_status edgeosr_swap(edgeosr_runtime* runtime, char const* bundle) {
-    return guarded([&] {
+    return guarded(kNoSwap, [&] {
         require(runtime, "runtime");
         require(bundle, "bundle");
         runtime->runtime.swap(bundle);
@@ -214,7 +247,12 @@ edgeosr_status edgeosr_info(edgeosr_runtime const* runtime, char* json, size_t c
         if (json == nullptr && capacity == 0) return;
         require(json, "json");
         if (capacity < text.size() + 1)
-            fail(EDGEOSR_BAD_ARGUMENT, "json must have room for ", text.size() + 1, " bytes; got ", capacity);
+            fail(EDGEOSR_BAD_ARGUMENT,
+                 "json must have room for ",
+                 text.size() + 1,
+                 " bytes; got ",
+                 capacity,
+                 "; ask for them first, with json NULL and capacity 0");
         std::memcpy(json, text.c_str(), text.size() + 1);
     });
 }
@@ -228,6 +266,7 @@ char const* edgeosr_class_name(edgeosr_runtime const* runtime, size_t index) {
 }
 
 void edgeosr_close(edgeosr_runtime* runtime) {
+    edgeosr::FreeMemoryGoesBack const after;
     delete runtime;
 }
 

@@ -26,6 +26,7 @@ namespace edgeosr::trt {
     FUNCTION(unload, cuModuleUnload)                    \
     FUNCTION(function, cuModuleGetFunction)             \
     FUNCTION(set_attribute, cuFuncSetAttribute)         \
+    FUNCTION(memory_left, cuMemGetInfo)                 \
     FUNCTION(allocate, cuMemAlloc)                      \
     FUNCTION(free, cuMemFree)                           \
     FUNCTION(allocate_host, cuMemHostAlloc)             \

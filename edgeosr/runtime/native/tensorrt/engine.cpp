@@ -1,8 +1,5 @@
 #include "engine.h"
 
-#include <algorithm>
-#include <exception>
-
 #include "base/failure.h"
 
 namespace edgeosr::trt {
@@ -75,150 +72,41 @@ Engine::Engine(Cuda const& cuda, edgeosr_tensorrt_bundle const& bundle) : shared
         require(cuda.synchronize(nullptr), "cuStreamSynchronize");
         shared_.orders[0] = orders_.address();
         shared_.orders[1] = orders_.address() + kApart;
-        lanes_.reserve(kMostLanes);
-        free_.reserve(kMostLanes);
-        lanes_.push_back(std::make_unique<Lane>(shared_));
-        free_.push_back(lanes_.back().get());
-        made_ = 1;
+        lanes_ = std::make_unique<Lanes>(shared_);
+        described_ = joined(library.path,
+                            " (TensorRT ",
+                            library.version(),
+                            ", ",
+                            shared_.device.name,
+                            " ",
+                            shared_.device.architecture(),
+                            ", ",
+                            record_.file,
+                            ", ",
+                            kernel_->build(),
+                            ")");
     } catch (...) {
-        // While the context is current: what is a member is freed after this block.
-        lanes_.clear();
-        orders_ = DeviceMemory();
-        kernel_.reset();
-        engine_.reset();
-        runtime_.reset();
+        end();  // while the context is current
         throw;
     }
-    described_ = joined(library.path,
-                        " (TensorRT ",
-                        library.version(),
-                        ", ",
-                        shared_.device.name,
-                        " ",
-                        shared_.device.architecture(),
-                        ", ",
-                        record_.file,
-                        ", ",
-                        kernel_->build(),
-                        ")");
 }
 
 Engine::~Engine() {
     // A lost device refuses all of this, and that is no news.
     Cuda const& cuda = shared_.cuda;
     bool const pushed = cuda.push(shared_.context) == CUDA_SUCCESS;
-    lanes_.clear();
-    orders_ = DeviceMemory();
-    kernel_.reset();
-    engine_.reset();
-    runtime_.reset();
+    end();
     CUcontext popped;
     if (pushed) cuda.pop(&popped);
 }
 
-void Engine::require_alive() const {
-    if (!lost_.empty()) throw Failure(EDGEOSR_BACKEND_FAILED, lost_);
-}
-
-Lane* Engine::take(Shape const& first) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    require_alive();
-    if (free_.empty() && patience_ > 0) {
-        --patience_;
-    } else if (free_.empty() && made_ < kMostLanes) {
-        ++made_;
-        lock.unlock();
-        std::unique_ptr<Lane> made;
-        std::exception_ptr why;
-        try {
-            Within const within(shared_.cuda, shared_.context);
-            made = std::make_unique<Lane>(shared_);
-        } catch (CudaError const& error) {
-            // No memory for one more: the others' lanes are waited for; there is one at least.
-            if (is_fatal(error.code)) why = std::current_exception();
-        } catch (...) {
-            why = std::current_exception();
-        }
-        lock.lock();
-        if (made != nullptr) {
-            lanes_.push_back(std::move(made));
-            free_.push_back(lanes_.back().get());
-        } else {
-            --made_;
-            patience_ = kPatience;
-        }
-        if (why != nullptr) std::rethrow_exception(why);
-    }
-    changed_.wait(lock, [this] { return !free_.empty() || !lost_.empty(); });
-    require_alive();
-    auto const ready =
-        std::find_if(free_.rbegin(), free_.rend(), [&](Lane const* one) { return one->has(first); });
-    if (ready != free_.rend()) std::swap(*ready, free_.back());
-    Lane* const lane = free_.back();
-    free_.pop_back();
-    lock.unlock();
-    CUresult const pushed = shared_.cuda.push(shared_.context);
-    if (pushed != CUDA_SUCCESS) {
-        lock.lock();
-        free_.push_back(lane);
-        lock.unlock();
-        changed_.notify_one();  // one that came meanwhile waits for it
-        throw CudaError{pushed, "cuCtxPushCurrent"};
-    }
-    return lane;
-}
-
-void Engine::give_back(Lane* lane) noexcept {
-    CUcontext popped;
-    shared_.cuda.pop(&popped);  // a lost one cannot be popped
-    {
-        std::lock_guard<std::mutex> const lock(mutex_);
-        free_.push_back(lane);
-    }
-    changed_.notify_one();
-}
-
-/// Take a lane from those that there are, unless it is the only one.
-std::unique_ptr<Lane> Engine::out_of_use(Lane const* lane) {
-    std::lock_guard<std::mutex> const lock(mutex_);
-    if (lanes_.size() < 2) return nullptr;
-    auto const place =
-        std::find_if(lanes_.begin(), lanes_.end(), [&](auto const& one) { return one.get() == lane; });
-    std::unique_ptr<Lane> found = std::move(*place);
-    lanes_.erase(place);
-    --made_;
-    patience_ = kPatience;
-    return found;
-}
-
-std::uint8_t* Engine::room(Lane*& lane, std::size_t count) {
-    for (;;) {
-        std::unique_ptr<Lane> poor;
-        try {
-            return lane->room(count);
-        } catch (CudaError const& error) {
-            if (error.code == CUDA_ERROR_OUT_OF_MEMORY) poor = out_of_use(lane);
-            if (poor == nullptr) throw;
-        } catch (Failure const& failure) {
-            if (failure.status() == EDGEOSR_NO_MEMORY) poor = out_of_use(lane);
-            if (poor == nullptr) throw;
-        }
-        lane = nullptr;
-        Call call = std::move(poor->call);
-        poor.reset();  // its memory is another one's before that is waited for
-        CUcontext popped;
-        shared_.cuda.pop(&popped);
-        lane = take({static_cast<std::int64_t>(count), call.height, call.width});
-        lane->call = std::move(call);
-    }
-}
-
-void Engine::lose(std::string const& words) {
-    {
-        std::lock_guard<std::mutex> const lock(mutex_);
-        if (lost_.empty()) lost_ = words;
-    }
-    changed_.notify_all();
+/// Free all of it, each before what it is made with.
+void Engine::end() {
+    lanes_.reset();
+    orders_ = DeviceMemory();
+    kernel_.reset();
+    engine_.reset();
+    runtime_.reset();
 }
 
 }  // namespace edgeosr::trt

@@ -1,76 +1,17 @@
 // What one call at a time uses of an engine: a stream, activation memory, and for each size of batch and
-// frame a slot: an execution context with its buffers. Nothing is allocated after the first run of a size, of
-// the last kMostSlots.
+// frame a slot. Nothing is allocated after the first run of a size, of the last kMostSlots. For want of
+// memory a lane lets nothing go of itself: whether that would help depends on all of them (lanes.h).
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
-#include "backends/tensorrt_abi.h"
-#include "engine_io.h"
-#include "kernel.h"
-#include "memory.h"
+#include "slot.h"
 
 namespace edgeosr::trt {
 
-/// Addresses that TensorRT takes are multiples of 256, as cuMemAlloc gives them; so are mapped pages.
+/// Sizes of batch and frame that a lane keeps ready; a further one takes the place of the oldest.
 constexpr std::size_t kMostSlots = 8;
-
-/// What the lanes of an engine share.
-struct Machinery {
-    explicit Machinery(Cuda const& of) : cuda(of) {}
-
-    Cuda const& cuda;
-    Device device;
-    CUcontext context = nullptr;
-    nvinfer1::ICudaEngine* engine = nullptr;
-    EngineIo io;
-    Kernel* kernel = nullptr;
-    std::size_t parts = 0, dimension = 0, classes = 0, probes = 0;  // of the scorer
-    CUdeviceptr orders[2] = {0, 0};                                 // channel order RGB and BGR, int64 [3]
-    // TensorRT's objects are not for several threads at once, but for contexts, each on its own thread: they
-    // are made and let go one by one. All of them use profile 0, as TensorRT 10 and later allow.
-    mutable std::mutex making;
-};
-
-/// One run prepared for one shape.
-class Slot {
-  public:
-    Slot(Machinery const& shared, CUdeviceptr activations, std::int64_t activation_bytes, Shape shape);
-
-    Shape const shape;
-    std::uint8_t* frames() const { return static_cast<std::uint8_t*>(host_frames_.data()); }
-    /// Put the run into the stream: frames to the device, engine, kernel, verdicts to the host.
-    void enqueue(CUstream stream, bool bgr);
-    /// Of the run, once the stream is synchronised.
-    kernels::Verdict const* verdicts() const {
-        return static_cast<kernels::Verdict const*>(host_verdicts_.data());
-    }
-    /// After a launch that did not reach its end, its counters are not zero.
-    void begin_anew() { counters_clear_ = false; }
-
-  private:
-    void set_address(char const* name, CUdeviceptr address);
-    kernels::ScoreInput measured() const;
-
-    Machinery const& shared_;
-    HostMemory host_frames_, host_verdicts_;
-    DeviceMemory device_frames_, room_;  // room: verdicts, unless they lie in the host's memory; workspace
-    std::vector<std::pair<std::string, DeviceMemory>> outputs_;
-    struct LetGo {
-        std::mutex* making;
-        void operator()(nvinfer1::IExecutionContext* context) const {
-            std::lock_guard<std::mutex> const lock(*making);
-            delete context;
-        }
-    };
-    std::unique_ptr<nvinfer1::IExecutionContext, LetGo> context_;
-    Launch launch_;
-    CUdeviceptr frames_ = 0, verdicts_ = 0;
-    std::size_t verdict_bytes_ = 0, cleared_bytes_ = 0;
-    bool counters_clear_ = false, bgr_ = false;
-};
 
 /// What a lane has of the call that it is taken for; the room for rows stays for the next one.
 struct Call {
@@ -90,9 +31,23 @@ class Lane {
 
     /// Make room for the rows of a call, of `count` frames.
     void begin(std::size_t count, std::int64_t height, std::int64_t width);
+    /// Where frames go; makes a slot for a size that is new. Throws CudaError CUDA_ERROR_OUT_OF_MEMORY, or
+    /// Failure EDGEOSR_NO_MEMORY, and then want() tells of what.
     std::uint8_t* room(std::size_t count);
+    Want const& want() const { return want_; }
     void judge(bool bgr);
-    /// Say whether a run of this shape allocates nothing; of a lane that nobody has taken.
+    /// What its slots take, of a lane that is this thread's or that nobody has taken; held(): all of it.
+    Held of_slots() const;
+    Held held() const;
+    bool is_empty() const { return slots_.empty(); }
+    /// Let the size go that was used longest ago.
+    void forget_oldest();
+    /// Say whether its sizes are others than those it has told.
+    bool has_news() const { return slots_changed_ != told_changes_; }
+
+    /// Note its sizes for other threads. Only with the mutex of the lanes; so has().
+    void tell();
+    /// Say whether a run of this shape allocates nothing, by what was told last.
     bool has(Shape const& shape) const;
 
     Call call;
@@ -109,6 +64,9 @@ class Lane {
     std::vector<std::unique_ptr<Slot>> slots_;  // the one that was used last comes last
     Slot* slot_ = nullptr;                      // of the run that is being made
     bool busy_ = false;                         // what the stream holds was not waited for
+    Want want_;
+    std::vector<Shape> told_;  // the slots' sizes
+    std::size_t slots_changed_ = 0, told_changes_ = 0;
 };
 
 }  // namespace edgeosr::trt

@@ -63,7 +63,7 @@ std::int32_t told(trt::Cuda const& cuda,
         engine != nullptr ? "; this runtime judges no more, and" : ";",
         " CUDA allows no further use of the GPU in this process: start a new one; if it happens again, "
         "see dmesg");
-    if (engine != nullptr) engine->lose(text);
+    if (engine != nullptr) engine->lanes().lose(text);
     put(words, text);
     return EDGEOSR_BACKEND_FAILED;
 }
@@ -129,11 +129,11 @@ std::int32_t begin(edgeosr_tensorrt_engine* of,
     trt::Engine& engine = of->engine;
     return guarded(&engine, kJudging, words, [&](trt::Cuda const&) {
         auto const first = static_cast<std::int64_t>(std::min(count, engine.at_once()));
-        trt::Lane* const lane = engine.take({first, height_px, width_px});
+        trt::Lane* const lane = engine.lanes().take({first, height_px, width_px});
         try {
             lane->begin(count, height_px, width_px);
         } catch (...) {
-            engine.give_back(lane);
+            engine.lanes().give_back(lane);
             throw;
         }
         *run = run_of(engine, *lane);
@@ -148,7 +148,7 @@ std::int32_t room(edgeosr_tensorrt_engine* of,
     return guarded(&of->engine, kJudging, words, [&](trt::Cuda const&) {
         auto* lane = static_cast<trt::Lane*>(run->lane);
         try {
-            *frames = of->engine.room(lane, count);
+            *frames = of->engine.lanes().room(lane, count);
         } catch (...) {
             run->lane = lane;
             throw;
@@ -164,7 +164,7 @@ std::int32_t judge(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run, std::
 }
 
 void end(edgeosr_tensorrt_engine* of, edgeosr_tensorrt_run* run) {
-    if (run->lane != nullptr) of->engine.give_back(static_cast<trt::Lane*>(run->lane));
+    if (run->lane != nullptr) of->engine.lanes().give_back(static_cast<trt::Lane*>(run->lane));
 }
 
 void close(edgeosr_tensorrt_engine* engine) {

@@ -5,9 +5,11 @@
 //   footprint openvino LIBRARY NETWORK HxW PRECISION     a network from `pixels` on, f32 or bf16
 //   footprint edgeosr LIBRARY BUNDLE HxW BACKEND LIBRARY
 //
-// Prints a line a stage (load: the shared libraries; open: until frames can be judged; judge: one frame;
-// trim: free heap given back): its name, resident and anonymous memory and the peak in KiB, CPU and wall time
-// in ms.
+// Prints `version NAME NUMBER`, as the library that was loaded says it, which may be another file than is
+// meant (LD_LIBRARY_PATH). Then a line a stage (load: the shared libraries; open: until frames can be judged;
+// judge: one frame; trim: free heap given back; of libedgeosr then verify: the golden frames; and swap: to
+// the same bundle, whose golden frames are judged, and one frame): its name, resident and anonymous memory
+// and the peak in KiB, CPU and wall time in ms.
 #include <dlfcn.h>
 #include <sys/resource.h>
 #if defined(__GLIBC__)
@@ -79,6 +81,18 @@ class Stages {
     double cpu_ = cpu_ms(), wall_ = wall_ms();
 };
 
+void tell_version(char const* name, char const* number) {
+    std::printf("version %s %.*s\n", name, static_cast<int>(std::strcspn(number, "-")), number);
+}
+
+/// What the back end alone would hold if the application gave free heap back, as the library does.
+void trim(Stages& stages) {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+    stages.end("trim");
+}
+
 void* opened(char const* path) {
     void* const handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) stop(path, dlerror());
@@ -109,6 +123,7 @@ void run_onnxruntime(char const* library, char const* model, Frame& frame) {
     Stages stages;
     ort::ApiBase const* (*base)() = nullptr;
     find(opened(library), "OrtGetApiBase", &base);
+    tell_version("onnxruntime", base()->version());
     ort::Api const api(base()->api(ort::kApiVersion));
     auto const require = [&](ort::Status* status) {
         if (status != nullptr) stop(model, api.message(status));
@@ -143,6 +158,7 @@ void run_onnxruntime(char const* library, char const* model, Frame& frame) {
     for (auto* each : made)
         api.release(each);
     stages.end("judge");
+    trim(stages);
 }
 
 void run_openvino(char const* library, char const* network, Frame const& size, char const* precision) {
@@ -153,6 +169,10 @@ void run_openvino(char const* library, char const* network, Frame const& size, c
     auto const require = [&](int status) {
         if (status != ov::kOk) stop(network, api.last_error());
     };
+    ov::Version version{};
+    require(api.version(&version));
+    tell_version("openvino", version.number);
+    api.free_version(&version);
     stages.end("load");
     ov::Core* core = nullptr;
     require(api.create_core(&core));
@@ -191,6 +211,7 @@ void run_openvino(char const* library, char const* network, Frame const& size, c
     stages.end("open");
     require(api.infer(request));
     stages.end("judge");
+    trim(stages);
 }
 
 void run_edgeosr(char const* library,
@@ -203,9 +224,16 @@ void run_edgeosr(char const* library,
     decltype(&edgeosr_open) open = nullptr;
     decltype(&edgeosr_judge) judge = nullptr;
     decltype(&edgeosr_last_error) last_error = nullptr;
+    decltype(&edgeosr_verify) verify = nullptr;
+    decltype(&edgeosr_swap) swap = nullptr;
+    decltype(&edgeosr_version) version = nullptr;
     find(handle, "edgeosr_open", &open);
     find(handle, "edgeosr_judge", &judge);
     find(handle, "edgeosr_last_error", &last_error);
+    find(handle, "edgeosr_verify", &verify);
+    find(handle, "edgeosr_swap", &swap);
+    find(handle, "edgeosr_version", &version);
+    tell_version("edgeosr", version());
     opened(backend_library);
     stages.end("load");
     edgeosr_options options{};
@@ -220,6 +248,12 @@ void run_edgeosr(char const* library,
     edgeosr_verdict verdict;
     if (judge(runtime, &given, 1, &verdict, sizeof verdict) != EDGEOSR_OK) stop(bundle, last_error());
     stages.end("judge");
+    trim(stages);
+    if (verify(runtime, nullptr) != EDGEOSR_OK) stop(bundle, last_error());
+    stages.end("verify");
+    if (swap(runtime, bundle) != EDGEOSR_OK) stop(bundle, last_error());
+    if (judge(runtime, &given, 1, &verdict, sizeof verdict) != EDGEOSR_OK) stop(bundle, last_error());
+    stages.end("swap");
 }
 
 }  // namespace
@@ -236,12 +270,6 @@ int main(int count, char** words) {
         run_edgeosr(words[2], words[3], frame, words[5], words[6]);
     else
         stop(words[1], "see the head of this file");
-    // What the back end alone would hold if the application gave free heap back, as the library does.
-    Stages stages;
-#if defined(__GLIBC__)
-    malloc_trim(0);
-#endif
-    stages.end("trim");
     // What is open is left to the end of the process, as by an application that is stopped.
     std::fflush(stdout);
     std::_Exit(0);

@@ -94,8 +94,13 @@ EDGEOSR_API int edgeosr_test_scorer(char const* data, std::size_t bytes, char* s
     return guarded(said, room, [&] { edgeosr::read_scorer({data, bytes}, nullptr); });
 }
 
+EDGEOSR_API int edgeosr_test_is_kinked(char const* data, std::size_t bytes) {
+    return edgeosr::is_kinked(edgeosr::read_scorer({data, bytes}, nullptr)) ? 1 : 0;
+}
+
 /// Hold rows, [count, 4] frame, batch, place, label, with their scores and values [count, parts], against
-/// golden.npz without any rounding; `said`: what differs, a line each.
+/// golden.npz without any rounding, of an engine or, with `same_graph`, of model.onnx, whose activation has a
+/// kink if that is 2; `said`: what differs, a line each.
 EDGEOSR_API int edgeosr_test_agreement(char const* data,
                                        std::size_t bytes,
                                        char const* manifest,
@@ -104,6 +109,7 @@ EDGEOSR_API int edgeosr_test_agreement(char const* data,
                                        std::int64_t const* rows,
                                        float const* score,
                                        float const* values,
+                                       int same_graph,
                                        char* said,
                                        std::size_t room) {
     return guarded(said, room, [&] {
@@ -123,7 +129,8 @@ EDGEOSR_API int edgeosr_test_agreement(char const* data,
             one.accepted = static_cast<double>(one.score) <= of.threshold.value;
             found.push_back(one);
         }
-        auto const band = edgeosr::engine_band({0, 0, std::vector<double>(parts, 0)});
+        auto const band = same_graph != 0 ? edgeosr::same_graph_band(of.fusion.parts, same_graph == 2)
+                                          : edgeosr::engine_band({0, 0, std::vector<double>(parts, 0)});
         std::string lines;
         for (auto const& line :
              edgeosr::agreement(golden, golden.portable, band, found, of, {of.threshold.value}).lines)

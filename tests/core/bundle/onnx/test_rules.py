@@ -9,8 +9,8 @@ from small_graphs import CONTRACT, good, tensor
 
 from edgeosr.bundle.graphs import require_graph_of_bundle
 from edgeosr.bundle.onnx.operators import ATTRIBUTES, OPERATORS
-from edgeosr.bundle.onnx.rules import GraphContract, TensorContract, require_graph
-from edgeosr.bundle.onnx.tensors import FLOAT
+from edgeosr.bundle.onnx.rules import OPEN, GraphContract, TensorContract, require_graph
+from edgeosr.bundle.onnx.tensors import FLOAT, UINT8
 from edgeosr.bundle.onnx.wire import WireError
 from edgeosr.errors import ExportError
 
@@ -105,6 +105,33 @@ def test_the_batch_may_be_another_axis_than_the_first():
     turned = {**CONTRACT.outputs, "values": TensorContract((FLOAT,), (None, None), batch=1)}
     with pytest.raises(WireError, match="values must take batches of any size; got one of 2"):
         require_graph(good().SerializeToString(), GraphContract(inputs=CONTRACT.inputs, outputs=turned))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken"),
+    [
+        ((None, None), True),
+        ((480, 640), False),
+        ((480, None), False),
+        ((None, 640), False),
+        ((OPEN, OPEN), False),
+        ((0, 0), False),
+    ],
+)
+def test_a_network_of_frames_of_one_size_is_none_for_frames_of_any(sizes, taken):
+    frames = TensorContract((UINT8,), (None, OPEN, OPEN, 3), open_axes=True)
+    contract = GraphContract(inputs={**CONTRACT.inputs, "frames": frames}, outputs=CONTRACT.outputs)
+    model = good()
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[1:3], sizes, strict=True):
+        if size is not None:
+            dim.dim_value = size
+    if taken:
+        require_graph(model.SerializeToString(), contract)
+        return
+    said = ", ".join("any" if size in (None, OPEN) else str(size) for size in sizes)
+    with pytest.raises(WireError) as error:
+        require_graph(model.SerializeToString(), contract)
+    assert str(error.value) == f"frames must have the shape [any, any, any, 3]; got [any, {said}, 3]"
 
 
 def test_onnxruntimes_own_format_is_refused_whatever_else_it_parses_as():

@@ -45,9 +45,13 @@ class Backend {
     virtual Graph graph() const { return Graph::kModel; }
     virtual std::optional<Size> frame() const { return std::nullopt; }  // that it takes; none: the bundle's
     virtual std::string library() const = 0;                            // which, with its version
+    virtual std::string why_calls_wait() const { return ""; }           // for each other, more than they must
     /// Judge frames and give the rows to the sink. limit_s: seconds that each frame may take before the run
     /// is stopped; 0: no limit. Throws Failure.
     virtual void run(Frames const& frames, RowSink& sink, double limit_s) = 0;
+    /// Free what earlier calls left for later ones, which then make it anew. A frame of this size must be
+    /// one that is taken.
+    virtual void let_go(Size) {}
 };
 
 /// A way to run a bundle.

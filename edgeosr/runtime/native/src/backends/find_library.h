@@ -24,6 +24,21 @@ struct Sought {
     char const* way_out;
 };
 
+/// What a variable of the environment names, a path or a name for the system to find; "" if it is not set.
+/// Throws Failure: EDGEOSR_NO_BACKEND for a relative path: it would be another file once the program has
+/// changed its folder, as daemons do.
+inline std::string named_by(char const* variable) {
+    char const* const value = std::getenv(variable);
+    std::string named = value != nullptr ? value : "";
+    if (named.find('/') != std::string::npos && named[0] != '/')
+        fail(EDGEOSR_NO_BACKEND,
+             variable,
+             " must be a whole path, or a name without a slash for the system to find; got ",
+             shown(named, 200),
+             ": write the path from / on, which is the same file wherever the program runs");
+    return named;
+}
+
 /// Return the library; `named`: a path, or "" to search; `opened(handle, path)`: its table of functions.
 /// Throws Failure: EDGEOSR_NO_BACKEND.
 template <typename Library>
@@ -34,11 +49,8 @@ Library const& find_library(Sought const& sought,
     static auto& mutex = *new std::mutex;
     static auto& libraries = *new std::map<std::string, Library>;
     std::vector<std::string> places = sought.usual;
-    char const* variable = std::getenv(sought.variable);
-    if (!named.empty())
-        places = {named};
-    else if (variable != nullptr && variable[0] != '\0')
-        places = {variable};
+    std::string const given = named.empty() ? named_by(sought.variable) : named;
+    if (!given.empty()) places = {given};
     std::lock_guard<std::mutex> const lock(mutex);
     std::string looked;
     std::optional<Failure> unusable;  // such as an old one, behind which a newer one may be found
@@ -57,7 +69,8 @@ Library const& find_library(Sought const& sought,
         looked += joined(
             looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
         if (path.find('/') == std::string::npos && exists(path))
-            looked += joined(": one in the current folder is named with a slash, ./", path);
+            looked += named.empty() ? ": one in the current folder is named by its whole path"
+                                    : joined(": one in the current folder is named with a slash, ./", path);
     }
     if (unusable) throw Failure(*unusable);
     fail(EDGEOSR_NO_BACKEND, sought.missing, "; looked for ", looked, "; ", sought.way_out);

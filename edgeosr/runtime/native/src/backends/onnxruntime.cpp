@@ -32,7 +32,11 @@ struct Library {
     bool const memory = said.find("bad_alloc") != std::string::npos ||
                         said.find("bad allocation") != std::string::npos ||
                         said.find("allocate memory") != std::string::npos;
-    fail(memory ? EDGEOSR_NO_MEMORY : kind, what, ": ", shown(said, 600));
+    fail(memory ? EDGEOSR_NO_MEMORY : kind,
+         what,
+         ": ",
+         shown(said, 600),
+         memory ? kMoreMemory : "; try one smaller frame, or another version of onnxruntime");
 }
 
 void require(Api const& api, ort::Status* status, char const* what) {
@@ -160,25 +164,53 @@ class OnnxRuntime final : public Backend {
                 pack(frames.at(i), context->packed.data() + i * frames.packed_bytes());
             pixels = context->packed.data();
         }
-        std::int64_t const shape[4] = {
-            static_cast<std::int64_t>(frames.count()), frames.height_px(), frames.width_px(), 3};
         Owned<ort::Value> input(api_);
-        // An input is only read, though the function takes it for anything.
-        require(api_,
-                api_.create_tensor(memory_.get(),
-                                   const_cast<std::uint8_t*>(pixels),
-                                   bytes,
-                                   shape,
-                                   4,
-                                   ort::kElementUint8,
-                                   input.out()),
-                "make a tensor");
+        Size const size{frames.height_px(), frames.width_px()};
+        frames_tensor(pixels, bytes, frames.count(), size, input.out());
         run_session(*context, input.get(), frames, limit_s);
         sink.take({context->label.data(), context->score.data(), context->values.data(), frames.count()});
         give_back(std::move(context));
     }
 
+    void let_go(Size size) override {
+        {
+            std::vector<std::unique_ptr<Context>> old;
+            old.reserve(kMostContexts);
+            std::lock_guard<std::mutex> const lock(mutex_);
+            std::swap(old, free_);
+        }
+        // A session gives back what its nodes took only at the end of a run. This one is ended before its
+        // first node, which is no failure; nor is a build of onnxruntime that pools no memory.
+        std::vector<std::uint8_t> const pixels(3 * static_cast<std::size_t>(size.height_px) *
+                                               static_cast<std::size_t>(size.width_px));
+        Owned<ort::RunOptions> options(api_);
+        require(api_, api_.create_run_options(options.out()), "make options");
+        require(api_,
+                api_.add_run_config(options.get(), "memory.enable_memory_arena_shrinkage", "cpu:0"),
+                "set options");
+        require(api_, api_.set_terminate(options.get()), "end a run");
+        Owned<ort::Value> input(api_);
+        frames_tensor(pixels.data(), pixels.size(), 1, size, input.out());
+        ort::Value const* const given[2] = {input.get(), orders_[0].get()};
+        ort::Value* made[3] = {};
+        auto* status = api_.run(session_.get(), options.get(), kInputs, given, 2, kOutputs, 3, made);
+        if (status != nullptr) api_.release(status);
+        for (auto* each : made)
+            if (each != nullptr) api_.release(each);
+    }
+
   private:
+    /// An input is only read, though the function takes it for anything.
+    void frames_tensor(
+        std::uint8_t const* pixels, std::size_t bytes, std::size_t count, Size size, ort::Value** out) const {
+        std::int64_t const shape[4] = {static_cast<std::int64_t>(count), size.height_px, size.width_px, 3};
+        require(
+            api_,
+            api_.create_tensor(
+                memory_.get(), const_cast<std::uint8_t*>(pixels), bytes, shape, 4, ort::kElementUint8, out),
+            "make a tensor");
+    }
+
     void run_session(Context& context, ort::Value const* input, Frames const& frames, double limit_s) {
         ort::Value const* const given[2] = {input, orders_[frames.bgr() ? 1 : 0].get()};
         ort::Value* made[3] = {

@@ -114,6 +114,9 @@ class Api {
     Status* add_config(SessionOptions* options, char const* key, char const* value) const {
         return at<Status* (*)(SessionOptions*, char const*, char const*)>(130)(options, key, value);
     }
+    Status* add_run_config(RunOptions* options, char const* key, char const* value) const {
+        return at<Status* (*)(RunOptions*, char const*, char const*)>(165)(options, key, value);
+    }
 
   private:
     template <class Function>

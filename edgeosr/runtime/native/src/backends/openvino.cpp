@@ -15,6 +15,9 @@ namespace edgeosr {
 namespace {
 
 constexpr std::size_t kMostSizes = 16, kLine = 64;
+/// Calls that wait, after a further network was not made, before one is tried once more: what was missing,
+/// such as memory, may be there again, and to read and compile one takes as long as many frames.
+constexpr std::size_t kPatience = 100;
 
 /// Networks of a bundle at most: more than processors help nobody, and each holds the weights once more.
 std::size_t most_contexts() {
@@ -46,8 +49,14 @@ class OpenVino final : public Backend {
     char const* name() const override { return "openvino"; }
     Graph graph() const override { return plan_.body ? Graph::kBody : Graph::kModel; }
     std::string library() const override {
-        char const* const precision = !plan_.body ? "f32" : plan_.bf16 ? "bf16" : "int8";
-        return joined(library_.path, " (OpenVINO ", library_.version, ", ", precision, ")");
+        return joined(
+            library_.path, " (OpenVINO ", library_.version, ", ", ov::name_of(plan_.precision), ")");
+    }
+
+    std::string why_calls_wait() const override {
+        std::lock_guard<std::mutex> const lock(mutex_);
+        if (refused_.empty()) return "";
+        return joined("calls wait for each other, for no further network could be made: ", refused_);
     }
 
     void run(Frames const& frames, RowSink& sink, double limit_s) override {
@@ -150,21 +159,38 @@ class OpenVino final : public Backend {
     std::unique_ptr<Context> take_context() {
         std::unique_lock<std::mutex> lock(mutex_);
         if (free_.empty() && contexts_ < most_ && !replaced_) {
-            ++contexts_;
-            lock.unlock();
-            try {
-                return another_context();
-            } catch (...) {
-                lock.lock();
-                // Such as a bundle that was replaced on the disk: the others' networks are waited for, of
-                // which there is one at least, for none is ever let go.
-                --contexts_;
-            }
+            if (before_another_ > 0)
+                --before_another_;
+            else if (auto made = tried(lock))
+                return made;
         }
         changed_.wait(lock, [this] { return !free_.empty(); });
         auto context = std::move(free_.back());
         free_.pop_back();
         return context;
+    }
+
+    /// Make a further network; null if that fails, and why is kept. The others' networks are waited for then,
+    /// of which there is one at least, for none is ever let go.
+    std::unique_ptr<Context> tried(std::unique_lock<std::mutex>& lock) {
+        ++contexts_;
+        lock.unlock();
+        try {
+            auto made = another_context();
+            lock.lock();
+            refused_.clear();
+            return made;
+        } catch (std::exception const& error) {
+            lock.lock();
+            --contexts_;
+            before_another_ = kPatience;
+            try {
+                refused_ = error.what();
+            } catch (std::bad_alloc const&) {
+                refused_ = "no memory";
+            }
+        }
+        return nullptr;
     }
 
     void give_back(std::unique_ptr<Context> context) {
@@ -187,11 +213,13 @@ class OpenVino final : public Backend {
     std::size_t const most_;
     Scorer scorer_;
     std::atomic<bool> replaced_{false};  // the bundle: it need not be read at each call
-    std::mutex mutex_;                   // of what follows, held for moments
+    mutable std::mutex mutex_;           // of what follows, held for moments
     std::condition_variable changed_;
     std::vector<SizedFrontEnd> front_ends_;
     std::vector<std::unique_ptr<Context>> free_;
-    std::size_t contexts_ = 0;  // free, in use, or being made; most_ at most
+    std::size_t contexts_ = 0;        // free, in use, or being made; most_ at most
+    std::size_t before_another_ = 0;  // calls that are still to wait
+    std::string refused_;             // why the last further network was not made
 };
 
 }  // namespace
@@ -202,9 +230,15 @@ std::unique_ptr<Backend> open_openvino(Bundle const& bundle,
                                        std::string& why) {
     ov::Library const& library = ov::library(options.library);
     auto const& body = bundle.manifest.body;
-    std::string const reason = body ? ov::why_not(library, body->int8) : "the bundle has no body for it";
-    if (body_only && !reason.empty()) fail(EDGEOSR_NO_BACKEND, reason);
-    if (body && !reason.empty()) why += joined("; in float32, because ", reason);
+    std::string const reason = body ? ov::why_not(library, body->precision) : "the bundle has no body";
+    if (body_only && !reason.empty())
+        fail(EDGEOSR_NO_BACKEND,
+             "the ",
+             ov::name_of(body ? body->precision : BodyPrecision::kF32),
+             " body is not for this processor: ",
+             reason,
+             "; take a bundle without a body, or a machine that has them");
+    if (!reason.empty()) why += joined("; in float32, because ", reason);
     return std::make_unique<OpenVino>(library, bundle, options, plan_of(bundle, reason.empty()));
 }
 

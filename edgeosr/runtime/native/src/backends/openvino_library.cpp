@@ -66,8 +66,10 @@ void require(Library const& library, int status, char const* what, std::string_v
     char const* text = library.api.last_error();
     std::string const said = text != nullptr ? text : "";
     if (text != nullptr) library.api.free_text(text);
-    bool const memory =
-        said.find("bad_alloc") != std::string::npos || said.find("allocate memory") != std::string::npos;
+    // The last is said where no thread can be started, for want of memory or of threads (EAGAIN).
+    bool memory = false;
+    for (auto words : {"bad_alloc", "allocate memory", "Resource temporarily unavailable"})
+        memory = memory || said.find(words) != std::string::npos;
     fail(memory ? EDGEOSR_NO_MEMORY : EDGEOSR_BACKEND_FAILED,
          "OpenVINO ",
          library.version,
@@ -76,7 +78,8 @@ void require(Library const& library, int status, char const* what, std::string_v
          file,
          ": ",
          said.empty() ? joined("status ", status) : shown(said, 600),
-         "; take the back end onnxruntime, or another version of OpenVINO");
+         memory ? "; give the process more memory or threads, or take the back end onnxruntime"
+                : "; take the back end onnxruntime, or another version of OpenVINO");
 }
 
 Library const& library(std::string const& named) {
@@ -89,15 +92,21 @@ Library const& library(std::string const& named) {
     return find_library<Library>(sought, named, opened);
 }
 
-std::string why_not(Library const& library, bool int8) {
+char const* name_of(BodyPrecision precision) {
+    static char const* const kNames[] = {"f32", "bf16", "int8"};
+    return kNames[static_cast<int>(precision)];
+}
+
+std::string why_not(Library const& library, BodyPrecision precision) {
     std::string const name = property(library, "FULL_DEVICE_NAME");
-    if (!int8 && !has_word(property(library, "OPTIMIZATION_CAPABILITIES"), "BF16"))
+    if (precision == BodyPrecision::kBf16 &&
+        !has_word(property(library, "OPTIMIZATION_CAPABILITIES"), "BF16"))
         return joined("the processor (", name, ") has no bf16 instructions (avx512_bf16 or amx_bf16)");
     std::string const flags = processor_flags();
     bool vnni = flags.empty();
     for (auto flag : {"avx512_vnni", "avx_vnni", "amx_int8"})
         vnni = vnni || has_word(flags, flag);
-    if (int8 && !vnni)
+    if (precision == BodyPrecision::kInt8 && !vnni)
         return joined("the processor (", name, ") has no VNNI (avx512_vnni, avx_vnni or amx_int8)");
     return "";
 }

@@ -7,6 +7,7 @@
 
 #include "backends/openvino_abi.h"
 #include "base/failure.h"
+#include "bundle/manifest.h"
 
 namespace edgeosr::ov {
 
@@ -38,6 +39,9 @@ Library const& library(std::string const& named);
 void require(Library const& library, int status, char const* what, std::string_view file = {});
 
 /// Why this processor is not for a body in bf16 or int8; "" if it is (edgeosr/runtime/openvino_module.py).
-std::string why_not(Library const& library, bool int8);
+std::string why_not(Library const& library, BodyPrecision precision);
+
+/// As the manifest writes it: f32, bf16 or int8.
+char const* name_of(BodyPrecision precision);
 
 }  // namespace edgeosr::ov

@@ -40,7 +40,7 @@ Network::Network(Library const& library, Plan const& plan, std::string_view data
                          threads > 0 ? std::size_t{10} : std::size_t{8},
                          compiled_.out(),
                          "INFERENCE_PRECISION_HINT",
-                         plan.bf16 ? "bf16" : "f32",
+                         plan.precision == BodyPrecision::kBf16 ? "bf16" : "f32",
                          "NUM_STREAMS",
                          "1",
                          "PERFORMANCE_HINT",

@@ -27,7 +27,7 @@ Plan plan_of(Bundle const& bundle, bool with_body) {
         return plan;
     }
     BodyRecord const& record = *bundle.manifest.body;
-    plan.bf16 = !record.int8;
+    plan.precision = record.precision;
     plan.outputs.push_back(record.ending == Ending::kMap ? "map" : "embedding");
     if (record.ending == Ending::kTangents) plan.outputs.push_back("tangents");
     if (record.logits) plan.outputs.push_back("logits");
@@ -60,13 +60,24 @@ Scorer scorer_for(Bundle const& bundle, BodyRecord const& record) {
     made.stds = floats_of(fusion.stds);
     made.weights = floats_of(fusion.weights);
     made.probe_gain = 1;
-    if (made.closed_form != (record.ending == Ending::kMap) ||
-        (made.probes > 0) != (record.ending == Ending::kTangents) ||
-        (made.head == Head::kExternal) != record.logits)
+    auto const named = [](bool map, bool tangents, bool logits) {
+        return joined(map        ? "a map"
+                      : tangents ? "an embedding with tangents"
+                                 : "an embedding",
+                      logits ? " and logits" : "");
+    };
+    std::string const taken = named(made.closed_form, made.probes > 0, made.head == Head::kExternal);
+    std::string const given =
+        named(record.ending == Ending::kMap, record.ending == Ending::kTangents, record.logits);
+    if (taken != given)
         fail(EDGEOSR_BAD_BUNDLE,
              "body.onnx of ",
              bundle.path,
-             " gives other tensors than scorer.npz takes; export the bundle again");
+             " gives other tensors than scorer.npz takes: expected ",
+             taken,
+             "; got ",
+             given,
+             "; export the bundle again");
     return made;
 }
 

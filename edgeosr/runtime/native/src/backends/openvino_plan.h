@@ -15,7 +15,7 @@ namespace edgeosr {
 /// What is run of a bundle, and in which precision it is computed.
 struct Plan {
     bool body = false;  // body.onnx; else model.onnx from `pixels` on, which gives label, score and values
-    bool bf16 = false;
+    BodyPrecision precision = BodyPrecision::kF32;
     std::vector<char const*> outputs;
     std::string directory;
     FileRecord file;

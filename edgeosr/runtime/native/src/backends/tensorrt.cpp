@@ -3,9 +3,9 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <mutex>
 
+#include "backends/find_library.h"
 #include "backends/tensorrt_abi.h"
 #include "base/failure.h"
 
@@ -21,11 +21,16 @@ Plugin const* table_of(void* handle, std::string const& path) {
     auto const entry =
         reinterpret_cast<edgeosr_tensorrt_plugin_function*>(dlsym(handle, EDGEOSR_TENSORRT_ENTRY));
     Plugin const* const found = entry != nullptr ? entry(EDGEOSR_TENSORRT_ABI) : nullptr;
-    if (found == nullptr || found->abi != EDGEOSR_TENSORRT_ABI || found->table_bytes != sizeof(Plugin) ||
-        std::string_view(found->version) != EDGEOSR_VERSION)
+    bool const legible =
+        found != nullptr && found->abi == EDGEOSR_TENSORRT_ABI && found->table_bytes == sizeof(Plugin);
+    if (!legible || std::string_view(found->version) != EDGEOSR_VERSION)
         fail(EDGEOSR_NO_BACKEND,
              path,
-             entry != nullptr ? " is of another version than this library" : " is no plug-in of edgeosr",
+             entry != nullptr ? " is of another version than this library: expected " EDGEOSR_VERSION "; got "
+                              : " is no plug-in of edgeosr",
+             legible            ? found->version
+             : entry != nullptr ? "another interface"
+                                : "",
              "; build both from one version (docs/embed-c.md)");
     return found;
 }
@@ -45,11 +50,10 @@ Plugin const& plugin() {
     static Plugin const* found = nullptr;
     std::lock_guard<std::mutex> const lock(mutex);
     if (found != nullptr) return *found;
-    char const* const variable = std::getenv("EDGEOSR_TENSORRT_PLUGIN");
-    bool const named = variable != nullptr && variable[0] != '\0';
-    std::string const beside = own_folder() + kFile;
+    std::string const given = named_by("EDGEOSR_TENSORRT_PLUGIN"), beside = own_folder() + kFile;
+    bool const named = !given.empty();
     std::string looked;
-    for (char const* path : {named ? variable : beside.c_str(), static_cast<char const*>(kFile)}) {
+    for (char const* path : {named ? given.c_str() : beside.c_str(), static_cast<char const*>(kFile)}) {
         if (void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)) return *(found = table_of(handle, path));
         char const* const why = dlerror();
         looked += joined(

@@ -24,6 +24,9 @@ class Failure : public std::exception {
     std::string text_;
 };
 
+/// Ends a message of too little memory; what else helps depends on the call, which adds it (c_api.cpp).
+constexpr char kMoreMemory[] = "; give the process more memory";
+
 void append_exact(std::string& text, double number);  // as %.17g, from which the same number is read
 
 /// Words or a number; so that a message is a list at its place, and not a function of its own.

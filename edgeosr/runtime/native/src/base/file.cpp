@@ -81,7 +81,8 @@ bool is_directory(std::string const& path) {
 
 bool is_missing(std::string const& path) {
     struct stat status;
-    return stat(path.c_str(), &status) != 0 && errno != EACCES && errno != EPERM;
+    if (stat(path.c_str(), &status) == 0) return false;
+    return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENAMETOOLONG;
 }
 
 bool exists(std::string const& path) {
@@ -116,7 +117,8 @@ Bytes read_plain_file(std::string const& directory,
              found,
              " bytes; at most ",
              limit,
-             " are read: this is no bundle");
+             " are read: this is no bundle",
+             kAgain);
     Bytes bytes(found + 1);  // one more: a file that grows meanwhile is refused too
     std::size_t filled = 0;
     while (filled < bytes.size()) {

@@ -46,7 +46,7 @@ Bytes read_plain_file(std::string const& directory,
 
 bool is_directory(std::string const& path);
 
-/// Tell whether nothing is there, rather than something that may not be looked at.
+/// Tell whether nothing is there, rather than something that may not or cannot be looked at.
 bool is_missing(std::string const& path);
 
 /// Tell whether something has this name, if only a link that leads nowhere.

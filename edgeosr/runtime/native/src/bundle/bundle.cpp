@@ -18,7 +18,7 @@ Bytes manifest_data(std::string const& path) {
              missing ? "there is no bundle at '" : "'",
              shown(path, 400),
              missing ? "'" : "' is a file",
-             "; a bundle is a directory NAME.edgeosr, made by edgeosr export");
+             "; name a bundle: a directory NAME.edgeosr, made by edgeosr export");
     }
     if (is_missing(path + "/manifest.json"))
         fail(EDGEOSR_BAD_BUNDLE,

@@ -244,11 +244,11 @@ Golden read_golden(std::string_view data,
     }
 }
 
-std::size_t frames_at_once(Size size) {
-    constexpr std::size_t kFrames = 64, kPixels = 8000000;
+std::size_t frames_at_once(Size size, bool engine) {
+    constexpr std::size_t kOnDevice = 64, kOnProcessor = 4, kPixels = 8000000;
     std::size_t const pixels =
         static_cast<std::size_t>(size.height_px) * static_cast<std::size_t>(size.width_px);
-    return std::max<std::size_t>(1, std::min(kFrames, kPixels / pixels));
+    return std::max<std::size_t>(1, std::min(engine ? kOnDevice : kOnProcessor, kPixels / pixels));
 }
 
 void enlarge(Golden const& golden, std::size_t frame, std::uint8_t* out) {

@@ -43,8 +43,9 @@ Golden read_golden(std::string_view data,
                    Threshold const& portable,
                    std::string const& path = {});
 
-/// Frames that go through a graph in one call: as many as memory bears, on a small device too.
-std::size_t frames_at_once(Size size);
+/// Golden frames that are judged in one call. An engine has its memory already; a processor's beside the
+/// frames that an application judges is the less, the fewer they are.
+std::size_t frames_at_once(Size size, bool engine);
 
 /// Fill uint8 [size, 3] with one stored frame, pixels repeated.
 void enlarge(Golden const& golden, std::size_t frame, std::uint8_t* out);

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/failure.h"
+#include "base/sha256.h"
 
 namespace edgeosr {
 namespace {
@@ -12,7 +13,9 @@ constexpr std::uint64_t kSchema = 5, kClassSchema = 6, kBodySchema = 7;
 
 std::uint64_t schema_of(JsonNode const& root, std::string const& document) {
     if (!root.has("schema"))
-        fail(EDGEOSR_BAD_BUNDLE, document, " is no edgeosr manifest: it has no field 'schema'");
+        fail(EDGEOSR_BAD_BUNDLE,
+             document,
+             " is no edgeosr manifest: it has no field 'schema'; name a bundle that edgeosr export made");
     std::uint64_t const schema = root.field("schema").whole(1, kLargestWhole);
     if (schema < kSchema || schema > kBodySchema)
         fail(EDGEOSR_BAD_BUNDLE,
@@ -56,6 +59,23 @@ void require_known_parts(Fusion const& fusion, std::string const& document) {
                  "; install a newer libedgeosr");
 }
 
+/// The rule of edgeosr/bundle/digest.py: the digest is of the bytes, with zeros in its own place.
+void require_digest(std::string_view data, std::string const& digest, std::string const& document) {
+    std::string blank(data);
+    for (std::size_t at = 0; (at = blank.find(digest, at)) != std::string::npos; at += digest.size())
+        blank.replace(at, digest.size(), digest.size(), '0');
+    std::string const found = sha256_hex(reinterpret_cast<std::uint8_t const*>(blank.data()), blank.size());
+    if (found != digest)
+        fail(EDGEOSR_BAD_BUNDLE,
+             document,
+             " was edited after the export: its digest must be ",
+             found.substr(0, 12),
+             "...; got ",
+             digest.substr(0, 12),
+             "...",
+             kDamaged);
+}
+
 }  // namespace
 
 Size frame_from_json(JsonNode const& node) {
@@ -88,7 +108,8 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
                          "outliers",      "training",
                          "files",         "versions",
                          "left_out",      "backbone",
-                         "engines",       has_body ? "body" : "schema"});
+                         "engines",       has_body ? "body" : "schema"},
+                        {"digest"});
     Manifest made;
     made.classes = root.field("classes").class_names(kMostClasses);
     if (!root.field("training").is_null()) root.field("training").entries();
@@ -126,6 +147,8 @@ Manifest parse_manifest(std::string_view data, std::string const& document) {
     made.files = files_from_json(root.field("files"), made.backbone.has_value(), has_body);
     for (auto const& entry : root.field("versions").entries())
         entry.second.text();
+    // Bundles of before 2026-11-27 have none. Last: what is wrong with a field says more.
+    if (root.has("digest")) require_digest(data, root.field("digest").sha256(), document);
     return made;
 }
 

@@ -34,6 +34,7 @@ struct Threshold {
 
 enum class Head { kCosine, kLinear, kExternal };
 enum class Ending { kMap, kTangents, kEmbedding };
+enum class BodyPrecision { kF32, kBf16, kInt8 };
 
 struct BackboneRecord {
     std::string precision;  // fp32, fp16 or int8
@@ -46,7 +47,7 @@ struct BackboneRecord {
 
 /// body.onnx, the network between the ends for OpenVINO: pixels in, float32; what is scored out, float32.
 struct BodyRecord {
-    bool int8 = false;  // Q/DQ pairs; else computed in bf16
+    BodyPrecision precision = BodyPrecision::kF32;  // computed in it; int8: of Q/DQ pairs, the rest f32
     Ending ending = Ending::kMap;
     bool logits = false;
     std::optional<Fusion> fusion;        // fitted on this body; none: the bundle's own

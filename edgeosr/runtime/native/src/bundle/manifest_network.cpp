@@ -161,7 +161,7 @@ BodyRecord body_from_json(JsonNode const& node) {
     if (node.field("fusion").is_null() != node.field("threshold").is_null())
         node.field("threshold").refuse("a fusion with a threshold of its own, or neither");
     BodyRecord made;
-    made.int8 = node.field("precision").choice({"bf16", "int8"}) == 1;
+    made.precision = static_cast<BodyPrecision>(node.field("precision").choice({"f32", "bf16", "int8"}));
     made.ending = static_cast<Ending>(node.field("ending").choice({"map", "tangents", "embedding"}));
     made.logits = node.field("logits").truth();
     node.field("converter").text();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
 #include "base/failure.h"
 #include "runtime/decision.h"
@@ -73,6 +75,37 @@ struct Comparison {
     }
 };
 
+/// How far a verdict lies from the expected one: the score, then each part, in the stds of the fusion.
+using Distances = std::vector<double>;
+
+Distances distances_of(Comparison const& comparison, Found const& one) {
+    std::size_t const parts = comparison.manifest.fusion.parts.size();
+    Distances made{std::fabs(static_cast<double>(one.score) -
+                             static_cast<double>(comparison.expected.score[one.frame]))};
+    for (std::size_t i = 0; i < parts; ++i) {
+        double const wanted = static_cast<double>(comparison.expected.values[one.frame * parts + i]);
+        double const apart = std::fabs(static_cast<double>(one.values[i]) - wanted) -
+                             comparison.band.relative * std::fabs(wanted);
+        made.push_back(std::max(apart, 0.0) / comparison.manifest.fusion.stds[i]);
+    }
+    return made;
+}
+
+/// A step of the Jacobian norm, and nothing else, is what lies outside.
+bool is_step(Comparison const& comparison, Distances const& distances) {
+    Band const& band = comparison.band;
+    bool outside = false;
+    double follows = 0;
+    for (std::size_t i = 0; i < band.steps.size(); ++i) {
+        double const apart = distances[i + 1];
+        if (apart > kCeiling * band.values[i] || (!band.steps[i] && apart > band.values[i])) return false;
+        if (!band.steps[i]) continue;
+        outside = outside || apart > band.values[i];
+        follows += std::fabs(comparison.manifest.fusion.weights[i]) * apart;
+    }
+    return outside && distances[0] - follows <= band.score;
+}
+
 /// Add a line for the scores, and one for each part, that rounding does not explain; of verdicts that were
 /// judged alike: alone, in any batch, or in one of so many frames, of which one may lie outside however few
 /// they are.
@@ -85,29 +118,29 @@ void add_far_away(Comparison const& comparison,
     std::size_t const parts = comparison.manifest.fusion.parts.size();
     std::vector<std::size_t> outside(parts + 1, 0);
     std::vector<double> worst(parts + 1, 0);
-    std::size_t count = 0;
-    auto const add = [&](std::size_t kind, double distance, double allowed) {
-        outside[kind] += distance > allowed ? 1 : 0;
-        worst[kind] = std::max(worst[kind], distance);
-    };
+    std::vector<std::size_t> frames(parts + 1, 0);  // the worst ones
+    std::vector<std::pair<std::size_t, Distances>> judged_alike;
+    std::size_t steps = 0;
     for (Found const& one : found) {
         bool const in = group == kAnyBatch ? one.batch != kAlone : one.batch == group;
         if (!in || !one.finite || !std::isfinite(comparison.expected.score[one.frame])) continue;
-        ++count;
-        double const distance = std::fabs(static_cast<double>(one.score) -
-                                          static_cast<double>(comparison.expected.score[one.frame]));
-        result.distance = std::max(result.distance, distance);
-        add(0, distance, band.score);
-        for (std::size_t i = 0; i < parts; ++i) {
-            double const wanted = static_cast<double>(comparison.expected.values[one.frame * parts + i]);
-            double const apart =
-                std::fabs(static_cast<double>(one.values[i]) - wanted) - band.relative * std::fabs(wanted);
-            add(i + 1, std::max(apart, 0.0) / comparison.manifest.fusion.stds[i], band.values[i]);
+        judged_alike.emplace_back(one.frame, distances_of(comparison, one));
+        result.distance = std::max(result.distance, judged_alike.back().second[0]);
+        steps += is_step(comparison, judged_alike.back().second) ? 1 : 0;
+    }
+    auto const count = static_cast<double>(judged_alike.size());
+    bool const explained = static_cast<double>(steps) <= std::max(kMostOutside * count, least);
+    for (auto const& [frame, distances] : judged_alike) {
+        if (explained && is_step(comparison, distances)) continue;
+        for (std::size_t i = 0; i <= parts; ++i) {
+            outside[i] += distances[i] > (i == 0 ? band.score : band.values[i - 1]) ? 1 : 0;
+            if (distances[i] > worst[i]) frames[i] = frame;
+            worst[i] = std::max(worst[i], distances[i]);
         }
     }
     for (std::size_t i = 0; i <= parts; ++i) {
         double const allowed = i == 0 ? band.score : band.values[i - 1];
-        double const most = std::max(band.most_outside * static_cast<double>(count), least);
+        double const most = std::max(band.most_outside * count, least);
         if (static_cast<double>(outside[i]) <= most && worst[i] <= kCeiling * allowed) continue;
         result.lines.push_back(joined(i == 0 ? "scores" : "values of ",
                                       i == 0 ? "" : comparison.manifest.fusion.parts[i - 1],
@@ -115,19 +148,27 @@ void add_far_away(Comparison const& comparison,
                                       ": ",
                                       outside[i],
                                       " of ",
-                                      count,
+                                      judged_alike.size(),
                                       " are more than ",
                                       allowed,
                                       " from the expected ones, which rounding does not explain (",
                                       worst[i],
-                                      " at most)"));
+                                      " at most, golden frame ",
+                                      frames[i],
+                                      ")"));
     }
 }
 
 }  // namespace
 
-Band same_graph_band(std::size_t parts) {
-    return {kSameGraph, kSameGraph, std::vector<double>(parts, kSameGraph), kSameGraphRelative, 0};
+Band same_graph_band(std::vector<std::string> const& parts, bool kinked) {
+    Band made{
+        kSameGraph, kSameGraph, std::vector<double>(parts.size(), kSameGraph), kSameGraphRelative, 0, {}};
+    for (auto const& name : parts)
+        made.steps.push_back(kinked &&
+                             std::find(std::begin(kSteppingParts), std::end(kSteppingParts), name) !=
+                                 std::end(kSteppingParts));
+    return made;
 }
 
 Band engine_band(Rounding const& rounding) {
@@ -135,7 +176,8 @@ Band engine_band(Rounding const& rounding) {
               kKernel + kOtherOrder * rounding.gap,
               rounding.values,
               kKernelRelative,
-              kMostOutside};
+              kMostOutside,
+              {}};
     for (double& value : made.values)
         value = kKernel + kOtherOrder * value;
     return made;

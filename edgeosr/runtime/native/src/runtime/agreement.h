@@ -1,4 +1,5 @@
-// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py).
+// Does a back end say what it must? Golden verdicts against those that came (edgeosr/runtime/agreement.py,
+// bands.py).
 #pragma once
 
 #include <string>
@@ -14,10 +15,12 @@ struct Band {
     std::vector<double> values;  // of each part, in the stds of the fusion;
     double relative = 0;         // and on top of that, as a share of a value
     double most_outside = 0;     // share of the frames that may lie outside, by up to 8 bands
+    std::vector<char> steps;     // of each part, whether rounding of the map may move it by a step; or empty
 };
 
-/// Of one graph in float32 that runs elsewhere, where sums come in another order; and of a body.
-Band same_graph_band(std::size_t parts);
+/// Of one graph in float32 that runs elsewhere, where sums come in another order; and of a body. kinked: the
+/// derivative of the last activation jumps, and with it a Jacobian norm.
+Band same_graph_band(std::vector<std::string> const& parts, bool kinked);
 Band engine_band(Rounding const& rounding);
 
 /// A verdict that came.

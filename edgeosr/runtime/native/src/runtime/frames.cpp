@@ -53,7 +53,8 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              " must have at least one pixel; got ",
              frame.height_px,
              "x",
-             frame.width_px);
+             frame.width_px,
+             ": set height_px and width_px, and check that the camera gives frames");
     if (height * width > kLargestFrame || height > kLongestSide || width > kLongestSide)
         fail(EDGEOSR_BAD_FRAME,
              "frame ",
@@ -79,8 +80,12 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
              frame.width_px,
              ": export it again without --frame, or with this size");
     if (made.format == PixelFormat::kYuyv && frame.width_px % 2 != 0)
-        fail(
-            EDGEOSR_BAD_FRAME, "frame ", index, " is YUYV and must have an even width; got ", frame.width_px);
+        fail(EDGEOSR_BAD_FRAME,
+             "frame ",
+             index,
+             " is YUYV and must have an even width; got ",
+             frame.width_px,
+             ": leave its last column out");
     for (int plane = 0; plane < 2; ++plane) {
         std::size_t const least = row_bytes(made.format, frame.width_px, plane);
         if (least == 0) continue;
@@ -92,7 +97,7 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
                  index,
                  " is NULL; ",
                  format_name(made.format),
-                 " needs it");
+                 " needs it: pass its address");
         std::size_t const stride = frame.stride_bytes[plane] != 0 ? frame.stride_bytes[plane] : least;
         if (stride < least || stride > kLargestStride)
             fail(EDGEOSR_BAD_FRAME,
@@ -108,7 +113,7 @@ Frame checked(edgeosr_frame const& frame, std::size_t index, std::optional<Size>
                  frame.width_px,
                  " pixels a row; got ",
                  frame.stride_bytes[plane],
-                 stride > kLargestStride ? "; negative strides are not taken"
+                 stride > kLargestStride ? "; negative strides are not taken: copy the rows in order"
                                          : "; it counts bytes, not pixels");
         made.plane[plane] = static_cast<std::uint8_t const*>(frame.plane[plane]);
         made.stride_bytes[plane] = stride;
@@ -127,7 +132,8 @@ Frames::Frames(edgeosr_frame const* frames, std::size_t count, std::optional<Siz
              "count must be at most ",
              kMostInOneCall,
              " frames in one call; got ",
-             count);
+             count,
+             ": judge them in several calls");
     for (std::size_t i = 0; i < count; ++i) {
         auto const& frame = frames_[i];
         if (frame.struct_bytes != sizeof(edgeosr_frame))

@@ -4,11 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <iterator>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include "base/failure.h"
+#include "base/free_memory.h"
 #include "runtime/decision.h"
 #include "scoring/scorer.h"
 
@@ -86,14 +84,6 @@ std::optional<Size> frame_of(Loaded const& loaded) {
     return taken ? taken : loaded.manifest.frame;
 }
 
-/// What loading a network leaves free in the heap, up to its size again, goes back to the system: it is not
-/// needed before the next swap.
-void give_back_free_memory() {
-#if defined(__GLIBC__)
-    malloc_trim(0);
-#endif
-}
-
 }  // namespace
 
 char const* Names::keep(std::string const& name) {
@@ -107,12 +97,13 @@ std::vector<double> calibrated(Manifest const& manifest) {
 }
 
 Runtime::Runtime(std::string const& path, Settings settings) : settings_(std::move(settings)) {
-    current_.loaded = load(path, {settings_.verify, settings_.verify, Graph::kModel, std::nullopt});
+    current_.loaded = load(path, {settings_.verify, !settings_.verify, Graph::kModel, std::nullopt});
     current_.limits = std::make_shared<std::vector<double> const>(calibrated(current_.loaded->manifest));
     current_.generation = 1;
 }
 
 std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
+    FreeMemoryGoesBack const after;  // also where it fails
     // Of a program that changes its folder later, as daemons do, networks are read from the bundle again.
     std::string const path = absolute_path(given);
     Bundle bundle = read_bundle(path);
@@ -123,7 +114,7 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
     made->portable = bundle.manifest.threshold;
     // What was edited in the manifest alone shows in these, whatever runs; before the network is loaded,
     // which takes longer.
-    read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path);
+    made->kinked = is_kinked(read_scorer(bundle.file("scorer.npz"), &bundle.manifest, path));
     read_golden(made->golden.text(), bundle.manifest, made->portable, path);
     require_frame(path, bundle.manifest.frame, demand.frame);
     let_go_of_previous();
@@ -135,15 +126,20 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
         if (!reasons.empty()) ways[i].why += joined(ways[i].why.empty() ? "" : "; ", reasons);
         if (above && bundle.manifest.body) ways[i].body_only = true;
         try {
-            start(*made, bundle, ways[i], demand);
-            break;
+            try {
+                start(*made, bundle, ways[i], demand);
+                break;
+            } catch (std::bad_alloc const&) {  // as a back end says it of itself
+                fail(EDGEOSR_NO_MEMORY, "there is not enough memory to run it", kMoreMemory);
+            }
         } catch (Failure const& failure) {
             // Whatever keeps an engine from running here is no error of the bundle's other files.
             bool const other = engine || failure.status() == EDGEOSR_NO_BACKEND ||
                                failure.status() == EDGEOSR_BACKEND_FAILED ||
+                               failure.status() == EDGEOSR_NO_MEMORY ||
                                failure.status() == EDGEOSR_NOT_VERIFIED;
             if (!other || ways.size() == 1) throw;
-            if (demand.strict && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
+            if (settings_.verify && failure.status() == EDGEOSR_NOT_VERIFIED) throw;
             bool const kept = above && ((engine && demand.running == Graph::kBackbone) ||
                                         (!last && ways[i + 1].on == Choice::On::kOnnxRuntime));
             if (kept && reasons.empty()) throw;
@@ -152,7 +148,6 @@ std::shared_ptr<Loaded> Runtime::load(std::string const& given, Demand demand) {
                 joined(reasons.empty() ? "" : "; ", engine ? "tensorrt: " : "openvino: ", failure.what());
         }
     }
-    give_back_free_memory();
     return made;
 }
 
@@ -161,6 +156,7 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
         for (auto const* name : {"body.onnx", "backbone.onnx"})
             bundle.take_file(name);
     made.backend = nullptr;  // one that does not decide as it must holds a network
+    made.unverified = false;
     bool const engine = way.on == Choice::On::kTensorRt;
     made.backend = open_backend(bundle, settings_.backend, way);
     made.why = way.why;
@@ -180,9 +176,10 @@ void Runtime::start(Loaded& made, Bundle& bundle, Choice& way, Demand const& dem
         made.classes.push_back(names_.keep(name));
     for (auto const& name : made.manifest.fusion.parts)
         made.parts.push_back(names_.keep(name));
-    warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
     if (demand.verify || way.on != Choice::On::kOnnxRuntime)
-        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && !demand.verify);
+        require_golden_verdicts(made, settings_.warmup_limit_s, nullptr, engine && demand.unverified);
+    // Last: the golden frames let go of what they took, which the first frame would have to take anew.
+    warm_up_bundle(made, settings_.warmup_frames, settings_.warmup_limit_s);
 }
 
 Runtime::State Runtime::state() const {
@@ -211,20 +208,24 @@ void Runtime::set_class_limits(double const* limits, std::size_t count) {
              "there must be one threshold for each of ",
              classes,
              " classes; got ",
-             count);
+             count,
+             ": pass them in the order of edgeosr_class_name");
     set_limits(std::vector<double>(limits, limits + count), true);
 }
 
 void Runtime::set_limits(std::vector<double> limits, bool by_class) {
     for (double limit : limits)
-        if (std::isnan(limit)) fail(EDGEOSR_BAD_ARGUMENT, "a threshold must be a number; got NaN");
+        if (std::isnan(limit))
+            fail(EDGEOSR_BAD_ARGUMENT, "a threshold must be a number; got NaN: INFINITY accepts all");
     auto made = std::make_shared<std::vector<double> const>(std::move(limits));
     std::lock_guard<std::mutex> const lock(mutex_);
     if (by_class && made->size() != current_.loaded->classes.size())
         fail(EDGEOSR_BAD_ARGUMENT,
              "the bundle was swapped meanwhile for one of ",
              current_.loaded->classes.size(),
-             " classes");
+             " classes; got ",
+             made->size(),
+             " thresholds: set those of the new one");
     current_.limits = std::move(made);
 }
 
@@ -238,7 +239,7 @@ void Runtime::swap(std::string const& path) {
     std::shared_ptr<Loaded> const now = state().loaded;
     Graph const running = now->backend->graph();
     std::optional<Size> const fixed = frame_of(*now), coming = fixed ? fixed : last_frame_.size();
-    next.loaded = load(path, {true, settings_.verify || running != Graph::kModel, running, coming});
+    next.loaded = load(path, {true, now->unverified, running, coming});
     next.limits = std::make_shared<std::vector<double> const>(calibrated(next.loaded->manifest));
     std::lock_guard<std::mutex> const lock(mutex_);
     next.generation = current_.generation + 1;
@@ -268,6 +269,7 @@ void Runtime::warm_up(int frames, double limit_s) const {
 }
 
 void Runtime::verify(edgeosr_verification* out) const {
+    FreeMemoryGoesBack const after;
     require_golden_verdicts(*state().loaded, settings_.warmup_limit_s, out);
 }
 

@@ -38,9 +38,11 @@ struct Loaded {
     std::string path, why;
     Manifest manifest;  // fusion and threshold are those of the graph that runs
     std::string manifest_sha256;
-    Bytes golden;        // the bytes of golden.npz
-    Threshold portable;  // of model.onnx, whatever graph runs
+    Bytes golden;         // the bytes of golden.npz
+    Threshold portable;   // of model.onnx, whatever graph runs
+    bool kinked = false;  // the derivative of the last activation jumps
     std::unique_ptr<Backend> backend;
+    bool unverified = false;  // an engine that takes none of the golden frames
     std::vector<char const*> classes, parts;
 };
 
@@ -69,9 +71,9 @@ class Runtime {
     };
 
     struct Demand {
-        bool verify;    // judge the golden frames on onnxruntime too
-        bool strict;    // a network that does not judge them as it must is no reason to take another back end
-        Graph running;  // now: what runs an engine or a body must not come to run model.onnx unasked
+        bool verify;      // judge the golden frames on onnxruntime too
+        bool unverified;  // an engine that takes none of them will do: nobody asked more of the one before
+        Graph running;    // now: what runs an engine or a body must not come to run model.onnx unasked
         std::optional<Size> frame;  // that comes, as far as is known: must be taken
     };
 

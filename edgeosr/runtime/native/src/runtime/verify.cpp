@@ -47,15 +47,29 @@ class Collected final : public RowSink {
     std::vector<Found>& found_;
 };
 
+/// Batches are for the golden frames alone: an application's calls need none of what they took.
+struct LetGo {
+    Backend& backend;
+    Size size;
+    ~LetGo() {
+        try {
+            backend.let_go(size);
+        } catch (std::exception const&) {
+            // Without memory even for that: it stays until the bundle is let go.
+        }
+    }
+};
+
 class GoldenRun {
   public:
     GoldenRun(Loaded& loaded, Golden const& golden, std::vector<double> const& limits, double limit_s)
         : loaded_(loaded), golden_(golden), limits_(limits), limit_s_(limit_s) {}
 
     std::vector<Found> found() {
+        LetGo const after{*loaded_.backend, golden_.size};
         for (std::size_t i = 0; i < golden_.count; ++i)
             judge({i}, false);
-        std::size_t const most = frames_at_once(golden_.size);
+        std::size_t const most = frames_at_once(golden_.size, loaded_.backend->graph() == Graph::kBackbone);
         for (bool blue_first : {false, true}) {
             std::vector<std::size_t> batch;
             for (std::size_t i = 0; i < golden_.count; ++i) {
@@ -155,6 +169,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
     if (std::string const words = other_size(*loaded.backend, golden.size); !words.empty()) {
         if (!may_miss) fail(EDGEOSR_NOT_VERIFIED, loaded.path, " cannot be verified: ", words);
         loaded.why += joined("; it was not verified: ", words);
+        loaded.unverified = true;
         return;
     }
     Graph const graph = loaded.backend->graph();
@@ -162,7 +177,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
                                : graph == Graph::kBody ? golden.body
                                                        : golden.typed;
     Band const band = graph == Graph::kModel
-                          ? same_graph_band(loaded.parts.size())
+                          ? same_graph_band(loaded.manifest.fusion.parts, loaded.kinked)
                           : engine_band(graph == Graph::kBody ? golden.body_rounding : golden.typed_rounding);
     Agreement const result = agreement(
         golden, expected, band, GoldenRun(loaded, golden, limits, limit_s).found(), loaded.manifest, limits);
@@ -177,7 +192,8 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
     if (!result.lines.empty() || result.agreed == 0)
         fail(EDGEOSR_NOT_VERIFIED,
              loaded.path,
-             " does not decide here as where it was made (",
+             result.differing > 0 ? " does not decide here as" : " decides here, but with other numbers than",
+             " where it was made (",
              result.differing,
              " of ",
              2 * golden.count,
@@ -185,7 +201,7 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
              result.lines.empty() ? "none can be told" : result.lines[0],
              "; do not use it with ",
              loaded.backend->library(),
-             "; try another version of it");
+             ": take another backend, or another version of it");
 }
 
 std::string described(Loaded const& loaded, std::vector<double> const& limits, std::uint32_t generation) {
@@ -211,7 +227,8 @@ std::string described(Loaded const& loaded, std::vector<double> const& limits, s
              : graph == Graph::kBody ? "body.onnx"
                                      : "backbone.onnx");
     json += ", \"why\": ";
-    put_text(json, loaded.why);
+    std::string const waits = loaded.backend->why_calls_wait();
+    put_text(json, waits.empty() ? loaded.why : joined(loaded.why, "; ", waits));
     json += ", \"classes\": ";
     put_texts(json, manifest.classes);
     json += ", \"parts\": ";

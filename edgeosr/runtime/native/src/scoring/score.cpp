@@ -198,7 +198,8 @@ Scored score(Scorer const& scorer, ScoreInput const& input, ScoreScratch& scratc
     if ((mapped && input.map == nullptr) || (!mapped && input.embedding == nullptr) ||
         (scorer.probes > 0 && input.tangents == nullptr) ||
         (scorer.head == Head::kExternal && input.logits == nullptr))
-        fail(EDGEOSR_INTERNAL, "the network gave other tensors than its scorer takes");
+        fail(EDGEOSR_INTERNAL,
+             "the network gave other tensors than its scorer takes: a fault of libedgeosr; please report it");
     scratch.z.resize(scorer.dimension);
     if (input.embedding != nullptr) std::copy_n(input.embedding, scorer.dimension, scratch.z.begin());
     Pooled const pooled = mapped ? pool(scorer, input, scratch) : Pooled{};

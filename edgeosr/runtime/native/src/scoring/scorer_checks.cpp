@@ -1,5 +1,6 @@
 // A scorer held against itself and against its manifest (edgeosr/scoring/parts and edgeosr/bundle/scorer.py).
 #include <algorithm>
+#include <iterator>
 
 #include "base/failure.h"
 #include "scoring/scorer.h"
@@ -40,6 +41,17 @@ bool carries(Scorer const& scorer, std::size_t place) {
         default:
             return true;
     }
+}
+
+bool is_kinked(Scorer const& scorer) {
+    constexpr Activation kKinked[] = {Activation::kRelu,
+                                      Activation::kLeakyRelu,
+                                      Activation::kPrelu,
+                                      Activation::kClip,
+                                      Activation::kElu,
+                                      Activation::kHardSwish};
+    // Without a closed form it is the identity.
+    return std::find(std::begin(kKinked), std::end(kKinked), scorer.activation) != std::end(kKinked);
 }
 
 void require_scorer_of(Scorer const& scorer, Manifest const& manifest) {

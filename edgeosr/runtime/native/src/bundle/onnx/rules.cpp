@@ -14,6 +14,13 @@
 namespace edgeosr::onnx {
 namespace {
 
+std::string spelled(std::vector<std::int64_t> const& shape) {
+    std::string text;
+    for (std::int64_t size : shape)
+        text += joined(text.empty() ? "" : ", ", size == kAny || size == kOpen ? "any" : joined(size));
+    return joined("[", text, "]");
+}
+
 void require_type(std::string_view name, Message const& value, TensorContract const& contract) {
     static Message const nothing;
     Entry const* type = value.find(kValue_type);
@@ -28,15 +35,18 @@ void require_type(std::string_view name, Message const& value, TensorContract co
     Entry const* shape = found.find(kTensorType_shape);
     auto const dims = shape != nullptr ? shape->message->messages(kShape_dim) : std::vector<Message const*>();
     bool fits = dims.size() == contract.shape.size();
+    std::vector<std::int64_t> sizes;
     for (std::size_t axis = 0; axis < dims.size(); ++axis) {
         bool const sized = dims[axis]->has(kDimension_dim_value);
         if (sized && dims[axis]->has(kDimension_dim_param))
             refuse("an axis of ", name, " has a size and a name");
+        sizes.push_back(sized ? dims[axis]->whole(kDimension_dim_value, 0) : kAny);
         if (!fits || contract.shape[axis] == kAny) continue;
-        fits =
-            sized ? dims[axis]->whole(kDimension_dim_value, 0) == contract.shape[axis] : contract.open_axes;
+        fits = contract.shape[axis] == kOpen ? !sized
+               : sized                       ? sizes[axis] == contract.shape[axis]
+                                             : contract.open_axes;
     }
-    if (!fits) refuse(name, " has another shape than it must have");
+    if (!fits) refuse(name, " must have the shape ", spelled(contract.shape), "; got ", spelled(sizes));
     if (contract.shape[contract.batch] == kAny && dims[contract.batch]->has(kDimension_dim_value))
         refuse(name,
                " must take batches of any size; got one of ",
@@ -127,8 +137,8 @@ void follow(Message const& graph, GraphContract const& contract) {
 }
 
 GraphContract inputs_of(Manifest const& manifest) {
-    std::int64_t const height = manifest.frame ? manifest.frame->height_px : kAny;
-    std::int64_t const width = manifest.frame ? manifest.frame->width_px : kAny;
+    std::int64_t const height = manifest.frame ? manifest.frame->height_px : kOpen;
+    std::int64_t const width = manifest.frame ? manifest.frame->width_px : kOpen;
     GraphContract made;
     made.inputs["frames"] = {kTypeUint8, {kAny, height, width, 3}, true, 0};
     made.inputs["channel_order"] = {kTypeInt64, {3}, false, 0};

@@ -14,10 +14,11 @@
 namespace edgeosr::onnx {
 
 constexpr std::int64_t kAny = -1;
+constexpr std::int64_t kOpen = -2;  // it has no size, so that it takes any
 
 struct TensorContract {
     std::int64_t type;                // of TensorProto.DataType
-    std::vector<std::int64_t> shape;  // a size, or kAny, an axis
+    std::vector<std::int64_t> shape;  // a size, kAny or kOpen, an axis
     bool open_axes = false;           // an axis without a size is taken for any
     std::size_t batch = 0;            // the axis that must be open
 };
