@@ -103,15 +103,6 @@ EDGEOSR_DEVICE void group_sync(int number, int threads) {
 #endif
 #endif
 
-// The entry of a launch in clusters says how large they are, and a launch says the same: else the code asks
-// whether the launch has any, and takes a block's barrier for the cluster's if not.
-#if EDGEOSR_CLUSTERS && !defined(EDGEOSR_SIMT)
-#define EDGEOSR_CLUSTER_KERNEL(name) \
-    extern "C" __global__ void __cluster_dims__(edgeosr::kMostCluster, 1, 1) __launch_bounds__(512, 2) name
-#else
-#define EDGEOSR_CLUSTER_KERNEL(name) EDGEOSR_KERNEL(name)
-#endif
-
 #if !EDGEOSR_CLUSTERS
 namespace edgeosr {
 

@@ -150,13 +150,9 @@ EDGEOSR_DEVICE void fused_score(FusedScoreParams const& p) {
 
 }  // namespace edgeosr
 
-#define EDGEOSR_KERNEL_mma EDGEOSR_KERNEL
-#define EDGEOSR_KERNEL_fma EDGEOSR_KERNEL
-#define EDGEOSR_KERNEL_cluster EDGEOSR_CLUSTER_KERNEL
-#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half, cluster)    \
-    EDGEOSR_KERNEL_##weights(fused_score_##source##_##weights##_##dtype)( \
-        const edgeosr::FusedScoreParams p) {                              \
-        edgeosr::fused_score<map, mma, half, cluster>(p);                 \
+#define EDGEOSR_ENTRY(source, weights, dtype, map, mma, half, cluster)                              \
+    EDGEOSR_KERNEL(fused_score_##source##_##weights##_##dtype)(const edgeosr::FusedScoreParams p) { \
+        edgeosr::fused_score<map, mma, half, cluster>(p);                                           \
     }
 #if EDGEOSR_TENSOR_CORES
 EDGEOSR_ENTRY(map, mma, f16, true, true, true, false)
