@@ -64,6 +64,7 @@ class Agreement:
         distance: (median, largest) distance of the scores; of those that are finite on both sides.
         one_sided: verdicts that are finite on one side only; each is a difference.
         differences: the others, one line each; and what is wrong with many of them together.
+        only_ties: of these, that too many cannot be told is the only one.
     """
 
     agreed: int
@@ -71,6 +72,7 @@ class Agreement:
     distance: tuple[float, float]
     one_sided: int
     differences: tuple[str, ...]
+    only_ties: bool
 
 
 def agreement(
@@ -123,14 +125,21 @@ def agreement(
     ]
     distances = np.array([abs(one.verdict.score - float(expected.score[one.frame])) for one in both])
     distance = (float(np.median(distances)), float(distances.max())) if both else (0.0, 0.0)
-    if ties > MOST_TIES * len(found):
+    too_many = ties > MOST_TIES * len(found)
+    only_ties = too_many and not differences
+    if too_many:
         differences.append(
             f"{ties} of {len(found)} verdicts are within rounding ({band.score:.3g}) of another one, more "
             f"than {MOST_TIES:.0%}: the golden frames prove too little; export the bundle again, with "
             "--frame for the frames that this engine takes, or in a wider precision"
         )
     return Agreement(
-        agreed=agreed, ties=ties, distance=distance, one_sided=one_sided, differences=tuple(differences)
+        agreed=agreed,
+        ties=ties,
+        distance=distance,
+        one_sided=one_sided,
+        differences=tuple(differences),
+        only_ties=only_ties,
     )
 
 
@@ -173,12 +182,12 @@ def _far_away(
     scores = np.array([one.verdict.score for one in group], np.float64)
     values = np.array([[one.verdict.parts[name] for name in fusion.parts] for one in group], np.float64)
     score, wanted = expected.score[frames].astype(np.float64), expected.values[frames].astype(np.float64)
-    apart = np.maximum(np.abs(values - wanted) - band.relative * np.abs(wanted), 0.0) / fusion.stds
-    off = np.abs(scores - score)
-    if any(band.steps):
-        stepped = _stepped(off, apart, band, fusion)
-        if stepped.sum() <= max(least, MOST_OUTSIDE * len(group)):
-            off, apart = np.where(stepped, 0.0, off), np.where(stepped[:, None], 0.0, apart)
+    moved, off = values - wanted, scores - score
+    apart = np.sign(moved) * np.maximum(np.abs(moved) - band.relative * np.abs(wanted), 0.0) / fusion.stds
+    stepped = _stepped(off, apart, band, fusion) if any(band.steps) else np.zeros(len(group), np.bool_)
+    off, apart = np.abs(off), np.abs(apart)
+    if stepped.sum() <= max(least, MOST_OUTSIDE * len(group)):
+        off, apart = np.where(stepped, 0.0, off), np.where(stepped[:, None], 0.0, apart)
     kinds = [("scores", off, band.score)]
     kinds += [(f"values of {name}", apart[:, i], band.values[i]) for i, name in enumerate(fusion.parts)]
     for kind, distance, allowed in kinds:
@@ -198,19 +207,20 @@ def _stepped(
     """Tell in which frames a step of the Jacobian norm, and nothing else, is what lies outside, ``[n]``.
 
     Args:
-        off: distances of the scores, ``[n]``.
-        apart: of the values, ``[n, parts]``, in the fusion's ``stds``.
+        off: what the scores lie above the expected ones, ``[n]``.
+        apart: likewise the values, ``[n, parts]``, in the fusion's ``stds``.
         band: with ``steps``.
         fusion: of the scores.
     """
     steps, allowed = np.array(band.steps), np.array(band.values)
-    follows = apart[:, steps] @ np.abs(np.array(fusion.weights)[steps])
+    follows = apart[:, steps] @ np.array(fusion.weights)[steps]
+    apart = np.abs(apart)
     outside = apart > allowed
     return np.asarray(
         outside.any(axis=1)
         & ~outside[:, ~steps].any(axis=1)
         & (apart <= CEILING * allowed).all(axis=1)
-        & (off - follows <= band.score)
+        & (np.abs(off - follows) <= band.score)
     )
 
 

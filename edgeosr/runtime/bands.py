@@ -36,7 +36,7 @@ class Band:
             (or value) may lie outside, by up to ``CEILING`` bands. 0 to 1.
         steps: of each part, whether rounding of the map may move it by a step; empty: of none. Of
             ``MOST_OUTSIDE`` of the frames such a part may lie outside, by up to ``CEILING`` bands, if all
-            others are inside and the score differs by what follows of the step alone.
+            others are inside and the score differs by what follows of the step, within ``score``.
     """
 
     score: float

@@ -113,6 +113,7 @@ def require_golden_verdicts(runtime: Judge, bundle: Bundle) -> None:
     if result.differences:
         differing = len(found) - result.agreed - result.ties
         what = "does not decide here as" if differing else "decides here, but with other numbers than"
+        what = "cannot be shown to decide here as" if result.only_ties else what
         raise InferenceError(
             f"{bundle.path} {what} where it was made ({differing} of {len(found)} golden verdicts differ): "
             f"{result.differences[0]}; do not use it with {_named(runtime)}: {_WAYS_OUT[runtime.backend]}"

@@ -5,14 +5,16 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeosr.bundle.body import F32
 from edgeosr.bundle.tensors import CHANNEL_ORDER, FRAMES, LABEL, SCORE, VALUES, channel_order
 from edgeosr.errors import InferenceError
-from edgeosr.runtime.openvino_module import F32, Core, load_openvino
+from edgeosr.runtime.openvino_module import Core, load_openvino
 from edgeosr.runtime.openvino_stages import (
     Body,
     Stage,
@@ -40,9 +42,9 @@ class OpenVinoGraph:
     """A loaded ``model.onnx``. ``run`` may be called from several threads at once; openvino queues them.
 
     A frame alone runs on a network compiled for one frame, a batch on another one that is compiled when the
-    first batch comes (``briefly``: that of golden frames does not count). The second frame of a size in a row
-    has a front end compiled for that size: a camera's frames are all alike, and a folder of pictures would
-    wait at each.
+    first batch comes (``briefly``: that of golden frames does not count), while frames alone go on. The
+    second frame of a size in a row has a front end compiled for that size: a camera's frames are all alike,
+    and a folder of pictures would wait at each.
 
     Args:
         model: the file's bytes; not kept.
@@ -80,17 +82,19 @@ class OpenVinoGraph:
         self._parts, self._fusion = parts, fusion
         self._threads = {False: threads or ALONE, True: threads or usable_processors()}
         self._orders = {bgr: channel_order(bgr) for bgr in (False, True)}
-        self._making = threading.Lock()
+        # Batches wait for the first one's networks, frames alone for no batch.
+        self._making, self._making_of_batches = threading.Lock(), threading.Lock()
         self._brief = False
         self._compiled: dict[bool, tuple[Any, ...]] = {}
         # Requests that nobody uses, by whether they are for a batch, or by the size of their front end.
         self._idle: dict[bool | Size, list[tuple[Any, ...]]] = {}
         cut = len(self._stages) > 1
-        self._front = self._stages[0] if cut and takes_any_size(self._stages[0]) else None
+        # A copy: a front end and the networks for batches may be compiled at once.
+        front = self._stages[0]
+        self._front = replace(front, model=front.model.clone()) if cut and takes_any_size(front) else None
         self._fronts: dict[Size, Any] = {}
         self._size: Size | None = None
-        with self._making:
-            self._networks(False)
+        self._compiled[False] = self._networks(self._stages, False)
 
     def run(self, frames: NDArray[np.uint8], *, bgr: bool = False, limit_s: float | None = None) -> Rows:
         """Score a batch.
@@ -162,16 +166,18 @@ class OpenVinoGraph:
 
     def _chain(self, frames: NDArray[np.uint8]) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
         """Return the compiled stages for these frames, and their idle requests."""
-        batch, size = len(frames) > 1, (frames.shape[1], frames.shape[2])
+        if len(frames) > 1:
+            return self._chain_of_batches()
+        size = (frames.shape[1], frames.shape[2])
         with self._making:
-            networks = self._networks(batch)
-            if batch or self._front is None:
-                return networks, self._idle.setdefault(batch, [])
+            networks = self._compiled[False]
+            if self._front is None:
+                return networks, self._idle.setdefault(False, [])
             seen, self._size = self._size, size
             if size not in self._fronts:
                 if seen != size:
-                    return networks, self._idle.setdefault(batch, [])
-                front = front_for(self._openvino, self._core, self._front, size, threads=self._threads[batch])
+                    return networks, self._idle.setdefault(False, [])
+                front = front_for(self._openvino, self._core, self._front, size, threads=self._threads[False])
                 if len(self._fronts) == MOST_SIZES:
                     oldest = next(iter(self._fronts))
                     del self._fronts[oldest]
@@ -179,23 +185,31 @@ class OpenVinoGraph:
                 self._fronts[size] = front
             return (self._fronts[size], *networks[1:]), self._idle.setdefault(size, [])
 
-    def _networks(self, batch: bool) -> tuple[Any, ...]:
-        """Return the compiled stages for a frame alone, or for any batch; the lock is held."""
-        if batch not in self._compiled:
-            # The front stays open for frames of any size; what follows is faster for one frame alone.
-            self._compiled[batch] = tuple(
-                compiled(
-                    self._openvino,
-                    self._core,
-                    stage,
-                    threads=self._threads[batch],
-                    alone=index > 0 and not batch,
-                )
-                for index, stage in enumerate(self._stages)
+    def _chain_of_batches(self) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+        with self._making_of_batches:
+            with self._making:
+                networks, stages = self._compiled.get(True), self._stages
+            if networks is None:
+                networks = self._networks(stages, True)
+            with self._making:
+                self._compiled[True] = networks
+                if not self._brief:
+                    self._stages = ()  # their weights are needed no more
+                return networks, self._idle.setdefault(True, [])
+
+    def _networks(self, stages: tuple[Stage, ...], batch: bool) -> tuple[Any, ...]:
+        """Return the compiled stages for a frame alone, or for any batch."""
+        # The front stays open for frames of any size; what follows is faster for one frame alone.
+        return tuple(
+            compiled(
+                self._openvino,
+                self._core,
+                stage,
+                threads=self._threads[batch],
+                alone=index > 0 and not batch,
             )
-            if len(self._compiled) == len(self._threads) and not self._brief:
-                self._stages = ()  # their weights are needed no more
-        return self._compiled[batch]
+            for index, stage in enumerate(stages)
+        )
 
 
 def _infer(request: Any, ends: float | None, limit_s: float | None) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from edgeosr.bundle.body import BF16, INT8
 from edgeosr.errors import MissingDependencyError, import_extra
 
-F32 = "f32"
 # Any of these, as Linux writes them.
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 VNNI_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from edgeosr.bundle.body import BF16
+from edgeosr.bundle.body import BF16, F32
 from edgeosr.bundle.tensors import FRAMES, PIXELS, TANGENTS
 from edgeosr.errors import BundleError, InferenceError
 from edgeosr.printed import LONGEST_REASON, shortened
-from edgeosr.runtime.openvino_module import F32
 
 
 @dataclass(frozen=True, kw_only=True)

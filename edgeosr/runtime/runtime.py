@@ -64,7 +64,8 @@ class Runtime:
         build: ``auto`` builds the engine first if the bundle has none for this device; None never builds.
         threads: processor threads of one call; None: with onnxruntime one a physical core, with openvino one
             for a frame alone, and all that this process may use for a batch.
-        warmup: calls made at once on a black frame, so that the first real one is not slower.
+        warmup: calls made at once on a black frame, so that the first real one is not slower; 0 for none. One
+            more follows where golden frames are judged.
         warmup_limit_s: seconds that each of them may take on onnxruntime or openvino, which stop between two
             nodes of the graph; ``math.inf`` for any time. With ``warmup=0`` nothing is limited.
         providers: onnxruntime execution providers in order of preference; naming any takes onnxruntime. The
@@ -161,6 +162,8 @@ class Runtime:
 
                 with chosen.backend.briefly(black):
                     require_golden_verdicts(self, bundle)
+                if warmup:  # what was let go the first frame would have to take anew
+                    self._warm_up(chosen.backend, black, limit_s)
         except BaseException:
             self.close()
             raise

@@ -117,17 +117,19 @@ def test_a_verdict_of_a_batch_says_of_which_and_at_which_place(told, golden):
     ]  # fmt: skip
 
 
-# Of log_jacobian (of weight 0.5) and max_logit: bands off, in how many of 64 frames; does the score follow?
+# Of log_jacobian (of weight 0.5) and max_logit: bands off, in how many of 64 frames; the score follows.
 STEPS = [
-    ({"log_jacobian": 2.0}, 1, True, []),
-    ({"log_jacobian": 3.0}, 6, True, []),
-    ({"log_jacobian": 0.9 * CEILING}, 1, True, []),
-    ({"log_jacobian": 3.0}, 7, True, ["scores alone: 7 of 64", "values of log_jacobian alone: 7 of 64"]),
-    ({"log_jacobian": 1.1 * CEILING}, 1, True,
+    ({"log_jacobian": 2.0}, 1, 1, []),
+    ({"log_jacobian": 3.0}, 6, 1, []),
+    ({"log_jacobian": 0.9 * CEILING}, 1, 1, []),
+    ({"log_jacobian": 3.0}, 7, 1, ["scores alone: 7 of 64", "values of log_jacobian alone: 7 of 64"]),
+    ({"log_jacobian": 1.1 * CEILING}, 1, 1,
      ["scores alone: 1 of 64", "values of log_jacobian alone: 1 of 64"]),
-    ({"log_jacobian": 2.0}, 1, False, []),
-    ({"max_logit": 2.0}, 1, False, ["values of max_logit alone: 1 of 64"]),
-    ({"log_jacobian": 2.0, "max_logit": 2.0}, 1, False,
+    ({"log_jacobian": 1.5}, 1, 0, []),
+    ({"log_jacobian": 0.9 * CEILING}, 1, 0, ["values of log_jacobian alone: 1 of 64"]),
+    ({"log_jacobian": 1.5}, 1, -1, ["values of log_jacobian alone: 1 of 64"]),
+    ({"max_logit": 2.0}, 1, 0, ["values of max_logit alone: 1 of 64"]),
+    ({"log_jacobian": 1.5, "max_logit": 2.0}, 1, 0,
      ["values of log_jacobian alone: 1 of 64", "values of max_logit alone: 1 of 64"]),
 ]  # fmt: skip
 
@@ -142,8 +144,7 @@ def off_by(golden, manifest, bands, frames, follows):
         distance = count * SAME_GRAPH * away[:frames]
         relative = 1e-5 * np.abs(values[:frames, place]) * away[:frames]
         values[:frames, place] += distance * manifest.fusion.stds[place] + relative
-        if follows:
-            score[:frames] += manifest.fusion.weights[place] * distance
+        score[:frames] += follows * manifest.fusion.weights[place] * distance
     return score, values
 
 
@@ -167,7 +168,7 @@ def test_where_the_activation_is_smooth_nothing_steps(told, golden, manifest, ba
 
 
 def test_a_score_that_moves_by_more_than_follows_of_the_step_is_a_fault(told, golden, manifest):
-    score, values = off_by(golden, manifest, {"log_jacobian": 2.0}, 1, True)
+    score, values = off_by(golden, manifest, {"log_jacobian": 2.0}, 1, 1)
     score[0] += np.sign(score[0] - manifest.threshold.value) * 1.5 * SAME_GRAPH
     by_library, by_python = told(np.zeros(64, np.int64), score, values=values, kinked=True)
     assert what_of(by_library) == what_of(by_python)

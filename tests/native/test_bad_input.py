@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -204,6 +205,30 @@ def test_a_swap_to_a_bundle_that_decides_otherwise_leaves_the_old_one_at_work(
         assert (
             (status, out.verdicts) == (NOT_VERIFIED, 128) and out.differing > 8 and out.score_distance > 0.4
         )
+
+
+def test_golden_frames_that_prove_too_little_are_told_from_a_fault_in_c_and_in_python(
+    native, manifest, tiny, tmp_path
+):
+    from edgeosr.errors import InferenceError
+    from edgeosr.runtime.golden import write_golden
+    from edgeosr.runtime.runtime import Runtime
+    from edgeosr.scoring.scorer_file import write_scorer
+
+    golden = tiny.golden_verdicts()
+    gap = golden.portable.gap.copy()
+    gap[:40] = 0
+    golden = replace(golden, portable=replace(golden.portable, gap=gap))
+    files = {"model.onnx": tiny.build_graph(), "scorer.npz": write_scorer(tiny.scorer_of(manifest))}
+    path = tmp_path / "few.edgeosr"
+    write_bundle(path, manifest, {**files, "golden.npz": write_golden(golden)})
+    words = (
+        "few.edgeosr cannot be shown to decide here as where it was made (0 of 128 golden verdicts differ)"
+    )
+    status, said = said_on_opening(native, path, options(verify=1))
+    assert status == NOT_VERIFIED and words in said and "prove too little" in said
+    with pytest.raises(InferenceError, match=re.escape(words) + r": \d+ of 128 .* prove too little"):
+        Runtime(path, backend="openvino")
 
 
 def test_a_swap_brings_the_new_bundle_and_a_rollback_the_old_one_with_its_thresholds(

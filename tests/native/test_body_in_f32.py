@@ -26,6 +26,7 @@ def test_auto_takes_it_in_c_and_in_python_with_its_own_threshold(native, in_f32,
     ):
         said = handle.info()
         assert (said["graph"], runtime.backend, runtime.graph) == ("body.onnx", "openvino", "body.onnx")
+        assert said["why"] == runtime.why == "any processor runs its f32 body"
         assert said["backend_library"].endswith(", f32)") and runtime.providers[0].endswith(", f32")
         assert handle.thresholds() == [runtime.threshold] == [in_f32.manifest.body.threshold.value]
         for one in frames_of():

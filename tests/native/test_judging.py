@@ -1,12 +1,13 @@
 """What libedgeosr says of frames: as Python with the same onnxruntime, bit by bit, in any form of a frame."""
 
 import math
+import os
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from handle import frame, opened, text_at
+from handle import ARGUMENT, frame, opened, text_at
 
 import edgeosr
 from edgeosr.bundle.manifest import manifest_bytes
@@ -197,6 +198,36 @@ def test_a_bundle_that_is_replaced_between_the_two_readers_is_not_mixed_up(built
     (path / "manifest.json").write_bytes(manifest_bytes(after))
     with pytest.raises(BundleError, match="was replaced while it was opened"):
         backend.NativeBackend(before)
+
+
+def test_what_a_runtime_says_of_itself_may_have_grown_when_it_is_read(built, make_bundle, monkeypatch):
+    from edgeosr.bundle.directory import read_bundle
+    from edgeosr.runtime.backends import native as backend
+
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(built))
+    before, longer = read_bundle(make_bundle()), make_bundle()
+    after = replace(read_bundle(longer).manifest, name="a" * 60)
+    (longer / "manifest.json").write_bytes(manifest_bytes(after))
+    handle = backend.NativeBackend(before)._handle
+    assert len(handle.info()["name"]) < 60
+    asked = []
+
+    class Swapping:
+        """The library, where another thread swaps behind the first question."""
+
+        def __getattr__(self, name):
+            return getattr(load_library(), name)
+
+        def edgeosr_info(self, pointer, *room):
+            status = load_library().edgeosr_info(pointer, *room)
+            if not asked:
+                assert load_library().edgeosr_swap(pointer, os.fsencode(longer)) == 0
+            asked.append(status)
+            return status
+
+    monkeypatch.setattr(handle, "_library", Swapping())
+    assert handle.info()["name"] == "a" * 60
+    assert asked == [0, ARGUMENT, 0]
 
 
 def test_a_bundle_with_a_body_runs_model_onnx_on_onnxruntime_with_its_threshold(native, body_bundle):

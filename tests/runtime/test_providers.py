@@ -110,6 +110,18 @@ def test_the_golden_frames_are_judged_once_and_never_on_the_cpu(
     assert judged == [runtime]
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+def test_the_first_frame_finds_the_memory_that_it_takes_though_that_of_golden_frames_is_let_go(
+    opened_on: Callable[..., Any], bundle_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: int
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(onnxruntime_graph, "let_go_of_memory", lambda *_arguments: done.append("let go"))
+    opened_on(lambda feed, said: done.append(f"batch of {len(feed['frames'])}"))
+    Runtime(bundle_path, providers=[OTHER], warmup=warmup)
+    assert done[: warmup + 1] == ["batch of 1"] * (warmup + 1) and "batch of 4" in done
+    assert done[done.index("let go") :] == ["let go", "batch of 1"][: 1 + warmup]
+
+
 def test_a_bundle_whose_channel_order_has_a_default_is_still_read(
     make_bundle: Callable[..., Path], graph_bytes: Callable[..., bytes], frames: NDArray[np.uint8]
 ) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from edgeosr.bundle.body import F32
 from edgeosr.bundle.directory import Bundle
 from edgeosr.bundle.engines import BUILDERS
 from edgeosr.bundle.made_of import export_again
@@ -159,6 +160,7 @@ def _on_openvino(bundle: Bundle, threads: int | None, trial: Trial, *, auto: boo
         why += "; in float32, because the bundle has no body"
     elif auto:
         why = "this processor has the instructions for its body"
+        why = "any processor runs its f32 body" if record.precision == F32 else why
     require_tried(bundle, trial, threads=threads, on="openvino", body=body)
     fusion = None if body is None or record is None else record.fusion
     parts, model = len(manifest.parts), bundle.files["model.onnx"]

@@ -116,10 +116,16 @@ class _Handle:
         require_ok(library, library.edgeosr_open(path, ctypes.byref(options), ctypes.byref(self.pointer)))
 
     def info(self) -> dict[str, Any]:
-        needed = ctypes.c_size_t()
-        require_ok(self._library, self._library.edgeosr_info(self.pointer, None, 0, ctypes.byref(needed)))
-        room = ctypes.create_string_buffer(needed.value)
-        require_ok(self._library, self._library.edgeosr_info(self.pointer, room, len(room), None))
+        needed, room, size = ctypes.c_size_t(), None, 0
+        while True:
+            status = self._library.edgeosr_info(self.pointer, room, size, ctypes.byref(needed))
+            if needed.value <= size:
+                break
+            # Asked for only, or longer by now: ``why`` may have gained a reason.
+            size = needed.value
+            room = ctypes.create_string_buffer(size)
+        require_ok(self._library, status)
+        assert room is not None, "the library needed no bytes, and did not fail"
         said: dict[str, Any] = json.loads(room.value)
         return said
 

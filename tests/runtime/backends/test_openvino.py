@@ -203,6 +203,37 @@ def test_networks_for_the_golden_batches_are_let_go_and_compiled_again_for_an_ap
         assert [one.score for one in runtime(frames)] == pytest.approx(alone, abs=SAME_GRAPH)
 
 
+def test_frames_alone_do_not_wait_for_the_networks_of_the_first_batch(
+    typed_bundle: TypedBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.ascontiguousarray(sample_frames(3))
+    right, compiling, go_on = openvino_graph.compiled, threading.Event(), threading.Event()
+
+    def compiled(*arguments: Any, **options: Any) -> Any:
+        compiling.set()
+        assert go_on.wait(60)
+        return right(*arguments, **options)
+
+    with Runtime(typed_bundle("closed-form", "fp32", "cosine").path, backend="openvino") as runtime:
+        expected = [runtime(frame).score for frame in frames]
+        monkeypatch.setattr(openvino_graph, "compiled", compiled)
+        batches: list[list[Verdict]] = []
+        alone: list[float] = []
+        two = [threading.Thread(target=lambda: batches.append(runtime(list(frames)))) for _ in range(2)]
+        one = threading.Thread(target=lambda: alone.extend(runtime(frame).score for frame in frames))
+        for thread in two:
+            thread.start()
+        assert compiling.wait(60)
+        one.start()
+        one.join(30)
+        waits, batches_before = one.is_alive(), len(batches)
+        go_on.set()
+        for thread in (one, *two):
+            thread.join(60)
+    assert not waits and alone == expected and batches_before == 0
+    assert [[one.score for one in said] for said in batches] == [pytest.approx(expected, abs=SAME_GRAPH)] * 2
+
+
 def test_a_network_that_is_too_slow_is_ended(typed_bundle: TypedBundle) -> None:
     path = typed_bundle("closed-form", "fp32", "cosine").path
     with pytest.raises(InferenceError, match=r"within 1e-09 s on openvino.*warmup_limit_s"):

@@ -192,7 +192,9 @@ EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t fra
 
 /* Describe bundle and back end as one JSON object, with a NUL behind it. Its thresholds are numbers; an
  * infinite one is the text "inf" or "-inf", for JSON has none. capacity: bytes of json; needed: bytes with
- * the NUL, may be NULL. json may be NULL with capacity 0, to ask.
+ * the NUL, may be NULL. json may be NULL with capacity 0, to ask. The text may be longer at the next call,
+ * for "why" may gain a reason and another thread may swap: with too little room it is EDGEOSR_BAD_ARGUMENT,
+ * and needed says the bytes again.
  */
 EDGEOSR_API edgeosr_status edgeosr_info(edgeosr_runtime const* runtime,
                                         char* json,

@@ -21,7 +21,11 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
     if (options.library.empty()) {
         if (has_engine(manifest)) made.push_back({On::kTensorRt, false, "it is the fastest that runs here"});
         if (manifest.body)
-            made.push_back({On::kOpenVino, true, "this processor has the instructions for its body"});
+            made.push_back({On::kOpenVino,
+                            true,
+                            manifest.body->precision == BodyPrecision::kF32
+                                ? "any processor runs its f32 body"
+                                : "this processor has the instructions for its body"});
     }
     bool const passed_over = !options.library.empty() && (has_engine(manifest) || manifest.body);
     made.push_back({On::kOnnxRuntime,

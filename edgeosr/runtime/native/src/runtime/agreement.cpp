@@ -75,35 +75,42 @@ struct Comparison {
     }
 };
 
-/// How far a verdict lies from the expected one: the score, then each part, in the stds of the fusion.
-using Distances = std::vector<double>;
+/// How far a verdict lies from the expected one.
+struct Distances {
+    std::vector<double> of;    // the score, then each part, in the stds of the fusion
+    double besides_steps = 0;  // the score, from where the parts that may step take it
+};
 
 Distances distances_of(Comparison const& comparison, Found const& one) {
-    std::size_t const parts = comparison.manifest.fusion.parts.size();
-    Distances made{std::fabs(static_cast<double>(one.score) -
-                             static_cast<double>(comparison.expected.score[one.frame]))};
+    Fusion const& fusion = comparison.manifest.fusion;
+    Band const& band = comparison.band;
+    std::size_t const parts = fusion.parts.size();
+    double const off =
+        static_cast<double>(one.score) - static_cast<double>(comparison.expected.score[one.frame]);
+    std::vector<double> of{std::fabs(off)};
+    double follows = 0;
     for (std::size_t i = 0; i < parts; ++i) {
         double const wanted = static_cast<double>(comparison.expected.values[one.frame * parts + i]);
-        double const apart = std::fabs(static_cast<double>(one.values[i]) - wanted) -
-                             comparison.band.relative * std::fabs(wanted);
-        made.push_back(std::max(apart, 0.0) / comparison.manifest.fusion.stds[i]);
+        double const moved = static_cast<double>(one.values[i]) - wanted;
+        double const apart =
+            std::max(std::fabs(moved) - band.relative * std::fabs(wanted), 0.0) / fusion.stds[i];
+        of.push_back(apart);
+        if (i < band.steps.size() && band.steps[i])
+            follows += fusion.weights[i] * std::copysign(apart, moved);
     }
-    return made;
+    return {std::move(of), std::fabs(off - follows)};
 }
 
 /// A step of the Jacobian norm, and nothing else, is what lies outside.
 bool is_step(Comparison const& comparison, Distances const& distances) {
     Band const& band = comparison.band;
     bool outside = false;
-    double follows = 0;
     for (std::size_t i = 0; i < band.steps.size(); ++i) {
-        double const apart = distances[i + 1];
+        double const apart = distances.of[i + 1];
         if (apart > kCeiling * band.values[i] || (!band.steps[i] && apart > band.values[i])) return false;
-        if (!band.steps[i]) continue;
         outside = outside || apart > band.values[i];
-        follows += std::fabs(comparison.manifest.fusion.weights[i]) * apart;
     }
-    return outside && distances[0] - follows <= band.score;
+    return outside && distances.besides_steps <= band.score;
 }
 
 /// Add a line for the scores, and one for each part, that rounding does not explain; of verdicts that were
@@ -125,7 +132,7 @@ void add_far_away(Comparison const& comparison,
         bool const in = group == kAnyBatch ? one.batch != kAlone : one.batch == group;
         if (!in || !one.finite || !std::isfinite(comparison.expected.score[one.frame])) continue;
         judged_alike.emplace_back(one.frame, distances_of(comparison, one));
-        result.distance = std::max(result.distance, judged_alike.back().second[0]);
+        result.distance = std::max(result.distance, judged_alike.back().second.of[0]);
         steps += is_step(comparison, judged_alike.back().second) ? 1 : 0;
     }
     auto const count = static_cast<double>(judged_alike.size());
@@ -133,9 +140,10 @@ void add_far_away(Comparison const& comparison,
     for (auto const& [frame, distances] : judged_alike) {
         if (explained && is_step(comparison, distances)) continue;
         for (std::size_t i = 0; i <= parts; ++i) {
-            outside[i] += distances[i] > (i == 0 ? band.score : band.values[i - 1]) ? 1 : 0;
-            if (distances[i] > worst[i]) frames[i] = frame;
-            worst[i] = std::max(worst[i], distances[i]);
+            double const distance = distances.of[i];
+            outside[i] += distance > (i == 0 ? band.score : band.values[i - 1]) ? 1 : 0;
+            if (distance > worst[i]) frames[i] = frame;
+            worst[i] = std::max(worst[i], distance);
         }
     }
     for (std::size_t i = 0; i <= parts; ++i) {
@@ -209,7 +217,9 @@ Agreement agreement(Golden const& golden,
         if (i == 2 && result.lines.size() > before) break;  // what all batches share is told
         add_far_away(comparison, found, groups[i], result);
     }
-    if (static_cast<double>(result.ties) > kMostTies * static_cast<double>(found.size()))
+    bool const too_many = static_cast<double>(result.ties) > kMostTies * static_cast<double>(found.size());
+    result.only_ties = too_many && result.lines.empty();
+    if (too_many)
         result.lines.push_back(joined(result.ties,
                                       " of ",
                                       found.size(),

@@ -39,6 +39,7 @@ struct Agreement {
     int differing = 0;
     double distance = 0;             // the largest of the scores; of those that are finite on both sides
     std::vector<std::string> lines;  // what differs, and what is wrong with many together
+    bool only_ties = false;          // nothing of that; but too many cannot be told
 };
 
 /// expected: of the golden frames, by the graph that runs. limits: one number, or one a class.

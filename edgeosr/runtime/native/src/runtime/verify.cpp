@@ -192,7 +192,9 @@ void require_golden_verdicts(Loaded& loaded, double limit_s, edgeosr_verificatio
     if (!result.lines.empty() || result.agreed == 0)
         fail(EDGEOSR_NOT_VERIFIED,
              loaded.path,
-             result.differing > 0 ? " does not decide here as" : " decides here, but with other numbers than",
+             result.differing > 0                       ? " does not decide here as"
+             : result.only_ties || result.lines.empty() ? " cannot be shown to decide here as"
+                                                        : " decides here, but with other numbers than",
              " where it was made (",
              result.differing,
              " of ",
