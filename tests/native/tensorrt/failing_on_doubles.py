@@ -299,7 +299,7 @@ def test_words_that_are_cut_end_at_a_letter(machine, monkeypatch, tmp_path):
     made = machine()
     made.add()
     for more in range(3):  # of one of three bytes, which may lie across the end in two ways
-        monkeypatch.setenv("EDGEOSR_CUBINS", "x" * more + "\u20ac" * 800)
+        monkeypatch.setenv("EDGEOSR_CUBINS", "/" + "x" * more + "\u20ac" * 800)
         status, said = refused(made)
         assert status == NO_BACKEND and 2040 < len(said.encode()) < 2048
 
