@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 FIRST_CELL = re.compile(r"^\| (`.*?) \| (.*) \|$", re.MULTILINE)
 
 
-def shown() -> list[str]:
+def rows_shown() -> list[str]:
     """The messages of the page's tables, ``...`` for what is filled in."""
     cells = [cell for cell, _ in FIRST_CELL.findall(PAGE) if cell.strip("`") not in error_classes()]
     return [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
@@ -31,11 +31,27 @@ NEXT_STEP = re.compile(
     r"make|name|open|pass|please report|roll back|set|take|try|write) "
 )
 A_RANGE = re.compile(r"\bmust be .*; got ")
-SHOWN = [(message, pattern(message)) for message in shown()]
+SHOWN = [(message, pattern(message)) for message in rows_shown()]
+
+
+KINDS = PAGE.partition("## The kinds of messages")[2].partition("\n## ")[0]
+# Fewer fit nearly any message, and so does a way out alone; kinds of messages are shown as such.
+FEWEST_WORDS = 3
+A_WAY_OUT = re.compile(r"(?:\.\.\.|\W)*[,;:] ")
+
+
+def own_words(text: str) -> int:
+    return len(re.findall(r"[A-Za-z]{2,}", text))
 
 
 def covered(message: Message) -> bool:
-    return any(one.search(message.text) for _, one in SHOWN)
+    words = min(FEWEST_WORDS, own_words(message.text))
+    return any(
+        f"`{shown}`" in KINDS
+        or (own_words(shown) >= words and (A_WAY_OUT.match(message.text) or not A_WAY_OUT.match(shown)))
+        for shown, one in SHOWN
+        if one.search(message.text)
+    )
 
 
 def test_every_message_has_a_row() -> None:
@@ -68,7 +84,7 @@ def test_an_error_class_is_listed_with_its_exit_code(name: str) -> None:
 def test_a_message_of_the_library_says_what_to_do_or_what_may_be_given() -> None:
     assert len(OF_THE_LIBRARY) > 60
     # What they fill in says it: all places and a way out; a whole reason; what "auto" found, one by one.
-    filled_in = ("; looked for ", " cannot be verified: ", "; before that, ")
+    filled_in = ("; looked for ", " cannot be verified: ", "; before that, ", "; of the other engines: ")
     silent = [
         f"{one.place}: {one.text.replace(VALUE, '...')}"
         for one in OF_THE_LIBRARY
@@ -88,6 +104,22 @@ def test_a_message_in_c_is_read_with_its_constants_and_of_alternatives_the_first
     assert list(found) == [(3, "BAD", f"{VALUE} is old; so be, it; do it again")]
 
 
+def test_words_that_are_put_together_in_c_are_read_from_helpers_macros_and_within_another_call() -> None:
+    source = (
+        '#define LOOK(name) \\\n    fail(BAD, kName, \\\n  " has no ", #name)\n'
+        'if (x) failed(api, status, joined("it is ", n, none ? joined("old", kAgain) : why), kAgain);\n'
+    )
+    assert list(library_messages.messages_of(source, {"kAgain": "; do it again", "kName": "that"})) == [
+        (2, "BAD", f"that has no {VALUE}"),
+        (4, "api", f"{VALUE}it is {VALUE}old; do it again; do it again"),
+    ]
+
+
+def test_a_constant_of_a_source_goes_before_one_of_a_header_and_is_of_that_source_alone() -> None:
+    own = [one.text for one in OF_THE_LIBRARY if "tensorrt/engine_io.cpp" in one.place]
+    assert own and all("it is no engine of this bundle" in text or "build one for" in text for text in own)
+
+
 def test_the_class_of_an_error_is_read_from_a_call_and_from_a_base() -> None:
     source = (
         "WHERE = 'the attic'\n"
@@ -102,6 +134,13 @@ def test_the_class_of_an_error_is_read_from_a_call_and_from_a_base() -> None:
 
 def test_a_message_without_a_row_is_noticed() -> None:
     assert not covered(Message("nowhere", "DataError", f"the moon is in the way of {VALUE}"))
+
+
+@pytest.mark.parametrize("generic", ["...; looked for ...; ...", "..., or take the back end onnxruntime"])
+def test_a_row_of_few_words_or_of_a_way_out_covers_no_message_of_its_own(generic: str) -> None:
+    assert pattern(generic) in [one for _, one in SHOWN]
+    said = generic.replace("...", "the moon is in the way")
+    assert not covered(Message("nowhere", "NO_BACKEND", said))
 
 
 def test_what_python_says_beside_a_folder_named_like_the_package_is_what_the_page_says(

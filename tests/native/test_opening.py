@@ -9,8 +9,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
-from handle import BUNDLE, frame, opened, options, said_on_opening
+from handle import BUNDLE, FAILED, frame, opened, options, said_on_opening
 from openvino_shim import build_shim
 
 from edgeosr.bundle.directory import read_bundle, write_bundle
@@ -27,6 +28,16 @@ def test_paths_that_are_no_bundle_are_told(native, tmp_path, bundle_path):
     ):
         status, said = said_on_opening(native, path, options())
         assert status == BUNDLE and words in said
+
+
+def test_what_onnxruntime_cannot_load_is_told_to_need_a_newer_one_and_no_smaller_frame(
+    native, make_bundle, tiny
+):
+    model = onnx.load_model_from_string(tiny.build_graph())
+    next(node for node in model.graph.node if node.op_type == "Neg").op_type = "Not"  # of a number
+    status, said = said_on_opening(native, make_bundle(model=model.SerializeToString()), options())
+    assert status == FAILED and " cannot load model.onnx: " in said
+    assert "; a newer one may: pip install -U onnxruntime" in said and "frame" not in said
 
 
 def test_auto_says_that_a_body_is_left_for_a_library_that_was_given(native, body_bundle):

@@ -279,6 +279,19 @@ def test_builds_of_the_kernel_beside_the_plug_in_are_found(machine, libraries, m
     beside.rename(made.cubins)
 
 
+@pytest.mark.parametrize("named", ["./cubins", "cubins"])
+def test_a_relative_folder_of_builds_is_refused_for_it_is_another_after_a_chdir(machine, monkeypatch, named):
+    made = machine()
+    made.add()
+    monkeypatch.chdir(made.cubins.parent)
+    assert made.cubins.name == "cubins"
+    monkeypatch.setenv("EDGEOSR_CUBINS", named)
+    asked = options(backend=b"tensorrt", backend_library=made.library, warmup_frames=-1)
+    status, said = said_on_opening(made.native, made.path, asked)
+    assert status == NO_BACKEND
+    assert f"EDGEOSR_CUBINS must be a whole path; got {named}: write the path from / on" in said
+
+
 def test_the_driver_s_double_has_every_function_that_is_looked_for():
     """One that is missing may be no error: without those for clusters there are none."""
     text = (LIBRARY / "tensorrt" / "driver.h").read_text("utf-8")

@@ -7,7 +7,9 @@
  *
  * Of a live source the sink keeps one frame and drops the older one, so a slow network never falls behind. It
  * is opened again when it fails, ends, or gives no frame for five seconds: cameras restart, and networks
- * fail. Of a file each frame is judged, once, and the program ends with 0; --loop begins it again. */
+ * fail. Of a file each frame is judged, once, and the program ends; --loop begins it again. A file is what
+ * can be sought or has a length; all else is live. A network source that gives no frame at first ends the
+ * program with 1, and so does, at its end, any frame that could not be judged. */
 #include <edgeosr.h>
 #include <gst/app/gstappsink.h>
 #include <gst/video/video.h>
@@ -18,7 +20,9 @@
 static char const SINK[] =
     "%s ! videoconvert ! video/x-raw,format=NV12 ! appsink name=sink max-buffers=1 sync=false";
 
-enum ending { ENOUGH, ENDED, SILENT, FAILED, NOT_OPENED };
+static GstClockTime const PATIENCE = 5 * GST_SECOND;
+
+enum ending { ENOUGH, ENDED, EMPTY, SILENT, FAILED, NOT_OPENED };
 
 /* Judge one sample; return whether it was judged. The strides are the decoder's own. */
 static int judge(edgeosr_runtime* runtime, GstSample* sample) {
@@ -61,8 +65,41 @@ static int told_failure(GstElement* pipeline) {
     return 1;
 }
 
-/* Judge what comes until the source ends, fails or falls silent, or `left` frames were judged. */
-static enum ending run(edgeosr_runtime* runtime, char const* source, long* left, int* live) {
+/* Whether a source that has given a frame is a file. Cameras have no length, by whatever protocol they come.
+ */
+static int is_file(GstElement* pipeline) {
+    GstFormat const formats[] = {GST_FORMAT_TIME, GST_FORMAT_BYTES}; /* a single picture has bytes alone */
+    gboolean found = FALSE;
+    gint64 length = 0;
+    for (size_t i = 0; i < 2 && !found; ++i) {
+        GstQuery* query = gst_query_new_seeking(formats[i]);
+        if (gst_element_query(pipeline, query)) gst_query_parse_seeking(query, NULL, &found, NULL, NULL);
+        gst_query_unref(query);
+        if (gst_element_query_duration(pipeline, formats[i], &length) && length > 0) found = TRUE;
+    }
+    return found;
+}
+
+/* Start it, and tell whether a frame came, or will; a source that is not live by itself has one before it
+ * plays. */
+static int started(GstElement* pipeline, GstAppSink* sink, int* live) {
+    GstStateChangeReturn const changed = gst_element_set_state(pipeline, GST_STATE_PAUSED);
+    if (changed == GST_STATE_CHANGE_FAILURE) return 0;
+    if (changed == GST_STATE_CHANGE_NO_PREROLL) {
+        *live = 1;
+    } else {
+        GstSample* sample = gst_app_sink_try_pull_preroll(sink, PATIENCE);
+        if (sample == NULL) return 0;
+        gst_sample_unref(sample);
+        if (!is_file(pipeline)) *live = 1;
+    }
+    gst_app_sink_set_drop(sink, *live);
+    return gst_element_set_state(pipeline, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE;
+}
+
+/* Judge what comes until the source ends, fails or falls silent, or `left` frames were judged; below 0:
+ * without end. */
+static enum ending run(edgeosr_runtime* runtime, char const* source, long* left, int* live, int* failed) {
     enum ending ending = ENOUGH;
     GError* error = NULL;
     char* text = g_strdup_printf(SINK, source);
@@ -75,18 +112,18 @@ static enum ending run(edgeosr_runtime* runtime, char const* source, long* left,
         return NOT_OPENED;
     }
     GstElement* sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
-    /* A live source gives nothing before it plays. */
-    if (gst_element_set_state(pipeline, GST_STATE_PAUSED) == GST_STATE_CHANGE_NO_PREROLL) *live = 1;
-    gst_app_sink_set_drop(GST_APP_SINK(sink), *live);
-    gst_element_set_state(pipeline, GST_STATE_PLAYING);
-    while (*left > 0) {
-        GstSample* sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink), 5 * GST_SECOND);
+    int goes = started(pipeline, GST_APP_SINK(sink), live);
+    while (*left != 0) {
+        GstSample* sample = goes ? gst_app_sink_try_pull_sample(GST_APP_SINK(sink), PATIENCE) : NULL;
         if (sample == NULL) {
-            ending = gst_app_sink_is_eos(GST_APP_SINK(sink)) ? ENDED : SILENT;
+            ending = gst_app_sink_is_eos(GST_APP_SINK(sink)) ? (goes ? ENDED : EMPTY) : SILENT;
             if (told_failure(pipeline)) ending = FAILED;
             break;
         }
-        *left -= judge(runtime, sample);
+        if (!judge(runtime, sample))
+            *failed = 1;
+        else if (*left > 0)
+            --*left;
         gst_sample_unref(sample);
     }
     gst_element_set_state(pipeline, GST_STATE_NULL);
@@ -97,9 +134,9 @@ static enum ending run(edgeosr_runtime* runtime, char const* source, long* left,
 
 int main(int argc, char** argv) {
     edgeosr_runtime* runtime = NULL;
-    int live = 0, loop = argc > 1 && strcmp(argv[1], "--loop") == 0;
+    int live = 0, failed = 0, loop = argc > 1 && strcmp(argv[1], "--loop") == 0;
     char** given = argv + loop;
-    long left = 1000000000L;
+    long left = -1;
     enum ending ending;
     gst_init(NULL, NULL);
     if (argc - loop < 3 || argc - loop > 4 || (argc - loop == 4 && (left = atol(given[3])) < 1)) {
@@ -110,12 +147,13 @@ int main(int argc, char** argv) {
         fprintf(stderr, "%s\n", edgeosr_last_error());
         return 1;
     }
-    while ((ending = run(runtime, given[2], &left, &live)) != ENOUGH && ending != NOT_OPENED) {
+    while ((ending = run(runtime, given[2], &left, &live, &failed)) != ENOUGH && ending != NOT_OPENED) {
+        if (ending == EMPTY) fprintf(stderr, "the source ended before its first frame\n");
         if (ending == SILENT) fprintf(stderr, "no frame for five seconds\n");
         if (!live && !(loop && ending == ENDED)) break;
         fprintf(stderr, "opening the source again\n");
         g_usleep(500000);
     }
     edgeosr_close(runtime);
-    return ending == ENOUGH || ending == ENDED ? 0 : 1;
+    return !failed && (ending == ENOUGH || ending == ENDED) ? 0 : 1;
 }

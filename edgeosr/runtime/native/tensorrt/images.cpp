@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
+#include "backends/find_library.h"
 #include "base/failure.h"
 
 #ifndef EDGEOSR_KERNEL_SOURCE
@@ -64,8 +64,8 @@ bool loads(Device const& device, Build const& build) {
 }
 
 std::vector<std::string> folders() {
-    char const* const named = std::getenv("EDGEOSR_CUBINS");
-    if (named != nullptr && named[0] != '\0') return {named};
+    std::string const named = named_by("EDGEOSR_CUBINS", false);
+    if (!named.empty()) return {named};
     Dl_info here;
     if (dladdr(reinterpret_cast<void const*>(&loads), &here) == 0 || here.dli_fname == nullptr) return {};
     std::string const path = here.dli_fname;

@@ -18,7 +18,7 @@ struct Image {
 
 /// Return the build for a GPU from the first folder that holds builds of this plug-in's kernel source:
 /// EDGEOSR_CUBINS, `cubins` beside the plug-in, those of an edgeosr that is installed or checked out around
-/// it. Throws Failure: EDGEOSR_NO_BACKEND with what was looked for.
+/// it. Throws Failure: EDGEOSR_NO_BACKEND with what was looked for, or for a relative EDGEOSR_CUBINS.
 Image image_for(Device const& device);
 
 }  // namespace edgeosr::trt

@@ -116,7 +116,10 @@ Launch Kernel::planned_with(kernels::ScoreInput const& input, bool clusters) {
     Launch made;
     if (char const* const words =
             kernels::make_plan(packed_, input, &made.plan, kernels::built_in_plans(), clusters))
-        fail(EDGEOSR_BACKEND_FAILED, "the fused kernel does not take what the engine gives: ", words);
+        fail(EDGEOSR_BACKEND_FAILED,
+             "the fused kernel does not take what the engine gives: ",
+             words,
+             "; build it again: edgeosr build BUNDLE, or take the back end onnxruntime");
     char const* const name = kEntries[made.plan.entry];
     CUresult const found = cuda_.function(&made.function, module_, name);
     if (found == CUDA_ERROR_NOT_FOUND)

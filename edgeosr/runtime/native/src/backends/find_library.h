@@ -24,16 +24,18 @@ struct Sought {
     char const* way_out;
 };
 
-/// What a variable of the environment names, a path or a name for the system to find; "" if it is not set.
-/// Throws Failure: EDGEOSR_NO_BACKEND for a relative path: it would be another file once the program has
-/// changed its folder, as daemons do.
-inline std::string named_by(char const* variable) {
+/// What a variable of the environment names, a path or, of a library, a name for the system to find; "" if it
+/// is not set. Throws Failure: EDGEOSR_NO_BACKEND for a relative path: it would be another file once the
+/// program has changed its folder, as daemons do.
+inline std::string named_by(char const* variable, bool library = true) {
     char const* const value = std::getenv(variable);
     std::string named = value != nullptr ? value : "";
-    if (named.find('/') != std::string::npos && named[0] != '/')
+    if (!named.empty() && named[0] != '/' && (!library || named.find('/') != std::string::npos))
         fail(EDGEOSR_NO_BACKEND,
              variable,
-             " must be a whole path, or a name without a slash for the system to find; got ",
+             " must be a whole path",
+             library ? ", or a name without a slash for the system to find" : "",
+             "; got ",
              shown(named, 200),
              ": write the path from / on, which is the same file wherever the program runs");
     return named;

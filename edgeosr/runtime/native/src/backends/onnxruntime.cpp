@@ -26,22 +26,22 @@ struct Library {
     ort::Env* env = nullptr;
 };
 
-[[noreturn]] void failed(Api const& api, ort::Status* status, std::string const& what, edgeosr_status kind) {
+[[noreturn]] void failed(Api const& api, ort::Status* status, std::string const& what, char const* way_out) {
     std::string const said = api.message(status);
     api.release(status);
     bool const memory = said.find("bad_alloc") != std::string::npos ||
                         said.find("bad allocation") != std::string::npos ||
                         said.find("allocate memory") != std::string::npos;
-    fail(memory ? EDGEOSR_NO_MEMORY : kind,
+    fail(memory ? EDGEOSR_NO_MEMORY : EDGEOSR_BACKEND_FAILED,
          what,
          ": ",
          shown(said, 600),
-         memory ? kMoreMemory : "; try one smaller frame, or another version of onnxruntime");
+         memory ? kMoreMemory : way_out);
 }
 
 void require(Api const& api, ort::Status* status, char const* what) {
     if (status != nullptr)
-        failed(api, status, joined("onnxruntime could not ", what), EDGEOSR_BACKEND_FAILED);
+        failed(api, status, joined("onnxruntime could not ", what), "; try another version of it");
 }
 
 Library opened(void* handle, std::string const& path) {
@@ -125,7 +125,7 @@ class OnnxRuntime final : public Backend {
             failed(api_,
                    status,
                    joined("onnxruntime ", library_.version, " cannot load model.onnx"),
-                   EDGEOSR_BACKEND_FAILED);
+                   "; a newer one may: pip install -U onnxruntime, or name its file in EDGEOSR_ONNXRUNTIME");
         require(api_,
                 api_.create_cpu_memory(ort::kArenaAllocator, ort::kMemoryDefault, memory_.out()),
                 "describe memory");
@@ -241,7 +241,7 @@ class OnnxRuntime final : public Backend {
                           frames.height_px(),
                           "x",
                           frames.width_px()),
-                   EDGEOSR_BACKEND_FAILED);
+                   "; try one smaller frame, or another version of onnxruntime");
     }
 
     std::unique_ptr<Context> take_context() {
