@@ -1,7 +1,8 @@
 """What rounding can do to the numbers of a graph that runs elsewhere, and of an engine.
 
-A Jacobian norm counts masks of the map: where rounding moves a number over a kink it jumps, by a step that no
-band of sums bounds, and nothing else of that frame moves.
+A Jacobian norm counts masks, of the map or of every activation behind the cut of its probes: where rounding
+moves a number over a kink it jumps, by a step that no band of sums bounds, and nothing else of that frame
+moves.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Band:
         relative: and, on top of that, to any value, as a share of it.
         most_outside: share of the frames, of those judged alone and of those judged in a batch, whose score
             (or value) may lie outside, by up to ``CEILING`` bands. 0 to 1.
-        steps: of each part, whether rounding of the map may move it by a step; empty: of none. Of
+        steps: of each part, whether rounding may move it by a step; empty: of none. Of
             ``MOST_OUTSIDE`` of the frames such a part may lie outside, by up to ``CEILING`` bands, if all
             others are inside and the score differs by what follows of the step, within ``score``.
     """

@@ -21,6 +21,7 @@ from edgeosr.runtime.sessions import CPU_ONLY
 from edgeosr.scoring.activations import KINKED
 from edgeosr.scoring.fusion import Fusion
 from edgeosr.scoring.parts import part
+from edgeosr.scoring.scorer import Scorer
 from edgeosr.scoring.thresholds import Limit
 from edgeosr.verdict import Verdict
 
@@ -76,9 +77,17 @@ def half_of(bundle: Bundle, golden: Golden, graph: str) -> Half:
 
 def _steps(bundle: Bundle) -> tuple[bool, ...]:
     """Tell which parts rounding may move by a step, see ``Band``; of none for a smooth activation."""
-    closed_form = bundle_scorer(bundle).closed_form
-    kinked = closed_form is not None and closed_form.activation in KINKED
+    kinked = is_kinked(bundle_scorer(bundle))
     return tuple(kinked and part(name).counts_masks for name in bundle.manifest.parts)
+
+
+def is_kinked(scorer: Scorer) -> bool:
+    """Tell whether its Jacobian norm may move by a step.
+
+    Tangents of probes pass through every activation behind the cut, of which the scorer does not tell.
+    """
+    closed_form = scorer.closed_form
+    return scorer.probes is not None or (closed_form is not None and closed_form.activation in KINKED)
 
 
 def require_frame_size(runtime: Judge, golden: Golden) -> None:

@@ -62,7 +62,7 @@ class Part:
         code: number of its function in ``kernels/src/parts.cuh``, unique.
         title: a word for people, in reports.
         meaning: what a larger value means, in a few words.
-        counts_masks: it is computed of the derivatives of the last activation, which may jump.
+        counts_masks: it is computed of derivatives of activations, which may jump.
     """
 
     name: ClassVar[str]

@@ -96,10 +96,11 @@ class Handle:
         return self.library.edgeosr_verify(self.pointer, ctypes.byref(out)), out
 
     def info(self):
-        needed = ctypes.c_size_t()
-        self.library.edgeosr_info(self.pointer, None, 0, ctypes.byref(needed))
-        room = ctypes.create_string_buffer(needed.value)
-        require_ok(self.library, self.library.edgeosr_info(self.pointer, room, len(room), None))
+        needed, room = ctypes.c_size_t(1), b""
+        while needed.value > len(room):  # it may have grown since it was asked for
+            room = ctypes.create_string_buffer(needed.value)
+            status = self.library.edgeosr_info(self.pointer, room, len(room), ctypes.byref(needed))
+        require_ok(self.library, status)
         return json.loads(room.value)
 
     def last_error(self):

@@ -12,6 +12,7 @@ from readers import Readers, require_same
 
 from edgeosr.bench.reliability.spoil import array_entries, array_headers, flipped_bits
 from edgeosr.errors import BundleError
+from edgeosr.runtime.golden_verdicts import is_kinked
 from edgeosr.scoring.activations import KINKED
 from edgeosr.scoring.parts import carried_parts, part_names
 from edgeosr.scoring.scorer import ACTIVATIONS, PartConstants
@@ -118,12 +119,21 @@ def test_the_library_knows_the_activations_with_a_kink(library, activation):
     made = np.array(parameters.get(activation, []), np.float32)
     form = replace(scorer.closed_form, activation=activation or "relu", parameters=made)
     scorer = replace(scorer, closed_form=form)
-    if activation is None:  # no Jacobian norm, or one by probes
+    if activation is None:  # no Jacobian norm
         scorer = random_scorer(BASE)
-        assert scorer.closed_form is None
+        assert scorer.closed_form is scorer.probes is None
+    assert kinked(library, scorer) == is_kinked(scorer) == (activation in KINKED)
+
+
+def test_a_norm_by_probes_may_step(library):
+    scorer = random_scorer(replace(BASE, probes=3))
+    assert scorer.closed_form is None and scorer.probes is not None
+    assert kinked(library, scorer) and is_kinked(scorer)
+
+
+def kinked(library, scorer):
     data = write_scorer(scorer)
-    found = library.edgeosr_test_is_kinked(data, ctypes.c_size_t(len(data)))
-    assert found == (activation in KINKED)
+    return bool(library.edgeosr_test_is_kinked(data, ctypes.c_size_t(len(data))))
 
 
 def with_every_part(case):

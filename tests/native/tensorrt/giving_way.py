@@ -5,6 +5,7 @@ Over the doubles; in a process of its own: see ``test_tensorrt.py``.
 
 import ctypes
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Card:
 
     def lanes_with(self, *sizes):
         """Make a lane for each of these lists of sizes, all of them idle, the first used last."""
-        runs = [self.begin(MOST) for _ in sizes]
+        runs = [self.begin(2 * MOST) for _ in sizes]  # room for the rows of all sizes of a lane
         for run, counts in zip(runs, sizes, strict=True):
             assert all(self.judge(run, count) == 0 for count in counts)
         for run in reversed(runs):
@@ -187,6 +188,54 @@ def test_a_size_that_fits_in_one_lane_alone_is_waited_for_there_and_the_others_s
     assert waiting.ended() and again.ended()
     assert (waiting.status, again.status) == (0, 0) and waiting.score == again.score == expected
     assert (one.lanes(), one.slots()) == (2, 2)
+
+
+def held_back(one, sizes, *, by):
+    """Start calls of these sizes while calls of the sizes ``by`` have the lanes that they fit in.
+
+    Returns the contexts that were made in vain.
+    """
+    busy, before = [one.begin(count) for count in by], one.contexts_made()
+    said = [one.judge(run, count) for run, count in zip(busy, by, strict=True)]
+    waiting, made = [Call(one, count) for count in sizes], -1
+    while made != one.contexts_made() - before:
+        made = one.contexts_made() - before
+        time.sleep(0.3)  # for all to come
+    waits = [call.is_alive() for call in waiting]
+    for run in busy:
+        one.engine.end(run)
+    assert said == [0] * len(by) and waits == [True] * len(waiting)
+    assert all(call.ended() and call.status == 0 for call in waiting)
+    return made
+
+
+@pytest.mark.parametrize("most", [7, 12])
+def test_of_several_sizes_that_fit_in_one_lane_alone_each_is_waited_for_there(card, most):
+    one, sizes = card(), range(6, most + 1)
+    one.lanes_with((5, *sizes), (1,))
+    one.fill()
+    assert [held_back(one, sizes, by=[5]) for _ in range(2)] == [len(sizes), 0]
+
+
+def test_each_size_is_tried_once_more_after_a_hundred_calls_of_its_own(card):
+    one = card()
+    one.lanes_with((5, 6, 7), (1,))
+    one.fill()
+    assert held_back(one, [6, 7], by=[5]) == 2
+    assert [one.one(count) for count in [7] * 50 + [6] * (PATIENCE - 1)] == [0] * (49 + PATIENCE)
+    assert [held_back(one, [6], by=[5]) for _ in range(3)] == [0, 1, 0]
+    assert held_back(one, [7], by=[5]) == 0
+
+
+def test_of_more_than_eight_such_sizes_the_one_is_forgotten_that_is_tried_again_soonest(card):
+    one, both = card(), [5, 2]
+    one.lanes_with(range(5, 13), (2, 20, 21), (1,))
+    one.fill()
+    assert held_back(one, [*range(6, 13), 20], by=both) == 8
+    assert held_back(one, [8], by=both) == 0
+    assert held_back(one, [21], by=both) == 1
+    assert held_back(one, [6, 7, 9, 10, 11, 12, 20, 21], by=both) == 0
+    assert held_back(one, [8], by=both) == 1
 
 
 def test_what_waits_for_a_size_is_told_where_that_is_let_go_meanwhile(card):

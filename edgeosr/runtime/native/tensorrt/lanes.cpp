@@ -33,9 +33,28 @@ std::vector<Lane*>::iterator Lanes::free_with(Shape const& shape) {
 
 Lane* Lanes::take(Shape const& first) {
     Lock lock(mutex_);
-    bool const scarce = before_scarce_ > 0 && scarce_ == first;
-    if (scarce) --before_scarce_;
-    return taken(lock, first, scarce);
+    return taken(lock, first, counts_as_scarce(first));
+}
+
+/// Say whether a call of this shape waits for those that have it, and count the call.
+bool Lanes::counts_as_scarce(Shape const& shape) {
+    for (Scarce& one : scarce_)
+        if (one.before > 0 && one.shape == shape) {
+            --one.before;
+            return true;
+        }
+    return false;
+}
+
+void Lanes::note_scarce(Shape const& shape) {
+    auto place = std::find_if(scarce_.begin(), scarce_.end(), [&](Scarce const& one) {
+        return one.before > 0 && one.shape == shape;
+    });
+    if (place == scarce_.end())
+        place = std::min_element(scarce_.begin(), scarce_.end(), [](Scarce const& left, Scarce const& right) {
+            return left.before < right.before;
+        });
+    *place = {shape, kPatience};
 }
 
 Lane* Lanes::taken(Lock& lock, Shape const& first, bool from_those_that_have_it) {
@@ -156,8 +175,7 @@ bool Lanes::make_way(Lane*& lane, Shape const& shape, bool& gave_context) {
     }
     if (!somebody_has(shape)) return false;
     // It fits where it is, so that one is waited for; this one is of use to others meanwhile.
-    scarce_ = shape;
-    before_scarce_ = kPatience;
+    note_scarce(shape);
     lock.unlock();
     Call call = std::move(lane->call);
     give_back(std::exchange(lane, nullptr));

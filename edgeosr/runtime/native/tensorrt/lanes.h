@@ -7,6 +7,7 @@
 // then, so that a batch that fits nowhere takes nothing from those that do.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -22,6 +23,9 @@ constexpr std::size_t kMostLanes = 4;
 /// Calls that come before what failed for want of memory is tried once more: a further lane, a size in a
 /// further lane, a context in the place of another.
 constexpr std::size_t kPatience = 100;
+/// Sizes at once that calls wait for where they are; of a further one the size is forgotten that is tried
+/// once more soonest.
+constexpr std::size_t kMostScarce = kMostSlots;
 
 class Lanes {
   public:
@@ -45,6 +49,8 @@ class Lanes {
     bool somebody_has(Shape const& shape) const;
     std::vector<Lane*>::iterator free_with(Shape const& shape);
     Lane* taken(Lock& lock, Shape const& first, bool from_those_that_have_it);
+    bool counts_as_scarce(Shape const& shape);
+    void note_scarce(Shape const& shape);
     void make_another(Lock& lock);
     bool make_way(Lane*& lane, Shape const& shape, bool& gave_context);
     bool would_help(Want const& want, std::size_t left, Held const& held, bool& gave_context);
@@ -59,8 +65,12 @@ class Lanes {
     std::size_t made_ = 0;                      // lanes, or being made; kMostLanes at most
     std::string lost_;                          // why no call is taken any more
     // Calls that are still to come, see kPatience.
-    std::size_t before_lane_ = 0, before_scarce_ = 0, before_context_ = 0;
-    Shape scarce_;  // there is no memory for it but where it is
+    std::size_t before_lane_ = 0, before_context_ = 0;
+    struct Scarce {
+        Shape shape;  // there is no memory for it but where it is
+        std::size_t before = 0;
+    };
+    std::array<Scarce, kMostScarce> scarce_;  // free where none is still to come
 };
 
 }  // namespace edgeosr::trt

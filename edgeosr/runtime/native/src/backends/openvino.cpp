@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "backends/openvino_network.h"
+#include "base/failure.h"
+#include "base/file.h"
 #include "base/sha256.h"
 #include "scoring/score.h"
 
@@ -56,7 +58,8 @@ class OpenVino final : public Backend {
     std::string why_calls_wait() const override {
         std::lock_guard<std::mutex> const lock(mutex_);
         if (refused_.empty()) return "";
-        return joined("calls wait for each other, for no further network could be made: ", refused_);
+        return joined("calls at once may wait for each other, for a further network was not made: ",
+                      refused_);
     }
 
     void run(Frames const& frames, RowSink& sink, double limit_s) override {
@@ -147,13 +150,25 @@ class OpenVino final : public Backend {
 
     /// The weights are not kept beside those that OpenVINO has, so a further network is read from the bundle.
     std::unique_ptr<Context> another_context() {
-        Bytes const data =
-            read_plain_file(plan_.directory, plan_.file.name, plan_.file.bytes, plan_.file.bytes);
-        if (sha256_hex(data.data(), data.size()) != plan_.file.sha256) {
-            replaced_ = true;
-            fail(EDGEOSR_BAD_BUNDLE, plan_.directory, " was replaced; open it again");
-        }
+        Bytes const data = read_again();
+        if (sha256_hex(data.data(), data.size()) != plan_.file.sha256) found_replaced();
         return make_context(data.text());
+    }
+
+    Bytes read_again() {
+        try {
+            return read_plain_file(plan_.directory, plan_.file.name, plan_.file.bytes, plan_.file.bytes);
+        } catch (Failure const& failure) {
+            // What is there and is not what was opened stays so; what is missing may come back as it was.
+            if (failure.status() != EDGEOSR_BAD_BUNDLE || !exists(plan_.directory + "/" + plan_.file.name))
+                throw;
+        }
+        found_replaced();
+    }
+
+    [[noreturn]] void found_replaced() {
+        replaced_ = true;
+        fail(EDGEOSR_BAD_BUNDLE, plan_.directory, " was replaced; open it again");
     }
 
     std::unique_ptr<Context> take_context() {

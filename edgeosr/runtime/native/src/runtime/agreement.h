@@ -15,11 +15,11 @@ struct Band {
     std::vector<double> values;  // of each part, in the stds of the fusion;
     double relative = 0;         // and on top of that, as a share of a value
     double most_outside = 0;     // share of the frames that may lie outside, by up to 8 bands
-    std::vector<char> steps;     // of each part, whether rounding of the map may move it by a step; or empty
+    std::vector<char> steps;     // of each part, whether rounding may move it by a step; or empty
 };
 
-/// Of one graph in float32 that runs elsewhere, where sums come in another order; and of a body. kinked: the
-/// derivative of the last activation jumps, and with it a Jacobian norm.
+/// Of one graph in float32 that runs elsewhere, where sums come in another order; and of a body. kinked: a
+/// Jacobian norm may step, see is_kinked of the scorer.
 Band same_graph_band(std::vector<std::string> const& parts, bool kinked);
 Band engine_band(Rounding const& rounding);
 

@@ -40,7 +40,7 @@ struct Loaded {
     std::string manifest_sha256;
     Bytes golden;         // the bytes of golden.npz
     Threshold portable;   // of model.onnx, whatever graph runs
-    bool kinked = false;  // the derivative of the last activation jumps
+    bool kinked = false;  // see is_kinked of the scorer
     std::unique_ptr<Backend> backend;
     bool unverified = false;  // an engine that takes none of the golden frames
     std::vector<char const*> classes, parts;

@@ -80,7 +80,7 @@ struct Scorer {
 /// Tell whether the part at a place of the list can be computed from what the scorer holds.
 bool carries(Scorer const& scorer, std::size_t place);
 
-/// Tell whether its Jacobian norm counts masks: rounding of the map then moves it by whole steps.
+/// Tell whether its Jacobian norm counts masks: rounding then moves it by whole steps.
 bool is_kinked(Scorer const& scorer);
 
 /// Throw unless it is the scorer that the manifest speaks of.

@@ -50,7 +50,9 @@ bool is_kinked(Scorer const& scorer) {
                                       Activation::kClip,
                                       Activation::kElu,
                                       Activation::kHardSwish};
-    // Without a closed form it is the identity.
+    // Tangents pass through every activation behind the cut, of which the scorer does not tell.
+    if (scorer.probes > 0) return true;
+    // With neither it is the identity.
     return std::find(std::begin(kKinked), std::end(kKinked), scorer.activation) != std::end(kKinked);
 }
 
