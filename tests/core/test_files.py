@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 
 import pytest
 
@@ -53,19 +54,22 @@ def test_a_pipe_or_a_device_is_not_read_as_a_file(tmp_path, made):
         raise AssertionError("it was read")
 
 
-def test_a_pipe_or_a_device_is_not_replaced_and_is_refused_before_any_work(tmp_path):
+def test_a_pipe_or_a_socket_is_not_replaced_and_is_refused_before_any_work(tmp_path, monkeypatch):
+    # Never a real device: a writer that does not refuse it would replace it on the machine of the tests.
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    (tmp_path / "device").symlink_to("/dev/full")
-    for name in ("pipe", "link", "device"):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+    for name in ("pipe", "link", "socket"):
         path = tmp_path / name
         with pytest.raises(StorageError, match="it is a pipe, a device or a socket; choose another place"):
             require_place(path, folder=False)
         with pytest.raises(StorageError, match="expected a regular file, and it is a pipe, a device or a"):
             write_text(path, "new")
-    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "device").is_char_device()
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "socket").is_socket()
     assert os.readlink(tmp_path / "link") == "pipe"
-    assert names(tmp_path) == ["device", "link", "pipe"]
+    assert names(tmp_path) == ["link", "pipe", "socket"]
 
 
 @pytest.mark.parametrize("there", [True, False])
