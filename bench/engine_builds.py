@@ -18,6 +18,7 @@ from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.tensors import MAP, TANGENTS
+from edgeosr.cli.program import run_program
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import require_choice
@@ -156,4 +157,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

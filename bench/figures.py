@@ -27,6 +27,7 @@ from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
 
@@ -252,4 +253,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

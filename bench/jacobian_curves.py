@@ -15,6 +15,7 @@ from typing import Any
 
 from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
+from edgeosr.cli.program import run_program
 from edgeosr.errors import DataError, UsageError
 from edgeosr.files import storage_errors, write_text
 from edgeosr.run import LOG, RunRecord, read_run
@@ -122,4 +123,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

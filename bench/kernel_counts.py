@@ -12,12 +12,12 @@ import argparse
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeosr.cli.program import run_program
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts, counts_from_record
@@ -188,4 +188,4 @@ def _counted(build: "Compiled", one: Counted, launches: "Mapping[str, Launch]") 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

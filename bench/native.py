@@ -12,7 +12,6 @@ on OpenVINO the golden frames are judged then, alone and in batches.
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from edgeosr.bench.table_command import faster_than, require_frame, require_one_
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
+from edgeosr.cli.program import run_program
 from edgeosr.runtime.native.library import onnxruntime_library, openvino_library
 from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, processor_flags
 from edgeosr.runtime.runtime import Runtime
@@ -164,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

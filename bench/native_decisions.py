@@ -12,7 +12,6 @@ counted apart: there rounding decides. Name bundles of every fit; the frames are
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.body import F32
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY
+from edgeosr.cli.program import run_program
 from edgeosr.errors import InferenceError, UsageError
 from edgeosr.files import write_bytes
 from edgeosr.runtime.bundle_golden import bundle_golden
@@ -214,4 +214,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -23,6 +23,7 @@ from edgeosr.bench.kernel_counts import key_of, row_name
 from edgeosr.bench.kernel_latency import Device, predicted
 from edgeosr.bench.latency_table import latencies_of
 from edgeosr.bench.plan_rows import SHAPES, best_row, cases_of, only, tiling_of, variants, words_of
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.files import write_text
 from edgeosr.kernels.build.sources import FOLDER, device_source
@@ -282,4 +283,4 @@ def _record(path: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeosr.bench.option_values import frame_size, some_seconds, whole_number, written_file
 from edgeosr.bench.samples import Samples, ratio_from_samples
+from edgeosr.bench.timer import MINIMUM_TURNS
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import Bundle
 from edgeosr.errors import BundleError, FrameError
@@ -60,7 +61,11 @@ def require_frame(bundles: Sequence[Bundle], frame: tuple[int, int]) -> None:
 
 
 def table_command(
-    description: str | None, measure: Callable[..., Report], as_text: Callable[[Report], str]
+    description: str | None,
+    measure: Callable[..., Report],
+    as_text: Callable[[Report], str],
+    *,
+    least_turns: int = MINIMUM_TURNS,
 ) -> int:
     """Run the command.
 
@@ -68,6 +73,7 @@ def table_command(
         description: for ``--help``.
         measure: called with the paths of bundles, ``frame`` (height, width), ``turns`` and ``limit_s``.
         as_text: the record for a terminal.
+        least_turns: what ``measure`` takes even when the time is up, of more turns.
     """
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
@@ -81,7 +87,10 @@ def table_command(
     )
     parser.add_argument("--turns", type=whole_number, default=200, help="most timed calls of each row")
     parser.add_argument(
-        "--seconds", type=some_seconds, default=60.0, help="most of the rows; 10 turns at least"
+        "--seconds",
+        type=some_seconds,
+        default=60.0,
+        help=f"most of the rows; the first {least_turns} turns are taken even so",
     )
     parser.add_argument("--out", type=written_file, help="write the record here, as JSON")
     given = parser.parse_args()

@@ -25,6 +25,7 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.tensors import EMBEDDING
+from edgeosr.cli.program import run_program
 from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import find_value
@@ -309,4 +310,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -11,7 +11,6 @@ beside it stands what the decision gate found on known and unknown images when t
 """
 
 import itertools
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from edgeosr.bundle.body import F32, BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
+from edgeosr.cli.program import run_program
 from edgeosr.errors import BundleError
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import enlarged
@@ -261,4 +261,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -60,13 +60,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that replaces it when the block ends without an exception.
 
     Missing parent folders are made. On any exception, Ctrl-C included, ``path`` is untouched and the
-    temporary file is removed. What a killed writer left beside ``path`` is removed too.
+    temporary file is removed. What a killed writer left beside ``path`` is removed too. A link stays a link:
+    what it leads to is replaced.
 
     Raises:
-        StorageError: the disk is full, the folder is not writable, and the like.
+        StorageError: the disk is full, the folder is not writable, and the like, or something else than a
+            file is there.
     """
     path = Path(path)
     with storage_errors("write", path):
+        if special := special_place(path):
+            raise OSError(errno.EINVAL, f"expected a regular file, and {special}")
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path) as (descriptor, temporary):
             with os.fdopen(descriptor, "wb", closefd=False) as file:
@@ -77,17 +82,30 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
 
 
+def special_place(path: Path) -> str | None:
+    """Say why no file can take the place of what is there, which is neither a file nor a folder; else None.
+
+    A link counts as what it leads to.
+    """
+    # Before the link is followed: /dev/stdout leads to a name like pipe:[7], which no folder holds.
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        return "it is a pipe, a device or a socket"
+    if os.path.islink(os.path.realpath(path)):
+        return "it is a link that leads in a circle"
+    return None
+
+
 def require_place(path: Path, *, folder: bool) -> None:
     """Look, before work whose result goes there, whether a file or a folder can be written at ``path``.
 
     Raises:
         StorageError: there is something else, or the nearest folder above it takes nothing.
     """
-    reason = None
-    if os.path.lexists(path) and os.path.exists(path) and os.path.isdir(path) != folder:
+    reason = None if folder else special_place(path)
+    if reason is None and os.path.exists(path) and os.path.isdir(path) != folder:
         reason = f"it is {'no folder' if folder else 'a folder'}"
-    else:
-        above = Path(os.path.abspath(path))
+    elif reason is None:
+        above = Path(os.path.realpath(path))
         above = above if folder and os.path.isdir(above) else above.parent
         while not os.path.lexists(above) and above != above.parent:
             above = above.parent

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeosr.bench.gpu_rung.counters import CASES
 from edgeosr.bench.kernel_counts import row_name
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.kernels.build.phases import NAMES
 
@@ -88,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 from edgeosr.bench.gpu_rung import start_here
 from edgeosr.bench.gpu_rung.wheels import CARDS, JETSON, Kind
 from edgeosr.bundle.directory import read_bundle
+from edgeosr.cli.program import run_program
 from edgeosr.errors import DataError, EdgeosrError, UsageError
 from edgeosr.files import atomic_file
 from edgeosr.kernels.build.ahead import BUILDS, SOURCE_FILE
@@ -234,4 +235,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -18,6 +18,7 @@ from edgeosr.bench.open_set.suite import SuiteSettings, document_of, run_lists
 from edgeosr.bench.open_set.table import every_score, tables
 from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
+from edgeosr.cli.program import run_program
 from edgeosr.errors import UsageError, require_choice, require_extra, require_threads
 from edgeosr.files import write_text
 
@@ -112,4 +113,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -27,6 +27,7 @@ from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
+from edgeosr.cli.program import run_program
 from edgeosr.errors import require_threads
 from edgeosr.files import write_text
 from edgeosr.printed import say
@@ -200,4 +201,4 @@ def _trained(protocol: Protocol, work: Path) -> Iterator[Estimate]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

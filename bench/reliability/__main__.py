@@ -17,6 +17,7 @@ from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
 from edgeosr.bench.reliability.killed_commands import kill_command
 from edgeosr.bench.reliability.killed_replacement import kill_at_every_step, kill_at_random
 from edgeosr.bench.reliability.many_frames import try_frames
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
 
@@ -44,7 +45,7 @@ def main() -> int:
     try:
         counts, passed = _tried(arguments)
     except EdgeosrError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     document = {
         "trial": arguments.trial,
@@ -117,4 +118,4 @@ def _commands(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

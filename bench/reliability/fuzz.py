@@ -24,6 +24,7 @@ from edgeosr.bundle.graphs import model_contract
 from edgeosr.bundle.manifest import parse_manifest
 from edgeosr.bundle.onnx.rules import require_graph
 from edgeosr.bundle.onnx.wire import WireError
+from edgeosr.cli.program import run_program
 from edgeosr.data.image_file import decode_image
 from edgeosr.data.orientation import orientation_in
 from edgeosr.errors import EdgeosrError
@@ -165,4 +166,4 @@ def _guided(parser: Parser, corpus: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError
 from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
@@ -36,10 +37,10 @@ def main() -> int:
     try:
         print(make_small_bundle(parser.parse_args().out))
     except EdgeosrError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

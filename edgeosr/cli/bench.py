@@ -140,7 +140,8 @@ def _require_json(out: Path | None) -> None:
             "--out latency.json"
         )
     if out is not None:
-        require_place(out, folder=False)
+        for written in (out, out.with_suffix(".png")):
+            require_place(written, folder=False)
         require_extra("matplotlib", extra="export", purpose="--out, which draws the latency,")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeosr.errors import StorageError, UsageError, require_choice
-from edgeosr.files import storage_errors, umask
+from edgeosr.files import special_place, storage_errors, umask
 from edgeosr.leftovers import TEMPORARY, temporary_file
 from edgeosr.runtime.annotate import annotate
 from edgeosr.runtime.video import load_opencv, opencv_name
@@ -122,11 +122,14 @@ class VideoWriter:
 
         Raises:
             UsageError: ``path`` is the source.
+            StorageError: it is a pipe, a device or the like.
         """
         with contextlib.suppress(OSError):  # what cannot be looked at will not be written either
             if isinstance(source, str) and path.exists() and path.samefile(source):
                 raise UsageError(f"{path} is the source itself; choose another --out")
-        self.path = path
+        if special := special_place(path):
+            raise StorageError(f"cannot write {path}: {special}; choose another place")
+        self.path = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link stays a link
         self._rate = rate
         self._writer: Any = None
         self._temporary = path

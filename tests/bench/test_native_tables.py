@@ -56,7 +56,7 @@ def test_opening_is_told_beside_the_back_end_alone(bundle: Bundle) -> None:
     ((one,), rows) = report["bundles"], report["bundles"][0]["rows"]
     names = ["onnxruntime alone", "libedgeosr on onnxruntime", "openvino alone", "libedgeosr on openvino"]
     assert [row["name"] for row in rows] == names and one["network"].endswith("input 8x8")
-    assert {row["turns"] for row in rows} == {native_opening.LEAST_TURNS}
+    assert {row["turns"] for row in rows} == {1}
     for row, alone in zip(rows[1::2], rows[::2], strict=True):
         assert row["over_mib"] == row["resident_mib"] - alone["resident_mib"]
         assert row["over_open_cpu_ms"] == row["open_cpu_ms"] - alone["open_cpu_ms"]
@@ -81,6 +81,19 @@ const struct base *OrtGetApiBase(void) {
     return &made;
 }
 """
+
+
+@pytest.mark.parametrize(
+    ("turns", "limit_s", "taken"),
+    [(2, 60.0, 2), (2, 0.0, 2), (9, 0.0, native_opening.LEAST_TURNS), (9, 60.0, 9)],
+)
+def test_opening_takes_the_turns_that_were_asked_for_and_of_more_the_least_when_the_time_is_up(
+    turns: int, limit_s: float, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "".join(f"{stage} 1 1 1 1 1\n" for stage in native_opening.STAGES)
+    monkeypatch.setattr(native_opening, "run", lambda program: said)
+    rows, _ = native_opening.measure({"onnxruntime alone": ("program",)}, turns, limit_s)
+    assert rows[0]["turns"] == taken
 
 
 def test_the_versions_told_are_those_that_the_measured_libraries_say(

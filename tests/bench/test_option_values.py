@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BAD = (
     ("--seconds", "0", "expected seconds"),
     ("--out", "{file}/x.json", "is no folder; choose another place"),
     ("--out", "{folder}", "it is a folder; choose another place"),
+    ("--out", "{pipe}", "it is a pipe, a device or a socket; choose another place"),
+    ("--out", "{link}", "it is a pipe, a device or a socket; choose another place"),
 )
 
 
@@ -39,7 +42,11 @@ def refused(module, arguments, monkeypatch, capsys):
 
 def filled(text, tmp_path):
     (tmp_path / "file").touch()
-    return text.format(file=tmp_path / "file", folder=tmp_path)
+    if not (tmp_path / "pipe").exists():
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to("pipe")
+    names = {name: tmp_path / name for name in ("file", "pipe", "link")}
+    return text.format(folder=tmp_path, **names)
 
 
 @pytest.mark.parametrize("module", TABLES)
@@ -75,6 +82,22 @@ def test_a_table_refuses_a_bad_option_before_it_reads_a_bundle(
 def test_the_other_programs_do_so_too(module, arguments, tmp_path, monkeypatch, capsys):
     said = refused(module, [filled(one, tmp_path) for one in arguments], monkeypatch, capsys)
     assert "error: argument --" in said and ("expected" in said or "cannot write" in said)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("native", "the first 10 turns are taken even so"),
+        ("x86", "the first 10 turns are taken even so"),
+        ("native_opening", "the first 5 turns are taken even so"),
+    ],
+)
+def test_the_help_says_how_many_turns_are_taken_at_least(module, words, monkeypatch, capsys):
+    program = importlib.import_module(f"edgeosr.bench.{module}")
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_good_values_are_read():

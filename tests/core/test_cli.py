@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,6 +153,16 @@ def test_bench_misses_what_draws_its_picture_before_it_times_anything(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else there(name))
     code, _, err = edgeosr("bench", "no-bundle", "--out", "latency.json")
     assert code == 1 and "--out, which draws the latency, needs the package 'matplotlib'" in err
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.png"])
+def test_bench_refuses_a_pipe_where_its_record_or_picture_goes_before_it_times_anything(
+    name: str, edgeosr: Run, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / name)
+    code, _, err = edgeosr("bench", "no-bundle", "--out", str(tmp_path / "t.json"))
+    assert code == 1 and f"{name}: it is a pipe, a device or a socket; choose another place" in err
+    assert (tmp_path / name).is_fifo()
 
 
 def test_ctrl_c_ends_with_130_and_a_line(edgeosr: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """predict on video: every frame judged and drawn, Ctrl-C finishes the file, a failure costs no verdict."""
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -77,6 +78,19 @@ def test_other_suffixes_and_the_source_itself_are_refused(bundle_path: Path, cli
     with pytest.raises(UsageError, match="is the source itself"):
         predict_source(bundle_path, "clip.avi", out=clip)
     assert clip.read_bytes() == before
+
+
+def test_a_pipe_is_not_drawn_over_and_a_link_stays_a_link(bundle_path: Path, clip: Path) -> None:
+    os.mkfifo("pipe.mp4")
+    lines: list[str] = []
+    with pytest.raises(StorageError, match=r"cannot write pipe\.mp4: it is a pipe, a device or a socket"):
+        predict_source(bundle_path, "clip.avi", out=Path("pipe.mp4"), json_lines=True, emit=lines.append)
+    assert Path("pipe.mp4").is_fifo() and lines == []
+    Path("far").mkdir()
+    Path("link.mp4").symlink_to("far/drawn.mp4")
+    predict_source(bundle_path, "clip.avi", out=Path("link.mp4"), limit=3)
+    assert os.readlink("link.mp4") == "far/drawn.mp4"
+    assert len(read_video(Path("far/drawn.mp4"))[0]) == 3 and len(list(Path("far").iterdir())) == 1
 
 
 def test_ctrl_c_finishes_the_file_with_the_frames_so_far(bundle_path: Path, clip: Path) -> None:

@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgeosr import __version__
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
+from edgeosr.files import require_place
 from edgeosr.kernels.build.images import cache_folder
 from edgeosr.runtime.native.library import ABI
 
@@ -108,9 +110,10 @@ def build(
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         made = list(pool.map(compiled, (*(sources() if only is None else only), *more)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(f".{os.getpid()}.tmp")
+    place = Path(os.path.realpath(out))  # a link stays a link
+    temporary = place.with_suffix(f".{os.getpid()}.tmp")
     _run([*command, *flags, *LINKED, *named, *map(str, made), *link, "-o", str(temporary)])
-    temporary.replace(out)
+    temporary.replace(place)
     return out
 
 
@@ -175,12 +178,14 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
+        require_place(arguments.out, folder=False)
+        require_place(arguments.objects, folder=True)
         print(build(arguments.out, objects=arguments.objects))
     except EdgeosrError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -14,7 +14,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
+from edgeosr.files import require_place
 from edgeosr.runtime.native.build import build, kept_objects
 
 GLIBC = (2, 28)
@@ -107,15 +109,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the folder for the wheels; default: beside the pure one")
     arguments = parser.parse_args()
     try:
+        for folder in (arguments.objects, arguments.out or arguments.pure.parent):
+            require_place(folder, folder=True)
         for machine in arguments.machine or MACHINES:
             library = arguments.objects / machine / "libedgeosr.so"
             data = cross_compiled(machine, library, objects=arguments.objects).read_bytes()
             print(platform_wheel(arguments.pure, data, machine, arguments.out or arguments.pure.parent))
     except EdgeosrError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -15,6 +15,7 @@ from edgeosr import preprocessing
 from edgeosr.bundle import checked_json, engines, groups, left_out
 from edgeosr.bundle.manifest import LARGEST_FILES
 from edgeosr.bundle.onnx import operators, wire
+from edgeosr.cli.program import run_program
 from edgeosr.runtime import golden
 from edgeosr.scoring import npz, scorer_file
 from edgeosr.scoring.limits import FILE_LIMITS
@@ -208,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

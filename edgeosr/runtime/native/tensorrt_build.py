@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError
+from edgeosr.files import require_place
 from edgeosr.kernels.build.sources import FOLDER as KERNEL
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.build.toolchain import find_nvcc
@@ -107,12 +109,14 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
+        require_place(arguments.out, folder=False)
+        require_place(arguments.objects, folder=True)
         print(build_plugin(arguments.out, arguments.include, cuda=arguments.cuda, objects=arguments.objects))
     except EdgeosrError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
