@@ -179,37 +179,30 @@ void memory_is_short(char const* library, char const* bundle) {
     card::allow(-1);
 }
 
-/// A batch that fits nowhere is refused each time, and takes nothing, while others judge on.
-void batches_fit_nowhere(char const* library, char const* bundle) {
-    constexpr unsigned kFew = 2;  // of more lanes all memory together would be enough
+/// A batch that fits nowhere, unless lanes that are idle just then hold enough, beside others that judge on.
+/// What it may take is in giving_way.py, in a fixed order.
+void batches_hardly_fit(char const* library, char const* bundle) {
+    constexpr unsigned kFew = 2;
     edgeosr::Runtime runtime(bundle, options_with(library));
-    auto const single = [&runtime](unsigned seed) {
-        check(is_good(Call(seed, engine::kHeight, 1).judged(runtime.get())), "a single frame");
-    };
-    auto const by_all = [&single](std::atomic<bool> const& done) {
-        std::vector<std::thread> threads;
-        for (unsigned i = 0; i < kFew; ++i)
-            threads.emplace_back([&single, &done, i] {
-                for (unsigned turn = 0; turn < 20 || !done; ++turn)
-                    single(i + kFew * turn);
-            });
-        return threads;
-    };
-    std::atomic<bool> done{true};
-    for (auto& thread : by_all(done))
-        thread.join();
+    std::atomic<bool> done{false};
+    std::vector<std::thread> threads;
     card::allow(0);
-    long const lanes = card::streams(), things = card::alive();
-    done = false;
-    auto threads = by_all(done);
+    for (unsigned i = 0; i < kFew; ++i)
+        threads.emplace_back([&runtime, &done, i] {
+            for (unsigned turn = 0; turn < 20 || !done; ++turn)
+                check(is_good_or_without_memory(
+                          Call(i + kFew * turn, engine::kHeight, 1).judged(runtime.get())),
+                      "a single frame");
+        });
     for (unsigned turn = 0; turn < 20; ++turn)
-        check(Call(turn, engine::kMostHeight, engine::kMostFrames).judged(runtime.get()) == EDGEOSR_NO_MEMORY,
-              "frames that fit nowhere");
+        check(is_good_or_without_memory(
+                  Call(turn, engine::kMostHeight, engine::kMostFrames).judged(runtime.get())),
+              "frames that hardly fit");
     done = true;
     for (auto& thread : threads)
         thread.join();
-    check(card::streams() == lanes && card::alive() == things, "nothing was let go for them");
     card::allow(-1);
+    check(is_good(Call(1, engine::kHeight, 1).judged(runtime.get())), "it goes on");
 }
 
 /// Every thread is told, those that wait for a lane too; nothing judges after it.
@@ -296,7 +289,7 @@ int main(int argc, char** argv) {
         check(Call(5).judged(runtime.get()) == EDGEOSR_OK, "it goes on");
     }
     memory_is_short(library, one);
-    batches_fit_nowhere(library, one);
+    batches_hardly_fit(library, one);
     device_is_lost(library, one);
     check(card::alive() == 0 && engine::alive() == 0, "nothing is left behind");
     card::restart();
