@@ -232,7 +232,10 @@ UPGRADE = "upgrade this one from where it came, a clone with: git pull"
 
 def _read_schema(root: JsonNode, document: str) -> int:
     if not isinstance(root.value, dict) or "schema" not in root.value:
-        raise BundleError(f"{document} is no edgeosr manifest: it has no field 'schema'")
+        raise BundleError(
+            f"{document} is no edgeosr manifest: it has no field 'schema'; name a bundle that edgeosr export "
+            "made"
+        )
     schema = root.field("schema").integer(1, LARGEST)
     if schema in SCHEMAS:
         return schema

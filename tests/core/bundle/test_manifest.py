@@ -390,7 +390,7 @@ def test_parts_that_are_not_known_here_are_refused_with_the_version_that_knows_t
         (b"\xff\xfe", "is not valid JSON"),
         (b"", "is not valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"[]", "no edgeosr manifest"),
+        (b"[]", "no edgeosr manifest: it has no field 'schema'; name a bundle that edgeosr export made"),
         (b'{"name": "package"}', "no edgeosr manifest"),
     ],
 )
