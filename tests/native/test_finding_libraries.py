@@ -183,6 +183,26 @@ def test_a_library_that_memory_is_short_for_is_not_told_as_missing(built, bundle
     assert "; give the process more memory" in said and "install" not in said
 
 
+OPENVINO_WITH_LITTLE_ROOM = """
+import ctypes, os, resource, sys
+from handle import options, said_on_opening
+from edgeosr.runtime.native.library import load_library, openvino_library
+
+library, openvino = load_library(sys.argv[1]), openvino_library()
+ctypes.CDLL(openvino)  # so that what lacks room is its plug-in for the processor
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (taken + (24 << 20), resource.RLIM_INFINITY))
+print(*said_on_opening(library, sys.argv[2], options(backend=b"openvino", backend_library=openvino.encode())))
+"""
+
+
+def test_a_plug_in_of_openvino_that_memory_is_short_for_is_told_so(built, typed_bundle):
+    (said,) = in_child(OPENVINO_WITH_LITTLE_ROOM, built, typed_bundle().path)
+    assert said.startswith(f"{MEMORY} OpenVINO ") and "failed to map segment" in said
+    assert "; give the process more memory" in said
+
+
 def test_an_empty_backend_library_is_refused_as_an_empty_backend_is(native, bundle_path):
     for name in ("backend", "backend_library"):
         status, said = said_on_opening(native, bundle_path, options(**{name: b""}))
