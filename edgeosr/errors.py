@@ -191,7 +191,8 @@ def require_choice(what: str, value: str, choices: Iterable[Choice]) -> Choice:
         if isinstance(value, str) and choice == value:
             return choice
     near = suggestion(value, allowed) if isinstance(value, str) else ""
-    raise UsageError(f"{what} must be one of {', '.join(allowed)}; got {brief(value)}{near}")
+    one_of = "" if len(allowed) == 1 else "one of "
+    raise UsageError(f"{what} must be {one_of}{', '.join(allowed)}; got {brief(value)}{near}")
 
 
 def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:

@@ -52,16 +52,20 @@ def verify(
 
 
 def _next(path: Path, report: "VerifyReport") -> str:
-    """Return what to type next: where the C library was asked for and is not here, how it comes here."""
+    """Return what to type next: where the C library was asked for and cannot run, how it comes here."""
     from edgeosr.errors import MissingDependencyError
     from edgeosr.runtime.backends.backend import NATIVE
-    from edgeosr.runtime.native.library import LIBRARY_VARIABLE, load_library
+    from edgeosr.runtime.native.library import LIBRARY_VARIABLE, ONNXRUNTIME_VARIABLE, load_library
 
-    if any(check.backend == NATIVE and not check.available for check in report.checks):
+    missing = [check for check in report.checks if check.backend == NATIVE and not check.available]
+    if missing:
         try:
             load_library()
         except MissingDependencyError:
             if os.environ.get(LIBRARY_VARIABLE):
                 return command_line("unset", LIBRARY_VARIABLE)
             return command_line("python", "-m", "edgeosr.runtime.native.build")
+        named = os.environ.get(ONNXRUNTIME_VARIABLE)
+        if named and named in missing[0].detail:
+            return command_line("unset", ONNXRUNTIME_VARIABLE)
     return command_line("edgeosr", *(("predict", path, "IMAGE") if report.passed else ("inspect", path)))

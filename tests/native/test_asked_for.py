@@ -75,6 +75,17 @@ def test_verify_whose_library_is_named_or_not_asked_for_does_not_tell_to_build_i
     assert run("verify", bundle_path, "--native")[1].splitlines()[-1] == "Next: unset EDGEOSR_LIBRARY"
 
 
+@pytest.mark.parametrize("named", ["/nowhere/libonnxruntime.so", "./libonnxruntime.so"])
+def test_verify_with_a_variable_that_names_no_onnxruntime_tells_to_unset_it(
+    run, nowhere, built, bundle_path, monkeypatch, named
+):
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(built))
+    monkeypatch.setenv(library.ONNXRUNTIME_VARIABLE, named)
+    code, said = run("verify", bundle_path, "--native")
+    assert code == 1 and named in said
+    assert said.splitlines()[-1] == "Next: unset EDGEOSR_ONNXRUNTIME"
+
+
 def test_verify_says_that_native_is_one_of_its_backends(run):
     code, said = run("verify", "--help")
     assert code == 0 and "native (libedgeosr)" in " ".join(said.replace("\u2502", " ").split())

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from handle import NO_BACKEND, in_child, opened, options, said_on_opening
+from handle import ARGUMENT, MEMORY, NO_BACKEND, in_child, opened, options, said_on_opening
 
 from edgeosr.errors import MissingDependencyError
 from edgeosr.runtime.native import library
@@ -158,3 +158,53 @@ def test_a_name_of_the_current_folder_in_a_variable_is_told_to_be_written_whole(
     monkeypatch.setenv(library.ONNXRUNTIME_VARIABLE, "libours.so")
     status, said = said_on_opening(native, bundle_path, unnamed)
     assert status == NO_BACKEND and "one in the current folder is named by its whole path; install" in said
+
+
+WITH_LITTLE_ROOM = """
+import ctypes, os, resource, sys
+from handle import options, said_on_opening
+from edgeosr.runtime.native.library import load_library
+
+library = load_library(sys.argv[1])
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+chosen = options(backend=sys.argv[3].encode(), backend_library=sys.argv[4].encode())
+resource.setrlimit(resource.RLIMIT_AS, (taken + (8 << 20), resource.RLIM_INFINITY))
+print(*said_on_opening(library, sys.argv[2], chosen))
+"""
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_library_that_memory_is_short_for_is_not_told_as_missing(built, bundle_path, tmp_path, backend):
+    big = tmp_path / "libbig.so"
+    compiled(big, f"char room[{64 << 20}];")
+    (said,) = in_child(WITH_LITTLE_ROOM, built, bundle_path, backend, big)
+    assert said.startswith(f"{MEMORY} there is not enough memory to load the library {big} (")
+    assert "; give the process more memory" in said and "install" not in said
+
+
+OPENVINO_WITH_LITTLE_ROOM = """
+import ctypes, os, resource, sys
+from handle import options, said_on_opening
+from edgeosr.runtime.native.library import load_library, openvino_library
+
+library, openvino = load_library(sys.argv[1]), openvino_library()
+ctypes.CDLL(openvino)  # so that what lacks room is its plug-in for the processor
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (taken + (24 << 20), resource.RLIM_INFINITY))
+print(*said_on_opening(library, sys.argv[2], options(backend=b"openvino", backend_library=openvino.encode())))
+"""
+
+
+def test_a_plug_in_of_openvino_that_memory_is_short_for_is_told_so(built, typed_bundle):
+    (said,) = in_child(OPENVINO_WITH_LITTLE_ROOM, built, typed_bundle().path)
+    assert said.startswith(f"{MEMORY} OpenVINO ") and "failed to map segment" in said
+    assert "; give the process more memory" in said
+
+
+def test_an_empty_backend_library_is_refused_as_an_empty_backend_is(native, bundle_path):
+    for name in ("backend", "backend_library"):
+        status, said = said_on_opening(native, bundle_path, options(**{name: b""}))
+        assert status == ARGUMENT and "; got " in said
+    assert "set it to NULL for the usual names" in said

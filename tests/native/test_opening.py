@@ -47,6 +47,38 @@ def test_auto_says_that_a_body_is_left_for_a_library_that_was_given(native, body
     assert said["why"] == "backend_library was given, which auto takes for onnxruntime's alone"
 
 
+def test_auto_says_what_a_bundle_lacks_for_the_ways_before_model_onnx(
+    native, bundle_path, typed_bundle, monkeypatch
+):
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", options().backend_library.decode())
+    for path, engine in (
+        (bundle_path, ""),
+        (typed_bundle().path, " yet (edgeosr build makes one, on the device)"),
+    ):
+        with opened(native, path, backend_library=None) as handle:
+            why = handle.info()["why"]
+        lacks = f"the bundle has no engine of TensorRT{engine} and no body for OpenVINO"
+        assert why == f"it runs everywhere; {lacks}"
+
+
+def test_of_a_body_that_does_not_run_the_engine_that_was_not_built_is_told_too(
+    native, typed_bundle, body_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("EDGEOSR_ONNXRUNTIME", options().backend_library.decode())
+    monkeypatch.setenv("EDGEOSR_OPENVINO", "/nowhere/libopenvino_c.so")
+    typed, body, both = typed_bundle(), body_bundle(), tmp_path / "both.edgeosr"
+    made_of = replace(body.manifest, backbone=typed.manifest.backbone)
+    of_typed, of_body = (read_golden(each.files["golden.npz"], each.manifest) for each in (typed, body))
+    golden = write_golden(replace(of_body, typed=of_typed.typed, rounding=of_typed.rounding))
+    write_bundle(both, made_of, {**typed.files, **body.files, "golden.npz": golden})
+    with opened(native, both, backend_library=None) as handle:
+        why = handle.info()["why"]
+    assert why.startswith(
+        "the bundle has no engine of TensorRT yet (edgeosr build makes one, on the device); "
+    )
+    assert "; openvino: OpenVINO was not found; looked for /nowhere" in why
+
+
 def test_a_path_is_kept_from_the_root_for_programs_that_change_their_folder(
     native, bundle_path, tmp_path, monkeypatch
 ):

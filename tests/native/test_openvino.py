@@ -276,7 +276,8 @@ def test_auto_takes_the_body_if_openvino_is_here_else_onnxruntime_and_says_why(
     with opened(native, path, backend_library=None) as handle:
         assert handle.info()["graph"] == any_processor
         handle.swap(typed_bundle().path)
-        assert handle.info()["backend"] == "onnxruntime"
+        said = handle.info()
+        assert said["backend"] == "onnxruntime" and said["why"].endswith(" and no body for OpenVINO")
         handle.rollback()
         assert handle.info()["graph"] == any_processor
     monkeypatch.setenv(OPENVINO_VARIABLE, "/nowhere/libopenvino_c.so")

@@ -79,7 +79,8 @@ typedef struct edgeosr_options {
                                     EDGEOSR_TENSORRT names, alone, if it is set (relative paths are refused);
                                     else the usual names */
     int32_t threads;             /* of one inference; 0: one; -1: one a physical core */
-    int32_t warmup_frames;       /* black frames judged at once; 0: one; -1: none */
+    int32_t warmup_frames;       /* black frames judged at once, at most 10,000, of the size that
+                                    edgeosr_warm_up tells; 0: one; -1: none */
     double warmup_limit_s;       /* seconds that each of them, and each golden frame, may take; 0: 60;
                                     -1: no limit */
     int32_t verify;              /* 1: judge the golden frames first, and refuse to open if they differ */
@@ -122,8 +123,9 @@ typedef struct edgeosr_verification {
     double score_band;     /* what rounding explains */
 } edgeosr_verification;
 
-/* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first, and its manifest, which has no
- * checksum, held against scorer.npz and golden.npz. A relative path is made an absolute one at once.
+/* Open a bundle, a NAME.edgeosr directory; every byte of it is checked first, its manifest against the
+ * manifest's own digest (an older bundle has none), scorer.npz and golden.npz. A relative path is made an
+ * absolute one at once.
  * options: NULL for the defaults. out: set to the runtime, or to NULL. Yours; free it with edgeosr_close.
  * At its end, and at that of a swap, of edgeosr_verify and of edgeosr_close, whether they succeed or not,
  * glibc's malloc_trim gives free memory of the whole process's heap back to the system: what your program has
@@ -185,9 +187,11 @@ EDGEOSR_API edgeosr_status edgeosr_rollback(edgeosr_runtime* runtime);
  * and the next frame is as slow as a first one. */
 EDGEOSR_API edgeosr_status edgeosr_verify(edgeosr_runtime* runtime, edgeosr_verification* out);
 
-/* Judge black frames, as opening does, so that the first real one is not slower; each may take limit_s
- * seconds (0: any time, unlike in the options), and is stopped then with EDGEOSR_BACKEND_FAILED, between two
- * layers. For a runtime opened with warmup_frames -1. */
+/* Judge black frames, 0 to 10,000, as opening does; each may take limit_s seconds (0: any time, unlike in the
+ * options), and is stopped then with EDGEOSR_BACKEND_FAILED, between two layers. They are of the only size
+ * that the bundle or its engine takes, else of the network's input ("input" of edgeosr_info). On onnxruntime
+ * the first two frames of each size are slower: of a camera's size, where the bundle takes any, judge two of
+ * your own after edgeosr_open and edgeosr_swap; where it takes one, two of these serve. */
 EDGEOSR_API edgeosr_status edgeosr_warm_up(edgeosr_runtime* runtime, int32_t frames, double limit_s);
 
 /* Describe bundle and back end as one JSON object, with a NUL behind it. Its thresholds are numbers; an

@@ -108,6 +108,11 @@ edgeosr::Settings settings_from(edgeosr_options const* options) {
     if (options->backend != nullptr) made.backend.name = options->backend;
     if (options->backend_library != nullptr) {
         std::string const named = options->backend_library;
+        if (named.empty())
+            fail(
+                EDGEOSR_BAD_ARGUMENT,
+                "backend_library must be a path, or a name for the system to find; got an empty text; set it "
+                "to NULL for the usual names");
         // So that a swap finds the same file after the program has changed its folder.
         made.backend.library = named.find('/') != std::string::npos ? edgeosr::absolute_path(named) : named;
     }

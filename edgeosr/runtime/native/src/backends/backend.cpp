@@ -6,6 +6,23 @@
 #include "base/failure.h"
 
 namespace edgeosr {
+namespace {
+
+/// Why "auto" takes model.onnx, as far as the bundle tells: what it has is tried, and says itself why it does
+/// not run.
+std::string why_model(Manifest const& manifest, BackendOptions const& options, bool engine) {
+    if (!options.library.empty())
+        return engine || manifest.body ? "backend_library was given, which auto takes for onnxruntime's alone"
+                                       : "it runs everywhere";
+    std::string const no_engine =
+        joined("the bundle has no engine of TensorRT",
+               manifest.backbone ? " yet (edgeosr build makes one, on the device)" : "");
+    if (!engine && !manifest.body)
+        return joined("it runs everywhere; ", no_engine, " and no body for OpenVINO");
+    return !engine && manifest.backbone ? no_engine : "";
+}
+
+}  // namespace
 
 std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& options) {
     using On = Choice::On;
@@ -18,8 +35,9 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
              "the back end must be auto, onnxruntime, openvino or tensorrt; got ",
              shown(options.name));
     std::vector<Choice> made;
+    bool const engine = has_engine(manifest);
     if (options.library.empty()) {
-        if (has_engine(manifest)) made.push_back({On::kTensorRt, false, "it is the fastest that runs here"});
+        if (engine) made.push_back({On::kTensorRt, false, "it is the fastest that runs here"});
         if (manifest.body)
             made.push_back({On::kOpenVino,
                             true,
@@ -27,12 +45,7 @@ std::vector<Choice> choices(Manifest const& manifest, BackendOptions const& opti
                                 ? "any processor runs its f32 body"
                                 : "this processor has the instructions for its body"});
     }
-    bool const passed_over = !options.library.empty() && (has_engine(manifest) || manifest.body);
-    made.push_back({On::kOnnxRuntime,
-                    false,
-                    passed_over    ? "backend_library was given, which auto takes for onnxruntime's alone"
-                    : made.empty() ? "it runs everywhere"
-                                   : ""});
+    made.push_back({On::kOnnxRuntime, false, why_model(manifest, options, engine)});
     return made;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <sys/statvfs.h>
 
 #include <cstdlib>
 #include <map>
@@ -41,8 +42,18 @@ inline std::string named_by(char const* variable, bool library = true) {
     return named;
 }
 
+/// Tell whether memory was what a library could not be loaded for. Of a disk that is mounted noexec the
+/// system says the same words.
+inline bool lacked_memory(std::string const& path, std::string const& why) {
+    struct statvfs disk{};
+    bool const noexec = statvfs(path.c_str(), &disk) == 0 && (disk.f_flag & ST_NOEXEC) != 0;
+    return why.find("Cannot allocate memory") != std::string::npos ||
+           (!noexec && why.find("failed to map segment") != std::string::npos &&
+            why.find("not permitted") == std::string::npos);
+}
+
 /// Return the library; `named`: a path, or "" to search; `opened(handle, path)`: its table of functions.
-/// Throws Failure: EDGEOSR_NO_BACKEND.
+/// Throws Failure: EDGEOSR_NO_BACKEND, or EDGEOSR_NO_MEMORY.
 template <typename Library>
 Library const& find_library(Sought const& sought,
                             std::string const& named,
@@ -67,9 +78,11 @@ Library const& find_library(Sought const& sought,
                 continue;
             }
         }
-        char const* why = dlerror();
-        looked += joined(
-            looked.empty() ? "" : "; ", path, " (", why != nullptr ? shown(why, 200) : "not loaded", ")");
+        char const* const said = dlerror();
+        std::string const why = said != nullptr ? said : "not loaded";
+        looked += joined(looked.empty() ? "" : "; ", path, " (", shown(why, 200), ")");
+        if (lacked_memory(path, why))
+            fail(EDGEOSR_NO_MEMORY, "there is not enough memory to load the library ", looked, kMoreMemory);
         if (path.find('/') == std::string::npos && exists(path))
             looked += named.empty() ? ": one in the current folder is named by its whole path"
                                     : joined(": one in the current folder is named with a slash, ./", path);

@@ -66,9 +66,11 @@ void require(Library const& library, int status, char const* what, std::string_v
     char const* text = library.api.last_error();
     std::string const said = text != nullptr ? text : "";
     if (text != nullptr) library.api.free_text(text);
-    // The last is said where no thread can be started, for want of memory or of threads (EAGAIN).
+    // The third is said where no thread can be started, for want of memory or of threads (EAGAIN); the last
+    // of a library of its own that found no room, which lies beside the one that is open.
     bool memory = false;
-    for (auto words : {"bad_alloc", "allocate memory", "Resource temporarily unavailable"})
+    for (auto words :
+         {"bad_alloc", "allocate memory", "Resource temporarily unavailable", "failed to map segment"})
         memory = memory || said.find(words) != std::string::npos;
     fail(memory ? EDGEOSR_NO_MEMORY : EDGEOSR_BACKEND_FAILED,
          "OpenVINO ",
