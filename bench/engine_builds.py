@@ -18,7 +18,6 @@ from edgeosr.bench.random_bundle import random_classifier
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.backbone import PRECISIONS
 from edgeosr.bundle.tensors import MAP, TANGENTS
-from edgeosr.cli.program import run_program
 from edgeosr.data.catalogue import open_image_set
 from edgeosr.data.labelled_images import LabelledImages
 from edgeosr.errors import require_choice
@@ -28,6 +27,7 @@ from edgeosr.export.precision.typed import TypedGraph, typed_graph
 from edgeosr.export.probing import make_probes
 from edgeosr.export.scored_graph import scored_graph
 from edgeosr.files import write_text
+from edgeosr.program.run import run_program
 from edgeosr.runtime.engines.isolated import build_isolated
 from edgeosr.runtime.engines.request import BuildRequest
 

@@ -27,9 +27,9 @@ from edgeosr.bench.settings import LatencySettings
 from edgeosr.bench.subgraph import front_end
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
+from edgeosr.program.run import run_program
 
 CAMERAS = {(480, 640): 2.0, (720, 1280): 2.0, (1080, 1920): 2.5}
 SIZE = 224

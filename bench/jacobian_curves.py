@@ -15,9 +15,9 @@ from typing import Any
 
 from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
-from edgeosr.cli.program import run_program
 from edgeosr.errors import DataError, UsageError
 from edgeosr.files import storage_errors, write_text
+from edgeosr.program.run import run_program
 from edgeosr.run import LOG, RunRecord, read_run
 from edgeosr.training.jacobian_plot import conditions, draw_jacobian
 

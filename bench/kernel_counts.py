@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeosr.cli.program import run_program
 from edgeosr.errors import UsageError
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.counting.counts import LaunchCounts, counts_from_record
 from edgeosr.kernels.selftest.cases import SelftestCase
+from edgeosr.program.run import run_program
 
 if TYPE_CHECKING:
     from edgeosr.kernels.counting.compiled import Compiled

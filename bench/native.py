@@ -27,7 +27,7 @@ from edgeosr.bench.table_command import faster_than, require_frame, require_one_
 from edgeosr.bench.timer import Candidate, interleave
 from edgeosr.bench.x86 import WARMUP, golden_frames
 from edgeosr.bundle.directory import Bundle, read_bundle
-from edgeosr.cli.program import run_program
+from edgeosr.program.run import run_program
 from edgeosr.runtime.native.library import onnxruntime_library, openvino_library
 from edgeosr.runtime.openvino_module import BF16_FLAGS, VNNI_FLAGS, processor_flags
 from edgeosr.runtime.runtime import Runtime

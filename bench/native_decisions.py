@@ -28,9 +28,9 @@ from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.body import F32
 from edgeosr.bundle.directory import Bundle, read_bundle, write_bundle
 from edgeosr.bundle.manifest import BODY
-from edgeosr.cli.program import run_program
 from edgeosr.errors import InferenceError, UsageError
 from edgeosr.files import write_bytes
+from edgeosr.program.run import run_program
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import write_golden
 from edgeosr.runtime.native.library import onnxruntime_library, openvino_library

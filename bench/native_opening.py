@@ -28,8 +28,8 @@ from edgeosr.bench.device import describe_device, load_average
 from edgeosr.bench.table_command import require_frame, table_command
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
-from edgeosr.cli.program import run_program
 from edgeosr.errors import InferenceError, MissingDependencyError
+from edgeosr.program.run import run_program
 from edgeosr.runtime.native.library import load_library, onnxruntime_library, openvino_library
 
 # Taken even when the time is up.

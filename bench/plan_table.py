@@ -23,7 +23,6 @@ from edgeosr.bench.kernel_counts import key_of, row_name
 from edgeosr.bench.kernel_latency import Device, predicted
 from edgeosr.bench.latency_table import latencies_of
 from edgeosr.bench.plan_rows import SHAPES, best_row, cases_of, only, tiling_of, variants, words_of
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.files import write_text
 from edgeosr.kernels.build.sources import FOLDER, device_source
@@ -43,6 +42,7 @@ from edgeosr.kernels.plan_table import (
 from edgeosr.kernels.selftest.cases import SelftestCase, case_scorer
 from edgeosr.kernels.sharing import Tiling
 from edgeosr.printed import brief
+from edgeosr.program.run import run_program
 
 if TYPE_CHECKING:
     from edgeosr.kernels.counting.compiled import Compiled

@@ -25,7 +25,6 @@ from edgeosr.bench.session import open_session
 from edgeosr.bench.timer import Candidate, Clock, interleave
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.tensors import EMBEDDING
-from edgeosr.cli.program import run_program
 from edgeosr.errors import BundleError, UsageError, import_extra, require_choice
 from edgeosr.export.graph.reading import static_shape
 from edgeosr.export.graph.writer import find_value
@@ -34,6 +33,7 @@ from edgeosr.export.tangents.jacobian import add_probe_jacobian
 from edgeosr.export.tangents.probes import random_directions
 from edgeosr.export.torch_export import INPUT_NAME, onnx_bytes_from_backbone
 from edgeosr.files import write_text
+from edgeosr.program.run import run_program
 from edgeosr.runtime.sessions import run_session
 
 PROBES = (1, 4, 8)

@@ -31,8 +31,8 @@ from edgeosr.bundle.body import F32, BodyRecord
 from edgeosr.bundle.directory import Bundle, read_bundle
 from edgeosr.bundle.manifest import BODY
 from edgeosr.bundle.tensors import LABEL, SCORE, VALUES, feed_of
-from edgeosr.cli.program import run_program
 from edgeosr.errors import BundleError
+from edgeosr.program.run import run_program
 from edgeosr.runtime.bundle_golden import bundle_golden
 from edgeosr.runtime.golden import enlarged
 from edgeosr.runtime.onnxruntime_graph import OnnxRuntimeGraph

@@ -12,9 +12,9 @@ from typing import Any
 
 from edgeosr.bench.gpu_rung.counters import CASES
 from edgeosr.bench.kernel_counts import row_name
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError
 from edgeosr.kernels.build.phases import NAMES
+from edgeosr.program.run import run_program
 
 ROWS = "us_until_the_end_of_each_phase"
 

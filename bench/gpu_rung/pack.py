@@ -21,12 +21,12 @@ from pathlib import Path
 from edgeosr.bench.gpu_rung import start_here
 from edgeosr.bench.gpu_rung.wheels import CARDS, JETSON, Kind
 from edgeosr.bundle.directory import read_bundle
-from edgeosr.cli.program import run_program
 from edgeosr.errors import DataError, EdgeosrError, UsageError
 from edgeosr.files import atomic_file
 from edgeosr.kernels.build.ahead import BUILDS, SOURCE_FILE
 from edgeosr.kernels.build.phases import PHASES, build_phases
 from edgeosr.kernels.build.sources import device_source
+from edgeosr.program.run import run_program
 
 MOST_MIB = 55
 TOP = "edgeosr-gpu"

@@ -18,9 +18,9 @@ from edgeosr.bench.open_set.suite import SuiteSettings, document_of, run_lists
 from edgeosr.bench.open_set.table import every_score, tables
 from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
-from edgeosr.cli.program import run_program
 from edgeosr.errors import UsageError, require_choice, require_extra, require_threads
 from edgeosr.files import write_text
+from edgeosr.program.run import run_program
 
 WORK = Path("runs/open-set")
 

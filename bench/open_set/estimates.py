@@ -27,10 +27,10 @@ from edgeosr.bench.option_values import written_file
 from edgeosr.bench.user_errors import user_errors
 from edgeosr.bundle.directory import read_bundle
 from edgeosr.bundle.left_out import FalseAccepts, LeftOutRecord
-from edgeosr.cli.program import run_program
 from edgeosr.errors import require_threads
 from edgeosr.files import write_text
 from edgeosr.printed import say
+from edgeosr.program.run import run_program
 
 WORK = Path("runs/open-set")
 # What an estimate is held against: see ``Estimate``.

@@ -17,9 +17,9 @@ from edgeosr.bench.reliability.hostile_bundles import try_hostile_bundles
 from edgeosr.bench.reliability.killed_commands import kill_command
 from edgeosr.bench.reliability.killed_replacement import kill_at_every_step, kill_at_random
 from edgeosr.bench.reliability.many_frames import try_frames
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, UsageError, require_choice
 from edgeosr.files import write_text
+from edgeosr.program.run import run_program
 
 
 def main() -> int:

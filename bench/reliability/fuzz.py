@@ -24,10 +24,10 @@ from edgeosr.bundle.graphs import model_contract
 from edgeosr.bundle.manifest import parse_manifest
 from edgeosr.bundle.onnx.rules import require_graph
 from edgeosr.bundle.onnx.wire import WireError
-from edgeosr.cli.program import run_program
 from edgeosr.data.image_file import decode_image
 from edgeosr.data.orientation import orientation_in
 from edgeosr.errors import EdgeosrError
+from edgeosr.program.run import run_program
 from edgeosr.runtime.golden import read_golden
 from edgeosr.runtime.video_container import read_container
 from edgeosr.scoring.npz import NpzError, npz_arrays

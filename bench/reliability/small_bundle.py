@@ -5,10 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError
 from edgeosr.export.export_run import export_run
 from edgeosr.export.settings import ExportSettings
+from edgeosr.program.run import run_program
 from edgeosr.training.settings import TrainSettings
 from edgeosr.training.train_run import train_run
 

@@ -17,16 +17,16 @@ from edgeosr.cli.bench import bench
 from edgeosr.cli.build import build
 from edgeosr.cli.command import Command
 from edgeosr.cli.demo import demo
-from edgeosr.cli.ending import output_failures, tell_interrupted
 from edgeosr.cli.evaluate import evaluate
 from edgeosr.cli.export import export
 from edgeosr.cli.inspect import inspect
 from edgeosr.cli.predict import predict
-from edgeosr.cli.program import run_program
 from edgeosr.cli.selftest import selftest
 from edgeosr.cli.train import train
 from edgeosr.cli.verify import verify
 from edgeosr.printed import printable
+from edgeosr.program.ending import output_failures, tell_interrupted
+from edgeosr.program.run import run_program
 
 
 class Commands(TyperGroup):

@@ -8,8 +8,8 @@ import typer
 
 from edgeosr.cli.options import DemoThreads, Json
 from edgeosr.cli.output import results_only, show
-from edgeosr.cli.streams import echo
 from edgeosr.errors import require_extra
+from edgeosr.program.streams import echo
 
 
 def demo(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from edgeosr.cli.streams import echo, echo_json
 from edgeosr.printed import printable
+from edgeosr.program.streams import echo, echo_json
 
 
 @contextlib.contextmanager

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeosr.cli.ending import held_signals, interrupted_code
 from edgeosr.cli.options import Json, RuntimeThreads
 from edgeosr.cli.output import command_line, show
-from edgeosr.cli.streams import echo, echo_json
 from edgeosr.errors import UsageError
 from edgeosr.printed import json_text
+from edgeosr.program.ending import held_signals, interrupted_code
+from edgeosr.program.streams import echo, echo_json
 
 if TYPE_CHECKING:
     from edgeosr.runtime.prediction_summary import PredictionSummary

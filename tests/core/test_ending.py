@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from edgeosr.cli import app as application
-from edgeosr.cli import ending
 from edgeosr.errors import StorageError, import_extra
+from edgeosr.program import ending
 from edgeosr.runtime.sessions import load_onnxruntime
 from edgeosr.runtime.video import load_opencv
 

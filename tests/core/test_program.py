@@ -33,7 +33,7 @@ def started(words: list[str], **where: Any) -> subprocess.Popen[bytes]:
 
 def working(words: str) -> list[str]:
     """A program of its own whose work these statements are."""
-    needed = "import sys, time\nfrom edgeosr.cli.program import run_program"
+    needed = "import sys, time\nfrom edgeosr.program.run import run_program"
     return ["-c", f"{needed}\ndef work():\n {words}\nrun_program(work)"]
 
 

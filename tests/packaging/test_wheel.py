@@ -61,7 +61,16 @@ def test_the_wheel_installs_only_edgeosr_and_no_tests(wheel: Path) -> None:
         "edgeosr/cli/selftest.py",
         *(
             f"edgeosr/kernels/selftest/{name}.py"
-            for name in ("__init__", "__main__", "cases", "device_copy", "rivals", "selftest")
+            for name in (
+                "__init__",
+                "__main__",
+                "allowed",
+                "cases",
+                "device_copy",
+                "launches",
+                "rivals",
+                "selftest",
+            )
         ),
         "edgeosr/runtime/selftest.py",
     }

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgeosr import __version__
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
 from edgeosr.files import require_place
 from edgeosr.kernels.build.images import cache_folder
+from edgeosr.program.run import run_program
 from edgeosr.runtime.native.library import ABI
 
 HERE = Path(__file__).parent

@@ -14,9 +14,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError, UsageError
 from edgeosr.files import require_place
+from edgeosr.program.run import run_program
 from edgeosr.runtime.native.build import build, kept_objects
 
 GLIBC = (2, 28)

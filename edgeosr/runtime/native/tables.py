@@ -15,7 +15,7 @@ from edgeosr import preprocessing
 from edgeosr.bundle import checked_json, engines, groups, left_out
 from edgeosr.bundle.manifest import LARGEST_FILES
 from edgeosr.bundle.onnx import operators, wire
-from edgeosr.cli.program import run_program
+from edgeosr.program.run import run_program
 from edgeosr.runtime import golden
 from edgeosr.scoring import npz, scorer_file
 from edgeosr.scoring.limits import FILE_LIMITS

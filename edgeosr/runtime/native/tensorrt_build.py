@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeosr.cli.program import run_program
 from edgeosr.errors import EdgeosrError, MissingDependencyError
 from edgeosr.files import require_place
 from edgeosr.kernels.build.sources import FOLDER as KERNEL
 from edgeosr.kernels.build.sources import device_source
 from edgeosr.kernels.build.toolchain import find_nvcc
+from edgeosr.program.run import run_program
 from edgeosr.runtime.native.build import HERE, OBJECTS, PLAIN, build, kept_objects
 
 PLUGIN = HERE / "libedgeosr_tensorrt.so"

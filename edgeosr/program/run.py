@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Callable
 
 from edgeosr import __version__
-from edgeosr.cli.ending import (
+from edgeosr.errors import EdgeosrError, StorageError
+from edgeosr.printed import printable, shortened
+from edgeosr.program.ending import (
     asked_to_end,
     heeded_signals,
     output_failures,
@@ -17,11 +19,9 @@ from edgeosr.cli.ending import (
     tell_interrupted,
     told_by_typer,
 )
-from edgeosr.cli.exit_codes import DEFECT_CODE
-from edgeosr.cli.missing_package import what_to_install
-from edgeosr.cli.streams import has_working_directory, open_streams, output_is_closed
-from edgeosr.errors import EdgeosrError, StorageError
-from edgeosr.printed import printable, shortened
+from edgeosr.program.exit_codes import DEFECT_CODE
+from edgeosr.program.missing_package import what_to_install
+from edgeosr.program.streams import has_working_directory, open_streams, output_is_closed
 
 # Letters of a message; a name in it may be somebody else's, and of any length.
 LONGEST_MESSAGE = 4000

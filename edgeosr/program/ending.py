@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgeosr.cli.exit_codes import CLOSED_PIPE_CODE, INTERRUPTED_CODE
-from edgeosr.cli.streams import echo
 from edgeosr.errors import StorageError, was_interrupted
+from edgeosr.program.exit_codes import CLOSED_PIPE_CODE, INTERRUPTED_CODE
+from edgeosr.program.streams import echo
 
 _NAMES = ("SIGTERM", "SIGHUP")
 # timeout and service managers tell the process and then its group: that is one request, not two.
