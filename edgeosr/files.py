@@ -90,9 +90,11 @@ def special_place(path: Path) -> str | None:
     # Before the link is followed: /dev/stdout leads to a name like pipe:[7], which no folder holds.
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return "it is a pipe, a device or a socket"
-    if os.path.islink(os.path.realpath(path)):
-        return "it is a link that leads in a circle"
-    return None
+    return _circle(path)
+
+
+def _circle(path: Path) -> str | None:
+    return "it is a link that leads in a circle" if os.path.islink(os.path.realpath(path)) else None
 
 
 def require_place(path: Path, *, folder: bool) -> None:
@@ -101,7 +103,7 @@ def require_place(path: Path, *, folder: bool) -> None:
     Raises:
         StorageError: there is something else, or the nearest folder above it takes nothing.
     """
-    reason = None if folder else special_place(path)
+    reason = _circle(path) if folder else special_place(path)
     if reason is None and os.path.exists(path) and os.path.isdir(path) != folder:
         reason = f"it is {'no folder' if folder else 'a folder'}"
     elif reason is None:

@@ -1,4 +1,4 @@
-"""How a program of ours ends, the ``edgeosr`` command and each ``python -m edgeosr...``, whatever it meets.
+"""How a program of ours ends, the ``edgeosr`` command, the tables and the builds, whatever it meets at work.
 
 Exit codes: see ``app.py``.
 """

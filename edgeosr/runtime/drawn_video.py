@@ -102,6 +102,11 @@ class DrawnVideo:
         self.close()
 
 
+def _require_no_special(path: Path) -> None:
+    if special := special_place(path):
+        raise StorageError(f"cannot write {path}: {special}; choose another place")
+
+
 class VideoWriter:
     """Writes BGR frames of one size to ``path`` through a temporary file beside it.
 
@@ -127,9 +132,8 @@ class VideoWriter:
         with contextlib.suppress(OSError):  # what cannot be looked at will not be written either
             if isinstance(source, str) and path.exists() and path.samefile(source):
                 raise UsageError(f"{path} is the source itself; choose another --out")
-        if special := special_place(path):
-            raise StorageError(f"cannot write {path}: {special}; choose another place")
-        self.path = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link stays a link
+        _require_no_special(path)
+        self.path = path
         self._rate = rate
         self._writer: Any = None
         self._temporary = path
@@ -165,6 +169,8 @@ class VideoWriter:
         self._require_space()
         for suffix in dict.fromkeys((self.path.suffix.lower(), ".avi")):
             path = self.path.with_suffix(suffix)
+            _require_no_special(path)
+            path = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link stays a link
             with contextlib.ExitStack() as held:
                 with storage_errors("write", path):
                     _, temporary = held.enter_context(temporary_file(path, TEMPORARY + suffix))

@@ -13,7 +13,6 @@ are installed (rivals.py); the report says why one was not.
 
 import argparse
 import itertools
-import json
 import platform
 import sys
 import time
@@ -43,6 +42,7 @@ from edgeosr.kernels.selftest.cases import (
 from edgeosr.kernels.selftest.device_copy import DeviceCopy
 from edgeosr.kernels.selftest.launches import launched, raw_verdicts, repeated
 from edgeosr.kernels.selftest.rivals import Rival, installed_rivals, time_beside_rivals
+from edgeosr.printed import json_text
 from edgeosr.scoring.reference import reference_scores
 from edgeosr.scoring.scorer import Scorer
 
@@ -266,7 +266,7 @@ def main(
     except EdgeosrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps(report, indent=2))
+    print(json_text(report, indent=2))
     return 0 if report["passed"] else 1
 
 

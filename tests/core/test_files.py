@@ -91,6 +91,8 @@ def test_a_link_that_leads_in_a_circle_is_refused_and_stays(tmp_path):
         require_place(tmp_path / "round", folder=False)
     with pytest.raises(StorageError, match="a link that leads in a circle"):
         write_text(tmp_path / "round", "new")
+    with pytest.raises(StorageError, match="a link that leads in a circle"):
+        require_place(tmp_path / "round", folder=True)
     assert os.readlink(tmp_path / "round") == "round"
 
 

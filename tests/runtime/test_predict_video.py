@@ -91,6 +91,9 @@ def test_a_pipe_is_not_drawn_over_and_a_link_stays_a_link(bundle_path: Path, cli
     predict_source(bundle_path, "clip.avi", out=Path("link.mp4"), limit=3)
     assert os.readlink("link.mp4") == "far/drawn.mp4"
     assert len(read_video(Path("far/drawn.mp4"))[0]) == 3 and len(list(Path("far").iterdir())) == 1
+    Path("today.mp4").symlink_to("far/drawn")  # the kind of video is that of the name that was asked for
+    predict_source(bundle_path, "clip.avi", out=Path("today.mp4"), limit=3)
+    assert len(read_video(Path("far/drawn"))[0]) == 3 and Path("today.mp4").is_symlink()
 
 
 def test_ctrl_c_finishes_the_file_with_the_frames_so_far(bundle_path: Path, clip: Path) -> None:

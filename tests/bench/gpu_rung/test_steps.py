@@ -330,6 +330,7 @@ def test_the_self_test_s_cases_are_summed_up() -> None:
     assert found["failed"] == [bad], "with the bytes of both verdicts"
     assert worst_of_allowed(cases[::2]) == {"max_logit": 0.3}
     assert np.isnan(worst_of_allowed(cases[:2])["max_logit"])
+    assert np.isnan(worst_of_allowed(cases[1::-1])["max_logit"])
 
 
 def test_what_is_wrong_with_a_case_of_the_self_test_is_said_in_one_line() -> None:

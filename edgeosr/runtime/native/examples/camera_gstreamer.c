@@ -8,8 +8,8 @@
  * Of a live source the sink keeps one frame and drops the older one, so a slow network never falls behind. It
  * is opened again when it fails, ends, or gives no frame for five seconds: cameras restart, and networks
  * fail. Of a file each frame is judged, once, and the program ends; --loop begins it again. A file is what
- * can be sought or has a length; all else is live. A network source that gives no frame at first ends the
- * program with 1, and so does, at its end, any frame that could not be judged. */
+ * can be sought or has a length; all else is live. A source that is not live by itself (HTTP, TCP) and gives
+ * no frame at first ends the program with 1, and so does, at its end, any frame that could not be judged. */
 #include <edgeosr.h>
 #include <gst/app/gstappsink.h>
 #include <gst/video/video.h>
