@@ -68,7 +68,8 @@ def test_every_session_of_the_product_is_run_in_one_place_so_that_a_failure_is_a
         for call in re.findall(r"([\w.\[\]]+)\.run\(", path.read_text(encoding="utf-8"))
     ]
     assert set(found) == NO_BARE_RUN
-    assert len([call for _, call in found if call.endswith("session")]) == 4
+    # Two of them in sessions.py: the second lets go of memory, and its failure is none.
+    assert len([call for _, call in found if call.endswith("session")]) == 5
 
 
 def test_a_file_that_is_no_graph_is_an_inference_error_that_names_it() -> None:

@@ -302,7 +302,7 @@ def test_a_body_in_f32_is_the_network_as_it_is_and_needs_no_instructions(
     [
         ("bf16", None, "--precision must come with --for"),
         (None, "openvino", "--for must come with --precision"),
-        ("bf16", "tensorrt", "--for must be one of openvino; got 'tensorrt'"),
+        ("bf16", "tensorrt", "--for must be openvino; got 'tensorrt'"),
     ],
 )
 def test_both_options_are_needed(precision: str | None, library: str | None, said: str) -> None:
