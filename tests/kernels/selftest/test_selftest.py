@@ -42,7 +42,7 @@ def report(
         image=IMAGE,
         rivals=rivals or {},
     )
-    return code, json.loads(capsys.readouterr().out)
+    return code, json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
 
 
 def test_a_right_kernel_passes_and_the_report_says_on_what(capsys: pytest.CaptureFixture[str]) -> None:
